@@ -1,0 +1,93 @@
+# Everything runs in .venv; the one thing needed beforehand is a Python from 3.11 to 3.13.
+#
+#   make install   lay .venv from requirements.lock, with the project in it (editable)
+#   make test      the tests; TESTS="tests/test_cube.py -x" runs some of them
+#   make lint      ruff and mypy
+#   make bench     the figures of README.md, in short runs on the real scenes
+#   make soak      what runs for long on purpose
+#   make lock      work requirements.lock out anew from pyproject.toml
+#   make clean     remove what the above laid
+
+PYTHON ?= python3
+SCENES ?= ../shared/scenes
+JOBS ?= 2
+TESTS ?=
+
+TORCH := 2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+TYPED := build/typed/terralatent
+PACKAGES := catalogs models pipeline
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# One thread a process: the tests run side by side, and start worker processes of their own.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install test lint format bench soak lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+install: $(VENV)/project.stamp $(PACKAGES:%=$(TYPED)/%)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	    echo "make install: $(PYTHON) is no Python from 3.11 to 3.13; say make install PYTHON=python3.12, or whichever you have" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Every version comes from the lock. torch above all: an open range would take a build of several GB.
+$(VENV)/lock.stamp: requirements.lock | $(BIN)/python
+	$(PIP) install --requirement requirements.lock
+	@touch $@
+
+$(VENV)/project.stamp: $(VENV)/lock.stamp pyproject.toml setup.py
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# mypy and editors do not see through an editable install: they follow these links.
+$(TYPED)/%: | $(VENV)/project.stamp
+	@mkdir -p $(TYPED)
+	@ln -sfn ../../../$* $@
+
+test: install
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+ifeq ($(wildcard $(SCENES)/catalog.json),)
+	@echo "make bench: SKIPPED, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
+else
+	$(BIN)/python benchmarks/build.py --quick $(SCENES)
+	$(BIN)/python benchmarks/embed.py --quick $(SCENES)
+	$(BIN)/python benchmarks/gapfill.py --quick $(SCENES)
+endif
+
+# pytest ends with 5 where it finds no test to run.
+soak: install
+	@$(BIN)/python -m pytest -m soak $(TESTS) || { code=$$?; \
+	    if [ $$code -eq 5 ]; then echo "make soak: there is no soak test yet"; else exit $$code; fi; }
+
+# Versions already locked stay unless they no longer fit; make lock UPGRADE=--upgrade takes the newest.
+# What torch's own build for one kind of device adds (+cpu, the CUDA packages) is left to each machine.
+lock: | $(BIN)/python
+	$(PIP) install 'pip-tools>=7.5' 'setuptools>=77'
+	$(BIN)/pip-compile --quiet --extra dev --strip-extras --allow-unsafe --no-build-isolation \
+	    --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --upgrade-package torch==$(TORCH) $(UPGRADE) --output-file requirements.lock pyproject.toml
+	@{ echo "# Worked out from pyproject.toml by make lock, for Python 3.11 to 3.13: change that, not this."; \
+	    awk '/^[^ ]/ { skip = /^(nvidia-|cuda-|triton)/ } !skip { sub(/\+[a-z0-9.]+$$/, ""); print }' \
+	    requirements.lock; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find $(PACKAGES) tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,36 @@
+"""What there is to read, and what we publish. Knows STAC; no torch, no dask.
+
+Names are imported when first asked for, so that ``import terralatent.catalogs`` costs nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+__all__ = ["SENSORS", "Scenes", "Sensor", "Source", "search_scenes"]
+
+if TYPE_CHECKING:
+    from terralatent.catalogs.scenes import Scenes
+    from terralatent.catalogs.search import search_scenes
+    from terralatent.catalogs.sensors import SENSORS, Sensor
+    from terralatent.catalogs.sources import Source
+else:
+    _HOMES = {
+        "SENSORS": "sensors",
+        "Scenes": "scenes",
+        "Sensor": "sensors",
+        "Source": "sources",
+        "search_scenes": "search",
+    }
+
+    def __getattr__(name):
+        """Import ``name`` from its module, once (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        """Offer the names that are not imported yet beside those that are."""
+        return sorted({*globals(), *__all__})

@@ -1,0 +1,16 @@
+"""What a user's mistake is called."""
+
+from __future__ import annotations
+
+__all__ = ["InputError"]
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: a region, a date, a source, an output that is taken.
+
+    The text is one line that says what was found, what was wanted, where, and what to do. The
+    command line prints it as it is and exits with 2. Nothing stored has been changed.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))

@@ -1,0 +1,211 @@
+"""What a STAC item says of its acquisition: when, on which orbit, which tile, which processing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import shapely
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+
+__all__ = [
+    "baseline_key",
+    "centre_longitude",
+    "cloud_cover",
+    "constellation",
+    "datastrip_start",
+    "footprint",
+    "incidence",
+    "orbit",
+    "platform",
+    "processing_baseline",
+    "properties",
+    "sensed_at",
+    "tile",
+    "written_at",
+]
+
+Item = Mapping[str, Any]
+
+_PLATFORMS = {
+    "S1": "sentinel-1",
+    "S2": "sentinel-2",
+    "LT": "landsat-",
+    "LE": "landsat-",
+    "LC": "landsat-",
+}
+
+
+def properties(item: Item) -> Mapping[str, Any]:
+    """Return the item's properties; none where they are no mapping."""
+    found = item.get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
+def sensed_at(item: Item) -> np.datetime64 | None:
+    """Return when the item was sensed, datetime64[us] in UTC; None where it does not say.
+
+    ``datetime``, else ``start_datetime``. A time without a zone is taken for UTC.
+    """
+    for name in ("datetime", "start_datetime"):
+        time = _time(properties(item).get(name))
+        if time is not None:
+            return time
+    return None
+
+
+def written_at(item: Item) -> tuple[str, str]:
+    """Return ``created`` and ``updated`` in a form that sorts by time; empty where not told."""
+    times = (_time(properties(item).get(name)) for name in ("created", "updated"))
+    created, updated = ("" if time is None else str(time) for time in times)
+    return created, updated
+
+
+def orbit(item: Item) -> int:
+    """Return the relative orbit, for Landsat the WRS path; -1 where it is not told."""
+    for name in ("sat:relative_orbit", "landsat:wrs_path"):
+        value = properties(item).get(name)
+        if isinstance(value, str) and value.strip().isdigit():
+            return int(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+            return int(value)
+    return -1
+
+
+def constellation(item: Item) -> str:
+    """Return the constellation in lower case with hyphens; empty where it is not told.
+
+    It is derived from the platform where only that is known.
+    """
+    value = properties(item).get("constellation")
+    if isinstance(value, str) and value:
+        return value.lower().replace(" ", "-")
+    name = platform(item)
+    return "landsat" if name.startswith("landsat") else name[:10]
+
+
+def platform(item: Item) -> str:
+    """Return the platform in lower case, such as ``sentinel-2b``; empty where it is not told."""
+    value = properties(item).get("platform")
+    if isinstance(value, str) and value:
+        return value.lower().replace(" ", "-")
+    match = re.match(r"(S[12])([A-D])_|(L[TEC])0?(\d)_", str(item.get("id", "")))
+    if match is None:
+        return ""
+    sentinel, unit, landsat, number = match.groups()
+    return f"{_PLATFORMS[sentinel or landsat]}{(unit or number).lower()}"
+
+
+def processing_baseline(item: Item) -> str:
+    """Return the processing baseline as the item writes it, ``05.00``; empty where not told."""
+    for name in ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline"):
+        value = properties(item).get(name)
+        if isinstance(value, (str, float)) and re.fullmatch(r"\d+\.\d+", str(value)):
+            return str(value)
+    return ""
+
+
+def baseline_key(baseline: str) -> tuple[int, int]:
+    """Return ``baseline`` as numbers that compare; (-1, -1) where it is empty.
+
+    >>> baseline_key("05.10") > baseline_key("05.09") > baseline_key("")
+    True
+    """
+    if not baseline:
+        return -1, -1
+    major, minor = baseline.split(".")
+    return int(major), int(minor)
+
+
+def tile(item: Item) -> str:
+    """Return what tells the item's place from its neighbours' on the same pass.
+
+    The MGRS tile or the WRS path and row; where neither is told, the corners of its box.
+    """
+    told = properties(item)
+    for name in ("s2:mgrs_tile", "grid:code"):
+        if isinstance(told.get(name), str):
+            return str(told[name]).removeprefix("MGRS-")
+    parts = [told.get(f"mgrs:{name}") for name in ("utm_zone", "latitude_band", "grid_square")]
+    if all(part is not None for part in parts):
+        return f"{str(parts[0]).zfill(2)}{parts[1]}{parts[2]}"
+    if told.get("landsat:wrs_row") is not None:
+        return f"{told.get('landsat:wrs_path')}/{told.get('landsat:wrs_row')}"
+    return ",".join(f"{edge:.3f}" for edge in _box(item))
+
+
+def datastrip_start(item: Item) -> float:
+    """Return when the item's Sentinel-2 data strip began, seconds since 1970; NaN if not told.
+
+    Two halves of one tile come from two strips; a reprocessed copy comes from the same one.
+    """
+    match = re.search(r"_S(\d{8}T\d{6})", str(properties(item).get("s2:datastrip_id", "")))
+    if match is None:
+        return math.nan
+    return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+
+
+def cloud_cover(item: Item) -> float:
+    """Return the cloud cover in percent; NaN where it is not told."""
+    return _number(properties(item).get("eo:cloud_cover"))
+
+
+def incidence(item: Item) -> float:
+    """Return the angle of incidence in degrees; NaN where it is not told."""
+    return _number(properties(item).get("view:incidence_angle"))
+
+
+def centre_longitude(item: Item) -> float:
+    """Return the longitude of the middle of the item's box in degrees; 0 where it has none."""
+    edges = _box(item)
+    if not edges:
+        return 0.0
+    west, east = edges[0], edges[2]
+    if west > east:  # across the 180th meridian
+        east += 360.0
+    return (west + east) / 2.0
+
+
+def footprint(item: Item) -> BaseGeometry | None:
+    """Return the item's geometry in degrees, else its box; None where neither can be read."""
+    try:
+        found = shape(item.get("geometry"))
+        if not found.is_empty and shapely.is_valid(found):
+            return found
+    except (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError):
+        pass
+    edges = _box(item)
+    return box(*edges) if edges and edges[0] <= edges[2] else None
+
+
+def _box(item: Item) -> tuple[float, ...]:
+    corners = item.get("bbox")
+    if not isinstance(corners, (list, tuple)) or len(corners) not in (4, 6):
+        return ()
+    edges = tuple(_number(edge) for edge in corners)
+    if any(math.isnan(edge) for edge in edges):
+        return ()
+    return edges if len(edges) == 4 else (edges[0], edges[1], edges[3], edges[4])
+
+
+def _time(value: object) -> np.datetime64 | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        if time.tzinfo is not None:
+            time = time.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return None
+    return np.datetime64(time, "us")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return math.nan
+    return float(value)

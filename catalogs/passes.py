@@ -1,0 +1,292 @@
+"""From items to acquisitions: reprocessed copies are dropped, the items of one pass are merged."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+
+from terralatent.catalogs import item as told
+from terralatent.catalogs.acquisition import Acquisition, Fate
+from terralatent.catalogs.hrefs import HrefError, check_href
+from terralatent.catalogs.scaling import Scaling, ScalingError, read_scaling
+from terralatent.catalogs.sensors import Sensor
+
+__all__ = ["group_items"]
+
+_T = TypeVar("_T")
+
+_ONE_PASS = np.timedelta64(15, "m")
+"""Items of one solar day this near belong to one pass where no orbit is told: the rows of one pass
+follow each other by seconds, the next pass comes 98 minutes later."""
+
+_ONE_STRIP = 10.0
+"""Seconds by which the start of one data strip may differ between two processings of it."""
+
+_KEPT = (
+    *("type", "stac_version", "stac_extensions", "id", "collection"),
+    *("geometry", "bbox", "properties"),
+)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """An item that can be used, with what is needed to group it."""
+
+    item: dict[str, Any]
+    sensor: Sensor
+    time: np.datetime64
+    scaling: Scaling
+    quality: str | None
+    orbit: int
+    baseline: str
+    tile: str
+
+    @property
+    def id(self) -> str:
+        return str(self.item["id"])
+
+    @property
+    def day(self) -> np.datetime64:
+        """The mean solar day at the item's place."""
+        seconds = round(told.centre_longitude(self.item) * 240.0)
+        day: np.datetime64 = (self.time + np.timedelta64(seconds, "s")).astype("datetime64[D]")
+        return day
+
+    def dropped(self, reason: str) -> Fate:
+        return Fate(self.id, self.sensor.name, self.time, "dropped", reason)
+
+
+def group_items(
+    items: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor]
+) -> tuple[dict[str, tuple[Acquisition, ...]], tuple[Fate, ...]]:
+    """Sort items into acquisitions; the result does not depend on the order of ``items``.
+
+    Of one acquisition that was processed several times (same sensor, second and tile) the copy of
+    the newest baseline is used, then the one made last. What is left of one sensor, solar day and
+    relative orbit is one acquisition. Reads no pixels.
+
+    Args:
+        items: STAC items with absolute hrefs.
+        sensors: The sensors asked for.
+
+    Returns:
+        For each sensor that has any, its acquisitions in ascending, unique times; and what became
+        of every item, ordered by sensor, time and id.
+    """
+    fates: list[Fate] = []
+    scenes: list[_Scene] = []
+    for item in _each_once(items):
+        found = _read(item, sensors)
+        if isinstance(found, Fate):
+            fates.append(found)
+        else:
+            scenes.append(found)
+
+    acquisitions: dict[str, tuple[Acquisition, ...]] = {}
+    for sensor in sensors:
+        own = [scene for scene in scenes if scene.sensor == sensor]
+        for rule in (_of_one_mask, _newest_copies):
+            own, lost = rule(own)
+            fates += lost
+        passes = sorted((_acquisition(group) for group in _passes(own)), key=lambda a: a.time)
+        if passes:
+            acquisitions[sensor.name] = tuple(passes)
+        fates += [fate for acquisition in passes for fate in _fates(acquisition)]
+    order = {sensor.name: place for place, sensor in enumerate(sensors)}
+    fates.sort(key=lambda f: (order.get(f.sensor, len(order)), str(f.time), f.item_id, f.reason))
+    return acquisitions, tuple(fates)
+
+
+def _each_once(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Leave out items that a catalogue lists twice: pages overlap, links repeat."""
+    seen: list[Mapping[str, Any]] = []
+    by_id: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for item in items:
+        same = by_id.setdefault((str(item.get("collection")), str(item.get("id"))), [])
+        if item not in same:
+            same.append(item)
+            seen.append(item)
+    yield from sorted(seen, key=lambda item: (str(item.get("id")), str(item.get("collection"))))
+
+
+def _read(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> _Scene | Fate:
+    time = told.sensed_at(item)
+    name = str(item.get("id"))
+
+    def dropped(reason: str, sensor: Sensor | None = None) -> Fate:
+        when = np.datetime64("NaT", "us") if time is None else time
+        return Fate(name, "" if sensor is None else sensor.name, when, "dropped", reason)
+
+    sensor = _sensor_of(item, sensors)
+    if isinstance(sensor, str):
+        return dropped(sensor)
+    if time is None:
+        return dropped("it has no readable datetime", sensor)
+    if told.footprint(item) is None:
+        return dropped("it has no readable geometry", sensor)
+    assets = item.get("assets")
+    if not isinstance(assets, Mapping) or not all(isinstance(a, Mapping) for a in assets.values()):
+        return dropped("it has no readable assets", sensor)
+    keys = sensor.asset_keys(assets)
+    missing = [band for band in sensor.bands if band not in keys]
+    if missing:
+        return dropped(f"it has no asset for {', '.join(missing)}", sensor)
+    masks = [(band.asset, key) for band in sensor.quality for key in band.keys if key in assets]
+    if sensor.quality and not masks:
+        return dropped(f"it has no mask band {sensor.quality[0].asset}", sensor)
+    quality = masks[0][0] if masks else None
+    try:
+        scaling = read_scaling(item, sensor, keys)
+        wanted = {**keys, **dict(masks[:1])}
+        kept = {name: item[name] for name in _KEPT if name in item}
+        kept["links"] = []
+        kept["assets"] = {band: dict(assets[key]) for band, key in wanted.items()}
+        for asset in kept["assets"].values():
+            check_href(asset.get("href"))
+    except (ScalingError, HrefError) as error:
+        return dropped(str(error), sensor)
+    baseline = told.processing_baseline(item)
+    return _Scene(kept, sensor, time, scaling, quality, told.orbit(item), baseline, told.tile(item))
+
+
+def _sensor_of(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> Sensor | str:
+    """The sensor of an item among ``sensors``, or why it has none."""
+    collection, constellation = str(item.get("collection") or ""), told.constellation(item)
+    near = [s for s in sensors if collection in s.collections]
+    if not near:
+        near = [s for s in sensors if constellation == s.constellation and _has_bands(item, s)]
+    if not near:
+        return f"it belongs to none of {', '.join(sensor.name for sensor in sensors)}"
+    state = told.properties(item).get("sat:orbit_state")
+    for sensor in near:
+        if sensor.orbit_state in (None, state):
+            return sensor
+    if state in ("ascending", "descending"):
+        return f"it is {state}, not {near[0].orbit_state}"
+    return "it does not tell whether its orbit is ascending or descending"
+
+
+def _has_bands(item: Mapping[str, Any], sensor: Sensor) -> bool:
+    assets = item.get("assets")
+    if not isinstance(assets, Mapping):
+        return False
+    masked = not sensor.quality or any(k in assets for band in sensor.quality for k in band.keys)
+    return masked and bool(sensor.asset_keys(assets))
+
+
+def _of_one_mask(scenes: list[_Scene]) -> tuple[list[_Scene], list[Fate]]:
+    """Keep the scenes that carry the most frequent mask band: the cube stores one kind of it."""
+    counts = Counter(scene.quality for scene in scenes)
+    if len(counts) < 2:
+        return scenes, []
+    common = max(counts, key=lambda quality: (counts[quality], str(quality)))
+    kept = [scene for scene in scenes if scene.quality == common]
+    lost = [
+        scene.dropped(f"its mask band is {scene.quality}, that of the others {common}")
+        for scene in scenes
+        if scene.quality != common
+    ]
+    return kept, lost
+
+
+def _newest_copies(scenes: list[_Scene]) -> tuple[list[_Scene], list[Fate]]:
+    kept: list[_Scene] = []
+    lost: list[Fate] = []
+    for copies in _groups(scenes, lambda s: (str(s.time.astype("datetime64[s]")), s.tile)):
+        for strip in _strips(copies):
+            newest = max(strip, key=_newness)
+            kept.append(newest)
+            lost += [
+                scene.dropped(
+                    f"the same acquisition as {newest.id}, which is newer"
+                    + (f" (baseline {newest.baseline})" if newest.baseline else "")
+                )
+                for scene in strip
+                if scene is not newest
+            ]
+    return kept, lost
+
+
+def _newness(scene: _Scene) -> tuple[Any, ...]:
+    return (told.baseline_key(scene.baseline), *told.written_at(scene.item), scene.id)
+
+
+def _strips(scenes: Sequence[_Scene]) -> Iterator[list[_Scene]]:
+    """Part the halves of a tile that lies on two data strips: they complete each other."""
+    starts = [told.datastrip_start(scene.item) for scene in scenes]
+    if any(math.isnan(start) for start in starts):
+        yield list(scenes)
+        return
+    ordered = sorted(zip(starts, scenes, strict=True), key=lambda pair: (pair[0], pair[1].id))
+    strip = [ordered[0][1]]
+    for (before, _), (start, scene) in pairwise(ordered):
+        if start - before > _ONE_STRIP:
+            yield strip
+            strip = []
+        strip.append(scene)
+    yield strip
+
+
+def _passes(scenes: Sequence[_Scene]) -> Iterator[list[_Scene]]:
+    """Part the scenes of one sensor by solar day and orbit, and where no orbit is told, by time."""
+    groups: list[list[_Scene]] = []
+    for day in _groups(scenes, lambda s: (str(s.day), s.orbit)):
+        by_time = sorted(day, key=lambda s: (s.time, s.id))
+        group = [by_time[0]]
+        for before, scene in pairwise(by_time):
+            if scene.orbit < 0 and scene.time - before.time > _ONE_PASS:
+                groups.append(group)
+                group = []
+            group.append(scene)
+        groups.append(group)
+    # Times must be unique: two groups that begin together are one pass, told in two ways.
+    for same in _groups(groups, lambda g: str(g[0].time)):
+        yield [scene for group in same for scene in group]
+
+
+def _groups(things: Iterable[_T], key: Callable[[_T], Any]) -> Iterator[list[_T]]:
+    for _, group in groupby(sorted(things, key=key), key):
+        yield list(group)
+
+
+def _acquisition(scenes: Sequence[_Scene]) -> Acquisition:
+    def merge_order(scene: _Scene) -> tuple[Any, ...]:
+        major, minor = told.baseline_key(scene.baseline)
+        return (-major, -minor, scene.time, scene.id)
+
+    ordered = sorted(scenes, key=merge_order)
+    return Acquisition(
+        sensor=ordered[0].sensor.name,
+        time=min(scene.time for scene in scenes),
+        items=tuple(scene.item for scene in ordered),
+        scalings=tuple(scene.scaling for scene in ordered),
+        quality=ordered[0].quality,
+        platform="+".join(sorted({told.platform(scene.item) for scene in scenes} - {""})),
+        orbit=ordered[0].orbit,
+        baseline="+".join(sorted({scene.baseline for scene in scenes} - {""})),
+        cloud_cover=_mean(told.cloud_cover(scene.item) for scene in ordered),
+        incidence=_mean(told.incidence(scene.item) for scene in ordered),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _fates(acquisition: Acquisition) -> Iterator[Fate]:
+    first = acquisition.items[0]
+    for item in acquisition.items:
+        time = told.sensed_at(item)
+        assert time is not None
+        if item is first:
+            yield Fate(item["id"], acquisition.sensor, time, "used", "")
+        else:
+            reason = f"of one pass with {first['id']}"
+            yield Fate(item["id"], acquisition.sensor, time, "merged", reason)

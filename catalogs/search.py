@@ -1,0 +1,190 @@
+"""Region and period in, scenes out: from an API, a static catalogue or a GeoParquet file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pystac_client import Client
+from pystac_client.exceptions import APIError
+from shapely.geometry.base import BaseGeometry
+
+from terralatent.catalogs.documents import api_io, failures
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.hrefs import absolute_href, is_remote
+from terralatent.catalogs.item import footprint, sensed_at
+from terralatent.catalogs.outline import read_outline
+from terralatent.catalogs.period import Period, read_period, within
+from terralatent.catalogs.scenes import Scenes
+from terralatent.catalogs.sensors import Sensor, pick_sensors
+from terralatent.catalogs.sources import Source, known_collections, resolve_source
+from terralatent.catalogs.static import walk
+
+__all__ = ["search_scenes"]
+
+_LOG = logging.getLogger(__name__)
+
+Item = dict[str, Any]
+
+
+def search_scenes(
+    source: str | Path | Source,
+    region: str | Path | Mapping[str, Any] | BaseGeometry,
+    start: str | date,
+    end: str | date,
+    sensors: Sequence[str] | None = None,
+    *,
+    report: Callable[[str], None] | None = None,
+) -> Scenes:
+    """Find the scenes of a region and period. Reads no pixels.
+
+    Args:
+        source: A source's name, the URL of a STAC API or document, a folder, or a file.
+        region: As for :func:`~terralatent.catalogs.outline.read_outline`.
+        start: First day, ISO, UTC.
+        end: Last day, included.
+        sensors: Names of the sensors wanted; None: all that the source offers.
+        report: Is told how far the search is, one line at a time.
+
+    Returns:
+        The scenes: each acquisition once, and what became of every item.
+
+    Raises:
+        InputError: If an argument cannot be used, if the source does not answer as one, or if it
+            has no scene that can be used.
+    """
+    place, outline = resolve_source(source), read_outline(region)
+    period, wanted = read_period(start, end), pick_sensors(sensors)
+    tell = report or _LOG.info
+
+    looked = Looked()
+    items = []
+    for item in looked.count(_items(place, outline, period, wanted)):
+        if _matches(item, outline, period):
+            items.append(item)
+            if len(items) % 100 == 0:
+                tell(f"{len(items)} items from {place.name}")
+    if not items:
+        raise InputError(_nothing(place, outline, period, wanted, looked))
+    scenes = Scenes.gather(items, wanted, source=place.name, period=period, signing=place.signing)
+    if not scenes.sensors:
+        first = scenes.fates[0]
+        raise InputError(
+            f"None of the {len(items)} items that {place.name} has for the region from {period[0]} "
+            f"to {period[1]} can be used; the first, {first.item_id}: {first.reason}."
+        )
+    tell(scenes.summary())
+    return scenes
+
+
+class Looked:
+    """Counts the items that a source gave, and how far they reach."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.box: tuple[float, float, float, float] | None = None
+
+    def count(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Pass ``items`` through."""
+        for item in items:
+            self.items += 1
+            shape = footprint(item)
+            if shape is not None:
+                a, b = shape.bounds, self.box or shape.bounds
+                self.box = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+            yield item
+
+
+def _items(
+    place: Source, outline: BaseGeometry, period: Period, sensors: Sequence[Sensor]
+) -> Iterator[Item]:
+    """Every item that ``place`` gives; more than asked for where it cannot filter."""
+    asked = dict.fromkeys(name for sensor in sensors for name in place.collections_of(sensor))
+    if not is_remote(place.where) or place.where.endswith(".parquet"):
+        yield from walk(place.where, _enters(asked))
+        return
+    with failures(place.name):
+        client = Client.open(place.where, stac_io=api_io())
+        is_api = client.get_search_link() is not None
+    if is_api:
+        yield from _search_api(client, place, list(asked), outline, period)
+    else:
+        yield from walk(place.where, _enters(asked))
+
+
+def _enters(asked: Mapping[str, None]) -> Callable[[str], bool]:
+    """Leave out the collections that are known to hold other sensors only."""
+    known = known_collections()
+    return lambda name: name in asked or name not in known
+
+
+def _search_api(
+    client: Client, place: Source, asked: list[str], outline: BaseGeometry, period: Period
+) -> Iterator[Item]:
+    with failures(place.name):
+        if place.collections is None:
+            asked = _offered(client, place, asked)
+        # A box and a period are all that every API understands; the rest is filtered here.
+        search = client.search(
+            collections=asked,
+            bbox=outline.bounds,
+            datetime=f"{period[0]}T00:00:00Z/{period[1]}T23:59:59.999Z",
+            limit=place.page,
+        )
+        for item in search.items_as_dicts():
+            yield _absolute(item, place.where)
+
+
+def _offered(client: Client, place: Source, asked: list[str]) -> list[str]:
+    """Those of the collections ``asked`` that the API has."""
+    offered = []
+    for name in asked:
+        try:
+            found = client.get_collection(name)
+        except APIError as error:
+            if error.status_code is None or error.status_code >= 500:
+                raise
+            found = None
+        if found is not None:
+            offered.append(name)
+    if not offered:
+        raise InputError(f"The source {place.name} has none of the collections {', '.join(asked)}.")
+    return offered
+
+
+def _absolute(item: Item, root: str) -> Item:
+    links = item.get("links")
+    own = [
+        link["href"]
+        for link in (links if isinstance(links, list) else ())
+        if isinstance(link, dict) and link.get("rel") == "self" and is_remote(str(link.get("href")))
+    ]
+    assets = item.get("assets")
+    for asset in assets.values() if isinstance(assets, dict) else ():
+        if isinstance(asset, dict) and isinstance(asset.get("href"), str):
+            asset["href"] = absolute_href(asset["href"], own[0] if own else root)
+    return item
+
+
+def _matches(item: Item, outline: BaseGeometry, period: Period) -> bool:
+    """Whether an item is of the search; one that does not say is, and is dropped by name later."""
+    time, shape = sensed_at(item), footprint(item)
+    if time is not None and not within(time, period):
+        return False
+    return shape is None or bool(shape.intersects(outline))
+
+
+def _nothing(
+    place: Source, outline: BaseGeometry, period: Period, sensors: Sequence[Sensor], looked: Looked
+) -> str:
+    region = ",".join(f"{edge:.4g}" for edge in outline.bounds)
+    names = ", ".join(sensor.name for sensor in sensors)
+    found = f"No scene of {names} was found in {place.name} for the region {region} from "
+    found += f"{period[0]} to {period[1]}"
+    if looked.items == 0 or looked.box is None:
+        return f"{found}; ask for another region, period or source."
+    box = ",".join(f"{edge:.4g}" for edge in looked.box)
+    return f"{found}; its {looked.items} items lie within {box}."

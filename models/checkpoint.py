@@ -1,0 +1,219 @@
+"""A model on disk: a folder with ``weights.safetensors`` and ``model.json``; never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_weights
+from safetensors.torch import save as dump_weights
+
+from terralatent.models.gpvae import GPVAE, ModelConfig
+
+FORMAT, VERSION = "terralatent-model", 1
+"""What ``model.json`` says it is; the version rises when old code could not read the folder."""
+
+WEIGHTS, MANIFEST = "weights.safetensors", "model.json"
+"""Names of the two files."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used: a file is missing, broken, or does not fit the cube."""
+
+
+def save_model(model: GPVAE, folder: str | Path, training: Mapping[str, Any]) -> str:
+    """Write ``model`` into ``folder``, made if need be; what was saved there before is replaced.
+
+    Each file is replaced as a whole, the weights first. A run killed between the two leaves a
+    folder that :func:`load_model` refuses by its hash, never one that it misreads.
+
+    Args:
+        model: Any device; the weights keep their dtype.
+        folder: Files other than the two are left alone.
+        training: JSON-able: what the model learned from (cube snapshots, period, bounding box,
+            dates) and the seeds.
+
+    Returns:
+        The model's hash, as :func:`model_hash`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = dump_weights(
+        {name: each.detach().cpu().contiguous() for name, each in model.state_dict().items()}
+    )
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_version": code_version(),
+        "torch_version": torch.__version__,
+        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
+        "config": model.config.model_dump(mode="json"),
+        "kernel_days": {
+            name: [round(days, 3) if days < float("inf") else None for days in scale.tolist()]
+            for name, scale in model.kernel.timescales().items()
+        },
+        "training": dict(training),
+    }
+    text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    _replace(folder / WEIGHTS, weights)
+    _replace(folder / MANIFEST, text.encode())
+    return _hash(manifest)
+
+
+def load_model(folder: str | Path, device: torch.device | str = "cpu") -> GPVAE:
+    """Read a model that :func:`save_model` wrote, ready for inference (``eval``).
+
+    The same folder gives bit-equal output in every process on the same kind of device.
+
+    Raises:
+        CheckpointError: If a file is missing or broken, the weights are not those that
+            ``model.json`` names, or the folder was written by newer code.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    path = folder / WEIGHTS
+    data = _read(path)
+    found, wanted = hashlib.sha256(data).hexdigest(), manifest["weights"]["sha256"]
+    if found != wanted:
+        raise CheckpointError(
+            f"{path}: sha256 is {found[:12]}…, but {MANIFEST} names {str(wanted)[:12]}…; the "
+            "file was changed or cut short. Copy the folder again or train anew."
+        )
+    try:
+        model = GPVAE(ModelConfig.model_validate(manifest["config"]))
+        model.load_state_dict(parse_weights(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "config"
+        raise CheckpointError(
+            f"{folder / MANIFEST}: config is not valid at {where}: {first['msg']}."
+        ) from error
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{folder}: the weights do not fit the config in {MANIFEST} ({reason}). "
+            "Was one of the two files edited by hand?"
+        ) from error
+    return model.to(device).eval()
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """Return ``model.json`` of a checkpoint, its format checked; reads no weights.
+
+    Raises:
+        CheckpointError: If the file is missing, is not JSON, or is not a checkpoint this code
+            can read.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(_read(path))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: not valid JSON ({error}); copy the folder again."
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: not a terralatent model (no format {FORMAT!r}); give the folder that "
+            "`terralatent train` wrote."
+        )
+    if manifest.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: format version {manifest.get('version')!r}, this code reads {VERSION}; it "
+            f"was written by terralatent {manifest.get('code_version')}. Use that version, or "
+            "train anew."
+        )
+    weights = manifest.get("weights")
+    if not isinstance(weights, dict) or "sha256" not in weights or "config" not in manifest:
+        raise CheckpointError(f"{path}: 'weights' or 'config' is missing; copy the folder again.")
+    return manifest
+
+
+def model_hash(folder: str | Path) -> str:
+    """Return the identity of a model: a sha256 over its config and weights; reads no weights.
+
+    Two trainings that end in the same numbers have the same hash, whenever they ran.
+
+    Raises:
+        CheckpointError: As :func:`read_manifest`.
+    """
+    return _hash(read_manifest(folder))
+
+
+def check_cube(
+    config: ModelConfig, cube: Mapping[str, tuple[Sequence[str], str]]
+) -> tuple[str, ...]:
+    """Check that a cube has what a model reads, and say which sensors they share.
+
+    Sensors of the cube that the model does not know are ignored. Sensors of the model that the
+    cube lacks are as if fully masked: fine, as long as one remains.
+
+    Args:
+        config: The model's.
+        cube: Bands, in the cube's order, and units for each sensor.
+
+    Returns:
+        Names of the shared sensors, sorted.
+
+    Raises:
+        CheckpointError: If they share no sensor, or bands or units of a shared one differ.
+    """
+    known = {sensor.name: sensor for sensor in config.sensors}
+    shared = tuple(sorted(known.keys() & cube.keys()))
+    if not shared:
+        raise CheckpointError(
+            f"the model knows the sensors {sorted(known)}, the cube has {sorted(cube)}: none is "
+            "shared. Build a cube with one of the model's sensors, or train on this one."
+        )
+    for name in shared:
+        bands, units = cube[name]
+        if tuple(bands) != known[name].bands:
+            raise CheckpointError(
+                f"{name}: the model reads the bands {list(known[name].bands)}, the cube has "
+                f"{list(bands)}. Build the cube with the model's bands, or train on this one."
+            )
+        if units != known[name].units:
+            raise CheckpointError(
+                f"{name}: the model reads {known[name].units!r}, the cube has {units!r}. Build "
+                "the cube in the model's units, or train on this one."
+            )
+    return shared
+
+
+def code_version() -> str:
+    """Return the installed version of terralatent, ``unknown`` where it is not installed."""
+    try:
+        return version("terralatent")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _hash(manifest: Mapping[str, Any]) -> str:
+    identity = {"config": manifest["config"], "weights": manifest["weights"]["sha256"]}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise CheckpointError(
+            f"{path}: {reason}; a model is a folder with {MANIFEST} and {WEIGHTS}, as "
+            "`terralatent train` writes it."
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)

@@ -1,0 +1,93 @@
+"""What a model is made of, as one frozen, JSON-able description."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class SensorConfig(BaseModel):
+    """One sensor as the model knows it: its bands, their units, and their normalisation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, pattern=r"^[^./]+$")]
+    """The sensor's name, the same as its group's in the cube."""
+
+    bands: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Band names in the order of the last dim of ``Observations.values``."""
+
+    units: str
+    """Units of the bands' values, as the cube writes them (``reflectance``, ``dB``)."""
+
+    centre: tuple[float, ...]
+    """Subtracted from each band, in its units. Global: never computed from a tile."""
+
+    spread: tuple[float, ...]
+    """Each band is divided by it after centring, in its units, positive."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        count = len(self.bands)
+        if len(set(self.bands)) != count:
+            raise ValueError(f"{self.name}: bands must be unique, got {list(self.bands)}.")
+        if len(self.centre) != count or len(self.spread) != count:
+            raise ValueError(
+                f"{self.name}: {count} bands need {count} values of centre and of spread, got "
+                f"{len(self.centre)} and {len(self.spread)}."
+            )
+        if not all(map(math.isfinite, self.centre)):
+            raise ValueError(f"{self.name}: centre must be finite, got {list(self.centre)}.")
+        if not all(math.isfinite(spread) and spread > 0.0 for spread in self.spread):
+            raise ValueError(
+                f"{self.name}: spread must be positive and finite, got {list(self.spread)}."
+            )
+        return self
+
+
+class ModelConfig(BaseModel):
+    """Sizes and choices of a :class:`~terralatent.models.gpvae.GPVAE`; no learned number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sensors: Annotated[tuple[SensorConfig, ...], Field(min_length=1)]
+    """Sensors with an encoder and a decoder each; their order means nothing."""
+
+    latents: Annotated[int, Field(ge=1)] = 16
+    """Number of latent series L."""
+
+    hidden: Annotated[int, Field(ge=1)] = 64
+    """Width of the two hidden layers of the encoders and of the one of the decoders."""
+
+    likelihood: Literal["student", "gaussian"] = "student"
+    """Distribution of an observation around the decoder's location."""
+
+    kernel: Annotated[str, Field(min_length=1)] = "constant+matern32"
+    """Kinds of the kernel's parts joined by ``+``; their weights and lengthscales are learned."""
+
+    posterior: str = "markov"
+    """How the posterior over the latent series is computed."""
+
+    precision_cap: Annotated[float, Field(gt=0.0, le=1e4)] = 100.0
+    """Largest precision w that one observation gives a latent of unit prior variance."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [sensor.name for sensor in self.sensors]
+        if len(set(names)) != len(names):
+            raise ValueError(f"sensors must have unique names, got {names}.")
+        return self
+
+    def sensor(self, name: str) -> SensorConfig:
+        """Return the sensor called ``name``.
+
+        Raises:
+            ValueError: If the model has no such sensor.
+        """
+        for sensor in self.sensors:
+            if sensor.name == name:
+                return sensor
+        known = sorted(sensor.name for sensor in self.sensors)
+        raise ValueError(f"the model has no sensor {name!r}; it knows {known}.")

@@ -1,0 +1,284 @@
+"""The GP-VAE: sensors are encoded alone, fused as information, and smoothed by a GP over time."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.kernels import make_kernel
+from terralatent.models.networks import season
+from terralatent.models.observations import Observations
+from terralatent.models.posteriors import POSTERIORS, Inference, Posterior
+from terralatent.models.predictive import predictive_log_density
+from terralatent.models.sensor_model import Prediction, SensorModel
+from terralatent.models.sites import Sites, merge_calendars
+
+__all__ = ["GPVAE", "Elbo", "HeldOut", "ModelConfig", "Prediction", "SensorConfig", "Sites"]
+
+SEASON_KEPT = 0.5
+"""Share of the series whose decoders are told the time of year in training."""
+
+
+class Elbo(NamedTuple):
+    """The bound on the log evidence of each series, in nats, shape (N,); normalised units."""
+
+    elbo: Tensor
+    loglik: Tensor
+    kl: Tensor
+
+
+class HeldOut(NamedTuple):
+    """How well hidden observations of one sensor were predicted, normalised units."""
+
+    days: Tensor
+    """Days on which anything was hidden, shape (T,), float64."""
+
+    valid: Tensor
+    """What was hidden, shape (N, T, B), bool."""
+
+    log_density: Tensor
+    """Joint predictive log density over the hidden bands of an observation, shape (N, T), 0 where
+    nothing was hidden. Take the sum of log spread over those bands off for physical units."""
+
+    error: Tensor
+    """Predicted minus hidden, shape (N, T, B), 0 where nothing was hidden."""
+
+
+class GPVAE(nn.Module):
+    r"""A variational autoencoder of pixel series whose latents are Gaussian processes in time.
+
+    .. math:: z_l \sim GP(0, k_l), \quad x_{s,t} \sim p_s(x \,|\, z(t)), \quad
+        q(z) \propto p(z) \prod_{s,t} N(\tilde y_{s,t} \,|\, z(t), 1 / w_{s,t})
+
+    Every sensor has its own days, bands and networks; they meet only in the sum of their
+    precisions. Sensors may be absent, and absent is the same as fully masked.
+
+    Args:
+        config: Sensors, sizes and choices.
+        seed: Of the initial networks; each sensor's depend on the seed and its own name only.
+
+    Raises:
+        ValueError: If the kernel or the posterior is unknown.
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        if config.posterior not in POSTERIORS:
+            raise ValueError(
+                f"no posterior is called {config.posterior!r}; there are {sorted(POSTERIORS)}."
+            )
+        self.config = config
+        self.kernel = make_kernel(config.kernel, config.latents)
+        self.sensors = nn.ModuleDict()
+        for sensor in sorted(config.sensors, key=lambda sensor: sensor.name):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed ^ zlib.crc32(sensor.name.encode()))
+                self.sensors[sensor.name] = SensorModel(sensor, config)
+
+    def sensor(self, name: str) -> SensorModel:
+        """Return encoder, decoder and likelihood of one sensor.
+
+        Raises:
+            ValueError: If the model has no such sensor.
+        """
+        return cast(SensorModel, self.sensors[self.config.sensor(name).name])
+
+    def encode(
+        self,
+        observations: Mapping[str, Observations],
+        calendars: Mapping[str, Tensor] | None = None,
+    ) -> Sites:
+        """Encode every observation alone, and lay all on the union of the sensors' days.
+
+        Args:
+            observations: By sensor name, one or more, all of the same N pixels.
+            calendars: Days of further sensors that have no observations here, shape (T_s,).
+
+        Raises:
+            ValueError: If there are no observations, a sensor is unknown, or bands or N disagree.
+        """
+        pixels = self._check(observations)
+        calendar = {name: each.days for name, each in observations.items()}
+        days, places = merge_calendars({**(calendars or {}), **calendar})
+        rows, precisions, informations = [], [], []
+        for name in sorted(observations):
+            pixel, date = observations[name].observed.nonzero(as_tuple=True)
+            w, eta = self.sensor(name).encode(observations[name], pixel, date)
+            rows.append(pixel * len(days) + places[name][date])
+            precisions.append(w)
+            informations.append(eta)
+        row = torch.cat(rows)
+        shape = (pixels, len(days), self.config.latents)
+        w, eta = torch.cat(precisions), torch.cat(informations)
+        blank = w.new_zeros(pixels * len(days), self.config.latents)
+        return Sites(
+            days=days,
+            w=blank.index_copy(0, row, w).reshape(shape),
+            eta=blank.index_copy(0, row, eta).reshape(shape),
+            places=places,
+        )
+
+    def posterior(
+        self, observations: Mapping[str, Observations], query_days: Tensor | None = None
+    ) -> Posterior:
+        """Return q(z) on all days of the sensors, and on ``query_days`` if given.
+
+        Args:
+            observations: By sensor name, all of the same N pixels.
+            query_days: Days since 1970-01-01, any order, shape (Q,), float64.
+        """
+        sites = self.encode(observations)
+        return self._inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
+
+    @torch.no_grad()
+    def infer(
+        self, observations: Mapping[str, Observations], query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return marginal mean and variance of the latents, each shape (N, Q, L), float32.
+
+        They may be views of memory in another order; ``contiguous`` if you need it.
+
+        Args:
+            observations: By sensor name, all of the same N pixels.
+            query_days: Days since 1970-01-01, any order, shape (Q,), float64.
+        """
+        sites = self.encode(observations)
+        return self._inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)
+
+    def decode(self, sensor: str, mean: Tensor, var: Tensor, days: Tensor) -> Prediction:
+        """Predict the bands of a sensor from marginals of the latents.
+
+        Args:
+            sensor: Its name.
+            mean: shape (N, Q, L), float32.
+            var: shape (N, Q, L), float32.
+            days: Days since 1970-01-01, shape (Q,), float64.
+
+        Returns:
+            Physical units, shape (N, Q, B).
+
+        Raises:
+            ValueError: If the model has no such sensor.
+        """
+        return self.sensor(sensor).predict(mean, var, days)
+
+    def elbo(
+        self,
+        seen: Mapping[str, Observations],
+        counted: Mapping[str, Observations],
+        generator: torch.Generator,
+    ) -> Elbo:
+        r"""Return a one-sample estimate of the bound, where q sees less than is counted.
+
+        .. math:: E_{q(z | seen)}[\log p(counted | z)] - KL[q(z | seen) \,\|\, p(z)]
+
+        It bounds the log evidence of ``counted`` whatever q has seen, and teaches q to fill gaps.
+        The noise depends on the generator and the shapes only, not on what is masked.
+
+        Args:
+            seen: What q sees, by sensor name; whole sensors may be absent.
+            counted: What the likelihood counts; sensors that are also seen have the same days.
+            generator: Draws the latents, and which series' decoders are told the time of year.
+
+        Raises:
+            ValueError: If a sensor has other days in ``seen`` than in ``counted``.
+        """
+        self._check(counted)
+        for name in seen.keys() & counted.keys():
+            if not torch.equal(seen[name].days, counted[name].days):
+                raise ValueError(
+                    f"{name}: what q sees has other days than what is counted; hide observations "
+                    "with Observations.hide, which keeps the days."
+                )
+        sites = self.encode(seen, {name: each.days for name, each in counted.items()})
+        posterior = self._inference.infer(self.kernel, sites.days, sites.w, sites.eta)
+        pixels, total, latents = sites.w.shape
+        mean = posterior.mean.reshape(-1, latents)
+        var = posterior.var.reshape(-1, latents)
+        device = mean.device
+        told = torch.rand(pixels, generator=generator, device=generator.device) < SEASON_KEPT
+        told = told.to(device)
+        loglik = mean.new_zeros(pixels)
+        for name in sorted(counted):
+            each, sensor = counted[name], self.sensor(name)
+            shape = (pixels, len(each.days), latents)
+            noise = torch.randn(shape, generator=generator, device=generator.device).to(device)
+            pixel, date = each.observed.nonzero(as_tuple=True)
+            row = pixel * total + sites.places[name][date]
+            std = var.index_select(0, row).clamp_min(1e-10).sqrt()
+            latent = mean.index_select(0, row) + std * noise[pixel, date]
+            density = sensor.log_likelihood(
+                latent,
+                each.values[pixel, date],
+                each.valid[pixel, date],
+                season(each.days)[date],
+                told[pixel],
+            )
+            laid = mean.new_zeros(pixels * len(each.days))
+            laid = laid.index_copy(0, pixel * len(each.days) + date, density)
+            loglik = loglik + laid.reshape(pixels, -1).sum(-1)
+        return Elbo(loglik - posterior.kl, loglik, posterior.kl)
+
+    @torch.no_grad()
+    def log_predictive(
+        self, seen: Mapping[str, Observations], hidden: Mapping[str, Observations]
+    ) -> dict[str, HeldOut]:
+        """Predict hidden observations from those seen: joint log density over bands, and errors.
+
+        Args:
+            seen: What q sees, by sensor name.
+            hidden: What is to be predicted, on any days; not seen by q. Only dates with anything
+                valid are computed and returned.
+        """
+        self._check(hidden)
+        asked = {name: each.at(each.observed.any(0)) for name, each in hidden.items()}
+        days, places = merge_calendars({name: each.days for name, each in asked.items()})
+        mean, var = self.infer(seen, days)
+        return {
+            name: self._score(name, each, mean[:, places[name]], var[:, places[name]])
+            for name, each in asked.items()
+        }
+
+    def _score(self, name: str, hidden: Observations, mean: Tensor, var: Tensor) -> HeldOut:
+        """Compare hidden observations (N, T, B) with the latents' marginals (N, T, L)."""
+        sensor = self.sensor(name)
+        pixel, date = hidden.observed.nonzero(as_tuple=True)
+        valid = hidden.valid[pixel, date]
+        seasons = season(hidden.days)[date]
+        moments = sensor.moments(mean[pixel, date], var[pixel, date], seasons, full=True)
+        residual = sensor.normalise(hidden.values[pixel, date], valid) - moments.location
+        # Calibration factors, a * noise + c * signal, act band by band.
+        noise, signal = sensor.noise_factor, sensor.signal_factor.sqrt()
+        density = predictive_log_density(
+            residual,
+            valid,
+            moments.log_diag + noise.log(),
+            sensor.decoder.factor * noise.sqrt().unsqueeze(-1),
+            moments.covariance * signal.unsqueeze(-1) * signal,
+            sensor.likelihood.mixture(),
+        )
+        log_density = density.new_zeros(hidden.valid.shape[:2])
+        log_density[pixel, date] = density
+        error = density.new_zeros(hidden.valid.shape)
+        error[pixel, date] = torch.where(valid, residual, 0.0)
+        return HeldOut(hidden.days, hidden.valid, log_density, error)
+
+    @property
+    def _inference(self) -> Inference:
+        return POSTERIORS[self.config.posterior]
+
+    def _check(self, observations: Mapping[str, Observations]) -> int:
+        """Refuse what does not fit this model; return the number of pixels N."""
+        if not observations:
+            raise ValueError("the model needs observations of at least one sensor, got none.")
+        counts = {name: len(each) for name, each in observations.items()}
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"all sensors must have the same number of pixels, got {counts}.")
+        for name, each in observations.items():
+            self.sensor(name).check(each)
+        return next(iter(counts.values()))

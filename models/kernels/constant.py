@@ -1,0 +1,49 @@
+"""The constant kernel: a level that a series keeps for ever."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from terralatent.models.kernels.temporal import TemporalKernel
+
+
+class Constant(TemporalKernel):
+    r"""A process that never changes: :math:`k(\tau) = 1`, :math:`A = 1`, :math:`Q = 0`.
+
+    Arguments:
+        latents: The number of latents L.
+    """
+
+    kind: ClassVar[str] = "constant"
+    anchor: Tensor
+
+    def __init__(self, latents: int) -> None:
+        super().__init__(latents)
+        # Without parameters, something must still say on which device the kernel lives.
+        self.register_buffer("anchor", torch.ones(latents), persistent=False)
+
+    @property
+    def description(self) -> str:
+        return self.kind
+
+    @property
+    def state_dim(self) -> int:
+        return 1
+
+    def covariance(self, lag: Tensor) -> Tensor:
+        return self.anchor.double().expand(*lag.shape, self.latents)
+
+    def stationary(self) -> Tensor:
+        return self.anchor.double()[:, None, None]
+
+    def transition(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        kept = self.anchor.double()[:, None, None].expand(len(steps), -1, -1, -1)
+        return kept, torch.zeros_like(kept)
+
+    def measurement(self) -> Tensor:
+        return self.anchor.double()[:, None]
+
+    def timescales(self) -> Mapping[str, Tensor]:
+        return {self.kind: torch.full_like(self.anchor, torch.inf)}

@@ -1,0 +1,140 @@
+"""What one sensor saw of a batch of pixels: values, validity and view, on the sensor's own days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+DISTANCE_CAP = 16.0
+"""Largest distance to a masked pixel that is told apart, in pixels."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Observations of N pixels by one sensor on its T days, in B bands.
+
+    Nothing under the mask is ever read: where ``valid`` is False, ``values`` may be NaN or
+    infinite. Shapes and dtypes are checked at birth; days must ascend but may repeat.
+
+    Raises:
+        ValueError: If shapes or dtypes disagree, or if the days descend or are not finite.
+    """
+
+    days: Tensor
+    """Days since 1970-01-01 UTC, ascending, shape (T,), float64."""
+
+    values: Tensor
+    """Physical units (reflectance, dB), shape (N, T, B), float32. Anything where not valid."""
+
+    valid: Tensor
+    """True where a value may be used, shape (N, T, B), bool."""
+
+    distance: Tensor
+    """Pixels to the nearest masked pixel, at most DISTANCE_CAP, shape (N, T), float32."""
+
+    incidence: Tensor
+    """Incidence angle in degrees, NaN where unknown, shape (T,), float32."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3:
+            raise ValueError(
+                f"values must have dims (pixel, time, band), got shape {tuple(self.values.shape)}."
+            )
+        n, t, _ = self.values.shape
+        wanted = {
+            "days": ((t,), torch.float64),
+            "values": (tuple(self.values.shape), torch.float32),
+            "valid": (tuple(self.values.shape), torch.bool),
+            "distance": ((n, t), torch.float32),
+            "incidence": ((t,), torch.float32),
+        }
+        for name, (shape, dtype) in wanted.items():
+            found: Tensor = getattr(self, name)
+            if tuple(found.shape) != shape or found.dtype != dtype:
+                raise ValueError(
+                    f"{name}: got shape {tuple(found.shape)} and {found.dtype}; for values of "
+                    f"shape {tuple(self.values.shape)} it must be {shape} and {dtype}."
+                )
+        if not bool(torch.isfinite(self.days).all()):
+            raise ValueError("days must be finite; drop the dates whose time is missing.")
+        if t > 1 and bool((self.days[1:] < self.days[:-1]).any()):
+            first = int(torch.nonzero(self.days[1:] < self.days[:-1])[0])
+            raise ValueError(
+                f"days must ascend, but day {first + 1} ({float(self.days[first + 1])}) is before "
+                f"day {first} ({float(self.days[first])}); sort the dates and everything with them."
+            )
+
+    def __len__(self) -> int:
+        """The number of pixels N."""
+        return int(self.values.shape[0])
+
+    @property
+    def observed(self) -> Tensor:
+        """True where any band of a date is valid, shape (N, T), bool."""
+        return self.valid.any(dim=-1)
+
+    def select(self, pixels: Tensor | slice) -> Observations:
+        """Take some pixels (an index tensor, a bool mask or a slice); days stay as they are."""
+        return replace(
+            self,
+            values=self.values[pixels],
+            valid=self.valid[pixels],
+            distance=self.distance[pixels],
+        )
+
+    def at(self, dates: Tensor | slice) -> Observations:
+        """Take some dates (an ascending index tensor, a bool mask of shape (T,) or a slice)."""
+        return Observations(
+            days=self.days[dates],
+            values=self.values[:, dates],
+            valid=self.valid[:, dates],
+            distance=self.distance[:, dates],
+            incidence=self.incidence[dates],
+        )
+
+    def hide(self, hidden: Tensor) -> Observations:
+        """Return the same observations, not valid where ``hidden``, shape (N, T) or (T,), bool.
+
+        The distance to the nearest masked pixel is left as the sensor's own mask gave it.
+        """
+        return replace(self, valid=self.valid & ~hidden.unsqueeze(-1))
+
+    def to(self, device: torch.device | str) -> Observations:
+        """Move every tensor to ``device``."""
+        return Observations(
+            days=self.days.to(device),
+            values=self.values.to(device),
+            valid=self.valid.to(device),
+            distance=self.distance.to(device),
+            incidence=self.incidence.to(device),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Observations]) -> Observations:
+        """Join pixels of the same sensor, days and view.
+
+        Raises:
+            ValueError: If there is no part, or if the parts have different days or incidence.
+        """
+        if not parts:
+            raise ValueError("concatenate needs at least one part, got none.")
+        first = parts[0]
+        for place, part in enumerate(parts[1:], start=1):
+            same = torch.equal(first.days, part.days) and torch.equal(
+                first.incidence.nan_to_num(-1.0), part.incidence.nan_to_num(-1.0)
+            )
+            if not same:
+                raise ValueError(
+                    f"part {place} has other days or incidence angles than part 0; only pixels "
+                    "of one sensor on one time axis can be joined."
+                )
+        return cls(
+            days=first.days,
+            values=torch.cat([part.values for part in parts]),
+            valid=torch.cat([part.valid for part in parts]),
+            distance=torch.cat([part.distance for part in parts]),
+            incidence=first.incidence,
+        )

@@ -1,0 +1,156 @@
+"""What a store holds, before it holds anything: arrays, groups and the store's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import zarr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from zarr.codecs import ZstdCodec
+
+__all__ = ["ArrayLayout", "GroupLayout", "Layout", "coordinate", "grid_arrays", "inner_chunk"]
+
+INNER_CHUNK = 64
+"""Pixels along y and x of the smallest piece that a reader has to fetch."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayLayout:
+    """One array to be: everything but its values, or its values too where they are small."""
+
+    name: str
+    """Name within its group."""
+
+    dims: tuple[str, ...]
+    """Dimension names, one for each axis."""
+
+    shape: tuple[int, ...]
+    """Full size."""
+
+    dtype: str
+    """NumPy name, or ``string`` for text of any length."""
+
+    chunks: tuple[int, ...]
+    """Inner chunk: what a reader fetches."""
+
+    shards: tuple[int, ...] | None = None
+    """Shard: what one worker writes as a whole; a multiple of :attr:`chunks`. None: no shards."""
+
+    fill_value: Any = None
+    """What an unwritten pixel reads as."""
+
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes, JSON values only."""
+
+    data: np.ndarray | None = None
+    """Values to write at once (coordinates); None leaves the array at its fill value."""
+
+    def __post_init__(self) -> None:
+        if not len(self.dims) == len(self.shape) == len(self.chunks):
+            raise ValueError(
+                f"{self.name}: dims {self.dims}, shape {self.shape} and chunks {self.chunks} "
+                "must have one entry for each axis."
+            )
+        if self.shards and any(s % c for s, c in zip(self.shards, self.chunks, strict=True)):
+            raise ValueError(
+                f"{self.name}: shards {self.shards} are no multiple of chunks {self.chunks}."
+            )
+
+    def create(self, group: zarr.Group) -> None:
+        """Make this array in ``group`` and write :attr:`data` where there is some."""
+        array = group.create_array(
+            self.name,
+            shape=self.shape,
+            dtype=self.dtype,
+            chunks=self.chunks,
+            shards=self.shards,
+            compressors=[ZstdCodec(level=3)],
+            fill_value=self.fill_value,
+            attributes=dict(self.attrs),
+            dimension_names=self.dims,
+        )
+        if self.data is not None:
+            array[...] = self.data
+
+
+@dataclass(frozen=True, eq=False)
+class GroupLayout:
+    """One group to be."""
+
+    path: str
+    """Path from the root, ``""`` for the root itself."""
+
+    arrays: tuple[ArrayLayout, ...]
+    """Its arrays."""
+
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes, JSON values only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A whole store to be: its groups, and what makes it this store and no other."""
+
+    kind: str
+    """``cube``, ``latents`` or ``bands``."""
+
+    identity: Mapping[str, Any]
+    """JSON values that must be equal for a command to go on with a store that exists."""
+
+    groups: tuple[GroupLayout, ...]
+    """The root first, where it has arrays or attributes of its own."""
+
+
+def coordinate(
+    name: str,
+    dims: tuple[str, ...],
+    values: np.ndarray,
+    attrs: Mapping[str, Any] | None = None,
+) -> ArrayLayout:
+    """Lay out a small array that is written at once, in one chunk. Text becomes ``string``."""
+    values = np.asarray(values)
+    text = values.dtype.kind in "OUT"
+    size = tuple(max(1, n) for n in values.shape)
+    return ArrayLayout(
+        name=name,
+        dims=dims,
+        shape=values.shape,
+        dtype="string" if text else values.dtype.name,
+        chunks=size,
+        fill_value="" if text else (np.nan if values.dtype.kind == "f" else 0),
+        attrs=attrs or {},
+        data=values.astype(object) if text else values,
+    )
+
+
+def grid_arrays(grid: GeoBox) -> tuple[ArrayLayout, ...]:
+    """Lay out ``y`` (descending), ``x`` (pixel centres, in the CRS's units) and CF ``spatial_ref``."""
+    coords = xr_coords(grid)
+    reference = coords["spatial_ref"]
+    attrs = {key: _plain(value) for key, value in reference.attrs.items()}
+    return (
+        coordinate("y", ("y",), np.asarray(coords["y"].values), _axis("y", coords["y"].attrs)),
+        coordinate("x", ("x",), np.asarray(coords["x"].values), _axis("x", coords["x"].attrs)),
+        coordinate("spatial_ref", (), np.asarray(reference.values), attrs),
+    )
+
+
+def inner_chunk(block: int) -> int:
+    """Pixels along y and x of the inner chunk of a ``block`` pixels wide shard."""
+    return min(INNER_CHUNK, block)
+
+
+def _axis(axis: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "standard_name": f"projection_{axis}_coordinate",
+        "axis": axis.upper(),
+        "units": str(attrs.get("units", "metre")),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

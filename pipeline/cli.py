@@ -1,0 +1,300 @@
+"""``terralatent VERB``: one function for each verb, which reads its options and makes one call.
+
+What a verb needs is imported inside it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from terralatent.pipeline.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="terralatent",
+    help="Latent maps of the Earth, with their uncertainty, from every Sentinel acquisition.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+terminal = Terminal()
+
+Region = Annotated[
+    str, typer.Option(help="minx,miny,maxx,maxy in degrees, or a GeoJSON file.", metavar="R")
+]
+Source = Annotated[
+    str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")
+]
+Start = Annotated[str | None, typer.Option(help="First day, such as 2018-01-01.", metavar="D")]
+End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D")]
+Sensors = Annotated[
+    list[str] | None,
+    typer.Option("--sensor", help="May be repeated; all that the source has by default."),
+]
+OneSensor = Annotated[str | None, typer.Option("--sensor", help="A sensor of the store.")]
+Variable = Annotated[str | None, typer.Option(help="A band, a latent or an array.", metavar="V")]
+Date = Annotated[str | None, typer.Option(help="The stored date nearest to it.", metavar="D")]
+When = Annotated[
+    str,
+    typer.Option(
+        help="monthly, 10D, acquisitions, dates with commas, or a file of dates.", metavar="WHEN"
+    ),
+]
+Cluster = Annotated[
+    str, typer.Option("--client", help="local, or a scheduler's address: tcp://host:port.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
+Model = Annotated[str, typer.Argument(help="The folder of a trained model.")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def serve(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder of STAC items.")],
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 7822,
+) -> None:
+    """Serve a folder of STAC items as a STAC API on this machine, until Ctrl-C."""
+    from terralatent.catalogs.serve import serve
+
+    serve(folder, port=port)
+
+
+@app.command()
+def search(
+    source: Annotated[str, typer.Option(help="A source's name, a URL or a folder.", metavar="S")],
+    region: Region,
+    start: Annotated[str, typer.Option(help="First day, such as 2018-01-01.", metavar="D")],
+    end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
+    out: Annotated[str, typer.Option(metavar="scenes.parquet")],
+    sensor: Sensors = None,
+) -> None:
+    """Find the scenes of a region and period; keep them as stac-geoparquet."""
+    scenes = _search(source, region, start, end, sensor)
+    scenes.to_parquet(out)
+    terminal.say(f"{_counts(scenes)} -> {out}")
+
+
+@app.command()
+def build(
+    region: Region,
+    out: Annotated[str, typer.Option(metavar="STORE", help="Where the cube goes.")],
+    source: Source = None,
+    start: Start = None,
+    end: End = None,
+    scenes: Annotated[
+        str | None, typer.Option(help="Instead of a source: a file of `search`.")
+    ] = None,
+    sensor: Sensors = None,
+    resolution: Annotated[float, typer.Option(help="Pixel size in metres.")] = 10.0,
+    crs: Annotated[str | None, typer.Option(help="EPSG:N; the UTM zone by default.")] = None,
+    block: Annotated[int, typer.Option(help="Pixels along a side of a block.")] = 256,
+    memory: Annotated[str, typer.Option(help="Of one worker process.")] = "4GB",
+    client: Cluster = "local",
+) -> None:
+    """Read the scenes into a cube that keeps each sensor on its own dates."""
+    from terralatent.pipeline.ingest import build_cube
+
+    found = _scenes(scenes, source, region, start, end, sensor)
+    terminal.say(_counts(found))
+    with _client(client, memory) as workers:
+        report = build_cube(
+            found,
+            region,
+            out,
+            resolution=resolution,
+            crs=crs,
+            block=block,
+            memory=memory,
+            client=workers,
+            progress=terminal.bar(),
+        )
+    _finish(report, out)
+
+
+@app.command()
+def train(
+    cubes: Annotated[list[str], typer.Argument(metavar="CUBE...")],
+    out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
+    latents: Annotated[int, typer.Option(min=1, help="Latent series a pixel.")] = 16,
+    steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
+    seed: int = 0,
+    device: Device = "auto",
+    sensor: Sensors = None,
+) -> None:
+    """Train a model on pixel series of one or more cubes."""
+    from terralatent.pipeline.train import train
+
+    given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    report = train(
+        cubes,
+        out,
+        latents=latents,
+        seed=seed,
+        device=device,
+        sensors=sensor or None,
+        progress=terminal.bar(),
+        **given,
+    )
+    _finish(report, out)
+
+
+@app.command()
+def embed(
+    cube: Cube,
+    model: Model,
+    out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
+    dates: When = "monthly",
+    precision: Annotated[str, typer.Option(help="packed (integers) or float32.")] = "packed",
+    client: Cluster = "local",
+    device: Device = "auto",
+) -> None:
+    """Infer each pixel's latent series, mean and standard deviation, at any dates."""
+    from terralatent.pipeline.embed import embed
+
+    with _client(client) as workers:
+        report = embed(
+            cube,
+            model,
+            out,
+            dates=dates,
+            precision=precision,
+            device=device,
+            client=workers,
+            progress=terminal.bar(),
+        )
+    _finish(report, out)
+
+
+@app.command()
+def decode(
+    cube: Cube,
+    model: Model,
+    sensor: Annotated[str, typer.Option(help="A sensor of the model.")],
+    dates: When,
+    out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
+    client: Cluster = "local",
+    device: Device = "auto",
+) -> None:
+    """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
+    from terralatent.pipeline.decode import decode
+
+    with _client(client) as workers:
+        report = decode(
+            cube,
+            model,
+            sensor,
+            dates,
+            out,
+            device=device,
+            client=workers,
+            progress=terminal.bar(),
+        )
+    _finish(report, out)
+
+
+@app.command()
+def show(
+    store: Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")],
+    out: Annotated[str, typer.Option(metavar="picture.png")],
+    sensor: OneSensor = None,
+    variable: Variable = None,
+    date: Date = None,
+    pixel: Annotated[
+        str | None, typer.Option(help="Map coordinates or indices.", metavar="X,Y")
+    ] = None,
+) -> None:
+    """Draw a picture of a store, or of the series of one of its pixels."""
+    from terralatent.pipeline.show import show
+
+    show(store, out, sensor=sensor, variable=variable, date=date, pixel=pixel)
+    terminal.say(f"-> {out}")
+
+
+@app.command()
+def export(
+    store: Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER.zarr")],
+    sensor: OneSensor = None,
+    variable: Variable = None,
+    date: Date = None,
+) -> None:
+    """Copy a store, or a part of it, as plain Zarr v3."""
+    from terralatent.pipeline.export import export
+
+    export(store, out, sensor=sensor, variable=variable, date=date)
+    terminal.say(f"-> {out}")
+
+
+def main() -> None:
+    """Run the command line: the one place where exceptions become a line and an exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    terminal.listen()
+    try:
+        code = app(args=arguments, prog_name="terralatent", standalone_mode=False) or FINISHED
+        if code == INTERRUPTED:
+            code = terminal.complain(KeyboardInterrupt())
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        code = terminal.complain(KeyboardInterrupt() if isinstance(error, typer.Abort) else error)
+    sys.exit(code)
+
+
+def _scenes(
+    kept: str | None,
+    source: str | None,
+    region: str,
+    start: str | None,
+    end: str | None,
+    sensors: list[str] | None,
+) -> Any:
+    """Scenes from a file of ``search``, or from a search now."""
+    from terralatent.catalogs.search import Scenes
+
+    if kept is None and source and start and end:
+        return _search(source, region, start, end, sensors)
+    if kept is None or source or start or end:
+        raise typer.BadParameter("give either --scenes, or all of --source, --start and --end.")
+    return Scenes.from_parquet(kept)
+
+
+def _search(source: str, region: str, start: str, end: str, sensors: list[str] | None) -> Any:
+    from terralatent.catalogs.search import search_scenes
+
+    return search_scenes(source, region, start, end, sensors or None)
+
+
+def _client(where: str, memory: str | None = None) -> Any:
+    from terralatent.pipeline.clusters import client_for
+
+    return client_for(where, memory=memory)
+
+
+def _counts(scenes: Any) -> str:
+    dates = [f"{name} {len(scenes.acquisitions(name))}" for name in scenes.sensors]
+    dropped = sum(fate.fate == "dropped" for fate in scenes.fates)
+    return f"dates: {', '.join(dates)}" + (f" ({dropped} items dropped)" if dropped else "")
+
+
+def _finish(report: Any, out: str) -> None:
+    """Say what was done; where something was lost, say so and leave with its own exit code."""
+    terminal.say(f"{report} -> {out}")
+    losses = getattr(report, "losses", ())
+    for loss in losses:
+        terminal.say(f"lost: {loss}")
+    if losses:
+        raise typer.Exit(LOSSES)

@@ -1,0 +1,144 @@
+"""Which dates a result is wanted at: from what a user typed to ascending times."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terralatent.catalogs.errors import InputError
+
+__all__ = ["FAR_DAYS", "When", "days_since_1970", "parse_when"]
+
+logger = logging.getLogger(__name__)
+
+FAR_DAYS = 60
+"""Further than this from the cube's observations a date earns a warning. Days."""
+
+MOST_DATES = 100_000
+"""More dates than this are a slip of the keyboard, not a wish."""
+
+Times = NDArray[np.datetime64]
+When = str | Sequence[str | date | np.datetime64] | Times
+"""``monthly``, ``10D``, ``acquisitions``, dates with commas, the path of a file, or the dates."""
+
+FORMS = (
+    "`monthly`, a step of days such as `10D`, `acquisitions`, ISO dates with commas "
+    "(`2018-07-15,2018-08-15`), or a file with one ISO date or time a line"
+)
+
+
+def parse_when(
+    when: When, period: tuple[np.datetime64, np.datetime64], acquisitions: Times
+) -> Times:
+    """Turn ``when`` into times, ascending and without repeats. Reads no pixels.
+
+    Args:
+        when: ``monthly`` is the 15th of each month within ``period``; ``10D`` (any number of days)
+            steps from the first day of ``period``; ``acquisitions`` are the given ones; else dates
+            or times in ISO form, UTC unless they say otherwise, with commas or in a file.
+        period: First and last day of the cube, both included.
+        acquisitions: Times of the cube's acquisitions, datetime64, in any order.
+
+    Returns:
+        Times as datetime64[us], UTC, shape (dates,), at least one.
+
+    Raises:
+        InputError: If ``when`` is none of these, names a day that does not exist, or means no date.
+    """
+    first, last = (np.datetime64(day, "D") for day in period)
+    seen = np.unique(np.asarray(acquisitions, dtype="datetime64[us]"))
+    if not isinstance(when, str):
+        times = [_time(str(one), "the dates given") for one in when]
+    elif when.strip() == "monthly":
+        months = np.arange(first.astype("datetime64[M]"), last.astype("datetime64[M]") + 1)
+        middles = months.astype("datetime64[D]") + 14
+        times = list(middles[(middles >= first) & (middles <= last)])
+    elif step := re.fullmatch(r"\s*(\d+)\s*[dD]\s*", when):
+        times = _steps(int(step[1]), first, last)
+    elif when.strip() == "acquisitions":
+        times = list(seen)
+    elif _is_file(when):
+        lines = Path(when).read_text(encoding="utf-8", errors="replace").splitlines()
+        wanted = [(n, line.split("#")[0].strip()) for n, line in enumerate(lines, start=1)]
+        times = [_time(text, f"{when}, line {n}") for n, text in wanted if text]
+    else:
+        times = [_time(text.strip(), f"dates {when!r}") for text in when.split(",") if text.strip()]
+    if not times:
+        raise InputError(
+            f"Dates {_brief(when)} mean no date at all: the cube runs from {first} to {last}. "
+            f"Give {FORMS}."
+        )
+    asked = np.unique(np.array(times, dtype="datetime64[us]"))
+    _warn_of_far(asked, seen, (first, last))
+    return asked
+
+
+def days_since_1970(times: Times) -> NDArray[np.float64]:
+    """Return ``times`` as float64 days since 1970-01-01 UTC, the clock of the models."""
+    micros = np.asarray(times, dtype="datetime64[us]").astype(np.int64)
+    days: NDArray[np.float64] = micros / 86_400e6
+    return days
+
+
+def _steps(days: int, first: np.datetime64, last: np.datetime64) -> list[np.datetime64]:
+    if days < 1:
+        raise InputError(f"Dates '{days}D' do not step forward; the step must be at least 1 day.")
+    return list(np.arange(first, last + 1, np.timedelta64(days, "D")))
+
+
+def _time(text: str, where: str) -> np.datetime64:
+    """Read one ISO date or time; without a zone it is UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        try:  # numpy's own printing has nine decimals, more than datetime reads
+            return (
+                np.datetime64(text, "us")
+                if re.match(r"\d{4}-\d\d-\d\dT", text)
+                else _fail(text, where)
+            )
+        except ValueError:
+            return _fail(text, where)
+    if time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(time, "us")
+
+
+def _fail(text: str, where: str) -> np.datetime64:
+    raise InputError(f"{text!r} ({where}) is no date. Give {FORMS}.") from None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # such as a list of dates longer than a file name may be
+        return False
+
+
+def _brief(when: When) -> str:
+    text = when if isinstance(when, str) else ", ".join(str(one) for one in when)
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _warn_of_far(asked: Times, seen: Times, period: tuple[np.datetime64, np.datetime64]) -> None:
+    first = min([period[0].astype("datetime64[us]"), *seen[:1]])
+    last = max([period[1].astype("datetime64[us]"), *seen[-1:]])
+    margin = np.timedelta64(FAR_DAYS, "D")
+    far = asked[(asked < first - margin) | (asked > last + margin)]
+    if far.size:
+        logger.warning(
+            "%d of %d dates lie more than %d days outside the cube (%s to %s), such as %s: "
+            "the posterior is the prior there.",
+            far.size,
+            asked.size,
+            FAR_DAYS,
+            str(first)[:10],
+            str(last)[:10],
+            str(far[0])[:10],
+        )

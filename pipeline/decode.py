@@ -1,0 +1,161 @@
+"""A cube and a model -> bands of one sensor at any dates, as surface and as new observation."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+import zarr
+from distributed import Client
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.arrays import INNER_CHUNK, ArrayLayout, coordinate, inner_chunk
+from terralatent.pipeline.dates import When, days_since_1970
+from terralatent.pipeline.pairing import Pairing, pair
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.region import Block, blocks, grid_of
+from terralatent.pipeline.results import (
+    BlockDone,
+    Clock,
+    ResultReport,
+    fill,
+    open_result,
+    result_layout,
+    time_chunk,
+)
+
+__all__ = ["decode", "open_bands"]
+
+ARRAYS = {
+    "mean": "expected surface, and expected new observation",
+    "std_signal": "standard deviation of the surface",
+    "std": "standard deviation of a new observation",
+    "q05": "5 % quantile of a new observation",
+    "q95": "95 % quantile of a new observation",
+}
+"""Arrays of the store and what they mean."""
+
+
+def decode(
+    cube: str | Path,
+    model: str | Path,
+    sensor: str,
+    dates: When,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    client: Client | str | None = None,
+    progress: Progress | None = None,
+) -> ResultReport:
+    """Predict the bands of ``sensor`` at ``dates`` and keep them at ``out``; computes.
+
+    The latents are inferred at the dates from all the sensors that cube and model share, then
+    decoded, block by block on Dask workers; no latents store is needed. The same call again
+    computes only what is not done.
+
+    Args:
+        cube: Path or URL of a cube; it need not hold ``sensor``.
+        model: Folder of a model that fits the cube.
+        sensor: One of the model's sensors.
+        dates: See :func:`terralatent.pipeline.dates.parse_when`; ``acquisitions`` are those of
+            ``sensor`` where the cube has it.
+        out: Path or URL of the store, see :func:`open_bands`.
+        device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
+        client: A Dask client or its address; processes on this machine by default.
+        progress: Told of every block.
+
+    Raises:
+        InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
+        CheckpointError: If the model cannot be read or does not fit the cube.
+    """
+    pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device)
+    known = [each.name for each in pairing.config().sensors]
+    if sensor not in known:
+        raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
+    layout = result_layout(
+        pairing,
+        "bands",
+        _arrays(pairing, sensor),
+        {"sensor": sensor},
+        {"title": f"{sensor}, predicted", "sensor": sensor},
+    )
+    run = partial(decode_block, pairing, sensor)
+    return fill(pairing, out, layout, run, title="decode", client=client, progress=progress)
+
+
+def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open decoded bands as dask arrays; reads no pixels.
+
+    Returns:
+        ``mean``, ``std_signal``, ``std``, ``q05`` and ``q95`` (time, band, y, x), float32, in the
+        sensor's physical units, NaN outside every scene. ``std_signal`` is how unsure the surface
+        is; ``std`` and the quantiles are those of a new observation. The CRS is known to ``.rio``
+        and ``.odc``.
+
+    Raises:
+        InputError: If there is no such store.
+    """
+    return open_result(store, "bands", snapshot=snapshot)
+
+
+def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block) -> BlockDone:
+    """Read, infer, decode and write one block; runs on a worker and writes whole chunks.
+
+    Decoded one inner chunk after the other, so that memory does not grow with the dates times the
+    block.
+
+    Args:
+        pairing: What to infer from, and when.
+        sensor: One of the model's.
+        group: Root of the bands store, writable.
+        block: Which pixels.
+    """
+    clock = Clock()
+    with clock.time("read"):
+        series = pairing.read(block)
+    days = torch.from_numpy(days_since_1970(pairing.dates))
+    places = np.arange(series.seen.size).reshape(block.shape)
+    for tile in blocks(block.shape, INNER_CHUNK):
+        pixels = places[tile.y, tile.x].ravel()
+        inside = np.flatnonzero(series.seen[pixels])
+        shape = (len(ARRAYS), *group["mean"].shape[:2], pixels.size)  # type: ignore[union-attr]
+        values = np.full(shape, np.nan, dtype=np.float32)
+        with clock.time("infer"):
+            for some, mean, var in pairing.infer(series, pixels[inside]):
+                bands = pairing.load().decode(sensor, mean, var, days.to(mean.device))
+                at = np.searchsorted(pixels, some)
+                for place, name in enumerate(ARRAYS):
+                    part = getattr(bands, name).permute(1, 2, 0).cpu().numpy()
+                    values[place][:, :, at] = part
+        with clock.time("write"):
+            y = slice(block.y.start + tile.y.start, block.y.start + tile.y.stop)
+            x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
+            for place, name in enumerate(ARRAYS):
+                group[name][:, :, y, x] = values[place].reshape(*shape[1:3], *tile.shape)  # type: ignore[index]
+    return BlockDone(pixels=int(series.seen.sum()), seconds=clock.seconds)
+
+
+def _arrays(pairing: Pairing, sensor: str) -> tuple[ArrayLayout, ...]:
+    """Lay out the five arrays and their bands. No shards: an inner chunk is written at once."""
+    rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
+    inner = inner_chunk(pairing.identity()["block"])
+    config = pairing.config().sensor(sensor)
+    bands, dates = len(config.bands), len(pairing.times)
+    return (
+        *(
+            ArrayLayout(
+                name,
+                ("time", "band", "y", "x"),
+                (dates, bands, rows, columns),
+                "float32",
+                chunks=(time_chunk(dates), bands, inner, inner),
+                fill_value=np.nan,
+                attrs={"long_name": told, "units": config.units, "grid_mapping": "spatial_ref"},
+            )
+            for name, told in ARRAYS.items()
+        ),
+        coordinate("band", ("band",), np.array(config.bands)),
+    )

@@ -1,0 +1,206 @@
+"""A cube and a model -> latents: each pixel's mean and standard deviation at any dates."""
+
+from __future__ import annotations
+
+import logging
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from distributed import Client
+from numpy.typing import NDArray
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.arrays import ArrayLayout, coordinate, inner_chunk
+from terralatent.pipeline.dates import When
+from terralatent.pipeline.pairing import Pairing, pair
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.region import Block, grid_of
+from terralatent.pipeline.results import (
+    BlockDone,
+    Clock,
+    ResultReport,
+    fill,
+    open_result,
+    result_layout,
+    time_chunk,
+)
+
+__all__ = ["embed", "open_latents"]
+
+log = logging.getLogger(__name__)
+
+MEAN_STEP, STD_STEP = 2.5e-4, 2e-5
+"""Packing steps, in prior standard deviations: below a tenth of a posterior std of 0.0025."""
+
+MEAN_FILL, STD_FILL = -32768, 65535
+MEAN_END, STD_END = 32767, 65534
+"""Largest packed values: a mean of 8.19 prior standard deviations, a std of 1.31."""
+
+
+def embed(
+    cube: str | Path,
+    model: str | Path,
+    out: str | Path,
+    *,
+    dates: When = "monthly",
+    precision: str = "packed",
+    device: str = "auto",
+    client: Client | str | None = None,
+    progress: Progress | None = None,
+) -> ResultReport:
+    """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
+
+    Block by block on Dask workers. The same call again computes only what is not done; the cube is
+    read at the snapshot it has now, and the result does not depend on its blocks.
+
+    Args:
+        cube: Path or URL of a cube.
+        model: Folder of a model that fits the cube; it may know sensors that the cube lacks.
+        out: Path or URL of the latents store, see :func:`open_latents`.
+        dates: See :func:`terralatent.pipeline.dates.parse_when`.
+        precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as
+            uint16 in steps of 2e-5; ``float32`` keeps both as they are.
+        device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
+        client: A Dask client or its address; processes on this machine by default.
+        progress: Told of every block.
+
+    Raises:
+        InputError: If the cube, the dates or ``out`` cannot be used.
+        CheckpointError: If the model cannot be read or does not fit the cube.
+    """
+    if precision not in ("packed", "float32"):
+        raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
+    pairing = pair(cube, model, dates, device=device)
+    layout = result_layout(
+        pairing,
+        "latents",
+        _arrays(pairing, packed=precision == "packed"),
+        {"precision": precision},
+        {"title": "latent series of pixels: posterior mean and standard deviation"},
+    )
+    run = partial(embed_block, pairing, precision == "packed")
+    report = fill(pairing, out, layout, run, title="embed", client=client, progress=progress)
+    if report.clipped:
+        log.warning(
+            "%d latent values did not fit the packing and were clipped; --precision float32 "
+            "keeps them.",
+            report.clipped,
+        )
+    return report
+
+
+def open_latents(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open latents as dask arrays; reads no pixels.
+
+    Returns:
+        ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
+        outside every scene; ``observations`` (sensor, y, x), uint16: clear acquisitions of each
+        pixel. The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
+
+    Raises:
+        InputError: If there is no such store.
+    """
+    return open_result(store, "latents", snapshot=snapshot)
+
+
+def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block) -> BlockDone:
+    """Read, infer, pack and write one block; runs on a worker and writes whole shards.
+
+    Args:
+        pairing: What to infer from, and when.
+        packed: Whether ``group`` holds integers.
+        group: Root of the latents store, writable.
+        block: Which pixels.
+    """
+    clock = Clock()
+    with clock.time("read"):
+        series = pairing.read(block)
+        inside = np.flatnonzero(series.seen)
+    count = math.prod(block.shape)
+    latents = group["mean"].shape[1]  # type: ignore[union-attr]
+    shape = (len(pairing.times), latents, count)
+    means, stds = _blank(shape, packed)
+    clipped = 0
+    with clock.time("infer"):
+        for pixels, mean, var in pairing.infer(series, inside):
+            std = var.clamp_min(0.0).sqrt()
+            some, wide = _pack(mean.permute(1, 2, 0).cpu().numpy(), MEAN_STEP, MEAN_END, packed)
+            others, broad = _pack(std.permute(1, 2, 0).cpu().numpy(), STD_STEP, STD_END, packed)
+            means[:, :, pixels], stds[:, :, pixels] = some, others
+            clipped += wide + broad
+    with clock.time("write"):
+        group["mean"][:, :, block.y, block.x] = means.reshape(*shape[:2], *block.shape)  # type: ignore[index]
+        group["std"][:, :, block.y, block.x] = stds.reshape(*shape[:2], *block.shape)  # type: ignore[index]
+        counts = series.observations.reshape(-1, *block.shape)
+        group["observations"][:, block.y, block.x] = counts  # type: ignore[index]
+    return BlockDone(pixels=len(inside), clipped=clipped, seconds=clock.seconds)
+
+
+def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:
+    """Lay out ``mean``, ``std``, ``observations`` and their own coordinates."""
+    rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
+    block = pairing.identity()["block"]
+    latents, dates = pairing.config().latents, len(pairing.times)
+    inner = inner_chunk(block)
+    shape = (dates, latents, rows, columns)
+    about: dict[str, Any] = {
+        "mean": {"long_name": "posterior mean of each latent series", "units": "1"},
+        "std": {"long_name": "posterior standard deviation of each latent series", "units": "1"},
+    }
+    steps = {"mean": MEAN_STEP, "std": STD_STEP}
+    fills = {"mean": MEAN_FILL, "std": STD_FILL}
+    dtypes = {"mean": "int16", "std": "uint16"}
+    return (
+        *(
+            ArrayLayout(
+                name,
+                ("time", "latent", "y", "x"),
+                shape,
+                dtypes[name] if packed else "float32",
+                chunks=(time_chunk(dates), latents, inner, inner),
+                shards=(time_chunk(dates), latents, block, block),
+                fill_value=fills[name] if packed else np.nan,
+                attrs={
+                    **about[name],
+                    "grid_mapping": "spatial_ref",
+                    **({"scale_factor": steps[name], "_FillValue": fills[name]} if packed else {}),
+                },
+            )
+            for name in ("mean", "std")
+        ),
+        ArrayLayout(
+            "observations",
+            ("sensor", "y", "x"),
+            (len(pairing.sensors), rows, columns),
+            "uint16",
+            chunks=(len(pairing.sensors), inner, inner),
+            shards=(len(pairing.sensors), block, block),
+            fill_value=0,
+            attrs={"long_name": "clear acquisitions", "units": "1", "grid_mapping": "spatial_ref"},
+        ),
+        coordinate("latent", ("latent",), np.arange(latents, dtype=np.int64)),
+        coordinate("sensor", ("sensor",), np.array(pairing.sensors)),
+    )
+
+
+def _blank(shape: tuple[int, ...], packed: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return means and standard deviations of a block outside every scene."""
+    if packed:
+        return np.full(shape, MEAN_FILL, np.int16), np.full(shape, STD_FILL, np.uint16)
+    return np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+
+
+def _pack(
+    values: NDArray[np.float32], step: float, end: int, packed: bool
+) -> tuple[NDArray[Any], int]:
+    """Return what is stored for ``values``, and how many of them did not fit."""
+    if not packed:
+        return values, 0
+    steps = np.rint(values * np.float32(1.0 / step))
+    outside = int(np.count_nonzero(np.abs(steps) > end))
+    return np.clip(steps, -end, end).astype(np.int32), outside

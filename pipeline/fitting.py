@@ -1,0 +1,250 @@
+"""The training loop: step by step from the start, validated on what was held out, best one kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import torch
+
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.observations import Observations
+from terralatent.pipeline.hiding import hide_some, seeded
+from terralatent.pipeline.holdout import Holdout
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.sample import PixelSampler
+from terralatent.pipeline.training_state import (
+    TrainingFolder,
+    TrainingState,
+    copy_tensors,
+    optimiser_tensors,
+    restore_optimiser,
+)
+from terralatent.pipeline.validation import Validation
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["Schedule", "describe_timescales", "fit"]
+
+log = logging.getLogger(__name__)
+
+HIDE_KEY, NOISE_KEY = 100, 101
+"""Keys of the random draws of a step, so that none depends on how often another was asked."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many steps, how large, and when to stop."""
+
+    steps: int
+    """Steps at most."""
+
+    validate_every: int
+    """Steps between two validations."""
+
+    patience: int
+    """Validations without a better one after which training stops."""
+
+    network_rate: float = 1e-3
+    """Learning rate of the networks, which are zero at the start."""
+
+    start_rate: float = 3e-4
+    """Learning rate of what the linear start has set: projections, noise and kernels."""
+
+    warm_up: int = 20
+    """Steps over which the rates rise from zero."""
+
+    last_share: float = 0.05
+    """The rates fall along a cosine to this share."""
+
+    largest_norm: float = 5.0
+    """Gradients are clipped to this norm."""
+
+    def share(self, step: int) -> float:
+        """The share of the learning rates at a step, counted from 0."""
+        rise = min(1.0, (step + 1) / max(1, self.warm_up))
+        fall = 0.5 * (1.0 + math.cos(math.pi * step / max(1, self.steps)))
+        return rise * (self.last_share + (1.0 - self.last_share) * fall)
+
+
+def fit(
+    model: GPVAE,
+    sampler: PixelSampler,
+    holdouts: list[Holdout],
+    validation: Validation,
+    schedule: Schedule,
+    state: TrainingState,
+    *,
+    folder: TrainingFolder,
+    fabric: Fabric,
+    progress: Progress,
+) -> None:
+    """Train ``model`` from where ``state`` stands until the last step or until it stops improving.
+
+    Each step depends on the state before it, the sampler's seed and its own number only, so a
+    training that is interrupted and taken up again ends with the same bytes (on the same machine).
+    Ctrl-C is heard between two steps: the state is written, then KeyboardInterrupt raised.
+
+    Args:
+        model: Changed in place; the best weights are in ``state`` at the end.
+        sampler: Its batches are on the CPU and moved to the device of ``fabric``.
+        holdouts: One for each cube of the sampler.
+        validation: Judges the weights.
+        schedule: Steps and rates.
+        state: Changed in place, and written at every validation.
+        folder: Where state and log are written.
+        fabric: Device and precision.
+        progress: Told of every step.
+    """
+    optimiser = _optimiser(model, schedule)
+    wrapped, stepper = fabric.setup(model, optimiser)
+    wrapped.mark_forward_method("elbo")
+    model.load_state_dict(state.weights)
+    restore_optimiser(optimiser, state.optimiser)
+
+    state.finished = state.finished or state.step >= schedule.steps
+
+    progress.start(schedule.steps, "train")
+    try:
+        progress.advance(state.step)
+        with _interrupts() as interrupted:
+            while not state.finished:
+                begun = time.monotonic()
+                _set_rates(optimiser, schedule, state.step)
+                told = _step(wrapped, stepper, sampler, holdouts, schedule, fabric, state.step)
+                state.step += 1
+                if state.step % schedule.validate_every == 0 or state.step == schedule.steps:
+                    told["validation"] = _judge(model, validation, schedule, state)
+                    told["timescales"] = describe_timescales(model)
+                folder.log(step=state.step, **told, seconds=round(time.monotonic() - begun, 4))
+                if "validation" in told or interrupted():
+                    state.weights = copy_tensors(model.state_dict())
+                    state.optimiser = copy_tensors(optimiser_tensors(optimiser))
+                    folder.save(state)
+                if interrupted():
+                    raise KeyboardInterrupt
+                progress.advance(loss=told["loss"], best=state.best_score)
+    finally:
+        progress.close()
+
+
+def _step(
+    wrapped: GPVAE,
+    stepper: torch.optim.Optimizer,
+    sampler: PixelSampler,
+    holdouts: list[Holdout],
+    schedule: Schedule,
+    fabric: Fabric,
+    step: int,
+) -> dict[str, object]:
+    """One step on the batch of ``step``; what it tells the log, per counted value."""
+    batch = sampler.batch(step)
+    counted = holdouts[batch.cube].training(batch.observations)
+    seen = hide_some(counted, seeded(sampler.seed, HIDE_KEY, step))
+    values = max(1, sum(int(one.valid.sum()) for one in counted.values()))
+
+    wrapped.train()
+    elbo = wrapped.elbo(
+        _move(seen, fabric.device),
+        _move(counted, fabric.device),
+        seeded(sampler.seed, NOISE_KEY, step),
+    )
+    loss = -elbo.elbo.sum() / values
+    fabric.backward(loss)
+    norm = fabric.clip_gradients(
+        wrapped, stepper, max_norm=schedule.largest_norm, error_if_nonfinite=False
+    )
+    finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))
+    if finite:
+        stepper.step()
+    else:
+        log.warning(
+            "step %d: the loss or its gradient is not finite; the step is skipped", step + 1
+        )
+    stepper.zero_grad(set_to_none=True)
+    return {
+        "loss": float(loss.detach()),
+        "loglik": float(elbo.loglik.detach().sum()) / values,
+        "kl": float(elbo.kl.detach().sum()) / values,
+        "gradient": float(norm),
+        "skipped": not finite,
+        "cube": batch.cube,
+    }
+
+
+def _judge(
+    model: GPVAE, validation: Validation, schedule: Schedule, state: TrainingState
+) -> dict[str, object]:
+    """Validate, keep the weights if they are the best so far, and say whether to stop."""
+    score = validation.score(model)
+    if score.log_density > state.best_score:
+        state.best_score, state.best_step, state.stale = score.log_density, state.step, 0
+        state.best = copy_tensors(model.state_dict())
+    else:
+        state.stale += 1
+    state.finished = state.step >= schedule.steps or state.stale >= schedule.patience
+    return score.told()
+
+
+def describe_timescales(model: GPVAE) -> dict[str, list[float]]:
+    """The lengthscales of every latent in days, by part of the kernel; constants have none."""
+    return {
+        name: [round(days, 2) for days in scale.tolist()]
+        for name, scale in model.kernel.timescales().items()
+        if bool(torch.isfinite(scale).all())
+    }
+
+
+def _optimiser(model: GPVAE, schedule: Schedule) -> torch.optim.Optimizer:
+    """Adam with one rate for the networks and a lower one for what the start has set."""
+    named = list(model.named_parameters())
+    networks = [parameter for name, parameter in named if ".network." in name]
+    started = [parameter for name, parameter in named if ".network." not in name]
+    return torch.optim.Adam(
+        [
+            {"params": networks, "rate": schedule.network_rate},
+            {"params": started, "rate": schedule.start_rate},
+        ],
+        lr=schedule.start_rate,
+    )
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, schedule: Schedule, step: int) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = group["rate"] * schedule.share(step)
+
+
+def _move(series: dict[str, Observations], device: torch.device) -> dict[str, Observations]:
+    return {name: one.to(device) for name, one in series.items()}
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Hear Ctrl-C without breaking a step in two; a second one breaks it.
+
+    Outside the main thread no signal arrives, and nothing is changed.
+    """
+    heard = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield heard.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,245 @@
+"""A cube and a model made to meet: checked here, then used on workers block by block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.checkpoint import (
+    CheckpointError,
+    check_cube,
+    load_model,
+    model_hash,
+    read_manifest,
+)
+from terralatent.models.gpvae import GPVAE, ModelConfig
+from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.region import Block
+from terralatent.pipeline.series import SeriesBlock, read_series
+from terralatent.pipeline.storage import local_path
+from terralatent.pipeline.store import ABOUT, open_group, snapshot_id
+
+__all__ = ["Pairing", "pair", "unfinished"]
+
+BATCH_OBSERVATIONS = 200_000
+"""Pixels times dates that go through the model at once: bounds a worker's memory."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A cube at one snapshot, a model that fits it, and the dates asked for.
+
+    Small and picklable: tasks carry this and never pixels or weights.
+    """
+
+    cube: str
+    """Absolute path or URL."""
+
+    snapshot: str
+    """The cube's Icechunk snapshot; empty for plain Zarr."""
+
+    model: str
+    """Absolute path of the model's folder."""
+
+    model_hash: str
+    """Of the model as it was when the work began."""
+
+    sensors: tuple[str, ...]
+    """Sensors that cube and model share, sorted."""
+
+    times: tuple[int, ...]
+    """The dates asked for, microseconds since 1970-01-01 UTC, ascending."""
+
+    device: str
+    """``auto``, ``cpu``, ``cuda``, ...; ``auto`` is decided on the worker."""
+
+    def open_cube(self) -> zarr.Group:
+        """The cube's root at the snapshot; opened once a process. Reads no pixels."""
+        return _open(self.cube, self.snapshot)
+
+    def config(self) -> ModelConfig:
+        """The model's sizes, sensors and bands. Reads no weights."""
+        return ModelConfig.model_validate(read_manifest(self.model)["config"])
+
+    def load(self) -> GPVAE:
+        """The model on its device; loaded once a process.
+
+        Raises:
+            InputError: If a file is missing or broken, the folder holds another model by now, or
+                there is no such device.
+        """
+        return _load(self.model, self.model_hash, self.device)
+
+    @property
+    def dates(self) -> Times:
+        """The dates asked for, datetime64[us], shape (Q,)."""
+        return np.array(self.times, dtype="datetime64[us]")
+
+    def read(self, block: Block) -> SeriesBlock:
+        """Read the series of a block, as the integers the cube holds."""
+        return read_series(self.open_cube(), self.sensors, block.y, block.x)
+
+    def infer(
+        self, series: SeriesBlock, pixels: NDArray[np.intp]
+    ) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
+        """Infer ``pixels`` (row-major places within ``series``), a bounded batch at a time.
+
+        Yields:
+            Some of the pixels, and mean and variance of their latents, (n, Q, L), float32, on the
+            model's device.
+
+        Raises:
+            ArithmeticError: If the model gives a value that is not finite.
+        """
+        model = self.load()
+        device = next(model.parameters()).device
+        days = torch.from_numpy(days_since_1970(self.dates)).to(device)
+        dates = sum(len(series.by_sensor[name].days) for name in self.sensors)
+        size = max(1, BATCH_OBSERVATIONS // max(dates, 1))
+        for start in range(0, len(pixels), size):
+            some = pixels[start : start + size]
+            seen = {name: each.to(device) for name, each in series.series(some).items()}
+            mean, var = model.infer(seen, days)
+            if not bool(torch.isfinite(mean.sum() + var.sum())):
+                raise ArithmeticError("the model gave a latent that is not finite")
+            yield some, mean, var
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a store of results to be gone on with; JSON values."""
+        about = _about(self.open_cube())
+        return {
+            "model": self.model_hash,
+            "cube": {
+                "snapshot": self.snapshot,
+                "items": _items_hash(self.open_cube()),
+                "grid": about["identity"]["grid"],
+            },
+            "sensors": list(self.sensors),
+            "dates": [str(date) for date in self.dates],
+            "block": about["identity"]["block"],
+        }
+
+    def attributes(self) -> dict[str, Any]:
+        """Where results come from, for the attributes of their store; JSON values."""
+        manifest = read_manifest(self.model)
+        return {
+            "model_hash": self.model_hash,
+            "model_sensors": [sensor.name for sensor in self.config().sensors],
+            "cube_snapshot": self.snapshot,
+            "cube_items_hash": _items_hash(self.open_cube()),
+            "kernel_days": manifest.get("kernel_days", {}),
+            "sensors": list(self.sensors),
+        }
+
+
+def pair(
+    cube: str | Path,
+    model: str | Path,
+    dates: When,
+    *,
+    acquisitions_of: str | None = None,
+    device: str = "auto",
+) -> Pairing:
+    """Check that ``model`` fits ``cube`` and make out the dates. Reads no pixels, no weights.
+
+    Args:
+        cube: Path or URL of a cube; its newest snapshot is taken.
+        model: Folder of a model.
+        dates: See :func:`terralatent.pipeline.dates.parse_when`.
+        acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
+        device: Where the model runs.
+
+    Raises:
+        InputError: If there is no cube, or the dates mean nothing.
+        CheckpointError: If there is no model, or it does not fit the cube.
+    """
+    open_group(cube, kind="cube")
+    snapshot = snapshot_id(cube)
+    root = open_group(cube, kind="cube", snapshot=snapshot or None)
+    config = ModelConfig.model_validate(read_manifest(model)["config"])
+    sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
+    of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
+    seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
+    first, last = _about(root)["identity"]["period"]
+    period = (np.datetime64(first, "D"), np.datetime64(last, "D"))
+    times = parse_when(dates, period, seen.astype("datetime64[us]"))
+    return Pairing(
+        cube=str(local_path(cube) or cube),
+        snapshot=snapshot,
+        model=str(Path(model).expanduser().absolute()),
+        model_hash=model_hash(model),
+        sensors=sensors,
+        times=tuple(int(time) for time in times.astype(np.int64)),
+        device=device,
+    )
+
+
+def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Tell for each block (row, column) whether some unit of the cube is not whole there."""
+    states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
+    shape = _block_counts(root)
+    found = [(state != 1).any(axis=0) for state in states]
+    return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
+
+
+def _block_counts(root: zarr.Group) -> tuple[int, int]:
+    size = _about(root)["identity"]["block"]
+    ny, nx = root[f"{_sensors(root)[0]}/data"].shape[-2:]
+    return math.ceil(ny / size), math.ceil(nx / size)
+
+
+def _sensors(root: zarr.Group) -> list[str]:
+    return sorted(name for name, group in root.groups() if "data" in group)
+
+
+def _bands_and_units(root: zarr.Group, sensor: str) -> tuple[list[str], str]:
+    bands = [str(band) for band in np.asarray(root[f"{sensor}/band"])]
+    return bands, str(root[f"{sensor}/data"].attrs.get("units", ""))
+
+
+def _about(root: zarr.Group) -> Mapping[str, Any]:
+    return root.attrs[ABOUT]  # type: ignore[return-value]
+
+
+def _items_hash(root: zarr.Group) -> str:
+    """A sha256 over the ids of the cube's items and their fates, in any order."""
+    if "items" not in root:
+        return ""
+    ids, fates = (np.asarray(root[f"items/{name}"]) for name in ("id", "fate"))
+    lines = sorted(f"{one}\t{fate}" for one, fate in zip(ids, fates, strict=True))
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _open(cube: str, snapshot: str) -> zarr.Group:
+    return open_group(cube, kind="cube", snapshot=snapshot or None)
+
+
+@lru_cache(maxsize=2)
+def _load(folder: str, wanted: str, device: str) -> GPVAE:
+    if model_hash(folder) != wanted:
+        raise InputError(
+            f"{folder} holds another model here than where the work began ({wanted[:12]}…); "
+            "workers must see the same folder, and it must not change under them."
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return load_model(folder, device)
+    except CheckpointError as error:
+        raise InputError(str(error)) from error
+    except (RuntimeError, AssertionError) as error:  # what torch says of a device it lacks
+        raise InputError(f"Device {device!r} cannot be used: {error}") from error

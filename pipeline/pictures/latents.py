@@ -1,0 +1,106 @@
+"""Pictures of latents: three of them as colours through the year, and how unsure they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.pictures.cube import nearest_date
+from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch, where_and_what
+
+__all__ = ["explained", "latents_picture"]
+
+DATES_SHOWN = 18
+COLOUR_NAMES = ("red", "green", "blue")
+
+
+def latents_picture(
+    latents: xr.Dataset, *, variable: str | None = None, date: str | None = None
+) -> Figure:
+    """Draw the latents of at most 18 dates, evenly spread, or of the one nearest to ``date``.
+
+    Computes: reads the dates shown, and for the choice of three latents all others, thinned.
+
+    Args:
+        latents: As :func:`terralatent.pipeline.open_latents` gives it.
+        variable: A latent, by name or number, drawn by itself; ``observations``; the three latents
+            that vary most as red, green and blue by default.
+        date: ISO date; only the stored date nearest to it.
+
+    Raises:
+        InputError: If there is no such latent, or ``date`` is no date.
+    """
+    count = latents.sizes["time"]
+    places = (
+        spread(count, DATES_SHOWN) if date is None else [nearest_date(latents.time.values, date)]
+    )
+    chosen = latents.isel(time=places)
+    captions = [str(day)[:10] for day in chosen.time.values]
+    if variable == "observations":
+        strips = _counts(latents)
+        heading = where_and_what(latents, "clear acquisitions")
+    else:
+        names = [str(name) for name in latents.latent.values]
+        order = explained(latents)[:3] if variable is None else [_place(names, variable)]
+        strips = [_means(chosen, names, order, captions), _stds(chosen, variable, order, captions)]
+        heading = where_and_what(latents, f"{len(names)} latents", f"{count} dates")
+    return draw(strips, heading)[0]
+
+
+def explained(latents: xr.Dataset) -> NDArray[np.intp]:
+    """Return the latents' places, the one whose mean varies most over space and time first."""
+    every = max(1, max(latents.sizes["y"], latents.sizes["x"]) // 256)
+    thin = latents["mean"].isel(y=slice(None, None, every), x=slice(None, None, every))
+    varied = thin.var(("time", "y", "x")).values
+    return np.argsort(-np.nan_to_num(varied))
+
+
+def _means(
+    chosen: xr.Dataset, names: list[str], order: NDArray[np.intp] | list[int], captions: list[str]
+) -> Strip:
+    means = chosen["mean"].isel(latent=order).transpose("time", "y", "x", "latent").values
+    if len(order) < 3:
+        images = list(means[..., 0])
+        top = float(np.nanpercentile(np.abs(means), 99)) if np.isfinite(means).any() else 1.0
+        title = f"latent {names[order[0]]}: posterior mean"
+        return Strip(title, images, captions, "mean (prior: 0 ± 1)", "RdBu_r", (-top, top))
+    told = ", ".join(f"{colour} {names[n]}" for colour, n in zip(COLOUR_NAMES, order, strict=False))
+    return Strip(f"the three latents that vary most: {told}", stretch(list(means)), captions)
+
+
+def _stds(
+    chosen: xr.Dataset,
+    variable: str | None,
+    order: NDArray[np.intp] | list[int],
+    captions: list[str],
+) -> Strip:
+    if variable is None:
+        stds = np.sqrt((chosen["std"] ** 2).mean("latent").transpose("time", "y", "x").values)
+        title = "how unsure: posterior standard deviation, root mean square over all latents"
+    else:
+        stds = chosen["std"].isel(latent=order[0]).transpose("time", "y", "x").values
+        title = "how unsure: posterior standard deviation"
+    return Strip(title, list(stds), captions, "std (prior: 1)", "magma")
+
+
+def _counts(latents: xr.Dataset) -> list[Strip]:
+    strips = []
+    for name in latents.sensor.values:
+        counts = latents["observations"].sel(sensor=name).values.astype(np.float32)
+        limits = (float(counts.min()), float(max(counts.max(), counts.min() + 1)))
+        strips.append(Strip(str(name), [counts], [""], "acquisitions", "viridis", limits))
+    return strips
+
+
+def _place(names: list[str], wanted: str) -> int:
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    raise InputError(
+        f"There is no latent {wanted!r} here; there are {names[0]} to {names[-1]}, and "
+        "`observations`."
+    )

@@ -1,0 +1,285 @@
+"""Stores of results, latents or bands: laid out, filled block by block, opened."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
+import rioxarray  # noqa: F401  (gives xarray objects .rio)
+import xarray as xr
+import zarr
+from distributed import Client
+from numpy.typing import NDArray
+
+from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate, grid_arrays
+from terralatent.pipeline.clusters import client_for
+from terralatent.pipeline.cube import grid_coords, lazy, times
+from terralatent.pipeline.layout import TIME_UNITS, grid_attrs
+from terralatent.pipeline.pairing import Pairing, unfinished
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.region import Block, blocks, grid_of
+from terralatent.pipeline.storage import writer_lock
+from terralatent.pipeline.store import ABOUT, lay_out, open_group
+from terralatent.pipeline.stream import stream_blocks
+
+__all__ = [
+    "BlockDone",
+    "Clock",
+    "ResultReport",
+    "fill",
+    "open_result",
+    "result_layout",
+    "time_chunk",
+]
+
+log = logging.getLogger(__name__)
+
+PENDING, DONE, PARTIAL = 0, 1, 2
+"""States of a block: not computed; computed; computed from a cube that is not whole there."""
+
+TIME_CHUNK = 16
+"""Dates in one chunk at most."""
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """What a worker says of a block that it wrote."""
+
+    pixels: int
+    """Pixels inside some scene."""
+
+    clipped: int = 0
+    """Values that did not fit the packing and were set to its end."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time spent, by stage: ``read``, ``infer``, ``write``."""
+
+
+class Clock:
+    """Adds up the seconds a worker spends in each stage of a block."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the time of a ``with`` block for ``stage``."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
+
+
+@dataclass(frozen=True)
+class ResultReport:
+    """How an embedding or decoding ended."""
+
+    blocks: int
+    """Blocks of the store."""
+
+    computed: int
+    """Blocks computed now; the others were there before."""
+
+    pixels: int
+    """Pixels computed now that lie inside some scene."""
+
+    clipped: int
+    """Values of the whole store that did not fit the packing."""
+
+    wall: float
+    """Seconds from first to last block."""
+
+    seconds: Mapping[str, float]
+    """Seconds of all workers together, by stage."""
+
+    losses: tuple[str, ...]
+    """What failed, or came from a cube that is not whole, one line each."""
+
+    def __str__(self) -> str:
+        done = f"{self.computed} of {self.blocks} blocks"
+        before = " (the others were done)" if self.computed < self.blocks - len(self.losses) else ""
+        rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
+        clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
+        return f"{done}{before}, {self.pixels:,} pixels{rate}{clipped}"
+
+
+def result_layout(
+    pairing: Pairing,
+    kind: str,
+    arrays: tuple[ArrayLayout, ...],
+    identity: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+) -> Layout:
+    """Lay out a store on the cube's grid: ``arrays``, coordinates and the blocks' states.
+
+    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``pairing``.
+    """
+    grid = grid_of(pairing.open_cube()[pairing.sensors[0]])
+    size = pairing.identity()["block"]
+    counts = (math.ceil(grid.shape[0] / size), math.ceil(grid.shape[1] / size))
+    times = coordinate(
+        "time",
+        ("time",),
+        np.array(pairing.times, dtype=np.int64),
+        {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time"},
+    )
+    states = tuple(
+        ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
+        for name, dtype, attrs in (
+            ("state", "uint8", {"flag_values": [0, 1, 2], "flag_meanings": "pending done partial"}),
+            ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
+        )
+    )
+    everything = (*arrays, times, *grid_arrays(grid), *states)
+    root = GroupLayout("", everything, {**grid_attrs(grid), **pairing.attributes(), **attributes})
+    return Layout(kind, {**pairing.identity(), **identity}, (root,))
+
+
+def time_chunk(dates: int) -> int:
+    """Dates in a chunk of a result with so many ``dates``."""
+    return min(TIME_CHUNK, dates)
+
+
+def fill(
+    pairing: Pairing,
+    out: str | Path,
+    layout: Layout,
+    run: Callable[[zarr.Group, Block], BlockDone],
+    *,
+    title: str,
+    client: Client | str | None = None,
+    progress: Progress | None = None,
+) -> ResultReport:
+    """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
+
+    Args:
+        pairing: What the results come from.
+        out: Path or URL of the store; one with the same identity is gone on with.
+        layout: See :func:`result_layout`.
+        run: Computes and writes one block on a worker; see
+            :func:`terralatent.pipeline.stream.stream_blocks`.
+        title: Of the progress and the commits.
+        client: See :func:`terralatent.pipeline.clusters.client_for`.
+        progress: Told of every block.
+
+    Raises:
+        InputError: If ``out`` holds something else or is being written by another process.
+    """
+    with writer_lock(out):
+        lay_out(out, layout)
+        state = np.asarray(open_group(out)["state"])
+        grid = grid_of(open_group(out))
+        every = blocks(grid.shape, layout.identity["block"])
+        tasks = [block for block in every if state[block.index] == PENDING]
+        partial_input = unfinished(pairing.open_cube(), pairing.sensors)
+        total: dict[str, float] = {}
+        record = partial(_record, partial_input, total)
+        failures = []
+        wall = 0.0
+        if tasks:
+            with client_for(client) as workers:
+                begun = time.monotonic()
+                failures = stream_blocks(
+                    workers, out, tasks, run, record,
+                    message=title, total=len(tasks), progress=progress,
+                )  # fmt: skip
+                wall = time.monotonic() - begun
+    losses = [f"block {f.task.index}: {f.reason}" for f in failures]
+    root = open_group(out)
+    marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
+    if len(marked):
+        places = ", ".join(str(tuple(int(n) for n in place)) for place in marked[:8])
+        more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
+        losses.append(f"the cube is not whole in {len(marked)} blocks: {places}{more}")
+    return ResultReport(
+        blocks=len(every),
+        computed=len(tasks) - len(failures),
+        pixels=int(total.pop("pixels", 0)),
+        clipped=int(np.asarray(root["clipped"]).sum()),
+        wall=wall,
+        seconds=total,
+        losses=tuple(losses),
+    )
+
+
+def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open latents or bands: dask arrays, float32, NaN outside every scene. Reads no pixels.
+
+    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``.
+
+    Raises:
+        InputError: If there is no such store, or it is of another kind.
+    """
+    root = open_group(store, kind=kind, snapshot=snapshot)
+    names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
+    stored: dict[str, Any] = {name: root[name] for name in names}
+    dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
+    variables = {
+        name: (dims[name], _values(array), _told(array))
+        for name, array in stored.items()
+        if {"y", "x"} <= set(dims[name])
+    }
+    coords = {
+        name: (dims[name], times(array) if name == "time" else _labels(array))
+        for name, array in stored.items()
+        if dims[name] == (name,) and name not in ("y", "x")
+    }
+    opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
+    for name in opened.data_vars:
+        opened[name].encoding["grid_mapping"] = "spatial_ref"
+    return opened.assign_attrs({key: value for key, value in root.attrs.items() if key != ABOUT})
+
+
+def _labels(array: zarr.Array) -> NDArray[Any]:
+    values = np.asarray(array[...])
+    return values.astype(object).astype(str) if values.dtype.kind in "TO" else values
+
+
+def _values(array: zarr.Array) -> da.Array:
+    """What an array holds, lazily: unpacked where it is packed, else as it is."""
+    stored = lazy(array)
+    if "scale_factor" not in array.attrs:
+        return stored
+    return stored.map_blocks(
+        _unpacked,
+        scale_factor=float(array.attrs["scale_factor"]),  # type: ignore[arg-type]
+        fill_value=int(array.attrs["_FillValue"]),  # type: ignore[arg-type]
+        dtype=np.float32,
+    )
+
+
+def _unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+    values = packed.astype(np.float32)
+    values *= np.float32(scale_factor)
+    values[packed == fill_value] = np.nan
+    return values
+
+
+def _told(array: zarr.Array) -> dict[str, Any]:
+    return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
+
+
+def _record(
+    partial_input: NDArray[np.bool_],
+    total: dict[str, float],
+    group: zarr.Group,
+    block: Block,
+    done: BlockDone,
+) -> None:
+    """Write what blocks share; called by the coordinator alone."""
+    group["state"][block.index] = PARTIAL if partial_input[block.index] else DONE  # type: ignore[index]
+    if done.clipped:
+        group["clipped"][block.index] = done.clipped  # type: ignore[index]
+    for name, value in {"pixels": float(done.pixels), **done.seconds}.items():
+        total[name] = total.get(name, 0.0) + value

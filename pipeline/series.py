@@ -1,0 +1,195 @@
+"""Pixel series of a window of the cube: packed integers in memory, tensors for as many as asked.
+
+Straight from Zarr, without dask: workers and the training sampler read one window at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+from scipy.ndimage import distance_transform_edt
+
+from terralatent.catalogs.clear import ClearRule
+from terralatent.catalogs.errors import InputError
+from terralatent.models.observations import DISTANCE_CAP, Observations
+
+__all__ = ["SensorSeries", "SeriesBlock", "read_series"]
+
+HALO = int(DISTANCE_CAP)
+"""Pixels read around a window, so that the distance to a masked pixel knows no tiling."""
+
+US_PER_DAY = 86_400_000_000.0
+
+
+@dataclass(frozen=True, eq=False)
+class SensorSeries:
+    """What one sensor saw of a window, as the cube stores it; N = rows * columns, row by row."""
+
+    bands: tuple[str, ...]
+    """Band names."""
+
+    units: str
+    """Units of the values."""
+
+    days: npt.NDArray[np.float64]
+    """Days since 1970-01-01 UTC, ascending, (T,)."""
+
+    incidence: npt.NDArray[np.float32]
+    """Degrees, NaN where unknown, (T,)."""
+
+    packed: npt.NDArray[np.integer]
+    """Integers (N, T, B), the fill value where there is no data."""
+
+    clear: npt.NDArray[np.bool_]
+    """Where the clear-sky rule says that the ground was seen; True where there is none, (N, T)."""
+
+    distance: npt.NDArray[np.float32]
+    """Pixels to the nearest pixel that the rule masks, at most 16, (N, T)."""
+
+    scale_factor: float
+    """value = packed * scale_factor + add_offset, in :attr:`units`."""
+
+    add_offset: float
+    """In :attr:`units`."""
+
+    fill_value: int
+    """The integer that means no data."""
+
+    def observations(self, pixels: npt.NDArray[np.integer] | slice) -> Observations:
+        """Tensors of some pixels: values in physical units, valid where there is clear data."""
+        packed = self.packed[pixels]
+        valid = (packed != self.fill_value) & self.clear[pixels][:, :, None]
+        values = packed.astype(np.float32)
+        values *= np.float32(self.scale_factor)
+        values += np.float32(self.add_offset)
+        values[~valid] = 0.0
+        return Observations(
+            days=torch.from_numpy(self.days),
+            values=torch.from_numpy(values),
+            valid=torch.from_numpy(valid),
+            distance=torch.from_numpy(np.ascontiguousarray(self.distance[pixels])),
+            incidence=torch.from_numpy(self.incidence),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesBlock:
+    """What all sensors saw of a window. It holds integers; tensors are made for pixels asked for."""
+
+    shape: tuple[int, int]
+    """Rows and columns of the window."""
+
+    by_sensor: dict[str, SensorSeries]
+    """In the order in which the sensors were asked for."""
+
+    seen: npt.NDArray[np.bool_]
+    """Whether a pixel is inside some scene: any valid number on any date, cloudy or not, (N,)."""
+
+    observations: npt.NDArray[np.uint16]
+    """Clear acquisitions of each pixel, (sensor, N)."""
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Sensors in the order of :attr:`observations`."""
+        return tuple(self.by_sensor)
+
+    def __len__(self) -> int:
+        """The number of pixels N."""
+        return self.shape[0] * self.shape[1]
+
+    def series(
+        self, pixels: npt.NDArray[np.integer] | slice | None = None
+    ) -> dict[str, Observations]:
+        """Observations of some pixels by every sensor.
+
+        Args:
+            pixels: Row-major indices, ``row * columns + column``, or a slice of them; None: all.
+        """
+        chosen = slice(None) if pixels is None else pixels
+        return {name: one.observations(chosen) for name, one in self.by_sensor.items()}
+
+
+def read_series(cube: zarr.Group, sensors: Sequence[str], y: slice, x: slice) -> SeriesBlock:
+    """Read the series of every pixel in a window of the cube. Computes.
+
+    Every value of a pixel is the same whatever the window around it: the distance to a masked
+    pixel is measured with 16 pixels beyond the window. Masked is what the sensor's rule says is
+    not clear; a pixel without data, outside the scene or outside the cube, masks nothing, so that
+    the edge of a swath does not look like the edge of a cloud.
+
+    Args:
+        cube: Root group of a cube.
+        sensors: Names of groups of the cube.
+        y: Rows of the grid, ``start`` and ``stop`` inside it.
+        x: Columns of the grid, likewise.
+
+    Raises:
+        InputError: If the cube has no such sensor.
+    """
+    by_sensor = {name: _read_sensor(_sensor_group(cube, name), y, x) for name in sensors}
+    shape = (y.stop - y.start, x.stop - x.start)
+    seen = np.zeros(shape[0] * shape[1], dtype=bool)
+    counts = np.zeros((len(by_sensor), len(seen)), dtype=np.uint16)
+    for index, one in enumerate(by_sensor.values()):
+        data = (one.packed != one.fill_value).any(axis=2)
+        seen |= data.any(axis=1)
+        counts[index] = (data & one.clear).sum(axis=1)
+    return SeriesBlock(shape, by_sensor, seen, counts)
+
+
+def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
+    found = cube.get(name)
+    if not isinstance(found, zarr.Group) or "data" not in found:
+        there = [key for key, group in cube.groups() if "data" in group]
+        raise InputError(f"The cube has no sensor {name}; it has {', '.join(sorted(there))}.")
+    return found
+
+
+def _read_sensor(group: zarr.Group, y: slice, x: slice) -> SensorSeries:
+    data = group["data"]
+    dates, bands, rows, columns = data.shape
+    outer_y = slice(max(0, y.start - HALO), min(rows, y.stop + HALO))
+    outer_x = slice(max(0, x.start - HALO), min(columns, x.stop + HALO))
+    inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
+    inner_x = slice(x.start - outer_x.start, x.stop - outer_x.start)
+    packed = np.asarray(data[:, :, y, x]).reshape(dates, bands, -1)
+    pixels = packed.shape[2]
+    if "quality" in group:
+        quality = group["quality"]
+        mask = np.asarray(quality[:, outer_y, outer_x])
+        clear = ClearRule.from_json(quality.attrs["clear_rule"])(mask)
+        masked = ~clear & (mask != quality.attrs["nodata"])
+        distance = _distance(masked)[:, inner_y, inner_x]
+        clear = clear[:, inner_y, inner_x]
+    else:
+        clear = np.ones((dates, pixels), dtype=bool)
+        distance = np.full((dates, pixels), DISTANCE_CAP, dtype=np.float32)
+    return SensorSeries(
+        bands=tuple(str(band) for band in group["band"][...]),
+        units=str(data.attrs["units"]),
+        days=np.asarray(group["time"][...]) / US_PER_DAY,
+        incidence=np.asarray(group["incidence"][...], dtype=np.float32),
+        packed=np.ascontiguousarray(packed.transpose(2, 0, 1)),
+        clear=np.ascontiguousarray(clear.reshape(dates, pixels).T),
+        distance=np.ascontiguousarray(distance.reshape(dates, pixels).T),
+        scale_factor=float(data.attrs["scale_factor"]),
+        add_offset=float(data.attrs["add_offset"]),
+        fill_value=int(data.attrs["_FillValue"]),
+    )
+
+
+def _distance(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Euclidean distance to the nearest masked pixel of each date, capped, (T, y, x)."""
+    distance = np.full(masked.shape, DISTANCE_CAP, dtype=np.float32)
+    for date in range(len(masked)):
+        if masked[date].all():
+            distance[date] = 0.0
+        elif masked[date].any():
+            exact = distance_transform_edt(~masked[date])
+            np.minimum(exact, DISTANCE_CAP, out=distance[date], casting="same_kind")
+    return distance

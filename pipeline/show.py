@@ -1,0 +1,115 @@
+"""Pictures of stores, for looking at what was built, inferred and predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
+import xarray as xr
+from matplotlib.figure import Figure
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store import describe, open_group
+
+__all__ = ["show"]
+
+
+def show(
+    store: str | Path,
+    out: str | Path,
+    *,
+    sensor: str | None = None,
+    variable: str | None = None,
+    date: str | None = None,
+    pixel: str | None = None,
+) -> Path:
+    """Draw a picture of a store, or of the series of one of its pixels. Computes.
+
+    Args:
+        store: A cube (clearest dates in colour, clear share through time), latents (three of them
+            as colours, and the uncertainty) or decoded bands (surface and its uncertainty).
+        out: The picture's file; its ending says the format (.png, .pdf, .svg, .jpg).
+        sensor: Of a cube: the first sensor by default, or with ``pixel`` all.
+        variable: A band, a latent (name or number) or ``observations``.
+        date: ISO date; only the stored date nearest to it.
+        pixel: ``X,Y`` in map coordinates or, as whole numbers, column and row.
+
+    Raises:
+        InputError: If there is no such store, sensor, variable or pixel, or ``out`` cannot be
+            written.
+    """
+    kind = describe(store).get("kind")
+    if kind == "cube":
+        figure = _cube(store, sensor, variable, date, pixel)
+    elif kind == "latents":
+        figure = _latents(store, variable, date, pixel)
+    elif kind == "bands":
+        figure = _bands(store, sensor, variable, date, pixel)
+    else:
+        open_group(store)  # says so itself where there is no store at all
+        raise InputError(
+            f"{store} is not of terralatent: a cube, latents or decoded bands are wanted."
+        )
+    return _save(figure, Path(out))
+
+
+def _cube(
+    store: str | Path, sensor: str | None, variable: str | None, date: str | None, pixel: str | None
+) -> Figure:
+    from terralatent.pipeline.cube import open_cube
+    from terralatent.pipeline.pictures.cube import cube_picture, sensors_of
+    from terralatent.pipeline.pictures.series import find_pixel, observed_series
+
+    cube = open_cube(store, clear=False)
+    sensors = sensors_of(cube)
+    if sensor is not None and sensor not in sensors:
+        raise InputError(f"{store} has no sensor {sensor!r}; it has {', '.join(sensors)}.")
+    if pixel is None:
+        return cube_picture(cube, sensor or _first(sensors), variable=variable, date=date)
+    at = find_pixel(cube[sensors[0]].ds, pixel)
+    return observed_series(cube, [sensor] if sensor else sensors, at, variable)
+
+
+def _latents(
+    store: str | Path, variable: str | None, date: str | None, pixel: str | None
+) -> Figure:
+    from terralatent.pipeline.embed import open_latents
+    from terralatent.pipeline.pictures.latents import latents_picture
+    from terralatent.pipeline.pictures.series import find_pixel, latent_series
+
+    latents = open_latents(store)
+    if pixel is None:
+        return latents_picture(latents, variable=variable, date=date)
+    return latent_series(latents, find_pixel(latents, pixel))
+
+
+def _bands(
+    store: str | Path, sensor: str | None, variable: str | None, date: str | None, pixel: str | None
+) -> Figure:
+    from terralatent.pipeline.decode import open_bands
+    from terralatent.pipeline.pictures.bands import bands_picture
+    from terralatent.pipeline.pictures.series import band_series, find_pixel
+
+    bands: xr.Dataset = open_bands(store)
+    if sensor is not None and sensor != bands.attrs.get("sensor"):
+        raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {sensor}.")
+    if pixel is None:
+        return bands_picture(bands, variable=variable, date=date)
+    return band_series(bands, find_pixel(bands, pixel), variable)
+
+
+def _first(sensors: list[str]) -> str:
+    """The sensor to show when none is named: the one most people can read."""
+    return "sentinel-2-l2a" if "sentinel-2-l2a" in sensors else sensors[0]
+
+
+def _save(figure: Figure, out: Path) -> Path:
+    known = figure.canvas.get_supported_filetypes()
+    if out.suffix.lstrip(".").lower() not in known:
+        raise InputError(f"Cannot draw {out.name!r}: end it in one of .png, .pdf, .svg or .jpg.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out)
+    except OSError as error:
+        raise InputError(f"Cannot write {out}: {error.strerror or error}.") from error
+    return out

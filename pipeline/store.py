@@ -1,0 +1,182 @@
+"""The store: an Icechunk repository to write, and that or plain Zarr v3 to read.
+
+A store is named by a local path or an s3://, gs:// or az:// URL. Its root carries the attribute
+``terralatent``: what kind of store it is, its identity (what must be equal for a command to go on
+with it) and the version of the code that made it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import icechunk
+import zarr
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.arrays import Layout
+from terralatent.pipeline.storage import is_url, local_path, open_storage
+
+__all__ = ["ABOUT", "describe", "exists", "lay_out", "open_group", "open_repository", "snapshot_id"]
+
+ABOUT = "terralatent"
+"""Attribute of the root group: ``{"kind", "identity", "code_version"}``."""
+
+BRANCH = "main"
+"""The one branch of a store's repository."""
+
+
+def open_group(
+    store: str | Path, *, kind: str | None = None, snapshot: str | None = None
+) -> zarr.Group:
+    """Open a store's root group for reading; reads no pixels.
+
+    Args:
+        store: An Icechunk repository or plain Zarr v3, by path or URL.
+        kind: Refuse a store of another kind: ``cube``, ``latents`` or ``bands``.
+        snapshot: Icechunk snapshot to read; the newest by default. Later commits never change
+            what the group shows. Ignored for plain Zarr, which has no snapshots.
+
+    Raises:
+        InputError: If there is no store, if it is of another kind, or the snapshot is unknown.
+    """
+    if not exists(store):
+        raise InputError(f"{store}: there is no store here (neither Icechunk nor Zarr v3).")
+    if _is_plain(store):
+        group = zarr.open_group(str(local_path(store) or store), mode="r")
+    else:
+        repository = open_repository(store)
+        try:
+            session = (
+                repository.readonly_session(BRANCH)
+                if snapshot is None
+                else repository.readonly_session(snapshot_id=snapshot)
+            )
+        except icechunk.IcechunkError as error:
+            raise InputError(f"{store} has no snapshot {snapshot}.") from error
+        group = zarr.open_group(session.store, mode="r")
+    found = group.attrs.get(ABOUT)
+    if kind is not None and (not isinstance(found, Mapping) or found.get("kind") != kind):
+        was = f"a {found['kind']} store" if isinstance(found, Mapping) else "not of terralatent"
+        raise InputError(f"{store} is {was}; a {kind} store is wanted here.")
+    return group
+
+
+def snapshot_id(store: str | Path) -> str:
+    """The id of the newest commit of a store, ``""`` for plain Zarr; reads no pixels."""
+    return "" if _is_plain(store) else str(open_repository(store).lookup_branch(BRANCH))
+
+
+def describe(store: str | Path) -> dict[str, Any]:
+    """What a store says of itself: ``kind``, ``identity``, ``code_version``; reads no pixels."""
+    return dict(open_group(store).attrs.get(ABOUT, {}))  # type: ignore[call-overload]
+
+
+def exists(store: str | Path) -> bool:
+    """Whether there is an Icechunk repository or plain Zarr v3 at ``store``. Makes nothing."""
+    path = local_path(store)
+    if path is not None and not path.is_dir():
+        return False
+    if _is_plain(store):
+        return True
+    return bool(icechunk.Repository.exists(open_storage(store)))
+
+
+def open_repository(store: str | Path) -> icechunk.Repository:
+    """Open the Icechunk repository that exists at ``store``."""
+    return icechunk.Repository.open(open_storage(store))
+
+
+def lay_out(store: str | Path, layout: Layout) -> bool:
+    """Make every group and array of ``layout`` in one commit, or find them made before.
+
+    Coordinates are written, all else is left at its fill value. Call it inside
+    :func:`terralatent.pipeline.storage.writer_lock`. Calling it again changes nothing.
+
+    Returns:
+        True if the store was made now, False if the same one was there.
+
+    Raises:
+        InputError: If something else is there: another kind, another identity (the difference is
+            named), plain Zarr, or a folder with other files. Nothing of it is changed.
+    """
+    identity = json.loads(json.dumps(layout.identity))
+    if exists(store) and not _is_empty(store):
+        _refuse_other(store, layout.kind, identity)
+        return False
+    path = local_path(store)
+    if path is not None and any(path.glob("*")) and not _is_empty(store):
+        raise InputError(f"{path} exists and is no store; choose another --out, or remove it.")
+    repository = icechunk.Repository.open_or_create(open_storage(store))
+    session = repository.writable_session(BRANCH)
+    root = zarr.open_group(session.store, mode="a")
+    about = {
+        "kind": layout.kind,
+        "identity": identity,
+        "code_version": version("terralatent"),
+    }
+    for part in layout.groups:
+        group = root.require_group(part.path) if part.path else root
+        group.update_attributes(dict(part.attrs))
+        for array in part.arrays:
+            array.create(group)
+    root.update_attributes({ABOUT: about})
+    session.commit(f"lay out the {layout.kind}")
+    return True
+
+
+def _is_plain(store: str | Path) -> bool:
+    path = local_path(store)
+    if path is not None:
+        return (path / "zarr.json").is_file()
+    return is_url(store) and str(store).rstrip("/").endswith(".zarr")
+
+
+def _is_empty(store: str | Path) -> bool:
+    """Whether a repository was made but not laid out: its maker was killed in between."""
+    if _is_plain(store) or not exists(store):
+        return False
+    session = open_repository(store).readonly_session(BRANCH)
+    try:
+        zarr.open_group(session.store, mode="r")
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _refuse_other(store: str | Path, kind: str, identity: Mapping[str, Any]) -> None:
+    if _is_plain(store):
+        raise InputError(f"{store} is plain Zarr, which is only read; choose another --out.")
+    about = describe(store)
+    if about.get("kind") != kind:
+        raise InputError(
+            f"{store} is a {about.get('kind', 'foreign')} store, not a {kind} store; choose another --out."
+        )
+    unlike = _differences(about["identity"], identity)
+    if unlike:
+        raise InputError(
+            f"{store} exists and holds something else: {'; '.join(unlike)}. "
+            "Choose another --out, or run with what it holds."
+        )
+
+
+def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
+    """Say how two JSON values differ, one text for each leaf that does."""
+    if isinstance(there, Mapping) and isinstance(asked, Mapping):
+        keys = list(dict.fromkeys([*there, *asked]))
+        return [
+            text
+            for key in keys
+            for text in _differences(
+                there.get(key), asked.get(key), f"{name}.{key}" if name else str(key)
+            )
+        ]
+    return [] if there == asked else [f"{name} is {_short(there)} there, {_short(asked)} here"]
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

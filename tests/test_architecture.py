@@ -1,0 +1,107 @@
+"""The house's rules: which package may import what, and how."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("catalogs", "models", "pipeline")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+# The arrows run one way: what each package may import of the others, and what it must not know.
+ARROWS = {"catalogs": set(), "models": set(), "pipeline": {"catalogs", "models"}}
+STRANGERS = {
+    "catalogs": {"torch", "gpytorch", "lightning", "dask", "distributed"},
+    "models": {"xarray", "dask", "distributed", "zarr", "icechunk", "rasterio", "rioxarray", "odc"}
+    | {"pystac", "pystac_client", "rustac", "geopandas", "pandas"},
+    "pipeline": set(),
+}
+DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools"}
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str, int]]:
+    """Yield (line, dotted name, level of a relative import) for each import of the file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, 0
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield node.lineno, f"{node.module or ''}.{alias.name}", node.level
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_run_in_the_allowed_directions(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    for line, name, level in imports_of(path):
+        where = f"{name_of(path)}:{line} imports {name}"
+        top, *rest = name.split(".")
+        assert level == 0, f"{where} by a relative import; write terralatent.{package}.…"
+        assert top not in PACKAGES, f"{where} by its bare name; write terralatent.{top}"
+        assert top not in STRANGERS[package], f"{where}, which {package}/ must not know"
+        if top == "terralatent":
+            assert rest, f"{where}, which is an empty namespace"
+            assert rest[0] in {package, *ARROWS[package]}, f"{where} against the arrows"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name_of)
+def test_tests_import_the_installed_packages(path: Path) -> None:
+    bare = [
+        f"{line}: {name}" for line, name, _ in imports_of(path) if name.split(".")[0] in PACKAGES
+    ]
+    assert not bare, f"{name_of(path)} imports by bare names, lines {bare}"
+
+
+def test_no_module_is_a_drawer() -> None:
+    names = {path: path.parent.name if path.stem == "__init__" else path.stem for path in MODULES}
+    drawers = [name_of(path) for path, name in names.items() if name in DRAWERS]
+    assert not drawers, f"{drawers}: name a module by the noun it holds"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_name_that_a_package_offers_is_there(package: str) -> None:
+    module = importlib.import_module(f"terralatent.{package}")
+    for name in module.__all__:
+        offered = getattr(module, name)
+        if not name.isupper():  # a constant does not tell its home
+            assert offered.__module__.startswith(f"terralatent.{package}.")
+        assert name in dir(module)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+def run_python(code: str) -> str:
+    """Run ``code`` in a fresh interpreter, away from the repository, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("verb", ["train", "embed", "decode"])
+def test_a_verb_is_a_function_even_after_its_module_was_imported(verb: str) -> None:
+    printed = run_python(
+        f"import terralatent.pipeline.{verb}\n"
+        f"from terralatent.pipeline import {verb}\n"
+        f"from terralatent.pipeline.{verb} import {verb} as same\n"
+        f"print(callable({verb}) and {verb} is same)"
+    )
+    assert printed == "True"
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    heavy = "{'torch', 'lightning', 'xarray', 'zarr', 'dask', 'rasterio', 'matplotlib.pyplot'}"
+    printed = run_python(
+        f"import sys, terralatent.pipeline.cli\nprint(sorted({heavy} & set(sys.modules)))"
+    )
+    assert printed == "[]"

@@ -1,0 +1,174 @@
+"""The wheel holds the three packages whole, and the three lists of dependencies agree."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("catalogs", "models", "pipeline")
+
+# What conda-forge calls otherwise, or splits up otherwise.
+CONDA_NAMES = {"torch": "pytorch"}
+# What torch brings for one kind of device is left to each machine.
+DEVICE_BUILDS = re.compile(r"nvidia-|cuda-|triton")
+
+
+def declared() -> dict[str, Requirement]:
+    """The requirements of pyproject.toml, to run and to develop, by normalised name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+def locked() -> dict[str, Version]:
+    """The pins of requirements.lock by normalised name."""
+    pins = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            name, _, version = line.partition("==")
+            pins[canonicalize_name(name)] = Version(version)
+    return pins
+
+
+def test_environment_repeats_the_ranges_of_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    by_pip = [line for entry in environment if isinstance(entry, dict) for line in entry["pip"]]
+    by_conda = [entry for entry in environment if isinstance(entry, str)]
+    found = {entry.name: entry.specifier for entry in map(Requirement, by_conda + by_pip)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    wanted = {CONDA_NAMES.get(name, name): entry.specifier for name, entry in declared().items()}
+    wanted["python"] = Requirement(f"python{project['requires-python']}").specifier
+    wanted["pip"] = Requirement("pip").specifier
+    assert {name: str(found[name]) for name in found} == {n: str(wanted[n]) for n in wanted}
+
+
+@pytest.mark.parametrize("name", sorted(declared()))
+def test_lock_pins_each_requirement_within_its_range(name: str) -> None:
+    pins = locked()
+    assert name in pins, f"requirements.lock has no {name}: run make lock"
+    assert pins[name] in declared()[name].specifier, f"{name} {pins[name]} is out of range"
+
+
+def test_lock_holds_pins_and_nothing_else() -> None:
+    pin = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][0-9a-z.]*")
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    entries = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    odd = [line for line in entries if not pin.fullmatch(line)]
+    assert not odd, f"{odd}: wanted name==version, with no local version, option, file or host"
+    hosts = [line for line in lines if re.search(r"://|@ |^-", line)]
+    assert not hosts, f"{hosts}: the lock must hold on any machine"
+    devices = [name for name in locked() if DEVICE_BUILDS.match(name)]
+    assert not devices, f"{devices} are for one kind of device only"
+
+
+def test_lock_pins_torch_exactly() -> None:
+    assert locked()["torch"] == Version("2.13.0")
+
+
+def test_lock_is_closed() -> None:
+    """All that a locked package needs on this machine is locked too, within its range."""
+    pins, wrong = locked(), []
+    extras: dict[str, set[str]] = {}
+    waiting = list(declared().values())
+    while waiting:
+        entry = waiting.pop()
+        name = canonicalize_name(entry.name)
+        if DEVICE_BUILDS.match(name):
+            continue
+        if name not in pins or pins[name] not in entry.specifier:
+            wrong.append(f"{entry} against {pins.get(name, 'no pin')}")
+            continue
+        asked = {"", *entry.extras} - extras.setdefault(name, set())
+        extras[name] |= asked
+        try:
+            needs = [Requirement(line) for line in requires(entry.name) or ()] if asked else []
+        except PackageNotFoundError:
+            continue  # a tool of `dev` that is not installed here
+        for need in needs:
+            if need.marker is None or any(need.marker.evaluate({"extra": e}) for e in asked):
+                waiting.append(need)
+    assert not wrong, wrong
+
+
+def libraries_of(path: Path) -> set[str]:
+    """The distributions that a module imports, by normalised name."""
+    homes, found = packages_distributions(), set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            top, *rest = name.split(".")
+            if top == "odc":  # a namespace that odc-geo, odc-loader and odc-stac share
+                found.add(f"odc-{rest[0]}")
+            elif top not in {*sys.stdlib_module_names, "terralatent"}:
+                found.add(canonicalize_name(homes.get(top, [top])[0]))
+    return found
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    runtime = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    undeclared = {
+        path.relative_to(ROOT).as_posix(): sorted(libraries_of(path) - runtime)
+        for path in paths
+        if libraries_of(path) - runtime
+    }
+    assert not undeclared, f"{undeclared}: name them in pyproject.toml"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy so that no build/ of the repository's gets into it."""
+    source = tmp_path_factory.mktemp("source")
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "README.md"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    command += ["--no-index", "--quiet", "--wheel-dir", str(source / "dist"), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (built,) = (source / "dist").glob("*.whl")
+    return built
+
+
+def test_wheel_holds_every_module(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        f"terralatent/{path.relative_to(ROOT).as_posix()}"
+        for package in PACKAGES
+        for path in [*(ROOT / package).rglob("*.py"), ROOT / package / "py.typed"]
+    }
+    missing = sorted(wanted - held)
+    assert not missing, f"{missing} are not in the wheel; has each folder an __init__.py?"
+
+
+def test_wheel_installs_nothing_but_terralatent(wheel: Path) -> None:
+    paths = [PurePosixPath(name) for name in zipfile.ZipFile(wheel).namelist()]
+    tops = {path.parts[0] for path in paths if not path.parts[0].endswith(".dist-info")}
+    assert tops == {"terralatent"}
+    inner = {path.parts[1] for path in paths if path.parts[0] == "terralatent"}
+    assert inner == set(PACKAGES), "terralatent itself is a namespace: it has no module of its own"
+
+
+def test_wheel_lays_the_command(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+    assert "terralatent = terralatent.pipeline.cli:main" in archive.read(entry_points).decode()

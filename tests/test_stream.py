@@ -1,0 +1,160 @@
+"""The streaming loop: the same bytes in any order, nothing half done, a bounded scheduler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from distributed import Client
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate
+from terralatent.pipeline.store import lay_out, open_group, open_repository, snapshot_id
+from terralatent.pipeline.stream import Failure, stream_blocks
+
+TASKS = 12
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    data = ArrayLayout("data", ("y", "x"), (4, 4 * TASKS), "int32", (2, 2), (4, 4), fill_value=-1)
+    state = coordinate("state", ("task",), np.zeros(TASKS, dtype=np.uint8))
+    lay_out(tmp_path / "s", Layout("cube", {}, (GroupLayout("", (data, state)),)))
+    return tmp_path / "s"
+
+
+def write(group: zarr.Group, task: int, *, slow: Iterable[int] = ()) -> int:
+    time.sleep(0.1 if task in slow else 0.0)
+    group["data"][:, 4 * task : 4 * task + 4] = np.arange(16).reshape(4, 4) * (task + 1)
+    return task * task
+
+
+def note(group: zarr.Group, task: int, result: int) -> None:
+    assert result == task * task
+    group["state"][task] = 1
+
+
+def stream(client: Client, store: Path, run: object = write, **options: object) -> list[Failure]:
+    return stream_blocks(
+        client, store, range(TASKS), run, note, message="test", total=TASKS, **options
+    )
+
+
+def wanted(tasks: Iterable[int]) -> np.ndarray:
+    data = np.full((4, 4 * TASKS), -1)
+    for task in tasks:
+        data[:, 4 * task : 4 * task + 4] = np.arange(16).reshape(4, 4) * (task + 1)
+    return data
+
+
+@pytest.mark.parametrize("slow", [(), (0, 1, 5)])
+@pytest.mark.parametrize("commit_every", [1, 5, 100])
+def test_the_order_in_which_tasks_end_changes_nothing(
+    workers: Client, store: Path, slow: tuple[int, ...], commit_every: int
+) -> None:
+    failures = stream(workers, store, partial(write, slow=slow), commit_every=commit_every)
+
+    assert failures == []
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    assert open_group(store)["state"][:].all()
+    commits = len(list(open_repository(store).ancestry(branch="main"))) - 2
+    assert commits == -(-TASKS // commit_every)
+
+
+def fail(group: zarr.Group, task: int) -> int:
+    write(group, task)
+    if task in (3, 7):
+        raise RuntimeError(f"task {task}\nis bad")
+    return task * task
+
+
+def test_tasks_that_fail_are_named_and_leave_nothing(workers: Client, store: Path) -> None:
+    failures = stream(workers, store, fail)
+
+    assert sorted((f.task, f.reason) for f in failures) == [
+        (3, "RuntimeError: task 3 is bad"),
+        (7, "RuntimeError: task 7 is bad"),
+    ]
+    whole = [task for task in range(TASKS) if task not in (3, 7)]
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(whole))
+    assert list(np.flatnonzero(open_group(store)["state"][:])) == whole
+
+
+def fail_once(group: zarr.Group, task: int, *, folder: Path) -> int:
+    flag = folder / str(task)
+    if not flag.exists():
+        flag.touch()
+        raise OSError("not yet")
+    return write(group, task)
+
+
+def test_a_task_that_failed_is_tried_again(workers: Client, store: Path, tmp_path: Path) -> None:
+    assert stream(workers, store, partial(fail_once, folder=tmp_path), retries=1) == []
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+
+
+def refuse(group: zarr.Group, task: int) -> int:
+    if task == TASKS - 1:
+        raise InputError("the model does not fit.")
+    return write(group, task)
+
+
+def test_a_mistake_of_the_user_ends_the_run_in_its_own_words(workers: Client, store: Path) -> None:
+    with pytest.raises(InputError, match=r"^the model does not fit\.$"):
+        stream(workers, store, refuse)
+
+    done = np.flatnonzero(open_group(store)["state"][:])
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+
+
+class Watch:
+    """A progress that counts tasks, looks at the scheduler, and may break off."""
+
+    def __init__(self, client: Client, stop_after: int = TASKS + 1) -> None:
+        self.client, self.stop_after = client, stop_after
+        self.known: list[int] = []
+
+    def start(self, total: int, title: str) -> None:
+        assert (total, title) == (TASKS, "test")
+
+    def advance(self, n: int = 1, **fields: float | str) -> None:
+        self.known.append(len(self.client.cluster.scheduler.tasks))
+        if len(self.known) == self.stop_after:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_scheduler_knows_few_tasks(workers: Client, store: Path) -> None:
+    watch = Watch(workers)
+
+    stream(workers, store, progress=watch, in_flight=3)
+
+    assert len(watch.known) == TASKS
+    # One more than in flight: a task that ended is forgotten a moment after the next is sent.
+    assert max(watch.known) <= 4
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(workers: Client, store: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stream(workers, store, progress=Watch(workers, stop_after=4))
+    done = np.flatnonzero(open_group(store)["state"][:])
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+    assert len(done) == 4
+
+    stream(workers, store)
+
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+
+
+def test_without_tasks_nothing_is_committed(workers: Client, store: Path) -> None:
+    before = snapshot_id(store)
+
+    assert stream_blocks(workers, store, [], write, note, message="test", total=0) == []
+    assert snapshot_id(store) == before

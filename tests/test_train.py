@@ -1,0 +1,250 @@
+"""Training ends the same whether or not it was interrupted, and never harms what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.checkpoint import load_model, read_manifest
+from terralatent.pipeline.fitting import Schedule
+from terralatent.pipeline.train import TrainReport, train
+from terralatent.pipeline.training_state import TrainingFolder
+from tests.tiny import tiny_cube
+
+SETTINGS = {"latents": 3, "steps": 6, "batch": 16, "validate_every": 2, "device": "cpu"}
+
+
+class Stop:
+    """A progress that breaks off after some steps."""
+
+    def __init__(self, after: int, error: BaseException | None = None) -> None:
+        self.left = after
+        self.error = error
+
+    def start(self, total: int, title: str) -> None:
+        assert total == 6
+
+    def advance(self, n: int = 1, **fields: float | str) -> None:
+        if not fields:
+            return
+        self.left -= n
+        if self.left == 0:
+            if self.error is not None:
+                raise self.error
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_cube(tmp_path_factory.mktemp("cube") / "cube", side=16, block=8)
+
+
+@pytest.fixture(scope="module")
+def whole(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
+    """A training that was never interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "model"
+    return out, train([cube], out, **SETTINGS)
+
+
+def state_bytes(out: Path) -> bytes:
+    return (out / "training" / "state.safetensors").read_bytes()
+
+
+def log_lines(out: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (out / "training" / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    assert state_bytes(one) == state_bytes(other)
+    assert log_lines(one) == log_lines(other)
+    weights = "weights.safetensors"
+    assert (one / weights).read_bytes() == (other / weights).read_bytes()
+    assert read_manifest(one)["training"] == read_manifest(other)["training"]
+
+
+def test_the_best_model_is_kept_and_the_start_is_a_candidate(
+    cube: Path, whole: tuple[Path, TrainReport]
+) -> None:
+    out, report = whole
+    lines = log_lines(out)
+    scores = {
+        line["step"]: line["validation"]["log_density"] for line in lines if "validation" in line
+    }
+
+    assert [line["step"] for line in lines] == [0, 1, 2, 3, 4, 5, 6]
+    assert sorted(scores) == [0, 2, 4, 6]
+    assert report.best_step == max(scores, key=lambda step: (scores[step], -step))
+    assert report.score == scores[report.best_step] >= report.start_score == scores[0]
+    training = read_manifest(out)["training"]
+    assert training["finished"]
+    assert training["step"] == report.best_step
+    assert all(training["cubes"][0]["held_out_days"].values())
+    assert load_model(out).config.latents == 3
+
+
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_interrupted_by_ctrl_c_and_resumed_is_uninterrupted(
+    cube: Path, whole: tuple[Path, TrainReport], tmp_path: Path, after: int
+) -> None:
+    out = tmp_path / "model"
+    with pytest.raises(KeyboardInterrupt):
+        train([cube], out, **SETTINGS, progress=Stop(after))
+    load_model(out)
+    assert not read_manifest(out)["training"]["finished"]
+
+    report = train([cube], out, **SETTINGS)
+    assert not report.repeated
+    assert_equal(out, whole[0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_broken_off_by_an_error_and_resumed_is_uninterrupted(
+    cube: Path, whole: tuple[Path, TrainReport], tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    with pytest.raises(RuntimeError, match="lost"):
+        train([cube], out, **SETTINGS, progress=Stop(3, RuntimeError("lost")))
+    train([cube], out, **SETTINGS)
+    assert_equal(out, whole[0])
+
+
+def test_killed_and_resumed_is_uninterrupted(
+    cube: Path, whole: tuple[Path, TrainReport], tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    code = (
+        "import os, signal\n"
+        "from terralatent.pipeline.train import train\n"
+        "class Kill:\n"
+        "    done = 0\n"
+        "    def start(self, total, title): pass\n"
+        "    def close(self): pass\n"
+        "    def advance(self, n=1, **fields):\n"
+        "        self.done += bool(fields)\n"
+        "        if self.done == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"train([{str(cube)!r}], {str(out)!r}, **{SETTINGS!r}, progress=Kill())\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (out / "model.json").exists()
+    assert TrainingFolder(out).load().step == 2
+
+    train([cube], out, **SETTINGS)
+    assert_equal(out, whole[0])
+
+
+def test_the_same_again_does_nothing(whole: tuple[Path, TrainReport], cube: Path) -> None:
+    out, report = whole
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*.*") if file.suffix != ".lock"}
+    again = train([cube], out, **SETTINGS, progress=Stop(1, AssertionError("a step was done")))
+
+    assert again.repeated
+    assert again.score == report.score
+    assert "already trained" in str(again)
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def test_a_lost_model_file_is_made_again_from_the_state(
+    cube: Path, whole: tuple[Path, TrainReport], tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    shutil.copytree(whole[0], out)
+    (out / "model.json").unlink()
+    train([cube], out, **SETTINGS)
+    assert_equal(out, whole[0])
+
+
+def test_other_settings_are_refused_by_name(cube: Path, whole: tuple[Path, TrainReport]) -> None:
+    before = state_bytes(whole[0])
+    with pytest.raises(InputError, match=r"latents is 3 there, 4 here; seed is 0 there, 1 here"):
+        train([cube], whole[0], **{**SETTINGS, "latents": 4, "seed": 1})
+    assert state_bytes(whole[0]) == before
+
+
+def test_a_folder_of_something_else_is_refused(cube: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match="holds no training"):
+        train([cube], tmp_path, **SETTINGS)
+    with pytest.raises(InputError, match="is a file"):
+        train([cube], tmp_path / "photo.jpg", **SETTINGS)
+    with pytest.raises(InputError, match="local folder"):
+        train([cube], "s3://bucket/model", **SETTINGS)
+    assert [item.name for item in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_two_trainings_do_not_share_a_folder(cube: Path, tmp_path: Path) -> None:
+    settings = {"latents": 1}
+    with (
+        TrainingFolder(tmp_path / "m").claim(settings),
+        pytest.raises(InputError, match="is being written by"),
+        TrainingFolder(tmp_path / "m").claim(settings),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"latents": 0}, "latents is 0; it must be at least 1"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"device": "abacus"}, "device 'abacus' is unknown"),
+        ({"device": "cuda:99"}, "is not here"),
+        ({"likelihood": "cauchy"}, "likelihood"),
+        ({"sensors": ["venus"]}, "no cube has acquisitions of venus"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    cube: Path, tmp_path: Path, wrong: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        train([cube], tmp_path / "m", **{**SETTINGS, **wrong})
+    assert not (tmp_path / "m").exists()
+
+
+def test_no_steps_keep_the_linear_start(cube: Path, tmp_path: Path) -> None:
+    report = train([cube], tmp_path / "m", **{**SETTINGS, "steps": 0})
+    assert (report.steps, report.best_step) == (0, 0)
+    assert report.score == report.start_score
+    assert read_manifest(tmp_path / "m")["training"]["finished"]
+
+
+def test_training_works_beside_the_main_thread(cube: Path, tmp_path: Path) -> None:
+    reports: list[TrainReport] = []
+    settings = {**SETTINGS, "steps": 1}
+    thread = threading.Thread(
+        target=lambda: reports.append(train([cube], tmp_path / "m", **settings))
+    )
+    thread.start()
+    thread.join()
+    assert reports[0].steps == 1
+
+
+def test_two_cubes_and_one_sensor(cube: Path, tmp_path: Path) -> None:
+    other = tiny_cube(tmp_path / "other", side=6, block=6, seed=5)
+    out = tmp_path / "m"
+    train([cube, other], out, **SETTINGS, sensors=["sentinel-2-l2a"])
+    assert [one.name for one in load_model(out).config.sensors] == ["sentinel-2-l2a"]
+    assert len(read_manifest(out)["training"]["cubes"]) == 2
+
+
+def test_the_rates_rise_and_fall() -> None:
+    schedule = Schedule(steps=100, validate_every=10, patience=3, warm_up=10)
+    shares = [schedule.share(step) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1)
+    assert max(shares) > 0.95
+    assert shares.index(max(shares)) in (9, 10)
+    assert 0.05 <= shares[-1] < 0.06
+    assert all(0 < share <= 1 for share in shares)
