@@ -1,10 +1,10 @@
 """Unlearned gap filling, one band at a time: what the model has to beat.
 
-Every function takes the whole region at once: ``values`` (pixel, time, band), reflectance, anything where
-``seen`` (pixel, time) is False, ``days`` (time,), and ``query`` (the indices in ``days`` to fill).
+Every function takes the whole region at once: ``values`` (pixel, time, band), reflectance, anything
+where ``seen`` (pixel, time) is False, ``days`` (time,), and ``query`` (the indices in ``days`` to
+fill).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,10 +24,11 @@ Z90 = 1.6448536269514722
 
 @dataclass(frozen=True)
 class Filled:
-    """Bands filled in at the query times, (pixel, query, band); no interval where ``std`` is None."""
+    """Bands filled in at the query times, (pixel, query, band)."""
 
     mean: Array
-    std: Array | None = None
+    interval: tuple[Array, Array] | None = None
+    """Bounds of the 90 % interval of a new look, where the method has one."""
 
 
 def linear(values: Array, seen: Mask, days: Array, query: NDArray[np.integer]) -> Filled:
@@ -96,7 +97,8 @@ def gaussian_process(
         solved = torch.linalg.solve_triangular(factor, root, upper=False)
         variances.append(1 - solved.square().sum(1))
     variance = torch.cat(variances).numpy()[..., None] * signal + noise * signal
-    return Filled(torch.cat(means).numpy() + mean, np.sqrt(variance))
+    centre, reach = torch.cat(means).numpy() + mean, Z90 * np.sqrt(variance)
+    return Filled(centre, (centre - reach, centre + reach))
 
 
 def squared_error(filled: Filled, truth: Array, valid: Mask) -> Array:
@@ -124,26 +126,21 @@ def best_process(
     query: NDArray[np.integer],
     truth: Array,
     valid: Mask,
-    settings: Iterable[tuple[float, float]] | None = None,
 ) -> tuple[Filled, list[tuple[float, float]]]:
-    """For each band the lengthscale and noise with the least error against ``truth``.
+    """For each band the process with the least error against ``truth``, and its settings.
 
-    With the held-out truth itself this is the process in hindsight; with training acquisitions hidden, a fair
-    choice, which :func:`gaussian_process` then repeats for the query (:func:`process_with`).
+    With the held-out truth itself this is the process in hindsight; with training acquisitions
+    hidden, a fair choice of settings for :func:`process_with`.
     """
-    best = np.full(values.shape[-1], np.inf)
-    chosen: list[tuple[float, float]] = [(0.0, 0.0)] * values.shape[-1]
-    mean = np.empty((len(values), len(query), values.shape[-1]), np.float32)
-    std = np.empty_like(mean)
-    for lengthscale, noise in settings or product(LENGTHSCALES, NOISES):
-        filled = gaussian_process(values, seen, days, query, lengthscale, noise)
-        error = squared_error(filled, truth, valid)
-        for band in np.flatnonzero(error < best):
-            best[band], chosen[band] = error[band], (lengthscale, noise)
-            mean[..., band] = filled.mean[..., band]
-            assert filled.std is not None
-            std[..., band] = filled.std[..., band]
-    return Filled(mean, std), chosen
+    errors = {
+        setting: squared_error(gaussian_process(values, seen, days, query, *setting), truth, valid)
+        for setting in product(LENGTHSCALES, NOISES)
+    }
+    chosen = [
+        min(errors, key=lambda setting: float(errors[setting][band]))
+        for band in range(values.shape[-1])
+    ]
+    return process_with(chosen, values, seen, days, query), chosen
 
 
 def process_with(
@@ -154,11 +151,11 @@ def process_with(
     query: NDArray[np.integer],
 ) -> Filled:
     """The per-band process with the settings ``chosen`` for each band."""
-    mean = np.empty((len(values), len(query), values.shape[-1]), np.float32)
-    std = np.empty_like(mean)
+    mean, low, high = np.empty((3, len(values), len(query), values.shape[-1]), np.float32)
     for setting in set(chosen):
         bands = [band for band, other in enumerate(chosen) if other == setting]
         filled = gaussian_process(values[..., bands], seen, days, query, *setting)
-        assert filled.std is not None
-        mean[..., bands], std[..., bands] = filled.mean, filled.std
-    return Filled(mean, std)
+        assert filled.interval is not None
+        mean[..., bands] = filled.mean
+        low[..., bands], high[..., bands] = filled.interval
+    return Filled(mean, (low, high))

@@ -1,6 +1,6 @@
 """How long `build` takes beside the best of three chunkings of odc.stac.load(...).to_zarr(...).
 
-    python benchmarks/build.py [SCENES] [--quick]
+    python benchmarks/build.py [SCENES] [--quick] [--rounds 3]
 
 SCENES is a folder with a static catalogue and a region.geojson, ../shared/scenes by default. Both
 read the same items over HTTP from `terralatent serve`, on the same two worker processes, and write
@@ -46,12 +46,13 @@ def main() -> int:
     default = Path(__file__).resolve().parents[2] / "shared" / "scenes"
     parser.add_argument("scenes", nargs="?", type=Path, default=default)
     parser.add_argument("--quick", action="store_true", help="three months, once")
+    parser.add_argument("--rounds", type=int, default=3, help="times each way is measured")
     options = parser.parse_args()
     region = options.scenes / "region.geojson"
     if not region.exists():
         print(f"NOT MEASURED: there are no scenes at {options.scenes}", file=sys.stderr)
         return 1
-    end, rounds = ("2017-11-01", 1) if options.quick else ("2018-11-30", 3)
+    end, rounds = ("2017-11-01", 1) if options.quick else ("2018-11-30", options.rounds)
 
     with serving(options.scenes) as url, tempfile.TemporaryDirectory() as temporary:
         scenes = search_scenes(url, region, "2017-08-01", end)

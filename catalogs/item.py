@@ -50,7 +50,8 @@ def properties(item: Item) -> Mapping[str, Any]:
 def sensed_at(item: Item) -> np.datetime64 | None:
     """Return when the item was sensed, datetime64[us] in UTC; None where it does not say.
 
-    ``datetime``, else ``start_datetime``. A time without a zone is taken for UTC.
+    ``datetime``, else ``start_datetime``. A time without a zone is taken for UTC. Whole
+    milliseconds: stac-geoparquet keeps no more, and a search and its file must agree.
     """
     for name in ("datetime", "start_datetime"):
         time = _time(properties(item).get(name))
@@ -202,7 +203,8 @@ def _time(value: object) -> np.datetime64 | None:
             time = time.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
-    return np.datetime64(time, "us")
+    whole = time.replace(microsecond=time.microsecond // 1000 * 1000)
+    return np.datetime64(whole, "us")
 
 
 def _number(value: object) -> float:

@@ -71,6 +71,8 @@ def _rectangle(corners: tuple[float, float, float, float]) -> BaseGeometry:
             f"The region {minx:g},{miny:g},{maxx:g},{maxy:g} ends before it begins; give "
             "minx,miny,maxx,maxy (one that crosses the 180th meridian: its two parts as GeoJSON)."
         )
+    if minx == maxx or miny == maxy:
+        raise InputError(f"The region {minx:g},{miny:g},{maxx:g},{maxy:g} has no area.")
     return box(minx, miny, maxx, maxy)
 
 

@@ -17,7 +17,7 @@ from terralatent.catalogs.hrefs import HrefError, check_href
 from terralatent.catalogs.scaling import Scaling, ScalingError, read_scaling
 from terralatent.catalogs.sensors import Sensor
 
-__all__ = ["group_items"]
+__all__ = ["group_items", "in_order"]
 
 _T = TypeVar("_T")
 
@@ -98,9 +98,12 @@ def group_items(
         if passes:
             acquisitions[sensor.name] = tuple(passes)
         fates += [fate for acquisition in passes for fate in _fates(acquisition)]
-    order = {sensor.name: place for place, sensor in enumerate(sensors)}
-    fates.sort(key=lambda f: (order.get(f.sensor, len(order)), str(f.time), f.item_id, f.reason))
-    return acquisitions, tuple(fates)
+    return acquisitions, in_order(fates)
+
+
+def in_order(fates: Iterable[Fate]) -> tuple[Fate, ...]:
+    """Return ``fates`` by sensor, time and id."""
+    return tuple(sorted(fates, key=lambda f: (f.sensor, str(f.time), f.item_id, f.reason)))
 
 
 def _each_once(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -18,7 +18,7 @@ import rustac
 from terralatent.catalogs.acquisition import Acquisition, Fate
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.item import footprint, sensed_at
-from terralatent.catalogs.passes import group_items
+from terralatent.catalogs.passes import group_items, in_order
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.sensors import SENSORS, Sensor, pick_sensors
 from terralatent.catalogs.static import read_parquet
@@ -165,7 +165,7 @@ class Scenes:
             Fate(item_id, sensor, np.datetime64(time, "us"), "dropped", reason)
             for item_id, sensor, time, reason in facts.get("unfit", ())
         )
-        return cls(**{**vars(scenes), "fates": scenes.fates + unfit})
+        return cls(**{**vars(scenes), "fates": in_order(scenes.fates + unfit)})
 
 
 def _fits_parquet(item: dict[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from pystac_client import Client
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.documents import api_io, failures
+from terralatent.catalogs.documents import failures, open_api, status_of
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import absolute_href, is_remote
 from terralatent.catalogs.item import footprint, sensed_at
@@ -107,7 +107,7 @@ def _items(
         yield from walk(place.where, _enters(asked))
         return
     with failures(place.name):
-        client = Client.open(place.where, stac_io=api_io())
+        client = open_api(place.where)
         is_api = client.get_search_link() is not None
     if is_api:
         yield from _search_api(client, place, list(asked), outline, period)
@@ -145,7 +145,8 @@ def _offered(client: Client, place: Source, asked: list[str]) -> list[str]:
         try:
             found = client.get_collection(name)
         except APIError as error:
-            if error.status_code is None or error.status_code >= 500:
+            status = status_of(error)
+            if status is None or status >= 500:
                 raise
             found = None
         if found is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-DOF = 4.0
+DOF = 6.0
 """Degrees of freedom of the Student-t whose scatter stands for a covariance with outliers."""
 
 STEPS = 12

@@ -128,7 +128,7 @@ def coordinate(
 
 
 def grid_arrays(grid: GeoBox) -> tuple[ArrayLayout, ...]:
-    """Lay out ``y`` (descending), ``x`` (pixel centres, in the CRS's units) and CF ``spatial_ref``."""
+    """Lay out ``y`` (descending) and ``x`` (pixel centres, CRS units), and CF ``spatial_ref``."""
     coords = xr_coords(grid)
     reference = coords["spatial_ref"]
     attrs = {key: _plain(value) for key, value in reference.attrs.items()}

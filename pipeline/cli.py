@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from terralatent.pipeline import options as opt
 from terralatent.pipeline.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
 
 __all__ = ["app", "main"]
@@ -24,33 +25,8 @@ app = typer.Typer(
 )
 terminal = Terminal()
 
-Region = Annotated[
-    str, typer.Option(help="minx,miny,maxx,maxy in degrees, or a GeoJSON file.", metavar="R")
-]
-Source = Annotated[
-    str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")
-]
-Start = Annotated[str | None, typer.Option(help="First day, such as 2018-01-01.", metavar="D")]
-End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D")]
-Sensors = Annotated[
-    list[str] | None,
-    typer.Option("--sensor", help="May be repeated; all that the source has by default."),
-]
-OneSensor = Annotated[str | None, typer.Option("--sensor", help="A sensor of the store.")]
-Variable = Annotated[str | None, typer.Option(help="A band, a latent or an array.", metavar="V")]
-Date = Annotated[str | None, typer.Option(help="The stored date nearest to it.", metavar="D")]
-When = Annotated[
-    str,
-    typer.Option(
-        help="monthly, 10D, acquisitions, dates with commas, or a file of dates.", metavar="WHEN"
-    ),
-]
-Cluster = Annotated[
-    str, typer.Option("--client", help="local, or a scheduler's address: tcp://host:port.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
-Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
-Model = Annotated[str, typer.Argument(help="The folder of a trained model.")]
+LOSSES_TOLD = 20
+"""Losses that are told one by one."""
 
 
 @app.callback(invoke_without_command=True)
@@ -70,46 +46,43 @@ def serve(
     """Serve a folder of STAC items as a STAC API on this machine, until Ctrl-C."""
     from terralatent.catalogs.serve import serve
 
-    serve(folder, port=port)
+    serve(folder, port, ready=lambda url: terminal.say(f"STAC API at {url} (Ctrl-C ends it)"))
 
 
 @app.command()
 def search(
     source: Annotated[str, typer.Option(help="A source's name, a URL or a folder.", metavar="S")],
-    region: Region,
+    region: opt.Region,
     start: Annotated[str, typer.Option(help="First day, such as 2018-01-01.", metavar="D")],
     end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
     out: Annotated[str, typer.Option(metavar="scenes.parquet")],
-    sensor: Sensors = None,
+    sensor: opt.Sensors = None,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
     scenes = _search(source, region, start, end, sensor)
     scenes.to_parquet(out)
-    terminal.say(f"{_counts(scenes)} -> {out}")
+    terminal.say(f"-> {out}")
 
 
 @app.command()
 def build(
-    region: Region,
+    region: opt.Region,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the cube goes.")],
-    source: Source = None,
-    start: Start = None,
-    end: End = None,
-    scenes: Annotated[
-        str | None, typer.Option(help="Instead of a source: a file of `search`.")
-    ] = None,
-    sensor: Sensors = None,
-    resolution: Annotated[float, typer.Option(help="Pixel size in metres.")] = 10.0,
-    crs: Annotated[str | None, typer.Option(help="EPSG:N; the UTM zone by default.")] = None,
-    block: Annotated[int, typer.Option(help="Pixels along a side of a block.")] = 256,
-    memory: Annotated[str, typer.Option(help="Of one worker process.")] = "4GB",
-    client: Cluster = "local",
+    source: opt.Source = None,
+    start: opt.Start = None,
+    end: opt.End = None,
+    scenes: opt.ScenesFile = None,
+    sensor: opt.Sensors = None,
+    resolution: opt.Metres = 10.0,
+    crs: opt.Crs = None,
+    block: opt.BlockSide = 256,
+    memory: opt.Memory = "4GB",
+    client: opt.Cluster = "local",
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
     from terralatent.pipeline.ingest import build_cube
 
     found = _scenes(scenes, source, region, start, end, sensor)
-    terminal.say(_counts(found))
     with _client(client, memory) as workers:
         report = build_cube(
             found,
@@ -132,8 +105,8 @@ def train(
     latents: Annotated[int, typer.Option(min=1, help="Latent series a pixel.")] = 16,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
-    device: Device = "auto",
-    sensor: Sensors = None,
+    device: opt.Device = "auto",
+    sensor: opt.Sensors = None,
 ) -> None:
     """Train a model on pixel series of one or more cubes."""
     from terralatent.pipeline.train import train
@@ -154,13 +127,13 @@ def train(
 
 @app.command()
 def embed(
-    cube: Cube,
-    model: Model,
+    cube: opt.Cube,
+    model: opt.Model,
     out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
-    dates: When = "monthly",
+    dates: opt.When = "monthly",
     precision: Annotated[str, typer.Option(help="packed (integers) or float32.")] = "packed",
-    client: Cluster = "local",
-    device: Device = "auto",
+    client: opt.Cluster = "local",
+    device: opt.Device = "auto",
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.embed import embed
@@ -181,13 +154,13 @@ def embed(
 
 @app.command()
 def decode(
-    cube: Cube,
-    model: Model,
+    cube: opt.Cube,
+    model: opt.Model,
     sensor: Annotated[str, typer.Option(help="A sensor of the model.")],
-    dates: When,
+    dates: opt.When,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
-    client: Cluster = "local",
-    device: Device = "auto",
+    client: opt.Cluster = "local",
+    device: opt.Device = "auto",
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.decode import decode
@@ -208,14 +181,12 @@ def decode(
 
 @app.command()
 def show(
-    store: Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")],
+    store: opt.AnyStore,
     out: Annotated[str, typer.Option(metavar="picture.png")],
-    sensor: OneSensor = None,
-    variable: Variable = None,
-    date: Date = None,
-    pixel: Annotated[
-        str | None, typer.Option(help="Map coordinates or indices.", metavar="X,Y")
-    ] = None,
+    sensor: opt.OneSensor = None,
+    variable: opt.Variable = None,
+    date: opt.Date = None,
+    pixel: opt.Pixel = None,
 ) -> None:
     """Draw a picture of a store, or of the series of one of its pixels."""
     from terralatent.pipeline.show import show
@@ -226,11 +197,11 @@ def show(
 
 @app.command()
 def export(
-    store: Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")],
+    store: opt.AnyStore,
     out: Annotated[str, typer.Option(metavar="FOLDER.zarr")],
-    sensor: OneSensor = None,
-    variable: Variable = None,
-    date: Date = None,
+    sensor: opt.OneSensor = None,
+    variable: opt.Variable = None,
+    date: opt.Date = None,
 ) -> None:
     """Copy a store, or a part of it, as plain Zarr v3."""
     from terralatent.pipeline.export import export
@@ -263,13 +234,24 @@ def _scenes(
     sensors: list[str] | None,
 ) -> Any:
     """Scenes from a file of ``search``, or from a search now."""
-    from terralatent.catalogs.search import Scenes
+    from terralatent.catalogs.scenes import Scenes
+    from terralatent.catalogs.sensors import pick_sensors
 
     if kept is None and source and start and end:
         return _search(source, region, start, end, sensors)
     if kept is None or source or start or end:
         raise typer.BadParameter("give either --scenes, or all of --source, --start and --end.")
-    return Scenes.from_parquet(kept)
+    found = Scenes.from_parquet(kept)
+    if sensors:
+        found = Scenes.gather(
+            found.items,
+            pick_sensors(sensors),
+            source=found.source,
+            period=found.period,
+            signing=found.signing,
+        )
+    terminal.say(found.summary())
+    return found
 
 
 def _search(source: str, region: str, start: str, end: str, sensors: list[str] | None) -> Any:
@@ -284,17 +266,13 @@ def _client(where: str, memory: str | None = None) -> Any:
     return client_for(where, memory=memory)
 
 
-def _counts(scenes: Any) -> str:
-    dates = [f"{name} {len(scenes.acquisitions(name))}" for name in scenes.sensors]
-    dropped = sum(fate.fate == "dropped" for fate in scenes.fates)
-    return f"dates: {', '.join(dates)}" + (f" ({dropped} items dropped)" if dropped else "")
-
-
 def _finish(report: Any, out: str) -> None:
     """Say what was done; where something was lost, say so and leave with its own exit code."""
     terminal.say(f"{report} -> {out}")
-    losses = getattr(report, "losses", ())
-    for loss in losses:
+    losses = list(getattr(report, "losses", ()))
+    for loss in losses[:LOSSES_TOLD]:
         terminal.say(f"lost: {loss}")
+    if len(losses) > LOSSES_TOLD:
+        terminal.say(f"lost: {len(losses) - LOSSES_TOLD} more")
     if losses:
         raise typer.Exit(LOSSES)

@@ -14,7 +14,7 @@ import zarr
 
 from terralatent.catalogs.clear import ClearRule
 from terralatent.pipeline.layout import PER_DATE
-from terralatent.pipeline.store import ABOUT, open_group
+from terralatent.pipeline.store import describe, open_group
 
 __all__ = ["grid_coords", "lazy", "open_cube", "times"]
 
@@ -44,12 +44,12 @@ def open_cube(store: str | Path, *, clear: bool = True, snapshot: str | None = N
         InputError: If there is no cube at ``store``, or no such snapshot.
     """
     cube = open_group(store, kind="cube", snapshot=snapshot)
-    nodes = {"items": _items(cube["items"])} if "items" in cube else {}  # type: ignore[arg-type]
+    nodes = {"items": _items(cube["items"])} if "items" in cube else {}
     for name, group in sorted(cube.groups()):
         if "data" in group:
             nodes[name] = _sensor(group, clear)
     tree = xr.DataTree.from_dict(nodes)
-    tree.attrs = {**dict(cube.attrs[ABOUT]), "store": str(store)}  # type: ignore[call-overload]
+    tree.attrs = {**describe(store), "store": str(store)}
     return tree
 
 
@@ -63,21 +63,22 @@ def times(array: zarr.Array) -> np.ndarray:
     return np.asarray(array[...]).astype("datetime64[us]")
 
 
-def grid_coords(group: zarr.Group) -> dict[str, Any]:
+def grid_coords(group: Any) -> dict[str, Any]:
     """Read ``y``, ``x`` and ``spatial_ref`` of a group, for xarray."""
     reference = group["spatial_ref"]
     return {
-        "y": ("y", np.asarray(group["y"][...]), dict(group["y"].attrs)),  # type: ignore[index]
-        "x": ("x", np.asarray(group["x"][...]), dict(group["x"].attrs)),  # type: ignore[index]
+        "y": ("y", np.asarray(group["y"][...]), dict(group["y"].attrs)),
+        "x": ("x", np.asarray(group["x"][...]), dict(group["x"].attrs)),
         "spatial_ref": ((), 0, dict(reference.attrs)),
     }
 
 
-def _sensor(group: zarr.Group, clear: bool) -> xr.Dataset:
+def _sensor(group: Any, clear: bool) -> xr.Dataset:
     stored: Any = group["data"]
     integers, attrs = lazy(stored), stored.attrs
-    values = integers.map_blocks(
+    values = da.map_blocks(
         _unpacked,
+        integers,
         scale_factor=float(attrs["scale_factor"]),
         add_offset=float(attrs["add_offset"]),
         fill_value=int(attrs["_FillValue"]),
@@ -88,7 +89,7 @@ def _sensor(group: zarr.Group, clear: bool) -> xr.Dataset:
         quality: Any = group["quality"]
         mask = lazy(quality)
         rule = ClearRule.from_json(quality.attrs["clear_rule"])
-        seen = mask.map_blocks(rule, dtype=bool)
+        seen = da.map_blocks(rule, mask, dtype=bool)
         keep = {key: quality.attrs[key] for key in ("long_name", "nodata", "clear_rule")}
         variables["quality"] = (("time", "y", "x"), mask, keep)
     else:
@@ -106,7 +107,7 @@ def _sensor(group: zarr.Group, clear: bool) -> xr.Dataset:
     for name in PER_DATE:
         coords[name] = ("time", _column(group[name]))
     dataset = xr.Dataset(variables, coords={**coords, **grid_coords(group)})
-    dataset.attrs["losses"] = list(group.attrs["losses"])  # type: ignore[arg-type]
+    dataset.attrs["losses"] = list(group.attrs["losses"])
     for name in ("data", "quality", "clear"):
         if name in dataset:
             dataset[name].encoding["grid_mapping"] = "spatial_ref"

@@ -51,7 +51,7 @@ def parse_when(
     Raises:
         InputError: If ``when`` is none of these, names a day that does not exist, or means no date.
     """
-    first, last = (np.datetime64(day, "D") for day in period)
+    first, last = (day.astype("datetime64[D]") for day in period)
     seen = np.unique(np.asarray(acquisitions, dtype="datetime64[us]"))
     if not isinstance(when, str):
         times = [_time(str(one), "the dates given") for one in when]

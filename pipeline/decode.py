@@ -121,7 +121,7 @@ def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block)
     for tile in blocks(block.shape, INNER_CHUNK):
         pixels = places[tile.y, tile.x].ravel()
         inside = np.flatnonzero(series.seen[pixels])
-        shape = (len(ARRAYS), *group["mean"].shape[:2], pixels.size)  # type: ignore[union-attr]
+        shape = (len(ARRAYS), *group["mean"].shape[:2], pixels.size)
         values = np.full(shape, np.nan, dtype=np.float32)
         with clock.time("infer"):
             for some, mean, var in pairing.infer(series, pixels[inside]):
@@ -134,7 +134,7 @@ def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block)
             y = slice(block.y.start + tile.y.start, block.y.start + tile.y.stop)
             x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
             for place, name in enumerate(ARRAYS):
-                group[name][:, :, y, x] = values[place].reshape(*shape[1:3], *tile.shape)  # type: ignore[index]
+                group[name][:, :, y, x] = values[place].reshape(*shape[1:3], *tile.shape)
     return BlockDone(pixels=int(series.seen.sum()), seconds=clock.seconds)
 
 

@@ -122,7 +122,7 @@ def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block)
         series = pairing.read(block)
         inside = np.flatnonzero(series.seen)
     count = math.prod(block.shape)
-    latents = group["mean"].shape[1]  # type: ignore[union-attr]
+    latents = group["mean"].shape[1]
     shape = (len(pairing.times), latents, count)
     means, stds = _blank(shape, packed)
     clipped = 0
@@ -134,10 +134,10 @@ def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block)
             means[:, :, pixels], stds[:, :, pixels] = some, others
             clipped += wide + broad
     with clock.time("write"):
-        group["mean"][:, :, block.y, block.x] = means.reshape(*shape[:2], *block.shape)  # type: ignore[index]
-        group["std"][:, :, block.y, block.x] = stds.reshape(*shape[:2], *block.shape)  # type: ignore[index]
+        group["mean"][:, :, block.y, block.x] = means.reshape(*shape[:2], *block.shape)
+        group["std"][:, :, block.y, block.x] = stds.reshape(*shape[:2], *block.shape)
         counts = series.observations.reshape(-1, *block.shape)
-        group["observations"][:, block.y, block.x] = counts  # type: ignore[index]
+        group["observations"][:, block.y, block.x] = counts
     return BlockDone(pixels=len(inside), clipped=clipped, seconds=clock.seconds)
 
 

@@ -53,7 +53,7 @@ def export(
             not this export.
     """
     root = open_group(store)
-    about: dict[str, Any] = dict(root.attrs.get(ABOUT, {}))  # type: ignore[call-overload]
+    about = describe(store)
     part = {"sensor": sensor, "variable": variable, "date": date}
     about["export"] = {**part, "snapshot": snapshot_id(store)}
     if is_url(out):
@@ -88,7 +88,7 @@ def export(
 
 
 def _consolidate(folder: Path, groups: list[str]) -> None:
-    """Gather the metadata of each group and of the whole in one file, for readers that look there."""
+    """Gather the metadata of each group and of the whole in one file, where xarray looks."""
     with warnings.catch_warnings():
         # zarr-python warns that Zarr v3 does not specify it; xarray warns where it is absent.
         warnings.simplefilter("ignore", UserWarning)
@@ -122,7 +122,7 @@ def _dates(group: zarr.Group, date: str | None) -> slice:
     except ValueError as error:
         raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.") from error
     unit = np.datetime_data(asked.dtype)[0]
-    times = np.asarray(group["time"][...]).astype("datetime64[us]")  # type: ignore[index]
+    times = np.asarray(group["time"][...]).astype("datetime64[us]")
     places = np.flatnonzero(times.astype(f"datetime64[{unit}]") == asked)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
@@ -133,9 +133,9 @@ def _refuse_empty(
     dated = [path for path, group in groups.items() if _has_calendar(group)]
     if any(kept[path].stop > 0 for path in dated):
         return
-    times = np.concatenate(
-        [np.asarray(groups[path]["time"][...]) for path in dated]  # type: ignore[index]
-    ).astype("datetime64[us]")
+    times = np.concatenate([np.asarray(groups[path]["time"][...]) for path in dated]).astype(
+        "datetime64[us]"
+    )
     nearest = times[np.argmin(np.abs(times - np.datetime64(date, "us")))]
     raise InputError(f"{store} has nothing on {date}; the nearest date is {nearest}.")
 

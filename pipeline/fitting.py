@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -145,7 +145,7 @@ def _step(
     schedule: Schedule,
     fabric: Fabric,
     step: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """One step on the batch of ``step``; what it tells the log, per counted value."""
     batch = sampler.batch(step)
     counted = holdouts[batch.cube].training(batch.observations)
@@ -160,7 +160,7 @@ def _step(
     )
     loss = -elbo.elbo.sum() / values
     fabric.backward(loss)
-    norm = fabric.clip_gradients(
+    norm: Any = fabric.clip_gradients(
         wrapped, stepper, max_norm=schedule.largest_norm, error_if_nonfinite=False
     )
     finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))

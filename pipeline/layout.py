@@ -88,23 +88,18 @@ def scenes_hash(acquisitions: Sequence[Acquisition]) -> str:
 
 def grid_attrs(grid: GeoBox) -> dict[str, Any]:
     """The grid by the ``proj:`` and ``spatial:`` Zarr conventions, as attributes of a group."""
-    epsg = grid.crs.to_epsg() if grid.crs else None
-    where = {"code": f"EPSG:{epsg}"} if epsg else {"wkt2": grid.crs.to_wkt()}
+    crs: Any = grid.crs
     box = grid.boundingbox
-    return dict(
-        zarr_cm.create_many(
-            {
-                "proj": zarr_cm.proj.create(**where),
-                "spatial": zarr_cm.spatial.create(
-                    dimensions=["y", "x"],
-                    shape=list(grid.shape),
-                    transform=list(grid.transform)[:6],
-                    bbox=[box.left, box.bottom, box.right, box.top],
-                    registration="pixel",
-                ),
-            }
-        )
+    where = {"code": f"EPSG:{crs.to_epsg()}"} if crs.to_epsg() else {"wkt2": crs.to_wkt()}
+    projection: Any = zarr_cm.proj.create(**where)
+    placement: Any = zarr_cm.spatial.create(
+        dimensions=["y", "x"],
+        shape=list(grid.shape),
+        transform=list(grid.transform)[:6],
+        bbox=[box.left, box.bottom, box.right, box.top],
+        registration="pixel",
     )
+    return dict(zarr_cm.create_many({"proj": projection, "spatial": placement}))
 
 
 def state_shape(dates: int, shape: tuple[int, int], block: int) -> tuple[int, int, int]:

@@ -211,7 +211,7 @@ def _bands_and_units(root: zarr.Group, sensor: str) -> tuple[list[str], str]:
 
 
 def _about(root: zarr.Group) -> Mapping[str, Any]:
-    return root.attrs[ABOUT]  # type: ignore[return-value]
+    return root.attrs[ABOUT]
 
 
 def _items_hash(root: zarr.Group) -> str:

@@ -147,7 +147,7 @@ def _read_alike(parts: Sequence[_Part], sensor: Sensor) -> Iterator[tuple[list[B
 
 
 def _dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
-    """The small integer that an asset tells if it tells no data too; else float32, which holds it."""
+    """The small integer that an asset tells if it tells no data too, else float32: it holds all."""
     bands = asset.get("raster:bands") or asset.get("bands") or [{}]
     told = bands[0].get("data_type") or asset.get("data_type")
     return (

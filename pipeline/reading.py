@@ -35,6 +35,10 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "GDAL_HTTP_RETRY_DELAY": 0.5,
     "VSI_CACHE": True,
     "VSI_CACHE_SIZE": 5_000_000,
+    # A worker lives longer than a file: what was missing a while ago may be back.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
+    # Its block cache would take a twentieth of the machine in each worker; pixels are read once.
+    "GDAL_CACHEMAX": 128,
 }
 """GDAL's settings for cloud-optimised GeoTIFFs over HTTP."""
 

@@ -79,7 +79,7 @@ def grid_of(group: zarr.Group) -> GeoBox:
     """Read the grid of a group that has ``x``, ``y`` and ``spatial_ref``; reads no pixels."""
     reference = group["spatial_ref"].attrs
     transform = [float(v) for v in str(reference["GeoTransform"]).split()]
-    shape = (group["y"].shape[0], group["x"].shape[0])  # type: ignore[union-attr]
+    shape = (group["y"].shape[0], group["x"].shape[0])
     return GeoBox(shape, Affine.from_gdal(*transform), CRS(str(reference["crs_wkt"])))
 
 

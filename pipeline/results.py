@@ -142,7 +142,11 @@ def result_layout(
         )
     )
     everything = (*arrays, times, *grid_arrays(grid), *states)
-    root = GroupLayout("", everything, {**grid_attrs(grid), **pairing.attributes(), **attributes})
+    root = GroupLayout(
+        "",
+        everything,
+        {**grid_attrs(grid), "coordinates": "spatial_ref", **pairing.attributes(), **attributes},
+    )
     return Layout(kind, {**pairing.identity(), **identity}, (root,))
 
 
@@ -180,7 +184,7 @@ def fill(
         lay_out(out, layout)
         state = np.asarray(open_group(out)["state"])
         grid = grid_of(open_group(out))
-        every = blocks(grid.shape, layout.identity["block"])
+        every = blocks((grid.shape[0], grid.shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
         partial_input = unfinished(pairing.open_cube(), pairing.sensors)
         total: dict[str, float] = {}
@@ -238,7 +242,9 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
     for name in opened.data_vars:
         opened[name].encoding["grid_mapping"] = "spatial_ref"
-    return opened.assign_attrs({key: value for key, value in root.attrs.items() if key != ABOUT})
+    return opened.assign_attrs(
+        {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
+    )
 
 
 def _labels(array: zarr.Array) -> NDArray[Any]:
@@ -253,8 +259,8 @@ def _values(array: zarr.Array) -> da.Array:
         return stored
     return stored.map_blocks(
         _unpacked,
-        scale_factor=float(array.attrs["scale_factor"]),  # type: ignore[arg-type]
-        fill_value=int(array.attrs["_FillValue"]),  # type: ignore[arg-type]
+        scale_factor=float(array.attrs["scale_factor"]),
+        fill_value=int(array.attrs["_FillValue"]),
         dtype=np.float32,
     )
 
@@ -278,8 +284,8 @@ def _record(
     done: BlockDone,
 ) -> None:
     """Write what blocks share; called by the coordinator alone."""
-    group["state"][block.index] = PARTIAL if partial_input[block.index] else DONE  # type: ignore[index]
+    group["state"][block.index] = PARTIAL if partial_input[block.index] else DONE
     if done.clipped:
-        group["clipped"][block.index] = done.clipped  # type: ignore[index]
+        group["clipped"][block.index] = done.clipped
     for name, value in {"pixels": float(done.pixels), **done.seconds}.items():
         total[name] = total.get(name, 0.0) + value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +80,7 @@ class SensorSeries:
 
 @dataclass(frozen=True, eq=False)
 class SeriesBlock:
-    """What all sensors saw of a window. It holds integers; tensors are made for pixels asked for."""
+    """What all sensors saw of a window: integers, and tensors of the pixels asked for."""
 
     shape: tuple[int, int]
     """Rows and columns of the window."""
@@ -150,7 +151,7 @@ def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
     return found
 
 
-def _read_sensor(group: zarr.Group, y: slice, x: slice) -> SensorSeries:
+def _read_sensor(group: Any, y: slice, x: slice) -> SensorSeries:
     data = group["data"]
     dates, bands, rows, columns = data.shape
     outer_y = slice(max(0, y.start - HALO), min(rows, y.stop + HALO))

@@ -1,4 +1,4 @@
-"""Where a store lies: a local path or an s3://, gs:// or az:// URL, and the lock of its one writer."""
+"""Where a store lies, a local path or an s3://, gs:// or az:// URL, and its one writer's lock."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ def snapshot_id(store: str | Path) -> str:
 
 def describe(store: str | Path) -> dict[str, Any]:
     """What a store says of itself: ``kind``, ``identity``, ``code_version``; reads no pixels."""
-    return dict(open_group(store).attrs.get(ABOUT, {}))  # type: ignore[call-overload]
+    attrs: dict[str, Any] = open_group(store).attrs.asdict()
+    return dict(attrs.get(ABOUT, {}))
 
 
 def exists(store: str | Path) -> bool:
@@ -153,7 +154,8 @@ def _refuse_other(store: str | Path, kind: str, identity: Mapping[str, Any]) -> 
     about = describe(store)
     if about.get("kind") != kind:
         raise InputError(
-            f"{store} is a {about.get('kind', 'foreign')} store, not a {kind} store; choose another --out."
+            f"{store} is a {about.get('kind', 'foreign')} store, not a {kind} store; "
+            "choose another --out."
         )
     unlike = _differences(about["identity"], identity)
     if unlike:

@@ -173,7 +173,7 @@ def _commit(
     record: Callable[[zarr.Group, T, R], None],
     message: str,
 ) -> None:
-    """Merge what was finished into a fresh session, record it and commit; nothing if nothing was."""
+    """Merge what was finished into a fresh session, record it and commit."""
     if not finished:
         return
     session = repository.writable_session(BRANCH)

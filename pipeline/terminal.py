@@ -36,11 +36,12 @@ class Terminal:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def listen(self, level: int = logging.INFO) -> None:
-        """Show this package's log from ``level`` up, and of others only errors. Call once."""
+        """Show this package's log from ``level`` up, and of others only errors."""
         os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # read when dask is imported
         logging.captureWarnings(True)
         root = logging.getLogger()
-        root.addHandler(_Lines(self.console))
+        if not any(isinstance(handler, _Lines) for handler in root.handlers):
+            root.addHandler(_Lines(self.console))
         root.setLevel(logging.ERROR)
         logging.getLogger("terralatent").setLevel(level)
 

@@ -67,7 +67,7 @@ class TrainReport:
 
 
 def train(
-    cubes: Sequence[str | Path],
+    cubes: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     latents: int = 16,
@@ -89,7 +89,7 @@ def train(
     done it does nothing.
 
     Args:
-        cubes: Paths or URLs of cubes, each read at its newest snapshot.
+        cubes: Path or URL of a cube, or of several, each read at its newest snapshot.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
         latents: Latent series of a pixel.
         steps: Steps at most; 0 keeps the linear start.
@@ -199,7 +199,9 @@ def _configure(
                 spread=tuple(spread.tolist()),
             )
         )
-    return ModelConfig(sensors=tuple(sensors), latents=latents, likelihood=likelihood)
+    return ModelConfig.model_validate(
+        {"sensors": sensors, "latents": latents, "likelihood": likelihood}
+    )
 
 
 def _start(
@@ -213,6 +215,7 @@ def _start(
     model = GPVAE(config, seed=seed)
     linear_start(model, pools, seed=seed)
     score = validation.score(model)
+    log.info("the linear start has a held-out log density of %.3f", score.log_density)
     weights = copy_tensors(model.state_dict())
     state = TrainingState(
         config=config.model_dump(mode="json"),

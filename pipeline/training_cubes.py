@@ -68,12 +68,12 @@ class TrainingCube:
 
 
 def open_training_cubes(
-    cubes: Sequence[str | Path], sensors: Sequence[str] | None = None, *, seed: int
+    cubes: str | Path | Sequence[str | Path], sensors: Sequence[str] | None = None, *, seed: int
 ) -> tuple[TrainingCube, ...]:
     """Open cubes at their newest snapshot and check that one model fits them. Reads no pixels.
 
     Args:
-        cubes: Paths or URLs, at least one.
+        cubes: A path or URL, or several.
         sensors: Those to use; by default all that have acquisitions.
         seed: Of the choice of the blocks kept apart.
 
@@ -81,6 +81,8 @@ def open_training_cubes(
         InputError: If one is no cube or has none of the sensors, if no cube has one of them, or if
             two disagree about the bands or units of a sensor.
     """
+    if isinstance(cubes, str | Path):
+        cubes = [cubes]
     if not cubes:
         raise InputError("training needs at least one cube, got none.")
     opened = [_open(cube, seed) for cube in cubes]

@@ -144,7 +144,9 @@ class TrainingFolder:
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
-        return TrainingState(**parts, **told)
+        return TrainingState(
+            weights=parts["weights"], best=parts["best"], optimiser=parts["optimiser"], **told
+        )
 
     def save(self, state: TrainingState) -> None:
         """Write the state. A kill at any moment leaves this one or the one before, whole.

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.pipeline.hiding import LONGEST_WINDOW_DAYS, hide_some, seeded
-from tests.tiny import tiny_pixels, tiny_series
+from terralatent.pipeline.holdout import hold_out
+from terralatent.pipeline.normalisation import centre_and_spread
+from tests.tiny import SENSORS, tiny_pixels, tiny_series
 
 PIXELS = 64
 
@@ -73,3 +79,57 @@ def test_all_three_kinds_of_gap_occur() -> None:
     assert 2 <= dropped <= 20
     assert untouched > 100
     assert 30.0 < longest <= LONGEST_WINDOW_DAYS + 60.0
+
+
+def changed(
+    series: dict[str, Observations], seen: dict[str, Observations]
+) -> dict[str, Observations]:
+    """The same as ``seen``, with other numbers wherever it hides what ``series`` has."""
+    return {
+        name: replace(
+            one,
+            values=torch.where(series[name].valid & ~one.valid, 1e3, one.values),
+        )
+        for name, one in seen.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def model() -> GPVAE:
+    sensors = [
+        SensorConfig(
+            name=name,
+            bands=tuple("abc"[:bands]),
+            units="1",
+            centre=(0.2,) * bands,
+            spread=(0.1,) * bands,
+        )
+        for name, (bands, _, _) in SENSORS.items()
+    ]
+    return GPVAE(ModelConfig(sensors=tuple(sensors), latents=4), seed=0)
+
+
+def test_what_is_hidden_never_reaches_q(model: GPVAE) -> None:
+    series = tiny_pixels(8)
+    seen = hide_some(series, seeded(0, 3))
+    with torch.no_grad():
+        first, second = model.posterior(seen), model.posterior(changed(series, seen))
+    assert torch.equal(first.mean, second.mean)
+    assert torch.equal(first.var, second.var)
+    assert torch.equal(first.kl, second.kl)
+
+
+def test_what_is_held_out_never_reaches_training(model: GPVAE) -> None:
+    series = tiny_pixels(8)
+    training = hold_out(series, 0).training(series)
+    other = changed(series, training)
+    for name in series:
+        for one, two in zip(
+            centre_and_spread([training[name]]), centre_and_spread([other[name]]), strict=True
+        ):
+            assert torch.equal(one, two)
+    with torch.no_grad():
+        first, second = (
+            model.elbo(hide_some(one, seeded(0)), one, seeded(1)) for one in (training, other)
+        )
+    assert torch.equal(first.elbo, second.elbo)

@@ -1,4 +1,4 @@
-"""A cube holds each acquisition once, as its files say, whatever the blocks, copies and failures."""
+"""A cube holds each acquisition once, as its files say, whatever blocks, copies and failures."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from terralatent.catalogs.scaling import Scaling
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
 from terralatent.catalogs.sensors import SENSORS, Packing
+from terralatent.catalogs.serve import serving
 from terralatent.pipeline import ingest
 from terralatent.pipeline.harmonise import pack, pack_item, unpack
 from terralatent.pipeline.ingest import BuildReport, build_cube
+from terralatent.pipeline.layout import cube_layout
 from terralatent.pipeline.pixels import Loss
+from terralatent.pipeline.region import grid
 from terralatent.pipeline.store import open_group, snapshot_id
 from tests.catalogue import SIDE, region
 
@@ -175,7 +178,7 @@ def test_blocks_change_no_pixel(
     build_cube(made_up, region(), tmp_path / "cube", block=64, client=workers)
     assert_same(cube, tmp_path / "cube")
 
-    build_cube(made_up, region(), tmp_path / "small", block=8, memory="3MB", client=workers)
+    build_cube(made_up, region(), tmp_path / "small", block=8, memory="8MB", client=workers)
     assert_same(cube, tmp_path / "small")
     assert (open_group(tmp_path / "small")["sentinel-2-l2a/state"][:] == 1).all()
     assert open_group(tmp_path / "small")["sentinel-2-l2a/state"].shape == (1, 5, 5)
@@ -284,6 +287,24 @@ def test_a_broken_file_is_masked_and_named_and_read_when_it_is_back(
     assert_same(cube, out)
 
 
+def test_over_http_a_missing_file_is_named_and_read_when_it_is_back(
+    catalogue: Path, cube: Path, workers: Client, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(catalogue, tmp_path / "catalogue")
+    gone = copy / "sentinel-1-rtc" / "S1_3" / "vv.tif"
+    with serving(copy) as url:
+        scenes = search_scenes(url, region(), "2018-05-01", "2018-05-31")
+        gone.rename(tmp_path / "vv.tif")
+        (loss,) = build_cube(scenes, region(), tmp_path / "cube", block=16, client=workers).losses
+        (tmp_path / "vv.tif").rename(gone)
+        repaired = build_cube(scenes, region(), tmp_path / "cube", block=16, client=workers)
+
+    assert (loss.item, loss.band) == ("S1_3", "vv")
+    assert "404" in loss.reason
+    assert (repaired.units, repaired.losses) == (1, ())
+    assert_same(cube, tmp_path / "cube")
+
+
 def test_a_unit_that_fails_stays_pending_and_is_named(
     made_up: Scenes, cube: Path, workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,7 +346,7 @@ def test_the_items_table_tells_the_fate_of_every_item(made_up: Scenes, cube: Pat
 
 def test_the_real_scenes_have_their_dates(scenes: Path) -> None:
     found = search_scenes(scenes, scenes / "region.geojson", "2017-08-01", "2018-11-30")
-    layout = ingest.cube_layout(found, ingest.grid(region(), 10.0), 64)
+    layout = cube_layout(found, grid(region(), 10.0), 64)
 
     dates = {name: entry["acquisitions"] for name, entry in layout.identity["sensors"].items()}
     assert dates == {"sentinel-2-l2a": 118, "sentinel-1-asc": 159, "landsat-c2-l2": 24}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path, PurePosixPath
 
@@ -103,30 +104,32 @@ def test_lock_is_closed() -> None:
     assert not wrong, wrong
 
 
-def libraries_of(path: Path) -> set[str]:
-    """The distributions that a module imports, by normalised name."""
-    homes, found = packages_distributions(), set()
+def homes_of_imports(path: Path, providers: Mapping[str, list[str]]) -> dict[str, set[str]]:
+    """For each library that a module imports: the distributions that provide it."""
+    found = {}
     for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         for name in names:
             top, *rest = name.split(".")
             if top == "odc":  # a namespace that odc-geo, odc-loader and odc-stac share
-                found.add(f"odc-{rest[0]}")
+                found[name] = {f"odc-{rest[0]}"}
             elif top not in {*sys.stdlib_module_names, "terralatent"}:
-                found.add(canonicalize_name(homes.get(top, [top])[0]))
+                found[name] = set(map(canonicalize_name, providers.get(top, [top])))
     return found
 
 
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     runtime = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
-    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    undeclared = {
-        path.relative_to(ROOT).as_posix(): sorted(libraries_of(path) - runtime)
-        for path in paths
-        if libraries_of(path) - runtime
-    }
+    providers = packages_distributions()
+    undeclared = [
+        f"{path.relative_to(ROOT).as_posix()}: {name}"
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for name, homes in homes_of_imports(path, providers).items()
+        if not homes & runtime
+    ]
     assert not undeclared, f"{undeclared}: name them in pyproject.toml"
 
 

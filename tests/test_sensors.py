@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terralatent.catalogs.clear import ClearRule
@@ -38,7 +38,11 @@ def test_a_sensor_is_a_value(sensor: Sensor) -> None:
     again = pickle.loads(pickle.dumps(sensor))
     assert again == sensor
     assert hash(again) == hash(sensor)
-    keys = [key for band, more in zip(sensor.bands, sensor.aliases, strict=True) for key in (band, *more)]
+    keys = [
+        key
+        for band, more in zip(sensor.bands, sensor.aliases, strict=True)
+        for key in (band, *more)
+    ]
     assert len(set(keys)) == len(keys), "an asset key may mean one band only"
 
 
@@ -117,6 +121,7 @@ RULES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(RULES, st.lists(st.integers(0, 65535), min_size=1, max_size=20))
 def test_a_rule_read_back_is_the_rule_written(rule: ClearRule, values: list[int]) -> None:
     again = ClearRule.from_json(json.loads(json.dumps(rule.to_json())))

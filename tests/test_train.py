@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from terralatent.catalogs.errors import InputError
+from terralatent.models import components
 from terralatent.models.checkpoint import load_model, read_manifest
 from terralatent.pipeline.fitting import Schedule
 from terralatent.pipeline.train import TrainReport, train
@@ -24,7 +26,7 @@ SETTINGS = {"latents": 3, "steps": 6, "batch": 16, "validate_every": 2, "device"
 
 
 class Stop:
-    """A progress that breaks off after some steps."""
+    """A progress that breaks off after some steps, by Ctrl-C or an error; 0: before the first."""
 
     def __init__(self, after: int, error: BaseException | None = None) -> None:
         self.left = after
@@ -32,6 +34,8 @@ class Stop:
 
     def start(self, total: int, title: str) -> None:
         assert total == 6
+        if self.left == 0 and self.error is not None:
+            raise self.error
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
         if not fields:
@@ -46,6 +50,14 @@ class Stop:
         self.closed = True
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _rough_start() -> Iterator[None]:
+    """The start need not be good here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(components, "EVIDENCE_STEPS", 5)
+        yield
+
+
 @pytest.fixture(scope="module")
 def cube(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_cube(tmp_path_factory.mktemp("cube") / "cube", side=16, block=8)
@@ -56,6 +68,21 @@ def whole(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, T
     """A training that was never interrupted."""
     out = tmp_path_factory.mktemp("whole") / "model"
     return out, train([cube], out, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def started(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that was broken off before its first step."""
+    out = tmp_path_factory.mktemp("started") / "model"
+    with pytest.raises(RuntimeError, match="lost"):
+        train([cube], out, **SETTINGS, progress=Stop(0, RuntimeError("lost")))
+    return out
+
+
+@pytest.fixture
+def out(started: Path, tmp_path: Path) -> Path:
+    """A copy of the one that was started."""
+    return shutil.copytree(started, tmp_path / "model")
 
 
 def state_bytes(out: Path) -> bytes:
@@ -97,9 +124,8 @@ def test_the_best_model_is_kept_and_the_start_is_a_candidate(
 
 @pytest.mark.parametrize("after", [1, 3, 4])
 def test_interrupted_by_ctrl_c_and_resumed_is_uninterrupted(
-    cube: Path, whole: tuple[Path, TrainReport], tmp_path: Path, after: int
+    cube: Path, whole: tuple[Path, TrainReport], out: Path, after: int
 ) -> None:
-    out = tmp_path / "model"
     with pytest.raises(KeyboardInterrupt):
         train([cube], out, **SETTINGS, progress=Stop(after))
     load_model(out)
@@ -112,9 +138,8 @@ def test_interrupted_by_ctrl_c_and_resumed_is_uninterrupted(
 
 
 def test_broken_off_by_an_error_and_resumed_is_uninterrupted(
-    cube: Path, whole: tuple[Path, TrainReport], tmp_path: Path
+    cube: Path, whole: tuple[Path, TrainReport], out: Path
 ) -> None:
-    out = tmp_path / "model"
     with pytest.raises(RuntimeError, match="lost"):
         train([cube], out, **SETTINGS, progress=Stop(3, RuntimeError("lost")))
     train([cube], out, **SETTINGS)
@@ -122,9 +147,8 @@ def test_broken_off_by_an_error_and_resumed_is_uninterrupted(
 
 
 def test_killed_and_resumed_is_uninterrupted(
-    cube: Path, whole: tuple[Path, TrainReport], tmp_path: Path
+    cube: Path, whole: tuple[Path, TrainReport], out: Path
 ) -> None:
-    out = tmp_path / "model"
     code = (
         "import os, signal\n"
         "from terralatent.pipeline.train import train\n"
@@ -139,7 +163,8 @@ def test_killed_and_resumed_is_uninterrupted(
     )
     killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
-    assert not (out / "model.json").exists()
+    load_model(out)
+    assert not read_manifest(out)["training"]["finished"]
     assert TrainingFolder(out).load().step == 2
 
     train([cube], out, **SETTINGS)
@@ -221,21 +246,19 @@ def test_no_steps_keep_the_linear_start(cube: Path, tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "m")["training"]["finished"]
 
 
-def test_training_works_beside_the_main_thread(cube: Path, tmp_path: Path) -> None:
-    reports: list[TrainReport] = []
-    settings = {**SETTINGS, "steps": 1}
-    thread = threading.Thread(
-        target=lambda: reports.append(train([cube], tmp_path / "m", **settings))
-    )
+def test_training_works_beside_the_main_thread(
+    cube: Path, whole: tuple[Path, TrainReport], out: Path
+) -> None:
+    thread = threading.Thread(target=lambda: train([cube], out, **SETTINGS))
     thread.start()
     thread.join()
-    assert reports[0].steps == 1
+    assert_equal(out, whole[0])
 
 
 def test_two_cubes_and_one_sensor(cube: Path, tmp_path: Path) -> None:
     other = tiny_cube(tmp_path / "other", side=6, block=6, seed=5)
     out = tmp_path / "m"
-    train([cube, other], out, **SETTINGS, sensors=["sentinel-2-l2a"])
+    train([cube, other], out, **{**SETTINGS, "steps": 2}, sensors=["sentinel-2-l2a"])
     assert [one.name for one in load_model(out).config.sensors] == ["sentinel-2-l2a"]
     assert len(read_manifest(out)["training"]["cubes"]) == 2
 

@@ -1,6 +1,7 @@
 """The calendar of sites and queries as one chain of visits, with all that no series changes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +54,28 @@ class Chain:
 
     columns: Tensor
     """The column of the same."""
+
+
+class Walk(NamedTuple):
+    """What filter and smoother find along a chain for N series."""
+
+    mean: Tensor
+    """Posterior mean on the days of the sites, (N, T, L), or (N, 0, L) where not asked for."""
+
+    var: Tensor
+    """Marginal variance, the same shape."""
+
+    query_mean: Tensor
+    """Posterior mean of each measure at the queries, (N, Q, L, J)."""
+
+    query_var: Tensor
+    """Marginal variance, the same shape."""
+
+    spread: Tensor
+    """Variance s predicted for each site from those before it, (N, T, L)."""
+
+    innovation: Tensor
+    """What each site adds to that prediction, r = eta - w m_0, (N, T, L)."""
 
 
 def link(

@@ -125,7 +125,7 @@ def checked_sites(
                 f"{float(high)}; a masked observation has precision 0."
             )
     seen = w > 0
-    return w.where(seen, 0.0), eta.where(seen, 0.0), queries
+    return w.where(seen, 0.0) if w.requires_grad else w, eta.where(seen, 0.0), queries
 
 
 def _first_bad(calendar: Tensor) -> str:

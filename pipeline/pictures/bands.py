@@ -36,6 +36,7 @@ def bands_picture(
     chosen = bands.isel(time=places)
     captions = [str(day)[:10] for day in chosen.time.values]
     units = told_units(bands["mean"])
+    told: tuple[str, ...]
     if variable is None:
         composite = composite_of(bands["mean"])
         images = [composite.image(chosen["mean"].isel(time=n)) for n in range(len(places))]

@@ -21,6 +21,7 @@ class Composite:
 
     def __init__(self, bands: Sequence[str]) -> None:
         known = tuple(str(band) for band in bands)
+        self.bands: tuple[str, ...]
         if set(TRUE_COLOUR) <= set(known):
             self.bands, self.title = TRUE_COLOUR, "true colour (B04, B03, B02)"
         elif set(RADAR) <= set(known):

@@ -67,7 +67,7 @@ def clear_share(sensor: xr.Dataset) -> NDArray[np.float64]:
     every = max(1, max(sensor.sizes["y"], sensor.sizes["x"]) // ENOUGH_PIXELS)
     coarse = sensor.isel(y=slice(None, None, every), x=slice(None, None, every))
     clear = coarse["clear"].sum(("y", "x"))
-    inside = np.isfinite(coarse["data"]).any("band").any("time").sum()
+    inside = coarse["data"].notnull().any(("band", "time")).sum()
     shares: NDArray[np.float64] = (clear / np.maximum(inside, 1)).values.astype(float)
     return shares
 

@@ -22,7 +22,7 @@ Image = NDArray[np.float32]
 LARGEST, SMALLEST, WIDTH = 4.6, 2.0, 12.0
 """Width of a panel alone, of a panel among many, and of all of a row."""
 
-MARGIN, GAP, HEADING, TITLE, CAPTION, BAR = 0.15, 0.08, 0.42, 0.34, 0.21, 0.95
+MARGIN, GAP, HEADING, TITLE, CAPTION, BAR = 0.15, 0.08, 0.34, 0.32, 0.21, 0.95
 """Around the picture, between panels, and what each kind of text or colour bar takes. Inches."""
 
 NOTHING = "#e4e4e4"
@@ -156,16 +156,21 @@ def _draw_strip(
     if shown is not None:
         x = left + across * (wide + GAP) + 0.03
         bar = page.axes(x, top + CAPTION, 0.14, tall)
-        shown.figure.colorbar(shown, cax=bar, ticks=MaxNLocator(5, min_n_ticks=2))
+        shown.figure.colorbar(shown, cax=bar, ticks=_ticks(limits))
         bar.set_ylabel(strip.units, fontsize=8)
         bar.tick_params(labelsize=7)
 
 
 def _foot(figure: Figure, below: float) -> Any:
-    width, height = figure.get_size_inches()
+    height = figure.get_size_inches()[1]
     top = figure.add_gridspec(2, 1, height_ratios=[height - below, below], hspace=0.0)
     top.update(left=0.0, right=1.0, bottom=0.0, top=1.0)
     return figure.add_subfigure(top[1])
+
+
+def _ticks(limits: tuple[float, float]) -> MaxNLocator:
+    whole = all(end.is_integer() for end in limits)  # counts, which have no halves
+    return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=whole, min_n_ticks=2)
 
 
 def _limits(images: Sequence[Image]) -> tuple[float, float]:

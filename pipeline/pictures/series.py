@@ -44,9 +44,10 @@ def find_pixel(data: xr.Dataset, pixel: str) -> tuple[int, int]:
     if not (west <= first < east and south < second <= north):
         raise InputError(
             f"Pixel {pixel} lies outside the grid: x {west:.10g} to {east:.10g}, "
-            f"y {south:.10g} to {north:.10g} ({crs_name(data)}), or columns 0 to {nx - 1}, rows 0 to {ny - 1}."
+            f"y {south:.10g} to {north:.10g} ({crs_name(data)}), "
+            f"or columns 0 to {nx - 1}, rows 0 to {ny - 1}."
         )
-    column, row = ~data.odc.geobox.transform * (first, second)
+    column, row = data.odc.geobox.wld2pix(first, second)
     return min(int(column), nx - 1), min(int(row), ny - 1)
 
 

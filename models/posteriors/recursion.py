@@ -1,0 +1,190 @@
+"""Kalman filter and smoother in eager torch: on any device, and for parts of a kernel.
+
+The recursion is that of :mod:`terralatent.models.posteriors.markov`, whose symbols are used here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from terralatent.models.posteriors.chain import Chain, Walk
+
+
+TILE = 8192
+"""Series times latents in a tile when nothing takes gradients: a step then stays in the cache."""
+
+
+def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool) -> Walk:
+    """Filter and smooth sites (N, T, L), with mean and variance on their days if asked for."""
+    size = max(1, TILE // w.shape[2])
+    if torch.is_grad_enabled() or not len(w):
+        size = max(1, len(w))
+    tiles = []
+    for w_tile, eta_tile in zip(w.split(size), eta.split(size), strict=True):
+        # Series last: lanes of one latent lie side by side.
+        w_lanes, eta_lanes = (
+            each.permute(1, 2, 0).contiguous() for each in (w_tile, eta_tile)
+        )
+        trace = _filter(chain, w_lanes, eta_lanes)
+        at_sites, at_queries = _smooth(chain, trace, w_lanes, sites=sites)
+        at_queries = at_queries.permute(0, 2, 3, 1, 4)
+        tiles.append(
+            (
+                *at_sites.unbind(0),
+                *at_queries.unbind(0),
+                _by_site(trace.variances, w_lanes),
+                _by_site(trace.innovations, w_lanes),
+            )
+        )
+    joined = (torch.cat(parts, dim=-1).movedim(-1, 0) for parts in zip(*tiles, strict=True))
+    return Walk(*(each.contiguous() for each in joined))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The filtered state as one measurement of it sees it."""
+
+    column: Tensor
+    """Covariance of the measurement with the state, (L, n, N)."""
+
+    mean: Tensor
+    """(L, 1, N)."""
+
+    var: Tensor
+    """(L, 1, N)."""
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """What the filter leaves behind. Lists have one entry a site, unless they say otherwise."""
+
+    looks: list[list[_Look]] = field(default_factory=list)
+    """For each visit, one at a site, J at a query."""
+
+    gains: list[Tensor] = field(default_factory=list)
+    """g, (L, 1, N)."""
+
+    pushes: list[Tensor] = field(default_factory=list)
+    """g r, (L, 1, N)."""
+
+    variances: list[Tensor] = field(default_factory=list)
+    """s, (L, 1, N)."""
+
+    innovations: list[Tensor] = field(default_factory=list)
+    """r, (L, 1, N)."""
+
+
+def _filter(chain: Chain, w: Tensor, eta: Tensor) -> _Trace:
+    """Walk the chain forward with the sites of a tile, (T, L, N)."""
+    n = chain.states
+    trace = _Trace()
+    w_at, eta_at = w.unsqueeze(2).unbind(0), eta.unsqueeze(2).unbind(0)
+    moments = chain.start.expand(-1, -1, w.shape[-1])
+    for visit, site in enumerate(chain.visits):
+        if chain.moves[visit]:
+            moments = torch.baddbmm(chain.noise[visit], chain.forward[visit], moments)
+        if site < 0:
+            trace.looks.append(_looks(chain, moments))
+            continue
+        mean, column, rest = moments.split([n, n, moments.shape[1] - 2 * n], dim=1)
+        var = column[:, :1]
+        gain = torch.addcmul(w.new_ones(()), w_at[site], var).reciprocal()
+        innovation = torch.addcmul(eta_at[site], w_at[site], mean[:, :1], value=-1.0)
+        push = gain * innovation
+        mean = torch.addcmul(mean, column, push)
+        seen = gain * column
+        if n > 1:
+            taken = w_at[site] * seen
+            rest = torch.addcmul(rest, taken[:, chain.rows], column[:, chain.columns], value=-1.0)
+        moments = torch.cat([mean, seen, rest], dim=1)
+        trace.looks.append([_Look(seen, mean[:, :1], seen[:, :1])])
+        trace.gains.append(gain)
+        trace.pushes.append(push)
+        trace.variances.append(var)
+        trace.innovations.append(innovation)
+    return trace
+
+
+def _looks(chain: Chain, moments: Tensor) -> list[_Look]:
+    n = chain.states
+    if chain.measures is None:
+        return [_Look(moments[:, n : 2 * n], moments[:, :1], moments[:, n : n + 1])]
+    mean = moments[:, :n]
+    cov = moments[:, n:][:, chain.full].unflatten(1, (n, n))
+    looks = []
+    for measure in chain.measures:
+        column = (cov * measure[:, None]).sum(2)
+        looks.append(
+            _Look(
+                column,
+                (measure * mean).sum(1, keepdim=True),
+                (measure * column).sum(1, keepdim=True),
+            )
+        )
+    return looks
+
+
+def _smooth(chain: Chain, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Tensor, Tensor]:
+    """Walk the chain backward.
+
+    Returns:
+        Mean and variance stacked: on the days of the sites, (2, T, L, N), if asked for, and at
+        the queries, (2, J, Q, L, N).
+    """
+    n = chain.states
+    w_at = w.unsqueeze(2).unbind(0)
+    adjoint = torch.zeros_like(chain.start).expand(-1, -1, w.shape[-1])
+    at_sites: list[Tensor] = []
+    at_queries: list[list[Tensor]] = []
+    for visit in reversed(range(len(chain.visits))):
+        site = chain.visits[visit]
+        pull, rest = adjoint[:, :n], adjoint[:, 2 * n :]
+        cov = adjoint[:, n:][:, chain.full].unflatten(1, (n, n))
+        if site < 0:
+            at_queries.append([_look_back(look, pull, cov) for look in trace.looks[visit]])
+        else:
+            look = trace.looks[visit][0]
+            if sites:
+                at_sites.append(_look_back(look, pull, cov))
+            gain, push = trace.gains[site], trace.pushes[site]
+            clear = torch.cat([gain, -w_at[site] * look.column[:, 1:]], dim=1)
+            held = (cov * clear[:, None]).sum(2)
+            adjoint = torch.cat(
+                [
+                    (clear * pull).sum(1, keepdim=True) - push,
+                    pull[:, 1:],
+                    torch.addcmul((clear * held).sum(1, keepdim=True), w_at[site], gain),
+                    held[:, 1:],
+                    rest,
+                ],
+                dim=1,
+            )
+        if visit and chain.moves[visit]:
+            adjoint = torch.bmm(chain.backward[visit], adjoint)
+    place = torch.argsort(chain.asked)
+    empty = w.new_empty(2, 0, *w.shape[1:])
+    measured = (
+        torch.stack([_stack(each[::-1], empty)[:, place] for each in zip(*at_queries, strict=True)])
+        if at_queries
+        else empty[None]
+    )
+    return _stack(at_sites[::-1], empty), measured.transpose(0, 1)
+
+
+def _look_back(look: _Look, pull: Tensor, cov: Tensor) -> Tensor:
+    """Return the smoothed mean and variance of a measurement, (L, 2, N)."""
+    column = look.column
+    drop = (column * (cov * column[:, None]).sum(2)).sum(1, keepdim=True)
+    return torch.cat([look.mean - (column * pull).sum(1, keepdim=True), look.var - drop], dim=1)
+
+
+def _stack(visits: Sequence[Tensor], empty: Tensor) -> Tensor:
+    """Stack (L, 2, N) of each visit to (2, visits, L, N)."""
+    return torch.stack(list(visits)).permute(2, 0, 1, 3) if visits else empty
+
+
+def _by_site(sites: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Stack (L, 1, N) of each site to (T, L, N), the shape of ``like``."""
+    return torch.cat(list(sites), dim=1).transpose(0, 1) if sites else torch.zeros_like(like)

@@ -1,0 +1,156 @@
+"""Straight-line programs of scalars: written as Python, differentiated, run over many lanes.
+
+A recursion whose step is small algebra on a few numbers is slow as a loop over array operations
+and fast as one loop over lanes that holds the whole step. :class:`Program` records such a step from
+ordinary Python expressions, so that it can be written once for any number of states, derives its
+adjoint, and gives the source of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LANES = 64
+"""Values that go through a program at once: enough for vector units, few enough for a cache."""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number of a program that is only known by name while the program is written."""
+
+    program: Program
+    name: str
+
+    def __add__(self, other: Scalar) -> Scalar:
+        return self.program.record("+", self, other)
+
+    def __sub__(self, other: Scalar) -> Scalar:
+        return self.program.record("-", self, other)
+
+    def __mul__(self, other: Scalar) -> Scalar:
+        return self.program.record("*", self, other)
+
+    def __truediv__(self, other: Scalar) -> Scalar:
+        return self.program.record("/", self, other)
+
+
+class Program:
+    """The operations of one step, in order. Its ``zero`` and ``one`` cost nothing."""
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[Scalar, str, Scalar, Scalar]] = []
+        self.zero, self.one = Scalar(self, "zero"), Scalar(self, "one")
+
+    def inputs(self, names: list[str]) -> list[Scalar]:
+        """Return scalars that the caller sets before the program runs."""
+        return [Scalar(self, name) for name in names]
+
+    def record(self, sign: str, a: Scalar, b: Scalar) -> Scalar:
+        """Append ``a sign b`` and return its result."""
+        if sign == "*" and self.zero.name in (a.name, b.name):
+            return self.zero
+        if sign in "+-" and b.name == self.zero.name:
+            return a
+        if sign == "+" and a.name == self.zero.name:
+            return b
+        result = Scalar(self, f"t{len(self.operations)}")
+        self.operations.append((result, sign, a, b))
+        return result
+
+    def adjoint(self, seeds: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Append the program that carries adjoints back from results to all they depend on.
+
+        Arguments:
+            seeds: The adjoint of each result, by the name of the result.
+
+        Returns:
+            The adjoint of every scalar that has one, by name.
+        """
+        bar = dict(seeds)
+
+        def give(to: Scalar, sign: str, share: Scalar) -> None:
+            bar[to.name] = self.record(sign, bar.get(to.name, self.zero), share)
+
+        for result, sign, a, b in reversed(self.operations[:]):
+            if result.name not in bar:
+                continue
+            seed = bar[result.name]
+            if sign in "+-":
+                give(a, "+", seed)
+                give(b, sign, seed)
+            elif sign == "*":
+                give(a, "+", seed * b)
+                give(b, "+", seed * a)
+            else:
+                share = seed / b
+                give(a, "+", share)
+                give(b, "-", share * result)
+        return bar
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of lanes in the record of a visit: ``array[visit + ahead, row]``."""
+
+    array: str
+    ahead: int
+    row: int
+
+    @property
+    def record(self) -> str:
+        """The name of the record in the source of a sweep."""
+        return f"{self.array}_{'next' if self.ahead else 'here'}"
+
+    @property
+    def source(self) -> str:
+        return f"{self.record}[k + {LANES * self.row}]"
+
+
+def sweep_source(
+    name: str,
+    program: Program,
+    *,
+    forward: bool,
+    constants: Mapping[str, str],
+    loads: Mapping[str, Cell],
+    stores: list[tuple[Cell, Scalar]],
+    additions: list[tuple[Cell, Scalar]] = (),  # type: ignore[assignment]
+    sums: Mapping[str, Scalar] | None = None,
+) -> str:
+    """Return the source of a function that runs ``program`` at all visits, over their lanes.
+
+    The function takes ``tape, bar, a, q, a_bar, q_bar``. The first two are arrays of records,
+    (visits + 1, rows * LANES). Records are few, and rows lie at fixed places in them, so that the
+    compiler can prove that none overlaps another and use vector instructions.
+
+    Arguments:
+        name: The function's.
+        program: What happens in a lane at a visit.
+        forward: Whether visits are taken in their order, or in the reverse.
+        constants: Scalars that all lanes share, and the expressions that give them.
+        loads: Scalars of a lane, and where they are read.
+        stores: Where results are written.
+        additions: Where results are added.
+        sums: Where, as expressions, results summed over the lanes are added.
+    """
+    sums = sums or {}
+    cells = [*loads.values(), *(cell for cell, _ in [*stores, *additions])]
+    records = sorted({(cell.record, cell.array, cell.ahead) for cell in cells})
+    order = "range(len(tape) - 1)" if forward else "range(len(tape) - 2, -1, -1)"
+    lines = [
+        f"def {name}(tape, bar, a, q, a_bar, q_bar):",
+        f"    for v in {order}:",
+        # Without the reshape, numba does not know that a record is contiguous.
+        *(f"        {record} = {array}[v + {ahead}].reshape(-1)" for record, array, ahead in records),
+        *(f"        {scalar} = {value}" for scalar, value in constants.items()),
+        *(f"        sum{i} = zero" for i in range(len(sums))),
+        f"        for k in range({LANES}):",
+        *(f"            {scalar} = {cell.source}" for scalar, cell in loads.items()),
+        *(f"            {r.name} = {a.name} {s} {b.name}" for r, s, a, b in program.operations),
+        *(f"            {cell.source} = {value.name}" for cell, value in stores),
+        *(f"            {cell.source} += {value.name}" for cell, value in additions),
+        *(f"            sum{i} += {value.name}" for i, value in enumerate(sums.values())),
+        *(f"        {place} += sum{i}" for i, place in enumerate(sums)),
+    ]
+    return "\n".join(lines) + "\n"

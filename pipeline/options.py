@@ -1,0 +1,69 @@
+"""The options and arguments that several verbs of the command line share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AnyStore",
+    "BlockSide",
+    "Cluster",
+    "Crs",
+    "Cube",
+    "Date",
+    "Device",
+    "End",
+    "Memory",
+    "Metres",
+    "Model",
+    "OneSensor",
+    "Pixel",
+    "Region",
+    "ScenesFile",
+    "Sensors",
+    "Source",
+    "Start",
+    "Variable",
+    "When",
+]
+
+Region = Annotated[
+    str, typer.Option(help="minx,miny,maxx,maxy in degrees, or a GeoJSON file.", metavar="R")
+]
+Source = Annotated[
+    str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")
+]
+Start = Annotated[str | None, typer.Option(help="First day, such as 2018-01-01.", metavar="D")]
+End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D")]
+Sensors = Annotated[
+    list[str] | None,
+    typer.Option("--sensor", help="May be repeated; all that the source has by default."),
+]
+OneSensor = Annotated[str | None, typer.Option("--sensor", help="A sensor of the store.")]
+Variable = Annotated[str | None, typer.Option(help="A band, a latent or an array.", metavar="V")]
+Date = Annotated[str | None, typer.Option(help="The stored date nearest to it.", metavar="D")]
+When = Annotated[
+    str,
+    typer.Option(
+        help="monthly, 10D, acquisitions, dates with commas, or a file of dates.", metavar="WHEN"
+    ),
+]
+Cluster = Annotated[
+    str, typer.Option("--client", help="local, or a scheduler's address: tcp://host:port.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
+Model = Annotated[str, typer.Argument(help="The folder of a trained model.")]
+Metres = Annotated[float, typer.Option("--resolution", help="Pixel size in metres.")]
+Crs = Annotated[str | None, typer.Option(help="EPSG:N; the UTM zone by default.")]
+BlockSide = Annotated[int, typer.Option("--block", help="Pixels along a side of a block.")]
+Memory = Annotated[str, typer.Option(help="Of one worker process.")]
+ScenesFile = Annotated[
+    str | None, typer.Option("--scenes", help="Instead of a source: a file of `search`.")
+]
+Pixel = Annotated[
+    str | None, typer.Option(help="Map coordinates, or column and row.", metavar="X,Y")
+]
+AnyStore = Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")]

@@ -1,0 +1,1 @@
+"""The tests; what several files share is imported from here as ``tests.…``."""
