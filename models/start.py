@@ -230,7 +230,7 @@ def _judge_noise(model: GPVAE, first: str, pools: Sequence[Pool]) -> None:
         errors.append(held.error[whole].double())
         signals.append(var[whole].double())
     linear = sensor.decoder.linear.detach().double()
-    ratio = float(sensor.likelihood.variance_ratio())
+    ratio = float(sensor.likelihood.variance_ratio().detach())
     dof = 2.0 * ratio / (ratio - 1.0) if ratio > 1.0 else 1e6
     rows = torch.cat(errors)
     _, scatter = robust_scatter(rows, torch.zeros_like(rows[0]), dof)

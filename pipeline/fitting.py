@@ -54,10 +54,11 @@ class Schedule:
     patience: int
     """Validations without a better one after which training stops."""
 
-    network_rate: float = 1e-3
-    """Learning rate of the networks, which are zero at the start."""
+    network_rate: float = 4e-4
+    """Learning rate of the networks, which are zero at the start. On the real scenes 1e-3 is worse
+    than the start after 60 steps, and this still better after 100."""
 
-    start_rate: float = 3e-4
+    start_rate: float = 6e-4
     """Learning rate of what the linear start has set: projections, noise and kernels."""
 
     warm_up: int = 20
@@ -205,7 +206,7 @@ def describe_timescales(model: GPVAE) -> dict[str, list[float]]:
 
 
 def _optimiser(model: GPVAE, schedule: Schedule) -> torch.optim.Optimizer:
-    """Adam with one rate for the networks and a lower one for what the start has set."""
+    """Adam with one rate for the networks and another for what the start has set."""
     named = list(model.named_parameters())
     networks = [parameter for name, parameter in named if ".network." in name]
     started = [parameter for name, parameter in named if ".network." not in name]

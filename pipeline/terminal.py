@@ -80,6 +80,7 @@ class Bar:
         self._live: RichProgress | None = None
         self._task = TaskID(0)
         self._told = 0.0
+        self._untold = True
 
     def start(self, total: int, title: str) -> None:
         """Show a bar of ``total`` units under ``title``."""
@@ -96,7 +97,7 @@ class Bar:
             disable=not self._console.is_terminal,
         )
         self._task = self._live.add_task(title, total=total, shown={})
-        self._told = time.monotonic()
+        self._told, self._untold = time.monotonic(), True
         self._live.start()
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
@@ -105,6 +106,7 @@ class Bar:
             return
         shown = {**self._live.tasks[self._task].fields["shown"], **fields}
         self._live.update(self._task, advance=n, shown=shown)
+        self._untold = True
         if self._live.disable and time.monotonic() - self._told > PLAIN_EVERY_S:
             self._tell()
 
@@ -112,7 +114,7 @@ class Bar:
         """Leave the bar as it stands."""
         if self._live is not None:
             self._live.stop()
-            if self._live.disable:
+            if self._live.disable and self._untold:
                 self._tell()
         self._live = None
 
@@ -122,7 +124,7 @@ class Bar:
         done = f"{task.description} {int(task.completed)}/{int(task.total or 0)}"
         left = f", {task.time_remaining:.0f} s left" if task.time_remaining else ""
         self._console.print(f"{done} {_fields(task)}{left}".rstrip(), markup=False)
-        self._told = time.monotonic()
+        self._told, self._untold = time.monotonic(), False
 
 
 class _Fields(ProgressColumn):

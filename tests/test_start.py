@@ -1,6 +1,7 @@
 """The linear start: robust covariances, noise fractions, and what step 0 predicts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.models.start import linear_start
 
-SERIES, BANDS = 96, 4
+SERIES, BANDS = 48, 4
 
 
 def drawn(*shape: int, seed: int) -> torch.Tensor:
@@ -104,7 +105,7 @@ def test_regression_on_posterior_means_finds_slopes_and_noise() -> None:
 
 def world(seed: int, kind: str = "copy") -> tuple[dict[str, Observations], torch.Tensor]:
     """Four bands of two latent series plus noise that all bands share, and a second sensor."""
-    days = torch.arange(0.0, 400.0, 8.0, dtype=torch.float64)
+    days = torch.arange(0.0, 272.0, 8.0, dtype=torch.float64)
     lag = (days[:, None] - days).abs() * math.sqrt(3.0) / 40.0
     root = torch.linalg.cholesky((1 + lag) * torch.exp(-lag) + 1e-6 * torch.eye(len(days)))
     latents = root @ drawn(SERIES, len(days), 2, seed=seed) + drawn(SERIES, 1, 2, seed=seed + 1)
@@ -162,7 +163,7 @@ def test_the_start_sees_the_surface_through_haze_that_all_bands_share() -> None:
     assert 0.75 < float(inside) < 0.99
 
 
-@pytest.mark.parametrize("latents", [1, 3, 8])
+@pytest.mark.parametrize("latents", [1, 7])
 def test_any_number_of_latents_gives_finite_predictions(latents: int) -> None:
     pool, _ = world(3)
     model = started(pool, latents=latents)
@@ -178,7 +179,7 @@ def test_a_second_sensor_of_noise_is_silenced_and_one_that_tells_is_heard() -> N
     for kind in ("copy", "noise"):
         pool, surface = world(5, kind)
         model = started(pool, latents=4, units="reflectance")
-        hidden = pool["first"].hide(torch.arange(50) % 10 > 4)
+        hidden = pool["first"].hide(torch.arange(34) % 10 > 4)
         days = hidden.days
         mean, var = model.infer({"first": hidden}, days)
         alone = (model.decode("first", mean, var, days).mean - surface).square().mean()
@@ -189,16 +190,9 @@ def test_a_second_sensor_of_noise_is_silenced_and_one_that_tells_is_heard() -> N
     assert heard["noise"] < 1.02
 
 
-def test_the_start_is_a_pure_function_of_pool_and_seed() -> None:
+def test_the_start_depends_on_what_is_clear_alone() -> None:
     pool, _ = world(7)
-    one, two = started(pool, 5).state_dict(), started(pool, 5).state_dict()
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-def test_what_lies_under_the_mask_changes_nothing() -> None:
-    pool, _ = world(8)
     first = pool["first"]
-    filled = {"first": observed(first.values.nan_to_num(9e9).double(), first.days, first.observed)}
-    other = started({"first": first}, 4).state_dict()
-    for name, value in started(filled, 4).state_dict().items():
-        torch.testing.assert_close(value, other[name], msg=name)
+    filled = replace(first, values=first.values.nan_to_num(9e9))
+    one, two = (started({"first": each}, 4).state_dict() for each in (first, filled))
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -4,7 +4,8 @@ With :math:`S = W^{1/2}` and :math:`B = I + S K S = C C^T`, which is well-condit
 or large the precisions, and :math:`t = S y`,
 
 .. math::
-    m_* = K_* \alpha, \quad \alpha = S B^{-1} t = \eta - W m, \quad v_* = k_{**} - \| C^{-1} S K_*^T \|^2
+    m_* = K_* \alpha, \quad \alpha = S B^{-1} t = \eta - W m, \quad
+    v_* = k_{**} - \| C^{-1} S K_*^T \|^2
 
 .. math:: KL[q \| p] = \tfrac{1}{2} \big( \log|B| - \sum_t w_t v_t
     + \sum_t m_t \alpha_t \big)

@@ -52,7 +52,7 @@ def infer(
 ) -> Posterior:
     """Return the posterior; see :class:`~terralatent.models.posteriors.contract.Inference`."""
     w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    walk = _walk(link(kernel, days, queries, w), w, eta, sites=True)
+    walk = _walk(link(kernel, days, queries, w), w, eta, sites=True, predicted=True)
     pull = walk.mean * (eta - w * walk.mean) - w * walk.var
     kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
     return Posterior(walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], kl)
@@ -63,7 +63,7 @@ def marginals(
 ) -> tuple[Tensor, Tensor]:
     """Return mean and variance on the query days, both of shape (N, Q, L)."""
     w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    walk = _walk(link(kernel, days, queries, w), w, eta, sites=False)
+    walk = _walk(link(kernel, days, queries, w), w, eta, sites=False, predicted=False)
     return walk.query_mean[..., 0], walk.query_var[..., 0]
 
 
@@ -73,14 +73,14 @@ def components(
     """Return mean and variance of each part of the kernel, both of shape (N, Q, L, parts)."""
     w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
     parts = tuple(part.states for part in kernel.parts)
-    walk = _walk(link(kernel, days, queries, w, parts), w, eta, sites=False)
+    walk = _walk(link(kernel, days, queries, w, parts), w, eta, sites=False, predicted=False)
     return walk.query_mean, walk.query_var
 
 
 def log_evidence(kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
     """Return the log-density of the pseudo-observations, shape (N, L)."""
     w, eta, queries = checked_sites(kernel, days, w, eta, None)
-    walk = _walk(link(kernel, days, queries, w), w, eta, sites=False)
+    walk = _walk(link(kernel, days, queries, w), w, eta, sites=False, predicted=True)
     seen = w > 0
     safe = w.where(seen, 1.0)
     scale = w * walk.spread
@@ -89,11 +89,11 @@ def log_evidence(kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -
     return density.where(seen, 0.0).sum(1)
 
 
-def _walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool) -> Walk:
+def _walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) -> Walk:
     """Walk the chain in the way that suits the device and the amount of work."""
     enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
     if enough and w.device.type == "cpu" and chain.measures is None:
         from terralatent.models.posteriors import fused  # numba takes a second to import
 
-        return fused.walk(chain, w, eta, sites=sites)
+        return fused.walk(chain, w, eta, sites=sites, predicted=predicted)
     return recursion.walk(chain, w, eta, sites=sites)

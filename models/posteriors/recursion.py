@@ -1,6 +1,8 @@
 """Kalman filter and smoother in eager torch: on any device, and for parts of a kernel.
 
 The recursion is that of :mod:`terralatent.models.posteriors.markov`, whose symbols are used here.
+The moments of a state are one column of r rows: its n means, then the n (n + 1) / 2 different
+elements of its covariance, those with the first state first. So are their adjoints.
 """
 
 from collections.abc import Sequence
@@ -8,9 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from terralatent.models.posteriors.chain import Chain, Walk
-
+from terralatent.models.posteriors.chain import Chain, Walk, pairs
 
 TILE = 8192
 """Series times latents in a tile when nothing takes gradients: a step then stays in the cache."""
@@ -21,14 +23,13 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool) -> Walk:
     size = max(1, TILE // w.shape[2])
     if torch.is_grad_enabled() or not len(w):
         size = max(1, len(w))
+    moves = _prepare(chain)
     tiles = []
     for w_tile, eta_tile in zip(w.split(size), eta.split(size), strict=True):
         # Series last: lanes of one latent lie side by side.
-        w_lanes, eta_lanes = (
-            each.permute(1, 2, 0).contiguous() for each in (w_tile, eta_tile)
-        )
-        trace = _filter(chain, w_lanes, eta_lanes)
-        at_sites, at_queries = _smooth(chain, trace, w_lanes, sites=sites)
+        w_lanes, eta_lanes = (each.permute(1, 2, 0).contiguous() for each in (w_tile, eta_tile))
+        trace = _filter(moves, w_lanes, eta_lanes)
+        at_sites, at_queries = _smooth(moves, trace, w_lanes, sites=sites)
         at_queries = at_queries.permute(0, 2, 3, 1, 4)
         tiles.append(
             (
@@ -40,6 +41,66 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool) -> Walk:
         )
     joined = (torch.cat(parts, dim=-1).movedim(-1, 0) for parts in zip(*tiles, strict=True))
     return Walk(*(each.contiguous() for each in joined))
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """A chain as maps of moments, unbound along the visits."""
+
+    chain: Chain
+    states: int
+    """n."""
+
+    start: Tensor
+    """The moments before the first visit, (L, r, 1)."""
+
+    forward: tuple[Tensor, ...]
+    """How moments move to each visit from the one before, (L, r, r)."""
+
+    noise: tuple[Tensor, ...]
+    """What they gain on the way, (L, r, 1)."""
+
+    backward: tuple[Tensor, ...]
+    """How the adjoints at each visit move to the one before, (L, r, r)."""
+
+    full: Tensor
+    """Where each element of a covariance is among the different ones, (n * n,)."""
+
+    rows: Tensor
+    """The row of each different element outside the first row and column."""
+
+    columns: Tensor
+    """The column of the same."""
+
+
+def _prepare(chain: Chain) -> _Moves:
+    n, device = chain.a.shape[-1], chain.a.device
+    places = pairs(n)
+    rows, columns = torch.tensor(places, device=device).unbind(-1)
+    full = [places.index((min(i, j), max(i, j))) for i in range(n) for j in range(n)]
+    return _Moves(
+        chain=chain,
+        states=n,
+        start=pad(chain.start, (n, 0))[..., None],
+        forward=_moment_map(chain.a, rows, columns).unbind(0),
+        noise=pad(chain.q, (n, 0))[..., None].unbind(0),
+        backward=_moment_map(chain.a.mT, rows, columns).unbind(0),
+        full=torch.tensor(full, device=device),
+        rows=rows[n:],
+        columns=columns[n:],
+    )
+
+
+def _moment_map(a: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    r"""Return the map of (m, P) to (A m, A P A^T) on moments, (S, L, r, r).
+
+    Element (i, j) of :math:`A P A^T` has :math:`A_{ik} A_{jl} + A_{il} A_{jk}` of :math:`P_{kl}`.
+    """
+    left, right = a[..., rows, :], a[..., columns, :]
+    both = left[..., rows] * right[..., columns] + left[..., columns] * right[..., rows]
+    both = both * torch.where(rows == columns, 0.5, 1.0).to(both)
+    n, size = a.shape[-1], both.shape[-1]
+    return torch.cat([pad(a, (0, size)), pad(both, (n, 0))], dim=-2)
 
 
 @dataclass(frozen=True)
@@ -76,17 +137,17 @@ class _Trace:
     """r, (L, 1, N)."""
 
 
-def _filter(chain: Chain, w: Tensor, eta: Tensor) -> _Trace:
+def _filter(moves: _Moves, w: Tensor, eta: Tensor) -> _Trace:
     """Walk the chain forward with the sites of a tile, (T, L, N)."""
-    n = chain.states
+    n = moves.states
     trace = _Trace()
     w_at, eta_at = w.unsqueeze(2).unbind(0), eta.unsqueeze(2).unbind(0)
-    moments = chain.start.expand(-1, -1, w.shape[-1])
-    for visit, site in enumerate(chain.visits):
-        if chain.moves[visit]:
-            moments = torch.baddbmm(chain.noise[visit], chain.forward[visit], moments)
+    moments = moves.start.expand(-1, -1, w.shape[-1])
+    for visit, site in enumerate(moves.chain.visits):
+        if moves.chain.moves[visit]:
+            moments = torch.baddbmm(moves.noise[visit], moves.forward[visit], moments)
         if site < 0:
-            trace.looks.append(_looks(chain, moments))
+            trace.looks.append(_looks(moves, moments))
             continue
         mean, column, rest = moments.split([n, n, moments.shape[1] - 2 * n], dim=1)
         var = column[:, :1]
@@ -97,7 +158,7 @@ def _filter(chain: Chain, w: Tensor, eta: Tensor) -> _Trace:
         seen = gain * column
         if n > 1:
             taken = w_at[site] * seen
-            rest = torch.addcmul(rest, taken[:, chain.rows], column[:, chain.columns], value=-1.0)
+            rest = torch.addcmul(rest, taken[:, moves.rows], column[:, moves.columns], value=-1.0)
         moments = torch.cat([mean, seen, rest], dim=1)
         trace.looks.append([_Look(seen, mean[:, :1], seen[:, :1])])
         trace.gains.append(gain)
@@ -107,14 +168,14 @@ def _filter(chain: Chain, w: Tensor, eta: Tensor) -> _Trace:
     return trace
 
 
-def _looks(chain: Chain, moments: Tensor) -> list[_Look]:
-    n = chain.states
-    if chain.measures is None:
+def _looks(moves: _Moves, moments: Tensor) -> list[_Look]:
+    n = moves.states
+    if moves.chain.measures is None:
         return [_Look(moments[:, n : 2 * n], moments[:, :1], moments[:, n : n + 1])]
     mean = moments[:, :n]
-    cov = moments[:, n:][:, chain.full].unflatten(1, (n, n))
+    cov = moments[:, n:][:, moves.full].unflatten(1, (n, n))
     looks = []
-    for measure in chain.measures:
+    for measure in moves.chain.measures:
         column = (cov * measure[:, None]).sum(2)
         looks.append(
             _Look(
@@ -126,22 +187,22 @@ def _looks(chain: Chain, moments: Tensor) -> list[_Look]:
     return looks
 
 
-def _smooth(chain: Chain, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Tensor, Tensor]:
+def _smooth(moves: _Moves, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Tensor, Tensor]:
     """Walk the chain backward.
 
     Returns:
         Mean and variance stacked: on the days of the sites, (2, T, L, N), if asked for, and at
         the queries, (2, J, Q, L, N).
     """
-    n = chain.states
+    n = moves.states
     w_at = w.unsqueeze(2).unbind(0)
-    adjoint = torch.zeros_like(chain.start).expand(-1, -1, w.shape[-1])
+    adjoint = torch.zeros_like(moves.start).expand(-1, -1, w.shape[-1])
     at_sites: list[Tensor] = []
     at_queries: list[list[Tensor]] = []
-    for visit in reversed(range(len(chain.visits))):
-        site = chain.visits[visit]
+    for visit in reversed(range(len(moves.chain.visits))):
+        site = moves.chain.visits[visit]
         pull, rest = adjoint[:, :n], adjoint[:, 2 * n :]
-        cov = adjoint[:, n:][:, chain.full].unflatten(1, (n, n))
+        cov = adjoint[:, n:][:, moves.full].unflatten(1, (n, n))
         if site < 0:
             at_queries.append([_look_back(look, pull, cov) for look in trace.looks[visit]])
         else:
@@ -161,9 +222,9 @@ def _smooth(chain: Chain, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Ten
                 ],
                 dim=1,
             )
-        if visit and chain.moves[visit]:
-            adjoint = torch.bmm(chain.backward[visit], adjoint)
-    place = torch.argsort(chain.asked)
+        if visit and moves.chain.moves[visit]:
+            adjoint = torch.bmm(moves.backward[visit], adjoint)
+    place = torch.argsort(moves.chain.asked)
     empty = w.new_empty(2, 0, *w.shape[1:])
     measured = (
         torch.stack([_stack(each[::-1], empty)[:, place] for each in zip(*at_queries, strict=True)])

@@ -8,7 +8,7 @@ adjoint, and gives the source of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LANES = 64
@@ -114,8 +114,8 @@ def sweep_source(
     forward: bool,
     constants: Mapping[str, str],
     loads: Mapping[str, Cell],
-    stores: list[tuple[Cell, Scalar]],
-    additions: list[tuple[Cell, Scalar]] = (),  # type: ignore[assignment]
+    stores: Sequence[tuple[Cell, Scalar]],
+    additions: Sequence[tuple[Cell, Scalar]] = (),
     sums: Mapping[str, Scalar] | None = None,
 ) -> str:
     """Return the source of a function that runs ``program`` at all visits, over their lanes.
@@ -142,7 +142,10 @@ def sweep_source(
         f"def {name}(tape, bar, a, q, a_bar, q_bar):",
         f"    for v in {order}:",
         # Without the reshape, numba does not know that a record is contiguous.
-        *(f"        {record} = {array}[v + {ahead}].reshape(-1)" for record, array, ahead in records),
+        *(
+            f"        {record} = {array}[v + {ahead}].reshape(-1)"
+            for record, array, ahead in records
+        ),
         *(f"        {scalar} = {value}" for scalar, value in constants.items()),
         *(f"        sum{i} = zero" for i in range(len(sums))),
         f"        for k in range({LANES}):",

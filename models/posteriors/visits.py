@@ -8,12 +8,13 @@ behind it. Their derivatives are a record of the same form on another tape.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 
+from terralatent.models.posteriors.chain import pairs
 from terralatent.models.posteriors.straightline import Cell, Program, Scalar, sweep_source
 
 W, ETA, MEAN, VAR, INNOVATION, MOMENTS = range(6)
@@ -44,7 +45,7 @@ def moment_count(states: int) -> int:
     return states + states * (states + 1) // 2
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled_sweeps(states: int, dtype: str) -> Sweeps:
     """Write and compile the walks for a number of states, once in a process (seconds)."""
     options: dict[str, Any] = {
@@ -53,17 +54,14 @@ def compiled_sweeps(states: int, dtype: str) -> Sweeps:
         "fastmath": {"contract", "reassoc"},
     }
     scope: dict[str, Any] = {"zero": np.dtype(dtype).type(0), "one": np.dtype(dtype).type(1)}
-    for source in (_filter_sources(states) + _smooth_sources(states)):
+    for source in _filter_sources(states) + _smooth_sources(states):
         exec(source, scope)
-    return Sweeps(
-        *(numba.njit(**options)(scope[name]) for name in Sweeps.__dataclass_fields__)
-    )
+    return Sweeps(*(numba.njit(**options)(scope[name]) for name in Sweeps.__dataclass_fields__))
 
 
 def _matrix(rows: list[Scalar], n: int) -> list[list[Scalar]]:
     """Lay the different elements of a symmetric matrix out in full."""
-    place = {(i, j): 0 for i in range(n) for j in range(i, n)}
-    place = {pair: at for at, pair in enumerate(place)}
+    place = {pair: at for at, pair in enumerate(pairs(n))}
     return [[rows[place[min(i, j), max(i, j)]] for j in range(n)] for i in range(n)]
 
 
@@ -78,9 +76,7 @@ def _move(a: list[list[Scalar]], mean: list[Scalar], cov: list[list[Scalar]]) ->
     """Return the moments (A m, A P A^T)."""
     n = len(a)
     half = [[_dot(a[i], [cov[h][j] for h in range(n)]) for j in range(n)] for i in range(n)]
-    return [_dot(row, mean) for row in a] + [
-        _dot(half[i], a[j]) for i in range(n) for j in range(i, n)
-    ]
+    return [_dot(row, mean) for row in a] + [_dot(half[i], a[j]) for i, j in pairs(n)]
 
 
 def _filter_visit(
@@ -130,13 +126,7 @@ def _smooth_visit(
     clear = [gain] + [program.zero - w * value for value in seen[1:]]
     held = [_dot(row, clear) for row in hold]
     pull = [_dot(clear, pull) - push, *pull[1:]]
-    hold = [
-        [
-            held[i + j] if i * j == 0 else hold[i][j]
-            for j in range(n)
-        ]
-        for i in range(n)
-    ]
+    hold = [[held[i + j] if i * j == 0 else hold[i][j] for j in range(n)] for i in range(n)]
     hold[0][0] = _dot(clear, held) + w * gain
     transposed = [list(column) for column in zip(*a, strict=True)]
     return mean, var, _move(transposed, pull, hold)

@@ -17,7 +17,10 @@ from terralatent.pipeline.pictures.mosaic import crs_name
 
 __all__ = ["band_series", "find_pixel", "latent_series", "observed_series"]
 
-BLUE, RED, GREY = "#3b75af", "#d1495b", "#9a9a9a"
+BLUE, GREY = "#3b75af", "#9a9a9a"
+
+NINETY = 1.645
+"""Standard deviations on both sides of a mean that hold 90 % of a Gaussian."""
 
 
 def find_pixel(data: xr.Dataset, pixel: str) -> tuple[int, int]:
@@ -84,7 +87,7 @@ def observed_series(
 
 
 def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) -> Figure:
-    """Draw the decoded bands of the pixel ``at``: mean, surface ± 2 std, 90 % of new observations.
+    """Draw the decoded bands of the pixel ``at``: mean, 90 % of the surface and of observations.
 
     Computes: reads one pixel of every date.
     """
@@ -98,19 +101,20 @@ def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) ->
     figure, axes = _axes(math.ceil(len(names) / 2), min(2, len(names)), heading, 2.0)
     for n, (axis, band) in enumerate(zip(axes.flat, names, strict=False)):
         one = group.sel(band=band)
-        time, mean, sure = one.time.values, one["mean"].values, 2 * one["std_signal"].values
+        time, mean, sure = one.time.values, one["mean"].values, NINETY * one["std_signal"].values
         marks: dict[str, Any] = {"color": BLUE, "linewidth": 1.2}
         if len(time) <= 60:
             marks |= {"marker": "o", "markersize": 3}
         axis.fill_between(time, one["q05"], one["q95"], color=BLUE, alpha=0.16, linewidth=0,
                           label="90 % of new observations")  # fmt: skip
         axis.fill_between(time, mean - sure, mean + sure, color=BLUE, alpha=0.35, linewidth=0,
-                          label="surface ± 2 std")  # fmt: skip
+                          label="90 % of the surface")  # fmt: skip
         axis.plot(time, mean, label="surface", **marks)
         axis.set_title(str(band), fontsize=9, loc="left")
         axis.set_ylabel(told_units(group["mean"]), fontsize=8)
         if n == 0:
-            axis.legend(fontsize=7, frameon=False)
+            place = {"loc": "lower right", "bbox_to_anchor": (1, 0.97)}
+            axis.legend(fontsize=7, frameon=False, ncols=3, **place)
     return figure
 
 
