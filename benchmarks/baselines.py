@@ -17,7 +17,7 @@ Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 LENGTHSCALES = (8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0)
-NOISES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+NOISES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 STRIDE = 4
 Z90 = 1.6448536269514722

@@ -80,10 +80,11 @@ def build(
     client: opt.Cluster = "local",
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
+    from terralatent.pipeline.clusters import client_for
     from terralatent.pipeline.ingest import build_cube
 
     found = _scenes(scenes, source, region, start, end, sensor)
-    with _client(client, memory) as workers:
+    with client_for(client, memory=memory) as workers:
         report = build_cube(
             found,
             region,
@@ -138,17 +139,16 @@ def embed(
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.embed import embed
 
-    with _client(client) as workers:
-        report = embed(
-            cube,
-            model,
-            out,
-            dates=dates,
-            precision=precision,
-            device=device,
-            client=workers,
-            progress=terminal.bar(),
-        )
+    report = embed(
+        cube,
+        model,
+        out,
+        dates=dates,
+        precision=precision,
+        device=device,
+        client=client,
+        progress=terminal.bar(),
+    )
     _finish(report, out)
 
 
@@ -165,17 +165,16 @@ def decode(
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.decode import decode
 
-    with _client(client) as workers:
-        report = decode(
-            cube,
-            model,
-            sensor,
-            dates,
-            out,
-            device=device,
-            client=workers,
-            progress=terminal.bar(),
-        )
+    report = decode(
+        cube,
+        model,
+        sensor,
+        dates,
+        out,
+        device=device,
+        client=client,
+        progress=terminal.bar(),
+    )
     _finish(report, out)
 
 
@@ -258,12 +257,6 @@ def _search(source: str, region: str, start: str, end: str, sensors: list[str] |
     from terralatent.catalogs.search import search_scenes
 
     return search_scenes(source, region, start, end, sensors or None)
-
-
-def _client(where: str, memory: str | None = None) -> Any:
-    from terralatent.pipeline.clusters import client_for
-
-    return client_for(where, memory=memory)
 
 
 def _finish(report: Any, out: str) -> None:

@@ -34,7 +34,7 @@ from terralatent.pipeline.store import ABOUT, open_group, snapshot_id
 
 __all__ = ["Pairing", "pair", "unfinished"]
 
-BATCH_OBSERVATIONS = 200_000
+BATCH_OBSERVATIONS = 100_000
 """Pixels times dates that go through the model at once: bounds a worker's memory."""
 
 

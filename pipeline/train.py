@@ -71,7 +71,7 @@ def train(
     out: str | Path,
     *,
     latents: int = 16,
-    steps: int = 400,
+    steps: int = 800,
     seed: int = 0,
     device: str = "auto",
     batch: int = 256,

@@ -63,16 +63,7 @@ def embedding(run: Run, monkeypatch: pytest.MonkeyPatch, outcome: Any) -> tuple[
         return outcome
 
     monkeypatch.setattr(sys.modules["terralatent.pipeline.embed"], "embed", fake)
-    monkeypatch.setattr("terralatent.pipeline.cli._client", lambda *_: open_nothing())
     return run("embed", "cube", "model", "--out", "latents")
-
-
-class open_nothing:  # noqa: N801
-    """Stands for a client."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def test_help_names_every_verb(run: Run) -> None:
