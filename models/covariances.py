@@ -19,6 +19,10 @@ FLOOR = 1e-4
 """Least variance of a direction, as a share of the mean one: for bands that repeat another."""
 
 
+class TooFewObservationsError(ValueError):
+    """There are not enough clear observations to start a training from."""
+
+
 def robust_scatter(
     rows: Tensor, centre: Tensor | None = None, dof: float = DOF
 ) -> tuple[Tensor, Tensor]:
@@ -30,11 +34,11 @@ def robust_scatter(
         dof: Degrees of freedom of the Student-t.
 
     Raises:
-        ValueError: If there are too few rows.
+        TooFewObservationsError: If there are no more rows than bands.
     """
     count, bands = rows.shape
     if count <= bands:
-        raise ValueError(
+        raise TooFewObservationsError(
             f"a scatter of {bands} bands needs more than {bands} clear observations, got {count}; "
             "train on a longer period, a larger region or a sensor with more clear dates."
         )

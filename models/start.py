@@ -85,7 +85,7 @@ def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
         seed: Of the small random projections of latents that nothing needs yet.
 
     Raises:
-        ValueError: If no sensor has enough clear observations to start from.
+        TooFewObservationsError: If a sensor has too few clear observations to start from.
     """
     looks = {
         name: _looks(model, name, pools)

@@ -5,6 +5,7 @@ What a verb needs is imported inside it, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -213,6 +214,9 @@ def main() -> None:
     """Run the command line: the one place where exceptions become a line and an exit code."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     terminal.listen()
+    # Threads of torch that wait for each other by spinning slow each other down 10 times and more
+    # where the cores are shared; torch reads this when it is imported, inside a verb.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(args=arguments, prog_name="terralatent", standalone_mode=False) or FINISHED
         if code == INTERRUPTED:

@@ -14,6 +14,7 @@ import torch
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import MANIFEST, save_model
 from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.covariances import TooFewObservationsError
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.models.start import linear_start
@@ -213,7 +214,10 @@ def _start(
 ) -> TrainingState:
     """The linear start, judged: the first candidate for the best model."""
     model = GPVAE(config, seed=seed)
-    linear_start(model, pools, seed=seed)
+    try:
+        linear_start(model, pools, seed=seed)
+    except TooFewObservationsError as error:
+        raise InputError(f"The cube tells too little: {error}") from error
     score = validation.score(model)
     log.info("the linear start has a held-out log density of %.3f", score.log_density)
     weights = copy_tensors(model.state_dict())

@@ -8,6 +8,7 @@ import torch
 
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.covariances import (
+    TooFewObservationsError,
     diagonal_plus_factor,
     lifted,
     robust_regression,
@@ -56,7 +57,7 @@ def test_scatter_has_the_shape_of_the_covariance_in_spite_of_clouds() -> None:
 
 
 def test_too_few_observations_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r"more than 4 clear observations, got 2.*train on"):
+    with pytest.raises(TooFewObservationsError, match=r"more than 4 clear .*got 2.*train on"):
         robust_scatter(drawn(2, 4, seed=0))
 
 
