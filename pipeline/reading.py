@@ -23,10 +23,10 @@ from shapely.geometry import mapping
 __all__ = ["GDAL_OPTIONS", "Band", "Source", "Unread", "read_sources"]
 
 GDAL_OPTIONS: Mapping[str, Any] = {
-    # One request for a small COG: no listing of its folder, no sidecars, no HEAD, a long header.
+    # Few requests for a small COG: no listing of its folder, no sidecars, a long header. HEAD
+    # stays: told not to use it, GDAL begins to GET the whole file to learn its size.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
-    "CPL_VSIL_CURL_USE_HEAD": "NO",
     "GDAL_HTTP_MULTIPLEX": "YES",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_CONNECTTIMEOUT": 10,

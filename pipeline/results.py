@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from terralatent.pipeline.pairing import Pairing, unfinished
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.storage import writer_lock
-from terralatent.pipeline.store import ABOUT, lay_out, open_group
-from terralatent.pipeline.stream import stream_blocks
+from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
+from terralatent.pipeline.stream import Failure, stream_blocks
 
 __all__ = [
     "BlockDone",
@@ -180,25 +180,26 @@ def fill(
     Raises:
         InputError: If ``out`` holds something else or is being written by another process.
     """
-    with writer_lock(out):
+    total: dict[str, float] = {}
+    failures: list[Failure[Block]] = []
+    wall = 0.0
+    with writer_lock(out), ExitStack() as stack:
+        # A new store is laid out only once there is somebody to fill it.
+        workers = None if exists(out) else stack.enter_context(client_for(client))
         lay_out(out, layout)
-        state = np.asarray(open_group(out)["state"])
-        grid = grid_of(open_group(out))
-        every = blocks((grid.shape[0], grid.shape[1]), layout.identity["block"])
+        root = open_group(out)
+        shape, state = grid_of(root).shape, np.asarray(root["state"])
+        every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
-        partial_input = unfinished(pairing.open_cube(), pairing.sensors)
-        total: dict[str, float] = {}
-        record = partial(_record, partial_input, total)
-        failures = []
-        wall = 0.0
         if tasks:
-            with client_for(client) as workers:
-                begun = time.monotonic()
-                failures = stream_blocks(
-                    workers, out, tasks, run, record,
-                    message=title, total=len(tasks), progress=progress,
-                )  # fmt: skip
-                wall = time.monotonic() - begun
+            workers = workers or stack.enter_context(client_for(client))
+            record = partial(_record, unfinished(pairing.open_cube(), pairing.sensors), total)
+            begun = time.monotonic()
+            failures = stream_blocks(
+                workers, out, tasks, run, record,
+                message=title, total=len(tasks), progress=progress,
+            )  # fmt: skip
+            wall = time.monotonic() - begun
     losses = [f"block {f.task.index}: {f.reason}" for f in failures]
     root = open_group(out)
     marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)

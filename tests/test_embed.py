@@ -24,7 +24,7 @@ from terralatent.pipeline.embed import MEAN_END, MEAN_FILL, MEAN_STEP, STD_STEP,
 from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.pairing import _load
 from terralatent.pipeline.series import read_series
-from terralatent.pipeline.store import open_group, open_repository, snapshot_id
+from terralatent.pipeline.store import exists, open_group, open_repository, snapshot_id
 from tests.made_up_models import made_up_model, outside_every_scene, wide_region
 
 DATES = "2018-05-04,2018-05-20"
@@ -206,6 +206,14 @@ def test_what_is_no_cube_is_refused(model: Path, latents: Path, tmp_path: Path) 
         with pytest.raises(InputError, match=words):
             embed(cube, model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_store_is_made_only_where_there_are_workers_to_fill_it(
+    cubes: dict[int, Path], model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="neither `local` nor the address"):
+        embed(cubes[16], model, tmp_path / "out", dates=DATES, client="nobody")
+    assert not exists(tmp_path / "out")
 
 
 def test_a_block_that_fails_is_named_and_done_by_the_next_run(

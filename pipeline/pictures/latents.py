@@ -27,7 +27,7 @@ def latents_picture(
     Args:
         latents: As :func:`terralatent.pipeline.open_latents` gives it.
         variable: A latent, by name or number, drawn by itself; ``observations``; the three latents
-            that vary most as red, green and blue by default.
+            that tell most as red, green and blue by default.
         date: ISO date; only the stored date nearest to it.
 
     Raises:
@@ -51,11 +51,15 @@ def latents_picture(
 
 
 def explained(latents: xr.Dataset) -> NDArray[np.intp]:
-    """Return the latents' places, the one whose mean varies most over space and time first."""
+    """Return the latents' places, the one that tells most first.
+
+    That is the one whose mean varies most over space and time beside its posterior variance.
+    """
     every = max(1, max(latents.sizes["y"], latents.sizes["x"]) // 256)
-    thin = latents["mean"].isel(y=slice(None, None, every), x=slice(None, None, every))
-    varied = thin.var(("time", "y", "x")).values
-    return np.argsort(-np.nan_to_num(varied))
+    thin = latents.isel(y=slice(None, None, every), x=slice(None, None, every))
+    dims = ("time", "y", "x")
+    told = thin["mean"].var(dims) / (thin["std"] ** 2).mean(dims)
+    return np.argsort(-np.nan_to_num(told.values))
 
 
 def _means(
@@ -68,7 +72,7 @@ def _means(
         title = f"latent {names[order[0]]}: posterior mean"
         return Strip(title, images, captions, "mean (prior: 0 ± 1)", "RdBu_r", (-top, top))
     told = ", ".join(f"{colour} {names[n]}" for colour, n in zip(COLOUR_NAMES, order, strict=False))
-    return Strip(f"the three latents that vary most: {told}", stretch(list(means)), captions)
+    return Strip(f"the three latents that tell most: {told}", stretch(list(means)), captions)
 
 
 def _stds(
