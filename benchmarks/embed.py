@@ -6,7 +6,8 @@ SCENES is a folder with a static catalogue and a region.geojson, ../shared/scene
 scenes are built into a cube, and a year of them (73 dates of Sentinel-2, 57 of Sentinel-1) is
 repeated in space to 512 x 512 pixels; both cubes are kept in FOLDER for the next time. Without
 MODEL the weights are random: the work is the same. Monthly latents, 16 of them, are written packed.
-Starting the workers and their imports is told apart. One line for each measurement.
+Starting the workers, and what each does once in its life, is told apart. One line for each
+measurement.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import zarr
 from distributed import Client
 from odc.geo.geobox import GeoBox
 
+from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.search import search_scenes
 from terralatent.models.checkpoint import save_model
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
+from terralatent.models.observations import Observations
 from terralatent.pipeline import build_cube, embed
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate, grid_arrays
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.region import blocks, grid_of
-from terralatent.pipeline.store import ABOUT, lay_out, open_group, open_repository
+from terralatent.pipeline.store import ABOUT, lay_out, open_group, open_repository, snapshot_id
 
 DATES = {"sentinel-2-l2a": 73, "sentinel-1-asc": 57}
 """Dates of each sensor in the cube, evenly spread over its year."""
@@ -69,6 +73,9 @@ def main() -> int:
         print(f"starting {count} workers and their imports: {_since(started):.1f} s")
         cube = _repeated(_scenes(options.scenes, region, options.cache, client), side, block)
         model = options.model or _untrained(cube, Path(temporary, "model"))
+        started = time.perf_counter()
+        client.run(_compile, model)
+        print(f"loading the model and compiling its smoother in each: {_since(started):.1f} s")
         before, began = sum(client.run(_cpu_seconds).values()), time.perf_counter()
         report = embed(cube, model, Path(temporary, "latents"), client=client)
         wall, cpu = _since(began), sum(client.run(_cpu_seconds).values()) - before
@@ -95,13 +102,17 @@ def _scenes(scenes: Path, region: Path, cache: Path, client: Client) -> Path:
     """The cube of the scenes as they are, built once."""
     cube = cache / "scenes"
     found = search_scenes(scenes, region, *YEAR, list(DATES))
-    build_cube(found, region, cube, block=64, client=client)
+    try:
+        build_cube(found, region, cube, block=64, client=client)
+    except InputError:  # kept by other code, or of other scenes
+        shutil.rmtree(cube)
+        build_cube(found, region, cube, block=64, client=client)
     return cube
 
 
 def _repeated(source: Path, side: int, block: int) -> Path:
     """A cube of ``side`` pixels made of copies of ``source``, written once."""
-    cube = source.with_name(f"repeated-{side}")
+    cube = source.with_name(f"repeated-{side}-{snapshot_id(source)}")
     if cube.exists():
         return cube
     partial = cube.with_suffix(".partial")
@@ -180,6 +191,25 @@ def _warm_up() -> None:
     import terralatent.pipeline.decode
     import terralatent.pipeline.embed
     import terralatent.pipeline.ingest  # noqa: F401
+
+
+def _compile(folder: Path) -> None:
+    """Infer a few made-up pixels: what a worker does once in its life."""
+    from terralatent.models.checkpoint import load_model
+
+    model = load_model(folder)
+    days = torch.arange(128, dtype=torch.float64)
+    seen = {
+        sensor.name: Observations(
+            days=days,
+            values=torch.zeros(512, 128, len(sensor.bands)),
+            valid=torch.ones(512, 128, len(sensor.bands), dtype=torch.bool),
+            distance=torch.full((512, 128), 16.0),
+            incidence=torch.full((128,), torch.nan),
+        )
+        for sensor in model.config.sensors
+    }
+    model.infer(seen, days)
 
 
 def _cpu_seconds() -> float:

@@ -38,6 +38,7 @@ def show(
         InputError: If there is no such store, sensor, variable or pixel, or ``out`` cannot be
             written.
     """
+    _check_format(Path(out))
     kind = describe(store).get("kind")
     if kind == "cube":
         figure = _cube(store, sensor, variable, date, pixel)
@@ -103,10 +104,12 @@ def _first(sensors: list[str]) -> str:
     return "sentinel-2-l2a" if "sentinel-2-l2a" in sensors else sensors[0]
 
 
-def _save(figure: Figure, out: Path) -> Path:
-    known = figure.canvas.get_supported_filetypes()
-    if out.suffix.lstrip(".").lower() not in known:
+def _check_format(out: Path) -> None:
+    if out.suffix.lstrip(".").lower() not in Figure().canvas.get_supported_filetypes():
         raise InputError(f"Cannot draw {out.name!r}: end it in one of .png, .pdf, .svg or .jpg.")
+
+
+def _save(figure: Figure, out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out)

@@ -12,13 +12,14 @@ import pytest
 import torch
 import xarray as xr
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
 from terralatent.models.checkpoint import CheckpointError, load_model, model_hash
 from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline import embed, open_latents
+from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embed import MEAN_END, MEAN_FILL, MEAN_STEP, STD_STEP, _pack
 from terralatent.pipeline.ingest import build_cube
@@ -291,10 +292,7 @@ def test_values_beyond_the_packing_are_clipped_and_counted() -> None:
 
 @pytest.fixture
 def process() -> Iterator[Client]:
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with client_for("local", workers=1) as client:
         yield client
 
 

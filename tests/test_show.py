@@ -29,8 +29,8 @@ def stores(
     """A cube, latents and bands of it."""
     folder = tmp_path_factory.mktemp("stores")
     model = made_up_model(cube, folder / "model")
-    embed(cube, model, folder / "latents", dates="10D", client=workers)
-    decode(cube, model, "sentinel-2-l2a", "10D", folder / "bands", client=workers)
+    embed(cube, model, folder / "latents", dates="2018-05-11,2018-05-21", client=workers)
+    decode(cube, model, "sentinel-2-l2a", "2018-05-21", folder / "bands", client=workers)
     return {"cube": cube, "latents": folder / "latents", "bands": folder / "bands"}
 
 
@@ -38,16 +38,15 @@ def stores(
     ("kind", "options"),
     [
         ("cube", {}),
-        ("cube", {"sensor": "sentinel-1-asc", "date": "2018-05-02"}),
-        ("cube", {"variable": "B8A"}),
+        ("cube", {"sensor": "sentinel-1-asc", "date": "2018-05-02", "variable": "vh"}),
         ("cube", {"pixel": "3,4"}),
         ("cube", {"pixel": "501400,5629600", "sensor": "sentinel-2-l2a", "variable": "B02"}),
         ("latents", {}),
-        ("latents", {"variable": "2", "date": "2018-05-21"}),
+        ("latents", {"variable": "2", "date": "2018-05-20"}),
         ("latents", {"variable": "observations"}),
         ("latents", {"pixel": "0,39"}),
         ("bands", {}),
-        ("bands", {"variable": "B11", "date": "2018-05-21"}),
+        ("bands", {"variable": "B11"}),
         ("bands", {"pixel": "501400.5,5629600.5"}),
     ],
 )
@@ -92,7 +91,7 @@ def test_a_picture_needs_a_store_and_a_known_format(
         show(stores["latents"], tmp_path / "one.xyz")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="Cannot write"):
-        show(stores["latents"], tmp_path / "file" / "one.png")
+        show(stores["latents"], tmp_path / "file" / "one.png", variable="0")
 
 
 def test_a_pixel_is_found_by_its_place_and_by_its_centre(stores: dict[str, Path]) -> None:
