@@ -153,7 +153,7 @@ def pair(
     acquisitions_of: str | None = None,
     device: str = "auto",
 ) -> Pairing:
-    """Check that ``model`` fits ``cube`` and make out the dates. Reads no pixels, no weights.
+    """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
 
     Args:
         cube: Path or URL of a cube; its newest snapshot is taken.
@@ -169,7 +169,8 @@ def pair(
     open_group(cube, kind="cube")
     snapshot = snapshot_id(cube)
     root = open_group(cube, kind="cube", snapshot=snapshot or None)
-    config = ModelConfig.model_validate(read_manifest(model)["config"])
+    # A broken model is told here, before anything is laid out.
+    config = load_model(model).config
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
     seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
