@@ -213,7 +213,8 @@ def _damp(model: GPVAE, first: str, name: str, pools: Sequence[Pool]) -> None:
         _set_precision(model, name, factor * full)
         scores[factor] = sum(_hidden_score(model, first, pool) for pool in pools)
     best = max(scores, key=scores.__getitem__)
-    log.info("%s: precisions x %g, of %s", name, best, scores)
+    log.info("%s is heard with %g of its precision", name, best)
+    log.debug("%s: log predictive density by share of precision %s", name, scores)
     _set_precision(model, name, best * full)
 
 

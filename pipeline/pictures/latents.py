@@ -51,14 +51,18 @@ def latents_picture(
 
 
 def explained(latents: xr.Dataset) -> NDArray[np.intp]:
-    """Return the latents' places, the one that tells most first.
+    """Return the latents' places, the one that tells most of the seasons first.
 
-    That is the one whose mean varies most over space and time beside its posterior variance.
+    That is the one whose mean changes most over the dates beside its posterior variance; where
+    there is one date only, over space.
     """
     every = max(1, max(latents.sizes["y"], latents.sizes["x"]) // 256)
     thin = latents.isel(y=slice(None, None, every), x=slice(None, None, every))
-    dims = ("time", "y", "x")
-    told = thin["mean"].var(dims) / (thin["std"] ** 2).mean(dims)
+    over: tuple[str, ...] = ("time",)
+    left: tuple[str, ...] = ("y", "x")
+    if latents.sizes["time"] == 1:
+        over, left = left, over
+    told = thin["mean"].var(over).mean(left) / (thin["std"] ** 2).mean((*over, *left))
     return np.argsort(-np.nan_to_num(told.values))
 
 

@@ -162,7 +162,7 @@ def _axes(rows: int, columns: int, heading: str, height: float) -> tuple[Figure,
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for axis in axes.flat:
         axis.tick_params(labelsize=7)
-        axis.xaxis.set_major_locator(AutoDateLocator(maxticks=8 if columns < 3 else 4))
+        axis.xaxis.set_major_locator(AutoDateLocator(minticks=2, maxticks=8 if columns < 3 else 4))
         axis.xaxis.set_major_formatter(DateFormatter("%Y-%m"))
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
