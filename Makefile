@@ -73,7 +73,7 @@ endif
 
 # pytest ends with 5 where it finds no test to run.
 soak: install
-	@$(BIN)/python -m pytest -m soak $(TESTS) || { code=$$?; \
+	@$(BIN)/python -m pytest -m "soak or slow" $(TESTS) || { code=$$?; \
 	    if [ $$code -eq 5 ]; then echo "make soak: there is no soak test yet"; else exit $$code; fi; }
 
 # Versions already locked stay unless they no longer fit; make lock UPGRADE=--upgrade takes the newest.
