@@ -226,10 +226,10 @@ def _judge_noise(model: GPVAE, first: str, pools: Sequence[Pool]) -> None:
     sensor = model.sensor(first)
     errors, signals = [], []
     for pool in pools:
-        held, var = _hidden(model, first, {first: pool[first]})
+        seen, held = _hide(model, first, {first: pool[first]})
         whole = held.valid.all(-1)
         errors.append(held.error[whole].double())
-        signals.append(var[whole].double())
+        signals.append(model.infer(seen, held.days)[1][whole].double())
     linear = sensor.decoder.linear.detach().double()
     ratio = float(sensor.likelihood.variance_ratio().detach())
     dof = 2.0 * ratio / (ratio - 1.0) if ratio > 1.0 else 1e6
@@ -242,20 +242,19 @@ def _judge_noise(model: GPVAE, first: str, pools: Sequence[Pool]) -> None:
     sensor.decoder.set_linear(bias, linear.float(), diagonal.log().float(), factor.float())
 
 
-def _hidden(model: GPVAE, first: str, pool: Pool) -> tuple[HeldOut, Tensor]:
-    """Predict hidden dates of the first sensor, and give the latents' variances there."""
+def _hide(model: GPVAE, first: str, pool: Pool) -> tuple[Pool, HeldOut]:
+    """Hide dates of the first sensor and predict them; give what was seen, and how it went."""
     some = {name: each.select(slice(0, SERIES)) for name, each in pool.items()}
     dates = torch.arange(len(some[first].days))
     # Single dates, and windows of a few: short gaps and long ones.
     hidden = (dates % HIDE_EVERY == 1) | ((dates // 8) % HIDE_EVERY == 2)
     seen = {**some, first: some[first].hide(hidden)}
-    held = model.log_predictive(seen, {first: some[first].hide(~hidden)})[first]
-    return held, model.infer(seen, held.days)[1]
+    return seen, model.log_predictive(seen, {first: some[first].hide(~hidden)})[first]
 
 
 def _hidden_score(model: GPVAE, first: str, pool: Pool) -> float:
     """Sum of the log predictive density of hidden dates of the first sensor."""
-    return float(_hidden(model, first, pool)[0].log_density.double().sum())
+    return float(_hide(model, first, pool)[1].log_density.double().sum())
 
 
 def _set_precision(model: GPVAE, name: str, precision: Tensor) -> None:

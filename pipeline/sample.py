@@ -132,7 +132,10 @@ class PixelSampler:
         *,
         may_be_empty: bool = False,
     ) -> dict[str, Observations]:
-        """Up to ``pixels`` pixels from patches in an order drawn by ``key``; {} for none."""
+        """Up to ``pixels`` pixels from patches in an order drawn by ``key``; {} for none.
+
+        Patches take turns, so that the first few pixels come from all over the cube as well.
+        """
         generator = np.random.default_rng(key)
         each = math.ceil(pixels / min(len(places), BUFFER_PATCHES))
         parts: list[dict[str, Observations]] = []
@@ -153,7 +156,9 @@ class PixelSampler:
                 f"{', '.join(self.cubes[cube].sensors)}; build it for a longer period or another "
                 "region."
             )
-        return _concatenate(parts)
+        turns = [np.arange(len(next(iter(part.values())))) for part in parts]
+        order = np.argsort(np.concatenate([[], *turns]), kind="stable")
+        return _select(_concatenate(parts), torch.from_numpy(order))
 
     def _read_patch(self, cube: int, place: int) -> SeriesBlock:
         """All series of one patch, from memory if it was read lately."""

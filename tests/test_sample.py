@@ -12,6 +12,7 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline import sample
 from terralatent.pipeline.normalisation import centre_and_spread
 from terralatent.pipeline.sample import Batch, PixelSampler
+from terralatent.pipeline.series import read_series
 from terralatent.pipeline.training_cubes import TrainingCube, open_training_cubes
 from tests.tiny import SENSORS, tiny_cube, tiny_series
 
@@ -176,3 +177,22 @@ def test_a_band_never_observed_or_never_varying_can_still_be_divided() -> None:
     )
     assert centre.tolist() == pytest.approx([0.3, 0.0, 0.3])
     assert spread.tolist() == pytest.approx([1e-4, 1.0, 1e-4])
+
+
+def test_the_first_pixels_of_a_pool_come_from_all_patches(
+    cubes: tuple[TrainingCube, ...],
+) -> None:
+    large = cubes[1]
+    pool = PixelSampler((large,), seed=0, batch=8).pool(60)[0]["sentinel-2-l2a"]
+    places = large.choose(apart=False)
+    assert len(places) > 1
+    found = set()
+    for pixel in range(len(places)):
+        one = pool.values[pixel].nan_to_num(-9.0)
+        for place in places:
+            patch = large.patches[place]
+            block = read_series(large.group, tuple(large.sensors), patch.y, patch.x)
+            there = block.series()["sentinel-2-l2a"].values.nan_to_num(-9.0)
+            if bool((there == one).all(-1).all(-1).any()):
+                found.add(place)
+    assert found == set(places)
