@@ -1,0 +1,1 @@
+"""What a simulated region is made of: land, weather, seasons, canopies, radar, orbits, sky."""
