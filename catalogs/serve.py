@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -25,7 +25,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.static import walk
 
-__all__ = ["serve", "serving"]
+__all__ = ["free_port", "serve", "serving"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def serving(folder: str | Path, port: int = 0) -> Iterator[str]:
         raise InputError(f"There is no folder {str(folder)!r} to serve; give one with STAC items.")
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(port + 1 if port else 0))
-        api_port = port or _free_port()
+        api_port = port or free_port()
         if port:
             _listen(port).close()
         files = f"http://{_HOST}:{listening.getsockname()[1]}"
@@ -182,10 +182,14 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def _free_port() -> int:
-    with _listen(0) as probe:
-        port: int = probe.getsockname()[1]
-    return port
+def free_port() -> int:
+    """Return a port of loopback that is free together with the next, as :func:`serve` wants."""
+    while True:
+        with _listen(0) as probe:
+            port: int = probe.getsockname()[1]
+        with suppress(InputError):
+            _listen(port + 1).close()
+            return port
 
 
 def _rustac() -> str:

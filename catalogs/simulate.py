@@ -10,39 +10,28 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pystac
-from numpy.random import Generator
-from numpy.typing import NDArray
-from scipy.ndimage import shift as shifted
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.simulation.archive import (
-    Ground,
-    optical_item,
-    radar_item,
-    write_catalogue,
-)
-from terralatent.catalogs.simulation.canopy import BANDS
-from terralatent.catalogs.simulation.landscape import LandCover, lay_out_land
-from terralatent.catalogs.simulation.orbits import TRACKS, Pass, passes, sun
-from terralatent.catalogs.simulation.radar import CALIBRATION, LOOKS, Radar, speckle
+from terralatent.catalogs.simulation.archive import Ground, write_catalogue
+from terralatent.catalogs.simulation.draws import Draws, Key
+from terralatent.catalogs.simulation.landscape import lay_out_land
+from terralatent.catalogs.simulation.orbits import TRACKS, Pass, passes
+from terralatent.catalogs.simulation.radar import Radar
+from terralatent.catalogs.simulation.satellites import Satellites
 from terralatent.catalogs.simulation.seasons import grow
-from terralatent.catalogs.simulation.sky import (
-    PIXEL_NOISE,
-    Residual,
-    Sky,
-    SkyClass,
-    draw_residual,
-    draw_sky,
-    mask_threshold,
-    scene_classes,
+from terralatent.catalogs.simulation.sky import Residual, Sky, mask_threshold
+from terralatent.catalogs.simulation.surface import Surface
+from terralatent.catalogs.simulation.truth import (
+    Truth,
+    write_days,
+    write_optical_dates,
+    write_radar_dates,
 )
-from terralatent.catalogs.simulation.surface import COARSE, Surface, halved
-from terralatent.catalogs.simulation.truth import DAYS_A_CHUNK, Truth, flags, packed
 from terralatent.catalogs.simulation.weather import make_weather
 
 __all__ = ["FIRST_YEAR", "simulate"]
@@ -52,11 +41,6 @@ FIRST_YEAR = 2018
 
 REPROCESSED_EVERY = 24
 """One Sentinel-2 acquisition in so many is there a second time, reprocessed."""
-
-LAND, WEATHER, SEASONS, RADAR, OPTICAL_DATE, RADAR_DATE = range(6)
-"""Keys of the random numbers."""
-
-BAND_NAMES = np.array(list(BANDS), dtype=object)
 
 Told = Callable[[int, int], None]
 
@@ -99,7 +83,7 @@ def simulate(
     aside.mkdir(parents=True)
     try:
         truth = Truth(aside, Ground(size), {"simulation": settings})
-        _Simulation(Ground(size), years, seed).write(aside, truth, tell or (lambda *_: None))
+        _write(aside, Ground(size), truth, years, Draws(seed), tell or (lambda *_: None))
         aside.rename(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -107,169 +91,56 @@ def simulate(
     return folder
 
 
-@dataclass(frozen=True)
-class _Simulation:
-    """All that is drawn before the first date, and what writes the dates."""
+def _write(
+    folder: Path, ground: Ground, truth: Truth, years: int, draws: Draws, tell: Told
+) -> None:
+    """Draw land, weather and seasons, take every acquisition, and write it all below ``folder``."""
+    first = np.datetime64(f"{FIRST_YEAR}-01-01")
+    last = np.datetime64(f"{FIRST_YEAR + years}-01-01") - 1
+    days = np.arange(first, last + 1)
+    # One crop year more: what stands in the last autumn depends on the next crop.
+    land = lay_out_land(ground.size, years + 1, draws.of(Key.LAND))
+    weather = make_weather(days, draws.of(Key.WEATHER))
+    canopies = grow(land.cover, days, FIRST_YEAR, draws.of(Key.SEASONS))
+    surface = Surface.lit(
+        land, canopies, weather, days, FIRST_YEAR, ground.middle, TRACKS["sentinel-2-l2a"]
+    )
+    radar = Radar.over(surface, draws.of(Key.RADAR))
+    satellites = Satellites(folder, ground, surface, radar, draws)
 
-    ground: Ground
-    years: int
-    seed: int
+    optical = list(passes("sentinel-2-l2a", first, last))
+    looks = list(passes("sentinel-1-rtc", first, last))
+    total, done = len(optical) + len(looks) + len(days), 0
 
-    def write(self, folder: Path, truth: Truth, tell: Told) -> None:
-        """Draw everything and write it below ``folder``."""
-        size, first = self.ground.size, np.datetime64(f"{FIRST_YEAR}-01-01")
-        last = np.datetime64(f"{FIRST_YEAR + self.years}-01-01") - 1
-        days = np.arange(first, last + 1)
-        # One crop year more: what stands in the last autumn depends on the next crop.
-        land = lay_out_land(size, self.years + 1, self.draw(LAND))
-        weather = make_weather(days, self.draw(WEATHER))
-        canopies = grow(land.cover, days, FIRST_YEAR, self.draw(SEASONS))
-        tracks = TRACKS["sentinel-2-l2a"]
-        surface = Surface.lit(land, canopies, weather, days, FIRST_YEAR, self.ground.middle, tracks)
-        radar = Radar.over(surface, self.draw(RADAR))
+    def count(finished: int) -> None:
+        nonlocal done
+        done += finished
+        tell(done, total)
 
-        optical = list(passes("sentinel-2-l2a", first, last))
-        looks = list(passes("sentinel-1-rtc", first, last))
-        total, done = len(optical) + len(looks) + len(days), 0
+    items: list[pystac.Item] = []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        residuals = [satellites.residual(taken) for taken in optical]
+        skies = list(pool.map(satellites.sky, optical))
+        take = partial(_take, satellites, mask_threshold(skies))
+        for written in pool.map(take, range(len(optical)), optical, skies, residuals):
+            items += written
+            count(1)
+        for one in pool.map(satellites.look, looks):
+            items.append(one)
+            count(1)
+        write_days(truth, surface, years, pool, count)
+    write_optical_dates(truth, optical, skies, residuals)
+    write_radar_dates(truth, looks, [satellites.calibration(taken) for taken in looks])
+    title = f"Simulated: {ground.size} x {ground.size} pixels of 10 m, seed {draws.seed}"
+    write_catalogue(folder, ground, items, title)
 
-        def count(finished: int) -> None:
-            nonlocal done
-            done += finished
-            tell(done, total)
 
-        items: list[pystac.Item] = []
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            residuals = [draw_residual(self.draw(OPTICAL_DATE, taken, 1)) for taken in optical]
-            skies = list(pool.map(lambda taken: self.sky(taken, surface), optical))
-            threshold = mask_threshold(skies)
-            for written in pool.map(
-                lambda taken, sky, left, number: self.optical(
-                    folder, surface, taken, sky, left, threshold, number % REPROCESSED_EVERY == 7
-                ),
-                optical, skies, residuals, range(len(optical)),
-            ):  # fmt: skip
-                items += written
-                count(1)
-            for one in pool.map(lambda taken: self.look(folder, radar, taken), looks):
-                items.append(one)
-                count(1)
-            self.tell_truth(truth, surface, pool, count)
-        self.tell_dates(truth, optical, skies, residuals, looks)
-        title = f"Simulated: {size} x {size} pixels of 10 m, {self.years} years, seed {self.seed}"
-        write_catalogue(folder, self.ground, items, title)
-
-    def draw(self, key: int, taken: Pass | None = None, part: int = 0) -> Generator:
-        """Random numbers of their own for each ``key`` and pass."""
-        when = [] if taken is None else [int(taken.time.astype(np.int64)), taken.track.orbit]
-        return np.random.default_rng([self.seed, key, part, *when])
-
-    def sky(self, taken: Pass, surface: Surface) -> Sky:
-        """The sky of an optical pass."""
-        gloom = float(surface.weather.gloom[_day(taken, surface.days)])
-        position = sun(taken.time, *self.ground.middle)
-        return draw_sky(self.ground.size // 2, gloom, position, self.draw(OPTICAL_DATE, taken))
-
-    def optical(
-        self,
-        folder: Path,
-        surface: Surface,
-        taken: Pass,
-        sky: Sky,
-        left: Residual,
-        threshold: float,
-        reprocessed: bool,
-    ) -> list[pystac.Item]:
-        """Write an optical pass, and its reprocessed copy where it has one."""
-        clear = surface.reflectance(_day(taken, surface.days), taken.track)
-        moved = np.stack([shifted(band, left.shift, order=1, mode="nearest") for band in clear])
-        seen = (1 + left.gain) * sky.over(moved) + left.offset[:, None, None]
-        rng = self.draw(OPTICAL_DATE, taken, 2)
-        images = {}
-        for name, band in zip(BANDS, seen.astype(np.float32), strict=True):
-            image = halved(band) if name in COARSE else band
-            deviation = PIXEL_NOISE[0] + PIXEL_NOISE[1] * np.abs(image)
-            images[name] = image + deviation * rng.standard_normal(image.shape, np.float32)
-        red, infrared = halved(images["B04"]), halved(images["B08"])
-        ndvi = (infrared - red) / np.maximum(infrared + red, 1e-3)
-        water = surface.cover(_day(taken, surface.days))[::2, ::2] == LandCover.WATER
-        classes = scene_classes(sky, threshold, ndvi, water)
-        cover = 100 * float(np.isin(classes, (8, 9, 10)).mean())
-        position = sun(taken.time, *self.ground.middle)
-        return [
-            optical_item(
-                folder, self.ground, taken, images, classes,
-                cloud_cover=cover, sun=position, reprocessed=copy,
-            )
-            for copy in ((False, True) if reprocessed else (False,))
-        ]  # fmt: skip
-
-    def look(self, folder: Path, radar: Radar, taken: Pass) -> pystac.Item:
-        """Write a radar pass."""
-        off, wind = self.draw(RADAR_DATE, taken).standard_normal(2)
-        power = radar.backscatter(_day(taken, radar.surface.days), taken.track, float(wind))
-        power = power * 10 ** (CALIBRATION * off / 10)
-        power = power * speckle(self.ground.size, self.draw(RADAR_DATE, taken, 1))
-        images = {"vv": power[0].astype(np.float32), "vh": power[1].astype(np.float32)}
-        return radar_item(folder, self.ground, taken, images)
-
-    def tell_truth(
-        self, truth: Truth, surface: Surface, pool: ThreadPoolExecutor, count: Callable[[int], None]
-    ) -> None:
-        """Write land cover, leaf area and clear reflectance of every day."""
-        size, days = self.ground.size, surface.days
-        years = np.arange(FIRST_YEAR, FIRST_YEAR + self.years)
-        cover = np.stack([surface.land.land_cover(n) for n in range(self.years)])
-        truth.add("year", ("year",), years)
-        truth.add("time", ("time",), days)
-        truth.add("band", ("band",), BAND_NAMES)
-        truth.add("land_cover", ("year", "y", "x"), cover, flags(LandCover))
-        truth.add("parcel", ("y", "x"), surface.land.parcel, {"long_name": "number of the parcel"})
-        truth.add("moisture", ("time",), surface.weather.moisture, {"units": "m3/m3"})
-        area = truth.daily(
-            "leaf_area", ("time", "y", "x"), (len(days), size, size), "green leaf area, m2/m2"
-        )
-        reflectance = truth.daily(
-            "reflectance", ("time", "band", "y", "x"), (len(days), len(BANDS), size, size),
-            "clear reflectance seen from nadir",
-        )  # fmt: skip
-        for start in range(0, len(days), DAYS_A_CHUNK):
-            some = range(start, min(start + DAYS_A_CHUNK, len(days)))
-            stop = some[-1] + 1
-            area[start:stop] = np.stack(
-                list(pool.map(lambda n: packed("leaf_area", surface.green_area(n)), some))
-            )
-            reflectance[start:stop] = np.stack(
-                list(pool.map(lambda n: packed("reflectance", surface.reflectance(n)), some))
-            )
-            count(len(some))
-
-    def tell_dates(
-        self,
-        truth: Truth,
-        optical: list[Pass],
-        skies: list[Sky],
-        residuals: list[Residual],
-        looks: list[Pass],
-    ) -> None:
-        """Write what truly happened on each date."""
-        group = "sentinel-2-l2a"
-        truth.add(f"{group}/time", ("time",), _times(optical))
-        truth.add(f"{group}/band", ("band",), BAND_NAMES)
-        sky = np.stack([one.classes for one in skies])
-        truth.add(f"{group}/sky", ("time", "y20", "x20"), sky, flags(SkyClass))
-        offset = np.stack([left.offset for left in residuals])
-        truth.add(f"{group}/offset", ("time", "band"), offset, {"units": "1"})
-        truth.add(f"{group}/gain", ("time",), np.array([left.gain for left in residuals]))
-        shift = np.stack([left.shift for left in residuals])
-        truth.add(f"{group}/shift", ("time", "axis"), shift, {"units": "pixels of 10 m"})
-        constant, share = PIXEL_NOISE
-        truth.describe(group, {"noise_constant": constant, "noise_share": share})
-
-        group = "sentinel-1-rtc"
-        off = [CALIBRATION * self.draw(RADAR_DATE, taken).standard_normal() for taken in looks]
-        truth.add(f"{group}/time", ("time",), _times(looks))
-        truth.add(f"{group}/calibration", ("time",), np.array(off), {"units": "dB"})
-        truth.describe(group, {"looks": LOOKS})
+def _take(
+    satellites: Satellites, threshold: float, number: int, taken: Pass, sky: Sky, left: Residual
+) -> list[pystac.Item]:
+    """Take optical pass ``number``."""
+    reprocessed = number % REPROCESSED_EVERY == REPROCESSED_EVERY // 3
+    return satellites.take(taken, sky, left, threshold, reprocessed=reprocessed)
 
 
 def _check(size: int, years: int, seed: int) -> None:
@@ -300,11 +171,3 @@ def _is_there(folder: Path, settings: dict[str, int]) -> bool:
             f"{folder} holds another simulation: {'; '.join(unlike)}. Choose another --out."
         )
     return True
-
-
-def _day(taken: Pass, days: NDArray[np.datetime64]) -> int:
-    return int((taken.time.astype("datetime64[D]") - days[0]).astype(int))
-
-
-def _times(taken: list[Pass]) -> NDArray[np.datetime64]:
-    return np.array([one.time for one in taken])

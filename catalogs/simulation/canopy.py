@@ -69,11 +69,14 @@ LEAVES = {
     Plant.STUBBLE: Leaf(1.8, 12, 0.004, 0.0060, 60),
 }
 
-AGED_CHLOROPHYLL, AGED_WATER, AGED_BROWN = 4.0, 0.002, 0.75
+AGED_CHLOROPHYLL, AGED_WATER, AGED_BROWN = 1.0, 0.001, 0.5
 """What is left in aged leaves, and their brown pigments."""
 
 HOT_SPOT = 0.05
 """Size of the leaves beside the height of the canopy."""
+
+GAPS = 0.08
+"""Share of a closed canopy through which one sees the ground: tramlines, rows, losses."""
 
 SENESCENCE = np.array([0.0, 0.3, 0.65, 1.0])
 LEAF_AREA = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.2, 3.0, 4.0, 5.5, 8.0])
@@ -137,7 +140,10 @@ class CanopyTable:
                         view_zenith, azimuth, rsoil0=np.zeros(len(WAVELENGTHS)), factor="ALLALL",
                     )  # fmt: skip
                     above = np.stack([_above_soil(terms, level) for level in SOIL])
-                    values[plant, i, j] = leaf.shade * over_bands(above)
+                    bare = np.outer(SOIL, np.ones(len(BANDS)))
+                    values[plant, i, j] = leaf.shade * (
+                        (1 - GAPS) * over_bands(above) + GAPS * bare
+                    )
         return cls(values)
 
     def towards(self, other: CanopyTable, share: float) -> CanopyTable:

@@ -105,7 +105,7 @@ def lay_out_land(size: int, years: int, rng: Generator) -> Landscape:
     cover = _cover(parcel, years, rng)
 
     count = cover.shape[1]
-    by_parcel = np.clip(0.48 + 0.10 * rng.standard_normal(count), 0.25, 0.8)
+    by_parcel = np.clip(0.52 + 0.15 * rng.standard_normal(count), 0.22, 0.95)
     patches = smooth_noise(size, 6.0, rng)
     return Landscape(
         parcel=parcel,

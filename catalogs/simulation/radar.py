@@ -22,16 +22,16 @@ from terralatent.catalogs.simulation.surface import Surface
 __all__ = ["LOOKS", "Radar", "speckle"]
 
 CANOPY = {
-    Plant.WHEAT: ((-13.5, -19.0), (0.24, 0.16)),
-    Plant.BARLEY: ((-13.0, -17.5), (0.22, 0.16)),
-    Plant.MAIZE: ((-10.0, -15.5), (0.16, 0.18)),
-    Plant.POTATO: ((-8.3, -14.2), (0.22, 0.24)),
-    Plant.BEET: ((-8.8, -14.6), (0.24, 0.24)),
-    Plant.PEA: ((-10.6, -16.3), (0.22, 0.22)),
-    Plant.GRASS: ((-11.8, -17.6), (0.20, 0.20)),
-    Plant.TREES: ((-9.6, -14.4), (0.35, 0.35)),
-    Plant.COVER_CROP: ((-9.3, -15.6), (0.18, 0.20)),
-    Plant.STUBBLE: ((-12.0, -18.0), (0.15, 0.15)),
+    Plant.WHEAT: ((-12.6, -18.3), (0.24, 0.16)),
+    Plant.BARLEY: ((-12.2, -17.0), (0.22, 0.16)),
+    Plant.MAIZE: ((-9.2, -15.0), (0.16, 0.18)),
+    Plant.POTATO: ((-7.8, -13.8), (0.22, 0.24)),
+    Plant.BEET: ((-8.3, -14.2), (0.24, 0.24)),
+    Plant.PEA: ((-10.0, -15.9), (0.22, 0.22)),
+    Plant.GRASS: ((-11.0, -17.0), (0.20, 0.20)),
+    Plant.TREES: ((-8.9, -13.9), (0.35, 0.35)),
+    Plant.COVER_CROP: ((-8.8, -15.2), (0.18, 0.20)),
+    Plant.STUBBLE: ((-11.2, -17.4), (0.15, 0.15)),
 }
 """Of each plant, for VV and VH: backscatter of a closed canopy in dB, and how much a unit of leaf
 area weakens what passes."""
@@ -39,7 +39,7 @@ area weakens what passes."""
 DRY_LEAVES = 0.65
 """Share of its weight in the model that leaf area loses when it ages."""
 
-SOIL, MOIST = (-15.8, -24.0), (21.0, 17.0)
+SOIL, MOIST = (-14.0, -22.8), (21.0, 18.0)
 """Soil in dB where there is no water, and what a unit of soil moisture (m3/m3) adds."""
 
 ROUGHNESS = 1.3
@@ -52,16 +52,19 @@ WATER = (-19.0, -27.0)
 WIND = 1.6
 """Standard deviation in dB over days, on water."""
 
-CALIBRATION = 0.35
+CALIBRATION = 0.5
 """Standard deviation in dB of what a whole scene is off."""
+
+TEXTURE, FIELD_NOISE = 1.7, 0.45
+"""Standard deviation in dB between pixels of a field at all times, and of a field on a date."""
 
 INTERCEPTED = 0.5
 """dB that rain on leaves adds."""
 
-LOOKS = 10.0
+LOOKS = 13.0
 """Equivalent number of looks of a pixel."""
 
-SPECKLE_SCALE, SPECKLE_SHARED = 1.1, 0.2
+SPECKLE_SCALE, SPECKLE_SHARED = 1.0, 0.15
 """Pixels of 10 m over which speckle keeps together, and its correlation between VV and VH."""
 
 USUAL_INCIDENCE = 39.0
@@ -74,6 +77,8 @@ class Radar:
     surface: Surface
     roughness: NDArray[np.float64]
     """dB, of each parcel."""
+    texture: NDArray[np.float64]
+    """What differs from pixel to pixel, standard normal, (y, x)."""
     buildings: dict[str, NDArray[np.float32]]
     """dB beside the mean of built-up land for each direction, (2, y, x): walls face one of them."""
 
@@ -85,15 +90,16 @@ class Radar:
             direction: np.stack([smooth_noise(size, 0.8, rng) for _ in SOIL]).astype(np.float32)
             for direction in ("ascending", "descending")
         }
-        return cls(surface, ROUGHNESS * rng.standard_normal(surface.land.parcels), walls)
+        rough = ROUGHNESS * rng.standard_normal(surface.land.parcels)
+        return cls(surface, rough, smooth_noise(size, 1.0, rng), walls)
 
-    def backscatter(self, day: int, track: Track, wind: float = 0.0) -> NDArray[np.float32]:
+    def backscatter(self, day: int, track: Track, rng: Generator) -> NDArray[np.float32]:
         """Return gamma nought of VV and VH as linear power without speckle, (2, y, x).
 
         Args:
             day: Number of the day.
             track: Tells angle of incidence and direction.
-            wind: Roughness of the water, standard normal.
+            rng: Of this date: wind on the water, and what differs from field to field.
         """
         surface, canopies = self.surface, self.surface.canopies
         parcel, plant = surface.land.parcel, canopies.plant[day]
@@ -102,6 +108,7 @@ class Radar:
         weight = bulk[parcel] * surface.land.vigour
         wet_leaves = INTERCEPTED * (surface.weather.rain[day] > 3.0)
         cover = surface.cover(day)
+        wind, own = WIND * rng.standard_normal(), rng.standard_normal(surface.land.parcels)
         bands = []
         for band in range(2):
             alone = np.array([CANOPY[Plant(n)][0][band] for n in range(len(Plant))])
@@ -114,9 +121,10 @@ class Radar:
             walls = BUILT_UP[band] + BUILT_UP_SPREAD[band] * self.buildings[track.direction][band]
             sealed = surface.land.sealed[built]
             power[built] = sealed * _power(walls[built]) + (1 - sealed) * power[built]
-            power[cover == LandCover.WATER] = _power(WATER[band] + WIND * wind)
+            power[cover == LandCover.WATER] = _power(WATER[band] + wind)
             tilt = slant / np.cos(np.radians(USUAL_INCIDENCE))
-            bands.append(gaussian_filter(power * tilt, 0.8, mode="nearest"))
+            power *= tilt * _power(TEXTURE * self.texture + FIELD_NOISE * own[parcel])
+            bands.append(gaussian_filter(power, 0.8, mode="nearest"))
         return np.stack(bands).astype(np.float32)
 
 

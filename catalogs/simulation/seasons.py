@@ -59,14 +59,17 @@ class Crop:
 
 
 CROPS = {
-    LandCover.WINTER_WHEAT: Crop(Plant.WHEAT, -55, 0.7, 5.6, 105, 0.075, 181, 0.16, 207),
-    LandCover.WINTER_BARLEY: Crop(Plant.BARLEY, -75, 1.0, 5.0, 96, 0.085, 163, 0.18, 189),
-    LandCover.MAIZE: Crop(Plant.MAIZE, 133, 0.0, 4.8, 174, 0.125, 258, 0.10, 276),
-    LandCover.POTATO: Crop(Plant.POTATO, 138, 0.0, 4.4, 162, 0.16, 236, 0.12, 263),
-    LandCover.SUGAR_BEET: Crop(Plant.BEET, 112, 0.0, 4.7, 158, 0.11, 300, 0.025, 306),
-    LandCover.PEA: Crop(Plant.PEA, 95, 0.0, 4.1, 130, 0.14, 177, 0.22, 190),
+    LandCover.WINTER_WHEAT: Crop(Plant.WHEAT, -55, 0.7, 4.9, 105, 0.075, 181, 0.16, 207),
+    LandCover.WINTER_BARLEY: Crop(Plant.BARLEY, -75, 0.9, 4.4, 96, 0.085, 163, 0.18, 189),
+    LandCover.MAIZE: Crop(Plant.MAIZE, 133, 0.0, 4.2, 174, 0.125, 258, 0.10, 276),
+    LandCover.POTATO: Crop(Plant.POTATO, 138, 0.0, 3.8, 162, 0.16, 236, 0.12, 263),
+    LandCover.SUGAR_BEET: Crop(Plant.BEET, 112, 0.0, 4.1, 158, 0.11, 300, 0.025, 306),
+    LandCover.PEA: Crop(Plant.PEA, 95, 0.0, 3.7, 130, 0.14, 177, 0.22, 190),
 }
 """Middle values; each field has its own around them."""
+
+OLD_LEAVES = 0.06
+"""Share of the leaf area that is never quite green."""
 
 SHED = 0.35
 """Share of the leaf area that is shed while it ages."""
@@ -134,7 +137,7 @@ def grow(
 def season(crop: Crop, day: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Leaf area and senescence of ``crop`` on ``day``, 0 before emergence and from harvest on."""
     growth = expit(crop.growth_rate * (day - crop.growth))
-    aged = expit(crop.senescence_rate * (day - crop.senescence))
+    aged = OLD_LEAVES + (1 - OLD_LEAVES) * expit(crop.senescence_rate * (day - crop.senescence))
     come_up = 1 - np.exp(-np.maximum(day - crop.emergence, 0) / 12)
     area = crop.overwinters * come_up + (crop.leaf_area - crop.overwinters) * growth
     area *= (1 - SHED * aged) * ((day >= crop.emergence) & (day < crop.harvest))
@@ -202,7 +205,7 @@ def _grass(canopies: Canopies, parcel: int, days: NDArray[np.datetime64], rng: G
     day = day_of_year(days)
     vigour, pace = np.exp(0.15 * rng.standard_normal()), rng.uniform(14, 26)
     warm = expit(0.06 * (day - 85)) * expit(-0.05 * (day - 300))
-    area = vigour * (1.6 + 2.6 * warm)
+    area = vigour * (1.4 + 2.2 * warm)
     first, every = rng.uniform(118, 150), rng.uniform(32, 60)
     for year in np.unique(days.astype("datetime64[Y]").astype(int)):
         start = np.datetime64(int(year), "Y").astype("datetime64[D]")
@@ -210,7 +213,7 @@ def _grass(canopies: Canopies, parcel: int, days: NDArray[np.datetime64], rng: G
         for cut in np.arange(first + rng.uniform(-5, 5), 285, every):
             regrown = 1 - 0.68 * np.exp(-(since - cut) / pace)
             area = np.where(since >= cut, np.minimum(area, area * regrown), area)
-    dry = 0.32 * np.exp(-(((day - rng.uniform(200, 220)) / 28) ** 2)) * rng.uniform(0.3, 1)
+    dry = 0.4 * np.exp(-(((day - rng.uniform(200, 220)) / 28) ** 2)) * rng.uniform(0.3, 1)
     _stand(canopies, parcel, Plant.GRASS, area.clip(0.6), 0.05 + dry, np.ones(len(days), bool))
 
 

@@ -39,7 +39,7 @@ FALSE_ALARMS = 0.012
 BROKEN = (0.47, 0.60)
 """Gloom below which no cloud is in the sky, and above which nothing else is."""
 
-HAZY_DATES, HAZE_DEPTH = 0.35, 0.05
+HAZY_DATES, HAZE_DEPTH = 0.45, 0.08
 """Share of dates with haze, and its mean optical depth in the blue there."""
 
 NOT_CLEAR = 0.06
@@ -50,26 +50,30 @@ HAZE = (0.46, 0.42, 0.39, 0.38, 0.37, 0.36, 0.35, 0.35, 0.22, 0.18)
 """Reflectance in the bands."""
 
 WAVELENGTHS = np.array([centre for centre, _ in BANDS.values()])
-HAZE_FADES = (WAVELENGTHS / WAVELENGTHS[0]) ** -1.3
+HAZE_FADES = (WAVELENGTHS / WAVELENGTHS[0]) ** -1.0
 """Optical depth of haze in the bands beside that in the blue (Angstrom's law)."""
 
 SHADOW_LIGHT = np.interp(WAVELENGTHS, [490, 860, 1600, 2200], [0.62, 0.42, 0.36, 0.34])
 """Light that is left in the shadow of a thick cloud."""
 
-AEROSOL, AEROSOL_TAILS = 0.0085, 3.0
+AEROSOL, AEROSOL_TAILS = 0.008, 2.5
 """Scale, in reflectance of the blue, and degrees of freedom of what aerosols leave on a date."""
 
-GAIN = 0.055
-"""Standard deviation of the factor by which a date is too bright or too dark."""
+GAIN, GAIN_TAILS = 0.07, 4.0
+"""Scale and degrees of freedom of the factor by which a date is too bright or too dark."""
 
-BAND_ERROR = 0.003
+BAND_ERROR = 0.004
 """Standard deviation of an offset of one band on one date, in reflectance."""
 
 SHIFT = 0.22
 """Standard deviation of a date's misregistration along y and x, in pixels of 10 m."""
 
-PIXEL_NOISE = (0.0025, 0.03)
+PIXEL_NOISE = (0.006, 0.03)
 """Standard deviation of the noise of a pixel: constant, and as a share of the reflectance."""
+
+FIELD_NOISE, PATCH_NOISE, PATCH_SCALE = 0.055, 0.05, 2.0
+"""Standard deviations of the factors by which fields, and patches of so many pixels, differ on a
+date from what they are in the mean of days: leaves turn, the surface is wet or dry."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +194,10 @@ class Residual:
 def draw_residual(rng: Generator) -> Residual:
     """Draw the residual of a date."""
     aerosol = AEROSOL * rng.standard_t(AEROSOL_TAILS)
-    aerosol = float(np.clip(aerosol, -0.03, 0.07))
+    aerosol = float(np.clip(aerosol, -0.04, 0.06))
+    gain = float(np.clip(GAIN * rng.standard_t(GAIN_TAILS), -0.3, 0.4))
     offset = aerosol * HAZE_FADES + BAND_ERROR * rng.standard_normal(len(BANDS))
-    return Residual(offset, GAIN * rng.standard_normal(), SHIFT * rng.standard_normal(2))
+    return Residual(offset, gain, SHIFT * rng.standard_normal(2))
 
 
 def _fractal(period: int, slope: float, rng: Generator) -> NDArray[np.float32]:

@@ -102,6 +102,10 @@ class Surface:
                 band[:] = doubled(halved(band))
         return seen
 
+    def number(self, time: np.datetime64) -> int:
+        """The number of the day of ``time``."""
+        return int((time.astype("datetime64[D]") - self.days[0]).astype(int))
+
     def green_area(self, day: int) -> NDArray[np.float32]:
         """Return the green leaf area in m2/m2 on day number ``day``, (y, x)."""
         area = self.canopies.green_area[day][self.land.parcel] * self.land.vigour

@@ -1,25 +1,26 @@
 """The truth beside a simulated region, as plain Zarr v3: what no satellite tells.
 
-``truth.zarr`` holds on the region's grid of 10 m pixels
+``truth.zarr`` is a tree, on the region's grid of 10 m pixels:
 
-====================  ===================  ==================================================
-``land_cover``        (year, y, x)         class; CF flags
-``parcel``            (y, x)               number of the parcel
-``leaf_area``         (time, y, x)         green leaf area of every day, m2/m2
-``reflectance``       (time, band, y, x)   clear reflectance of every day, seen from nadir
-``moisture``          (time)               of the soil, m3/m3
-====================  ===================  ==================================================
+==========================  ====================  ==============================================
+``land_cover``              (year, y, x)          class, named by CF flags
+``parcel``                  (y, x)                number of the parcel
+``daily/leaf_area``         (time, y, x)          green leaf area of every day, m2/m2
+``daily/reflectance``       (time, band, y, x)    clear reflectance of every day, seen from nadir
+``daily/moisture``          (time)                of the soil, m3/m3
+==========================  ====================  ==============================================
 
-and for each collection a group along the ``time`` of its acquisitions: for ``sentinel-2-l2a`` the
-true ``sky (time, y20, x20)``, what atmospheric correction and geolocation left as ``offset (time,
-band)``, ``gain (time)`` and ``shift (time, axis)``, and as attributes the noise of a pixel
-(constant, and share of the reflectance); for ``sentinel-1-rtc`` the ``calibration (time)`` in dB
-and as attribute the ``looks`` of the speckle.
+and for each collection a group along the ``time`` of its acquisitions. ``sentinel-2-l2a``: the true
+``sky (time, y20, x20)``, what atmospheric correction and geolocation left as ``offset (time,
+band)``, ``gain (time)`` and ``shift (time, axis)``, and as attribute the noise of the other kinds
+(of a pixel a constant, and a share of the reflectance; of fields and of patches, shares).
+``sentinel-1-rtc``: the ``calibration (time)`` in dB and as attribute the ``looks`` of the speckle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,29 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.simulation.archive import Ground
+from terralatent.catalogs.simulation.canopy import BANDS
+from terralatent.catalogs.simulation.landscape import LandCover
+from terralatent.catalogs.simulation.orbits import Pass
+from terralatent.catalogs.simulation.radar import LOOKS
+from terralatent.catalogs.simulation.sky import (
+    FIELD_NOISE,
+    PATCH_NOISE,
+    PIXEL_NOISE,
+    Residual,
+    Sky,
+    SkyClass,
+)
+from terralatent.catalogs.simulation.surface import Surface
 
-__all__ = ["TRUTH", "Truth", "flags", "packed"]
+__all__ = ["TRUTH", "Truth", "write_days", "write_optical_dates", "write_radar_dates"]
 
 TRUTH = "truth.zarr"
 """Name of the store within the region's folder."""
 
 DAYS_A_CHUNK = 16
 PIXELS_A_CHUNK = 128
+
+BAND_NAMES = np.array(list(BANDS), dtype=object)
 
 SCALES = {"reflectance": 1e-4, "leaf_area": 1e-3}
 """What one step of the stored integers means."""
@@ -92,8 +108,8 @@ class Truth:
         array[...] = values
 
     def daily(self, name: str, dims: Sequence[str], shape: Sequence[int], about: str) -> zarr.Array:
-        """Lay out an array of packed integers that is written day by day; see :func:`packed`."""
-        return self._root.create_array(
+        """Lay out an array of packed integers in the group ``daily``."""
+        return self._root.require_group("daily").create_array(
             name,
             shape=tuple(shape),
             dtype="uint16",
@@ -111,13 +127,72 @@ class Truth:
         self._root.require_group(group).update_attributes(dict(attributes))
 
 
-def packed(name: str, values: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Pack values of the daily array ``name``."""
+def write_days(
+    truth: Truth, surface: Surface, years: int, pool: Executor, count: Callable[[int], None]
+) -> None:
+    """Write land cover, and leaf area and clear reflectance of every day.
+
+    Args:
+        truth: Where.
+        surface: What.
+        years: Calendar years.
+        pool: Computes the days.
+        count: Is told how many days were written more.
+    """
+    land, days, size = surface.land, surface.days, len(surface.land.parcel)
+    cover = np.stack([land.land_cover(n) for n in range(years)])
+    truth.add("year", ("year",), np.arange(surface.first_year, surface.first_year + years))
+    truth.add("land_cover", ("year", "y", "x"), cover, _flags(LandCover))
+    truth.add("parcel", ("y", "x"), land.parcel, {"long_name": "number of the parcel"})
+    truth.add("daily/time", ("time",), days)
+    truth.add("daily/band", ("band",), BAND_NAMES)
+    truth.add("daily/moisture", ("time",), surface.weather.moisture, {"units": "m3/m3"})
+    shape = (len(days), size, size)
+    area = truth.daily("leaf_area", ("time", "y", "x"), shape, "green leaf area, m2/m2")
+    shape_of_bands = (len(days), len(BANDS), size, size)
+    about = "clear reflectance seen from nadir"
+    reflectance = truth.daily("reflectance", ("time", "band", "y", "x"), shape_of_bands, about)
+    for start in range(0, len(days), DAYS_A_CHUNK):
+        some = range(start, min(start + DAYS_A_CHUNK, len(days)))
+        for array, compute in ((area, surface.green_area), (reflectance, surface.reflectance)):
+            values = np.stack(list(pool.map(compute, some)))
+            array[start : some.stop] = _packed(array.basename, values)
+        count(len(some))
+
+
+def write_optical_dates(
+    truth: Truth, taken: Sequence[Pass], skies: Sequence[Sky], residuals: Sequence[Residual]
+) -> None:
+    """Write what truly was above and wrong on each date of Sentinel-2."""
+    group = "sentinel-2-l2a"
+    truth.add(f"{group}/time", ("time",), np.array([one.time for one in taken]))
+    truth.add(f"{group}/band", ("band",), BAND_NAMES)
+    sky = np.stack([one.classes for one in skies])
+    truth.add(f"{group}/sky", ("time", "y20", "x20"), sky, _flags(SkyClass))
+    offset = np.stack([left.offset for left in residuals])
+    truth.add(f"{group}/offset", ("time", "band"), offset, {"units": "1"})
+    truth.add(f"{group}/gain", ("time",), np.array([left.gain for left in residuals]))
+    shift = np.stack([left.shift for left in residuals])
+    truth.add(f"{group}/shift", ("time", "axis"), shift, {"units": "pixels of 10 m"})
+    constant, share = PIXEL_NOISE
+    of_pixels = {"constant": constant, "share": share}
+    truth.describe(group, {"noise": {**of_pixels, "fields": FIELD_NOISE, "patches": PATCH_NOISE}})
+
+
+def write_radar_dates(truth: Truth, taken: Sequence[Pass], calibration: Sequence[float]) -> None:
+    """Write what each date of Sentinel-1 is off in dB."""
+    group = "sentinel-1-rtc"
+    truth.add(f"{group}/time", ("time",), np.array([one.time for one in taken]))
+    truth.add(f"{group}/calibration", ("time",), np.array(calibration), {"units": "dB"})
+    truth.describe(group, {"looks": LOOKS})
+
+
+def _packed(name: str, values: NDArray[np.floating]) -> NDArray[np.uint16]:
     steps = np.rint(values / SCALES[name]).clip(0, 65535)
     return np.asarray(steps, dtype=np.uint16)
 
 
-def flags(classes: type[IntEnum]) -> dict[str, Any]:
+def _flags(classes: type[IntEnum]) -> dict[str, Any]:
     """Attributes that tell the names of classes, by CF."""
     names = " ".join(one.name.lower() for one in classes)
     return {"flag_values": [int(one) for one in classes], "flag_meanings": names}

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 __all__ = ["Weather", "make_weather"]
 
-PERSISTENCE = 0.55
+PERSISTENCE = 0.8
 """Correlation of the weather of one day with the next."""
 
 DRIEST, WETTEST = 0.08, 0.38
