@@ -5,13 +5,14 @@ Names are imported when first asked for, so that the command line starts fast.
 
 from typing import TYPE_CHECKING
 
-__all__ = ["build_cube", "decode", "embed", "open_cube", "open_latents", "train"]
+__all__ = ["build_cube", "decode", "embed", "open_cube", "open_latents", "status", "train"]
 
 if TYPE_CHECKING:
     from terralatent.pipeline.cube import open_cube
     from terralatent.pipeline.decode import decode
     from terralatent.pipeline.embed import embed, open_latents
     from terralatent.pipeline.ingest import build_cube
+    from terralatent.pipeline.status import status
     from terralatent.pipeline.train import train
 else:
     import sys
@@ -23,6 +24,7 @@ else:
         "embed": "embed",
         "open_cube": "cube",
         "open_latents": "embed",
+        "status": "status",
         "train": "train",
     }
 

@@ -6,18 +6,23 @@ What a verb needs is imported inside it, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from terralatent.pipeline import options as opt
+from terralatent.pipeline.command import PROGRAM, command_line
+from terralatent.pipeline.global_options import Debug, GlobalOptions, LogJson, Quiet, Verbs
+from terralatent.pipeline.progress import counting
 from terralatent.pipeline.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    name="terralatent",
+    name=PROGRAM,
+    cls=Verbs,
     help="Latent maps of the Earth, with their uncertainty, from every Sentinel acquisition.",
     add_completion=False,
     rich_markup_mode="rich",
@@ -26,6 +31,9 @@ app = typer.Typer(
 )
 terminal = Terminal()
 
+KEEPING = ("build", "train", "embed", "decode", "demo")
+"""Verbs that keep what is done when they are interrupted; the same command goes on with it."""
+
 LOSSES_TOLD = 20
 """Losses that are told one by one."""
 
@@ -33,10 +41,50 @@ LOSSES_TOLD = 20
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
+    quiet: Quiet = False,
+    log_json: LogJson = False,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where everything goes.")] = "demo",
+    size: Annotated[int, typer.Option(help="Pixels of 10 m along the region.")] = 128,
+    seed: Annotated[int, typer.Option(help="Of the simulated region and the training.")] = 0,
+) -> None:
+    """Show the main job from nothing: a simulated region, the commands to its maps, and scores."""
+    from terralatent.pipeline.demo import StoppedError, demo
+
+    try:
+        report = demo(
+            out,
+            size=size,
+            seed=seed,
+            announce=terminal.announce,
+            options=GlobalOptions.take(sys.argv[1:])[0].given(),
+        )
+    except StoppedError as stopped:
+        raise typer.Exit(stopped.code) from stopped
+    terminal.show(report.page())
+
+
+@app.command()
+def simulate(
+    out: Annotated[str, typer.Option(metavar="DIR", help="A folder that is not there yet.")],
+    size: Annotated[int, typer.Option(help="Pixels of 10 m along y and x.")] = 256,
+    years: Annotated[int, typer.Option(help="Calendar years from 2018 on.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+) -> None:
+    """Simulate a region with known truth: scenes as the Sentinels take them, and the truth."""
+    from terralatent.catalogs.simulate import simulate
+
+    bar = terminal.bar()
+    simulate(out, size=size, years=years, seed=seed, tell=counting(bar, "simulate"))
+    bar.close()
+    terminal.say(f"-> {out}")
 
 
 @app.command()
@@ -81,22 +129,19 @@ def build(
     client: opt.Cluster = "local",
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
-    from terralatent.pipeline.clusters import client_for
     from terralatent.pipeline.ingest import build_cube
 
-    found = _scenes(scenes, source, region, start, end, sensor)
-    with client_for(client, memory=memory) as workers:
-        report = build_cube(
-            found,
-            region,
-            out,
-            resolution=resolution,
-            crs=crs,
-            block=block,
-            memory=memory,
-            client=workers,
-            progress=terminal.bar(),
-        )
+    report = build_cube(
+        _scenes(scenes, source, region, start, end, sensor),
+        region,
+        out,
+        resolution=resolution,
+        crs=crs,
+        block=block,
+        memory=memory,
+        client=client,
+        progress=terminal.bar(),
+    )
     _finish(report, out)
 
 
@@ -210,21 +255,33 @@ def export(
     terminal.say(f"-> {out}")
 
 
+@app.command()
+def status(store: opt.StoreOrModel, json: opt.Json = False) -> None:
+    """Tell what a store or a model holds, what is missing, and how far a run on it is."""
+    from terralatent.pipeline.status import status
+    from terralatent.pipeline.status_page import status_page
+
+    found = status(store)
+    terminal.show(found.to_json() if json else status_page(found))
+
+
 def main() -> None:
     """Run the command line: the one place where exceptions become a line and an exit code."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    speech, arguments = GlobalOptions.take(sys.argv[1:])
+    terminal.settle(debug=speech.debug, quiet=speech.quiet, log_json=speech.log_json)
     terminal.listen()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # ends as Ctrl-C does
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Threads of torch that wait for each other by spinning slow each other down 10 times and more
     # where the cores are shared; torch reads this when it is imported, inside a verb.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    go_on = command_line(sys.argv[1:]) if arguments[:1] and arguments[0] in KEEPING else None
     try:
-        code = app(args=arguments, prog_name="terralatent", standalone_mode=False) or FINISHED
-        if code == INTERRUPTED:
-            code = terminal.complain(KeyboardInterrupt())
+        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False) or FINISHED
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except (Exception, KeyboardInterrupt) as error:
-        if "--debug" in sys.argv[1:]:
-            raise
-        code = terminal.complain(KeyboardInterrupt() if isinstance(error, typer.Abort) else error)
+        code = terminal.complain(error, go_on=go_on)
     sys.exit(code)
 
 
@@ -268,8 +325,8 @@ def _finish(report: Any, out: str) -> None:
     terminal.say(f"{report} -> {out}")
     losses = list(getattr(report, "losses", ()))
     for loss in losses[:LOSSES_TOLD]:
-        terminal.say(f"lost: {loss}")
+        terminal.warn(str(loss), head="lost")
     if len(losses) > LOSSES_TOLD:
-        terminal.say(f"lost: {len(losses) - LOSSES_TOLD} more")
+        terminal.warn(f"{len(losses) - LOSSES_TOLD} more", head="lost")
     if losses:
         raise typer.Exit(LOSSES)

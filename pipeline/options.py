@@ -15,6 +15,7 @@ __all__ = [
     "Date",
     "Device",
     "End",
+    "Json",
     "Memory",
     "Metres",
     "Model",
@@ -25,6 +26,7 @@ __all__ = [
     "Sensors",
     "Source",
     "Start",
+    "StoreOrModel",
     "Variable",
     "When",
 ]
@@ -67,3 +69,7 @@ Pixel = Annotated[
     str | None, typer.Option(help="Map coordinates, or column and row.", metavar="X,Y")
 ]
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")]
+StoreOrModel = Annotated[
+    str, typer.Argument(metavar="STORE", help="A cube, latents, bands or the folder of a model.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a page.")]

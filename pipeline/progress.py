@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Progress", "Silent"]
+__all__ = ["Progress", "Silent", "counting"]
 
 
 class Progress(Protocol):
@@ -34,3 +35,19 @@ class Silent:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def counting(progress: Progress, title: str) -> Callable[[int, int], None]:
+    """Return what tells ``progress`` of counts and totals: ``told(done, total)``.
+
+    For work that knows nothing of :class:`Progress`. The stage begins with the first call.
+    """
+    before: list[int] = []
+
+    def told(done: int, total: int) -> None:
+        if not before:
+            progress.start(total, title)
+        progress.advance(done - sum(before))
+        before.append(done - sum(before))
+
+    return told

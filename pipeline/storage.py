@@ -1,11 +1,8 @@
-"""Where a store lies, a local path or an s3://, gs:// or az:// URL, and its one writer's lock."""
+"""Where a store lies: a local path, or an s3://, gs:// or az:// URL."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +10,7 @@ import icechunk
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["is_url", "local_path", "open_storage", "writer_lock"]
+__all__ = ["is_url", "local_path", "open_storage"]
 
 
 def is_url(store: str | Path) -> bool:
@@ -67,50 +64,3 @@ def open_storage(store: str | Path) -> icechunk.Storage:
     raise InputError(
         f"{store}: cannot write to {url.scheme}://; use a path, s3://, gs:// or az://."
     )
-
-
-@contextmanager
-def writer_lock(store: str | Path) -> Iterator[None]:
-    """Be the one writer of ``store`` for the time of a ``with`` block.
-
-    Local stores only: in an object store the commit itself refuses the second writer. The lock is
-    a hidden file beside the store (Icechunk wants a store's folder for itself); it ends with the
-    process, however that ends.
-
-    Raises:
-        InputError: If another process is writing, or ``store`` is a file.
-    """
-    path = local_path(store)
-    if path is None:
-        yield
-        return
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; a store is a folder. Choose another --out.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.parent / f".{path.name}.lock"
-    lock = _locked(name, path)
-    try:
-        yield
-    finally:
-        name.unlink(missing_ok=True)
-        os.close(lock)
-
-
-def _locked(name: Path, store: Path) -> int:
-    """Lock the file ``name`` and return its descriptor."""
-    while True:
-        lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.read(lock, 100).decode() or "another process"
-            os.close(lock)
-            raise InputError(
-                f"{store} is being written by {holder}; wait until it ends, or end it."
-            ) from error
-        # The last writer may have removed the file between our opening and locking it.
-        if name.exists() and os.fstat(lock).st_ino == name.stat().st_ino:
-            os.truncate(lock, 0)
-            os.pwrite(lock, f"process {os.getpid()}".encode(), 0)
-            return lock
-        os.close(lock)

@@ -2,158 +2,159 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
+from rich.console import Console, RenderableType
 from rich.text import Text
+from typer import Abort
 
-__all__ = ["FINISHED", "INTERRUPTED", "LOSSES", "MISTAKE", "UNEXPECTED", "Bar", "Terminal"]
+from terralatent.pipeline.bars import Bar, Events
+from terralatent.pipeline.json_value import json_value
+from terralatent.pipeline.progress import Progress, Silent
+
+__all__ = ["FINISHED", "INTERRUPTED", "LOSSES", "MISTAKE", "UNEXPECTED", "Terminal"]
 
 FINISHED, UNEXPECTED, MISTAKE, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: all is done; a bug; wrong input; finished, but some scene or block failed; Ctrl-C."""
 
-PLAIN_EVERY_S = 10.0
-"""How often progress is written where standard error is a file and not a terminal."""
+STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
+"""Of the word that a line begins with."""
 
 
 class Terminal:
-    """Standard error of one command: bars, log lines and errors share it without tearing."""
+    """Standard error of one command: bars, log lines and errors share it without tearing.
+
+    What a command was asked for, as ``status`` is, goes to standard output.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._lines = _Lines(self)
+        self.settle()
 
-    def listen(self, level: int = logging.INFO) -> None:
-        """Show this package's log from ``level`` up, and of others only errors."""
+    def settle(self, *, debug: bool = False, quiet: bool = False, log_json: bool = False) -> None:
+        """Choose how to speak.
+
+        Args:
+            debug: Whether an error comes with its traceback.
+            quiet: Whether progress and lines of information are left out.
+            log_json: Whether every line is a JSON object: ``time``, ``level`` and ``message``, or
+                for progress ``stage``, ``done``, ``total`` and ``fields``. An error has its
+                ``exit_code``, and its ``traceback`` where that is asked for.
+        """
+        self._debug, self._quiet, self._json = debug, quiet, log_json
+
+    def listen(self) -> None:
+        """Show this package's log, and of others only errors."""
         os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # read when dask is imported
         logging.captureWarnings(True)
         root = logging.getLogger()
-        if not any(isinstance(handler, _Lines) for handler in root.handlers):
-            root.addHandler(_Lines(self.console))
+        if self._lines not in root.handlers:
+            root.addHandler(self._lines)
         root.setLevel(logging.ERROR)
+        level = logging.WARNING if self._quiet else logging.INFO
         logging.getLogger("terralatent").setLevel(level)
 
-    def bar(self) -> Bar:
-        """Return a progress bar on this terminal."""
-        return Bar(self.console)
+    def bar(self) -> Progress:
+        """Return what shows progress on this terminal."""
+        if self._quiet:
+            return Silent()
+        return Events(self._progress) if self._json else Bar(self.console)
 
     def say(self, text: str) -> None:
-        """Write one line of result."""
-        self.console.print(text, markup=False)
+        """Write one line of information; nothing if quiet."""
+        if not self._quiet:
+            self._write("info", "", text)
 
-    def complain(self, error: BaseException) -> int:
-        """Write ``error`` as one line and return the exit code it deserves."""
-        if isinstance(error, KeyboardInterrupt):
-            self._red("interrupted", "the same command again goes on from what is stored.")
-            return INTERRUPTED
+    def announce(self, command: str) -> None:
+        """Write a command that is about to run; nothing if quiet."""
+        if self._json or self._quiet:
+            self.say(f"$ {command}")
+        else:
+            self.console.print(Text(f"\n$ {command}", "bold"))
+
+    def warn(self, text: str, head: str = "warning") -> None:
+        """Write one line that is told even if quiet."""
+        self._write("warning", head, text)
+
+    def show(self, answer: RenderableType | Mapping[str, Any]) -> None:
+        """Write what the command was asked for to standard output: a page, or values as JSON."""
+        out = Console(highlight=False)
+        if isinstance(answer, Mapping):
+            out.file.write(json.dumps(answer, indent=2) + "\n")
+        else:
+            out.print(answer, crop=False)
+
+    def complain(self, error: BaseException, *, go_on: str | None = None) -> int:
+        """Write ``error`` as one line and return the exit code it deserves.
+
+        Args:
+            error: What ended the command.
+            go_on: What to type to go on with a command that keeps what is done.
+        """
+        told = "".join(traceback.format_exception(error)) if self._debug else None
+        if isinstance(error, KeyboardInterrupt | Abort):
+            kept = f"what is done is kept; go on with: {go_on}" if go_on else ""
+            return self._fail(INTERRUPTED, "interrupted", kept, told)
         if _is_mistake(error):
-            self._red("error", _one_line(error))
-            return MISTAKE
+            return self._fail(MISTAKE, "error", _one_line(error), told)
         what = f"{type(error).__name__}: {_one_line(error)}"
-        self._red("error", f"{what} (unexpected; --debug shows where)")
-        return UNEXPECTED
+        hint = "" if self._debug else "; --debug shows where"
+        return self._fail(UNEXPECTED, "error", f"{what} (unexpected{hint})", told)
 
-    def _red(self, head: str, text: str) -> None:
-        self.console.print(Text.assemble((f"{head}: ", "bold red"), text))
+    def log(self, record: logging.LogRecord) -> None:
+        """Write a log record as one line."""
+        level = "info"
+        if record.levelno >= logging.WARNING:
+            level = "warning" if record.levelno < logging.ERROR else "error"
+        head = "" if level == "info" else level
+        self._write(level, head, " ".join(record.getMessage().split()))
 
+    def _fail(self, code: int, head: str, text: str, told: str | None) -> int:
+        more = {"exit_code": code} if told is None else {"exit_code": code, "traceback": told}
+        if told is not None and not self._json:
+            self.console.print(told, markup=False, end="")
+        self._write("error", head, text, more)
+        return code
 
-class Bar:
-    """A :class:`~terralatent.pipeline.progress.Progress` with rate, fields and time left.
+    def _progress(self, event: Mapping[str, Any]) -> None:
+        self._put({"level": "info", **event})
 
-    Where standard error is no terminal it writes a plain line every few seconds instead.
-    """
+    def _write(
+        self, level: str, head: str, text: str, more: Mapping[str, Any] | None = None
+    ) -> None:
+        """One line: what kind of line it is, and the text."""
+        if self._json:
+            message = text if not head or head == level else f"{head}: {text}".rstrip(": ")
+            self._put({"level": level, "message": message, **(more or {})})
+        elif not text:
+            self.console.print(Text(f"{head}.", STYLES[level]))
+        else:
+            start = (f"{head}: " if head else "", STYLES[level])
+            self.console.print(Text.assemble(start, text))
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live: RichProgress | None = None
-        self._task = TaskID(0)
-        self._told = 0.0
-        self._untold = True
-
-    def start(self, total: int, title: str) -> None:
-        """Show a bar of ``total`` units under ``title``."""
-        self.close()
-        self._live = RichProgress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            _Fields(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._live.add_task(title, total=total, shown={})
-        self._told, self._untold = time.monotonic(), True
-        self._live.start()
-
-    def advance(self, n: int = 1, **fields: float | str) -> None:
-        """Count ``n`` more units; ``fields`` stay beside the bar until they change."""
-        if self._live is None:
-            return
-        shown = {**self._live.tasks[self._task].fields["shown"], **fields}
-        self._live.update(self._task, advance=n, shown=shown)
-        self._untold = True
-        if self._live.disable and time.monotonic() - self._told > PLAIN_EVERY_S:
-            self._tell()
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        if self._live is not None:
-            self._live.stop()
-            if self._live.disable and self._untold:
-                self._tell()
-        self._live = None
-
-    def _tell(self) -> None:
-        assert self._live is not None
-        task = self._live.tasks[self._task]
-        done = f"{task.description} {int(task.completed)}/{int(task.total or 0)}"
-        left = f", {task.time_remaining:.0f} s left" if task.time_remaining else ""
-        self._console.print(f"{done} {_fields(task)}{left}".rstrip(), markup=False)
-        self._told, self._untold = time.monotonic(), False
-
-
-class _Fields(ProgressColumn):
-    """The fields of a task, such as ``loss -12.31``."""
-
-    def render(self, task: Task) -> Text:
-        return Text(_fields(task), style="cyan")
+    def _put(self, event: Mapping[str, Any]) -> None:
+        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = json.dumps(json_value({"time": time, **event}), ensure_ascii=False)
+        self.console.file.write(f"{line}\n")
+        self.console.file.flush()
 
 
 class _Lines(logging.Handler):
-    """Log lines through the console that also draws the bar."""
+    """Log records, on the terminal that also draws the bar."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, terminal: Terminal) -> None:
         super().__init__()
-        self._console = console
+        self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        style = {logging.WARNING: "yellow", logging.ERROR: "bold red"}.get(record.levelno, "dim")
-        text = " ".join(record.getMessage().split())
-        name = record.levelname.lower() + ": " if record.levelno >= logging.WARNING else ""
-        self._console.print(Text.assemble((name, style), text))
-
-
-def _fields(task: Task) -> str:
-    shown = task.fields["shown"]
-    return "  ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in shown.items()
-    )
+        self._terminal.log(record)
 
 
 def _is_mistake(error: BaseException) -> bool:

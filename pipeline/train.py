@@ -18,10 +18,12 @@ from terralatent.models.covariances import TooFewObservationsError
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.models.start import linear_start
+from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.fitting import Schedule, describe_timescales, fit
 from terralatent.pipeline.holdout import FEWEST_CLEAR, Holdout, hold_out
+from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.normalisation import centre_and_spread
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.sample import PixelSampler
 from terralatent.pipeline.training_cubes import TrainingCube, open_training_cubes
 from terralatent.pipeline.training_state import TrainingFolder, TrainingState, copy_tensors
@@ -127,7 +129,7 @@ def train(
         "patience": patience,
     }
     folder = TrainingFolder(out)
-    with folder.claim(settings):
+    with folder.claim(settings) as lock, telling_damage(folder.out):
         state = folder.load()
         if state is not None and state.published and (folder.out / MANIFEST).exists():
             log.info("%s: this training is done; nothing is left to do", folder.out)
@@ -158,10 +160,11 @@ def train(
                 state,
                 folder=folder,
                 fabric=_fabric(accelerator, devices),
-                progress=progress or Silent(),
+                progress=lock.telling(progress),
             )
         finally:
-            _publish(state, folder, _origin(sources, settings, looks, holdouts, state))
+            with Interrupts():
+                _publish(state, folder, _origin(sources, settings, looks, holdouts, state))
     return _report(state, repeated=False)
 
 

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.storage import is_url, local_path, writer_lock
+from terralatent.pipeline.storage import is_url, local_path
+from terralatent.pipeline.training_files import FOLDER, LOG, METADATA, SETTINGS, STATE
+from terralatent.pipeline.writer import Writer, writer_lock
 
 __all__ = ["TrainingFolder", "TrainingState"]
 
-FOLDER, STATE, SETTINGS, LOG = "training", "state.safetensors", "settings.json", "log.jsonl"
-METADATA = "terralatent"
 Tensors = dict[str, Tensor]
 
 
@@ -84,7 +84,7 @@ class TrainingFolder:
         self._settings: dict[str, Any] = {}
 
     @contextmanager
-    def claim(self, settings: Mapping[str, Any]) -> Iterator[None]:
+    def claim(self, settings: Mapping[str, Any]) -> Iterator[Writer]:
         """Be the one training that writes here for the time of a ``with`` block.
 
         Args:
@@ -94,14 +94,17 @@ class TrainingFolder:
         Raises:
             InputError: If something else is there: other settings (each difference is named), or
                 files of no training. Nothing of it is changed. Also if another process trains here.
+
+        Yields:
+            What tells others how far the training is.
         """
         wanted = json.loads(json.dumps(settings))
         self._refuse_other(wanted)
-        with writer_lock(self.out):
+        with writer_lock(self.out) as lock:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_other(wanted)
             self._settings = wanted
-            yield
+            yield lock
 
     def _refuse_other(self, settings: Mapping[str, Any]) -> None:
         file = self.path / SETTINGS

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,18 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import CheckpointError
-from terralatent.pipeline import open_latents
+from terralatent.pipeline import cli, open_latents, status
 from terralatent.pipeline.cli import main
+from terralatent.pipeline.progress import Progress
 from tests.catalogue import region
 from tests.made_up_models import made_up_model
 
-VERBS = ("serve", "search", "build", "train", "embed", "decode", "show", "export")
+VERBS = (
+    "demo", "simulate", "serve", "search", "build", "train", "embed", "decode", "show", "export",
+    "status",
+)  # fmt: skip
+
+EVERYWHERE = ("--debug", "--quiet", "-q", "--log-json")
 
 Run = Callable[..., tuple[int, str]]
 
@@ -31,6 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run the command line here; gives its exit code and what it wrote."""
     root, ours = logging.getLogger(), logging.getLogger("terralatent")
     before = (list(root.handlers), root.level, ours.level)
+    terminate = signal.getsignal(signal.SIGTERM)
 
     def command_line(*arguments: str | Path) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["terralatent", *map(str, arguments)])
@@ -40,6 +51,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return int(ended.value.code or 0), written.out + written.err
 
     yield command_line
+    signal.signal(signal.SIGTERM, terminate)
     root.handlers[:], root.level, ours.level = before
     logging.captureWarnings(False)
 
@@ -71,6 +83,7 @@ def test_help_names_every_verb(run: Run) -> None:
         code, text = run(*arguments)
         assert code == 0
         assert all(re.search(rf"\b{verb}\b", text) for verb in VERBS)
+        assert all(option in text for option in EVERYWHERE)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -78,6 +91,7 @@ def test_every_verb_has_help(run: Run, verb: str) -> None:
     code, text = run(verb, "--help")
     assert code == 0
     assert f"terralatent {verb}" in text
+    assert all(option in text for option in EVERYWHERE)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,27 @@ def test_an_interrupt_is_one_line_and_exit_code_130(
 ) -> None:
     code, text = embedding(run, monkeypatch, KeyboardInterrupt())
     assert code == 130
-    assert text == "interrupted: the same command again goes on from what is stored.\n"
+    command = "terralatent embed cube model --out latents"
+    assert text == f"interrupted: what is done is kept; go on with: {command}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_interrupt_says_what_goes_on_where_something_was_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ["--quiet", verb, "--out", "my cube"]
+    monkeypatch.setattr(cli, "app", interrupted)
+    code, text = run(*arguments)
+    keeps = verb in ("build", "train", "embed", "decode", "demo")
+    again = (
+        f"interrupted: what is done is kept; go on with: {shlex.join(['terralatent', *arguments])}"
+    )
+    assert (code, text) == (130, f"{again}\n" if keeps else "interrupted.\n")
+    # It can be typed again as it stands.
+    assert not keeps or shlex.split(text.partition("go on with: ")[2])[1:] == arguments
 
 
 def test_success_and_losses_have_their_exit_codes(
@@ -136,13 +170,132 @@ def test_success_and_losses_have_their_exit_codes(
     assert text.splitlines()[-1] == "lost: 10 more"
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (1, 5):
-        arguments = ["terralatent", "show", "/nowhere", "--out", "x.png"]
-        arguments.insert(place, "--debug")
-        monkeypatch.setattr(sys, "argv", arguments)
-        with pytest.raises(InputError, match="no store here"):
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_debug_shows_the_traceback_before_the_line(run: Run, place: int) -> None:
+    arguments = ["show", "/nowhere", "--out", "x.png"]
+    plain = run(*arguments)
+    arguments.insert(place, "--debug")
+    code, text = run(*arguments)
+    assert (code, text.splitlines()[-1]) == (plain[0], plain[1].strip()) == (2, plain[1].strip())
+    assert text.startswith("Traceback (most recent call last):")
+    assert text.count("InputError: /nowhere: there is no store here") == 1
+    assert "Traceback" not in plain[1]
+
+
+@pytest.mark.parametrize("place", [0, 3, 5])
+@pytest.mark.parametrize("option", ["--quiet", "-q"])
+def test_quiet_leaves_errors_warnings_and_losses(
+    run: Run, monkeypatch: pytest.MonkeyPatch, place: int, option: str
+) -> None:
+    def fake(*_: Any, progress: Progress, **__: Any) -> Report:
+        progress.start(2, "embed")
+        progress.advance()
+        logging.getLogger("terralatent.pipeline.embed").info("at work")
+        logging.getLogger("terralatent.pipeline.embed").warning("beware")
+        progress.close()
+        return Report(("block 7",))
+
+    monkeypatch.setattr(sys.modules["terralatent.pipeline.embed"], "embed", fake)
+    arguments = ["embed", "cube", "model", "--out", "latents"]
+    code, text = run(*arguments)
+    assert (code, text.splitlines()) == (
+        3,
+        ["at work", "warning: beware", "embed 1/2", "all well -> latents", "lost: block 7"],
+    )
+    arguments.insert(place, option)
+    assert run(*arguments) == (3, "warning: beware\nlost: block 7\n")
+    code, text = run("bild", option)
+    assert (code, text.partition(".")[0]) == (2, "error: terralatent: No such command 'bild'")
+
+
+def test_what_follows_two_dashes_is_no_option(run: Run) -> None:
+    code, text = run("status", "--", "--quiet")
+    assert (code, text.partition(":")[0]) == (2, "error")
+    assert "--quiet: there is nothing here" in text
+
+
+def test_every_line_can_be_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(*_: Any, progress: Progress, **__: Any) -> Report:
+        progress.start(2, "embed")
+        progress.advance(loss=0.5, best=float("nan"))
+        logging.getLogger("terralatent.pipeline.embed").info("at\nwork %d", 1)
+        logging.getLogger("terralatent.pipeline.embed").warning("beware")
+        progress.close()
+        return Report(("block 7",))
+
+    def lines(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        code, text = run(*arguments)
+        told = [json.loads(line) for line in text.splitlines()]
+        assert all(datetime.fromisoformat(line.pop("time")).tzinfo for line in told)
+        return code, told
+
+    monkeypatch.setattr(sys.modules["terralatent.pipeline.embed"], "embed", fake)
+    command = ("embed", "cube", "model", "--out", "latents", "--log-json")
+    code, told = lines(*command)
+    assert code == 3
+    begin, work, beware, event, end, lost = told
+    assert begin == {"level": "info", "stage": "embed", "done": 0, "total": 2, "fields": {}}
+    assert work == {"level": "info", "message": "at work 1"}
+    assert beware == {"level": "warning", "message": "beware"}
+    assert event == {**begin, "done": 1, "fields": {"loss": 0.5, "best": None}}
+    assert end == {"level": "info", "message": "all well -> latents"}
+    assert lost == {"level": "warning", "message": "lost: block 7"}
+
+    # Errors too, also those of the command line itself.
+    for arguments, code, words in (
+        (("show", "/nowhere", "--out", "x.png"), 2, "/nowhere: there is no store here"),
+        (("bild",), 2, "No such command 'bild'"),
+        (("embed", "cube"), 2, "Missing argument"),
+    ):
+        found, told = lines("--log-json", *arguments)
+        (line,) = told
+        assert (found, line["level"], line["exit_code"]) == (code, "error", code)
+        assert words in line["message"]
+        assert "traceback" not in line
+        found, told = lines("--log-json", "--debug", *arguments)
+        assert (found, told[0].pop("traceback").count("Traceback")) == (code, 1)
+        assert told == [line]
+
+    monkeypatch.setattr(
+        sys.modules["terralatent.pipeline.embed"], "embed", lambda *_, **__: signal.raise_signal(2)
+    )
+    assert lines(*command) == (130, [{
+        "level": "error",
+        "message": "interrupted: what is done is kept; go on with: "
+        "terralatent embed cube model --out latents --log-json",
+        "exit_code": 130,
+    }])  # fmt: skip
+
+
+def test_sigterm_ends_like_ctrl_c(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys.modules["terralatent.pipeline.embed"],
+        "embed",
+        lambda *_, **__: signal.raise_signal(signal.SIGTERM),
+    )
+    code, text = run("embed", "cube", "model", "--out", "latents")
+    assert code == 130
+    assert text.startswith("interrupted: what is done is kept")
+
+
+def test_status_is_what_standard_output_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run, cube: Path
+) -> None:
+    def written(*arguments: str | Path) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["terralatent", *map(str, arguments)])
+        with pytest.raises(SystemExit, match="0"):
             main()
+        out, err = capsys.readouterr()
+        return out, err
+
+    out, err = written("status", cube)
+    assert out.startswith(f"cube  {cube}"[:70])
+    assert (err, written("status", cube, "-q")[0]) == ("", out)
+    out, err = written("status", cube, "--json", "--log-json")
+    assert json.loads(out) == json.loads(json.dumps(status(cube).to_json()))
+    assert err == ""
+    code, text = run("status", "/nowhere")
+    assert (code, text.count("\n")) == (2, 1)
 
 
 def test_the_whole_chain(run: Run, catalogue: Path, workers: Client, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Progress in a file and as events: seldom, never wrong, and the end always told."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from terralatent.pipeline import bars
+from terralatent.pipeline.bars import Bar, Events
+from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.terminal import Terminal
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, to be moved."""
+    now = [1000.0]
+    monkeypatch.setattr(bars.time, "monotonic", lambda: now[0])
+    return now
+
+
+def work(progress: Progress, clock: list[float], seconds: float, steps: int) -> None:
+    progress.start(steps, "train")
+    for step in range(steps):
+        clock[0] += seconds / steps
+        progress.advance(loss=float(step))
+    progress.close()
+    progress.close()
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.5, 100), (10.0, 1000), (30.0, 3), (0.0, 0)])
+def test_events_begin_end_and_come_once_a_second(
+    clock: list[float], seconds: float, steps: int
+) -> None:
+    told: list[tuple[float, Mapping[str, Any]]] = []
+    work(Events(lambda event: told.append((clock[0], dict(event)))), clock, seconds, steps)
+
+    counts = [event["done"] for _, event in told]
+    assert (counts[0], counts[-1]) == (0, steps)
+    assert sorted(set(counts)) == counts
+    assert {(event["stage"], event["total"]) for _, event in told} == {("train", steps)}
+    assert all(event["fields"] == {"loss": event["done"] - 1.0} for _, event in told[1:])
+    times = [time for time, _ in told[:-1]]
+    assert all(later - sooner >= 1.0 for sooner, later in pairwise(times))
+    assert len(told) >= min(steps, int(seconds / 1.1)) + 1
+
+
+def test_a_bar_in_a_file_is_a_line_now_and_then(clock: list[float]) -> None:
+    file = io.StringIO()
+    work(Bar(Console(file=file, width=80)), clock, 35.0, 350)
+    lines = file.getvalue().splitlines()
+    assert lines[-1] == "train 350/350  loss 349"
+    assert 3 <= len(lines) <= 5
+
+
+def test_nothing_is_told_outside_a_stage(clock: list[float]) -> None:
+    told: list[object] = []
+    file = io.StringIO()
+    for progress in (Events(told.append), Bar(Console(file=file)), Silent()):
+        progress.advance(3)
+        progress.close()
+    assert (told, file.getvalue()) == ([], "")
+
+
+def test_how_to_speak_chooses_the_progress() -> None:
+    terminal = Terminal()
+    for settings, kind in (
+        ({}, Bar),
+        ({"log_json": True}, Events),
+        ({"quiet": True}, Silent),
+        ({"quiet": True, "log_json": True}, Silent),
+    ):
+        terminal.settle(**settings)
+        assert type(terminal.bar()) is kind
