@@ -1,5 +1,6 @@
 # Everything runs in .venv; the one thing needed beforehand is a Python from 3.11 to 3.13.
 #
+#   make demo      a simulated region, the commands to its maps, pictures and scores, into demo/
 #   make install   lay .venv from requirements.lock, with the project in it (editable)
 #   make test      the tests; TESTS="tests/test_cube.py -x" runs some of them
 #   make lint      ruff and mypy
@@ -11,6 +12,7 @@
 PYTHON ?= python3
 SCENES ?= ../shared/scenes
 JOBS ?= 2
+DEMO ?= demo
 TESTS ?=
 
 TORCH := 2.13.0
@@ -24,7 +26,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install test lint format bench soak lock clean
+.PHONY: help demo install test lint format bench soak lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +51,9 @@ $(VENV)/project.stamp: $(VENV)/lock.stamp pyproject.toml setup.py
 $(TYPED)/%: | $(VENV)/project.stamp
 	@mkdir -p $(TYPED)
 	@ln -sfn ../../../$* $@
+
+demo: install
+	@$(BIN)/terralatent demo --out $(DEMO)
 
 test: install
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)

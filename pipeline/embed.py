@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 MEAN_STEP, STD_STEP = 2.5e-4, 2e-5
 """Packing steps, in prior standard deviations: below a tenth of a posterior std of 0.0025."""
 
+MANY_CLIPPED = 1e-4
+"""Share of clipped values above which they are worth a warning; the report counts them anyway."""
+
 MEAN_FILL, STD_FILL = -32768, 65535
 MEAN_END, STD_END = 32767, 65534
 """Largest packed values: a mean of 8.19 prior standard deviations, a std of 1.31."""
@@ -85,7 +88,8 @@ def embed(
     )
     run = partial(embed_block, pairing, precision == "packed")
     report = fill(pairing, out, layout, run, title="embed", client=client, progress=progress)
-    if report.clipped:
+    values = 2 * math.prod(open_latents(out)["mean"].shape)
+    if report.clipped > MANY_CLIPPED * values:
         log.warning(
             "%d latent values did not fit the packing and were clipped; --precision float32 "
             "keeps them.",

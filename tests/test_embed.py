@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +290,29 @@ def test_values_beyond_the_packing_are_clipped_and_counted() -> None:
     np.testing.assert_allclose(packed * MEAN_STEP, wanted, rtol=0, atol=0.51 * MEAN_STEP)
     assert outside == np.count_nonzero(np.abs(values) > (MEAN_END + 0.5) * MEAN_STEP) > 0
     assert packed.min() > MEAN_FILL
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.5e-4, False), (2e-4, True)])
+def test_a_warning_is_for_many_clipped_values(
+    cubes: dict[int, Path],
+    model: Path,
+    latents: Path,
+    workers: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    share: float,
+    warned: bool,
+) -> None:
+    count = round(share * 2 * open_latents(latents)["mean"].size)
+    module = sys.modules["terralatent.pipeline.embed"]
+    done = module.fill
+
+    def clipping(*arguments: Any, **options: Any) -> Any:
+        return replace(done(*arguments, **options), clipped=count)
+
+    monkeypatch.setattr(module, "fill", clipping)
+    embed(cubes[16], model, latents, dates=DATES, precision="float32", client=workers)
+    assert ("were clipped" in caplog.text) is warned
 
 
 @pytest.fixture

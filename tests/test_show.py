@@ -118,6 +118,20 @@ def test_one_stretch_for_all_images_keeps_order_and_gaps() -> None:
         assert (np.diff(after[order, channel][:-1]) >= 0).all()
 
 
+def test_clouds_do_not_make_the_land_black() -> None:
+    rng = np.random.default_rng(0)
+    land = [rng.uniform(0.0, 0.2, (9, 8, 3)).astype(np.float32) for _ in range(2)]
+    cloudy = [land[0], np.where(np.arange(8)[:, None] < 4, 0.9, land[1]).astype(np.float32)]
+    clear = [np.ones((9, 8), bool), np.tile(np.arange(8) >= 4, (9, 1))]
+
+    drawn = stretch(cloudy, clear)
+
+    np.testing.assert_allclose(drawn[0], stretch(land)[0], atol=0.05)
+    assert (drawn[1][:, :4] == 1.0).all()
+    for none in (None, [np.zeros((9, 8), bool)] * 2):
+        np.testing.assert_array_equal(stretch(cloudy, none)[0], stretch(cloudy)[0])
+
+
 def test_the_clearest_date_of_each_part_of_the_period_is_chosen() -> None:
     times = np.arange("2018-01-01", "2018-01-31", dtype="datetime64[D]")
     share = np.zeros(30)

@@ -38,17 +38,23 @@ def cube_picture(
         InputError: If the sensor has no such band, or ``date`` is no date.
     """
     data = cube[sensor].ds["data"]
+    nearest = None if date is None else nearest_date(data.time.values, date)
+    if variable is not None:
+        _require_band(data, variable)
     shares = {name: clear_share(cube[name].ds) for name in sensors_of(cube)}
-    if date is None:
+    if nearest is None:
         places = clearest(data.time.values, shares[sensor], DATES_SHOWN)
     else:
-        places = np.array([nearest_date(data.time.values, date)])
+        places = np.array([nearest])
     chosen = data.isel(time=places)
     captions = [
         f"{np.datetime_as_string(time, unit='D')}  {share:.0%} clear"
         for time, share in zip(chosen.time.values, shares[sensor][places], strict=True)
     ]
-    strip = _bands(chosen, captions) if variable is None else _band(chosen, variable, captions)
+    clear = cube[sensor].ds["clear"].isel(time=places)
+    strip = (
+        _bands(chosen, clear, captions) if variable is None else _band(chosen, variable, captions)
+    )
     heading = where_and_what(data, sensor, f"{data.sizes['time']} dates")
     if date is not None:
         return draw([strip], heading)[0]
@@ -92,21 +98,27 @@ def nearest_date(times: NDArray[Any], date: str) -> int:
         wanted = np.datetime64(date, "us")
     except ValueError as error:
         raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-15.") from error
+    if np.isnat(wanted):  # what numpy makes of nothing
+        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-15.")
     return int(np.argmin(np.abs(times.astype("datetime64[us]") - wanted)))
 
 
-def _bands(data: xr.DataArray, captions: list[str]) -> Strip:
+def _bands(data: xr.DataArray, clear: xr.DataArray, captions: list[str]) -> Strip:
     composite = composite_of(data)
-    images = stretch([composite.image(data.isel(time=n)) for n in range(data.sizes["time"])])
+    images = [composite.image(data.isel(time=n)) for n in range(data.sizes["time"])]
+    images = stretch(images, list(clear.transpose("time", "y", "x").values))
     return Strip(composite.title, images, captions)
 
 
 def _band(data: xr.DataArray, band: str, captions: list[str]) -> Strip:
+    images = list(data.sel(band=band).values)
+    return Strip(band, images, captions, units=told_units(data), colours="cividis")
+
+
+def _require_band(data: xr.DataArray, band: str) -> None:
     known = [str(name) for name in data.band.values]
     if band not in known:
         raise InputError(f"There is no band {band!r} here; there are {', '.join(known)}.")
-    images = list(data.sel(band=band).values)
-    return Strip(band, images, captions, units=told_units(data), colours="cividis")
 
 
 def _draw_shares(

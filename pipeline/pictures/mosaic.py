@@ -81,16 +81,25 @@ def draw(
     return figure, _foot(figure, below) if below else None
 
 
-def stretch(images: Sequence[Image], low: float = 1.0, high: float = 99.0) -> list[Image]:
+def stretch(
+    images: Sequence[Image], telling: Sequence[NDArray[np.bool_]] | None = None
+) -> list[Image]:
     """Bring red, green and blue of ``images``, each (y, x, 3), to 0..1 by percentiles of them all.
 
     The same units stand behind a colour in every panel. NaN stays NaN.
+
+    Args:
+        images: The panels.
+        telling: Pixels of each panel, (y, x), that set the ends: clouds would leave the land black.
+            All by default, and where there is none.
     """
-    every = np.concatenate([image.reshape(-1, 3) for image in images])
+    if telling is None or not any(each.any() for each in telling):
+        telling = [np.ones(image.shape[:2], bool) for image in images]
+    every = np.concatenate([image[each] for image, each in zip(images, telling, strict=True)])
     every = every[np.isfinite(every).all(axis=1)]
     if every.size == 0:
         return [np.full_like(image, np.nan) for image in images]
-    bottom, top = np.percentile(every, [low, high], axis=0)
+    bottom, top = np.percentile(every, [1.0, 99.0], axis=0)
     width = np.maximum(top - bottom, 1e-6)
     return [np.clip((image - bottom) / width, 0.0, 1.0).astype(np.float32) for image in images]
 

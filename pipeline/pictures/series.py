@@ -65,7 +65,11 @@ def observed_series(
     shown = {name: _bands_of(group, variable) for name, group in picked.items()}
     rows = [(name, bands) for name, bands in shown.items() if bands]
     if not rows:
-        raise InputError(f"No sensor here has a band {variable!r}.")
+        known = "; ".join(
+            f"{name} has {', '.join(str(band) for band in group.band.values)}"
+            for name, group in picked.items()
+        )
+        raise InputError(f"No sensor here has a band {variable!r}: {known}.")
     figure, axes = _axes(len(rows), 1, f"observations of {_place(cube[sensors[0]].ds, at)}", 2.2)
     for axis, (name, bands) in zip(axes.flat, rows, strict=True):
         group = picked[name].compute()
@@ -94,9 +98,8 @@ def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) ->
     group = bands.isel(x=at[0], y=at[1]).compute()
     names = _bands_of(group, variable, most=6)
     if not names:
-        raise InputError(
-            f"There is no band {variable!r} here; there are {list(group.band.values)}."
-        )
+        known = ", ".join(str(band) for band in group.band.values)
+        raise InputError(f"There is no band {variable!r} here; there are {known}.")
     heading = f"{bands.attrs.get('sensor', 'decoded')}, {_place(bands, at)}"
     figure, axes = _axes(math.ceil(len(names) / 2), min(2, len(names)), heading, 2.0)
     for n, (axis, band) in enumerate(zip(axes.flat, names, strict=False)):
