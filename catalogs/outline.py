@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["read_outline"]
+__all__ = ["reach_of", "read_outline"]
 
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError)
 """What shapely raises for a mapping that is no GeoJSON."""
@@ -42,9 +42,27 @@ def read_outline(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseG
     corners = _corners(str(region))
     if corners is not None:
         return _checked(_rectangle(corners), f"The region {str(region)!r}")
+    if not str(region).strip():
+        raise InputError(
+            "The region is empty; give minx,miny,maxx,maxy in degrees or a GeoJSON file's path."
+        )
     path = Path(region)
     name = f"The region file {str(path)!r}"
     return _checked(_united(_read_geojson(path, name), name), name)
+
+
+def reach_of(bounds: tuple[float, float, float, float], outline: BaseGeometry) -> str:
+    """Say where scenes lie for which a region was asked that holds none of them.
+
+    Args:
+        bounds: Of the scenes, in degrees.
+        outline: The region that was asked for.
+    """
+    told = "within " + ",".join(f"{edge:.4g}" for edge in bounds)
+    reach, (minx, miny, maxx, maxy) = box(*bounds), outline.bounds
+    if not reach.intersects(outline) and reach.intersects(box(miny, minx, maxy, maxx)):
+        return f"{told}, where the region lies with x and y swapped: the longitude comes first"
+    return told
 
 
 def _corners(text: str) -> tuple[float, float, float, float] | None:
@@ -84,8 +102,10 @@ def _read_geojson(path: Path, name: str) -> Mapping[str, Any]:
             f"{name} does not exist; give the path of a GeoJSON file or "
             "minx,miny,maxx,maxy in degrees."
         ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be read as text: {error}.") from error
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{name} is no text, so no GeoJSON ({error}).") from error
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -115,12 +135,19 @@ def _united(content: Mapping[str, Any], name: str) -> BaseGeometry:
         parts = [shapely.force_2d(shape(part)) for part in _geometries(content)]
     except _BROKEN as error:
         raise InputError(
-            f"{name} is not valid GeoJSON: {type(error).__name__}: {error}. "
+            f"{name} is not valid GeoJSON ({_broken(error)}). "
             "Give a Polygon, a MultiPolygon, or Features of them."
         ) from error
     for part in parts:
         _require_valid(part, name)
     return shapely.union_all(parts)
+
+
+def _broken(error: Exception) -> str:
+    """What is wrong, in the words of whoever noticed."""
+    if isinstance(error, LookupError):
+        return f"it has no {error}"
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _checked(outline: BaseGeometry, name: str) -> BaseGeometry:

@@ -17,9 +17,12 @@ from terralatent.catalogs.hrefs import HrefError, check_href
 from terralatent.catalogs.scaling import Scaling, ScalingError, read_scaling
 from terralatent.catalogs.sensors import Sensor
 
-__all__ = ["group_items", "in_order"]
+__all__ = ["OF_NO_SENSOR", "group_items", "in_order"]
 
 _T = TypeVar("_T")
+
+OF_NO_SENSOR = "it belongs to none of"
+"""How the reason begins why an item of some other sensor was dropped."""
 
 _ONE_PASS = np.timedelta64(15, "m")
 """Items of one solar day this near belong to one pass where no orbit is told: the rows of one pass
@@ -165,7 +168,7 @@ def _sensor_of(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> Sensor | s
     if not near:
         near = [s for s in sensors if constellation == s.constellation and _has_bands(item, s)]
     if not near:
-        return f"it belongs to none of {', '.join(sensor.name for sensor in sensors)}"
+        return f"{OF_NO_SENSOR} {', '.join(sensor.name for sensor in sensors)}"
     state = told.properties(item).get("sat:orbit_state")
     for sensor in near:
         if sensor.orbit_state in (None, state):

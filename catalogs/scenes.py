@@ -5,19 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import rustac
+from shapely import union_all
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.acquisition import Acquisition, Fate
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.item import footprint, sensed_at
+from terralatent.catalogs.outline import reach_of
 from terralatent.catalogs.passes import group_items, in_order
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.sensors import SENSORS, Sensor, pick_sensors
@@ -121,21 +128,44 @@ class Scenes:
                 if fate.item_id not in ids
             ],
         }
+        table, metadata = _as_table(writable)
+        metadata[_KEY] = json.dumps(facts).encode()
         partial = path.with_name(f".{path.name}.{os.getpid()}.parquet")
         try:
-            rustac.write_sync(str(partial), writable, format="parquet")
-            table = pq.read_table(partial)
-            metadata = dict(pq.read_metadata(partial).metadata or {})
-            metadata.pop(b"ARROW:schema", None)
-            metadata[_KEY] = json.dumps(facts).encode()
+            path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
             os.replace(partial, path)
         except OSError as error:
-            raise InputError(
-                f"The scenes cannot be written to {path}: {error.strerror}."
-            ) from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise InputError(f"The scenes cannot be written to {path}: {reason}.") from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
+
+    def require(self, outline: BaseGeometry) -> None:
+        """Check that there is anything to build for a region.
+
+        Args:
+            outline: The region in EPSG:4326.
+
+        Raises:
+            InputError: If there is no acquisition, or none that touches the region.
+        """
+        if not self.sensors:
+            known = ", ".join(sorted({str(item.get("collection")) for item in self.items}))
+            raise InputError(
+                f"None of the {len(self.items)} items of {self.source} is of "
+                f"{', '.join(self.asked)}; they are of the collections {known}."
+            )
+        kept = [a for acquisitions in self.by_sensor.values() for a in acquisitions]
+        shapes = [shape for a in kept for item in a.items if (shape := footprint(item)) is not None]
+        if not any(shape.intersects(outline) for shape in shapes):
+            bounds = union_all([box(*shape.bounds) for shape in shapes]).bounds
+            region = ",".join(f"{edge:.4g}" for edge in outline.bounds)
+            raise InputError(
+                f"No scene touches the region {region}; the scenes of {self.source} lie "
+                f"{reach_of(bounds, outline)}. Give their region, or search for scenes of this one."
+            )
 
     @classmethod
     def from_parquet(cls, path: str | Path) -> Scenes:
@@ -148,7 +178,7 @@ class Scenes:
         if not Path(path).is_file():
             raise InputError(f"There is no file of scenes {str(path)!r}; make one by a search.")
         items = list(read_parquet(where))
-        facts = json.loads((pq.read_metadata(where).metadata or {}).get(_KEY, b"{}"))
+        facts = _facts(where)
         if not items:
             raise InputError(f"The file of scenes {str(path)!r} holds no item.")
         period = facts.get("period")
@@ -166,6 +196,38 @@ class Scenes:
             for item_id, sensor, time, reason in facts.get("unfit", ())
         )
         return cls(**{**vars(scenes), "fates": in_order(scenes.fates + unfit)})
+
+
+def _as_table(items: list[dict[str, Any]]) -> tuple[pa.Table, dict[bytes, bytes]]:
+    """Items as stac-geoparquet, by way of a file of rustac's own.
+
+    That lies in a temporary folder: where rustac cannot write it makes folders and, on some file
+    systems, tries for ever.
+    """
+    with tempfile.TemporaryDirectory(prefix="terralatent-search-") as aside:
+        file = str(Path(aside, "items.parquet"))
+        try:
+            rustac.write_sync(file, items, format="parquet")
+        except rustac.RustacError as error:
+            raise InputError(
+                f"The scenes cannot be written as stac-geoparquet: {error}."
+            ) from error
+        metadata = dict(pq.read_metadata(file).metadata or {})
+        metadata.pop(b"ARROW:schema", None)
+        return pq.read_table(file), metadata
+
+
+def _facts(where: str) -> dict[str, Any]:
+    """What :meth:`Scenes.to_parquet` wrote beside the items; empty for a file of others."""
+    text = (pq.read_metadata(where).metadata or {}).get(_KEY, b"{}")
+    try:
+        facts = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"The file of scenes {where} is damaged: what its search asked for cannot be read "
+            f"({error}). Search again."
+        ) from error
+    return dict(facts)
 
 
 def _fits_parquet(item: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pystac_client import Client
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
@@ -16,7 +17,8 @@ from terralatent.catalogs.documents import failures, open_api, status_of
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import absolute_href, is_remote
 from terralatent.catalogs.item import footprint, sensed_at
-from terralatent.catalogs.outline import read_outline
+from terralatent.catalogs.outline import reach_of, read_outline
+from terralatent.catalogs.passes import OF_NO_SENSOR
 from terralatent.catalogs.period import Period, read_period, within
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import Sensor, pick_sensors
@@ -71,21 +73,18 @@ def search_scenes(
         raise InputError(_nothing(place, outline, period, wanted, looked))
     scenes = Scenes.gather(items, wanted, source=place.name, period=period, signing=place.signing)
     if not scenes.sensors:
-        first = scenes.fates[0]
-        raise InputError(
-            f"None of the {len(items)} items that {place.name} has for the region from {period[0]} "
-            f"to {period[1]} can be used; the first, {first.item_id}: {first.reason}."
-        )
+        raise InputError(_no_use(place, period, scenes))
     tell(scenes.summary())
     return scenes
 
 
 class Looked:
-    """Counts the items that a source gave, and how far they reach."""
+    """Counts the items that a source gave, and how far they reach in space and time."""
 
     def __init__(self) -> None:
         self.items = 0
         self.box: tuple[float, float, float, float] | None = None
+        self.period: tuple[np.datetime64, np.datetime64] | None = None
 
     def count(self, items: Iterator[Item]) -> Iterator[Item]:
         """Pass ``items`` through."""
@@ -95,6 +94,11 @@ class Looked:
             if shape is not None:
                 a, b = shape.bounds, self.box or shape.bounds
                 self.box = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+            time = sensed_at(item)
+            if time is not None:
+                day = time.astype("datetime64[D]")
+                first, last = self.period or (day, day)
+                self.period = (min(first, day), max(last, day))
             yield item
 
 
@@ -187,5 +191,23 @@ def _nothing(
     found += f"{period[0]} to {period[1]}"
     if looked.items == 0 or looked.box is None:
         return f"{found}; ask for another region, period or source."
-    box = ",".join(f"{edge:.4g}" for edge in looked.box)
-    return f"{found}; its {looked.items} items lie within {box}."
+    found += f"; its {looked.items} items lie {reach_of(looked.box, outline)}"
+    if looked.period is not None:
+        found += f"; they are from {looked.period[0]} to {looked.period[1]}"
+    return f"{found}."
+
+
+def _no_use(place: Source, period: Period, scenes: Scenes) -> str:
+    """Why none of the items found is a scene of the sensors asked for."""
+    where = f"{place.name} has for the region from {period[0]} to {period[1]}"
+    for fate in scenes.fates:
+        if not fate.reason.startswith(OF_NO_SENSOR):
+            return (
+                f"None of the {len(scenes.items)} items that {where} can be used; the first, "
+                f"{fate.item_id}: {fate.reason}."
+            )
+    known = ", ".join(sorted({str(item.get("collection")) for item in scenes.items}))
+    return (
+        f"None of the {len(scenes.items)} items that {where} is of {', '.join(scenes.asked)}; "
+        f"they are of the collections {known}."
+    )

@@ -39,6 +39,9 @@ __all__ = ["FIRST_YEAR", "simulate"]
 FIRST_YEAR = 2018
 """Calendar year in which a simulation begins: both satellites of both pairs are in orbit."""
 
+MOST_PIXELS, MOST_YEARS = 4096, 20
+"""More along an axis, or more years, are a slip of the keyboard: they fill memory and disk."""
+
 REPROCESSED_EVERY = 24
 """One Sentinel-2 acquisition in so many is there a second time, reprocessed."""
 
@@ -80,13 +83,15 @@ def simulate(
         return folder
     aside = folder.with_name(f".{folder.name}-part")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     try:
+        aside.mkdir(parents=True)
         truth = Truth(aside, Ground(size), {"simulation": settings})
         _write(aside, Ground(size), truth, years, Draws(seed), tell or (lambda *_: None))
         aside.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"Cannot write {folder}: {error.strerror or error}.") from error
         raise
     return folder
 
@@ -146,8 +151,12 @@ def _take(
 def _check(size: int, years: int, seed: int) -> None:
     if size < 32 or size % 2:
         raise InputError(f"Size {size} cannot be: give an even number of pixels, 32 or more.")
+    if size > MOST_PIXELS:
+        raise InputError(f"Size {size} is too much; give {MOST_PIXELS} pixels or fewer.")
     if years < 1:
         raise InputError(f"{years} years cannot be simulated; give 1 or more.")
+    if years > MOST_YEARS:
+        raise InputError(f"{years} years are too much; give {MOST_YEARS} or fewer.")
     if seed < 0:
         raise InputError(f"Seed {seed} is below zero; give 0 or more.")
 

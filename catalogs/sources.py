@@ -84,11 +84,13 @@ def resolve_source(text: str | Path | Source) -> Source:
     name = str(text)
     if name in SOURCES:
         return SOURCES[name]
-    if urlsplit(name).scheme in ("http", "https"):
+    url = urlsplit(name)
+    if url.scheme in ("http", "https"):
+        if not url.netloc:
+            raise InputError(f"The source {name!r} is a URL without a host; check the address.")
         return Source(_without_secrets(name), name)
-    path = Path(text)
-    if path.exists():
-        return Source(name, str(path.resolve()))
+    if name.strip() and Path(text).exists():
+        return Source(name, str(Path(text).resolve()))
     raise InputError(
         f"Unknown source {name!r}: it is none of {', '.join(SOURCES)}, no http(s) URL, and no such "
         "folder or file exists."

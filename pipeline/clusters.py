@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -14,6 +16,7 @@ from dask.utils import parse_bytes
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.interrupts import Interrupts, deaf_threads
 
 __all__ = ["PinThreads", "client_for"]
 
@@ -35,6 +38,10 @@ MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
 Dask's own setting gives all back at once. The tensors of the next batch then cost a page fault for
 every 4 kB: measured, as much time as the model itself.
 """
+
+LEAST_BYTES = 100_000_000
+"""What a worker process takes that does nothing, and a little more; Dask ends one that takes more
+than it may."""
 
 
 class PinThreads(WorkerPlugin):
@@ -78,13 +85,29 @@ def client_for(
     if isinstance(where, Client):
         where.register_plugin(PinThreads())
         yield where
-    elif where is None or where == "local":
-        with _local(workers, memory) as cluster, Client(cluster) as client:
-            client.register_plugin(PinThreads())
+        return
+    # Ctrl-C waits until all has started, and until all has ended.
+    with (
+        Interrupts() as interrupts,
+        _quiet("distributed", "distributed.client"),
+        _started(where, workers, memory) as client,
+    ):
+        client.register_plugin(PinThreads())
+        with interrupts.let_through():
             yield client
+
+
+@contextmanager
+def _started(where: str | None, workers: int | None, memory: str | None) -> Iterator[Client]:
+    if where is None or where == "local":
+        with _local(workers, memory) as cluster, Client(cluster) as client:
+            try:
+                yield client
+            except BaseException:
+                _end_workers(cluster)
+                raise
     elif "://" in where:
         with _connected(where) as client:
-            client.register_plugin(PinThreads())
             yield client
     else:
         raise InputError(
@@ -98,16 +121,52 @@ def _local(workers: int | None, memory: str | None) -> Any:
         limit: Any = "auto" if memory is None else parse_bytes(memory)
     except ValueError as error:
         raise InputError(f"Memory {memory!r} is no size; give one such as 4GB.") from error
-    started_with = "distributed.nanny.pre-spawn-environ"
-    with dask.config.set({started_with: {**dask.config.get(started_with), **MALLOC}}):
+    if limit != "auto" and limit < LEAST_BYTES:
+        raise InputError(
+            f"A worker process takes {LEAST_BYTES / 1e6:.0f} MB before it has read anything, more "
+            f"than the {memory} it may use; give more --memory."
+        )
+    settings = {
+        "distributed.nanny.pre-spawn-environ": {
+            **dask.config.get("distributed.nanny.pre-spawn-environ"),
+            **MALLOC,
+        },
+        # A task whose worker died is tried again by the streaming loop, and alone.
+        "distributed.scheduler.allowed-failures": 0,
+    }
+    resource_tracker.ensure_running()  # else started below, where it lets its thread hear again
+    with dask.config.set(settings), deaf_threads():
         return LocalCluster(
             n_workers=workers or len(os.sched_getaffinity(0)),
             threads_per_worker=1,
             processes=True,
             memory_limit=limit,
             dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
         )
+
+
+def _end_workers(cluster: Any) -> None:
+    """End the processes of a cluster at once: closing it waits for seconds while they compute."""
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # start no other in its place
+        with suppress(ProcessLookupError):
+            if nanny.pid is not None:
+                os.kill(nanny.pid, signal.SIGKILL)
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Keep loggers still: what goes wrong with a task is told by whoever asked for it."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _connected(address: str) -> Client:

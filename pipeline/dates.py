@@ -23,6 +23,9 @@ FAR_DAYS = 60
 MOST_DATES = 100_000
 """More dates than this are a slip of the keyboard, not a wish."""
 
+LONGEST_STEP = 36_525
+"""Longest step in days: a century."""
+
 Times = NDArray[np.datetime64]
 When = str | Sequence[str | date | np.datetime64] | Times
 """``monthly``, ``10D``, ``acquisitions``, dates with commas, the path of a file, or the dates."""
@@ -59,7 +62,7 @@ def parse_when(
         months = np.arange(first.astype("datetime64[M]"), last.astype("datetime64[M]") + 1)
         middles = months.astype("datetime64[D]") + 14
         times = list(middles[(middles >= first) & (middles <= last)])
-    elif step := re.fullmatch(r"\s*(\d+)\s*[dD]\s*", when):
+    elif step := re.fullmatch(r"\s*(\d{1,9})\s*[dD]\s*", when):
         times = _steps(int(step[1]), first, last)
     elif when.strip() == "acquisitions":
         times = list(seen)
@@ -75,6 +78,10 @@ def parse_when(
             f"Give {FORMS}."
         )
     asked = np.unique(np.array(times, dtype="datetime64[us]"))
+    if asked.size > MOST_DATES:
+        raise InputError(
+            f"Dates {_brief(when)} mean {asked.size:,} dates; {MOST_DATES:,} is the most."
+        )
     _warn_of_far(asked, seen, (first, last))
     return asked
 
@@ -89,6 +96,11 @@ def days_since_1970(times: Times) -> NDArray[np.float64]:
 def _steps(days: int, first: np.datetime64, last: np.datetime64) -> list[np.datetime64]:
     if days < 1:
         raise InputError(f"Dates '{days}D' do not step forward; the step must be at least 1 day.")
+    if days > LONGEST_STEP:
+        raise InputError(
+            f"Dates in steps of {days} days are further apart than satellites have looked; give a "
+            "step such as `10D`."
+        )
     return list(np.arange(first, last + 1, np.timedelta64(days, "D")))
 
 
@@ -106,12 +118,16 @@ def _time(text: str, where: str) -> np.datetime64:
         except ValueError:
             return _fail(text, where)
     if time.tzinfo is not None:
-        time = time.astimezone(UTC).replace(tzinfo=None)
+        try:
+            time = time.astimezone(UTC).replace(tzinfo=None)
+        except OverflowError:  # before the year 1, after the year 9999
+            return _fail(text, where)
     return np.datetime64(time, "us")
 
 
 def _fail(text: str, where: str) -> np.datetime64:
-    raise InputError(f"{text!r} ({where}) is no date. Give {FORMS}.") from None
+    lost = " and no such file exists" if re.search(r"[/\\]|\.(txt|csv|dat)$", text) else ""
+    raise InputError(f"{text!r} ({where}) is no date{lost}. Give {FORMS}.") from None
 
 
 def _is_file(text: str) -> bool:

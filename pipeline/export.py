@@ -15,11 +15,15 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import ArrayLayout
+from terralatent.pipeline.damage import damage_of
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.storage import is_url
 from terralatent.pipeline.store import ABOUT, describe, exists, open_group, snapshot_id
 
 __all__ = ["export"]
+
+OTHER_FORMATS = (".tif", ".tiff", ".nc", ".nc4", ".h5", ".hdf5", ".zip", ".png", ".parquet", ".npz")
+"""What a file would have to be called that holds something else."""
 
 
 def export(
@@ -58,6 +62,11 @@ def export(
     about["export"] = {**part, "snapshot": snapshot_id(store)}
     if is_url(out):
         raise InputError(f"{out}: exports go to a local folder; copy it from there.")
+    if Path(out).suffix.lower() in OTHER_FORMATS:
+        raise InputError(
+            f"{out}: an export is a folder of plain Zarr v3, not a {Path(out).suffix} file; end it "
+            "in .zarr."
+        )
     folder = Path(out).expanduser().absolute()
     if folder.exists():
         if exists(folder) and describe(folder) == about:
@@ -71,8 +80,8 @@ def export(
         _refuse_empty(groups, kept, store, date)
 
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         target = zarr.create_group(str(partial), attributes={**root.attrs.asdict(), ABOUT: about})
         for path, group in groups.items():
             into = target.require_group(path) if path else target
@@ -82,6 +91,14 @@ def export(
                     _copy(array, into, name, kept[path], progress or Silent())
         _consolidate(partial, list(groups))
         partial.rename(folder)
+    except Exception as error:
+        # Of an export there is no part: a disk that is full or a folder that may not be written
+        # leaves nothing, as does a store that cannot be read to its end.
+        if (told := damage_of(error)) is not None and not isinstance(error, OSError):
+            raise InputError(f"{store} {told}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"Cannot write {folder}: {error.strerror or error}.") from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -102,7 +119,7 @@ def _groups(root: zarr.Group, store: str | Path, sensor: str | None) -> dict[str
     sensors = [name for name, group in found.items() if "data" in group]
     if sensor is not None and sensor not in sensors:
         there = f"it has {', '.join(sensors)}" if sensors else "it is not divided by sensors"
-        raise InputError(f"{store} has no sensor {sensor}; {there}.")
+        raise InputError(f"{store} has no sensor {sensor!r}; {there}.")
     chosen = {name: found[name] for name in found if sensor in (None, name) or name not in sensors}
     return {"": root, **chosen}
 
@@ -110,7 +127,9 @@ def _groups(root: zarr.Group, store: str | Path, sensor: str | None) -> dict[str
 def _refuse_unknown(groups: dict[str, zarr.Group], store: str | Path, variable: str) -> None:
     there = {name for group in groups.values() for name, array in group.arrays() if _on_grid(array)}
     if variable not in there:
-        raise InputError(f"{store} has no variable {variable}; it has {', '.join(sorted(there))}.")
+        raise InputError(
+            f"{store} has no variable {variable!r}; it has {', '.join(sorted(there))}."
+        )
 
 
 def _dates(group: zarr.Group, date: str | None) -> slice:
@@ -121,6 +140,8 @@ def _dates(group: zarr.Group, date: str | None) -> slice:
         asked = np.datetime64(date)
     except ValueError as error:
         raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.") from error
+    if np.isnat(asked):  # what numpy makes of nothing
+        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.")
     unit = np.datetime_data(asked.dtype)[0]
     times = np.asarray(group["time"][...]).astype("datetime64[us]")
     places = np.flatnonzero(times.astype(f"datetime64[{unit}]") == asked)

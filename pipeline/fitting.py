@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +14,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.pipeline.hiding import hide_some, seeded
 from terralatent.pipeline.holdout import Holdout
+from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.sample import PixelSampler
 from terralatent.pipeline.training_state import (
@@ -117,7 +113,7 @@ def fit(
     progress.start(schedule.steps, "train")
     try:
         progress.advance(state.step)
-        with _interrupts() as interrupted:
+        with Interrupts() as interrupts:
             while not state.finished:
                 begun = time.monotonic()
                 _set_rates(optimiser, schedule, state.step)
@@ -127,12 +123,12 @@ def fit(
                     told["validation"] = _judge(model, validation, schedule, state)
                     told["timescales"] = describe_timescales(model)
                 folder.log(step=state.step, **told, seconds=round(time.monotonic() - begun, 4))
-                if "validation" in told or interrupted():
+                if "validation" in told or interrupts.heard():
                     state.weights = copy_tensors(model.state_dict())
                     state.optimiser = copy_tensors(optimiser_tensors(optimiser))
                     folder.save(state)
-                if interrupted():
-                    raise KeyboardInterrupt
+                    if interrupts.heard():
+                        raise KeyboardInterrupt
                 progress.advance(loss=told["loss"], best=state.best_score)
     finally:
         progress.close()
@@ -226,26 +222,3 @@ def _set_rates(optimiser: torch.optim.Optimizer, schedule: Schedule, step: int) 
 
 def _move(series: dict[str, Observations], device: torch.device) -> dict[str, Observations]:
     return {name: one.to(device) for name, one in series.items()}
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Hear Ctrl-C without breaking a step in two; a second one breaks it.
-
-    Outside the main thread no signal arrives, and nothing is changed.
-    """
-    heard = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield heard.is_set
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        heard.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, hear)
-    try:
-        yield heard.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

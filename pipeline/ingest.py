@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,14 +16,15 @@ from terralatent.catalogs.outline import read_outline
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import SENSORS
 from terralatent.pipeline.clusters import client_for
+from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.layout import STATES, cube_layout
 from terralatent.pipeline.pixels import Loss, read_pixels
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
-from terralatent.pipeline.storage import writer_lock
-from terralatent.pipeline.store import lay_out, open_group, snapshot_id
+from terralatent.pipeline.store import exists, lay_out, open_group, snapshot_id
 from terralatent.pipeline.stream import Failure, stream_blocks
 from terralatent.pipeline.units import ReadUnit, memory_bytes, open_units, unit_side
+from terralatent.pipeline.writer import writer_lock
 
 __all__ = ["BuildReport", "build_cube"]
 
@@ -51,7 +53,8 @@ class BuildReport:
 
     def __str__(self) -> str:
         dates = ", ".join(f"{count} {name}" for name, count in self.sensors.items())
-        work = f"{self.units} read units" if self.units else "nothing left to read"
+        idle = not self.units and not self.losses
+        work = "nothing left to read" if idle else f"{self.units} read units"
         return f"{dates} dates ({work})"
 
 
@@ -79,7 +82,8 @@ def build_cube(
         resolution: Pixel size in the units of ``crs``.
         crs: A projected CRS; the region's UTM zone by default.
         block: Pixels along y and x of a block, up to 64 or a multiple of 64.
-        memory: What a worker may use, such as ``4GB``; it bounds the size of a read unit.
+        memory: What a worker may use, such as ``4GB``; it bounds the size of a read unit, and the
+            processes that are started here.
         client: A Dask client or its address; by default processes on this machine, for as long
             as the call lasts.
         progress: Told of each read unit.
@@ -89,29 +93,33 @@ def build_cube(
         ``partial``, never silently zero.
 
     Raises:
-        InputError: If an argument cannot be used, or if ``out`` exists and holds something else.
+        InputError: If an argument cannot be used, if no scene touches the region, or if ``out``
+            exists and holds something else.
     """
     outline = read_outline(region)
+    scenes.require(outline)
     pixels = grid(outline, resolution, crs)
     limit = memory_bytes(memory)
     layout = cube_layout(scenes, pixels, block)
     sides = {name: unit_side(SENSORS[name], block, limit) for name in scenes.sensors}
-    with writer_lock(out):
+    with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
+        # A new store is laid out only once there is somebody to fill it.
+        workers = None if exists(out) else stack.enter_context(client_for(client, memory=memory))
         lay_out(out, layout)
         units = list(open_units(open_group(out, kind="cube"), scenes, pixels, block, sides))
         failures: list[Failure[ReadUnit]] = []
         if units:
-            with client_for(client) as workers:
-                failures = stream_blocks(
-                    workers,
-                    out,
-                    units,
-                    partial(_read_unit, threads=READ_THREADS),
-                    _record_unit,
-                    message="build",
-                    total=len(units),
-                    progress=progress,
-                )
+            workers = workers or stack.enter_context(client_for(client, memory=memory))
+            failures = stream_blocks(
+                workers,
+                out,
+                units,
+                partial(_read_unit, threads=READ_THREADS),
+                _record_unit,
+                message="build",
+                total=len(units),
+                progress=lock.telling(progress),
+            )
     return BuildReport(
         store=str(out),
         snapshot=snapshot_id(out),

@@ -26,6 +26,7 @@ from terralatent.models.checkpoint import (
     read_manifest,
 )
 from terralatent.models.gpvae import GPVAE, ModelConfig
+from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.series import SeriesBlock, read_series
@@ -33,6 +34,9 @@ from terralatent.pipeline.storage import local_path
 from terralatent.pipeline.store import ABOUT, open_group, snapshot_id
 
 __all__ = ["Pairing", "pair", "unfinished"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Kinds of devices; whether a worker has one shows there."""
 
 BATCH_OBSERVATIONS = 100_000
 """Pixels times dates that go through the model at once: bounds a worker's memory."""
@@ -89,8 +93,13 @@ class Pairing:
         return np.array(self.times, dtype="datetime64[us]")
 
     def read(self, block: Block) -> SeriesBlock:
-        """Read the series of a block, as the integers the cube holds."""
-        return read_series(self.open_cube(), self.sensors, block.y, block.x)
+        """Read the series of a block, as the integers the cube holds.
+
+        Raises:
+            OSError: If the cube is damaged there; other blocks may be whole.
+        """
+        with telling_damage(self.cube, OSError):
+            return read_series(self.open_cube(), self.sensors, block.y, block.x)
 
     def infer(
         self, series: SeriesBlock, pixels: NDArray[np.intp]
@@ -163,9 +172,19 @@ def pair(
         device: Where the model runs.
 
     Raises:
-        InputError: If there is no cube, or the dates mean nothing.
+        InputError: If there is no cube or it is damaged, the dates mean nothing, or there is no
+            such kind of device.
         CheckpointError: If there is no model, or it does not fit the cube.
     """
+    if device.partition(":")[0] not in DEVICES:
+        raise InputError(f"Device {device!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
+    with telling_damage(cube):
+        return _pair(cube, model, dates, acquisitions_of, device)
+
+
+def _pair(
+    cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None, device: str
+) -> Pairing:
     open_group(cube, kind="cube")
     snapshot = snapshot_id(cube)
     root = open_group(cube, kind="cube", snapshot=snapshot or None)

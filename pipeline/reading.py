@@ -143,7 +143,13 @@ class _NamingReader(RioReader):
 
 def _reason(error: BaseException) -> str:
     """The error in one line, without the query of a URL, where signatures are."""
-    return re.sub(r"\?[^\s'\"]+", "", " ".join(str(error).split())) or type(error).__name__
+    text, pointer = str(error), "See previous exception for details."
+    if pointer in text:  # rasterio's words, which leave what happened to the first of a chain
+        first = error
+        while (cause := first.__cause__ or first.__context__) is not None:
+            first = cause
+        text = text.replace(f". {pointer}", f": {first}")
+    return re.sub(r"\?[^\s'\"]+", "", " ".join(text.split())) or type(error).__name__
 
 
 def _item(source: Source, bands: Sequence[Band], window: GeoBox) -> pystac.Item:

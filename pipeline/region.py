@@ -20,6 +20,10 @@ MAX_PIXELS = 2**31
 """Largest number of pixels of one grid: more is a slip of the resolution's unit."""
 
 
+MAX_RESOLUTION = 100_000.0
+"""Largest pixel size in metres: the width of a scene."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A square of the grid, cut off at the grid's lower and right edge."""
@@ -48,11 +52,16 @@ def grid(outline: BaseGeometry, resolution: float, crs: str | None = None) -> Ge
         crs: A projected CRS such as ``EPSG:32631``; the region's UTM zone by default.
 
     Raises:
-        InputError: If the CRS is unknown or in degrees, or if the resolution is not positive or
-            makes more than two thousand million pixels.
+        InputError: If the CRS is unknown or in degrees, or if the resolution is not positive,
+            wider than a scene, or makes more than two thousand million pixels.
     """
     if not (np.isfinite(resolution) and resolution > 0):
         raise InputError(f"Resolution {resolution} is no pixel size; give metres above zero.")
+    if resolution > MAX_RESOLUTION:
+        raise InputError(
+            f"A resolution of {resolution:g} makes pixels wider than {MAX_RESOLUTION:g}, which no "
+            "scene fills; give metres."
+        )
     shape = Geometry(outline, "EPSG:4326")
     try:
         target = CRS(crs) if crs is not None else CRS.utm(shape)

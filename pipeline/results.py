@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate, grid_arrays
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import grid_coords, lazy, times
+from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.layout import TIME_UNITS, grid_attrs
 from terralatent.pipeline.pairing import Pairing, unfinished
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
-from terralatent.pipeline.storage import writer_lock
 from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
 from terralatent.pipeline.stream import Failure, stream_blocks
+from terralatent.pipeline.writer import writer_lock
 
 __all__ = [
     "BlockDone",
@@ -178,12 +179,13 @@ def fill(
         progress: Told of every block.
 
     Raises:
-        InputError: If ``out`` holds something else or is being written by another process.
+        InputError: If ``out`` holds something else, is damaged or cannot be written, or is being
+            written by another process.
     """
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
     wall = 0.0
-    with writer_lock(out), ExitStack() as stack:
+    with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
         # A new store is laid out only once there is somebody to fill it.
         workers = None if exists(out) else stack.enter_context(client_for(client))
         lay_out(out, layout)
@@ -193,11 +195,13 @@ def fill(
         tasks = [block for block in every if state[block.index] == PENDING]
         if tasks:
             workers = workers or stack.enter_context(client_for(client))
-            record = partial(_record, unfinished(pairing.open_cube(), pairing.sensors), total)
+            with telling_damage(pairing.cube):
+                whole = unfinished(pairing.open_cube(), pairing.sensors)
+            record = partial(_record, whole, total)
             begun = time.monotonic()
             failures = stream_blocks(
                 workers, out, tasks, run, record,
-                message=title, total=len(tasks), progress=progress,
+                message=title, total=len(tasks), progress=lock.telling(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun
     losses = [f"block {f.task.index}: {f.reason}" for f in failures]

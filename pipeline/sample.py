@@ -12,6 +12,7 @@ import torch
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.observations import Observations
+from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.series import SeriesBlock, read_series
 from terralatent.pipeline.training_cubes import TrainingCube
 
@@ -166,7 +167,8 @@ class PixelSampler:
         if key not in self._patches:
             source = self.cubes[cube]
             patch = source.patches[place]
-            block = read_series(source.group, tuple(source.sensors), patch.y, patch.x)
+            with telling_damage(source.store):
+                block = read_series(source.group, tuple(source.sensors), patch.y, patch.x)
             self._patches[key] = block
         self._patches.move_to_end(key)
         while len(self._patches) > 1 and sum(map(_bytes, self._patches.values())) > CACHE_BYTES:

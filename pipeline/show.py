@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
@@ -9,7 +11,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store import describe, open_group
+from terralatent.pipeline.damage import telling_damage
+from terralatent.pipeline.store import describe
 
 __all__ = ["show"]
 
@@ -35,23 +38,32 @@ def show(
         pixel: ``X,Y`` in map coordinates or, as whole numbers, column and row.
 
     Raises:
-        InputError: If there is no such store, sensor, variable or pixel, or ``out`` cannot be
-            written.
+        InputError: If there is no such store, sensor, variable or pixel, if the store is damaged,
+            or if ``out`` cannot be written.
     """
     _check_format(Path(out))
+    if pixel is not None and date is not None:
+        raise InputError("A series of a pixel shows every date; give either --pixel or --date.")
+    with telling_damage(store):
+        figure = _draw(store, sensor, variable, date, pixel)
+    return _save(figure, Path(out))
+
+
+def _draw(
+    store: str | Path, sensor: str | None, variable: str | None, date: str | None, pixel: str | None
+) -> Figure:
     kind = describe(store).get("kind")
     if kind == "cube":
-        figure = _cube(store, sensor, variable, date, pixel)
-    elif kind == "latents":
-        figure = _latents(store, variable, date, pixel)
-    elif kind == "bands":
-        figure = _bands(store, sensor, variable, date, pixel)
-    else:
-        open_group(store)  # says so itself where there is no store at all
-        raise InputError(
-            f"{store} is not of terralatent: a cube, latents or decoded bands are wanted."
-        )
-    return _save(figure, Path(out))
+        return _cube(store, sensor, variable, date, pixel)
+    if kind == "latents":
+        if sensor is not None:
+            raise InputError(
+                f"{store} holds latents, which are of all sensors; leave --sensor out."
+            )
+        return _latents(store, variable, date, pixel)
+    if kind == "bands":
+        return _bands(store, sensor, variable, date, pixel)
+    raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
 
 
 def _cube(
@@ -81,6 +93,8 @@ def _latents(
     latents = open_latents(store)
     if pixel is None:
         return latents_picture(latents, variable=variable, date=date)
+    if variable is not None:
+        raise InputError("A series of a pixel shows every latent; leave --variable out.")
     return latent_series(latents, find_pixel(latents, pixel))
 
 
@@ -110,9 +124,15 @@ def _check_format(out: Path) -> None:
 
 
 def _save(figure: Figure, out: Path) -> Path:
+    """Write the picture; one that was there before stays until the new one is whole."""
+    aside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out)
+        figure.savefig(aside)
+        os.replace(aside, out)
     except OSError as error:
         raise InputError(f"Cannot write {out}: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink()
     return out

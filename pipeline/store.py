@@ -8,25 +8,46 @@ with it) and the version of the code that made it.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import icechunk
 import zarr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.arrays import Layout
+from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.storage import is_url, local_path, open_storage
 
-__all__ = ["ABOUT", "describe", "exists", "lay_out", "open_group", "open_repository", "snapshot_id"]
+if TYPE_CHECKING:  # it brings xarray, which those who only read attributes do without
+    from terralatent.pipeline.arrays import Layout
+
+__all__ = [
+    "ABOUT",
+    "NotLaidOutError",
+    "describe",
+    "exists",
+    "lay_out",
+    "open_group",
+    "open_repository",
+    "snapshot_id",
+]
 
 ABOUT = "terralatent"
 """Attribute of the root group: ``{"kind", "identity", "code_version"}``."""
 
 BRANCH = "main"
 """The one branch of a store's repository."""
+
+
+FIRST_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"
+"""With which every repository of Icechunk begins."""
+
+
+class NotLaidOutError(InputError, FileNotFoundError):
+    """A repository was made and holds nothing: its maker was killed in between."""
 
 
 def open_group(
@@ -41,23 +62,13 @@ def open_group(
             what the group shows. Ignored for plain Zarr, which has no snapshots.
 
     Raises:
-        InputError: If there is no store, if it is of another kind, or the snapshot is unknown.
+        InputError: If there is no store, if it is of another kind or damaged, or the snapshot is
+            unknown. One that was never laid out is a :class:`NotLaidOutError`.
     """
     if not exists(store):
         raise InputError(f"{store}: there is no store here (neither Icechunk nor Zarr v3).")
-    if _is_plain(store):
-        group = zarr.open_group(str(local_path(store) or store), mode="r")
-    else:
-        repository = open_repository(store)
-        try:
-            session = (
-                repository.readonly_session(BRANCH)
-                if snapshot is None
-                else repository.readonly_session(snapshot_id=snapshot)
-            )
-        except icechunk.IcechunkError as error:
-            raise InputError(f"{store} has no snapshot {snapshot}.") from error
-        group = zarr.open_group(session.store, mode="r")
+    with telling_damage(store):
+        group = _open(store, snapshot)
     found = group.attrs.get(ABOUT)
     if kind is not None and (not isinstance(found, Mapping) or found.get("kind") != kind):
         was = f"a {found['kind']} store" if isinstance(found, Mapping) else "not of terralatent"
@@ -67,7 +78,8 @@ def open_group(
 
 def snapshot_id(store: str | Path) -> str:
     """The id of the newest commit of a store, ``""`` for plain Zarr; reads no pixels."""
-    return "" if _is_plain(store) else str(open_repository(store).lookup_branch(BRANCH))
+    with telling_damage(store):
+        return "" if _is_plain(store) else str(open_repository(store).lookup_branch(BRANCH))
 
 
 def describe(store: str | Path) -> dict[str, Any]:
@@ -83,7 +95,8 @@ def exists(store: str | Path) -> bool:
         return False
     if _is_plain(store):
         return True
-    return bool(icechunk.Repository.exists(open_storage(store)))
+    with telling_damage(store):
+        return bool(icechunk.Repository.exists(open_storage(store)))
 
 
 def open_repository(store: str | Path) -> icechunk.Repository:
@@ -95,23 +108,53 @@ def lay_out(store: str | Path, layout: Layout) -> bool:
     """Make every group and array of ``layout`` in one commit, or find them made before.
 
     Coordinates are written, all else is left at its fill value. Call it inside
-    :func:`terralatent.pipeline.storage.writer_lock`. Calling it again changes nothing.
+    :func:`terralatent.pipeline.writer.writer_lock`. Calling it again changes nothing.
 
     Returns:
         True if the store was made now, False if the same one was there.
 
     Raises:
         InputError: If something else is there: another kind, another identity (the difference is
-            named), plain Zarr, or a folder with other files. Nothing of it is changed.
+            named), plain Zarr, or a folder with other files. Nothing of it is changed. Also if what
+            is there is damaged, or nothing can be written there.
     """
     identity = json.loads(json.dumps(layout.identity))
-    if exists(store) and not _is_empty(store):
-        _refuse_other(store, layout.kind, identity)
+    with telling_damage(store):
+        if exists(store) and not _is_empty(store):
+            _refuse_other(store, layout.kind, identity)
+            return False
+        path = local_path(store)
+        if path is not None and _holds_files(path) and not _is_empty(store):
+            raise InputError(f"{path} exists and is no store; choose another --out, or remove it.")
+        _make(store, layout, identity)
+    return True
+
+
+def _holds_files(path: Path) -> bool:
+    """Whether there is anything in a folder but what Icechunk writes before its first branch.
+
+    A disk that was full, or a kill, may leave such a folder; the next run fills it.
+    """
+    if not path.is_dir():
         return False
-    path = local_path(store)
-    if path is not None and any(path.glob("*")) and not _is_empty(store):
-        raise InputError(f"{path} exists and is no store; choose another --out, or remove it.")
-    repository = icechunk.Repository.open_or_create(open_storage(store))
+    return any(
+        entry.name != "snapshots"
+        or not entry.is_dir()
+        or any(not file.name.startswith(FIRST_SNAPSHOT) for file in entry.iterdir())
+        for entry in path.iterdir()
+    )
+
+
+def _make(store: str | Path, layout: Layout, identity: Mapping[str, Any]) -> None:
+    """Make a store; a new local one aside, so that a kill leaves nothing, or all of it."""
+    path, aside = local_path(store), None
+    if path is not None and not path.exists():
+        aside = path.with_name(f".{path.name}.new")
+        shutil.rmtree(aside, ignore_errors=True)
+    elif path is not None and not exists(store):
+        # Icechunk makes a repository only where there is nothing, not even the begin of one.
+        shutil.rmtree(path / "snapshots", ignore_errors=True)
+    repository = icechunk.Repository.open_or_create(open_storage(aside or store))
     session = repository.writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="a")
     about = {
@@ -126,7 +169,41 @@ def lay_out(store: str | Path, layout: Layout) -> bool:
             array.create(group)
     root.update_attributes({ABOUT: about})
     session.commit(f"lay out the {layout.kind}")
-    return True
+    if path is not None and aside is not None:
+        aside.rename(path)
+
+
+def _open(store: str | Path, snapshot: str | None) -> zarr.Group:
+    """Open the root group of a store that is there."""
+    if _is_plain(store):
+        return _open_plain(store)
+    repository = open_repository(store)
+    if snapshot is None:
+        session = repository.readonly_session(BRANCH)
+    else:
+        try:
+            session = repository.readonly_session(snapshot_id=snapshot)
+        except icechunk.IcechunkError as error:
+            if snapshot == repository.lookup_branch(BRANCH):
+                raise
+            raise InputError(f"{store} has no snapshot {snapshot}.") from error
+    try:
+        return zarr.open_group(session.store, mode="r")
+    except FileNotFoundError as error:
+        repository.lookup_snapshot(session.snapshot_id)  # what Zarr keeps silent about: it is gone
+        raise NotLaidOutError(
+            f"{store} holds nothing yet: the command that made it was ended before it began. "
+            "Run that one again."
+        ) from error
+
+
+def _open_plain(store: str | Path) -> zarr.Group:
+    try:
+        return zarr.open_group(str(local_path(store) or store), mode="r")
+    except FileNotFoundError:  # which is a ValueError too
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{store} is no readable group of Zarr v3 ({error}).") from error
 
 
 def _is_plain(store: str | Path) -> bool:
@@ -140,10 +217,9 @@ def _is_empty(store: str | Path) -> bool:
     """Whether a repository was made but not laid out: its maker was killed in between."""
     if _is_plain(store) or not exists(store):
         return False
-    session = open_repository(store).readonly_session(BRANCH)
     try:
-        zarr.open_group(session.store, mode="r")
-    except FileNotFoundError:
+        _open(store, None)
+    except NotLaidOutError:
         return True
     return False
 

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import zarr
-from distributed import Client, Future, as_completed
+from distributed import CancelledError, Client, Future, KilledWorker, as_completed
 from icechunk import ForkSession
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store import BRANCH, open_repository
 
@@ -30,6 +33,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+KILLED = "the worker process died under it; it may need more memory than there is"
+"""Why a task failed whose worker was killed, by the system or by Dask."""
+
+UNHEARD_S = 2.0
+"""How long an interrupt waits for the result of a task that is done."""
 
 
 @dataclass(frozen=True)
@@ -80,30 +89,25 @@ def stream_blocks(
         in_flight: Tasks the scheduler may know at once; twice the workers' threads by default.
         commit_every: Commit after this many tasks ...
         commit_seconds: ... or when the last commit is this long ago.
-        retries: How often a task that failed, or whose worker was lost, is tried again.
+        retries: How often a task that failed, or whose worker was lost, is tried again; the latter
+            when all else is done, and alone.
         progress: Told of each task that ended, well or not.
 
     Returns:
         The tasks that failed for good, in the order in which they did.
 
     Raises:
-        InputError: If a task raised it; everything finished before that is committed.
+        InputError: If a task raised it, or the scheduler is lost; everything finished before that
+            is committed.
+        KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
     repository = open_repository(store)
     fork = repository.writable_session(BRANCH).fork()
     limit = in_flight or 2 * max(1, sum(client.nthreads().values()))
-    running: dict[Any, tuple[Future, T, int]] = {}
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
-    completed = as_completed(loop=client.loop)
     committed = time.monotonic()
-    waiting = ((task, 0) for task in tasks)
-
-    def submit(task: T, attempt: int) -> None:
-        future = client.submit(_run_task, run, fork, task, pure=False)
-        running[future.key] = (future, task, attempt)
-        completed.add(future)
 
     def commit() -> None:
         nonlocal committed
@@ -112,32 +116,33 @@ def stream_blocks(
         committed = time.monotonic()
 
     progress.start(total, message)
-    try:
-        for task, attempt in islice(waiting, limit):
-            submit(task, attempt)
-        for future in completed:
-            _, task, attempt = running.pop(future.key)
-            ended = _outcome(future)
-            future.release()
-            if ended.error is not None and ended.input_error:
-                raise InputError(ended.error)
-            if ended.error is not None and attempt < retries:
-                log.info("%s: trying a task again after %s", message, ended.error)
-                submit(task, attempt + 1)
-                continue
-            if ended.error is not None:
-                failures.append(Failure(task, ended.error))
-            elif ended.fork is not None:
-                finished.append((task, ended.fork, ended.result))
-            for fresh, first in islice(waiting, 1):
-                submit(fresh, first)
-            progress.advance()
-            if len(finished) >= commit_every or time.monotonic() - committed > commit_seconds:
-                commit()
-    finally:
-        client.cancel([future for future, _, _ in running.values()], force=True)
-        commit()
-        progress.close()
+    with Interrupts() as interrupts:
+        flight = _Flight(client, run, fork, tasks, limit)
+        try:
+            while flight.fill():
+                with interrupts.let_through():
+                    future, ended = flight.wait()
+                task, attempt = flight.land(future)
+                if ended.error is not None and ended.input_error:
+                    raise InputError(ended.error)
+                if ended.error is not None and attempt < retries:
+                    log.info("%s: trying a task again after %s", message, ended.error)
+                    flight.send_again(task, attempt + 1, alone=ended.killed)
+                    continue
+                if ended.error is not None:
+                    failures.append(Failure(task, ended.error))
+                elif ended.fork is not None:
+                    finished.append((task, ended.fork, ended.result))
+                progress.advance()
+                if len(finished) >= commit_every or time.monotonic() - committed > commit_seconds:
+                    commit()
+        except KeyboardInterrupt:
+            finished += flight.unheard()
+            raise
+        finally:
+            flight.cancel()
+            progress.close()
+            commit()
     return failures
 
 
@@ -149,6 +154,76 @@ class _Ended:
     result: Any = None
     error: str | None = None
     input_error: bool = False
+    killed: bool = False
+
+
+class _Flight(Generic[T]):
+    """The tasks that the scheduler knows, and those that are to follow them.
+
+    A worker that dies takes all tasks with it that it was given, though one of them at most is to
+    blame, for needing more memory than there is. So all of them come last, one at a time: the one
+    that kills is then known, and takes no other with it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        run: Callable[[zarr.Group, T], Any],
+        fork: ForkSession,
+        tasks: Iterable[T],
+        limit: int,
+    ) -> None:
+        self._running: dict[Any, tuple[Future, T, int]] = {}
+        self._limit = limit
+        self._client, self._run, self._fork = client, run, fork
+        self._fresh = iter(tasks)
+        self._suspects: deque[tuple[T, int]] = deque()
+        self._completed = as_completed(loop=client.loop)
+
+    def fill(self) -> bool:
+        """Send as many tasks as may run; False when none is running or left."""
+        for task in islice(self._fresh, self._limit - len(self._running)):
+            self._send(task, 0)
+        if self._suspects and not self._running:
+            self._send(*self._suspects.popleft())
+        return bool(self._running)
+
+    def send_again(self, task: T, attempt: int, *, alone: bool) -> None:
+        """Send a task once more, now, or ``alone`` when nothing else is left."""
+        if alone:
+            self._suspects.append((task, attempt))
+        else:
+            self._send(task, attempt)
+
+    def wait(self) -> tuple[Future, _Ended]:
+        """Wait until some task ends; it counts as running until :meth:`land`."""
+        future = next(self._completed)
+        return future, _outcome(future)
+
+    def land(self, future: Future) -> tuple[T, int]:
+        """Forget a task that ended; gives it and how often it had been tried before."""
+        _, task, attempt = self._running.pop(future.key)
+        future.release()
+        return task, attempt
+
+    def unheard(self) -> Iterator[tuple[T, ForkSession, Any]]:
+        """Yield the tasks that ended well and were not waited for."""
+        for future, task, _ in self._running.values():
+            if future.status == "finished":
+                with suppress(Exception):  # its worker may be gone; it is done again next time
+                    ended: _Ended = future.result(timeout=UNHEARD_S)
+                    if ended.fork is not None:
+                        yield task, ended.fork, ended.result
+
+    def cancel(self) -> None:
+        """Let the scheduler forget what is running; it ends on its worker, and comes to nothing."""
+        with suppress(Exception):  # the scheduler may be gone
+            self._client.cancel([future for future, _, _ in self._running.values()], force=True)
+
+    def _send(self, task: T, attempt: int) -> None:
+        future = self._client.submit(_run_task, self._run, self._fork, task, pure=False)
+        self._running[future.key] = (future, task, attempt)
+        self._completed.add(future)
 
 
 def _run_task(run: Callable[[zarr.Group, T], R], fork: ForkSession, task: T) -> _Ended:
@@ -163,8 +238,16 @@ def _run_task(run: Callable[[zarr.Group, T], R], fork: ForkSession, task: T) -> 
 
 def _outcome(future: Future) -> _Ended:
     """What the worker returned, or that it was lost."""
-    error = future.exception()
-    return future.result() if error is None else _Ended(error=_one_line(error))
+    try:
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            return _Ended(error=KILLED, killed=True)
+        return future.result() if error is None else _Ended(error=_one_line(error))
+    except CancelledError as lost:
+        raise InputError(
+            f"The Dask scheduler is lost ({getattr(lost, 'reason', 'unknown')}); what is done is "
+            "kept. Start it again, then this too."
+        ) from lost
 
 
 def _commit(

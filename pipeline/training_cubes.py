@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.holdout import blocks_apart
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store import ABOUT, exists, open_group, snapshot_id
@@ -97,6 +98,11 @@ def open_training_cubes(
 
 
 def _open(store: str | Path, seed: int) -> TrainingCube:
+    with telling_damage(store):
+        return _open_whole(store, seed)
+
+
+def _open_whole(store: str | Path, seed: int) -> TrainingCube:
     snapshot = snapshot_id(store) if exists(store) else ""
     group = open_group(store, kind="cube", snapshot=snapshot or None)
     sensors, edge, shape = {}, 1, (0, 0)

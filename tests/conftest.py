@@ -1,6 +1,6 @@
 """What several test files share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,10 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
 from terralatent.pipeline.ingest import build_cube
 from tests.catalogue import region, write_catalogue
+from tests.commands import Launcher, launching
+from tests.plans import Plan, Store, plan_build, plan_embed
+from tests.tiny import tiny_cube
+from tests.trainings import Training
 
 SCENES = Path(__file__).resolve().parents[2] / "shared" / "scenes"
 
@@ -52,3 +56,59 @@ def cube(made_up: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("cube") / "cube"
     build_cube(made_up, region(), path, block=16, client=workers)
     return path
+
+
+# Real processes of the command line, and what they are to do.
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """Starts commands with a tiny plan; see ``tests.launcher``."""
+    with launching() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def build_plan(made_up: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The build of both sensors of the tiny catalogue, four units each."""
+    return plan_build(made_up, workers, tmp_path_factory.mktemp("build"), block=32)
+
+
+@pytest.fixture(scope="session")
+def radar(catalogue: Path) -> Scenes:
+    """What a search of the tiny catalogue finds of one sensor."""
+    return search_scenes(catalogue, region(), "2018-05-01", "2018-05-31", ["sentinel-1-asc"])
+
+
+@pytest.fixture(scope="session")
+def radar_plan(radar: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The build of one sensor in nine units, for what is the same with two."""
+    return plan_build(radar, workers, tmp_path_factory.mktemp("radar"), block=16)
+
+
+@pytest.fixture(scope="session")
+def embed_plan(cube: Path, workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The embedding of the cube of the tiny catalogue."""
+    return plan_embed(cube, workers, tmp_path_factory.mktemp("embed"))
+
+
+@pytest.fixture
+def filling(launcher: Launcher, tmp_path: Path) -> Callable[[Plan], Store]:
+    """Gives the store that a plan fills."""
+    return lambda plan: Store(plan, launcher, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training to which nothing happened; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    cube = tiny_cube(folder / "cube", side=16, block=8)
+    training = Training(cube, launcher, folder)
+    assert training.run().code == 0
+    return training
+
+
+@pytest.fixture
+def training(trained: Training, launcher: Launcher, tmp_path: Path) -> Training:
+    """The same training, not yet begun."""
+    return Training(trained.cube, launcher, tmp_path)

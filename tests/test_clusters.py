@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import time
+from contextlib import suppress
 
 import pytest
 from distributed import Client
@@ -20,12 +23,17 @@ def threads_of_a_worker() -> tuple[int, int, str | None]:
     return torch.get_num_threads(), pool, os.environ.get("OMP_NUM_THREADS")
 
 
+def hears_ctrl_c() -> bool:
+    return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_local_workers_are_processes_with_one_thread_for_each_task() -> None:
     with client_for("local", workers=1, memory="1GB") as client:
         here = client.scheduler_info()["address"]
         process = client.submit(os.getpid).result()
         assert client.submit(threads_of_a_worker).result() == (1, 1, "1")
         assert list(client.nthreads().values()) == [1]
+        assert not client.submit(hears_ctrl_c).result()
         assert next(iter(client.scheduler_info()["workers"].values()))["memory_limit"] == 10**9
         assert client.dashboard_link.startswith("http://127.0.0.1:")
         assert process != os.getpid()
@@ -38,6 +46,15 @@ def test_a_client_is_taken_as_it_is(workers: Client) -> None:
     with client_for(workers) as client:
         assert client is workers
     assert workers.status == "running"
+
+
+def test_workers_that_compute_are_not_waited_for_after_an_interrupt() -> None:
+    with suppress(KeyboardInterrupt), client_for("local", workers=1) as client:
+        process = client.submit(os.getpid).result()
+        client.submit(time.sleep, 600)
+        raise KeyboardInterrupt
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_an_address_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +75,7 @@ def test_an_address_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPa
         ("slrum", None, "neither `local` nor the address"),
         ("carrier://pigeon", None, "No Dask scheduler answers at carrier://pigeon"),
         ("local", "much", "Memory 'much' is no size"),
+        ("local", "8MB", "takes 100 MB before it has read anything, more than the 8MB"),
     ],
 )
 def test_what_is_no_cluster_is_refused(where: str, memory: str | None, words: str) -> None:

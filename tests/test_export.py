@@ -90,8 +90,8 @@ def test_a_part_is_that_part(cube: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"sensor": "landsat-c2-l2"}, "no sensor landsat-c2-l2; it has sentinel-1-asc, sentinel-2"),
-        ({"variable": "mean"}, "no variable mean; it has data, quality"),
+        ({"sensor": "landsat-c2-l2"}, "no sensor 'landsat-c2-l2'; it has sentinel-1-asc, sent"),
+        ({"variable": "mean"}, "no variable 'mean'; it has data, quality"),
         ({"date": "2018-07-01"}, "nothing on 2018-07-01; the nearest date is 2018-05-16T10:50:00"),
         ({"date": "yesterday"}, "'yesterday' is no ISO date"),
     ],

@@ -89,7 +89,7 @@ def test_a_region_that_cannot_be_used_is_named(name: str, tmp_path: Path) -> Non
         ("0,0,500,1", "reproject it"),
         ("3,50,3,51", "has no area"),
         ("nan,0,1,1", "no finite corners"),
-        ("", "cannot be read"),
+        ("", "region is empty"),
     ],
 )
 def test_text_that_is_no_region_is_named(text: str, words: str) -> None:

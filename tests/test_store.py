@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import icechunk
@@ -11,7 +12,7 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate
-from terralatent.pipeline.storage import open_storage, writer_lock
+from terralatent.pipeline.storage import open_storage
 from terralatent.pipeline.store import (
     describe,
     exists,
@@ -117,24 +118,35 @@ def test_the_wrong_kind_is_refused(store: Path) -> None:
         open_group(store, kind="latents")
 
 
-def test_a_store_has_one_writer(tmp_path: Path) -> None:
-    store = tmp_path / "deep" / "store"
-
-    with (
-        writer_lock(store),
-        pytest.raises(InputError, match=r"is being written by process \d+"),
-        writer_lock(store),
-    ):
-        pass
-    with writer_lock(store):
-        assert lay_out(store, layout())
-
-    assert [p.name for p in store.parent.iterdir()] == ["store"]
-
-
 @pytest.mark.parametrize("url", ["ftp://host/x", "s3://bucket", "az://container/x"])
 def test_urls_that_lead_nowhere_are_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
 
     with pytest.raises(InputError, match=url):
         open_storage(url)
+
+
+@pytest.mark.parametrize("left", [[], ["snapshots"], ["snapshots", "refs"]])
+def test_a_store_whose_maker_was_killed_is_made_anew(tmp_path: Path, left: list[str]) -> None:
+    """In a folder that was there before; one that was not is put into its place as a whole."""
+    whole, begun = tmp_path / "whole", tmp_path / "begun"
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(whole)))
+    begun.mkdir()
+    for name in left:
+        shutil.copytree(whole / name, begun / name)
+
+    assert lay_out(begun, layout())
+
+    assert describe(begun)["kind"] == "cube"
+    assert not lay_out(begun, layout())
+
+
+def test_what_is_left_of_a_store_that_was_never_put_into_its_place_is_removed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".new.new" / "snapshots").mkdir(parents=True)
+    (tmp_path / ".new.new" / "snapshots" / "half").write_bytes(b"")
+
+    assert lay_out(tmp_path / "new", layout())
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new"]

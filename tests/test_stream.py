@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate
@@ -146,7 +146,62 @@ def test_an_interrupted_run_goes_on_where_it_stopped(workers: Client, store: Pat
         stream(workers, store, progress=Watch(workers, stop_after=4))
     done = np.flatnonzero(open_group(store)["state"][:])
     np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
-    assert len(done) == 4
+    assert 4 <= len(done) < TASKS
+
+    stream(workers, store)
+
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+
+
+class StopLate(Watch):
+    """Breaks off at the first task, when all others that were sent have ended too."""
+
+    def advance(self, n: int = 1, **fields: float | str) -> None:
+        until = time.monotonic() + 30
+        while any(future.status == "pending" for future in self.client.futures.values()):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+
+def test_what_ended_unheard_before_an_interrupt_is_kept_too(workers: Client, store: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stream(workers, store, progress=StopLate(workers), in_flight=5)
+
+    done = np.flatnonzero(open_group(store)["state"][:])
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+    assert len(done) == 5
+
+
+class Leave:
+    """A progress that takes the cluster away after some tasks."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.cluster, self.left = cluster, 4
+
+    def start(self, total: int, title: str) -> None:
+        pass
+
+    def advance(self, n: int = 1, **fields: float | str) -> None:
+        self.left -= n
+        if self.left == 0:
+            self.cluster.close()
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store: Path) -> None:
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    with (
+        LocalCluster(**options, protocol="tcp", dashboard_address=None) as cluster,
+        Client(cluster.scheduler_address, timeout=1, set_as_default=False) as client,
+        pytest.raises(InputError, match="The Dask scheduler is lost"),
+    ):
+        stream(client, store, progress=Leave(cluster))
+    done = np.flatnonzero(open_group(store)["state"][:])
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+    assert 4 <= len(done) < TASKS
 
     stream(workers, store)
 

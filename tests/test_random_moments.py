@@ -1,0 +1,92 @@
+"""Commands killed and interrupted at random moments (``make soak``): the next run ends the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Command, Launcher
+from tests.plans import Plan, Store
+from tests.test_interrupts import is_clean
+from tests.trainings import Training
+
+pytestmark = pytest.mark.soak
+
+MOMENTS = 20
+
+Tell = Callable[[str], None]
+
+
+@pytest.fixture
+def seed(capsys: pytest.CaptureFixture[str]) -> int:
+    """Of the moments: ``SOAK_SEED`` repeats them."""
+    drawn = int(os.environ.get("SOAK_SEED", random.randrange(10**6)))
+    with capsys.disabled():
+        os.write(1, f"\nSOAK_SEED={drawn} ".encode())
+    return drawn
+
+
+def moments(seed: int, run: Callable[[], object]) -> list[float]:
+    """Random moments within the time that ``run`` takes, in seconds."""
+    begun = time.monotonic()
+    run()
+    draw, taken = random.Random(seed), time.monotonic() - begun
+    return [draw.uniform(0.0, taken) for _ in range(MOMENTS)]
+
+
+def strike(command: Command, moment: float, number: signal.Signals) -> None:
+    """Send a signal to every process of a command at a moment, and check how it ends."""
+    time.sleep(moment)
+    command.signal(number)
+    ended = command.end()
+    if number == signal.SIGKILL:
+        assert ended.code in (0, -signal.SIGKILL), ended.told
+    else:
+        assert ended.code == 0 or is_clean(ended), ended.told
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("verb", ["build_plan", "embed_plan"])
+def test_a_store_is_true_after_it_and_whole_after_the_next_run(
+    verb: str,
+    number: signal.Signals,
+    seed: int,
+    request: pytest.FixtureRequest,
+    launcher: Launcher,
+    tmp_path: Path,
+) -> None:
+    plan: Plan = request.getfixturevalue(verb)
+
+    def store(name: str) -> Store:
+        (tmp_path / name).mkdir()
+        return Store(plan, launcher, tmp_path / name)
+
+    for place, moment in enumerate(moments(seed, lambda: store("first").run())):
+        filled = store(str(place))
+        strike(filled.start(), moment, number)
+        filled.done()
+        assert filled.run().code == 0, f"after {moment} s"
+        assert filled.is_whole(), f"after {moment} s"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+def test_a_training_is_whole_after_the_next_run(
+    number: signal.Signals, seed: int, trained: Training, launcher: Launcher, tmp_path: Path
+) -> None:
+    def training(name: str) -> Training:
+        (tmp_path / name).mkdir()
+        return Training(trained.cube, launcher, tmp_path / name)
+
+    wanted = trained.contents()
+    for place, moment in enumerate(moments(seed, lambda: training("first").run())):
+        filled = training(str(place))
+        strike(filled.start(), moment, number)
+        filled.step()
+        assert filled.run().code == 0, f"after {moment} s"
+        assert filled.contents() == wanted, f"after {moment} s"
