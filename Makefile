@@ -74,6 +74,7 @@ else
 	$(BIN)/python benchmarks/build.py --quick $(SCENES)
 	$(BIN)/python benchmarks/embed.py --quick $(SCENES)
 	$(BIN)/python benchmarks/gapfill.py --quick $(SCENES)
+	$(BIN)/python benchmarks/simulation.py --quick --real $(SCENES)
 endif
 
 # pytest ends with 5 where it finds no test to run.

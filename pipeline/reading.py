@@ -186,11 +186,16 @@ def _item(source: Source, bands: Sequence[Band], window: GeoBox) -> pystac.Item:
 @contextmanager
 def _silent(name: str) -> Iterator[None]:
     log = logging.getLogger(name)
-    before, log.disabled = log.disabled, True
+
+    # A filter of its own for each call: other threads of this process may be reading too.
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(nothing)
     try:
         with warnings.catch_warnings():
             # rasterio asks an array in memory for its transform before it has set it.
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             yield
     finally:
-        log.disabled = before
+        log.removeFilter(nothing)

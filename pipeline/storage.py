@@ -19,7 +19,13 @@ def is_url(store: str | Path) -> bool:
 
 
 def local_path(store: str | Path) -> Path | None:
-    """The absolute local path of ``store`` with ``~`` resolved, None for a URL."""
+    """The absolute local path of ``store`` with ``~`` resolved, None for a URL.
+
+    Raises:
+        InputError: If it is empty, which would be the current folder.
+    """
+    if not str(store).strip():
+        raise InputError("The path of a store is empty; give one.")
     return None if is_url(store) else Path(store).expanduser().absolute()
 
 
@@ -34,8 +40,9 @@ def open_storage(store: str | Path) -> icechunk.Storage:
     """
     path = local_path(store)
     if path is not None:
-        # Icechunk warns that local commits must not race; the writer's lock sees to that.
-        icechunk.set_logs_filter("error")
+        # Icechunk warns that local commits must not race; the writer's lock sees to that. What it
+        # says of errors comes as exceptions too.
+        icechunk.set_logs_filter("off")
         return icechunk.local_filesystem_storage(str(path))
     url = urlsplit(str(store))
     prefix = url.path.strip("/")

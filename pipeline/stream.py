@@ -23,6 +23,7 @@ from distributed import CancelledError, Client, Future, KilledWorker, as_complet
 from icechunk import ForkSession
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.damage import damage_of
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store import BRANCH, open_repository
@@ -272,4 +273,6 @@ def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, InputError):
         return text
+    if (damage := damage_of(error)) is not None:
+        return f"the store {damage}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,13 @@ class TrainingFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_other(wanted)
             self._settings = wanted
-            yield lock
+            try:
+                yield lock
+            finally:
+                # A training that failed before it had a state leaves nothing behind.
+                with suppress(OSError):
+                    self.path.rmdir()
+                    self.out.rmdir()
 
     def _refuse_other(self, settings: Mapping[str, Any]) -> None:
         file = self.path / SETTINGS

@@ -180,7 +180,7 @@ def test_a_scene_that_is_missing_or_cut_short_is_named_as_lost(
     )
 
     assert code == 3
-    assert [line.split(":")[0] for line in lines] == ["lost", "lost"]
+    assert [line.split(":")[0] for line in lines] == ["lost", "lost"], lines
     assert re.search("sentinel-2-l2a S2_C B03: ", lines[0])
     assert re.search("sentinel-1-asc S1_9 vh: ", lines[1])
 

@@ -12,7 +12,7 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate
-from terralatent.pipeline.storage import open_storage
+from terralatent.pipeline.storage import local_path, open_storage
 from terralatent.pipeline.store import (
     describe,
     exists,
@@ -34,6 +34,11 @@ def layout(kind: str = "cube", **identity: object) -> Layout:
 def store(tmp_path: Path) -> Path:
     lay_out(tmp_path / "store", layout())
     return tmp_path / "store"
+
+
+def test_no_path_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match="path of a store is empty"):
+        local_path("")
 
 
 def test_a_store_holds_what_was_laid_out(store: Path) -> None:

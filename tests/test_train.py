@@ -210,6 +210,18 @@ def test_a_folder_of_something_else_is_refused(cube: Path, tmp_path: Path) -> No
     assert [item.name for item in tmp_path.iterdir()] == ["photo.jpg"]
 
 
+def test_a_training_that_fails_before_its_start_leaves_nothing(
+    cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("too little")
+
+    monkeypatch.setattr(sys.modules["terralatent.pipeline.train"], "linear_start", fail)
+    with pytest.raises(InputError, match="too little"):
+        train(cube, tmp_path / "model", latents=2, steps=1)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
+
+
 def test_two_trainings_do_not_share_a_folder(cube: Path, tmp_path: Path) -> None:
     settings = {"latents": 1}
     with (
