@@ -252,9 +252,16 @@ def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
                 there.get(key), asked.get(key), f"{name}.{key}" if name else str(key)
             )
         ]
-    return [] if there == asked else [f"{name} is {_short(there)} there, {_short(asked)} here"]
+    if there == asked:
+        return []
+    was, wanted = _short(there), _short(asked)
+    if was == wanted:  # long values that begin and end alike
+        return [f"{name} is {was} there and here, but not the same between"]
+    return [f"{name} is {was} there, {wanted} here"]
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 8:
+        return f"{json.dumps(value[0])} to {json.dumps(value[-1])} ({len(value)} in all)"
     text = "absent" if value is None else json.dumps(value)
     return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

@@ -72,7 +72,7 @@ def stream_blocks(
 
     The scheduler knows ``in_flight`` tasks at most, so its memory does not grow with their number;
     ``tasks`` is read as workers come free. Call it inside
-    :func:`terralatent.pipeline.storage.writer_lock`.
+    :func:`terralatent.pipeline.writer.writer_lock`.
 
     Args:
         client: Where to run. Workers must reach ``store``.

@@ -155,3 +155,17 @@ def test_what_is_left_of_a_store_that_was_never_put_into_its_place_is_removed(
     assert lay_out(tmp_path / "new", layout())
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["new"]
+
+
+def test_lists_that_differ_are_told_by_their_ends(tmp_path: Path) -> None:
+    def made_of(dates: list[str]) -> Layout:
+        return Layout("latents", {"dates": dates}, (GroupLayout("", ()),))
+
+    months = [f"2018-{month:02d}-15" for month in range(1, 13)]
+    lay_out(tmp_path / "s", made_of(months))
+    with pytest.raises(InputError) as refused:
+        lay_out(tmp_path / "s", made_of(["2018-01-15", "2018-02-15"]))
+    assert 'dates is "2018-01-15" to "2018-12-15" (12 in all) there, ' in str(refused.value)
+    assert '["2018-01-15", "2018-02-15"] here' in str(refused.value)
+    with pytest.raises(InputError, match="there and here, but not the same between"):
+        lay_out(tmp_path / "s", made_of([*months[:5], "2018-06-16", *months[6:]]))
