@@ -18,12 +18,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 from rich.text import Text
 
 __all__ = ["Bar", "Events"]
 
 PLAIN_EVERY_S = 10.0
 """How often progress is written where standard error is a file and not a terminal."""
+
+WIDE = 100
+"""Columns of a terminal from which there is room for a long bar beside everything else."""
 
 EVENT_EVERY_S = 1.0
 """How often it is written as JSON."""
@@ -47,9 +51,9 @@ class Bar:
         self.close()
         self._live = RichProgress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=30 if self._console.width >= WIDE else 14),
             MofNCompleteColumn(),
-            _Fields(),
+            _Fields(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -48,6 +49,21 @@ def test_events_begin_end_and_come_once_a_second(
     times = [time for time, _ in told[:-1]]
     assert all(later - sooner >= 1.0 for sooner, later in pairwise(times))
     assert len(told) >= min(steps, int(seconds / 1.1)) + 1
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_bar_stays_on_one_line(width: int) -> None:
+    file = io.StringIO()
+    bar = Bar(Console(file=file, width=width, force_terminal=True, color_system=None))
+    bar.start(8000, "train")
+    bar.advance(4321, loss=-1.234, best=-0.6039)
+    bar.close()
+
+    last = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).strip())[-1]
+    assert last.startswith("train")
+    assert "4321/8000" in last
+    assert "loss -1.234  best -0.6039" in last
+    assert len(last) <= width
 
 
 def test_a_bar_in_a_file_is_a_line_now_and_then(clock: list[float]) -> None:
