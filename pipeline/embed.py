@@ -88,8 +88,7 @@ def embed(
     )
     run = partial(embed_block, pairing, precision == "packed")
     report = fill(pairing, out, layout, run, title="embed", client=client, progress=progress)
-    values = 2 * math.prod(open_latents(out)["mean"].shape)
-    if report.clipped > MANY_CLIPPED * values:
+    if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(out)["mean"].size:
         log.warning(
             "%d latent values did not fit the packing and were clipped; --precision float32 "
             "keeps them.",

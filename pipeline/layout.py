@@ -23,13 +23,14 @@ from terralatent.pipeline.arrays import (
     grid_arrays,
     inner_chunk,
 )
+from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 
 __all__ = ["DATES_A_SHARD", "STATES", "cube_layout", "grid_attrs", "state_shape"]
 
 DATES_A_SHARD = 16
 """Dates of one shard: an append rewrites the last shard alone."""
 
-STATES = {"pending": 0, "done": 1, "partial": 2}
+STATES = {"pending": PENDING, "done": DONE, "partial": PARTIAL}
 """Values of ``state``: not read yet; read; read, with scenes that failed masked and named."""
 
 PER_DATE = ("platform", "orbit", "baseline", "scale", "offset", "cloud_cover", "incidence")

@@ -29,6 +29,7 @@ from terralatent.pipeline.layout import TIME_UNITS, grid_attrs
 from terralatent.pipeline.pairing import Pairing, unfinished
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
+from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
 from terralatent.pipeline.stream import Failure, stream_blocks
 from terralatent.pipeline.writer import writer_lock
@@ -44,9 +45,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-PENDING, DONE, PARTIAL = 0, 1, 2
-"""States of a block: not computed; computed; computed from a cube that is not whole there."""
 
 TIME_CHUNK = 16
 """Dates in one chunk at most."""

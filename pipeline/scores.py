@@ -19,6 +19,7 @@ from terralatent.catalogs.simulation.truth import TRUTH
 from terralatent.pipeline.cube import open_cube
 from terralatent.pipeline.decode import open_bands
 from terralatent.pipeline.embed import open_latents
+from terralatent.pipeline.pictures.cube import sensors_of
 
 __all__ = ["Scores", "open_truth", "score"]
 
@@ -98,7 +99,7 @@ def score(region: str | Path, cube: str | Path, latents: str | Path, bands: str 
     latent = open_latents(latents).isel(thin)
     told = _tell_land(truth, latent, thin)
     return Scores(
-        dates={str(name): opened[str(name)].sizes["time"] for name in _sensors(opened)},
+        dates={name: opened[name].sizes["time"] for name in sensors_of(opened)},
         clear=float(np.isfinite(clear.values[:, 0]).mean()),
         surface_error=_rms(mean - wanted),
         interpolation_error=_rms(straight - wanted),
@@ -187,10 +188,6 @@ def _interpolated(clear: xr.DataArray, decoded: xr.Dataset) -> NDArray[np.float6
             there = np.isfinite(series)
             out[band, :, y, x] = np.interp(asked, seen[there], series[there])
     return out
-
-
-def _sensors(cube: xr.DataTree) -> list[Any]:
-    return [name for name, group in cube.children.items() if "data" in group.ds]
 
 
 def _rms(error: NDArray[Any]) -> float:

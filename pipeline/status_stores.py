@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import zarr
 
+from terralatent.pipeline.states import DONE, PARTIAL, PENDING
+
 __all__ = [
     "CubeStatus",
     "Dates",
@@ -20,9 +22,6 @@ __all__ = [
     "cube_status",
     "result_status",
 ]
-
-PENDING, DONE, PARTIAL = 0, 1, 2
-"""States of read units and of blocks alike."""
 
 LOSSES_TOLD = 20
 """Losses of a sensor that are told one by one."""

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from terralatent.catalogs.simulation.seasons import Plant
 
@@ -168,17 +168,12 @@ class CanopyTable:
         Returns:
             Reflectance, (band, y, x).
         """
-        flat = _interpolate(
-            self.values,
-            plant.ravel(),
-            senescence.ravel(),
-            leaf_area.ravel(),
-            soil.reshape(len(soil), -1),
-            SENESCENCE.astype(np.float32),
-            LEAF_AREA.astype(np.float32),
-            SOIL.astype(np.float32),
-        )
-        return np.asarray(flat).reshape(soil.shape)
+        canopy = (plant, _places(SENESCENCE, senescence), _places(LEAF_AREA, leaf_area))
+        bands = [
+            map_coordinates(self.values[..., n], [*canopy, _places(SOIL, ground)], order=1)
+            for n, ground in enumerate(soil)
+        ]
+        return np.stack(bands)
 
 
 def _above_soil(terms: Sequence[Any], soil: float) -> NDArray[np.float64]:
@@ -225,32 +220,6 @@ def _soils() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return over_bands(soil.rsoil1), over_bands(soil.rsoil2)
 
 
-@njit(nogil=True)
-def _place(nodes, value):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """The node below ``value`` and the share of the way to the next one."""
-    at = 0
-    while at < len(nodes) - 2 and value >= nodes[at + 1]:
-        at += 1
-    share = (value - nodes[at]) / (nodes[at + 1] - nodes[at])
-    return at, min(max(share, np.float32(0)), np.float32(1))
-
-
-@njit(nogil=True)
-def _interpolate(table, plant, aged, area, soil, aged_nodes, area_nodes, soil_nodes):  # type: ignore[no-untyped-def]  # pragma: no cover
-    bands, pixels = soil.shape
-    out = np.empty((bands, pixels), np.float32)
-    for p in range(pixels):
-        kind = plant[p]
-        i, u = _place(aged_nodes, aged[p])
-        j, v = _place(area_nodes, area[p])
-        for b in range(bands):
-            k, w = _place(soil_nodes, soil[b, p])
-            total = np.float32(0)
-            for di in range(2):
-                for dj in range(2):
-                    low = table[kind, i + di, j + dj, k, b]
-                    high = table[kind, i + di, j + dj, k + 1, b]
-                    weight = (u if di else 1 - u) * (v if dj else 1 - v)
-                    total += weight * (low + w * (high - low))
-            out[b, p] = total
-    return out
+def _places(nodes: NDArray[np.float64], values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Where ``values`` lie between ``nodes``, counted in nodes; the outer ones beyond them."""
+    return np.asarray(np.interp(values, nodes, np.arange(len(nodes))))

@@ -6,7 +6,7 @@ at harvest; what then stands on the field is stubble, a cover crop, or nothing u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -182,7 +182,7 @@ def _fields(
         _stand(canopies, parcel, crop.plant, area, aged, area > 0)
         after = day >= crop.harvest
         bare_for = np.inf
-        if n + 1 < len(crops) + 1:
+        if n < len(crops):
             bare_for = all_crops[n + 1].emergence + 365 - crop.harvest
         until = day < crop.harvest + bare_for
         if crop.plant in STRAW:
@@ -192,10 +192,8 @@ def _fields(
             sown = rng.uniform(8, 30) if crop.harvest < 285 else rng.uniform(4, 10)
             own = _vary(COVER_CROP, rng)
             along = day - crop.harvest - sown
-            area, aged = season(
-                Crop(own.plant, 0, 0.0, own.leaf_area, max(own.growth, 15), own.growth_rate,
-                     own.senescence, own.senescence_rate, np.inf), along,
-            )  # fmt: skip
+            own = replace(own, emergence=0, growth=max(own.growth, 15), harvest=np.inf)
+            area, aged = season(own, along)
             ploughed = along < bare_for - sown - rng.uniform(14, 45)
             _stand(canopies, parcel, own.plant, area, aged, (along > 0) & ploughed & (area > 0.15))
 
