@@ -1,5 +1,7 @@
 """What several test files share."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,14 @@ from tests.commands import Launcher, launching
 from tests.plans import Plan, Store, plan_build, plan_embed
 from tests.tiny import tiny_cube
 from tests.trainings import Training
+
+# What runs in the background is often started deaf to Ctrl-C, and every process would inherit that:
+# the tests send Ctrl-C, and hear it, however they were started themselves.
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SCENES = Path(__file__).resolve().parents[2] / "shared" / "scenes"
 
