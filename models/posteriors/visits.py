@@ -72,14 +72,14 @@ def _dot(a: list[Scalar], b: list[Scalar]) -> Scalar:
     return total
 
 
-def _move(a: list[list[Scalar]], mean: list[Scalar], cov: list[list[Scalar]]) -> list[Scalar]:
+def moved(a: list[list[Scalar]], mean: list[Scalar], cov: list[list[Scalar]]) -> list[Scalar]:
     """Return the moments (A m, A P A^T)."""
     n = len(a)
     half = [[_dot(a[i], [cov[h][j] for h in range(n)]) for j in range(n)] for i in range(n)]
     return [_dot(row, mean) for row in a] + [_dot(half[i], a[j]) for i, j in pairs(n)]
 
 
-def _filter_visit(
+def filter_visit(
     program: Program,
     a: list[list[Scalar]],
     q: list[Scalar],
@@ -102,11 +102,11 @@ def _filter_visit(
         ]
         for i in range(n)
     ]
-    moved = _move(a, mean, cov)
-    return innovation, moved[:n] + [m + gained for m, gained in zip(moved[n:], q, strict=True)]
+    after = moved(a, mean, cov)
+    return innovation, after[:n] + [m + gained for m, gained in zip(after[n:], q, strict=True)]
 
 
-def _smooth_visit(
+def smooth_visit(
     program: Program,
     a: list[list[Scalar]],
     w: Scalar,
@@ -129,7 +129,7 @@ def _smooth_visit(
     hold = [[held[i + j] if i * j == 0 else hold[i][j] for j in range(n)] for i in range(n)]
     hold[0][0] = _dot(clear, held) + w * gain
     transposed = [list(column) for column in zip(*a, strict=True)]
-    return mean, var, _move(transposed, pull, hold)
+    return mean, var, moved(transposed, pull, hold)
 
 
 def _filter_sources(n: int) -> list[str]:
@@ -146,7 +146,7 @@ def _filter_sources(n: int) -> list[str]:
     w, eta, *x = program.inputs(["w", "eta", *names])
     flat = program.inputs(list(shared))
     a = [flat[i * n : (i + 1) * n] for i in range(n)]
-    innovation, after = _filter_visit(program, a, program.inputs(list(gains)), w, eta, x)
+    innovation, after = filter_visit(program, a, program.inputs(list(gains)), w, eta, x)
     there = [Cell("tape", 1, MOMENTS + i) for i in range(r)]
     walk = sweep_source(
         "filter",
@@ -191,7 +191,7 @@ def _smooth_sources(n: int) -> list[str]:
     w, eta, *rest = program.inputs(["w", "eta", *names, *behind])
     flat = program.inputs(list(shared))
     a = [flat[i * n : (i + 1) * n] for i in range(n)]
-    mean, var, before = _smooth_visit(program, a, w, eta, rest[:r], rest[r:])
+    mean, var, before = smooth_visit(program, a, w, eta, rest[:r], rest[r:])
     results = {MEAN: mean, VAR: var} | {MOMENTS + r + i: y for i, y in enumerate(before)}
     walk = sweep_source(
         "smooth",
