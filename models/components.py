@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from terralatent.models.kernels import TemporalKernel, make_kernel
-from terralatent.models.posteriors import markov
+from terralatent.models.posteriors.markov import Markov
 
 EVIDENCE_STEPS = 60
 """Steps of the fit; on real scenes 60 come within 0.001 nats an observation of 120."""
@@ -47,7 +47,7 @@ def fit_components(series: Sequence[tuple[Tensor, Tensor, Tensor]], description:
         loss = torch.zeros(())
         for days, values, seen in series:
             w = (signal / noise) * seen[..., None]
-            density = markov.log_evidence(kernel, days, w, w * values / signal.sqrt())
+            density = Markov().log_evidence(kernel, days, w, w * values / signal.sqrt())
             loss = loss - density.sum() + 0.5 * (signal.log() * seen.sum()).sum()
         (loss / len(rows)).backward()
         optimiser.step()

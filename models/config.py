@@ -70,6 +70,9 @@ class ModelConfig(BaseModel):
     posterior: str = "markov"
     """How the posterior over the latent series is computed."""
 
+    posterior_size: Annotated[int, Field(ge=1)] | None = None
+    """Inducing points, basis functions or neighbours of the posterior; its own default if None."""
+
     precision_cap: Annotated[float, Field(gt=0.0, le=1e4)] = 100.0
     """Largest precision w that one observation gives a latent of unit prior variance."""
 

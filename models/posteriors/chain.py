@@ -35,7 +35,8 @@ class Chain:
     """The query of each visit that is one, in the order of the chain, (Q,)."""
 
     measures: Tensor | None
-    """What is asked of the state at queries, (J, L, n, 1); None for the series itself."""
+    """What is asked of the state at each query, (Q, J, L, n, 1), in the order of the chain; None
+    for the series itself."""
 
 
 def pairs(states: int) -> list[tuple[int, int]]:
@@ -71,6 +72,7 @@ def link(
     queries: Tensor,
     like: Tensor,
     parts: tuple[slice, ...] = (),
+    since: Tensor | None = None,
 ) -> Chain:
     """Merge the queries into the calendar and move the kernel over its steps.
 
@@ -81,10 +83,12 @@ def link(
         like: Gives the dtype and the device of what is returned.
         parts: The states of each part of the kernel that is asked for on its own; none for the
             series itself.
+        since: The day of the state before the first visit, (), float64; that of the first visit
+            if None.
     """
     n = kernel.state_dim
     calendar, order = torch.sort(torch.cat([days, queries]), stable=True)
-    steps = calendar.diff(prepend=calendar[:1])
+    steps = calendar.diff(prepend=calendar[:1] if since is None else since[None])
     h = kernel.measurement()
     eye = torch.eye(n, dtype=h.dtype, device=h.device).expand(kernel.latents, -1, -1)
     turn = torch.cat([h[:, None], eye[:, 1:]], dim=1)
@@ -98,6 +102,7 @@ def link(
         for part, states in zip(kept, parts, strict=True):
             part[states] = 1.0
         measures = ((kept[:, None] * h)[:, :, None] @ turn_back).mT.to(like)
+        measures = measures.expand(len(queries), -1, -1, -1, -1)
     return Chain(
         a=(turn @ a @ turn_back).to(like),
         q=(turn @ q @ turn.mT)[..., rows, columns].to(like),

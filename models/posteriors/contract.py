@@ -10,13 +10,17 @@ where a site with precision :math:`w_t = 0` is masked: it changes nothing, whate
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
+
+DRAW_JITTER = 1e-10
+"""Added to the variance of a prior that is drawn from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +48,23 @@ class Posterior:
         return self.kl_by_latent.sum(-1)
 
 
-class Inference(Protocol):
-    """One way to the posterior; each is a module with these functions.
+class Inference(ABC):
+    r"""One way to the posterior. Forms are frozen dataclasses whose fields are their settings.
 
-    All take ``kernel`` of L latents; ``days`` (T,), float64, ascending, repeats allowed; the
-    sites' ``w`` and ``eta`` (N, T, L) of one dtype, w >= 0; ``query_days`` (Q,), float64, in any
-    order, repeats allowed. All raise ``ValueError`` when these disagree, when a day is not
-    finite or out of order, and when a precision is negative or not finite.
+    All functions take ``kernel`` of L latents; ``days`` (T,), float64, ascending, repeats allowed;
+    the sites' ``w`` and ``eta`` (N, T, L) of one dtype, w >= 0; ``query_days`` (Q,), float64, in
+    any order, repeats allowed. All raise ``ValueError`` when these disagree, when a day is not
+    finite or out of order, and when a precision is negative or not finite. Each form says in its
+    file what it costs.
     """
 
+    keeps_prior: ClassVar[bool]
+    """Whether q is a posterior under the kernel's own prior, so that evidence bounds compare."""
+
+    cost: ClassVar[str]
+    """Time for one latent series, T dates seen of which V are not masked."""
+
+    @abstractmethod
     def infer(
         self,
         kernel: TemporalKernel,
@@ -63,22 +75,130 @@ class Inference(Protocol):
     ) -> Posterior:
         """Return everything; without ``query_days`` Q is 0. Differentiable."""
 
+    @abstractmethod
     def marginals(
-        self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return mean and variance (N, Q, L) on the query days, and do nothing else."""
+        """Return mean and variance (N, Q, L) on the query days, and do nothing else.
 
+        Without ``query_days`` they are those on the days of the sites, (N, T, L).
+        """
+
+    @abstractmethod
     def components(
         self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return mean and variance of each of ``kernel.parts``, shape (N, Q, L, parts)."""
 
     def log_evidence(self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
-        r"""Return the log-density of the pseudo-observations, shape (N, L).
+        r"""Return the log density of the pseudo-observations or its bound by q, shape (N, L).
 
-        With :math:`y = \eta / w` this is :math:`\log N(y; 0, K + W^{-1})` over the sites with
-        :math:`w > 0`, all constants included; 0 for an empty series.
+        With :math:`y = \eta / w` it is :math:`E_q \log N(y; f, W^{-1}) - KL[q \| p]` over the
+        sites with :math:`w > 0`, all constants included; 0 for an empty series. Forms that
+        condition exactly reach :math:`\log N(y; 0, K + W^{-1})` under the prior they use.
         """
+        posterior = self.infer(kernel, days, w.double(), eta.double())
+        seen = w > 0
+        safe = w.double().where(seen, 1.0)
+        misfit = (eta.where(seen, 0.0) / safe - posterior.mean).square() + posterior.var
+        density = 0.5 * (safe.log() - math.log(2.0 * math.pi) - safe * misfit)
+        total: Tensor = density.where(seen, 0.0).sum(1) - posterior.kl_by_latent
+        return total.to(w)
+
+    def joint(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""Return mean (N, Q, L) and covariance (N, L, Q, Q) over a few query days.
+
+        With the prior :math:`\tilde K` of this form and its linear map :math:`M` from
+        :math:`\eta` to means, :math:`\tilde K_{**} - M(W \tilde K_{t*})`; in float64, because of
+        the difference. Costs as much as Q + 1 times the means.
+        """
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        prior = self.prior(kernel, days, queries)
+        asked = prior[:, :, len(days) :]
+        precision = w.double()
+        told = precision * sites_last(asked[:, : len(days)])
+        etas = torch.cat([eta.double()[None], told])
+        mean, *columns = self.means(kernel, days, precision, etas, queries)
+        own = asked[:, len(days) :]
+        if not columns:
+            return mean.to(w), own.expand(len(w), -1, -1, -1).to(w)
+        drop = torch.stack(columns, dim=-1).transpose(1, 2)
+        return mean.to(w), (own - 0.5 * (drop + drop.mT)).to(w)
+
+    def sample(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor,
+        count: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        r"""Draw joint samples on the query days, shape (count, N, Q, L); no gradients.
+
+        By Matheron's rule: a draw of the prior, moved by the means of what it misses,
+        :math:`f_* + M(\eta - W f_t - W^{1/2} \epsilon)`. One factor of the prior serves all
+        series, latents' sites and samples of a calendar.
+
+        References:
+            | Efficiently sampling functions from Gaussian process posteriors (Wilson et al., 2020)
+        """
+        with torch.no_grad():
+            w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+            precision = w.double()
+            drawn = draws(self.prior(kernel, days, queries), (count, len(w)), generator)
+            seen, asked = drawn.split([len(days), len(queries)], dim=2)
+            noise = randn((count, *w.shape), generator).to(precision)
+            etas = eta.double() - precision * seen - precision.sqrt() * noise
+            moved: Tensor = asked + self.means(kernel, days, precision, etas, queries)
+            return moved.to(w)
+
+    def prior(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> Tensor:
+        """Return the prior covariance of what sites and queries see, (L, T + Q, T + Q), float64."""
+        everywhere = torch.cat([days, queries])
+        return kernel.covariance(everywhere[:, None] - everywhere).movedim(-1, 0)
+
+    @abstractmethod
+    def means(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
+    ) -> Tensor:
+        """Return means on the query days for K sets of etas, (K, N, T, L), as (K, N, Q, L).
+
+        What the etas share is computed once. They are 0 where w is; nothing is checked.
+        """
+
+
+def sites_last(cross: Tensor) -> Tensor:
+    """Return (L, T, Q) as (Q, 1, T, L): for each query what a series has at all sites."""
+    return cross.permute(2, 1, 0)[:, None]
+
+
+def draws(covariance: Tensor, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw from N(0, covariance), (L, S, S) float64, as (*lead, S, L).
+
+    The covariance may be singular, as days repeat: its factor is that of one with 1e-10 more on
+    the diagonal, a standard deviation of 1e-5.
+    """
+    latents, size, _ = covariance.shape
+    eye = torch.eye(size, dtype=covariance.dtype, device=covariance.device)
+    factor = torch.linalg.cholesky(covariance + DRAW_JITTER * eye)
+    white = randn((*lead, latents, size), generator).to(covariance)
+    drawn: Tensor = torch.einsum("lst,...lt->...sl", factor, white)
+    return drawn
+
+
+def randn(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Return standard normal numbers, float64, on the device of the generator."""
+    where = generator.device
+    return torch.randn(shape, generator=generator, dtype=torch.float64, device=where)
 
 
 def checked_sites(

@@ -1,4 +1,4 @@
-r"""The posterior by dense algebra: exact, :math:`O(T^3)`; the reference for the others.
+r"""The posterior by dense algebra: exact, :math:`O(V^3)`; the reference for the others.
 
 With :math:`S = W^{1/2}` and :math:`B = I + S K S = C C^T`, which is well-conditioned however small
 or large the precisions, and :math:`t = S y`,
@@ -10,125 +10,171 @@ or large the precisions, and :math:`t = S y`,
 .. math:: KL[q \| p] = \tfrac{1}{2} \big( \log|B| - \sum_t w_t v_t
     + \sum_t m_t \alpha_t \big)
 
-It keeps the prior. Time :math:`O(N L T^2 (T + Q))`, memory :math:`O(N L T (T + Q))`. The algebra is
-in float64 whatever the sites are: beside precisions of 1e4 a Cholesky factor in float32 is wrong by
-a few thousandths.
+It keeps the prior. Each series is packed to its V valid dates (as many as the fullest series of a
+batch has). Time :math:`O(N L V^2 (V + T + Q))`, memory :math:`O(N L V (V + T + Q))`, of a tile of
+the series where nothing takes gradients. The algebra is in float64 whatever the sites are: beside
+precisions of 1e4 a Cholesky factor in float32 is wrong by a few thousandths.
 
 References:
     | Gaussian Processes for Machine Learning, section 3.4.3 (Rasmussen & Williams, 2006)
 """
 
-import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
-from terralatent.models.posteriors.contract import Posterior, checked_sites
+from terralatent.models.posteriors.contract import Inference, Posterior, checked_sites
+from terralatent.models.posteriors.tiles import by_tiles
 
 
-def infer(
-    kernel: TemporalKernel,
-    days: Tensor,
-    w: Tensor,
-    eta: Tensor,
-    query_days: Tensor | None = None,
-) -> Posterior:
-    """Return the posterior; see :class:`~terralatent.models.posteriors.contract.Inference`."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    dense = _condition(kernel, days, w, eta)
-    mean, drop = _project(_between(kernel, torch.cat([days, queries]), days), dense)
-    var = 1.0 - drop
-    here, there = (0, len(days)), (len(days), len(queries))
-    pull = mean.narrow(1, *here) * dense.alpha.mT - w * var.narrow(1, *here)
-    kl = 0.5 * (_log_det(dense.factor) + pull.sum(1))
-    parts = (mean.narrow(1, *here), var.narrow(1, *here), mean.narrow(1, *there))
-    return Posterior(*(part.to(w) for part in (*parts, var.narrow(1, *there), kl)))
+@dataclass(frozen=True)
+class Exact(Inference):
+    """Dense conditioning; see :class:`~terralatent.models.posteriors.contract.Inference`."""
+
+    keeps_prior: ClassVar[bool] = True
+    cost: ClassVar[str] = "V^3"
+
+    def infer(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor | None = None,
+    ) -> Posterior:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        between = self.prior(kernel, days, queries)
+
+        def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
+            dense = _condition(between, w, eta)
+            mean, var = dense.look(between[:, :, : len(days)], 1.0)
+            at, asked = mean[:, : len(days)], mean[:, len(days) :]
+            at_var, asked_var = var[:, : len(days)], var[:, len(days) :]
+            return at, at_var, asked, asked_var, dense.divergence(at, at_var)
+
+        found = by_tiles(work, _room(w, len(queries)), w.double(), eta.double())
+        return Posterior(*(each.to(w) for each in found))
+
+    def marginals(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        asked = days if query_days is None else query_days
+        w, eta, queries = checked_sites(kernel, days, w, eta, asked)
+        between = self.prior(kernel, days, queries)
+
+        def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
+            return _condition(between, w, eta).look(between[:, len(days) :, : len(days)], 1.0)
+
+        mean, var = by_tiles(work, _room(w, len(queries)), w.double(), eta.double())
+        return mean.to(w), var.to(w)
+
+    def components(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        between = self.prior(kernel, days, queries)
+        # Parts are independent: the covariance of one with the sum is its own.
+        crosses = kernel.part_covariance(queries[:, None] - days).permute(3, 2, 0, 1)
+        owns = kernel.part_covariance(queries.new_zeros(1))[0].T
+
+        def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
+            dense = _condition(between, w, eta)
+            looks = [dense.look(*each) for each in zip(crosses, owns, strict=True)]
+            mean, var = zip(*looks, strict=True)
+            return torch.stack(mean, dim=-1), torch.stack(var, dim=-1)
+
+        mean, var = by_tiles(work, _room(w, len(queries)), w.double(), eta.double())
+        return mean.to(w), var.to(w)
+
+    def means(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
+    ) -> Tensor:
+        between = self.prior(kernel, days, queries)
+        cross = between[:, len(days) :, : len(days)]
+
+        def work(w: Tensor, etas: Tensor) -> tuple[Tensor]:
+            dense = _condition(between, w, etas[:, 0])
+            return (torch.stack([dense.mean(cross, each) for each in etas.unbind(1)], dim=1),)
+
+        room = _room(w, len(queries))
+        (mean,) = by_tiles(work, room, w.double(), etas.double().transpose(0, 1))
+        return mean.transpose(0, 1)
 
 
-def marginals(
-    kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return mean and variance on the query days, both of shape (N, Q, L)."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    dense = _condition(kernel, days, w, eta)
-    mean, drop = _project(_between(kernel, queries, days), dense)
-    return mean.to(w), (1.0 - drop).to(w)
+@dataclass(frozen=True)
+class _Dense:
+    """Conditioned series: N series of L latents at V sites each, float64."""
 
-
-def components(
-    kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of each part of the kernel, both of shape (N, Q, L, parts)."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    dense = _condition(kernel, days, w, eta)
-    means, variances = [], []
-    for part in kernel.parts:
-        # Parts are independent: the covariance of one with the sum is its own, h A(lag) P h^T.
-        h = torch.zeros_like(kernel.measurement())
-        h[:, part.states] = kernel.measurement()[:, part.states]
-        lag = (queries[:, None] - days).abs()
-        carried = kernel.transition(lag.flatten())[0] @ kernel.stationary()
-        cross = torch.einsum("li,slij,lj->ls", h, carried, h).unflatten(1, lag.shape)
-        mean, drop = _project(cross, dense)
-        means.append(mean)
-        variances.append(torch.einsum("li,lij,lj->l", h, kernel.stationary(), h) - drop)
-    return torch.stack(means, dim=-1).to(w), torch.stack(variances, dim=-1).to(w)
-
-
-def log_evidence(kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
-    """Return the log-density of the pseudo-observations, shape (N, L)."""
-    w, eta, _ = checked_sites(kernel, days, w, eta, None)
-    dense = _condition(kernel, days, w, eta)
-    seen = w > 0
-    constants = (w.where(seen, 1.0).double().log() - math.log(2.0 * math.pi)).where(seen, 0.0)
-    misfit = dense.target.square().sum((-2, -1))
-    return (0.5 * (constants.sum(1) - _log_det(dense.factor) - misfit)).to(w)
-
-
-class _Dense(NamedTuple):
-    """The sites' part of the algebra, float64."""
+    sites: Tensor
+    """The dates of the series, (N, V), int64; a series with fewer has some without precision."""
 
     root: Tensor
-    """The diagonal of S, (N, L, T)."""
+    """S, (N, L, V)."""
 
     factor: Tensor
-    """C, (N, L, T, T)."""
+    """C, (N, L, V, V)."""
 
-    target: Tensor
-    """C^-1 t, (N, L, T, 1)."""
+    eta: Tensor
+    """(N, L, V)."""
 
-    alpha: Tensor
-    """(N, L, T)."""
+    def divergence(self, mean: Tensor, var: Tensor) -> Tensor:
+        """Return the KL, (N, L), given the marginals on all dates, (N, T, L)."""
+        log_det = 2.0 * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        pull = _pick(mean, self.sites) * self._alpha(self.eta)
+        return 0.5 * (log_det + (pull - self.root.square() * _pick(var, self.sites)).sum(-1))
 
+    def look(self, cross: Tensor, own: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Return mean and variance, (N, Q, L), for prior covariances (L, Q, T) and own (L,)."""
+        white = torch.linalg.solve_triangular(
+            self.factor, (self._pack(cross) * self.root[..., None, :]).mT, upper=False
+        )
+        drop = white.square().sum(-2).transpose(1, 2)
+        return self.mean(cross), own - drop
 
-def _condition(kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> _Dense:
-    w, eta = w.double().transpose(1, 2), eta.double().transpose(1, 2)
-    seen = w > 0
-    root = w.where(seen, 1.0).sqrt()  # the root of 0 has no finite gradient
-    t = (eta / root).where(seen, 0.0)[..., None]
-    root = root.where(seen, 0.0)
-    b = root[..., None] * _between(kernel, days, days) * root[..., None, :]
-    factor = torch.linalg.cholesky(b + torch.eye(len(days), dtype=w.dtype, device=w.device))
-    target = torch.linalg.solve_triangular(factor, t, upper=False)
-    back = torch.linalg.solve_triangular(factor.mT, target, upper=True)
-    return _Dense(root, factor, target, root * back[..., 0])
+    def mean(self, cross: Tensor, eta: Tensor | None = None) -> Tensor:
+        """Return the mean, (N, Q, L), of these etas (N, T, L), or of those conditioned on."""
+        alpha = self._alpha(self.eta if eta is None else _pick(eta, self.sites))
+        return (self._pack(cross) @ alpha[..., None]).squeeze(-1).transpose(1, 2)
 
+    def _alpha(self, eta: Tensor) -> Tensor:
+        seen = self.root > 0
+        target = (eta / self.root.where(seen, 1.0)).where(seen, 0.0)
+        return self.root * torch.cholesky_solve(target[..., None], self.factor)[..., 0]
 
-def _between(kernel: TemporalKernel, rows: Tensor, days: Tensor) -> Tensor:
-    """Return the prior covariance between two calendars, (L, R, T)."""
-    return kernel.covariance(rows[:, None] - days).movedim(-1, 0)
-
-
-def _project(cross: Tensor, dense: _Dense) -> tuple[Tensor, Tensor]:
-    """Return mean and drop of variance, (N, R, L), where the prior covariance is (L, R, T)."""
-    white = torch.linalg.solve_triangular(
-        dense.factor, (cross * dense.root[..., None, :]).mT, upper=False
-    )
-    mean = (cross @ dense.alpha[..., None]).squeeze(-1)
-    return mean.transpose(1, 2), white.square().sum(-2).transpose(1, 2)
+    def _pack(self, cross: Tensor) -> Tensor:
+        """Return (L, Q, T) at the sites of each series, (N, L, Q, V)."""
+        return cross[:, :, self.sites].permute(2, 0, 1, 3)
 
 
-def _log_det(factor: Tensor) -> Tensor:
-    return 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+def _condition(between: Tensor, w: Tensor, eta: Tensor) -> _Dense:
+    """Condition sites (N, T, L) under the prior covariances ``between`` of dates, T or more."""
+    seen = (w > 0).any(-1)
+    most = int(seen.sum(1).max()) if seen.numel() else 0
+    sites = torch.argsort((~seen).int(), dim=1, stable=True)[:, :most]
+    packed = _pick(w, sites)
+    heard = packed > 0
+    root = packed.where(heard, 1.0).sqrt().where(heard, 0.0)  # the root of 0 has no gradient
+    prior = between[:, sites[:, :, None], sites[:, None, :]].transpose(0, 1)
+    eye = torch.eye(most, dtype=w.dtype, device=w.device)
+    factor = torch.linalg.cholesky(eye + root[..., None] * prior * root[..., None, :])
+    return _Dense(sites, root, factor, _pick(eta, sites))
+
+
+def _pick(each: Tensor, sites: Tensor) -> Tensor:
+    """Return (N, T, L) at the sites (N, V), as (N, L, V)."""
+    index = sites[..., None].expand(-1, -1, each.shape[2])
+    return each.gather(1, index).transpose(1, 2)
+
+
+def _room(w: Tensor, queries: int) -> int:
+    """Numbers that a series needs in the largest array."""
+    dates = w.shape[1]
+    return w.shape[2] * dates * (dates + queries)

@@ -27,73 +27,90 @@ References:
 """
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
-from terralatent.models.posteriors import recursion
-from terralatent.models.posteriors.chain import Chain, Walk, link
-from terralatent.models.posteriors.contract import Posterior, checked_sites
-
-COMPILED_FROM = 200_000
-"""Series times latents times visits from which the compiled recursion is used on the CPU.
-
-It is several times as fast, but each process compiles it when it first needs it, for some seconds.
-"""
+from terralatent.models.posteriors.chain import link
+from terralatent.models.posteriors.contract import Inference, Posterior, checked_sites
+from terralatent.models.posteriors.walks import walk_chain
 
 
-def infer(
-    kernel: TemporalKernel,
-    days: Tensor,
-    w: Tensor,
-    eta: Tensor,
-    query_days: Tensor | None = None,
-) -> Posterior:
-    """Return the posterior; see :class:`~terralatent.models.posteriors.contract.Inference`."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    walk = _walk(link(kernel, days, queries, w), w, eta, sites=True, predicted=True)
-    pull = walk.mean * (eta - w * walk.mean) - w * walk.var
-    kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
-    return Posterior(walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], kl)
+@dataclass(frozen=True)
+class Markov(Inference):
+    """Filter and smoother; see :class:`~terralatent.models.posteriors.contract.Inference`."""
+
+    keeps_prior: ClassVar[bool] = True
+    cost: ClassVar[str] = "T n^3, n states"
+
+    def infer(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor | None = None,
+    ) -> Posterior:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        walk = walk_chain(link(kernel, days, queries, w), w, eta, sites=True, predicted=True)
+        pull = walk.mean * (eta - w * walk.mean) - w * walk.var
+        kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
+        return Posterior(walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], kl)
+
+    def marginals(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        at_sites = query_days is None
+        walk = walk_chain(link(kernel, days, queries, w), w, eta, sites=at_sites, predicted=False)
+        if at_sites:
+            return walk.mean, walk.var
+        return walk.query_mean[..., 0], walk.query_var[..., 0]
+
+    def components(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        parts = tuple(part.states for part in kernel.parts)
+        walk = walk_chain(
+            link(kernel, days, queries, w, parts), w, eta, sites=False, predicted=False
+        )
+        return walk.query_mean, walk.query_var
+
+    def log_evidence(self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
+        w, eta, queries = checked_sites(kernel, days, w, eta, None)
+        walk = walk_chain(link(kernel, days, queries, w), w, eta, sites=False, predicted=True)
+        return log_densities(w, walk.spread, walk.innovation).sum(1)
+
+    def means(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
+    ) -> Tensor:
+        chain = link(kernel, days, queries, w)
+        many = w.expand_as(etas).reshape(-1, *w.shape[1:])
+        walk = walk_chain(chain, many, etas.reshape(many.shape), sites=False, predicted=False)
+        means: Tensor = walk.query_mean[..., 0].unflatten(0, (len(etas), len(w)))
+        return means
 
 
-def marginals(
-    kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return mean and variance on the query days, both of shape (N, Q, L)."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    walk = _walk(link(kernel, days, queries, w), w, eta, sites=False, predicted=False)
-    return walk.query_mean[..., 0], walk.query_var[..., 0]
+def log_densities(w: Tensor, spread: Tensor, innovation: Tensor) -> Tensor:
+    r"""Return :math:`\log N(y_t; m_0, s + 1 / w)` of each site given those before it, (N, T, L).
 
-
-def components(
-    kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of each part of the kernel, both of shape (N, Q, L, parts)."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-    parts = tuple(part.states for part in kernel.parts)
-    walk = _walk(link(kernel, days, queries, w, parts), w, eta, sites=False, predicted=False)
-    return walk.query_mean, walk.query_var
-
-
-def log_evidence(kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
-    """Return the log-density of the pseudo-observations, shape (N, L)."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, None)
-    walk = _walk(link(kernel, days, queries, w), w, eta, sites=False, predicted=True)
+    Arguments:
+        w: Precisions, (N, T, L); a site without any has density 0.
+        spread: s, as in a :class:`~terralatent.models.posteriors.chain.Walk`.
+        innovation: :math:`r = \eta - w m_0`, the same.
+    """
     seen = w > 0
     safe = w.where(seen, 1.0)
-    scale = w * walk.spread
-    misfit = walk.innovation.square() / (safe * (1.0 + scale))
+    scale = w * spread
+    misfit = innovation.square() / (safe * (1.0 + scale))
     density = 0.5 * (safe.log() - math.log(2.0 * math.pi) - torch.log1p(scale) - misfit)
-    return density.where(seen, 0.0).sum(1)
-
-
-def _walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) -> Walk:
-    """Walk the chain in the way that suits the device and the amount of work."""
-    enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
-    if enough and w.device.type == "cpu" and chain.measures is None:
-        from terralatent.models.posteriors import fused  # numba takes a second to import
-
-        return fused.walk(chain, w, eta, sites=sites, predicted=predicted)
-    return recursion.walk(chain, w, eta, sites=sites)
+    return density.where(seen, 0.0)

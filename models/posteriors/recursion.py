@@ -5,6 +5,8 @@ The moments of a state are one column of r rows: its n means, then the n (n + 1)
 elements of its covariance, those with the first state first. So are their adjoints.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,17 +20,26 @@ TILE = 8192
 """Series times latents in a tile when nothing takes gradients: a step then stays in the cache."""
 
 
-def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool) -> Walk:
-    """Filter and smooth sites (N, T, L), with mean and variance on their days if asked for."""
+def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, start: Tensor | None = None) -> Walk:
+    """Filter and smooth sites (N, T, L), with mean and variance on their days if asked for.
+
+    Arguments:
+        chain: What calendar and kernel fix.
+        w: Precisions, (N, T, L).
+        eta: The same shape and dtype.
+        sites: Whether mean and variance are wanted on the days of the sites.
+        start: The moments of each series before the first visit, (N, L, r); the chain's if None.
+    """
     size = max(1, TILE // w.shape[2])
     if torch.is_grad_enabled() or not len(w):
         size = max(1, len(w))
     moves = _prepare(chain)
+    starts = _starts(moves, w, start)
     tiles = []
-    for w_tile, eta_tile in zip(w.split(size), eta.split(size), strict=True):
+    for w_tile, eta_tile, begun in zip(*(e.split(size) for e in (w, eta, starts)), strict=True):
         # Series last: lanes of one latent lie side by side.
         w_lanes, eta_lanes = (each.permute(1, 2, 0).contiguous() for each in (w_tile, eta_tile))
-        trace = _filter(moves, w_lanes, eta_lanes)
+        trace, _ = _filter(moves, w_lanes, eta_lanes, begun.permute(1, 2, 0))
         at_sites, at_queries = _smooth(moves, trace, w_lanes, sites=sites)
         at_queries = at_queries.permute(0, 2, 3, 1, 4)
         tiles.append(
@@ -41,6 +52,33 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool) -> Walk:
         )
     joined = (torch.cat(parts, dim=-1).movedim(-1, 0) for parts in zip(*tiles, strict=True))
     return Walk(*(each.contiguous() for each in joined))
+
+
+def carry(
+    chain: Chain, w: Tensor, eta: Tensor, start: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter sites (N, T, L) without smoothing.
+
+    Arguments:
+        chain: Without queries.
+        w: Precisions, (N, T, L).
+        eta: The same shape and dtype.
+        start: As for :func:`walk`.
+
+    Returns:
+        The moments after the last site, (N, L, r), and spread and innovation as in a
+        :class:`Walk`, (N, T, L).
+    """
+    moves = _prepare(chain)
+    w_lanes, eta_lanes = (each.permute(1, 2, 0) for each in (w, eta))
+    trace, moments = _filter(moves, w_lanes, eta_lanes, _starts(moves, w, start).permute(1, 2, 0))
+    ahead = (_by_site(each, w_lanes) for each in (trace.variances, trace.innovations))
+    spread, innovation = (each.permute(2, 0, 1) for each in ahead)
+    return moments.permute(2, 0, 1), spread, innovation
+
+
+def _starts(moves: _Moves, w: Tensor, start: Tensor | None) -> Tensor:
+    return moves.start[..., 0].expand(len(w), -1, -1) if start is None else start
 
 
 @dataclass(frozen=True)
@@ -137,17 +175,19 @@ class _Trace:
     """r, (L, 1, N)."""
 
 
-def _filter(moves: _Moves, w: Tensor, eta: Tensor) -> _Trace:
-    """Walk the chain forward with the sites of a tile, (T, L, N)."""
+def _filter(moves: _Moves, w: Tensor, eta: Tensor, start: Tensor) -> tuple[_Trace, Tensor]:
+    """Walk the chain forward with the sites of a tile, (T, L, N); return the last moments too."""
     n = moves.states
     trace = _Trace()
     w_at, eta_at = w.unsqueeze(2).unbind(0), eta.unsqueeze(2).unbind(0)
-    moments = moves.start.expand(-1, -1, w.shape[-1])
+    moments = start
+    asked = 0
     for visit, site in enumerate(moves.chain.visits):
         if moves.chain.moves[visit]:
             moments = torch.baddbmm(moves.noise[visit], moves.forward[visit], moments)
         if site < 0:
-            trace.looks.append(_looks(moves, moments))
+            trace.looks.append(_looks(moves, moments, asked))
+            asked += 1
             continue
         mean, column, rest = moments.split([n, n, moments.shape[1] - 2 * n], dim=1)
         var = column[:, :1]
@@ -165,17 +205,17 @@ def _filter(moves: _Moves, w: Tensor, eta: Tensor) -> _Trace:
         trace.pushes.append(push)
         trace.variances.append(var)
         trace.innovations.append(innovation)
-    return trace
+    return trace, moments
 
 
-def _looks(moves: _Moves, moments: Tensor) -> list[_Look]:
+def _looks(moves: _Moves, moments: Tensor, asked: int) -> list[_Look]:
     n = moves.states
     if moves.chain.measures is None:
         return [_Look(moments[:, n : 2 * n], moments[:, :1], moments[:, n : n + 1])]
     mean = moments[:, :n]
     cov = moments[:, n:][:, moves.full].unflatten(1, (n, n))
     looks = []
-    for measure in moves.chain.measures:
+    for measure in moves.chain.measures[asked]:
         column = (cov * measure[:, None]).sum(2)
         looks.append(
             _Look(

@@ -1,0 +1,27 @@
+"""Series in tiles: what is dense in the dates of a series is not laid out for all at once."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+ROOM = 2**24
+"""Numbers, of float64, in the largest array of a tile."""
+
+
+def by_tiles(
+    work: Callable[..., tuple[Tensor, ...]], each: int, *series: Tensor
+) -> tuple[Tensor, ...]:
+    """Return ``work(*series)``, done for some series at a time where nothing takes gradients.
+
+    Arguments:
+        work: From tensors of N series to others, all with the series first.
+        each: Numbers that a series needs in the largest array.
+        series: What it takes.
+    """
+    count = len(series[0])
+    size = max(1, ROOM // max(1, each))
+    if torch.is_grad_enabled() or count <= size:
+        return work(*series)
+    tiles = [work(*parts) for parts in zip(*(one.split(size) for one in series), strict=True)]
+    return tuple(torch.cat(parts) for parts in zip(*tiles, strict=True))
