@@ -1,41 +1,26 @@
 """Laws of every temporal kernel: its covariance and its state-space model are one process."""
 
 import math
+from decimal import Decimal, localcontext
+from fractions import Fraction
 
 import pytest
 import torch
-from gpytorch.kernels import MaternKernel
+from torch import Tensor
 
 from terralatent.models.kernels import (
-    Constant,
     Matern12,
     Matern32,
-    Sum,
+    Matern52,
     TemporalKernel,
-    default_kernel,
-    make_kernel,
+    White,
 )
-
-LENGTHSCALES = torch.tensor([9.0, 45.0, 1900.0])
-LAGS = torch.cat([torch.tensor([0.0, 1e-6, 1.0 / 1440.0, 0.1]), torch.linspace(1, 2000, 50)])
-LAGS = LAGS.double()
-
-KERNELS = {
-    "constant": lambda: Constant(3),
-    "matern12": lambda: Matern12(3, LENGTHSCALES),
-    "matern32": lambda: Matern32(3, LENGTHSCALES),
-    "sum": lambda: Sum([Constant(3), Matern32(3, LENGTHSCALES)], torch.tensor([0.3, 0.7])),
-    "three": lambda: Sum(
-        [Matern12(3, LENGTHSCALES.flip(0)), Constant(3), Matern32(3, LENGTHSCALES)],
-        torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]),
-    ),
-    "nested": lambda: Sum([Sum([Matern12(3), Matern32(3)]), Matern32(3, LENGTHSCALES)]),
-}
+from tests.kernels import KERNELS, LAGS, LENGTHSCALES, SPAN, calendar
 
 
 @pytest.fixture(params=KERNELS)
 def kernel(request: pytest.FixtureRequest) -> TemporalKernel:
-    return KERNELS[request.param]()
+    return KERNELS[request.param](1.0)
 
 
 def test_variance_is_one(kernel: TemporalKernel) -> None:
@@ -77,44 +62,70 @@ def test_no_time_changes_nothing(kernel: TemporalKernel) -> None:
     assert torch.equal(q, torch.zeros_like(q))
 
 
-def test_noise_over_short_gaps_keeps_its_digits() -> None:
-    """Against the Taylor series of Q of the Matérn-3/2, where a subtraction has no digit left."""
-    step = 1.0 / 1440.0
-    _, q = Matern32(3, LENGTHSCALES).transition(torch.tensor([step]).double())
+@pytest.mark.parametrize(
+    ("kind", "drift", "diffusion"),
+    [
+        (Matern12, [[-1]], Fraction(2)),
+        (Matern32, [[0, 1], [-1, -2]], Fraction(4)),
+        (Matern52, [[0, 1, 0], [0, 0, 1], [-1, -3, -3]], Fraction(16, 3)),
+    ],
+)
+def test_noise_keeps_its_digits_however_short_the_gap(
+    kind: type[Matern12], drift: list[list[int]], diffusion: Fraction
+) -> None:
+    """Against the Taylor series of dQ/dx = F Q + Q F^T + q e e^T, summed with 60 digits."""
+    kernel = kind(3, LENGTHSCALES)
+    steps = torch.tensor([1e-6, 1.0 / 1440.0, 0.1, 1.0, 8.0]).double()
+    q = kernel.transition(steps)[1].detach()
+    n = len(drift)
+    for i, j in [(i, j) for i in range(len(steps)) for j in range(3)]:
+        x = Decimal(kernel.scaled(steps).detach()[i, j].item())
+        term = [[diffusion * (row == column == n - 1) for column in range(n)] for row in range(n)]
+        with localcontext(prec=60):
+            sums = [[Decimal(0)] * n for _ in range(n)]
+            for order in range(1, 60):
+                for row, column in [(r, c) for r in range(n) for c in range(n)]:
+                    share = term[row][column] / math.factorial(order)
+                    size = Decimal(share.numerator) / Decimal(share.denominator)
+                    sums[row][column] += size * x**order
+                moved = [
+                    [sum(drift[r][k] * term[k][c] for k in range(n)) for c in range(n)]
+                    for r in range(n)
+                ]
+                term = [[Fraction(moved[r][c] + moved[c][r]) for c in range(n)] for r in range(n)]
+            total = torch.tensor([list(map(float, row)) for row in sums], dtype=torch.float64)
+        scale = total.diagonal().sqrt()
+        wrong = (q[i, j] - total) / scale[:, None] / scale
 
-    for latent, lengthscale in enumerate(LENGTHSCALES.double()):
-        x = math.sqrt(3.0) * step / float(lengthscale)
-        series = [4 / 3 * x**3 * (1 - 1.5 * x), 2 * x**2 * (1 - 2 * x), 4 * x * (1 - 2 * x)]
-        got = q[0, latent].flatten()[[0, 1, 3]]
-        torch.testing.assert_close(got, torch.tensor(series).double(), rtol=1e-6, atol=0.0)
+        assert float(wrong.abs().max()) < 1e-13
 
 
 def test_noise_is_a_covariance_in_float32(kernel: TemporalKernel) -> None:
     _, q = kernel.transition(LAGS[1:])
     q = q.float().double()
 
-    scale = q.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).sqrt()
+    # Variances below the smallest float32 have no digits left that could be right.
+    scale = q.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(torch.float32).tiny).sqrt()
     correlation = q / scale[..., None] / scale[..., None, :]
     assert bool((torch.linalg.eigvalsh(correlation) > -1e-6).all())
 
 
-@pytest.mark.parametrize(("ours", "nu"), [(Matern12, 0.5), (Matern32, 1.5)])
-def test_covariance_is_that_of_gpytorch(ours: type[Matern12] | type[Matern32], nu: float) -> None:
-    theirs = MaternKernel(nu=nu, batch_shape=torch.Size([3])).double()
-    theirs.lengthscale = LENGTHSCALES.double()[:, None, None]
+def test_white_noise_forgets_within_a_millisecond() -> None:
+    lag = torch.tensor([0.0, -0.0, 1e-8, -1e-8, 1.0]).double()
+    a, q = White(1).transition(lag.abs())
 
-    expected = theirs(LAGS[:, None], torch.zeros(1, 1).double()).to_dense()[..., 0].T
-    got = ours(3, LENGTHSCALES).double().covariance(LAGS)
-
-    torch.testing.assert_close(got.detach(), expected.detach(), rtol=1e-5, atol=1e-6)
+    assert White(1).covariance(lag)[:, 0].tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert a.flatten().tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert q.flatten().tolist() == [0.0, 0.0, 1.0, 1.0, 1.0]
 
 
-def test_a_kernel_is_made_again_from_its_description(kernel: TemporalKernel) -> None:
-    again = make_kernel(kernel.description, kernel.latents)
+def test_parts_sum_to_the_covariance(kernel: TemporalKernel) -> None:
+    lag = LAGS.reshape(2, 27)
 
-    assert again.description == kernel.description
-    assert again.state_dim == kernel.state_dim
-    assert [part.states for part in again.parts] == [part.states for part in kernel.parts]
+    shares = kernel.part_covariance(lag)
+
+    assert shares.shape == (2, 27, 3, len(kernel.parts))
+    torch.testing.assert_close(shares.sum(-1), kernel.covariance(lag), rtol=1e-14, atol=1e-14)
 
 
 def test_parts_cover_the_state_and_have_names_of_their_own(kernel: TemporalKernel) -> None:
@@ -135,60 +146,42 @@ def test_parts_share_nothing(kernel: TemporalKernel) -> None:
     assert not q[..., ~own].any()
 
 
-def test_gradients_are_finite_at_every_gap(kernel: TemporalKernel) -> None:
-    a, q = kernel.transition(LAGS)
+@pytest.mark.parametrize("name", KERNELS)
+def test_unit_of_time_is_free(name: str) -> None:
+    one, two = KERNELS[name](1.0), KERNELS[name](2.0)
+    days, span = calendar(), SPAN
+
+    for got, expected in zip(
+        (two.covariance(2 * LAGS), two.stationary(), *two.transition(2 * LAGS)),
+        (one.covariance(LAGS), one.stationary(), *one.transition(LAGS)),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    twice = two.features(2 * days, (2 * span[0], 2 * span[1]), 8)
+    torch.testing.assert_close(twice, one.features(days, span, 8), rtol=1e-4, atol=1e-5)
+
+
+def everything(kernel: TemporalKernel) -> Tensor:
+    """Return one number that all answers of a kernel go into, each element with its own sign."""
+    features = kernel.features(calendar(), SPAN, 8)
+    answers = [kernel.covariance(LAGS), kernel.stationary(), *kernel.transition(LAGS), features]
+    waves = [torch.arange(each.numel()).double().cos().reshape(each.shape) for each in answers]
+    return sum(((wave * each).sum() for wave, each in zip(waves, answers, strict=True)), LAGS[0])
+
+
+def test_gradients_are_finite_and_those_of_differences(kernel: TemporalKernel) -> None:
+    kernel = kernel.double()
     parameters = [p for p in kernel.parameters() if p.requires_grad]
-    (a.sum() + q.sum()).backward() if parameters else None
+    if not parameters:
+        return
+    gradients = torch.autograd.grad(everything(kernel), parameters)
 
-    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in parameters)
-
-
-def test_lengthscales_are_kept_and_bounded() -> None:
-    kernel = Matern32(3, LENGTHSCALES)
-    torch.testing.assert_close(kernel.lengthscale, LENGTHSCALES, rtol=1e-3, atol=0.0)
-
-    kernel.set_lengthscale(8.0)
-    assert bool((kernel.lengthscale > 8.0).all())
-    kernel.set_lengthscale(torch.tensor([8.0, 2000.0, 20.0]))
-    assert bool(kernel.gpytorch.raw_lengthscale.isfinite().all())
-    for bad in (7.9, 2001.0, math.nan, torch.tensor([20.0, 30.0, -1.0])):
-        with pytest.raises(ValueError, match=r"within \[8, 2000\] days.*clamp"):
-            kernel.set_lengthscale(bad)
-    with pytest.raises(ValueError, match=r"3 latents cannot have shape \(2,\)"):
-        kernel.set_lengthscale(torch.tensor([20.0, 30.0]))
-
-
-def test_weights_stay_on_the_simplex() -> None:
-    kernel = default_kernel(2)
-    assert isinstance(kernel, Sum)
-
-    kernel.set_weights(torch.tensor([1.0, 3.0]))
-
-    torch.testing.assert_close(kernel.weights.detach(), torch.tensor([[0.25, 0.75]] * 2).double())
-    with pytest.raises(ValueError, match="positive"):
-        kernel.set_weights(torch.tensor([0.0, 1.0]))
-    with pytest.raises(ValueError, match="shape"):
-        kernel.set_weights(torch.tensor([1.0, 1.0, 1.0]))
-
-
-def test_fixed_parameters_take_no_gradient() -> None:
-    fixed = Sum([Constant(2), Matern32(2, learnable=False)], learnable=False)
-
-    assert not any(parameter.requires_grad for parameter in fixed.parameters())
-
-
-def test_state_is_saved_and_loaded() -> None:
-    kernel, again = KERNELS["three"](), make_kernel("matern12+constant+matern32", 3)
-
-    again.load_state_dict(kernel.state_dict())
-
-    assert torch.equal(again.covariance(LAGS), kernel.covariance(LAGS))
-
-
-def test_what_is_unknown_is_named() -> None:
-    with pytest.raises(ValueError, match=r"Unknown kernel 'matern99'.*matern32"):
-        make_kernel("constant+matern99", 2)
-    with pytest.raises(ValueError, match="at least one latent"):
-        Constant(0)
-    with pytest.raises(ValueError, match="same number of latents"):
-        Sum([Constant(2), Matern12(3)])
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        assert bool(gradient.isfinite().all())
+        with torch.no_grad():
+            parameter += 1e-5
+            above = everything(kernel)
+            parameter -= 2e-5
+            below = everything(kernel)
+            parameter += 1e-5
+        torch.testing.assert_close(gradient.sum(), (above - below) / 2e-5, rtol=1e-5, atol=1e-5)

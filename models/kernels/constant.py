@@ -47,3 +47,8 @@ class Constant(TemporalKernel):
 
     def timescales(self) -> Mapping[str, Tensor]:
         return {self.kind: torch.full_like(self.anchor, torch.inf)}
+
+    def part_features(
+        self, days: Tensor, span: tuple[float, float], count: int
+    ) -> tuple[Tensor, ...]:
+        return (self.anchor.double()[:, None].expand(len(days), -1, -1),)

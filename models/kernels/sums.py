@@ -49,6 +49,10 @@ class Sum(TemporalKernel):
         return "+".join(term.description for term in self._terms)
 
     @property
+    def needs_double(self) -> bool:
+        return any(term.needs_double for term in self._terms)
+
+    @property
     def state_dim(self) -> int:
         return sum(term.state_dim for term in self._terms)
 
@@ -98,6 +102,23 @@ class Sum(TemporalKernel):
     def covariance(self, lag: Tensor) -> Tensor:
         terms = torch.stack([term.covariance(lag) for term in self._terms], dim=-1)
         return (terms * self.weights).sum(-1)
+
+    def part_covariance(self, lag: Tensor) -> Tensor:
+        weights = self.weights
+        shares = [
+            term.part_covariance(lag) * weights[:, i, None] for i, term in enumerate(self._terms)
+        ]
+        return torch.cat(shares, dim=-1)
+
+    def part_features(
+        self, days: Tensor, span: tuple[float, float], count: int
+    ) -> tuple[Tensor, ...]:
+        roots = self.weights.sqrt()
+        return tuple(
+            features * roots[:, i, None]
+            for i, term in enumerate(self._terms)
+            for features in term.part_features(days, span, count)
+        )
 
     def stationary(self) -> Tensor:
         return self._blocks([term.stationary() for term in self._terms], weighted=True)

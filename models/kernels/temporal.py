@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -47,7 +48,7 @@ class TemporalKernel(nn.Module, ABC):
     @property
     @abstractmethod
     def description(self) -> str:
-        """The kinds of the parts joined by ``+``, as :func:`make_kernel` takes them."""
+        """What :func:`~terralatent.models.kernels.make_kernel` builds this kernel from."""
 
     @property
     @abstractmethod
@@ -57,6 +58,17 @@ class TemporalKernel(nn.Module, ABC):
     @abstractmethod
     def covariance(self, lag: Tensor) -> Tensor:
         """Return k at ``lag`` in days, of any sign and shape :math:`(*)`, as :math:`(*, L)`."""
+
+    def part_covariance(self, lag: Tensor) -> Tensor:
+        """Return the share of each part in the covariance, weights included.
+
+        Arguments:
+            lag: In days, of any sign and shape :math:`(*)`.
+
+        Returns:
+            Shape :math:`(*, L, parts)`, float64; its sum over the parts is :meth:`covariance`.
+        """
+        return self.covariance(lag)[..., None]
 
     @abstractmethod
     def stationary(self) -> Tensor:
@@ -80,7 +92,49 @@ class TemporalKernel(nn.Module, ABC):
 
     @abstractmethod
     def timescales(self) -> Mapping[str, Tensor]:
-        """Return for each part its lengthscale in days, shape :math:`(L)`; inf for a constant."""
+        """Return for each part its lengthscale in days, shape :math:`(L)`.
+
+        That of a constant is inf, that of white noise 0, that of a product the shortest of its
+        factors that decay.
+        """
+
+    @abstractmethod
+    def part_features(
+        self, days: Tensor, span: tuple[float, float], count: int
+    ) -> tuple[Tensor, ...]:
+        r"""Return a basis for each part: :math:`\Phi_i \Phi_i^T` approximates its covariance.
+
+        Constants, periodic kernels and white noise are exact whatever ``count``. The columns of
+        white noise are the distinct days of this call, so whoever needs features on two calendars
+        asks for both at once.
+
+        Arguments:
+            days: Where to evaluate, in any order, shape :math:`(S)`, float64.
+            span: The first and the last day that the basis must cover.
+            count: The number of basis functions of each Matérn kernel.
+
+        Returns:
+            One tensor of shape :math:`(S, L, M_i)` for each of :attr:`parts`, float64, with the
+            roots of the weights.
+
+        Raises:
+            ValueError: If a part that needs them finds a day outside the span, or ``count`` less
+                than one.
+        """
+
+    def features(self, days: Tensor, span: tuple[float, float], count: int) -> Tensor:
+        r"""Return :meth:`part_features` side by side, shape :math:`(S, L, M)`."""
+        return torch.cat(self.part_features(days, span, count), dim=-1)
+
+    @property
+    def needs_double(self) -> bool:
+        """Whether float32 is too coarse to filter its states beside precisions of 1e4.
+
+        So it is where states turn without noise: what a precise site takes from their covariance
+        then is all but the whole of it, over and over (measured for a periodic kernel and data that
+        do not repeat: means wrong by 5e-4, KL by 5 %).
+        """
+        return False
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -129,8 +129,8 @@ class Inference(ABC):
         own = asked[:, len(days) :]
         if not columns:
             return mean.to(w), own.expand(len(w), -1, -1, -1).to(w)
-        drop = torch.stack(columns, dim=-1).transpose(1, 2)
-        return mean.to(w), (own - 0.5 * (drop + drop.mT)).to(w)
+        cov = own - torch.stack(columns, dim=-1).transpose(1, 2)
+        return mean.to(w), (0.5 * (cov + cov.mT)).to(w)
 
     def sample(
         self,

@@ -54,11 +54,13 @@ class Markov(Inference):
         eta: Tensor,
         query_days: Tensor | None = None,
     ) -> Posterior:
-        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        dtype = w.dtype
+        w, eta, queries = _sites(kernel, days, w, eta, query_days)
         walk = walk_chain(link(kernel, days, queries, w), w, eta, sites=True, predicted=True)
         pull = walk.mean * (eta - w * walk.mean) - w * walk.var
         kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
-        return Posterior(walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], kl)
+        asked = (walk.query_mean[..., 0], walk.query_var[..., 0])
+        return Posterior(*(each.to(dtype) for each in (walk.mean, walk.var, *asked, kl)))
 
     def marginals(
         self,
@@ -68,27 +70,30 @@ class Markov(Inference):
         eta: Tensor,
         query_days: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        dtype = w.dtype
+        w, eta, queries = _sites(kernel, days, w, eta, query_days)
         at_sites = query_days is None
         walk = walk_chain(link(kernel, days, queries, w), w, eta, sites=at_sites, predicted=False)
         if at_sites:
-            return walk.mean, walk.var
-        return walk.query_mean[..., 0], walk.query_var[..., 0]
+            return walk.mean.to(dtype), walk.var.to(dtype)
+        return walk.query_mean[..., 0].to(dtype), walk.query_var[..., 0].to(dtype)
 
     def components(
         self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
-        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        dtype = w.dtype
+        w, eta, queries = _sites(kernel, days, w, eta, query_days)
         parts = tuple(part.states for part in kernel.parts)
         walk = walk_chain(
             link(kernel, days, queries, w, parts), w, eta, sites=False, predicted=False
         )
-        return walk.query_mean, walk.query_var
+        return walk.query_mean.to(dtype), walk.query_var.to(dtype)
 
     def log_evidence(self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
-        w, eta, queries = checked_sites(kernel, days, w, eta, None)
+        dtype = w.dtype
+        w, eta, queries = _sites(kernel, days, w, eta, None)
         walk = walk_chain(link(kernel, days, queries, w), w, eta, sites=False, predicted=True)
-        return log_densities(w, walk.spread, walk.innovation).sum(1)
+        return log_densities(w, walk.spread, walk.innovation).sum(1).to(dtype)
 
     def means(
         self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
@@ -98,6 +103,14 @@ class Markov(Inference):
         walk = walk_chain(chain, many, etas.reshape(many.shape), sites=False, predicted=False)
         means: Tensor = walk.query_mean[..., 0].unflatten(0, (len(etas), len(w)))
         return means
+
+
+def _sites(
+    kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the checked sites in the precision that the kernel needs, and the query days."""
+    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+    return (w.double(), eta.double(), queries) if kernel.needs_double else (w, eta, queries)
 
 
 def log_densities(w: Tensor, spread: Tensor, innovation: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def carry(
     trace, moments = _filter(moves, w_lanes, eta_lanes, _starts(moves, w, start).permute(1, 2, 0))
     ahead = (_by_site(each, w_lanes) for each in (trace.variances, trace.innovations))
     spread, innovation = (each.permute(2, 0, 1) for each in ahead)
-    return moments.permute(2, 0, 1), spread, innovation
+    return moments.permute(2, 0, 1).contiguous(), spread, innovation
 
 
 def _starts(moves: _Moves, w: Tensor, start: Tensor | None) -> Tensor:

@@ -36,8 +36,9 @@ class FilterState:
     """Log density of all sites so far, shape (N, L)."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a file must hold, such as one of safetensors."""
-        return {"day": self.day, "moments": self.moments, "evidence": self.evidence}
+        """Return what a file must hold, such as one of safetensors; no gradients."""
+        parts = {"day": self.day, "moments": self.moments, "evidence": self.evidence}
+        return {name: each.detach().clone().contiguous() for name, each in parts.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> FilterState:
