@@ -13,7 +13,7 @@ from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.kernels import make_kernel
 from terralatent.models.networks import season
 from terralatent.models.observations import Observations
-from terralatent.models.posteriors import POSTERIORS, Inference, Posterior
+from terralatent.models.posteriors import Posterior, make_posterior
 from terralatent.models.predictive import predictive_log_density
 from terralatent.models.sensor_model import Prediction, SensorModel
 from terralatent.models.sites import Sites, merge_calendars
@@ -68,17 +68,44 @@ class GPVAE(nn.Module):
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
-        if config.posterior not in POSTERIORS:
-            raise ValueError(
-                f"no posterior is called {config.posterior!r}; there are {sorted(POSTERIORS)}."
-            )
         self.config = config
+        self.inference = make_posterior(config.posterior, config.posterior_size)
         self.kernel = make_kernel(config.kernel, config.latents)
+        self.encoder_dtype = torch.float32
         self.sensors = nn.ModuleDict()
         for sensor in sorted(config.sensors, key=lambda sensor: sensor.name):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed ^ zlib.crc32(sensor.name.encode()))
-                self.sensors[sensor.name] = SensorModel(sensor, config)
+            self.sensors[sensor.name] = _initial(sensor, config, seed)
+
+    def add_sensor(self, config: SensorConfig, *, seed: int = 0) -> None:
+        """Add encoder, decoder and likelihood of one more sensor, and freeze all that was there.
+
+        Nothing of before takes a gradient from now on, the kernel included, so whatever the new
+        sensor learns, latents of series without it stay bit-equal. Start it from series that have
+        old and new sensors with :func:`~terralatent.models.start.start_sensor`. Sensors may be
+        added one after the other, in any order; each then stands for itself.
+
+        Args:
+            config: The new sensor; its bands, units and normalisation.
+            seed: Of its initial networks, which depend on the seed and its name only.
+
+        Raises:
+            ValueError: If the model has a sensor of that name.
+        """
+        if config.name in self.sensors:
+            there = self.config.sensor(config.name)
+            raise ValueError(
+                f"{config.name}: the model has this sensor already, with the bands "
+                f"{list(there.bands)}; a sensor that is added must have another name than "
+                f"{sorted(self.sensors)}. To give it other bands, train a new model."
+            )
+        sensors = sorted((*self.config.sensors, config), key=lambda sensor: sensor.name)
+        self.requires_grad_(False)
+        self.config = self.config.model_copy(update={"sensors": tuple(sensors)})
+        added = _initial(config, self.config, seed).train(self.training)
+        known = {**self.sensors, config.name: added.to(next(self.parameters()).device)}
+        # As if they had all been there from the start: in the order of their names.
+        self.sensors = nn.ModuleDict(dict(sorted(known.items())))
+        self.encode_in(self.encoder_dtype)
 
     def sensor(self, name: str) -> SensorModel:
         """Return encoder, decoder and likelihood of one sensor.
@@ -87,6 +114,22 @@ class GPVAE(nn.Module):
             ValueError: If the model has no such sensor.
         """
         return cast(SensorModel, self.sensors[self.config.sensor(name).name])
+
+    def encode_in(self, dtype: torch.dtype) -> None:
+        """Let the encoders' networks compute in ``dtype``; all else stays float32.
+
+        Args:
+            dtype: float32, as a model is made, or bfloat16: several times as fast where the device
+                has units for it.
+
+        Raises:
+            ValueError: If the dtype is another.
+        """
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"encoders compute in float32 or bfloat16, not in {dtype}.")
+        self.encoder_dtype = dtype
+        for name in self.sensors:
+            self.sensor(name).encoder.network_dtype = dtype
 
     def encode(
         self,
@@ -133,7 +176,7 @@ class GPVAE(nn.Module):
             query_days: Days since 1970-01-01, any order, shape (Q,), float64.
         """
         sites = self.encode(observations)
-        return self._inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
+        return self.inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
 
     @torch.no_grad()
     def infer(
@@ -148,7 +191,7 @@ class GPVAE(nn.Module):
             query_days: Days since 1970-01-01, any order, shape (Q,), float64.
         """
         sites = self.encode(observations)
-        return self._inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)
+        return self.inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)
 
     def decode(self, sensor: str, mean: Tensor, var: Tensor, days: Tensor) -> Prediction:
         """Predict the bands of a sensor from marginals of the latents.
@@ -196,7 +239,7 @@ class GPVAE(nn.Module):
                     "with Observations.hide, which keeps the days."
                 )
         sites = self.encode(seen, {name: each.days for name, each in counted.items()})
-        posterior = self._inference.infer(self.kernel, sites.days, sites.w, sites.eta)
+        posterior = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
         pixels, total, latents = sites.w.shape
         mean = posterior.mean.reshape(-1, latents)
         var = posterior.var.reshape(-1, latents)
@@ -268,10 +311,6 @@ class GPVAE(nn.Module):
         error[pixel, date] = torch.where(valid, residual, 0.0)
         return HeldOut(hidden.days, hidden.valid, log_density, error)
 
-    @property
-    def _inference(self) -> Inference:
-        return POSTERIORS[self.config.posterior]
-
     def _check(self, observations: Mapping[str, Observations]) -> int:
         """Refuse what does not fit this model; return the number of pixels N."""
         if not observations:
@@ -282,3 +321,10 @@ class GPVAE(nn.Module):
         for name, each in observations.items():
             self.sensor(name).check(each)
         return next(iter(counts.values()))
+
+
+def _initial(config: SensorConfig, model: ModelConfig, seed: int) -> SensorModel:
+    """Make what a model has for one sensor, with random networks of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed ^ zlib.crc32(config.name.encode()))
+        return SensorModel(config, model)

@@ -92,6 +92,7 @@ class Encoder(nn.Module):
     def __init__(self, bands: int, latents: int, *, hidden: int, precision_cap: float) -> None:
         super().__init__()
         self.precision_cap = precision_cap
+        self.network_dtype = torch.float32
         self.linear = nn.Parameter(torch.randn(latents, bands) / math.sqrt(bands))
         self.bias = nn.Parameter(torch.zeros(latents))
         self.log_precision = nn.Parameter(torch.full((latents,), -3.0))
@@ -149,7 +150,10 @@ class Encoder(nn.Module):
         flags = valid.to(x.dtype)
         near = (distance.clamp(0.0, DISTANCE_CAP) / DISTANCE_CAP).unsqueeze(-1)
         inputs = torch.cat([x.clamp(-INPUT_LIMIT, INPUT_LIMIT), flags, context, near], dim=-1)
-        shift, gain = cast(Tensor, self.network(inputs)).chunk(2, dim=-1)
+        coarse = self.network_dtype == torch.bfloat16
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=coarse):
+            told = cast(Tensor, self.network(inputs)).float()
+        shift, gain = told.chunk(2, dim=-1)
         share = functional.linear(flags, self.share)
         some = share > 0.0
         y = functional.linear(x, self.linear) / torch.where(some, share, 1.0) + self.bias + shift

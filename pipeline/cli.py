@@ -149,20 +149,28 @@ def build(
 def train(
     cubes: Annotated[list[str], typer.Argument(metavar="CUBE...")],
     out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
-    latents: Annotated[int, typer.Option(min=1, help="Latent series a pixel.")] = 16,
+    extend: opt.Extend = None,
+    latents: opt.Latents = None,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
     device: opt.Device = "auto",
     sensor: opt.Sensors = None,
+    kernel: opt.Kernel = None,
+    posterior: opt.Posterior = None,
+    posterior_size: opt.PosteriorSize = None,
 ) -> None:
-    """Train a model on pixel series of one or more cubes."""
+    """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
     from terralatent.pipeline.train import train
 
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
     report = train(
         cubes,
         out,
+        extend=extend,
         latents=latents,
+        kernel=kernel,
+        posterior=posterior,
+        posterior_size=posterior_size,
         seed=seed,
         device=device,
         sensors=sensor or None,
@@ -179,6 +187,9 @@ def embed(
     out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
     dates: opt.When = "monthly",
     precision: Annotated[str, typer.Option(help="packed (integers) or float32.")] = "packed",
+    encoder: Annotated[
+        str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")
+    ] = "float32",
     client: opt.Cluster = "local",
     device: opt.Device = "auto",
 ) -> None:
@@ -191,6 +202,7 @@ def embed(
         out,
         dates=dates,
         precision=precision,
+        encoder=encoder,
         device=device,
         client=client,
         progress=terminal.bar(),

@@ -52,6 +52,7 @@ def embed(
     *,
     dates: When = "monthly",
     precision: str = "packed",
+    encoder: str = "float32",
     device: str = "auto",
     client: Client | str | None = None,
     progress: Progress | None = None,
@@ -68,6 +69,8 @@ def embed(
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as
             uint16 in steps of 2e-5; ``float32`` keeps both as they are.
+        encoder: In what the encoders' networks compute: ``float32`` or ``bfloat16``, which is
+            faster and changes the latents by a small part of their standard deviations.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
         client: A Dask client or its address; processes on this machine by default.
         progress: Told of every block.
@@ -78,7 +81,7 @@ def embed(
     """
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
-    pairing = pair(cube, model, dates, device=device)
+    pairing = pair(cube, model, dates, device=device, encoder=encoder)
     layout = result_layout(
         pairing,
         "latents",

@@ -183,7 +183,7 @@ def _judge(
 ) -> dict[str, object]:
     """Validate, keep the weights if they are the best so far, and say whether to stop."""
     score = validation.score(model)
-    if score.log_density > state.best_score:
+    if score.log_density > state.best_score and not score.worse:
         state.best_score, state.best_step, state.stale = score.log_density, state.step, 0
         state.best = copy_tensors(model.state_dict())
     else:
@@ -202,8 +202,11 @@ def describe_timescales(model: GPVAE) -> dict[str, list[float]]:
 
 
 def _optimiser(model: GPVAE, schedule: Schedule) -> torch.optim.Optimizer:
-    """Adam with one rate for the networks and another for what the start has set."""
-    named = list(model.named_parameters())
+    """Adam with one rate for the networks and another for what the start has set.
+
+    What takes no gradient is left out.
+    """
+    named = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
     networks = [parameter for name, parameter in named if ".network." in name]
     started = [parameter for name, parameter in named if ".network." not in name]
     return torch.optim.Adam(

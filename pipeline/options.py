@@ -15,12 +15,17 @@ __all__ = [
     "Date",
     "Device",
     "End",
+    "Extend",
     "Json",
+    "Kernel",
+    "Latents",
     "Memory",
     "Metres",
     "Model",
     "OneSensor",
     "Pixel",
+    "Posterior",
+    "PosteriorSize",
     "Region",
     "ScenesFile",
     "Sensors",
@@ -54,6 +59,35 @@ When = Annotated[
 ]
 Cluster = Annotated[
     str, typer.Option("--client", help="local, or a scheduler's address: tcp://host:port.")
+]
+PRIOR = "The prior of the latent series"
+Extend = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="Add what this model lacks of the cubes' sensors; it stays as it is."
+    ),
+]
+Latents = Annotated[
+    int | None,
+    typer.Option(min=1, help="Latent series a pixel; 16 by default.", rich_help_panel=PRIOR),
+]
+Kernel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K", help="Kernel over time; constant+matern32 by default.", rich_help_panel=PRIOR
+    ),
+]
+Posterior = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="How it is inferred; markov by default.", rich_help_panel=PRIOR
+    ),
+]
+PosteriorSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="How fine it is, where it approximates: points, say.", rich_help_panel=PRIOR
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
 Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ __all__ = ["Pairing", "pair", "unfinished"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Kinds of devices; whether a worker has one shows there."""
+
+ENCODERS = ("float32", "bfloat16")
+"""In what the networks of the encoders can compute."""
 
 BATCH_OBSERVATIONS = 100_000
 """Pixels times dates that go through the model at once: bounds a worker's memory."""
@@ -70,6 +73,9 @@ class Pairing:
     device: str
     """``auto``, ``cpu``, ``cuda``, ...; ``auto`` is decided on the worker."""
 
+    encoder: str = "float32"
+    """In what the encoders' networks compute, ``float32`` or ``bfloat16``."""
+
     def open_cube(self) -> zarr.Group:
         """The cube's root at the snapshot; opened once a process. Reads no pixels."""
         return _open(self.cube, self.snapshot)
@@ -85,7 +91,7 @@ class Pairing:
             InputError: If a file is missing or broken, the folder holds another model by now, or
                 there is no such device.
         """
-        return _load(self.model, self.model_hash, self.device)
+        return _load(self.model, self.model_hash, self.device, self.encoder)
 
     @property
     def dates(self) -> Times:
@@ -139,6 +145,8 @@ class Pairing:
             "sensors": list(self.sensors),
             "dates": [str(date) for date in self.dates],
             "block": about["identity"]["block"],
+            # Results from before there was a choice stay what they were.
+            **({} if self.encoder == "float32" else {"encoder": self.encoder}),
         }
 
     def attributes(self) -> dict[str, Any]:
@@ -161,6 +169,7 @@ def pair(
     *,
     acquisitions_of: str | None = None,
     device: str = "auto",
+    encoder: str = "float32",
 ) -> Pairing:
     """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
 
@@ -170,20 +179,24 @@ def pair(
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.
+        encoder: In what the encoders' networks compute.
 
     Raises:
         InputError: If there is no cube or it is damaged, the dates mean nothing, or there is no
-            such kind of device.
+            such kind of device or of encoder.
         CheckpointError: If there is no model, or it does not fit the cube.
     """
     if device.partition(":")[0] not in DEVICES:
         raise InputError(f"Device {device!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
+    if encoder not in ENCODERS:
+        raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
     with telling_damage(cube):
-        return _pair(cube, model, dates, acquisitions_of, device)
+        pairing = _pair(cube, model, dates, acquisitions_of)
+    return replace(pairing, device=device, encoder=encoder)
 
 
 def _pair(
-    cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None, device: str
+    cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None
 ) -> Pairing:
     open_group(cube, kind="cube")
     snapshot = snapshot_id(cube)
@@ -203,7 +216,7 @@ def _pair(
         model_hash=model_hash(model),
         sensors=sensors,
         times=tuple(int(time) for time in times.astype(np.int64)),
-        device=device,
+        device="auto",
     )
 
 
@@ -249,7 +262,7 @@ def _open(cube: str, snapshot: str) -> zarr.Group:
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str, wanted: str, device: str) -> GPVAE:
+def _load(folder: str, wanted: str, device: str, encoder: str) -> GPVAE:
     if model_hash(folder) != wanted:
         raise InputError(
             f"{folder} holds another model here than where the work began ({wanted[:12]}…); "
@@ -258,7 +271,9 @@ def _load(folder: str, wanted: str, device: str) -> GPVAE:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return load_model(folder, device)
+        model = load_model(folder, device)
+        model.encode_in(getattr(torch, encoder))
+        return model
     except CheckpointError as error:
         raise InputError(str(error)) from error
     except (RuntimeError, AssertionError) as error:  # what torch says of a device it lacks

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
-
-import torch
+from typing import Any
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import MANIFEST, save_model
@@ -19,18 +16,19 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.models.start import linear_start
 from terralatent.pipeline.damage import telling_damage
+from terralatent.pipeline.extending import BaseModel, read_base
 from terralatent.pipeline.fitting import Schedule, describe_timescales, fit
 from terralatent.pipeline.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.interrupts import Interrupts
+from terralatent.pipeline.model_choices import choose
 from terralatent.pipeline.normalisation import centre_and_spread
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.sample import PixelSampler
 from terralatent.pipeline.training_cubes import TrainingCube, open_training_cubes
+from terralatent.pipeline.training_device import find_device, make_fabric
+from terralatent.pipeline.training_origin import tell_origin
 from terralatent.pipeline.training_state import TrainingFolder, TrainingState, copy_tensors
 from terralatent.pipeline.validation import Validation
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 __all__ = ["TrainReport", "train"]
 
@@ -39,7 +37,6 @@ log = logging.getLogger(__name__)
 POOL_PIXELS = 2048
 """Pixels of each cube for the normalisation, the start and the choice of clear acquisitions."""
 VALIDATION_PIXELS = 512
-LIKELIHOODS: tuple[str, ...] = get_args(ModelConfig.model_fields["likelihood"].annotation)
 
 
 @dataclass(frozen=True)
@@ -73,13 +70,17 @@ def train(
     cubes: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    latents: int = 16,
+    extend: str | Path | None = None,
+    latents: int | None = None,
     steps: int = 800,
     seed: int = 0,
     device: str = "auto",
     batch: int = 256,
     sensors: Sequence[str] | None = None,
-    likelihood: str = "student",
+    likelihood: str | None = None,
+    kernel: str | None = None,
+    posterior: str | None = None,
+    posterior_size: int | None = None,
     validate_every: int = 20,
     patience: int = 6,
     progress: Progress | None = None,
@@ -91,16 +92,25 @@ def train(
     call again goes on where it was interrupted and ends with the same bytes as without; when it is
     done it does nothing.
 
+    With ``extend`` the sensors of the cubes that a trained model does not know are added to it.
+    Only what is theirs is trained, so that latents of series without them stay bit-equal, and no
+    model is kept that predicts held-out acquisitions of the old sensors worse.
+
     Args:
         cubes: Path or URL of a cube, or of several, each read at its newest snapshot.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
-        latents: Latent series of a pixel.
+        extend: Folder of a trained model to which sensors are added; it is only read.
+        latents: Latent series of a pixel; 16 by default.
         steps: Steps at most; 0 keeps the linear start.
         seed: Of every random draw, at least 0.
         device: ``auto``, ``cpu`` or ``cuda``, with a number for one of several: ``cuda:1``.
         batch: Pixel series in a step.
-        sensors: Groups of the cubes to learn from; all by default.
-        likelihood: ``student`` or ``gaussian``.
+        sensors: Groups of the cubes to learn from, or to add to a model; all by default.
+        likelihood: ``student`` (the default) or ``gaussian``.
+        kernel: Prior of the latent series, see :func:`terralatent.models.kernels.make_kernel`;
+            ``constant+matern32`` by default.
+        posterior: One of :data:`terralatent.models.posteriors.POSTERIORS`; ``markov`` by default.
+        posterior_size: How fine a posterior is that approximates; its own default by default.
         validate_every: Steps between two validations.
         patience: Validations without a better one after which training stops.
         progress: Told of every step, with loss and best score.
@@ -108,20 +118,32 @@ def train(
     Raises:
         InputError: If a cube cannot be read, lacks every sensor asked for or disagrees with another
             about a sensor's bands; if too few acquisitions are clear; if an argument is no such
-            thing; or if ``out`` holds something else than a part of the same training.
+            thing, or one that an extension cannot change; if there is no sensor to add; or if
+            ``out`` holds something else than a part of the same training.
+        CheckpointError: If the model to extend cannot be read.
         KeyboardInterrupt: On Ctrl-C, after the state is written.
     """
-    _check_counts(1, latents=latents, batch=batch, validate_every=validate_every, patience=patience)
+    _check_counts(1, batch=batch, validate_every=validate_every, patience=patience)
     _check_counts(0, steps=steps, seed=seed)
-    if likelihood not in LIKELIHOODS:
-        raise InputError(f"likelihood {likelihood!r} is unknown; give {' or '.join(LIKELIHOODS)}.")
-    accelerator, devices = _find_device(device)
-    sources = open_training_cubes(cubes, sensors, seed=seed)
+    given = {
+        "latents": latents,
+        "likelihood": likelihood,
+        "kernel": kernel,
+        "posterior": posterior,
+        "posterior_size": posterior_size,
+    }
+    base = None if extend is None else read_base(extend)
+    choices = choose(given, base.config if base else None)
+    accelerator, devices = find_device(device)
+    if base is None:
+        sources = open_training_cubes(cubes, sensors, seed=seed)
+    else:
+        sources = base.open_cubes(cubes, sensors, seed=seed)
     settings = {
         "cubes": [source.snapshot or source.store for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),
-        "latents": latents,
-        "likelihood": likelihood,
+        **choices,
+        "extend": base.hash if base else None,
         "steps": steps,
         "seed": seed,
         "batch": batch,
@@ -138,17 +160,18 @@ def train(
         sampler = PixelSampler(sources, seed=seed, batch=batch)
         looks = sampler.pool(POOL_PIXELS)
         holdouts = _hold_out(looks, sources, seed)
-        validation = Validation(sampler.validation(VALIDATION_PIXELS), holdouts)
+        series = sampler.validation(VALIDATION_PIXELS)
+        guard = base.guard(series, holdouts) if base else None
+        validation = Validation(series, holdouts, guard)
 
         if state is None:
             pools = [held.training(look) for held, look in zip(holdouts, looks, strict=True)]
-            config = _configure(sources, pools, latents=latents, likelihood=likelihood)
-            state = _start(config, pools, validation, folder, seed)
-            model = GPVAE(config, seed=seed)
+            config = _configure(sources, pools, choices, base)
+            state = _start(config, base, pools, validation, folder, seed)
         else:
             log.info("%s: going on after step %d", folder.out, state.step)
             folder.trim_log(state.step)
-            model = GPVAE(ModelConfig.model_validate(state.config), seed=seed)
+        model = _unstarted(ModelConfig.model_validate(state.config), base, seed)
 
         try:
             fit(
@@ -159,12 +182,14 @@ def train(
                 Schedule(steps, validate_every, patience),
                 state,
                 folder=folder,
-                fabric=_fabric(accelerator, devices),
+                fabric=make_fabric(accelerator, devices),
                 progress=lock.telling(progress),
             )
         finally:
             with Interrupts():
-                _publish(state, folder, _origin(sources, settings, looks, holdouts, state))
+                _publish(
+                    state, folder, tell_origin(sources, settings, looks, holdouts, state, base)
+                )
     return _report(state, repeated=False)
 
 
@@ -185,14 +210,19 @@ def _hold_out(
 def _configure(
     sources: Sequence[TrainingCube],
     pools: Sequence[dict[str, Observations]],
-    *,
-    latents: int,
-    likelihood: str,
+    choices: dict[str, Any],
+    base: BaseModel | None,
 ) -> ModelConfig:
-    """Describe the model: bands as the cubes have them, normalised by the pools."""
-    known = {name: bands for source in sources for name, bands in source.sensors.items()}
-    sensors = []
-    for name, bands in sorted(known.items()):
+    """Describe the model: bands as the cubes have them, normalised by the pools.
+
+    Sensors of a base model stay as it has them.
+    """
+    there = {name: bands for source in sources for name, bands in source.sensors.items()}
+    sensors = list(base.config.sensors) if base else []
+    known = base.known if base else frozenset()
+    for name, bands in sorted(there.items()):
+        if name in known:
+            continue
         centre, spread = centre_and_spread([pool[name] for pool in pools if name in pool])
         sensors.append(
             SensorConfig(
@@ -203,22 +233,32 @@ def _configure(
                 spread=tuple(spread.tolist()),
             )
         )
-    return ModelConfig.model_validate(
-        {"sensors": sensors, "latents": latents, "likelihood": likelihood}
-    )
+    sensors.sort(key=lambda sensor: sensor.name)
+    if base:
+        return base.config.model_copy(update={"sensors": tuple(sensors)})
+    return ModelConfig.model_validate({"sensors": sensors, **choices})
+
+
+def _unstarted(config: ModelConfig, base: BaseModel | None, seed: int) -> GPVAE:
+    """A model in which what is to learn takes gradients, and has not been started."""
+    return GPVAE(config, seed=seed) if base is None else base.extend(config, seed)
 
 
 def _start(
     config: ModelConfig,
+    base: BaseModel | None,
     pools: Sequence[dict[str, Observations]],
     validation: Validation,
     folder: TrainingFolder,
     seed: int,
 ) -> TrainingState:
     """The linear start, judged: the first candidate for the best model."""
-    model = GPVAE(config, seed=seed)
+    model = _unstarted(config, base, seed)
     try:
-        linear_start(model, pools, seed=seed)
+        if base is None:
+            linear_start(model, pools, seed=seed)
+        else:
+            base.start(model, pools, validation)
     except TooFewObservationsError as error:
         raise InputError(f"The cube tells too little: {error}") from error
     score = validation.score(model)
@@ -247,67 +287,11 @@ def _publish(state: TrainingState, folder: TrainingFolder, origin: dict[str, Any
         folder.save(state)
 
 
-def _origin(
-    sources: Sequence[TrainingCube],
-    settings: dict[str, Any],
-    looks: Sequence[dict[str, Observations]],
-    holdouts: Sequence[Holdout],
-    state: TrainingState,
-) -> dict[str, Any]:
-    """What the checkpoint tells of its training, JSON values."""
-    return {
-        "cubes": [
-            {
-                "store": source.store,
-                "snapshot": source.snapshot,
-                "identity": source.identity,
-                "held_out_days": {
-                    name: look[name].days[held].tolist()
-                    for name, held in holdout.acquisitions.items()
-                },
-            }
-            for source, look, holdout in zip(sources, looks, holdouts, strict=True)
-        ],
-        "settings": settings,
-        "finished": state.finished,
-        "step": state.best_step,
-        "score": _finite(state.best_score),
-        "start_score": _finite(state.start_score),
-    }
-
-
 def _report(state: TrainingState, *, repeated: bool) -> TrainReport:
     return TrainReport(state.step, state.best_step, state.best_score, state.start_score, repeated)
-
-
-def _finite(score: float) -> float | None:
-    """JSON has no word for a score that is not a number."""
-    return score if math.isfinite(score) else None
 
 
 def _check_counts(at_least: int, **counts: int) -> None:
     for name, count in counts.items():
         if count < at_least:
             raise InputError(f"{name} is {count}; it must be at least {at_least}.")
-
-
-def _find_device(device: str) -> tuple[str, int | list[int]]:
-    """Accelerator and devices in the words of Fabric."""
-    kind, _, number = device.partition(":")
-    if device == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise InputError(f"device {device!r} is unknown; give auto, cpu, cuda or cuda:N.")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device {device!r} is not here: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices."
-        )
-    return kind, [int(number)] if kind == "cuda" and number else 1
-
-
-def _fabric(accelerator: str, devices: int | list[int]) -> Fabric:
-    """One device in full float32; imported here because it takes seconds."""
-    from lightning.fabric import Fabric
-
-    return Fabric(accelerator=accelerator, devices=devices, precision="32-true")

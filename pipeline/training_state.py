@@ -24,6 +24,9 @@ __all__ = ["TrainingFolder", "TrainingState"]
 
 Tensors = dict[str, Tensor]
 
+EARLIER: Mapping[str, Any] = {"kernel": "constant+matern32", "posterior": "markov"}
+"""What trainings did before these were settings of theirs."""
+
 
 @dataclass
 class TrainingState:
@@ -120,7 +123,7 @@ class TrainingFolder:
                     f"{self.out} exists and holds no training; choose another --out, or remove it."
                 )
             return
-        there = json.loads(file.read_text())
+        there = {**EARLIER, **json.loads(file.read_text())}
         unlike = [
             f"{name} is {json.dumps(there.get(name))} there, {json.dumps(settings.get(name))} here"
             for name in dict.fromkeys([*there, *settings])

@@ -90,6 +90,22 @@ def test_two_tilings_give_the_same_latents(
     same(open_latents(tmp_path / "64"), open_latents(latents), 1e-5, 1e-5)
 
 
+def test_coarse_encoders_give_nearly_the_same_latents(
+    cubes: dict[int, Path], model: Path, latents: Path, workers: Client, tmp_path: Path
+) -> None:
+    out = tmp_path / "coarse"
+    embed(
+        cubes[64], model, out, dates=DATES, precision="float32", encoder="bfloat16", client=workers
+    )
+
+    same(open_latents(out), open_latents(latents), 0.05, 0.01)
+    assert not np.array_equal(
+        open_latents(out)["mean"].values, open_latents(latents)["mean"].values
+    )
+    with pytest.raises(InputError, match="Encoder 'float8' is unknown; give float32 or bfloat16"):
+        embed(cubes[64], model, out, dates=DATES, encoder="float8", client=workers)
+
+
 def test_packed_latents_are_within_half_a_step(
     cubes: dict[int, Path], model: Path, latents: Path, workers: Client, tmp_path: Path
 ) -> None:
@@ -154,6 +170,7 @@ def test_the_same_command_again_computes_nothing(
         ({"precision": "packed"}, 'precision is "float32" there, "packed" here'),
         ({"model": 1}, "model is"),
         ({"cube": 64}, "cube.snapshot is"),
+        ({"encoder": "bfloat16"}, "encoder is"),
     ],
 )
 def test_a_store_that_holds_something_else_is_refused_and_unharmed(

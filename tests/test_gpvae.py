@@ -10,6 +10,7 @@ from torch import Tensor
 
 from terralatent.models import GPVAE, ModelConfig, Observations
 from terralatent.models.config import SensorConfig
+from terralatent.models.posteriors import POSTERIORS
 
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-asc"
 PIXELS = 6
@@ -73,7 +74,7 @@ def close(left: tuple[Tensor, ...], right: tuple[Tensor, ...], atol: float = 1e-
         torch.testing.assert_close(one, other, atol=atol, rtol=1e-4)
 
 
-@pytest.mark.parametrize("posterior", ["markov", "exact"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
 def test_the_order_of_sensors_and_series_means_nothing(posterior: str) -> None:
     made, seen = model(posterior), scene()
     wanted = made.infer(seen, QUERY)
@@ -154,7 +155,9 @@ def test_an_absent_sensor_is_a_masked_sensor() -> None:
     close(made.elbo(alone, seen, generator()), made.elbo(blind, seen, generator()), atol=1e-3)
 
 
-@pytest.mark.parametrize("posterior", ["markov", "exact"])
+@pytest.mark.parametrize(
+    "posterior", [name for name, form in POSTERIORS.items() if form.keeps_prior]
+)
 def test_without_any_observation_the_posterior_is_the_prior(posterior: str) -> None:
     made, seen = model(posterior), scene()
     blind = {n: each.hide(torch.ones(PIXELS, 1, dtype=torch.bool)) for n, each in seen.items()}

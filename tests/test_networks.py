@@ -179,3 +179,32 @@ def test_decoded_moments_are_exact_for_a_linear_decoder() -> None:
         model.moments(mean, var, torch.zeros(ROWS, 2)).covariance,
         torch.diagonal(moments.covariance, dim1=-2, dim2=-1),
     )
+
+
+def test_in_bfloat16_the_linear_part_stays_exact() -> None:
+    values, valid, context, distance = rows()
+    network = encoder()
+    exact = network(values, valid, context, distance)
+
+    network.network_dtype = torch.bfloat16
+
+    for one, other in zip(network(values, valid, context, distance), exact, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_in_bfloat16_the_networks_lose_digits_and_nothing_else() -> None:
+    values, valid, context, distance = rows()
+    network = awake(encoder())
+    assert isinstance(network, Encoder)
+    w, eta = network(values, valid, context, distance)
+
+    network.network_dtype = torch.bfloat16
+    w_coarse, eta_coarse = network(values, valid, context, distance)
+
+    assert w_coarse.dtype == eta_coarse.dtype == torch.float32
+    assert not torch.equal(w_coarse, w)
+    assert not w_coarse[1].any()
+    torch.testing.assert_close(w_coarse, w, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(eta_coarse, eta, rtol=0.05, atol=0.3)
+    (w_coarse.sum() + eta_coarse.sum()).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in network.parameters() if p.grad is not None)

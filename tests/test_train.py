@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,14 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models import components
 from terralatent.models.checkpoint import load_model, read_manifest
+from terralatent.models.posteriors import POSTERIORS
 from terralatent.pipeline.fitting import Schedule
+from terralatent.pipeline.sample import PixelSampler
 from terralatent.pipeline.train import TrainReport, train
+from terralatent.pipeline.training_cubes import open_training_cubes
 from terralatent.pipeline.training_state import TrainingFolder
-from tests.tiny import tiny_cube
+from tests.tiny import FIRST_DAY, tiny_cube
 
 SETTINGS = {"latents": 3, "steps": 6, "batch": 16, "validate_every": 2, "device": "cpu"}
 
@@ -239,7 +245,10 @@ def test_two_trainings_do_not_share_a_folder(cube: Path, tmp_path: Path) -> None
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"device": "abacus"}, "device 'abacus' is unknown"),
         ({"device": "cuda:99"}, "is not here"),
-        ({"likelihood": "cauchy"}, "likelihood"),
+        ({"likelihood": "cauchy"}, "likelihood 'cauchy' is unknown; give student or gaussian"),
+        ({"posterior": "oracle"}, r"no posterior is called 'oracle'; there are \[.*'markov'"),
+        ({"posterior_size": 8}, "'markov' approximates nothing and takes no size, got 8"),
+        ({"kernel": "constant+matern99"}, "matern99.*matern32"),
         ({"sensors": ["venus"]}, "no cube has acquisitions of venus"),
     ],
 )
@@ -249,6 +258,51 @@ def test_bad_arguments_are_refused(
     with pytest.raises(InputError, match=words):
         train([cube], tmp_path / "m", **{**SETTINGS, **wrong})
     assert not (tmp_path / "m").exists()
+
+
+def test_a_choice_of_the_model_is_refused_before_a_cube_is_read(tmp_path: Path) -> None:
+    for wrong in ({"posterior": "oracle"}, {"kernel": "x"}, {"latents": 0}):
+        with pytest.raises(InputError, match=r"oracle|'x'|latents is 0"):
+            train(tmp_path / "no cube", tmp_path / "m", **wrong)
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_posterior_trains_and_embeds(cube: Path, tmp_path: Path, posterior: str) -> None:
+    few = {**SETTINGS, "steps": 2, "posterior": posterior}
+    report = train([cube], tmp_path / "m", **few)
+    model = load_model(tmp_path / "m")
+    assert model.config.posterior == posterior
+    assert report.steps == 2
+    assert math.isfinite(report.score)
+
+    lines = log_lines(tmp_path / "m")[1:]
+    assert all(line["gradient"] > 0 and not line["skipped"] for line in lines)
+    (series,) = PixelSampler(open_training_cubes(cube, seed=0), seed=0).pool(7)
+    mean, var = model.infer(series, FIRST_DAY + torch.tensor([-30.0, 5.0, 100.0]).double())
+    assert mean.shape == var.shape == (7, 3, 3)
+    assert bool(mean.isfinite().all())
+    assert bool((var > 0).all())
+
+
+@pytest.mark.parametrize("kernel", ["matern12", "constant+periodic*matern32+white"])
+def test_other_kernels_train(cube: Path, tmp_path: Path, kernel: str) -> None:
+    report = train([cube], tmp_path / "m", **{**SETTINGS, "latents": 6, "steps": 1}, kernel=kernel)
+    assert math.isfinite(report.score)
+    assert load_model(tmp_path / "m").kernel.description == kernel
+    with pytest.raises(InputError, match=f'kernel is "{re.escape(kernel)}" there, "matern32" here'):
+        train([cube], tmp_path / "m", **{**SETTINGS, "latents": 6, "steps": 1}, kernel="matern32")
+
+
+def test_a_training_from_before_kernel_and_posterior_were_settings_goes_on(
+    cube: Path, whole: tuple[Path, TrainReport], out: Path
+) -> None:
+    file = out / "training" / "settings.json"
+    settings = json.loads(file.read_text())
+    for name in ("kernel", "posterior", "posterior_size", "extend"):
+        del settings[name]
+    file.write_text(json.dumps(settings))
+    train([cube], out, **SETTINGS)
+    assert_equal(out, whole[0])
 
 
 def test_no_steps_keep_the_linear_start(cube: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,15 @@ def tiny_pixels(pixels: int, seed: int = 0) -> dict[str, Observations]:
 
 
 def tiny_cube(
-    path: Path, *, side: int = 20, block: int = 10, seed: int = 0, bands: slice = slice(None)
+    path: Path,
+    *,
+    side: int = 20,
+    block: int = 10,
+    seed: int = 0,
+    bands: slice = slice(None),
+    sensors: Sequence[str] = tuple(SENSORS),
 ) -> Path:
-    """Lay out a cube of both sensors, full of seasonal series; its last column is never observed.
+    """Lay out a cube of the sensors, full of seasonal series; its last column is never observed.
 
     Args:
         path: Where the store goes.
@@ -68,11 +75,18 @@ def tiny_cube(
         block: Pixels along a side of a block.
         seed: Of the pixels.
         bands: The bands to keep of each sensor, a real one's order.
+        sensors: Those it has.
     """
     grid = GeoBox((side, side), Affine(10.0, 0.0, 540_000.0, 0.0, -10.0, 5_680_000.0), "EPSG:32631")
     groups = [GroupLayout("", ())]
-    groups += [_tiny_group(name, grid, block, seed, bands) for name in SENSORS]
-    lay_out(path, Layout("cube", {"seed": seed, "side": side, "block": block}, tuple(groups)))
+    groups += [_tiny_group(name, grid, block, seed, bands) for name in sensors]
+    identity = {
+        "seed": seed,
+        "grid": {"shape": [side, side]},
+        "block": block,
+        "period": ["2017-08-01", "2018-05-31"],
+    }
+    lay_out(path, Layout("cube", identity, tuple(groups)))
     return path
 
 

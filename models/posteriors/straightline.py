@@ -11,8 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-LANES = 64
-"""Values that go through a program at once: enough for vector units, few enough for a cache."""
+GROUP = 16
+"""Lanes of a group: the widest vector of today's CPUs in float32."""
+
+GROUPS = 4
+"""Groups that go through a program together: enough to hide how long an operation takes, few
+enough for what they leave behind to stay in a cache."""
+
+LANES = GROUPS * GROUP
 
 
 @dataclass(frozen=True)
@@ -91,20 +97,26 @@ class Program:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row of lanes in the record of a visit: ``array[visit + ahead, row]``."""
+    """A row of lanes in a record: ``array[visit + ahead, row]``, or ``array[row]`` of one."""
 
     array: str
-    ahead: int
     row: int
+    ahead: int | None = 0
+    """None where the array is one record, not one for each visit."""
+
+    shared: bool = False
+    """Whether the row has one group of lanes, which all groups share."""
 
     @property
     def record(self) -> str:
         """The name of the record in the source of a sweep."""
-        return f"{self.array}_{'next' if self.ahead else 'here'}"
+        return self.array if self.ahead is None else f"{self.array}_{self.ahead}"
 
     @property
     def source(self) -> str:
-        return f"{self.record}[k + {LANES * self.row}]"
+        if self.shared:
+            return f"{self.record}[k + {GROUP * self.row}]"
+        return f"{self.record}[{GROUP} * g + k + {LANES * self.row}]"
 
 
 def sweep_source(
@@ -112,48 +124,43 @@ def sweep_source(
     program: Program,
     *,
     forward: bool,
-    constants: Mapping[str, str],
     loads: Mapping[str, Cell],
     stores: Sequence[tuple[Cell, Scalar]],
     additions: Sequence[tuple[Cell, Scalar]] = (),
-    sums: Mapping[str, Scalar] | None = None,
 ) -> str:
     """Return the source of a function that runs ``program`` at all visits, over their lanes.
 
-    The function takes ``tape, bar, a, q, a_bar, q_bar``. The first two are arrays of records,
-    (visits + 1, rows * LANES). Records are few, and rows lie at fixed places in them, so that the
-    compiler can prove that none overlaps another and use vector instructions.
+    The function takes ``tape, bar, state, moves, moves_bar``: of the first and second one record a
+    visit, (visits, rows * LANES), of the last two one more, (visits + 1, rows * GROUP), and of
+    the state one, (rows * LANES,). Rows lie at fixed places in few records, so that the compiler
+    can prove that none overlaps another and use vector instructions.
 
     Arguments:
         name: The function's.
         program: What happens in a lane at a visit.
         forward: Whether visits are taken in their order, or in the reverse.
-        constants: Scalars that all lanes share, and the expressions that give them.
         loads: Scalars of a lane, and where they are read.
         stores: Where results are written.
         additions: Where results are added.
-        sums: Where, as expressions, results summed over the lanes are added.
     """
-    sums = sums or {}
     cells = [*loads.values(), *(cell for cell, _ in [*stores, *additions])]
-    records = sorted({(cell.record, cell.array, cell.ahead) for cell in cells})
-    order = "range(len(tape) - 1)" if forward else "range(len(tape) - 2, -1, -1)"
+    records = {cell.record: cell for cell in cells if cell.ahead is not None}
+    order = "range(len(tape))" if forward else "range(len(tape) - 1, -1, -1)"
     lines = [
-        f"def {name}(tape, bar, a, q, a_bar, q_bar):",
+        f"def {name}(tape, bar, state, moves, moves_bar):",
         f"    for v in {order}:",
-        # Without the reshape, numba does not know that a record is contiguous.
         *(
-            f"        {record} = {array}[v + {ahead}].reshape(-1)"
-            for record, array, ahead in records
+            f"        {record} = {cell.array}[v + {cell.ahead}]"
+            for record, cell in sorted(records.items())
         ),
-        *(f"        {scalar} = {value}" for scalar, value in constants.items()),
-        *(f"        sum{i} = zero" for i in range(len(sums))),
-        f"        for k in range({LANES}):",
-        *(f"            {scalar} = {cell.source}" for scalar, cell in loads.items()),
-        *(f"            {r.name} = {a.name} {s} {b.name}" for r, s, a, b in program.operations),
-        *(f"            {cell.source} = {value.name}" for cell, value in stores),
-        *(f"            {cell.source} += {value.name}" for cell, value in additions),
-        *(f"            sum{i} += {value.name}" for i, value in enumerate(sums.values())),
-        *(f"        {place} += sum{i}" for i, place in enumerate(sums)),
+        f"        for g in range({GROUPS}):",
+        f"            for k in range({GROUP}):",
+        *(f"                {scalar} = {cell.source}" for scalar, cell in loads.items()),
+        *(
+            f"                {r.name} = {a.name} {sign} {b.name}"
+            for r, sign, a, b in program.operations
+        ),
+        *(f"                {cell.source} = {value.name}" for cell, value in stores),
+        *(f"                {cell.source} += {value.name}" for cell, value in additions),
     ]
     return "\n".join(lines) + "\n"

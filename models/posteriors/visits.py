@@ -1,43 +1,22 @@
-r"""One visit of the Kalman filter and smoother, for n states, and its adjoint, compiled.
+r"""One visit of the Kalman filter and smoother, for n states, and its adjoint, written as source.
 
 The recursion is that of :mod:`terralatent.models.posteriors.markov`, whose symbols are used here.
 All numbers of a visit are one record on a tape: the site's w and eta, the smoothed mean and
 variance, the innovation r, the predicted moments x, and the adjoints y that arrive from the visits
-behind it. Their derivatives are a record of the same form on another tape.
+behind it. Their derivatives are a record of the same form on another tape. What goes from visit to
+visit is the state, and A and Q are the moves.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
-
-import numba
-import numpy as np
+from dataclasses import replace
 
 from terralatent.models.posteriors.chain import pairs
 from terralatent.models.posteriors.straightline import Cell, Program, Scalar, sweep_source
 
 W, ETA, MEAN, VAR, INNOVATION, MOMENTS = range(6)
-"""Rows of a record; the moments are followed by the adjoints."""
+"""Rows of a record; then those of :func:`moment_rows`, and the adjoints y that arrive."""
 
-Sweep = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class Sweeps:
-    """The four walks along a tape; each takes ``tape, bar, a, q, a_bar, q_bar``."""
-
-    filter: Sweep
-    """Forward: fills innovations and moments."""
-
-    smooth: Sweep
-    """Backward: fills means, variances and adjoints."""
-
-    smooth_back: Sweep
-    """Forward: the adjoint of ``smooth``."""
-
-    filter_back: Sweep
-    """Backward: the adjoint of ``filter``."""
+SPREAD = MOMENTS + 1
+"""The variance of the series itself among the predicted moments."""
 
 
 def moment_count(states: int) -> int:
@@ -45,18 +24,16 @@ def moment_count(states: int) -> int:
     return states + states * (states + 1) // 2
 
 
-@cache
-def compiled_sweeps(states: int, dtype: str) -> Sweeps:
-    """Write and compile the walks for a number of states, once in a process (seconds)."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract", "reassoc"},
-    }
-    scope: dict[str, Any] = {"zero": np.dtype(dtype).type(0), "one": np.dtype(dtype).type(1)}
-    for source in _filter_sources(states) + _smooth_sources(states):
-        exec(source, scope)
-    return Sweeps(*(numba.njit(**options)(scope[name]) for name in Sweeps.__dataclass_fields__))
+def move_count(states: int) -> int:
+    """Return the number of elements of A and of different elements of Q."""
+    return states**2 + states * (states + 1) // 2
+
+
+def moment_rows(states: int) -> list[int]:
+    """Return the row of each predicted moment: first those that the smoother needs."""
+    first = [0, *range(states, 2 * states)]
+    order = first + [i for i in range(moment_count(states)) if i not in first]
+    return [MOMENTS + order.index(i) for i in range(len(order))]
 
 
 def _matrix(rows: list[Scalar], n: int) -> list[list[Scalar]]:
@@ -132,90 +109,120 @@ def smooth_visit(
     return mean, var, moved(transposed, pull, hold)
 
 
-def _filter_sources(n: int) -> list[str]:
+def sweep_sources(states: int) -> dict[str, str]:
+    """Write the six walks along a tape for a number of states, by name.
+
+    ``filter_sites`` and ``smooth_sites`` leave on the tape what the smoother needs; ``filter_all``
+    and ``smooth_all`` what their adjoints ``filter_back`` and ``smooth_back`` need as well.
+    """
+    return _filter_sources(states) | _smooth_sources(states)
+
+
+def _filter_sources(n: int) -> dict[str, str]:
     r = moment_count(n)
+    program, moves = Program(), _Moves(n, ahead=1)
+    here = {"w": Cell("tape", W), "eta": Cell("tape", ETA)}
     names = [f"x{i}" for i in range(r)]
-    shared = {f"a{i}{j}": f"a[v + 1, {i}, {j}]" for i in range(n) for j in range(n)}
-    gains = {f"q{i}": f"q[v + 1, {i}]" for i in range(r - n)}
-    loads = {
-        "w": Cell("tape", 0, W),
-        "eta": Cell("tape", 0, ETA),
-        **{name: Cell("tape", 0, MOMENTS + i) for i, name in enumerate(names)},
-    }
-    program = Program()
-    w, eta, *x = program.inputs(["w", "eta", *names])
-    flat = program.inputs(list(shared))
-    a = [flat[i * n : (i + 1) * n] for i in range(n)]
-    innovation, after = filter_visit(program, a, program.inputs(list(gains)), w, eta, x)
-    there = [Cell("tape", 1, MOMENTS + i) for i in range(r)]
-    walk = sweep_source(
-        "filter",
-        program,
-        forward=True,
-        constants=shared | gains,
-        loads=loads,
-        stores=[(Cell("tape", 0, INNOVATION), innovation), *zip(there, after, strict=True)],
+    state = {name: Cell("state", i, None) for i, name in enumerate(names)}
+    w, eta, *x = program.inputs([*here, *names])
+    a, q = moves.inputs(program)
+    innovation, after = filter_visit(program, a, q, w, eta, x)
+    on_tape = {name: Cell("tape", row) for name, row in zip(names, moment_rows(n), strict=True)}
+    results = [(Cell("tape", INNOVATION), innovation), *zip(state.values(), after, strict=True)]
+    loads = here | moves.a | moves.q
+    seen, whole = (
+        sweep_source(
+            name,
+            program,
+            forward=True,
+            loads=loads | state,
+            stores=[(on_tape[value.name], value) for value in kept] + results,
+        )
+        for name, kept in (("filter_sites", [x[0], *x[n : 2 * n]]), ("filter_all", x))
     )
-    seeds = {f"x{i}_seed": Cell("bar", 1, MOMENTS + i) for i in range(r)}
-    seeds["innovation_seed"] = Cell("bar", 0, INNOVATION)
+    seeds = {f"x{i}_seed": Cell("state", i, None) for i in range(r)}
+    seeds["innovation_seed"] = Cell("bar", INNOVATION)
+    more = {f"x{i}_more": Cell("bar", moment_rows(n)[i]) for i in [0, *range(n, 2 * n)]}
     *x_seeds, innovation_seed = program.inputs(list(seeds))
     bar = program.adjoint(
         {innovation.name: innovation_seed}
         | {value.name: seed for value, seed in zip(after, x_seeds, strict=True)}
     )
+    for scalar in program.inputs(list(more)):
+        name = scalar.name.removesuffix("_more")
+        bar[name] = bar[name] + scalar
     back = sweep_source(
         "filter_back",
         program,
         forward=False,
-        constants=shared | gains,
-        loads=loads | seeds,
-        stores=[],
-        additions=[(Cell("bar", 0, cell.row), bar[name]) for name, cell in loads.items()],
-        sums={place.replace("a[", "a_bar["): bar[name] for name, place in shared.items()}
-        | {place.replace("q[", "q_bar["): bar[name] for name, place in gains.items()},
+        loads=loads | on_tape | seeds | more,
+        stores=[(state[name], bar[name]) for name in names],
+        additions=[(Cell("bar", cell.row), bar[name]) for name, cell in here.items()]
+        + moves.additions(bar),
     )
-    return [walk, back]
+    return {"filter_sites": seen, "filter_all": whole, "filter_back": back}
 
 
-def _smooth_sources(n: int) -> list[str]:
-    r = moment_count(n)
-    names, behind = [f"x{i}" for i in range(r)], [f"y{i}" for i in range(r)]
-    shared = {f"a{i}{j}": f"a[v, {i}, {j}]" for i in range(n) for j in range(n)}
-    here = {
-        "w": Cell("tape", 0, W),
-        "eta": Cell("tape", 0, ETA),
-        **{name: Cell("tape", 0, MOMENTS + i) for i, name in enumerate(names)},
-    }
-    loads = here | {name: Cell("tape", 1, MOMENTS + r + i) for i, name in enumerate(behind)}
-    program = Program()
-    w, eta, *rest = program.inputs(["w", "eta", *names, *behind])
-    flat = program.inputs(list(shared))
-    a = [flat[i * n : (i + 1) * n] for i in range(n)]
+def _smooth_sources(n: int) -> dict[str, str]:
+    r, rows = moment_count(n), moment_rows(n)
+    program, moves = Program(), _Moves(n, ahead=0)
+    here = {"w": Cell("tape", W), "eta": Cell("tape", ETA)}
+    here |= {f"x{i}": Cell("tape", rows[i]) for i in [0, *range(n, 2 * n)]}
+    behind = [f"y{i}" for i in range(r)]
+    state = {name: Cell("state", i, None) for i, name in enumerate(behind)}
+    on_tape = {name: Cell("tape", MOMENTS + r + i) for i, name in enumerate(behind)}
+    w, eta, *rest = program.inputs(["w", "eta", *(f"x{i}" for i in range(r)), *behind])
+    a, _ = moves.inputs(program)
     mean, var, before = smooth_visit(program, a, w, eta, rest[:r], rest[r:])
-    results = {MEAN: mean, VAR: var} | {MOMENTS + r + i: y for i, y in enumerate(before)}
-    walk = sweep_source(
-        "smooth",
-        program,
-        forward=False,
-        constants=shared,
-        loads=loads,
-        stores=[(Cell("tape", 0, row), value) for row, value in results.items()],
+    results = [
+        (Cell("tape", MEAN), mean),
+        (Cell("tape", VAR), var),
+        *zip(state.values(), before, strict=True),
+    ]
+    seen, whole = (
+        sweep_source(
+            name,
+            program,
+            forward=False,
+            loads=here | moves.a | state,
+            stores=[(on_tape[value.name], value) for value in kept] + results,
+        )
+        for name, kept in (("smooth_sites", []), ("smooth_all", rest[r:]))
     )
-    seeds = {f"seed{row}": Cell("bar", 0, row) for row in results}
+    seeds = {"mean_seed": Cell("bar", MEAN), "var_seed": Cell("bar", VAR)}
+    seeds |= {f"{name}_seed": cell for name, cell in state.items()}
     given = program.inputs(list(seeds))
     bar = program.adjoint(
-        {value.name: seed for value, seed in zip(results.values(), given, strict=True)}
+        {value.name: seed for value, seed in zip([mean, var, *before], given, strict=True)}
     )
     back = sweep_source(
         "smooth_back",
         program,
         forward=True,
-        constants=shared,
-        loads=loads | seeds,
-        stores=[(Cell("bar", 1, loads[name].row), bar[name]) for name in behind],
-        additions=[
-            (Cell("bar", 0, cell.row), bar[name]) for name, cell in here.items() if name in bar
-        ],
-        sums={place.replace("a[", "a_bar["): bar[name] for name, place in shared.items()},
+        loads=here | moves.a | on_tape | seeds,
+        stores=[(state[name], bar[name]) for name in behind],
+        additions=[(Cell("bar", cell.row), bar[name]) for name, cell in here.items()]
+        + moves.additions(bar),
     )
-    return [walk, back]
+    return {"smooth_sites": seen, "smooth_all": whole, "smooth_back": back}
+
+
+class _Moves:
+    """Where the chain's A and Q are read, and where their adjoints are added."""
+
+    def __init__(self, n: int, *, ahead: int) -> None:
+        cells = iter(Cell("moves", row, ahead, shared=True) for row in range(move_count(n)))
+        self.states = n
+        self.a = {f"a{i}{j}": next(cells) for i in range(n) for j in range(n)}
+        self.q = {f"q{i}": cell for i, cell in enumerate(cells)}
+
+    def inputs(self, program: Program) -> tuple[list[list[Scalar]], list[Scalar]]:
+        n, flat = self.states, program.inputs(list(self.a))
+        return [flat[i * n : (i + 1) * n] for i in range(n)], program.inputs(list(self.q))
+
+    def additions(self, bar: dict[str, Scalar]) -> list[tuple[Cell, Scalar]]:
+        return [
+            (replace(cell, array="moves_bar"), bar[name])
+            for name, cell in (self.a | self.q).items()
+            if name in bar
+        ]

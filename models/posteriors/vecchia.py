@@ -1,0 +1,200 @@
+r"""The posterior under a nearest-neighbour prior: exact conditioning on a simpler process.
+
+The prior is Vecchia's over the different days of the calendar in order of time: each depends on
+the m days before it only, as the kernel says it does on these,
+
+.. math:: \tilde p(f) = \prod_i p(f_i \mid f_{i-1}, \dots, f_{i-m})
+
+so every m + 1 days in a row have the kernel's own covariance. A query depends on the m days in a
+row around it, half of them before it (at the ends the first or last m), and on nothing else:
+queries change neither what the sites see nor each other. The conditioning is exact; with m from the
+number of days on, so is all of it. It does not keep the prior: that depends on the calendar, and so
+does the evidence, which must not be compared with that of other forms. Days close together use up
+the neighbours of those that follow: 2 neighbours a minute apart tell little of next month.
+
+The m last values are a Markov state, :mod:`terralatent.models.posteriors.windows`, which the filter
+and smoother of :mod:`terralatent.models.posteriors.markov` walk. A query is a visit directly after
+the last day of its window; what it does not share with that is added to its variance.
+
+Time :math:`O(N L (T + Q) m^4)`, as the eager walk moves all :math:`r = m (m + 3) / 2` moments of a
+state by one matrix; :math:`O(N L T m^3)` where the compiled one can be used (no queries, m up to
+5). Memory :math:`O(N L (T + Q) m^2 + L (T + Q) r^2)`, the second for a calendar.
+
+References:
+    | Estimation and model identification for continuous spatial processes (Vecchia, 1988)
+    | Hierarchical nearest-neighbor Gaussian process models for large geostatistical datasets
+    | (Datta et al., 2016)
+    | A general framework for Vecchia approximations of Gaussian processes
+    | (Katzfuss & Guinness, 2021)
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from terralatent.models.kernels.temporal import TemporalKernel
+from terralatent.models.posteriors.chain import Chain, pairs
+from terralatent.models.posteriors.contract import Inference, Posterior, checked_sites
+from terralatent.models.posteriors.markov import log_densities
+from terralatent.models.posteriors.walks import walk_chain
+from terralatent.models.posteriors.windows import Windows, covariance
+
+MAPS = 2**28
+"""Most numbers in the matrices that move the moments along a calendar."""
+
+
+@dataclass(frozen=True)
+class Vecchia(Inference):
+    """Nearest neighbours; see :class:`~terralatent.models.posteriors.contract.Inference`.
+
+    Raises ``ValueError`` where calendar and neighbours together need too much memory.
+    """
+
+    keeps_prior: ClassVar[bool] = False
+    cost: ClassVar[str] = "T m^4, m neighbours"
+
+    neighbours: int = 4
+    """On how many days before it a day depends, at least 1."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError(f"A day needs at least one neighbour, got {self.neighbours}.")
+
+    def infer(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor | None = None,
+    ) -> Posterior:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        chain, rest = self._link(kernel, days, queries, w)
+        walk = walk_chain(chain, w, eta, sites=True, predicted=True)
+        pull = walk.mean * (eta - w * walk.mean) - w * walk.var
+        kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
+        query_var = (walk.query_var + rest)[..., 0]
+        return Posterior(walk.mean, walk.var, walk.query_mean[..., 0], query_var, kl)
+
+    def marginals(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        at_sites = query_days is None
+        chain, rest = self._link(kernel, days, queries, w)
+        walk = walk_chain(chain, w, eta, sites=at_sites, predicted=False)
+        if at_sites:
+            return walk.mean, walk.var
+        return walk.query_mean[..., 0], (walk.query_var + rest)[..., 0]
+
+    def components(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+        chain, rest = self._link(kernel, days, queries, w, parts=True)
+        walk = walk_chain(chain, w, eta, sites=False, predicted=False)
+        return walk.query_mean, walk.query_var + rest
+
+    def log_evidence(self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
+        w, eta, queries = checked_sites(kernel, days, w, eta, None)
+        chain, _ = self._link(kernel, days, queries, w)
+        walk = walk_chain(chain, w, eta, sites=False, predicted=True)
+        return log_densities(w, walk.spread, walk.innovation).sum(1)
+
+    def means(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
+    ) -> Tensor:
+        chain, _ = self._link(kernel, days, queries, w)
+        many = w.expand_as(etas).reshape(-1, *w.shape[1:])
+        walk = walk_chain(chain, many, etas.reshape(many.shape), sites=False, predicted=False)
+        means: Tensor = walk.query_mean[..., 0].unflatten(0, (len(etas), len(w)))
+        return means
+
+    def prior(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> Tensor:
+        chain, rest = self._link(kernel, days, queries, days)
+        count, latents, n = chain.a.shape[:3]
+        sees = chain.a.new_zeros(count, latents, n, 1)
+        sees[:, :, 0] = 1.0
+        order = torch.tensor(chain.visits, dtype=torch.long, device=days.device)
+        order[order < 0] = chain.asked + len(days)
+        if chain.measures is not None:
+            sees = sees.index_copy(0, (order >= len(days)).nonzero()[:, 0], chain.measures[:, 0])
+        known = sees.new_empty(latents, n, 0)  # covariance of the state with the visits so far
+        rows = []
+        for visit, seen in enumerate(sees):
+            if chain.moves[visit]:
+                known = chain.a[visit] @ known
+            known = torch.cat([known, seen], dim=-1)
+            row = (seen * known).sum(1)
+            rows.append(pad(row, (0, count - visit - 1)))
+        if not rows:
+            return sees.new_empty(latents, 0, 0)
+        lower = torch.stack(rows, dim=1)
+        whole = lower + lower.tril(-1).mT
+        place = torch.argsort(order)
+        whole = whole[:, place[:, None], place]
+        # What no site sees is the query's own; a day that is asked for twice has one value.
+        same = queries[:, None] == queries
+        own = (rest[None, :, :, 0] * same[..., None]).movedim(-1, 0)
+        few = len(days)
+        return whole + pad(own, (few, 0, few, 0))
+
+    def _link(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        queries: Tensor,
+        like: Tensor,
+        parts: bool = False,
+    ) -> tuple[Chain, Tensor]:
+        """Return the chain of windows, and the variance that each query adds, (Q, L, J)."""
+        nodes, node = torch.unique(days, return_inverse=True)
+        if not len(nodes):
+            nodes = days.new_zeros(1)  # a day that nobody saw
+        n = min(self.neighbours, len(nodes))
+        _check_size(n, len(days) + len(queries), kernel.latents)
+        windows = Windows.over(kernel, nodes, n)
+        first = torch.searchsorted(nodes, queries) - n // 2
+        last = first.clamp(0, len(nodes) - n) + n - 1
+        a, gain = windows.moves(kernel, nodes)
+
+        at = torch.cat([node, last])
+        order = torch.argsort(2 * at + (torch.arange(len(at)).to(at) >= len(days)), stable=True)
+        at = at[order]
+        moved = at.diff(prepend=at[:1]) > 0
+        eye = torch.eye(n, dtype=days.dtype, device=days.device)
+        rows, columns = torch.tensor(pairs(n), device=days.device).unbind(-1)
+        a = a[at].where(moved[:, None, None, None], eye)
+        noise = (gain[..., rows] * gain[..., columns])[at] * moved[:, None, None]
+        start = eye[rows, columns].expand(kernel.latents, -1)
+        asked = order[order >= len(days)] - len(days)
+        seen = windows.look(kernel, last, queries, parts)
+        own = covariance(kernel, queries.new_zeros(len(queries)), parts)
+        rest = (own - seen.square().sum(-2).transpose(0, 1)).clamp_min(0.0)
+        chain = Chain(
+            a=a.to(like),
+            q=noise.to(like),
+            start=start.to(like),
+            moves=tuple(moved.tolist()),
+            visits=tuple(each if each < len(days) else -1 for each in order.tolist()),
+            asked=asked,
+            measures=seen.permute(1, 3, 0, 2)[asked, ..., None].to(like) if len(asked) else None,
+        )
+        return chain, rest.to(like)
+
+
+def _check_size(n: int, visits: int, latents: int) -> None:
+    moments = n * (n + 3) // 2
+    if visits * latents * moments**2 > MAPS:
+        raise ValueError(
+            f"{n} neighbours on {visits} days of {latents} latents need {visits * latents} "
+            f"matrices of {moments} x {moments}; take fewer neighbours, or the exact posterior."
+        )

@@ -1,0 +1,40 @@
+"""Where a training runs: the device a user names, in the words of Lightning's Fabric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from terralatent.catalogs.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["find_device", "make_fabric"]
+
+
+def find_device(device: str) -> tuple[str, int | list[int]]:
+    """Accelerator and devices in the words of Fabric.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    kind, _, number = device.partition(":")
+    if device == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise InputError(f"device {device!r} is unknown; give auto, cpu, cuda or cuda:N.")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device {device!r} is not here: torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices."
+        )
+    return kind, [int(number)] if kind == "cuda" and number else 1
+
+
+def make_fabric(accelerator: str, devices: int | list[int]) -> Fabric:
+    """One device in full float32; imported here because it takes seconds."""
+    from lightning.fabric import Fabric
+
+    return Fabric(accelerator=accelerator, devices=devices, precision="32-true")
