@@ -144,7 +144,8 @@ class Played:
     def __init__(self, source: KernelSource) -> None:
         self.turn, self.programs = 0, 1
         language = SimpleNamespace(
-            **{name: getattr(np, name) for name in ("zeros", "minimum", "maximum", "int64")},
+            **{name: getattr(np, name) for name in ("minimum", "maximum", "int32", "int64")},
+            zeros=lambda shape, dtype: np.zeros(shape, dtype).view(Block),
             constexpr=int,
             load=load,
             store=store,

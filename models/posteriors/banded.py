@@ -12,7 +12,8 @@ It holds a pair site between each day and the next one: a coupling :math:`\rho_i
 
 which is any tridiagonal precision with unit variances. By default it is the kernel's own
 correlation over the gap, which makes a Matérn-1/2 prior's q exact, and others' a bound; an encoder
-may give others. No identity is added to the precision, which would hold all variances below 1.
+may give others. No identity is added to the precision: it would halve the variance of a date that
+nothing is known of.
 
 Everywhere else the prior goes on from there, :math:`q(f_*) = \int p(f_* \mid f) q(f) df`. With
 :math:`\Sigma = \Lambda^{-1}`, :math:`m = \Sigma \eta` and
@@ -26,8 +27,10 @@ Everywhere else the prior goes on from there, :math:`q(f_*) = \int p(f_* \mid f)
 So it keeps the prior: an empty series is the prior, and its bound never exceeds the evidence. More
 precision at a date of a series lowers all variances. A new date may raise them, as it has the pair
 sites of its neighbours instead of theirs. A smooth prior is far from any first-order chain: where
-dates are dense the bound is then loose, by nats a date, and variances differ. Constant and periodic
-kernels alone are singular; their q is right, their KL that of the white share, which
+dates are dense against its lengthscale the bound is loose by nats a date. Where days are a minute
+apart, or the kernel is periodic, :math:`K^{-1}` reads slopes from q that are not there, and
+variances elsewhere rise far above the prior's. Constant and periodic kernels alone are singular;
+their KL is that of the white share which
 :data:`~terralatent.models.posteriors.bidiagonal.WHITE` tells of, and useless.
 
 q on its own days takes :math:`O(V)` (:mod:`terralatent.models.posteriors.bidiagonal`), its KL and
@@ -162,8 +165,16 @@ class Banded(Inference):
         :math:`K_{**} - X^T X + G \Sigma G^T`, in float64.
         """
         w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-        mean, cov = self._joint(kernel, days, w, eta, queries, coupling)
-        return mean.to(w), cov.to(w)
+        calendar = Calendar.of(kernel, days, queries)
+        own = kernel.covariance(queries[:, None] - queries).movedim(-1, 0)
+
+        def work(w: Tensor, eta: Tensor, *pairs: Tensor) -> tuple[Tensor, ...]:
+            q = Bidiagonal.given(calendar, w, *pairs)
+            look = q.look(calendar.between[:, calendar.days :])
+            return look.mean(q.means(calendar.merge(eta))), look.cov(own)
+
+        mean, cov = by_tiles(work, _room(calendar), *_series(w, eta, coupling))
+        return mean.to(w), (0.5 * (cov + cov.mT)).to(w)
 
     def sample(
         self,
@@ -183,7 +194,8 @@ class Banded(Inference):
         """
         with torch.no_grad():
             w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
-            mean, cov = self._joint(kernel, days, w, eta, queries, coupling)
+            exact = (w.double(), eta.double())
+            mean, cov = self.joint(kernel, days, *exact, queries, coupling=coupling)
             eye = torch.eye(len(queries), dtype=cov.dtype, device=cov.device)
             factor = torch.linalg.cholesky(cov + DRAW_JITTER * eye)
             white = randn((count, *cov.shape[:3]), generator).to(cov)
@@ -204,26 +216,6 @@ class Banded(Inference):
 
         (mean,) = by_tiles(work, _room(calendar), w.double(), etas.double().transpose(0, 1))
         return mean.transpose(0, 1)
-
-    def _joint(
-        self,
-        kernel: TemporalKernel,
-        days: Tensor,
-        w: Tensor,
-        eta: Tensor,
-        queries: Tensor,
-        coupling: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        calendar = Calendar.of(kernel, days, queries)
-        own = kernel.covariance(queries[:, None] - queries).movedim(-1, 0)
-
-        def work(w: Tensor, eta: Tensor, *pairs: Tensor) -> tuple[Tensor, ...]:
-            q = Bidiagonal.given(calendar, w, *pairs)
-            look = q.look(calendar.between[:, calendar.days :])
-            return look.mean(q.means(calendar.merge(eta))), look.cov(own)
-
-        mean, cov = by_tiles(work, _room(calendar), *_series(w, eta, coupling))
-        return mean, 0.5 * (cov + cov.mT)
 
 
 def _series(w: Tensor, eta: Tensor, coupling: Tensor | None) -> tuple[Tensor, ...]:

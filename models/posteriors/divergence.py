@@ -5,10 +5,11 @@ log(1 + w s):
 
     KL[q||p] = 1/2 sum_t ( log(1 + w_t s_t) - w_t v_t + m_t (eta_t - w_t m_t) )
 
-The functions use nothing but numpy and the names in ``GIVEN`` of
+The functions use nothing but numpy, math and the names in ``GIVEN`` of
 :mod:`terralatent.models.posteriors.loops`, where they are called.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,18 @@ def score(tape: Array, divergence: Array) -> None:
     divergence[:] = 0.0
     for v in range(len(tape)):
         record = tape[v]
-        for k in range(LANES):
+        for k in range(len(divergence)):
             w = np.float64(record[W * LANES + k])
             mean = np.float64(record[MEAN * LANES + k])
             spread, var = record[SPREAD * LANES + k], record[VAR * LANES + k]
             divergence[k] += mean * (record[ETA * LANES + k] - w * mean) - w * var
             product[k] *= 1.0 + w * spread
         if v % 8 == 7 or v == len(tape) - 1:
-            for k in range(LANES):
+            for k in range(len(bits)):
                 exponent[k] += (bits[k] >> 52) - 1023
                 bits[k] = (bits[k] & ((1 << 52) - 1)) | (1023 << 52)
-    for k in range(LANES):
-        log = np.log(product[k]) + exponent[k] * np.log(2.0)
+    for k in range(len(product)):
+        log = math.log(product[k]) + exponent[k] * math.log(2.0)
         divergence[k] = 0.5 * (divergence[k] + log)
 
 

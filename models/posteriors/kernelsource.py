@@ -6,14 +6,15 @@ the program's own tape. The visit itself is a recorded
 :class:`~terralatent.models.posteriors.straightline.Program`, written line by line: the same algebra
 as on the CPU, for any number of states.
 
-It is text because Triton reads the source of what it compiles, and of plain variables: lists of
-them, which a visit of n states would need, each version of it takes in another way.
+It is text because Triton compiles from text, and because plain variables are what all its versions
+take alike; lists of them, which a visit of n states would need, they do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from terralatent.models.posteriors.straightline import Program, Scalar
 from terralatent.models.posteriors.visits import filter_visit, moment_count, smooth_visit
@@ -26,23 +27,24 @@ def {name}(
     WIDE: tl.constexpr, DEEP: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    lane = tl.arange(0, DEEP)[:, None] * WIDE + tl.arange(0, WIDE)[None, :]
-    latent = lane % WIDE
+    alike = tl.zeros((DEEP, WIDE), tl.int32)
+    latent = alike + tl.arange(0, WIDE)[None, :]
+    lane = latent + tl.arange(0, DEEP)[:, None] * WIDE
     real = latent < LATENTS
-    alike = lane * 0
     zero = tl.zeros((DEEP, WIDE), w_in.dtype.element_ty)
     one = zero + 1.0
     records = tape + program * visits * (ROWS * DEEP * WIDE) + lane
     {setup}
     for tile in range(tl.program_id(0), tl.cdiv(series, DEEP), tl.num_programs(0)):
-        number = (tile * DEEP + lane // WIDE).to(tl.int64)
+        number = (alike + tile * DEEP + tl.arange(0, DEEP)[:, None]).to(tl.int64)
         inside = (number < series) & real
         first_site = number * (sites * LATENTS) + latent
         first_row = number * (shown * LATENTS) + latent
 """
 """A tile is DEEP series of LATENTS latents, which are padded to WIDE and lie side by side in
-memory; so do the lanes. Offsets among series need 64 bits, those inside one 32. Nothing is compiled
-anew for other sizes or addresses."""
+memory; so do the lanes. Offsets among series need 64 bits, those inside one 32. Whatever is read
+or written has the shape of a tile, which ``alike`` gives it, so that each thread keeps its lanes
+throughout. Nothing is compiled anew for other sizes or addresses."""
 
 TAKEN = "visited", "rows", "moves", "start", "w_in", "eta_in", "tape"
 SIZES = "series", "sites", "visits", "shown"
@@ -62,6 +64,7 @@ class KernelSource:
     """Rows of lanes that a visit has on the tape."""
 
 
+@cache
 def forward_source(states: int, *, smoothed: bool, predicted: bool) -> KernelSource:
     """Return the kernel that fills ``mean, var, spread, innovation``.
 
@@ -84,6 +87,7 @@ def forward_source(states: int, *, smoothed: bool, predicted: bool) -> KernelSou
     return _kernel("forward", ["mean", "var", "spread", "innovation"], "", lines, len(kept))
 
 
+@cache
 def backward_source(states: int, *, smoothed: bool, predicted: bool) -> KernelSource:
     """Return the kernel that is the adjoint of :func:`forward_source`'s.
 
@@ -210,11 +214,11 @@ class _Place:
 
 
 def _at_site(array: str) -> _Place:
-    return _Place(f"{array} + first_site + {{}}site * LATENTS", "inside & ({}site >= 0)")
+    return _Place(f"{array} + first_site + {{}}site * LATENTS", "inside & (alike + {}site >= 0)")
 
 
 def _at_row(array: str) -> _Place:
-    return _Place(f"{array} + first_row + {{}}row * LATENTS", "inside & ({}row >= 0)")
+    return _Place(f"{array} + first_row + {{}}row * LATENTS", "inside & (alike + {}row >= 0)")
 
 
 def _tape(row: int) -> _Place:
@@ -256,7 +260,7 @@ class _Sweep:
         inner = [
             f"v = {'k' if self.forward else 'visits - 1 - k'}",
             "record = records + v * (ROWS * DEEP * WIDE)",
-            # What is the same for all that follows is added first: the rest costs nothing then.
+            # Once for all moves: what is left to add for each is a constant, and costs nothing.
             "move = moves + v * (MOVES * LATENTS) + latent",
             *(f"{name} = ahead_{name}" for name in ["site", "row", *loads]),
             *_fetch(following, loads),
@@ -288,8 +292,8 @@ class _Sweep:
 def _fetch(visit: str, loads: Mapping[str, _Place]) -> list[str]:
     """Return the lines that read what a visit needs, a visit ahead: memory answers late."""
     return [
-        f"ahead_site = tl.load(visited + alike + {visit})",
-        f"ahead_row = tl.load(rows + alike + {visit})",
+        f"ahead_site = tl.load(visited + {visit})",
+        f"ahead_row = tl.load(rows + {visit})",
         f"ahead_record = records + {visit} * (ROWS * DEEP * WIDE)",
         *(f"ahead_{name} = {place.load('ahead_')}" for name, place in loads.items()),
     ]

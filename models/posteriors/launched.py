@@ -182,7 +182,11 @@ def _launch(
 
 @cache
 def compiled_kernel(source: KernelSource) -> Any:
-    """Return the source as a kernel, which Triton compiles when it is first launched (seconds)."""
+    """Return the source as a kernel, which Triton compiles when it is first launched.
+
+    That takes seconds, and up to minutes for gradients of five states, once on a machine: Triton
+    keeps what it compiled.
+    """
     import triton
     import triton.language as tl
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from terralatent.models.posteriors import recursion
+from terralatent.models.posteriors import launched, recursion
 from terralatent.models.posteriors.chain import Chain, Walk
 
 COMPILED_FROM = 200_000
@@ -25,8 +25,10 @@ def walk_chain(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: 
         sites: Whether mean and variance are wanted on the days of the sites.
         predicted: Whether spread and innovation are wanted.
     """
-    enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
     known = chain.measures is None and chain.a.shape[-1] <= COMPILED_STATES
+    if w.device.type == "cuda" and known and launched.available(w.device):
+        return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
+    enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
     if enough and known and w.device.type == "cpu":
         from terralatent.models.posteriors import fused  # numba takes a second to import
 

@@ -25,7 +25,7 @@ from terralatent.models.kernels.temporal import TemporalKernel
 WHITE = 1e-10
 """Share of the prior's variance that belongs to one day alone. Without it windows of a constant
 kernel, or with days a minute apart, are singular. With 1e-12 means of smooth kernels lose 2e-5 to
-rounding beside precisions of 1e4; with this, 1e-6 at most, to the share itself."""
+rounding beside precisions of 1e4; with this, 2e-6 at most, to the share itself."""
 
 
 @dataclass(frozen=True)

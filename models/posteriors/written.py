@@ -28,6 +28,9 @@ Loop = Callable[..., None]
 MOST_STATES = 5
 """Of a step that is compiled: what it takes to compile grows with their third power."""
 
+SOURCES = tuple(inspect.getsource(loop) for loop in LOOPS)
+"""Read at import: the files may change while a process lives."""
+
 _logger = logging.getLogger(__name__)
 _compiling = Lock()
 
@@ -67,10 +70,10 @@ def module_text(states: int, dtype: str) -> str:
     names = {**GIVEN, "zero": f"np.{dtype}(0)", "one": f"np.{dtype}(1)"}
     return "\n\n".join(
         [
-            "from __future__ import annotations\n\nimport numpy as np\n",
+            "from __future__ import annotations\n\nimport math\n\nimport numpy as np\n",
             "\n".join(f"{name} = {value}" for name, value in names.items()),
             *sweep_sources(states).values(),
-            *(inspect.getsource(loop) for loop in LOOPS),
+            *SOURCES,
         ]
     )
 
