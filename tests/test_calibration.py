@@ -68,7 +68,7 @@ def test_intervals_of_every_posterior_are_counted(
 ) -> None:
     """Those of exact forms must hold; approximations that do not are printed."""
     form = make_posterior(name)
-    shares = [coverage(form, hiding, series=2_000, seed=seed) for seed in range(2, 7)]
+    shares = [coverage(form, hiding, series=600, seed=seed) for seed in range(2, 7)]
     found = {level: sum(share[level] for share in shares) / len(shares) for level in LEVELS}
 
     missed = {level: share for level, share in found.items() if abs(share - level) >= ALLOWED}

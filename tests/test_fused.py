@@ -10,6 +10,7 @@ from torch import Tensor
 from terralatent.models.kernels import Constant, Matern12, Matern32, Sum, TemporalKernel
 from terralatent.models.posteriors import Markov, fused, recursion, walks
 from terralatent.models.posteriors.chain import Chain, link
+from terralatent.models.posteriors.contract import masked
 from terralatent.models.posteriors.straightline import LANES, Program
 
 KERNELS: dict[str, Callable[[int], TemporalKernel]] = {
@@ -53,7 +54,7 @@ def walked(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
 
 
 def walked_eagerly(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
-    return tuple(recursion.walk(chain, w, eta, sites=True))
+    return tuple(recursion.walk(chain, *masked(w, eta), sites=True))
 
 
 def smoothed(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
@@ -62,6 +63,7 @@ def smoothed(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
 
 def smoothed_eagerly(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
     """With KL[q||p] as DESIGN has it, where log|B| is the sum of log(1 + w s)."""
+    w, eta = masked(w, eta)
     walk = recursion.walk(chain, w, eta, sites=True)
     kl = torch.log1p(w * walk.spread) - w * walk.var + walk.mean * (eta - w * walk.mean)
     return walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], 0.5 * kl.sum(1)

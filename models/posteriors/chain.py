@@ -66,6 +66,25 @@ class Walk(NamedTuple):
     """What each site adds to that prediction, r = eta - w m_0, (N, T, L)."""
 
 
+class Smoothed(NamedTuple):
+    """A posterior as the smoother finds it."""
+
+    mean: Tensor
+    """On the days of the sites, (N, T, L)."""
+
+    var: Tensor
+    """The same shape."""
+
+    query_mean: Tensor
+    """At the queries, (N, Q, L)."""
+
+    query_var: Tensor
+    """The same shape."""
+
+    kl: Tensor
+    """KL divergence from the prior, (N, L); 0 exactly for an empty series."""
+
+
 def link(
     kernel: TemporalKernel,
     days: Tensor,

@@ -209,6 +209,24 @@ def checked_sites(
     Raises:
         ValueError: As :class:`Inference` says.
     """
+    queries = check_sites(kernel, days, w, eta, query_days)
+    return *masked(w, eta), queries
+
+
+def masked(w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both with masked sites set to 0, where no gradient passes."""
+    seen = w > 0
+    return w.where(seen, 0.0) if w.requires_grad else w, eta.where(seen, 0.0)
+
+
+def check_sites(
+    kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor | None
+) -> Tensor:
+    """Return the query days, or none.
+
+    Raises:
+        ValueError: As :class:`Inference` says.
+    """
     if w.ndim != 3 or w.shape != eta.shape or w.shape[2] != kernel.latents:
         raise ValueError(
             f"w and eta must both have shape (series, days, latents = {kernel.latents}), got "
@@ -244,8 +262,7 @@ def checked_sites(
                 f"Precisions must be finite and not negative, got values from {float(low)} to "
                 f"{float(high)}; a masked observation has precision 0."
             )
-    seen = w > 0
-    return w.where(seen, 0.0) if w.requires_grad else w, eta.where(seen, 0.0), queries
+    return queries
 
 
 def _first_bad(calendar: Tensor) -> str:

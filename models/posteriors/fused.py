@@ -9,7 +9,7 @@ what was walked.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from terralatent.models.posteriors.chain import Chain, Walk
+from terralatent.models.posteriors.chain import Chain, Smoothed, Walk
 from terralatent.models.posteriors.straightline import GROUP, GROUPS, LANES
 from terralatent.models.posteriors.visits import MOMENTS, moment_count
-from terralatent.models.posteriors.written import MOST_STATES, compiled_loop
-
-__all__ = ["MOST_STATES", "Smoothed", "smooth", "walk"]
+from terralatent.models.posteriors.written import compiled_loop
 
 Array = npt.NDArray[Any]
 
@@ -35,9 +33,10 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) 
     """Filter and smooth sites (N, T, L). Differentiable once.
 
     Arguments:
-        chain: What calendar and kernel fix, of up to MOST_STATES states, without measures.
+        chain: What calendar and kernel fix, of few states, without measures.
         w: Precisions, (N, T, L), on the CPU.
-        eta: The same shape and dtype.
+        eta: The same shape and dtype. Where w is 0 it is not read as more than 0, and neither of
+            the two has a gradient.
         sites: Whether mean and variance are wanted on the days of the sites.
         predicted: Whether spread and innovation are wanted; they are (N, 0, L) otherwise.
     """
@@ -46,25 +45,6 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) 
     mean, var = mean[..., None], var[..., None]
     at_sites = (mean[:, :first, :, 0], var[:, :first, :, 0])
     return Walk(*at_sites, mean[:, first:], var[:, first:], spread, innovation)
-
-
-class Smoothed(NamedTuple):
-    """A posterior as the smoother finds it."""
-
-    mean: Tensor
-    """On the days of the sites, (N, T, L)."""
-
-    var: Tensor
-    """The same shape."""
-
-    query_mean: Tensor
-    """At the queries, (N, Q, L)."""
-
-    query_var: Tensor
-    """The same shape."""
-
-    kl: Tensor
-    """KL divergence from the prior, (N, L); 0 exactly for an empty series."""
 
 
 def smooth(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:

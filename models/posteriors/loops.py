@@ -92,6 +92,15 @@ def give(first: int, chunk: int, at: Array, tape: Array, row: int, target: Array
                     cells[k] = record[to + k]
 
 
+def mask(tape: Array, values: Array) -> None:
+    """Set w and eta of ``values`` to 0 where those of the tape have no precision."""
+    for v in range(len(tape)):
+        for k in range(LANES):
+            if not tape[v, W * LANES + k] > 0:
+                values[v, W * LANES + k] = 0
+                values[v, ETA * LANES + k] = 0
+
+
 def begin_at(start: Array, state: Array) -> None:
     """Set the state of all lanes to the moments before the first visit."""
     for row in range(len(start)):
@@ -129,6 +138,7 @@ def forward(
         first = tile * size
         take(first, chunk, visited, w, tape, W)
         take(first, chunk, visited, eta, tape, ETA)
+        mask(tape, tape)
         begin_at(start, state)
         filter_sites(tape, tape, state, moves, moves)
         give(first, chunk, visited, tape, SPREAD, spread)
@@ -177,6 +187,7 @@ def backward(
         first = tile * size
         take(first, chunk, visited, w, tape, W)
         take(first, chunk, visited, eta, tape, ETA)
+        mask(tape, tape)
         begin_at(start, state)
         filter_all(tape, tape, state, moves, moves)
         bar[:] = 0
@@ -198,9 +209,10 @@ def backward(
             for g in range(GROUPS):
                 for k in range(GROUP):
                     start_bar[row, k] += state[row * LANES + g * GROUP + k]
+        mask(tape, bar)
         give(first, chunk, visited, bar, W, w_bar)
         give(first, chunk, visited, bar, ETA, eta_bar)
 
 
-LOOPS = (take, give, begin_at, score, score_back, forward, backward)
+LOOPS = (take, give, mask, begin_at, score, score_back, forward, backward)
 """What is compiled, after the walks."""

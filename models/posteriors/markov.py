@@ -35,8 +35,8 @@ from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
 from terralatent.models.posteriors.chain import link
-from terralatent.models.posteriors.contract import Inference, Posterior, checked_sites
-from terralatent.models.posteriors.walks import walk_chain
+from terralatent.models.posteriors.contract import Inference, Posterior, check_sites
+from terralatent.models.posteriors.walks import smooth_chain, walk_chain
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,8 @@ class Markov(Inference):
     ) -> Posterior:
         dtype = w.dtype
         w, eta, queries = _sites(kernel, days, w, eta, query_days)
-        walk = walk_chain(link(kernel, days, queries, w), w, eta, sites=True, predicted=True)
-        pull = walk.mean * (eta - w * walk.mean) - w * walk.var
-        kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
-        asked = (walk.query_mean[..., 0], walk.query_var[..., 0])
-        return Posterior(*(each.to(dtype) for each in (walk.mean, walk.var, *asked, kl)))
+        smoothed = smooth_chain(link(kernel, days, queries, w), w, eta)
+        return Posterior(*(each.to(dtype) for each in smoothed))
 
     def marginals(
         self,
@@ -108,8 +105,8 @@ class Markov(Inference):
 def _sites(
     kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the checked sites in the precision that the kernel needs, and the query days."""
-    w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+    """Check the sites; return them in the precision that the kernel needs, and the query days."""
+    queries = check_sites(kernel, days, w, eta, query_days)
     return (w.double(), eta.double(), queries) if kernel.needs_double else (w, eta, queries)
 
 

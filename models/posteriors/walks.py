@@ -1,9 +1,11 @@
 """Which of the recursions walks a chain: eager, compiled for the CPU, or launched on a GPU."""
 
+import torch
 from torch import Tensor
 
 from terralatent.models.posteriors import launched, recursion
-from terralatent.models.posteriors.chain import Chain, Walk
+from terralatent.models.posteriors.chain import Chain, Smoothed, Walk
+from terralatent.models.posteriors.contract import masked
 
 COMPILED_FROM = 200_000
 """Series times latents times visits from which the compiled recursion is used on the CPU.
@@ -20,17 +22,38 @@ def walk_chain(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: 
 
     Arguments:
         chain: What calendar and kernel fix.
-        w: Precisions, (N, T, L).
-        eta: The same shape, dtype and device.
+        w: Precisions, (N, T, L), masked where 0.
+        eta: The same shape, dtype and device; not read where masked.
         sites: Whether mean and variance are wanted on the days of the sites.
         predicted: Whether spread and innovation are wanted.
     """
-    known = chain.measures is None and chain.a.shape[-1] <= COMPILED_STATES
-    if w.device.type == "cuda" and known and launched.available(w.device):
-        return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
-    enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
-    if enough and known and w.device.type == "cpu":
+    if _compiled(chain, w):
         from terralatent.models.posteriors import fused  # numba takes a second to import
 
         return fused.walk(chain, w, eta, sites=sites, predicted=predicted)
+    w, eta = masked(w, eta)
+    if _few_states(chain) and launched.available(w.device):
+        return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
     return recursion.walk(chain, w, eta, sites=sites)
+
+
+def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
+    """Filter and smooth sites as :func:`walk_chain` does, and sum up the KL on the way."""
+    if _compiled(chain, w):
+        from terralatent.models.posteriors import fused
+
+        return fused.smooth(chain, w, eta)
+    w, eta = masked(w, eta)
+    walk = walk_chain(chain, w, eta, sites=True, predicted=True)
+    pull = walk.mean * (eta - w * walk.mean) - w * walk.var
+    kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
+    return Smoothed(walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], kl)
+
+
+def _compiled(chain: Chain, w: Tensor) -> bool:
+    enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
+    return enough and w.device.type == "cpu" and _few_states(chain)
+
+
+def _few_states(chain: Chain) -> bool:
+    return chain.measures is None and chain.a.shape[-1] <= COMPILED_STATES

@@ -25,9 +25,6 @@ from terralatent.models.posteriors.visits import sweep_sources
 
 Loop = Callable[..., None]
 
-MOST_STATES = 5
-"""Of a step that is compiled: what it takes to compile grows with their third power."""
-
 SOURCES = tuple(inspect.getsource(loop) for loop in LOOPS)
 """Read at import: the files may change while a process lives."""
 
@@ -41,7 +38,7 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
 
     Arguments:
         name: ``forward`` or ``backward``.
-        states: Number of states n, up to MOST_STATES.
+        states: Number of states n.
         dtype: ``float32`` or ``float64``.
     """
     text = module_text(states, dtype)
