@@ -4,7 +4,7 @@
 #   make install   lay .venv from requirements.lock, with the project in it (editable)
 #   make test      the tests; TESTS="tests/test_cube.py -x" runs some of them
 #   make lint      ruff and mypy
-#   make bench     the figures of README.md, in short runs on the real scenes
+#   make bench     the figures of README.md and benchmarks/RESULTS.md, in short runs
 #   make soak      what runs for long on purpose
 #   make lock      work requirements.lock out anew from pyproject.toml
 #   make clean     remove what the above laid
@@ -68,8 +68,10 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
+	$(BIN)/python benchmarks/posteriors.py --quick
+	$(BIN)/python benchmarks/training.py --quick
 ifeq ($(wildcard $(SCENES)/catalog.json),)
-	@echo "make bench: SKIPPED, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
+	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else
 	$(BIN)/python benchmarks/build.py --quick $(SCENES)
 	$(BIN)/python benchmarks/embed.py --quick $(SCENES)

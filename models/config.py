@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,6 +46,19 @@ class SensorConfig(BaseModel):
                 f"{self.name}: spread must be positive and finite, got {list(self.spread)}."
             )
         return self
+
+    def places(self, bands: Sequence[str]) -> list[int]:
+        """Return where ``bands`` are in :attr:`bands`, in the order asked for.
+
+        Raises:
+            ValueError: If the sensor has no such band.
+        """
+        unknown = sorted(set(bands) - set(self.bands))
+        if unknown:
+            raise ValueError(
+                f"{self.name} has no bands {unknown}; the model knows {list(self.bands)}."
+            )
+        return [self.bands.index(band) for band in bands]
 
 
 class ModelConfig(BaseModel):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import NamedTuple, cast
 
 import torch
@@ -193,7 +194,14 @@ class GPVAE(nn.Module):
         sites = self.encode(observations)
         return self.inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)
 
-    def decode(self, sensor: str, mean: Tensor, var: Tensor, days: Tensor) -> Prediction:
+    def decode(
+        self,
+        sensor: str,
+        mean: Tensor,
+        var: Tensor,
+        days: Tensor,
+        bands: Sequence[str] | None = None,
+    ) -> Prediction:
         """Predict the bands of a sensor from marginals of the latents.
 
         Args:
@@ -201,14 +209,20 @@ class GPVAE(nn.Module):
             mean: shape (N, Q, L), float32.
             var: shape (N, Q, L), float32.
             days: Days since 1970-01-01, shape (Q,), float64.
+            bands: Names of the B that are wanted, in that order; all in the model's if None.
 
         Returns:
             Physical units, shape (N, Q, B).
 
         Raises:
-            ValueError: If the model has no such sensor.
+            ValueError: If the model has no such sensor, or the sensor no such band.
         """
-        return self.sensor(sensor).predict(mean, var, days)
+        places = None if bands is None else self.sensor(sensor).config.places(bands)
+        whole = self.sensor(sensor).predict(mean, var, days)
+        if places is None:
+            return whole
+        parts = (getattr(whole, field.name) for field in fields(whole))
+        return Prediction(*(part[..., places] for part in parts))
 
     def elbo(
         self,

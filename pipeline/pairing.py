@@ -195,9 +195,7 @@ def pair(
     return replace(pairing, device=device, encoder=encoder)
 
 
-def _pair(
-    cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None
-) -> Pairing:
+def _pair(cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None) -> Pairing:
     open_group(cube, kind="cube")
     snapshot = snapshot_id(cube)
     root = open_group(cube, kind="cube", snapshot=snapshot or None)

@@ -349,3 +349,16 @@ def test_concatenated_pixels_are_those_of_the_parts() -> None:
     assert torch.equal(joined.valid, whole.valid)
     with pytest.raises(ValueError, match="part 1 has other days"):
         Observations.concatenate([parts[0], replace(parts[1], days=whole.days + 1.0)])
+
+
+def test_bands_are_decoded_by_their_names() -> None:
+    made, seen = model(), scene()
+    mean, var = made.infer(seen, QUERY)
+
+    whole = made.decode(OPTICAL, mean, var, QUERY)
+    some = made.decode(OPTICAL, mean, var, QUERY, ["b3", "b0"])
+
+    assert torch.equal(some.mean, whole.mean[..., [3, 0]])
+    assert torch.equal(some.q95, whole.q95[..., [3, 0]])
+    with pytest.raises(ValueError, match=r"no bands \['b9'\]; the model knows \['b0', 'b1'"):
+        made.decode(OPTICAL, mean, var, QUERY, ["b0", "b9"])
