@@ -114,6 +114,8 @@ def homes_of_imports(path: Path, providers: Mapping[str, list[str]]) -> dict[str
             top, *rest = name.split(".")
             if top == "odc":  # a namespace that odc-geo, odc-loader and odc-stac share
                 found[name] = {f"odc-{rest[0]}"}
+            elif top == "triton":  # which torch brings where it is built for CUDA
+                found[name] = {"torch"}
             elif top not in {*sys.stdlib_module_names, "terralatent"}:
                 found[name] = set(map(canonicalize_name, providers.get(top, [top])))
     return found
