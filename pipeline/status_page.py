@@ -221,7 +221,7 @@ def _timescales(kernels: Mapping[str, Sequence[float | None]]) -> str:
     """The shortest and the longest memory of each part of the kernel."""
     told = []
     for name, days in kernels.items():
-        known = [value for value in days if value is not None]
+        known = [value for value in days if value]  # constants have none, white noise 0
         told.append(f"{name} of {min(known):.0f} to {max(known):.0f} days" if known else name)
     return f"kernel {' + '.join(told)}"
 

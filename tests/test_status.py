@@ -30,7 +30,7 @@ from terralatent.pipeline.export import export
 from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.runs import Run, read_run
 from terralatent.pipeline.status import Status
-from terralatent.pipeline.status_page import status_page
+from terralatent.pipeline.status_page import _timescales, status_page
 from terralatent.pipeline.status_stores import States
 from terralatent.pipeline.store import open_repository, snapshot_id
 from terralatent.pipeline.writer import writer_lock
@@ -431,3 +431,9 @@ def test_reading_no_pixels_it_needs_no_chunks(cube: Path, tmp_path: Path) -> Non
     after = status(plain)
     assert after.cube == before.cube
     assert np.isnan(open_cube(plain)["sentinel-1-asc"]["data"].values).all()
+
+
+def test_a_kernel_is_told_with_the_memories_it_has() -> None:
+    told = _timescales({"constant": [None, None], "white": [0.0, 0.0], "matern32": [9.6, 40.2]})
+
+    assert told == "kernel constant + white + matern32 of 10 to 40 days"
