@@ -57,7 +57,8 @@ def save_model(model: GPVAE, folder: str | Path, training: Mapping[str, Any]) ->
         "code_version": code_version(),
         "torch_version": torch.__version__,
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
-        "config": model.config.model_dump(mode="json"),
+        # What was not chosen is left out, so that a choice added later changes no older model.
+        "config": model.config.model_dump(mode="json", exclude_none=True),
         "kernel_days": {
             name: [round(days, 3) if days < float("inf") else None for days in scale.tolist()]
             for name, scale in model.kernel.timescales().items()

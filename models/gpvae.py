@@ -81,7 +81,9 @@ class GPVAE(nn.Module):
         """Add encoder, decoder and likelihood of one more sensor, and freeze all that was there.
 
         Nothing of before takes a gradient from now on, the kernel included, so whatever the new
-        sensor learns, latents of series without it stay bit-equal. Start it from series that have
+        sensor learns, latents inferred without it stay bit-equal. Where others of a batch have it,
+        its days join the calendar: series without it then keep their latents to rounding, if the
+        posterior is ``calendar_free``. Start it from series that have
         old and new sensors with :func:`~terralatent.models.start.start_sensor`. Sensors may be
         added one after the other, in any order; each then stands for itself.
 

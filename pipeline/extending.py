@@ -109,6 +109,13 @@ class BaseModel:
 
     def extend(self, config: ModelConfig, seed: int) -> GPVAE:
         """Return a copy with the sensors of ``config`` that it lacks; only these learn."""
+        if not self.model.inference.calendar_free:
+            log.warning(
+                "the posterior %s lays what it approximates with by the calendar: where a cube has "
+                "the new sensors too, their dates change latents of series that these never saw; "
+                "those of markov, exact and banded stay.",
+                self.config.posterior,
+            )
         model = deepcopy(self.model)
         added = [sensor for sensor in config.sensors if sensor.name not in self.known]
         for sensor in added:

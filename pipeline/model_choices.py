@@ -18,6 +18,9 @@ CHOICES = ("latents", "likelihood", "kernel", "posterior", "posterior_size")
 
 LIKELIHOODS: tuple[str, ...] = get_args(ModelConfig.model_fields["likelihood"].annotation)
 
+DATES = 400
+"""Of the series on which a choice is tried: all acquisitions of some three years."""
+
 
 def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, Any]:
     """Return all of :data:`CHOICES`: what was given, or else the model's defaults.
@@ -46,16 +49,16 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
         raise InputError(
             f"likelihood {whole['likelihood']!r} is unknown; give {' or '.join(LIKELIHOODS)}."
         )
-    _check_prior(whole["kernel"], whole["posterior"], whole["posterior_size"])
+    _check_prior(whole["kernel"], whole["posterior"], whole["posterior_size"], whole["latents"])
     return whole
 
 
-def _check_prior(kernel: str, posterior: str, size: int | None) -> None:
-    """Try kernel and posterior on one series of two dates: what does not fit says so there."""
-    days, sites = torch.tensor([0.0, 10.0], dtype=torch.float64), torch.ones(1, 2, 1)
+def _check_prior(kernel: str, posterior: str, size: int | None, latents: int) -> None:
+    """Try kernel and posterior on one series of some years: what does not fit says so there."""
+    days, sites = 5.0 * torch.arange(DATES, dtype=torch.float64), torch.ones(1, DATES, latents)
     try:
-        made = make_kernel(kernel, 1)
+        made = make_kernel(kernel, latents)
         with torch.no_grad():
-            make_posterior(posterior, size).marginals(made, days, sites, sites, days)
+            make_posterior(posterior, size).marginals(made, days, sites, sites)
     except ValueError as error:
         raise InputError(str(error)) from error

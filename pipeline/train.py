@@ -265,7 +265,7 @@ def _start(
     log.info("the linear start has a held-out log density of %.3f", score.log_density)
     weights = copy_tensors(model.state_dict())
     state = TrainingState(
-        config=config.model_dump(mode="json"),
+        config=config.model_dump(mode="json", exclude_none=True),
         start_score=score.log_density,
         best_score=score.log_density,
         weights=weights,

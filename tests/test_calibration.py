@@ -60,6 +60,17 @@ def test_intervals_of_exact_posteriors_hold_what_they_say(name: str, hiding: str
         assert abs(share - level) < ALLOWED, found
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, form in POSTERIORS.items() if name not in ("exact", "markov")]
+)
+def test_intervals_of_approximations_are_not_far_off(name: str) -> None:
+    """Measured on 18,000 series by the test below: 1 % too few of most, 5 % of banded."""
+    found = coverage(make_posterior(name), "random", series=100, seed=1)
+
+    for level, share in found.items():
+        assert abs(share - level) < 0.08, found
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("hiding", ["random", "gap"])
 @pytest.mark.parametrize("name", POSTERIORS)

@@ -61,6 +61,18 @@ def test_the_second_process_compiles_nothing(kept: Path) -> None:
     assert run({"XDG_CACHE_HOME": str(kept)})[0]
 
 
+def test_what_numba_keeps_is_trusted_only_where_nobody_else_may_write(tmp_path: Path) -> None:
+    """It lies beside the folder of the text where NUMBA_CACHE_DIR says so."""
+    places = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    _, where, _ = run(places)
+    assert where.stat().st_mode & 0o022 == 0
+    assert run(places)[0]
+
+    where.chmod(0o777)
+
+    assert not run(places)[0]
+
+
 def test_where_nothing_else_can_be_written_temporary_files_serve(tmp_path: Path) -> None:
     _, where, _ = run({"NUMBA_CACHE_DIR": "/dev/null", "TMPDIR": str(tmp_path)})
 

@@ -19,12 +19,11 @@ from terralatent.models.kernels import (
 from terralatent.models.posteriors import (
     POSTERIORS,
     Banded,
-    Hilbert,
     Inference,
     make_posterior,
     recursion,
 )
-from tests.sites import KERNELS, LATENTS, Case, assert_near, make_case
+from tests.sites import KERNELS, LATENTS, assert_near, make_case
 
 SOME = ("matern12", "default", "quasiperiodic", "white")
 """Kernels with which these laws are tried: of one, three and more states, and one with a jump."""
@@ -60,8 +59,9 @@ def test_an_empty_series_is_the_prior(
 
 
 @pytest.mark.parametrize("junk", [math.nan, math.inf, 1e30])
-def test_a_masked_site_changes_nothing(form: Inference, junk: float) -> None:
-    kernel = KERNELS["default"]().double()
+def test_a_masked_site_changes_nothing(
+    form: Inference, kernel: TemporalKernel, junk: float
+) -> None:
     case = make_case()
     seen = case.w > 0
     answers = []
@@ -76,7 +76,8 @@ def test_a_masked_site_changes_nothing(form: Inference, junk: float) -> None:
         assert w.grad is not None and eta.grad is not None  # noqa: PT018
         assert not w.grad[~seen].any()
         assert not eta.grad[~seen].any()
-        gradients = [w.grad, eta.grad, *(p.grad for p in kernel.parameters())]
+        learned = [p.grad for p in kernel.parameters() if p.requires_grad]
+        gradients = [w.grad, eta.grad, *learned]
         answers.append([*terms, *gradients])
 
     for clean, dirty in zip(*answers, strict=True):
@@ -116,7 +117,7 @@ def test_series_do_not_see_each_other(
 
 
 def test_queries_do_not_see_each_other(form: Inference, kernel: TemporalKernel) -> None:
-    case = within(form, make_case())
+    case = make_case()
 
     _, var = form.marginals(kernel, *case)
     mean, last = form.marginals(kernel, *case[:3], case.queries[-1:])
@@ -209,13 +210,6 @@ def test_gradients_in_float32_point_the_same_way(form: Inference) -> None:
         assert float(cosine) > 0.9999
 
 
-def within(form: Inference, case: Case) -> Case:
-    """Move queries into the calendar for a basis, which they widen where they lie outside."""
-    if not isinstance(form, Hilbert):
-        return case
-    return case._replace(queries=case.queries.clamp(case.days[0], case.days[-1]))
-
-
 def test_no_days_and_no_series(form: Inference) -> None:
     kernel = default_kernel(LATENTS)
     days = torch.empty(0).double()
@@ -241,16 +235,19 @@ def test_no_days_and_no_series(form: Inference) -> None:
         ({"w": lambda w: -w}, "not negative.*from -.* a masked observation has precision 0"),
         ({"w": lambda w: w * math.nan}, "must be finite"),
         ({"w": lambda w: w[..., :2]}, r"latents = 3\), got \(5, 24, 2\)"),
+        ({"w": lambda w: w.half(), "eta": lambda e: e.half()}, "float32 or float64, got torch.fl"),
         ({"eta": lambda e: e[:1]}, r"got \(5, 24, 3\) and \(1, 24, 3\)"),
-        ({"eta": lambda e: e.float()}, "one floating dtype, got torch.float64 and torch.float32"),
+        (
+            {"eta": lambda e: e.float()},
+            r"one floating dtype, .* torch.float64 and torch.fl",
+        ),
     ],
 )
 def test_bad_input_is_told(
     form: Inference, change: dict[str, Callable[[Tensor], Tensor]], words: str
 ) -> None:
     case = make_case()
-    ((name, spoil),) = change.items()
-    spoiled = case._replace(**{name: spoil(getattr(case, name))})
+    spoiled = case._replace(**{name: spoil(getattr(case, name)) for name, spoil in change.items()})
 
     with pytest.raises(ValueError, match=words):
         form.infer(default_kernel(LATENTS), *spoiled)
@@ -259,7 +256,7 @@ def test_bad_input_is_told(
 def test_without_queries_the_marginals_are_those_of_the_sites(
     form: Inference, kernel: TemporalKernel
 ) -> None:
-    case = within(form, make_case())
+    case = make_case()
 
     whole = form.infer(kernel, *case)
     mean, var = form.marginals(kernel, *case[:3])
@@ -370,3 +367,60 @@ def test_a_size_is_taken_where_there_is_one() -> None:
                 make_posterior(name, 7)
     with pytest.raises(ValueError, match=r"no posterior is called 'best'; there are \['banded'"):
         make_posterior("best")
+
+
+def test_a_calendar_without_days_gives_the_prior_jointly_too(form: Inference) -> None:
+    kernel, queries = default_kernel(LATENTS).double(), make_case().queries[:3]
+    days, sites = torch.empty(0).double(), torch.zeros(2, 0, LATENTS).double()
+
+    mean, cov = form.joint(kernel, days, sites, sites, queries)
+    part_mean, _ = form.components(kernel, days, sites, sites, queries[:0])
+    drawn = form.sample(kernel, days, sites, sites, queries, 2, torch.Generator())
+
+    # Vecchia's queries know of each other through dates of the calendar only.
+    own = kernel.covariance(queries[:, None] - queries).movedim(-1, 0)
+    own = own if form.keeps_prior else form.prior(kernel, days, queries)
+    assert not mean.any()
+    assert_near(cov, own.detach().expand(2, -1, -1, -1), 1e-8)
+    assert part_mean.shape == (2, 0, LATENTS, 2)
+    assert drawn.shape == (2, 2, 3, LATENTS)
+
+
+def test_far_from_data_the_prior_returns(form: Inference) -> None:
+    case = make_case()
+    kernel = Matern32(LATENTS, 60.0).double()
+
+    mean, var = form.marginals(kernel, *case[:3], case.days[-1:] + 36_500.0)
+
+    assert_near(mean, torch.zeros_like(mean), 1e-9)
+    assert_near(var, torch.ones_like(var), 1e-9)
+
+
+def test_repeated_days_add_information(form: Inference, kernel: TemporalKernel) -> None:
+    case = make_case()
+    twice = case.days.repeat_interleave(2)
+    shares = torch.tensor([0.3, 0.7]).double().repeat(len(case.days))[:, None]
+    split = (case.w.repeat_interleave(2, 1) * shares, case.eta.repeat_interleave(2, 1) * shares)
+
+    once = form.infer(kernel, *case)
+    parted = form.infer(kernel, twice, *split, case.queries)
+
+    assert_near(parted.query_mean, once.query_mean, 1e-7)
+    assert_near(parted.query_var, once.query_var, 1e-7)
+    assert_near(parted.kl, once.kl, 1e-7)
+
+
+def test_dates_that_nobody_saw_can_be_left_out(form: Inference, kernel: TemporalKernel) -> None:
+    """Of forms that say so: the others lay points, functions or neighbours by the calendar."""
+    case = make_case()
+    kept = torch.arange(len(case.days)) % 3 > 0
+    w = case.w * kept[:, None]
+
+    with_them = form.infer(kernel, case.days, w, case.eta, case.queries)
+    without = form.infer(kernel, case.days[kept], w[:, kept], case.eta[:, kept], case.queries)
+
+    if form.calendar_free:
+        assert_near(with_them.mean[:, kept], without.mean, 1e-8)
+        assert_near(with_them.query_var, without.query_var, 1e-8)
+        assert_near(with_them.kl, without.kl, 1e-8)
+    assert bool(with_them.mean.isfinite().all())

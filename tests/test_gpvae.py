@@ -146,8 +146,11 @@ def test_what_is_masked_changes_nothing_gradients_included(junk: float) -> None:
         assert bool(torch.isfinite(left).all())
 
 
-def test_an_absent_sensor_is_a_masked_sensor() -> None:
-    made, seen = model(), scene()
+@pytest.mark.parametrize(
+    "posterior", [name for name, form in POSTERIORS.items() if form.calendar_free]
+)
+def test_an_absent_sensor_is_a_masked_sensor(posterior: str) -> None:
+    made, seen = model(posterior), scene()
     blind = {**seen, RADAR: seen[RADAR].hide(torch.ones(30, dtype=torch.bool))}
     alone = {OPTICAL: seen[OPTICAL]}
 

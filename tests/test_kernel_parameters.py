@@ -136,7 +136,6 @@ def test_timescale_of_a_product_is_what_ends_its_memory() -> None:
         (lambda: Product([Constant(2), Matern12(3)]), "same number of latents"),
         (lambda: Product([]), "one or more kernels"),
         (lambda: Product([default_kernel(1), White(1)]), r"'constant\+matern32'; multiply it out"),
-        (lambda: Matern32(1).features(calendar(), (20_000.0, 20_100.0), 8), "span of all days"),
         (
             lambda: Matern32(1).features(calendar(), (20_180.0, 20_000.0), 8),
             "first day to its last",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from terralatent.models.kernels import Constant, Matern32, Sum, TemporalKernel
 from terralatent.models.posteriors import POSTERIORS, Inference, Markov, make_posterior, walks
-from tests.sites import KERNELS, LATENTS, assert_near, make_case, oracle, prior
+from tests.sites import KERNELS, assert_near, make_case, oracle, prior
 
 
 @pytest.fixture(params=["exact", "markov"])
@@ -59,6 +59,52 @@ def test_float32_is_enough(
     assert_near(evidence, want.evidence, tolerance)
 
 
+@pytest.mark.parametrize(
+    "name", ["matern32", "default", pytest.param("four", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(("largest", "tolerance"), [(100.0, 1e-4), (1e4, 1e-3)])
+def test_float32_is_enough_compiled(
+    name: str, largest: float, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks, "COMPILED_FROM", 0)
+    kernel, case = KERNELS[name]().double(), make_case(series=16, largest=largest)
+    want = oracle(kernel, case)
+
+    with torch.no_grad():
+        got = Markov().infer(kernel.float(), *case.to(torch.float32))
+
+    for each in ("mean", "var", "query_mean", "query_var", "kl"):
+        assert_near(getattr(got, each), getattr(want, each), tolerance)
+
+
+def test_what_lets_networks_round_leaves_the_posterior_alone(form: Inference) -> None:
+    kernel, case = KERNELS["default"](), make_case().to(torch.float32)
+    exact = form.infer(kernel, *case)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = form.infer(kernel, *case)
+
+    assert torch.equal(rounded.mean, exact.mean)
+    assert torch.equal(rounded.query_var, exact.query_var)
+
+
+@pytest.mark.parametrize("name", ["matern52", "white", "quasiperiodic", "product"])
+def test_gradients_through_every_kernel(form: Inference, name: str) -> None:
+    kernel, case = KERNELS[name]().double(), make_case(series=2)
+    at = torch.tensor([2, 3, 8, 9, 17])
+    w = (case.w[:, at] + 0.1).requires_grad_()
+    eta = case.eta[:, at].clone().requires_grad_()
+    learned = [p for p in kernel.parameters() if p.requires_grad]
+
+    def everything(*_: Tensor) -> tuple[Tensor, ...]:
+        got = form.infer(kernel, case.days[at], w, eta, case.queries[:2])
+        return got.mean, got.var, got.query_mean, got.query_var, got.kl
+
+    # The parameters are changed in place, so the kernel sees each step.
+    inputs = (w, eta, *learned)
+    assert torch.autograd.gradcheck(everything, inputs, fast_mode=False, eps=1e-4, atol=1e-4)
+
+
 def test_gpytorch_gives_the_same_values(form: Inference) -> None:
     """One series of the default kernel, as an exact GP of GPyTorch with fixed noise."""
     case = make_case()
@@ -94,48 +140,6 @@ def test_gpytorch_gives_the_same_values(form: Inference) -> None:
 
     assert_near(mean[0, :, 0], theirs.mean, 1e-6)
     assert_near(var[0, :, 0], theirs.variance, 1e-6)
-
-
-def test_dates_that_nobody_saw_can_be_left_out(form: Inference, kernel: TemporalKernel) -> None:
-    case = make_case()
-    kept = torch.arange(len(case.days)) % 3 > 0
-    w = case.w * kept[:, None]
-
-    with_them = form.infer(kernel, case.days, w, case.eta, case.queries)
-    without = form.infer(kernel, case.days[kept], w[:, kept], case.eta[:, kept], case.queries)
-
-    assert_near(with_them.mean[:, kept], without.mean, 1e-10)
-    assert_near(with_them.query_var, without.query_var, 1e-10)
-    assert_near(with_them.kl, without.kl, 1e-9)
-
-
-def test_repeated_days_add_information(form: Inference, kernel: TemporalKernel) -> None:
-    case = make_case()
-    twice = case.days.repeat_interleave(2)
-    shares = torch.tensor([0.3, 0.7]).double().repeat(len(case.days))[:, None]
-
-    once = form.infer(kernel, *case)
-    split = form.infer(
-        kernel,
-        twice,
-        case.w.repeat_interleave(2, 1) * shares,
-        case.eta.repeat_interleave(2, 1) * shares,
-        case.queries,
-    )
-
-    assert_near(split.query_mean, once.query_mean, 1e-9)
-    assert_near(split.query_var, once.query_var, 1e-9)
-    assert_near(split.kl, once.kl, 1e-9)
-
-
-def test_far_from_data_the_prior_returns(form: Inference) -> None:
-    case = make_case()
-    kernel = Matern32(LATENTS, 60.0).double()
-
-    mean, var = form.marginals(kernel, *case[:3], case.days[-1:] + 36_500.0)
-
-    assert_near(mean, torch.zeros_like(mean), 1e-12)
-    assert_near(var, torch.ones_like(var), 1e-12)
 
 
 def test_elbo_of_the_pseudo_observations_is_their_evidence(

@@ -305,5 +305,5 @@ def test_too_few_and_too_many_neighbours_are_told() -> None:
 
     with pytest.raises(ValueError, match="at least one neighbour, got 0"):
         Vecchia(0)
-    with pytest.raises(ValueError, match=r"64 neighbours on 600 days .* take fewer neighbours"):
+    with pytest.raises(ValueError, match=r"64 states at 600 dates of 16 .* fewer neighbours"):
         Vecchia(64).infer(default_kernel(16), days, sites, sites)

@@ -35,12 +35,18 @@ def covariances(
     """
     everywhere = torch.cat([case.days, case.queries])
     if isinstance(form, Hilbert):
-        span = float(everywhere.min()), float(everywhere.max())
+        first, last = float(case.days[0]), float(case.days[-1])
         with torch.no_grad():
-            parts = kernel.part_features(everywhere, span, form.functions)
+            parts = kernel.part_features(everywhere, (first, last), form.functions)
         phi = [part[:, latent].numpy() for part in parts]
         own = [part @ part.T for part in phi]
         crosses = [k[:, : len(case.days)] for k in own]
+        # Queries outside the calendar get back what the basis lacks there.
+        s = everywhere.numpy()
+        outside = (s < first) | (s > last)
+        for k, whole in zip(own, prior(kernel, latent, s[:, None] - s), strict=True):
+            lacking = np.sqrt(np.maximum(1 - k.diagonal() / whole.diagonal(), 0) * outside)
+            k += lacking[:, None] * whole * lacking
         return sum(crosses)[: len(case.days)], crosses, own
     assert isinstance(form, Inducing)
     at, s = form.at(case.days).numpy(), everywhere.numpy()
@@ -135,7 +141,6 @@ def test_the_bound_of_inducing_points_is_that_of_titsias(kernel: TemporalKernel)
 
 def test_the_evidence_of_a_basis_is_that_of_its_prior(kernel: TemporalKernel) -> None:
     case, form = make_case(), Hilbert(functions=9)
-    case = case._replace(queries=case.days[:1])  # the basis spans queries too
     want, _ = dense(form, kernel, case)
 
     assert_near(form.log_evidence(kernel, *case[:3]), want.evidence, 1e-8)
@@ -185,7 +190,7 @@ def test_inducing_points_are_spread_evenly_over_the_different_days() -> None:
     [
         ("matern12", (1.4, 1.0, 0.3, 0.15)),
         ("matern32", (0.6, 0.2, 0.02, 0.002)),
-        ("matern52", (0.3, 0.03, 0.001, 2e-5)),
+        ("matern52", (0.3, 0.03, 0.001, 2e-4)),
     ],
 )
 def test_the_error_of_a_basis_falls_with_its_functions(

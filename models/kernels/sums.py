@@ -74,9 +74,9 @@ class Sum(TemporalKernel):
                 f"Weights of {shape[0]} latents and {shape[1]} parts cannot have shape "
                 f"{tuple(weights.shape)}; give {tuple(shape[1:])} or {tuple(shape)}."
             )
-        if not bool((weights > 0).all()):
+        if not bool(((weights > 0) & weights.isfinite()).all()):
             raise ValueError(
-                f"Weights of a sum must be positive, got {weights.tolist()}; "
+                f"Weights of a sum must be positive and finite, got {weights.tolist()}; "
                 "clamp them, or leave the part out."
             )
         with torch.no_grad():

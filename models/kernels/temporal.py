@@ -110,7 +110,8 @@ class TemporalKernel(nn.Module, ABC):
 
         Arguments:
             days: Where to evaluate, in any order, shape :math:`(S)`, float64.
-            span: The first and the last day that the basis must cover.
+            span: The first and the last day that the basis must cover. Beyond it bases of Matérn
+                kernels fade, within a few lengthscales, to zero.
             count: The number of basis functions of each Matérn kernel.
 
         Returns:
@@ -118,8 +119,7 @@ class TemporalKernel(nn.Module, ABC):
             roots of the weights.
 
         Raises:
-            ValueError: If a part that needs them finds a day outside the span, or ``count`` less
-                than one.
+            ValueError: If a part that needs functions finds ``count`` less than one.
         """
 
     def features(self, days: Tensor, span: tuple[float, float], count: int) -> Tensor:

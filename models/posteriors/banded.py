@@ -73,6 +73,7 @@ class Banded(Inference):
     """
 
     keeps_prior: ClassVar[bool] = True
+    calendar_free: ClassVar[bool] = True
     cost: ClassVar[str] = "V for q, V^3 for its KL and other days"
 
     def infer(

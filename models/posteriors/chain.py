@@ -60,10 +60,16 @@ class Walk(NamedTuple):
     """Marginal variance, the same shape."""
 
     spread: Tensor
-    """Variance s predicted for each site from those before it, (N, T, L)."""
+    """Variance s predicted for each site from those before it, (N, T, L), or (N, 0, L) where not
+    asked for."""
 
     innovation: Tensor
-    """What each site adds to that prediction, r = eta - w m_0, (N, T, L)."""
+    """What each site adds to that prediction, r = eta - w m_0, the same shape."""
+
+    def divergence(self, w: Tensor, eta: Tensor) -> Tensor:
+        r"""Return the KL of a walk with all parts, (N, L), log|B| being the sum of log(1 + w s)."""
+        pull = self.mean * (eta - w * self.mean) - w * self.var
+        return 0.5 * (torch.log1p(w * self.spread) + pull).sum(1)
 
 
 class Smoothed(NamedTuple):

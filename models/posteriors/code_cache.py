@@ -1,6 +1,7 @@
 """Where compiled code is kept between processes: a folder of this user's own, or none.
 
-What lies there is executed, so a folder that another user owns or may write to is refused.
+What lies there is executed, so a folder that another user owns or may write to is refused: for the
+text that is compiled, and for what numba keeps of it, in a folder beside or elsewhere.
 """
 
 import os
@@ -16,7 +17,7 @@ def cache_folder() -> Path | None:
     The first of: ``NUMBA_CACHE_DIR``, ``XDG_CACHE_HOME``, the home's ``.cache``, and, where they
     are read-only as on many clusters, a private folder among the temporary files.
     """
-    return next((folder for folder in _candidates() if _is_ours(folder)), None)
+    return next((folder for folder in _candidates() if is_ours(folder)), None)
 
 
 def keep_text(path: Path, text: str) -> Path:
@@ -48,7 +49,7 @@ def _candidates() -> Iterator[Path]:
     yield Path(tempfile.gettempdir(), f"terralatent-{os.getuid()}")
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
     """Whether only this user can write to a folder; makes it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -52,14 +52,17 @@ class Inference(ABC):
     r"""One way to the posterior. Forms are frozen dataclasses whose fields are their settings.
 
     All functions take ``kernel`` of L latents; ``days`` (T,), float64, ascending, repeats allowed;
-    the sites' ``w`` and ``eta`` (N, T, L) of one dtype, w >= 0; ``query_days`` (Q,), float64, in
-    any order, repeats allowed. All raise ``ValueError`` when these disagree, when a day is not
-    finite or out of order, and when a precision is negative or not finite. Each form says in its
-    file what it costs.
+    the sites' ``w`` and ``eta`` (N, T, L), both float32 or both float64, w from 0 to about 1e4;
+    ``query_days`` (Q,), float64, in any order, repeats allowed. All but ``prior`` and ``means``,
+    which the others call, raise ``ValueError`` when these disagree, when a day is not finite or out
+    of order, and when a precision is negative or not finite.
     """
 
     keeps_prior: ClassVar[bool]
     """Whether q is a posterior under the kernel's own prior, so that evidence bounds compare."""
+
+    calendar_free: ClassVar[bool]
+    """Whether a date that no series saw changes nothing where it is added to the calendar."""
 
     cost: ClassVar[str]
     """Time for one latent series, T dates seen of which V are not masked."""
@@ -232,9 +235,10 @@ def check_sites(
             f"w and eta must both have shape (series, days, latents = {kernel.latents}), got "
             f"{tuple(w.shape)} and {tuple(eta.shape)}; the kernel fixes the latents."
         )
-    if w.dtype != eta.dtype or not w.is_floating_point():
+    if w.dtype != eta.dtype or w.dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"w and eta must have one floating dtype, got {w.dtype} and {eta.dtype}; cast one."
+            f"w and eta must have one floating dtype, float32 or float64, got {w.dtype} and "
+            f"{eta.dtype}; cast them."
         )
     queries = days.new_empty(0) if query_days is None else query_days
     for name, calendar in (("days", days), ("query_days", queries)):

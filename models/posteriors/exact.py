@@ -35,6 +35,7 @@ class Exact(Inference):
     """Dense conditioning; see :class:`~terralatent.models.posteriors.contract.Inference`."""
 
     keeps_prior: ClassVar[bool] = True
+    calendar_free: ClassVar[bool] = True
     cost: ClassVar[str] = "V^3"
 
     def infer(

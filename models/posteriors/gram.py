@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+MOST = 2**28
+"""Most numbers in the products of features of one latent."""
+
 
 @dataclass(frozen=True)
 class Products:
@@ -20,7 +23,18 @@ class Products:
 
     @classmethod
     def of(cls, phi: Tensor) -> "Products":
+        """Return those of features (S, M), float64.
+
+        Raises:
+            ValueError: If they would need too much memory.
+        """
         rows, columns = _triangle(phi)
+        if len(phi) * len(rows) > MOST:
+            raise ValueError(
+                f"{phi.shape[1]} features on {len(phi)} dates have {len(phi) * len(rows):,} "
+                f"products, more than {MOST:,}: take fewer points or functions, or a kernel of "
+                "fewer factors and without white noise."
+            )
         return cls(phi, phi[:, rows] * phi[:, columns])
 
     def first(self, days: int) -> "Products":

@@ -10,9 +10,10 @@ so that the weights need no whitening. Constants, periodic kernels and white noi
 finite features, are exact (:meth:`~terralatent.models.kernels.TemporalKernel.part_features`).
 Conditioning is exact under this prior, and the KL is against it: it does NOT keep the kernel's own.
 
-The interval spans days and queries of a call, so queries far outside the calendar widen it and
-leave fewer functions for the days between: ask for them apart. What a basis of M resolves is about
-:math:`2 H / M` days, to compare with the lengthscale; short ones over many years need many.
+The interval goes with the days of the sites, so no query changes what is said of another day. At
+queries outside them the basis fades; what it lacks there of the kernel's variance is added as a
+rest, so that the kernel's own variance returns. What a basis of M resolves is about :math:`2 H / M`
+days, to compare with the lengthscale; short ones over many years need many.
 
 References:
     | Hilbert space methods for reduced-rank Gaussian process regression (Solin & Särkkä, 2020)
@@ -35,6 +36,7 @@ class Hilbert(Weighted):
     """Basis functions; see :class:`~terralatent.models.posteriors.contract.Inference`."""
 
     keeps_prior: ClassVar[bool] = False
+    calendar_free: ClassVar[bool] = False
     cost: ClassVar[str] = "T M^2 + M^3, M functions"
 
     functions: int = 64
@@ -45,32 +47,47 @@ class Hilbert(Weighted):
             raise ValueError(f"There must be at least one function, got {self.functions}.")
 
     def features(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> Features:
-        return _no_rest(torch.cat(self._parts(kernel, days, queries), dim=-1))
+        parts = self._parts(kernel, days, queries)
+        rest = torch.stack([part.rest for part in parts]).sum(0)
+        return Features(torch.cat([part.phi for part in parts], -1), rest)
 
     def part_features(
         self, kernel: TemporalKernel, days: Tensor, queries: Tensor
     ) -> tuple[Features, ...]:
-        parts = [part[len(days) :] for part in self._parts(kernel, days, queries)]
-        nothing = [torch.zeros_like(part) for part in parts]
+        parts = self._parts(kernel, days, queries)
+        asked = [Features(part.phi[:, len(days) :], part.rest[:, len(days) :]) for part in parts]
+        nothing = [torch.zeros_like(part.phi) for part in asked]
         # The others' features are zero, so that all parts look at the same weights.
         return tuple(
-            _no_rest(torch.cat([*nothing[:i], part, *nothing[i + 1 :]], dim=-1))
-            for i, part in enumerate(parts)
+            Features(torch.cat([*nothing[:i], part.phi, *nothing[i + 1 :]], -1), part.rest)
+            for i, part in enumerate(asked)
         )
 
     def prior(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> Tensor:
-        phi = self.features(kernel, days, queries).phi
-        return phi @ phi.mT
-
-    def _parts(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> tuple[Tensor, ...]:
         everywhere = torch.cat([days, queries])
-        span = (0.0, 0.0)
-        if len(everywhere):
-            span = (float(everywhere.min()), float(everywhere.max()))
-        return kernel.part_features(everywhere, span, self.functions)
+        alike = kernel.part_covariance(everywhere[:, None] - everywhere).permute(3, 2, 0, 1)
+        total = torch.zeros_like(alike[0])
+        for part, covariance in zip(self._parts(kernel, days, queries), alike, strict=True):
+            # The rests of two days are as alike as the kernel has it: with the root this is a
+            # covariance, and that of the kernel itself where the basis has ended.
+            share = part.rest / covariance.diagonal(dim1=-2, dim2=-1)
+            root = share.where(share > 0, 1.0).sqrt().where(share > 0, 0.0)
+            total = total + part.phi @ part.phi.mT + root[:, :, None] * covariance * root[:, None]
+        return total
 
-
-def _no_rest(phi: Tensor) -> Features:
-    """Return the features (S, L, M) of a series that is all theirs."""
-    phi = phi.movedim(0, 1)
-    return Features(phi, phi.new_zeros(phi.shape[:2]))
+    def _parts(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> tuple[Features, ...]:
+        """Return those of each part of the kernel on the days and then on the queries."""
+        everywhere = torch.cat([days, queries])
+        span = (float(days[0]), float(days[-1])) if len(days) else (0.0, 0.0)
+        outside = torch.ones_like(everywhere, dtype=torch.bool)
+        if len(days):
+            outside = (everywhere < days[0]) | (everywhere > days[-1])
+        owns = kernel.part_covariance(everywhere.new_zeros(1))[0].T
+        found = []
+        for each, own in zip(
+            kernel.part_features(everywhere, span, self.functions), owns, strict=True
+        ):
+            phi = each.movedim(0, 1)
+            lacking = (own[:, None] - phi.square().sum(-1)).clamp_min(0.0)
+            found.append(Features(phi, lacking * outside))
+        return tuple(found)

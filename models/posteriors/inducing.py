@@ -39,6 +39,7 @@ class Inducing(Weighted):
     """Sparse variational GP; see :class:`~terralatent.models.posteriors.contract.Inference`."""
 
     keeps_prior: ClassVar[bool] = True
+    calendar_free: ClassVar[bool] = False
     cost: ClassVar[str] = "T M^2 + M^3, M points"
 
     points: int = 32

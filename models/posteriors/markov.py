@@ -44,6 +44,7 @@ class Markov(Inference):
     """Filter and smoother; see :class:`~terralatent.models.posteriors.contract.Inference`."""
 
     keeps_prior: ClassVar[bool] = True
+    calendar_free: ClassVar[bool] = True
     cost: ClassVar[str] = "T n^3, n states"
 
     def infer(
@@ -96,8 +97,8 @@ class Markov(Inference):
         self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
     ) -> Tensor:
         chain = link(kernel, days, queries, w)
-        many = w.expand_as(etas).reshape(-1, *w.shape[1:])
-        walk = walk_chain(chain, many, etas.reshape(many.shape), sites=False, predicted=False)
+        many = w.expand_as(etas).flatten(0, 1)
+        walk = walk_chain(chain, many, etas.flatten(0, 1), sites=False, predicted=False)
         means: Tensor = walk.query_mean[..., 0].unflatten(0, (len(etas), len(w)))
         return means
 

@@ -16,6 +16,9 @@ from torch.nn.functional import pad
 
 from terralatent.models.posteriors.chain import Chain, Walk, pairs
 
+MAPS = 2**28
+"""Most numbers in the matrices that move the moments along a calendar."""
+
 TILE = 8192
 """Series times latents in a tile when nothing takes gradients: a step then stays in the cache."""
 
@@ -112,10 +115,18 @@ class _Moves:
 
 
 def _prepare(chain: Chain) -> _Moves:
-    n, device = chain.a.shape[-1], chain.a.device
+    (visits, latents, n), device = chain.a.shape[:3], chain.a.device
     places = pairs(n)
+    size = visits * latents * (n + len(places)) ** 2
+    if size > MAPS:
+        raise ValueError(
+            f"{n} states at {visits} dates of {latents} latents need matrices of {size:,} numbers, "
+            f"more than {MAPS:,}: take a kernel of fewer states (fewer harmonics, fewer parts), "
+            "fewer neighbours or a shorter calendar."
+        )
+    at = {pair: place for place, pair in enumerate(places)}
     rows, columns = torch.tensor(places, device=device).unbind(-1)
-    full = [places.index((min(i, j), max(i, j))) for i in range(n) for j in range(n)]
+    full = [at[min(i, j), max(i, j)] for i in range(n) for j in range(n)]
     return _Moves(
         chain=chain,
         states=n,
@@ -266,11 +277,12 @@ def _smooth(moves: _Moves, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Te
             adjoint = torch.bmm(moves.backward[visit], adjoint)
     place = torch.argsort(moves.chain.asked)
     empty = w.new_empty(2, 0, *w.shape[1:])
-    measured = (
-        torch.stack([_stack(each[::-1], empty)[:, place] for each in zip(*at_queries, strict=True)])
-        if at_queries
-        else empty[None]
-    )
+    if at_queries:
+        each = zip(*at_queries, strict=True)
+        measured = torch.stack([_stack(one[::-1], empty)[:, place] for one in each])
+    else:
+        count = 1 if moves.chain.measures is None else moves.chain.measures.shape[1]
+        measured = empty.expand(count, *empty.shape)
     return _stack(at_sites[::-1], empty), measured.transpose(0, 1)
 
 

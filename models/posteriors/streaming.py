@@ -9,7 +9,7 @@ changed by later sites too, and need all of them again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from terralatent.models.posteriors import recursion
 from terralatent.models.posteriors.chain import link
 from terralatent.models.posteriors.contract import checked_sites
 from terralatent.models.posteriors.markov import log_densities
+
+LAGS = (1.0, 10.0, 40.0, 150.0, 365.0, 1500.0)
+"""Days apart at which two kernels are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +38,12 @@ class FilterState:
     evidence: Tensor
     """Log density of all sites so far, shape (N, L)."""
 
+    kernel: Tensor
+    """Covariance at some lags, (lags, L), float64: by which the kernel is known again."""
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what a file must hold, such as one of safetensors; no gradients."""
-        parts = {"day": self.day, "moments": self.moments, "evidence": self.evidence}
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: each.detach().clone().contiguous() for name, each in parts.items()}
 
     @classmethod
@@ -47,7 +53,7 @@ class FilterState:
         Raises:
             ValueError: If others are given, or their shapes disagree.
         """
-        names = {"day", "moments", "evidence"}
+        names = {field.name for field in fields(cls)}
         if tensors.keys() != names:
             raise ValueError(f"a filter state has {sorted(names)}, got {sorted(tensors)}.")
         state = cls(**tensors)
@@ -76,7 +82,9 @@ def update(
         ValueError: As every posterior does; if there is no day, if one is before the state's own,
             or if the state is that of other series or of another kernel.
     """
+    dtype = w.dtype
     w, eta, nothing = checked_sites(kernel, days, w, eta, None)
+    w, eta = (w.double(), eta.double()) if kernel.needs_double else (w, eta)
     if not len(days):
         raise ValueError("an update needs at least one day, got none; keep the state as it is.")
     _check(kernel, state, days, w)
@@ -86,7 +94,7 @@ def update(
     evidence = log_densities(w, spread, innovation).sum(1)
     if state is not None:
         evidence = evidence + state.evidence
-    return FilterState(days[-1], moments, evidence)
+    return FilterState(days[-1], moments, evidence.to(dtype), _known_by(kernel))
 
 
 def marginals(
@@ -110,11 +118,18 @@ def marginals(
     Raises:
         ValueError: As :func:`update` does.
     """
+    dtype = w.dtype
     w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
+    w, eta = (w.double(), eta.double()) if kernel.needs_double else (w, eta)
     _check(kernel, state, torch.cat([days, queries]), w)
     chain = link(kernel, days, queries, w, since=state.day)
     walk = recursion.walk(chain, w, eta, sites=False, start=state.moments.to(w))
-    return walk.query_mean[..., 0], walk.query_var[..., 0]
+    return walk.query_mean[..., 0].to(dtype), walk.query_var[..., 0].to(dtype)
+
+
+def _known_by(kernel: TemporalKernel) -> Tensor:
+    lags = torch.tensor(LAGS, dtype=torch.float64, device=kernel.measurement().device)
+    return kernel.covariance(lags).detach()
 
 
 def _check(kernel: TemporalKernel, state: FilterState | None, days: Tensor, w: Tensor) -> None:
@@ -126,6 +141,12 @@ def _check(kernel: TemporalKernel, state: FilterState | None, days: Tensor, w: T
         raise ValueError(
             f"the state has moments of shape {tuple(state.moments.shape)}, these series and this "
             f"kernel of {n} states want {wanted}; go on with the series and kernel it came from."
+        )
+    known = _known_by(kernel).to(state.kernel.device)
+    if not torch.allclose(known, state.kernel, rtol=0.0, atol=1e-9):
+        raise ValueError(
+            f"the state is that of another kernel than {kernel.description!r} with these "
+            "lengthscales and weights: go on with the model it came from, or filter all sites anew."
         )
     if len(days) and float(days.min()) < float(state.day):
         raise ValueError(

@@ -39,11 +39,8 @@ from terralatent.models.kernels.temporal import TemporalKernel
 from terralatent.models.posteriors.chain import Chain, pairs
 from terralatent.models.posteriors.contract import Inference, Posterior, checked_sites
 from terralatent.models.posteriors.markov import log_densities
-from terralatent.models.posteriors.walks import walk_chain
+from terralatent.models.posteriors.walks import smooth_chain, walk_chain
 from terralatent.models.posteriors.windows import Windows, covariance
-
-MAPS = 2**28
-"""Most numbers in the matrices that move the moments along a calendar."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ class Vecchia(Inference):
     """
 
     keeps_prior: ClassVar[bool] = False
+    calendar_free: ClassVar[bool] = False
     cost: ClassVar[str] = "T m^4, m neighbours"
 
     neighbours: int = 4
@@ -73,11 +71,9 @@ class Vecchia(Inference):
     ) -> Posterior:
         w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
         chain, rest = self._link(kernel, days, queries, w)
-        walk = walk_chain(chain, w, eta, sites=True, predicted=True)
-        pull = walk.mean * (eta - w * walk.mean) - w * walk.var
-        kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
-        query_var = (walk.query_var + rest)[..., 0]
-        return Posterior(walk.mean, walk.var, walk.query_mean[..., 0], query_var, kl)
+        smoothed = smooth_chain(chain, w, eta)
+        query_var = smoothed.query_var + rest[..., 0]
+        return Posterior(*smoothed._replace(query_var=query_var))
 
     def marginals(
         self,
@@ -113,8 +109,8 @@ class Vecchia(Inference):
         self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
     ) -> Tensor:
         chain, _ = self._link(kernel, days, queries, w)
-        many = w.expand_as(etas).reshape(-1, *w.shape[1:])
-        walk = walk_chain(chain, many, etas.reshape(many.shape), sites=False, predicted=False)
+        many = w.expand_as(etas).flatten(0, 1)
+        walk = walk_chain(chain, many, etas.flatten(0, 1), sites=False, predicted=False)
         means: Tensor = walk.query_mean[..., 0].unflatten(0, (len(etas), len(w)))
         return means
 
@@ -160,7 +156,6 @@ class Vecchia(Inference):
         if not len(nodes):
             nodes = days.new_zeros(1)  # a day that nobody saw
         n = min(self.neighbours, len(nodes))
-        _check_size(n, len(days) + len(queries), kernel.latents)
         windows = Windows.over(kernel, nodes, n)
         first = torch.searchsorted(nodes, queries) - n // 2
         last = first.clamp(0, len(nodes) - n) + n - 1
@@ -186,15 +181,8 @@ class Vecchia(Inference):
             moves=tuple(moved.tolist()),
             visits=tuple(each if each < len(days) else -1 for each in order.tolist()),
             asked=asked,
-            measures=seen.permute(1, 3, 0, 2)[asked, ..., None].to(like) if len(asked) else None,
+            measures=seen.permute(1, 3, 0, 2)[asked, ..., None].to(like)
+            if len(asked) or parts
+            else None,
         )
         return chain, rest.to(like)
-
-
-def _check_size(n: int, visits: int, latents: int) -> None:
-    moments = n * (n + 3) // 2
-    if visits * latents * moments**2 > MAPS:
-        raise ValueError(
-            f"{n} neighbours on {visits} days of {latents} latents need {visits * latents} "
-            f"matrices of {moments} x {moments}; take fewer neighbours, or the exact posterior."
-        )

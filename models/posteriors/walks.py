@@ -27,30 +27,31 @@ def walk_chain(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: 
         sites: Whether mean and variance are wanted on the days of the sites.
         predicted: Whether spread and innovation are wanted.
     """
-    if _compiled(chain, w):
+    if _is_compiled(chain, w):
         from terralatent.models.posteriors import fused  # numba takes a second to import
 
         return fused.walk(chain, w, eta, sites=sites, predicted=predicted)
-    w, eta = masked(w, eta)
-    if _few_states(chain) and launched.available(w.device):
-        return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
-    return recursion.walk(chain, w, eta, sites=sites)
+    # Whoever lets networks compute in fewer digits does not mean this.
+    with torch.autocast(w.device.type, enabled=False):
+        w, eta = masked(w, eta)
+        if _few_states(chain) and launched.available(w.device):
+            return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
+        return recursion.walk(chain, w, eta, sites=sites)
 
 
 def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
     """Filter and smooth sites as :func:`walk_chain` does, and sum up the KL on the way."""
-    if _compiled(chain, w):
+    if _is_compiled(chain, w):
         from terralatent.models.posteriors import fused
 
         return fused.smooth(chain, w, eta)
     w, eta = masked(w, eta)
     walk = walk_chain(chain, w, eta, sites=True, predicted=True)
-    pull = walk.mean * (eta - w * walk.mean) - w * walk.var
-    kl = 0.5 * (torch.log1p(w * walk.spread) + pull).sum(1)
-    return Smoothed(walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], kl)
+    asked = (walk.query_mean[..., 0], walk.query_var[..., 0])
+    return Smoothed(walk.mean, walk.var, *asked, walk.divergence(w, eta))
 
 
-def _compiled(chain: Chain, w: Tensor) -> bool:
+def _is_compiled(chain: Chain, w: Tensor) -> bool:
     enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
     return enough and w.device.type == "cpu" and _few_states(chain)
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numba
 from numba import types
 
-from terralatent.models.posteriors.code_cache import cache_folder, keep_text
+from terralatent.models.posteriors.code_cache import cache_folder, is_ours, keep_text
 from terralatent.models.posteriors.loops import GIVEN, LOOPS
 from terralatent.models.posteriors.visits import sweep_sources
 
@@ -52,6 +52,8 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
                 break
             try:
                 loop = _loop(text, keep_text(folder / f"{stem}.py", text), name, kept=True)
+                if not is_ours(Path(loop.stats.cache_path)):  # which numba chooses
+                    break
                 if fresh:
                     _forget(loop, stem)
                 return _compiled(loop, signature)
