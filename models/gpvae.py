@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.held_out import HeldOut, score_hidden
 from terralatent.models.kernels import make_kernel
 from terralatent.models.networks import season
 from terralatent.models.observations import Observations
 from terralatent.models.posteriors import Posterior, make_posterior
-from terralatent.models.predictive import predictive_log_density
 from terralatent.models.sensor_model import Prediction, SensorModel
 from terralatent.models.sites import Sites, merge_calendars
 
@@ -31,23 +31,6 @@ class Elbo(NamedTuple):
     elbo: Tensor
     loglik: Tensor
     kl: Tensor
-
-
-class HeldOut(NamedTuple):
-    """How well hidden observations of one sensor were predicted, normalised units."""
-
-    days: Tensor
-    """Days on which anything was hidden, shape (T,), float64."""
-
-    valid: Tensor
-    """What was hidden, shape (N, T, B), bool."""
-
-    log_density: Tensor
-    """Joint predictive log density over the hidden bands of an observation, shape (N, T), 0 where
-    nothing was hidden. Take the sum of log spread over those bands off for physical units."""
-
-    error: Tensor
-    """Predicted minus hidden, shape (N, T, B), 0 where nothing was hidden."""
 
 
 class GPVAE(nn.Module):
@@ -299,33 +282,9 @@ class GPVAE(nn.Module):
         days, places = merge_calendars({name: each.days for name, each in asked.items()})
         mean, var = self.infer(seen, days)
         return {
-            name: self._score(name, each, mean[:, places[name]], var[:, places[name]])
+            name: score_hidden(self.sensor(name), each, mean[:, places[name]], var[:, places[name]])
             for name, each in asked.items()
         }
-
-    def _score(self, name: str, hidden: Observations, mean: Tensor, var: Tensor) -> HeldOut:
-        """Compare hidden observations (N, T, B) with the latents' marginals (N, T, L)."""
-        sensor = self.sensor(name)
-        pixel, date = hidden.observed.nonzero(as_tuple=True)
-        valid = hidden.valid[pixel, date]
-        seasons = season(hidden.days)[date]
-        moments = sensor.moments(mean[pixel, date], var[pixel, date], seasons, full=True)
-        residual = sensor.normalise(hidden.values[pixel, date], valid) - moments.location
-        # Calibration factors, a * noise + c * signal, act band by band.
-        noise, signal = sensor.noise_factor, sensor.signal_factor.sqrt()
-        density = predictive_log_density(
-            residual,
-            valid,
-            moments.log_diag + noise.log(),
-            sensor.decoder.factor * noise.sqrt().unsqueeze(-1),
-            moments.covariance * signal.unsqueeze(-1) * signal,
-            sensor.likelihood.mixture(),
-        )
-        log_density = density.new_zeros(hidden.valid.shape[:2])
-        log_density[pixel, date] = density
-        error = density.new_zeros(hidden.valid.shape)
-        error[pixel, date] = torch.where(valid, residual, 0.0)
-        return HeldOut(hidden.days, hidden.valid, log_density, error)
 
     def _check(self, observations: Mapping[str, Observations]) -> int:
         """Refuse what does not fit this model; return the number of pixels N."""

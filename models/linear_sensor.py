@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from terralatent.models.covariances import diagonal_plus_factor
-from terralatent.models.gpvae import GPVAE, HeldOut
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.held_out import HeldOut
 from terralatent.models.networks import RANK
 from terralatent.models.observations import Observations
 

@@ -20,6 +20,7 @@ from terralatent.models.checkpoint import (
     save_model,
 )
 from terralatent.models.config import SensorConfig
+from terralatent.models.posteriors import POSTERIORS
 
 TRAINING = {"cubes": [{"snapshot": "ABC", "dates": 118}], "period": ["2018-01-01", "2020-12-31"]}
 
@@ -28,13 +29,15 @@ import sys, torch
 from safetensors.torch import load_file, save_file
 from terralatent.models import Observations
 from terralatent.models.checkpoint import load_model
-data = load_file(sys.argv[2])
-query = data.pop("query")
-model = load_model(sys.argv[1])
-mean, var = model.infer({"s1": Observations(**data)}, query)
-q95 = model.decode("s1", mean, var, query).q95
-out = {"mean": mean.contiguous(), "var": var.contiguous(), "q95": q95}
-save_file(out, sys.argv[3])
+data, folder, *names = sys.argv[1:]
+given = load_file(data)
+query = given.pop("query")
+for name in names:
+    model = load_model(f"{folder}/{name}")
+    mean, var = model.infer({"s1": Observations(**given)}, query)
+    q95 = model.decode("s1", mean, var, query).q95
+    out = {"mean": mean.contiguous(), "var": var.contiguous(), "q95": q95}
+    save_file(out, f"{folder}/{name}.safetensors")
 """
 
 
@@ -44,8 +47,9 @@ def sensor(name: str, bands: tuple[str, ...], units: str) -> SensorConfig:
     )
 
 
-def made() -> GPVAE:
+def made(posterior: str = "markov") -> GPVAE:
     config = ModelConfig(
+        posterior=posterior,
         sensors=(sensor("s1", ("vv", "vh"), "dB"), sensor("s2", ("B02", "B03"), "reflectance")),
         latents=3,
         hidden=8,
@@ -64,8 +68,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_fresh_process_gives_the_same_bits(tmp_path: Path) -> None:
-    model = made()
-    save_model(model, tmp_path / "model", TRAINING)
+    """Of models with each posterior, and of one to which a sensor was added."""
+    models = {name: made(name) for name in POSTERIORS} | {"added": made()}
+    models["added"].add_sensor(sensor("s3", ("B05",), "reflectance"))
+    for name, model in models.items():
+        save_model(model, tmp_path / name, TRAINING)
     data = {
         "days": torch.arange(9, dtype=torch.float64) * 13.7 + 18_000.0,
         "values": torch.randn(4, 9, 2),
@@ -76,14 +83,15 @@ def test_a_fresh_process_gives_the_same_bits(tmp_path: Path) -> None:
     query = torch.tensor([18_010.0, 18_200.0], dtype=torch.float64)
     save_file({**data, "query": query}, tmp_path / "data.safetensors")
 
-    paths = [str(tmp_path / name) for name in ("model", "data.safetensors", "out.safetensors")]
-    subprocess.run([sys.executable, "-c", FRESH, *paths], check=True, timeout=60)
+    told = [str(tmp_path / "data.safetensors"), str(tmp_path), *models]
+    subprocess.run([sys.executable, "-c", FRESH, *told], check=True, timeout=60)
 
-    mean, var = model.infer({"s1": Observations(**data)}, query)
-    found = load_file(paths[2])
-    assert torch.equal(found["mean"], mean)
-    assert torch.equal(found["var"], var)
-    assert torch.equal(found["q95"], model.decode("s1", mean, var, query).q95)
+    for name, model in models.items():
+        mean, var = model.infer({"s1": Observations(**data)}, query)
+        found = load_file(tmp_path / f"{name}.safetensors")
+        assert torch.equal(found["mean"], mean), name
+        assert torch.equal(found["var"], var), name
+        assert torch.equal(found["q95"], model.decode("s1", mean, var, query).q95), name
 
 
 def test_the_manifest_explains_the_model(folder: Path) -> None:
