@@ -80,13 +80,17 @@ Kernel = Annotated[
 Posterior = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="How it is inferred; markov by default.", rich_help_panel=PRIOR
+        metavar="NAME",
+        help="How it is inferred: markov (the default), exact, inducing, banded, hilbert, vecchia.",
+        rich_help_panel=PRIOR,
     ),
 ]
 PosteriorSize = Annotated[
     int | None,
     typer.Option(
-        min=1, help="How fine it is, where it approximates: points, say.", rich_help_panel=PRIOR
+        min=1,
+        help="Inducing points, basis functions or neighbours, where it has any.",
+        rich_help_panel=PRIOR,
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]

@@ -59,6 +59,9 @@ class ModelStatus:
     likelihood: str | None
     """Of the bands."""
 
+    posterior: str | None
+    """How latent series are inferred, with its size if that was chosen."""
+
     cubes: tuple[TrainedOn, ...]
     """What it learned from."""
 
@@ -125,6 +128,7 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         latents=config.get("latents", settings.get("latents")),
         kernel=config.get("kernel"),
         likelihood=config.get("likelihood", settings.get("likelihood")),
+        posterior=_posterior({**settings, **config}),
         cubes=tuple(TrainedOn(cube.get("store"), cube.get("snapshot") or None) for cube in cubes),
         steps=settings.get("steps"),
         step=stand.get("step"),
@@ -136,3 +140,9 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         settings=settings,
     )
     return found, manifest.get("code_version")
+
+
+def _posterior(told: Mapping[str, Any]) -> str | None:
+    """Name the form of the posterior, and its size where one was chosen."""
+    name, size = told.get("posterior"), told.get("posterior_size")
+    return f"{name} ({size})" if name and size else name

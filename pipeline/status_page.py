@@ -138,7 +138,8 @@ def _model(model: ModelStatus) -> Facts:
     if model.latents is not None:
         kernel = f", kernel {model.kernel}" if model.kernel else ""
         likelihood = f", likelihood {model.likelihood}" if model.likelihood else ""
-        yield "latents", f"{model.latents}{kernel}{likelihood}"
+        posterior = f", posterior {model.posterior}" if model.posterior else ""
+        yield "latents", f"{model.latents}{kernel}{likelihood}{posterior}"
     sensors = model.sensors or {}
     bands = (f"{name}: {' '.join(sensor.bands)}" for name, sensor in sensors.items())
     yield from listed("sensors", bands)
