@@ -105,7 +105,7 @@ class GPVAE(nn.Module):
         """Let the encoders' networks compute in ``dtype``; all else stays float32.
 
         Args:
-            dtype: float32, as a model is made, or bfloat16: faster where the device has units for it.
+            dtype: float32, as a model is made, or bfloat16: faster where a device has units for it.
 
         Raises:
             ValueError: If the dtype is another.
