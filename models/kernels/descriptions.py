@@ -61,7 +61,7 @@ def _factors(name: str, latents: int, description: str) -> list[TemporalKernel]:
     if season is None:
         raise ValueError(
             f"Unknown kernel {name!r} in {description!r}; join some of {sorted(KINDS)}, 'periodic' "
-            "and 'quasiperiodic' with '+' and '*', as in 'constant+periodic4*matern32'."
+            "and 'quasiperiodic' with '+' and '*', as in 'constant+periodic*matern32'."
         )
     drifts, harmonics, period = season.groups()
     periodic = Periodic(
