@@ -185,3 +185,13 @@ def test_a_sensor_description_is_checked_at_birth() -> None:
         SensorConfig(name="s1", bands=("vv",), units="dB", centre=(0.0,), spread=(0.0,))
     with pytest.raises(ValueError, match="unique names"):
         ModelConfig(sensors=(sensor("s1", ("vv",), "dB"),) * 2)
+
+
+def test_a_choice_that_was_not_made_is_not_written(folder: Path) -> None:
+    """So that models from before there was the choice keep their hash when written again."""
+    before = model_hash(folder)
+    assert "posterior_size" not in read_manifest(folder)["config"]
+
+    save_model(load_model(folder), folder, TRAINING)
+
+    assert model_hash(folder) == before

@@ -326,3 +326,11 @@ def test_any_batch_size_gives_the_same(form: Inference, monkeypatch: pytest.Monk
 def test_a_form_without_weights_is_refused(make: Callable[[], Inference]) -> None:
     with pytest.raises(ValueError, match=r"at least one .*, got "):
         make()
+
+
+def test_features_that_would_need_too_much_memory_are_refused() -> None:
+    kernel, days = make_kernel("matern32*matern52", 1), torch.arange(230.0).double()
+    sites = torch.ones(1, 230, 1)
+
+    with pytest.raises(ValueError, match=r"4096 features on 230 dates .* take fewer points"):
+        Hilbert(64).infer(kernel, days, sites, sites)
