@@ -267,7 +267,7 @@ def test_a_choice_of_the_model_is_refused_before_a_cube_is_read(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
-def test_every_posterior_trains_and_embeds(cube: Path, tmp_path: Path, posterior: str) -> None:
+def test_every_posterior_trains_and_infers(cube: Path, tmp_path: Path, posterior: str) -> None:
     few = {**SETTINGS, "steps": 2, "posterior": posterior}
     report = train([cube], tmp_path / "m", **few)
     model = load_model(tmp_path / "m")

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from terralatent.models.kernels.temporal import TemporalKernel
+from terralatent.models.kernels.single_state import SingleState
 
 
-class Constant(TemporalKernel):
+class Constant(SingleState):
     r"""A process that never changes: :math:`k(\tau) = 1`, :math:`A = 1`, :math:`Q = 0`.
 
     Arguments:
@@ -17,33 +17,13 @@ class Constant(TemporalKernel):
     """
 
     kind: ClassVar[str] = "constant"
-    anchor: Tensor
-
-    def __init__(self, latents: int) -> None:
-        super().__init__(latents)
-        # Without parameters, something must still say on which device the kernel lives.
-        self.register_buffer("anchor", torch.ones(latents), persistent=False)
-
-    @property
-    def description(self) -> str:
-        return self.kind
-
-    @property
-    def state_dim(self) -> int:
-        return 1
 
     def covariance(self, lag: Tensor) -> Tensor:
         return self.anchor.double().expand(*lag.shape, self.latents)
 
-    def stationary(self) -> Tensor:
-        return self.anchor.double()[:, None, None]
-
     def transition(self, steps: Tensor) -> tuple[Tensor, Tensor]:
         kept = self.anchor.double()[:, None, None].expand(len(steps), -1, -1, -1)
         return kept, torch.zeros_like(kept)
-
-    def measurement(self) -> Tensor:
-        return self.anchor.double()[:, None]
 
     def timescales(self) -> Mapping[str, Tensor]:
         return {self.kind: torch.full_like(self.anchor, torch.inf)}

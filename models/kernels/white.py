@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from terralatent.models.kernels.temporal import TemporalKernel
+from terralatent.models.kernels.single_state import SingleState
 
 
-class White(TemporalKernel):
+class White(SingleState):
     r"""A process without memory: :math:`k(\tau) = 1` if :math:`\tau = 0`, else 0; one state.
 
     .. math:: A(0) = 1, \quad Q(0) = 0, \qquad A(\tau) = 0, \quad Q(\tau) = 1 \quad (\tau > 0)
@@ -23,33 +23,13 @@ class White(TemporalKernel):
     """
 
     kind: ClassVar[str] = "white"
-    anchor: Tensor
-
-    def __init__(self, latents: int) -> None:
-        super().__init__(latents)
-        # Without parameters, something must still say on which device the kernel lives.
-        self.register_buffer("anchor", torch.ones(latents), persistent=False)
-
-    @property
-    def description(self) -> str:
-        return self.kind
-
-    @property
-    def state_dim(self) -> int:
-        return 1
 
     def covariance(self, lag: Tensor) -> Tensor:
         return (lag == 0)[..., None] * self.anchor.double()
 
-    def stationary(self) -> Tensor:
-        return self.anchor.double()[:, None, None]
-
     def transition(self, steps: Tensor) -> tuple[Tensor, Tensor]:
         kept = self.covariance(steps)[..., None, None]
         return kept, 1.0 - kept
-
-    def measurement(self) -> Tensor:
-        return self.anchor.double()[:, None]
 
     def timescales(self) -> Mapping[str, Tensor]:
         return {self.kind: torch.zeros_like(self.anchor)}

@@ -31,12 +31,7 @@ def walk_chain(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: 
         from terralatent.models.posteriors import fused  # numba takes a second to import
 
         return fused.walk(chain, w, eta, sites=sites, predicted=predicted)
-    # Whoever lets networks compute in fewer digits does not mean this.
-    with torch.autocast(w.device.type, enabled=False):
-        w, eta = masked(w, eta)
-        if _few_states(chain) and launched.available(w.device):
-            return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
-        return recursion.walk(chain, w, eta, sites=sites)
+    return _walk_masked(chain, *masked(w, eta), sites=sites, predicted=predicted)
 
 
 def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
@@ -46,9 +41,18 @@ def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
 
         return fused.smooth(chain, w, eta)
     w, eta = masked(w, eta)
-    walk = walk_chain(chain, w, eta, sites=True, predicted=True)
+    walk = _walk_masked(chain, w, eta, sites=True, predicted=True)
     asked = (walk.query_mean[..., 0], walk.query_var[..., 0])
     return Smoothed(walk.mean, walk.var, *asked, walk.divergence(w, eta))
+
+
+def _walk_masked(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) -> Walk:
+    """Walk where nothing is compiled for the CPU; masked sites are 0."""
+    # Whoever lets networks compute in fewer digits does not mean this.
+    with torch.autocast(w.device.type, enabled=False):
+        if _few_states(chain) and launched.available(w.device):
+            return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
+        return recursion.walk(chain, w, eta, sites=sites)
 
 
 def _is_compiled(chain: Chain, w: Tensor) -> bool:
