@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.held_out import HeldOut, score_hidden
+from terralatent.models.held_out import HeldOut
 from terralatent.models.kernels import make_kernel
-from terralatent.models.networks import season
+from terralatent.models.latent_model import Elbo, LatentModel, Marginals, initial_sensor
 from terralatent.models.observations import Observations
 from terralatent.models.posteriors import Posterior, make_posterior
-from terralatent.models.sensor_model import Prediction, SensorModel
+from terralatent.models.sensor_model import Prediction
 from terralatent.models.sites import Sites, merge_calendars
 
 __all__ = ["GPVAE", "Elbo", "HeldOut", "ModelConfig", "Prediction", "SensorConfig", "Sites"]
 
-SEASON_KEPT = 0.5
-"""Share of the series whose decoders are told the time of year in training."""
 
-
-class Elbo(NamedTuple):
-    """The bound on the log evidence of each series, in nats, shape (N,); normalised units."""
-
-    elbo: Tensor
-    loglik: Tensor
-    kl: Tensor
-
-
-class GPVAE(nn.Module):
+class GPVAE(LatentModel):
     r"""A variational autoencoder of pixel series whose latents are Gaussian processes in time.
 
     .. math:: z_l \sim GP(0, k_l), \quad x_{s,t} \sim p_s(x \,|\, z(t)), \quad
@@ -51,14 +37,10 @@ class GPVAE(nn.Module):
     """
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, seed=seed)
         self.inference = make_posterior(config.posterior, config.posterior_size)
         self.kernel = make_kernel(config.kernel, config.latents)
         self.encoder_dtype = torch.float32
-        self.sensors = nn.ModuleDict()
-        for sensor in sorted(config.sensors, key=lambda sensor: sensor.name):
-            self.sensors[sensor.name] = _initial(sensor, config, seed)
 
     def add_sensor(self, config: SensorConfig, *, seed: int = 0) -> None:
         """Add encoder, decoder and likelihood of one more sensor, and freeze all that was there.
@@ -87,19 +69,11 @@ class GPVAE(nn.Module):
         sensors = sorted((*self.config.sensors, config), key=lambda sensor: sensor.name)
         self.requires_grad_(False)
         self.config = self.config.model_copy(update={"sensors": tuple(sensors)})
-        added = _initial(config, self.config, seed).train(self.training)
+        added = initial_sensor(config, self.config, seed).train(self.training)
         known = {**self.sensors, config.name: added.to(next(self.parameters()).device)}
         # As if they had all been there from the start: in the order of their names.
         self.sensors = nn.ModuleDict(dict(sorted(known.items())))
         self.encode_in(self.encoder_dtype)
-
-    def sensor(self, name: str) -> SensorModel:
-        """Return encoder, decoder and likelihood of one sensor.
-
-        Raises:
-            ValueError: If the model has no such sensor.
-        """
-        return cast(SensorModel, self.sensors[self.config.sensor(name).name])
 
     def encode_in(self, dtype: torch.dtype) -> None:
         """Let the encoders' networks compute in ``dtype``; all else stays float32.
@@ -130,7 +104,7 @@ class GPVAE(nn.Module):
         Raises:
             ValueError: If there are no observations, a sensor is unknown, or bands or N disagree.
         """
-        pixels = self._check(observations)
+        pixels = self.check(observations)
         calendar = {name: each.days for name, each in observations.items()}
         days, places = merge_calendars({**(calendars or {}), **calendar})
         rows, precisions, informations = [], [], []
@@ -163,6 +137,25 @@ class GPVAE(nn.Module):
         sites = self.encode(observations)
         return self.inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
 
+    def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
+        """See :meth:`LatentModel.start`: the linear solution,
+        :func:`~terralatent.models.start.linear_start`."""
+        from terralatent.models.start import linear_start
+
+        linear_start(self, pools, seed=seed)
+
+    def timescales(self) -> dict[str, Tensor]:
+        """See :meth:`LatentModel.timescales`: the kernel's, infinite for constants."""
+        return dict(self.kernel.timescales())
+
+    def marginals(
+        self, seen: Mapping[str, Observations], calendars: Mapping[str, Tensor]
+    ) -> Marginals:
+        """See :meth:`LatentModel.marginals`."""
+        sites = self.encode(seen, calendars)
+        found = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
+        return Marginals(found.mean, found.var, found.kl, sites.places)
+
     @torch.no_grad()
     def infer(
         self, observations: Mapping[str, Observations], query_days: Tensor
@@ -177,128 +170,3 @@ class GPVAE(nn.Module):
         """
         sites = self.encode(observations)
         return self.inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)
-
-    def decode(
-        self,
-        sensor: str,
-        mean: Tensor,
-        var: Tensor,
-        days: Tensor,
-        bands: Sequence[str] | None = None,
-    ) -> Prediction:
-        """Predict the bands of a sensor from marginals of the latents.
-
-        Args:
-            sensor: Its name.
-            mean: shape (N, Q, L), float32.
-            var: shape (N, Q, L), float32.
-            days: Days since 1970-01-01, shape (Q,), float64.
-            bands: Names of the B that are wanted, in that order; all in the model's if None.
-
-        Returns:
-            Physical units, shape (N, Q, B).
-
-        Raises:
-            ValueError: If the model has no such sensor, or the sensor no such band.
-        """
-        places = None if bands is None else self.sensor(sensor).config.places(bands)
-        whole = self.sensor(sensor).predict(mean, var, days)
-        if places is None:
-            return whole
-        parts = (getattr(whole, field.name) for field in fields(whole))
-        return Prediction(*(part[..., places] for part in parts))
-
-    def elbo(
-        self,
-        seen: Mapping[str, Observations],
-        counted: Mapping[str, Observations],
-        generator: torch.Generator,
-    ) -> Elbo:
-        r"""Return a one-sample estimate of the bound, where q sees less than is counted.
-
-        .. math:: E_{q(z | seen)}[\log p(counted | z)] - KL[q(z | seen) \,\|\, p(z)]
-
-        It bounds the log evidence of ``counted`` whatever q has seen, and teaches q to fill gaps.
-        The noise depends on the generator and the shapes only, not on what is masked.
-
-        Args:
-            seen: What q sees, by sensor name; whole sensors may be absent.
-            counted: What the likelihood counts; sensors that are also seen have the same days.
-            generator: Draws the latents, and which series' decoders are told the time of year.
-
-        Raises:
-            ValueError: If a sensor has other days in ``seen`` than in ``counted``.
-        """
-        self._check(counted)
-        for name in seen.keys() & counted.keys():
-            if not torch.equal(seen[name].days, counted[name].days):
-                raise ValueError(
-                    f"{name}: what q sees has other days than what is counted; hide observations "
-                    "with Observations.hide, which keeps the days."
-                )
-        sites = self.encode(seen, {name: each.days for name, each in counted.items()})
-        posterior = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
-        pixels, total, latents = sites.w.shape
-        mean = posterior.mean.reshape(-1, latents)
-        var = posterior.var.reshape(-1, latents)
-        device = mean.device
-        told = torch.rand(pixels, generator=generator, device=generator.device) < SEASON_KEPT
-        told = told.to(device)
-        loglik = mean.new_zeros(pixels)
-        for name in sorted(counted):
-            each, sensor = counted[name], self.sensor(name)
-            shape = (pixels, len(each.days), latents)
-            noise = torch.randn(shape, generator=generator, device=generator.device).to(device)
-            pixel, date = each.observed.nonzero(as_tuple=True)
-            row = pixel * total + sites.places[name][date]
-            std = var.index_select(0, row).clamp_min(1e-10).sqrt()
-            latent = mean.index_select(0, row) + std * noise[pixel, date]
-            density = sensor.log_likelihood(
-                latent,
-                each.values[pixel, date],
-                each.valid[pixel, date],
-                season(each.days)[date],
-                told[pixel],
-            )
-            laid = mean.new_zeros(pixels * len(each.days))
-            laid = laid.index_copy(0, pixel * len(each.days) + date, density)
-            loglik = loglik + laid.reshape(pixels, -1).sum(-1)
-        return Elbo(loglik - posterior.kl, loglik, posterior.kl)
-
-    @torch.no_grad()
-    def log_predictive(
-        self, seen: Mapping[str, Observations], hidden: Mapping[str, Observations]
-    ) -> dict[str, HeldOut]:
-        """Predict hidden observations from those seen: joint log density over bands, and errors.
-
-        Args:
-            seen: What q sees, by sensor name.
-            hidden: What is to be predicted, on any days; not seen by q. Only dates with anything
-                valid are computed and returned.
-        """
-        self._check(hidden)
-        asked = {name: each.at(each.observed.any(0)) for name, each in hidden.items()}
-        days, places = merge_calendars({name: each.days for name, each in asked.items()})
-        mean, var = self.infer(seen, days)
-        return {
-            name: score_hidden(self.sensor(name), each, mean[:, places[name]], var[:, places[name]])
-            for name, each in asked.items()
-        }
-
-    def _check(self, observations: Mapping[str, Observations]) -> int:
-        """Refuse what does not fit this model; return the number of pixels N."""
-        if not observations:
-            raise ValueError("the model needs observations of at least one sensor, got none.")
-        counts = {name: len(each) for name, each in observations.items()}
-        if len(set(counts.values())) != 1:
-            raise ValueError(f"all sensors must have the same number of pixels, got {counts}.")
-        for name, each in observations.items():
-            self.sensor(name).check(each)
-        return next(iter(counts.values()))
-
-
-def _initial(config: SensorConfig, model: ModelConfig, seed: int) -> SensorModel:
-    """Make what a model has for one sensor, with random networks of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed ^ zlib.crc32(config.name.encode()))
-        return SensorModel(config, model)

@@ -1,0 +1,249 @@
+"""What every model of pixel series has in common: latents at dates, and bands decoded from them."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.held_out import HeldOut, score_hidden
+from terralatent.models.networks import season
+from terralatent.models.observations import Observations
+from terralatent.models.sensor_model import Prediction, SensorModel
+from terralatent.models.sites import merge_calendars
+
+__all__ = ["Elbo", "LatentModel", "Marginals"]
+
+SEASON_KEPT = 0.5
+"""Share of the series whose decoders are told the time of year in training."""
+
+
+class Elbo(NamedTuple):
+    """The bound on the log evidence of each series, in nats, shape (N,); normalised units."""
+
+    elbo: Tensor
+    loglik: Tensor
+    kl: Tensor
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """What a model says of the latents on the union of some calendars; gradients are kept."""
+
+    mean: Tensor
+    """shape (N, T, L), float32."""
+
+    var: Tensor
+    """shape (N, T, L), float32."""
+
+    kl: Tensor
+    """From the prior, nats, shape (N,)."""
+
+    places: Mapping[str, Tensor]
+    """For each sensor, where its own days are along T, shape (T_sensor,), int64."""
+
+
+class LatentModel(nn.Module, ABC):
+    """Observations of any sensors on any days -> Gaussian latents at any day -> bands.
+
+    A family of models is one subclass: it says how the marginals come about. Decoders,
+    likelihoods and calibration are the sensors' own and the same in all families.
+
+    Args:
+        config: Sensors, sizes and choices.
+        seed: Of the initial networks; each sensor's depend on the seed and its own name only.
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.sensors = nn.ModuleDict()
+        for sensor in sorted(config.sensors, key=lambda sensor: sensor.name):
+            self.sensors[sensor.name] = initial_sensor(sensor, config, seed)
+
+    def sensor(self, name: str) -> SensorModel:
+        """Return the decoder and all else that belongs to one sensor.
+
+        Raises:
+            ValueError: If the model has no such sensor.
+        """
+        return cast(SensorModel, self.sensors[self.config.sensor(name).name])
+
+    @abstractmethod
+    def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
+        """Set from data what can be set before training, in place.
+
+        Args:
+            pools: Series of some hundred pixels, one pool for each calendar, by sensor name.
+            seed: Of random draws.
+
+        Raises:
+            TooFewObservationsError: If a sensor has too few clear observations to start from.
+        """
+
+    @abstractmethod
+    def marginals(
+        self, seen: Mapping[str, Observations], calendars: Mapping[str, Tensor]
+    ) -> Marginals:
+        """Infer the latents on the union of the days seen and of ``calendars``; for training.
+
+        Args:
+            seen: By sensor name, all of the same N pixels.
+            calendars: Days by sensor name, shape (T_s,); those of sensors that are seen are the
+                same as there.
+        """
+
+    @abstractmethod
+    def infer(
+        self, observations: Mapping[str, Observations], query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return marginal mean and variance of the latents, each shape (N, Q, L), float32.
+
+        They may be views of memory in another order; ``contiguous`` if you need it.
+
+        Args:
+            observations: By sensor name, all of the same N pixels.
+            query_days: Days since 1970-01-01, any order, shape (Q,), float64.
+        """
+
+    def timescales(self) -> dict[str, Tensor]:
+        """Time-scales of each latent in days, shape (L,), by name; empty where there are none."""
+        return {}
+
+    def decode(
+        self,
+        sensor: str,
+        mean: Tensor,
+        var: Tensor,
+        days: Tensor,
+        bands: Sequence[str] | None = None,
+    ) -> Prediction:
+        """Predict the bands of a sensor from marginals of the latents.
+
+        Args:
+            sensor: Its name.
+            mean: shape (N, Q, L), float32.
+            var: shape (N, Q, L), float32.
+            days: Days since 1970-01-01, shape (Q,), float64.
+            bands: Names of the B that are wanted, in that order; all in the model's if None.
+
+        Returns:
+            Physical units, shape (N, Q, B).
+
+        Raises:
+            ValueError: If the model has no such sensor, or the sensor no such band.
+        """
+        places = None if bands is None else self.sensor(sensor).config.places(bands)
+        whole = self.sensor(sensor).predict(mean, var, days)
+        if places is None:
+            return whole
+        parts = (getattr(whole, field.name) for field in fields(whole))
+        return Prediction(*(part[..., places] for part in parts))
+
+    def elbo(
+        self,
+        seen: Mapping[str, Observations],
+        counted: Mapping[str, Observations],
+        generator: torch.Generator,
+    ) -> Elbo:
+        r"""Return a one-sample estimate of the bound, where q sees less than is counted.
+
+        .. math:: E_{q(z | seen)}[\log p(counted | z)] - KL[q(z | seen) \,\|\, p(z)]
+
+        It bounds the log evidence of ``counted`` whatever q has seen, and teaches q to fill gaps.
+        The noise depends on the generator and the shapes only, not on what is masked.
+
+        Args:
+            seen: What q sees, by sensor name; whole sensors may be absent.
+            counted: What the likelihood counts; sensors that are also seen have the same days.
+            generator: Draws the latents, and which series' decoders are told the time of year.
+
+        Raises:
+            ValueError: If a sensor has other days in ``seen`` than in ``counted``.
+        """
+        self.check(counted)
+        for name in seen.keys() & counted.keys():
+            if not torch.equal(seen[name].days, counted[name].days):
+                raise ValueError(
+                    f"{name}: what q sees has other days than what is counted; hide observations "
+                    "with Observations.hide, which keeps the days."
+                )
+        found = self.marginals(seen, {name: each.days for name, each in counted.items()})
+        pixels, total, latents = found.mean.shape
+        mean = found.mean.reshape(-1, latents)
+        var = found.var.reshape(-1, latents)
+        device = mean.device
+        told = torch.rand(pixels, generator=generator, device=generator.device) < SEASON_KEPT
+        told = told.to(device)
+        loglik = mean.new_zeros(pixels)
+        for name in sorted(counted):
+            each, sensor = counted[name], self.sensor(name)
+            shape = (pixels, len(each.days), latents)
+            noise = self.draw(shape, generator).to(device)
+            pixel, date = each.observed.nonzero(as_tuple=True)
+            row = pixel * total + found.places[name][date]
+            std = var.index_select(0, row).clamp_min(1e-10).sqrt()
+            latent = mean.index_select(0, row) + std * noise[pixel, date]
+            density = sensor.log_likelihood(
+                latent,
+                each.values[pixel, date],
+                each.valid[pixel, date],
+                season(each.days)[date],
+                told[pixel],
+            )
+            laid = mean.new_zeros(pixels * len(each.days))
+            laid = laid.index_copy(0, pixel * len(each.days) + date, density)
+            loglik = loglik + laid.reshape(pixels, -1).sum(-1)
+        return Elbo(loglik - found.kl, loglik, found.kl)
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+        """Draw the standard normal noise (N, T, L) by which latents leave their means."""
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    @torch.no_grad()
+    def log_predictive(
+        self, seen: Mapping[str, Observations], hidden: Mapping[str, Observations]
+    ) -> dict[str, HeldOut]:
+        """Predict hidden observations from those seen: joint log density over bands, and errors.
+
+        Args:
+            seen: What q sees, by sensor name.
+            hidden: What is to be predicted, on any days; not seen by q. Only dates with anything
+                valid are computed and returned.
+        """
+        self.check(hidden)
+        asked = {name: each.at(each.observed.any(0)) for name, each in hidden.items()}
+        days, places = merge_calendars({name: each.days for name, each in asked.items()})
+        mean, var = self.infer(seen, days)
+        return {
+            name: score_hidden(self.sensor(name), each, mean[:, places[name]], var[:, places[name]])
+            for name, each in asked.items()
+        }
+
+    def check(self, observations: Mapping[str, Observations]) -> int:
+        """Refuse what does not fit this model; return the number of pixels N.
+
+        Raises:
+            ValueError: If there are no observations, a sensor is unknown, or bands or N disagree.
+        """
+        if not observations:
+            raise ValueError("the model needs observations of at least one sensor, got none.")
+        counts = {name: len(each) for name, each in observations.items()}
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"all sensors must have the same number of pixels, got {counts}.")
+        for name, each in observations.items():
+            self.sensor(name).check(each)
+        return next(iter(counts.values()))
+
+
+def initial_sensor(config: SensorConfig, model: ModelConfig, seed: int) -> SensorModel:
+    """Make what a model has for one sensor, with random networks of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed ^ zlib.crc32(config.name.encode()))
+        return SensorModel(config, model)
