@@ -1,16 +1,17 @@
-"""How well hidden Sentinel-2 acquisitions are predicted, beside unlearned gap filling.
+"""How well hidden Sentinel-2 acquisitions are predicted by every method, with one budget of time.
 
-    python benchmarks/gapfill.py [CATALOGUE] [--seed N] [--steps N] [--quick]
+    python benchmarks/gapfill.py [CATALOGUE] [--work DIR] [--methods A,B] [--budget SECONDS]
+                                 [--steps N] [--seeds 0,1] [--rotation N] [--jobs N] [--all]
+                                 [--development] [--quick] [--plan] [--tables] [--figures [DIR]]
 
-CATALOGUE is a static catalogue, ../shared/scenes by default. For each hold-out (seeds 0, 1 and 2,
-or the one given) whole acquisitions are taken out of the catalogue: 14 scattered ones more than 85
-% clear and all such of one 45-day window. A cube is built from the rest, a model trained on it
-with default settings, and decoded at their times. Truth is what their mask says is clear; clean
-truth is the part of it where B02 lies within 0.02 of the median of all clear looks within 16 days,
-because some haze escapes the mask. The processes' settings are chosen once on acquisitions hidden
-from the training period, and once in hindsight on the truth itself, which nobody could do.
+CATALOGUE is a static catalogue, ../shared/scenes by default. What is hidden tells
+``benchmarks/rotations.py`` (``--plan`` prints it): settings are chosen on the development rotations
+(``--development``), and what is reported was never looked at for it. A cube is built for each
+rotation without the hidden acquisitions, every method is trained on it for the same wall time
+(unlearned ones take what they take), and predicts them. Each run leaves a file in the work folder
+and is not repeated unless code has changed since; ``--keep`` takes what is there as it is.
 
-A value that is not finite fails the run (exit code 1).
+Exit code 1 where there are no scenes or a run has failed.
 """
 
 from __future__ import annotations
@@ -18,267 +19,173 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import baselines
-import numpy as np
-import torch
-import xarray as xr
-from baselines import Array, Filled, Mask
-from numpy.typing import NDArray
-from shapely import union_all
-from shapely.geometry import box, shape
+from budget import SENSOR_SETS
+from gap_figures import draw_coverage, draw_error, draw_series
+from gap_results import ALL, CLEAN, Results, collect
+from gap_tables import by_band, by_gap, by_kind, costs, heading, main_table, sensor_sets
+from looks import Looks, prepare
+from pool import read_run, run_all
+from rotations import KINDS, Rotation, development, reported
+from runs import HINDSIGHT, Run
 
-from terralatent.catalogs.item import sensed_at
-from terralatent.catalogs.scenes import Scenes
-from terralatent.catalogs.search import search_scenes
-from terralatent.catalogs.sensors import SENSORS
-from terralatent.pipeline.cube import open_cube
-from terralatent.pipeline.decode import decode, open_bands
-from terralatent.pipeline.ingest import build_cube
-from terralatent.pipeline.train import train
-
-SENSOR = "sentinel-2-l2a"
-SCATTERED = 14
-CLEAR = 0.85
-WINDOW_DAYS = 45.0
-CLEAN = 0.02
-CLEAN_DAYS = 16.0
-ALPHA = 0.1
-METHODS = (
-    "linear interpolation",
-    "Whittaker",
-    "per-band GP, chosen fairly",
-    "per-band GP, in hindsight",
-    "terralatent",
+LEARNED = ("gpvae", "vae", "series", "mtan", "hetvae", "transformer")
+UNLEARNED = ("linear", "whittaker", "harmonics", "gp", "mogpr")
+QUICK = ("gpvae", "linear", "whittaker", "vae")
+QUICK_STEPS = 6
+SEEDS = (0, 1, 2)
+OVERALL = (
+    "Means over seeds, then over rotations; shares of the GP in hindsight are means over rotations "
+    "of each one's share. Errors, CRPS, interval score and width in reflectance, NLL in nats."
 )
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Every Sentinel-2 look at the pixels inside the scenes."""
-
-    times: NDArray[np.datetime64]
-    """(time,)"""
-
-    days: Array
-    """Days since 1970, (time,)."""
-
-    values: Array
-    """Reflectance, (pixel, time, band); 0 where not clear."""
-
-    clear: Mask
-    """(pixel, time)"""
-
-    clean: Mask
-    """Clear and free of haze, as far as B02 tells, (pixel, time)."""
-
-    inside: Mask
-    """Which pixels of the grid these are, (y * x,)."""
+POOLED = (
+    "By the days to the nearest clear look by any optical sensor, and by how it was hidden: RMSE "
+    "as a share of that of the GP in hindsight, whose own is in reflectance, and how much the 90 % "
+    "interval covers, in per cent; all rotations and seeds pooled."
+)
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def main() -> int:
-    """Measure and print the table; 1 where the scenes are absent or a value is not finite."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    default = Path(__file__).resolve().parents[2] / "shared" / "scenes"
-    parser.add_argument("catalogue", nargs="?", type=Path, default=default)
-    parser.add_argument("--seed", type=int, help="one hold-out instead of three")
-    parser.add_argument("--steps", type=int, help="training steps instead of the default")
-    parser.add_argument("--quick", action="store_true", help="one hold-out, 20 steps")
-    options = parser.parse_args()
+    """Run what is asked for and print the tables."""
+    options = _parser().parse_args()
     if not options.catalogue.exists():
         print(f"NOT MEASURED: there are no scenes at {options.catalogue}", file=sys.stderr)
         return 1
-    seeds = [options.seed or 0] if options.quick or options.seed is not None else [0, 1, 2]
-    steps = options.steps if options.steps is not None else 20 if options.quick else None
     with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
-        region = region_of(options.catalogue)
-        scenes = search_scenes(options.catalogue, region, "1980-01-01", "2100-01-01")
-        build_cube(scenes, region, work / "all")
-        truth = read_truth(work / "all")
-        rows = [measure(work / str(seed), scenes, region, truth, seed, steps) for seed in seeds]
-    if len(rows) > 1:
-        print(f"\nMean of {len(rows)} hold-outs")
-        tell(
-            {
-                name: {k: np.mean([r[name][k] for r in rows]) for k in rows[0][name]}
-                for name in METHODS
-            }
+        work = options.work or Path(temporary)
+        looks = prepare(options.catalogue, work)
+        # A quick look is a look: none at what is reported.
+        plan = development if options.development or options.quick else reported
+        rotations = plan(looks.days, looks.share)
+        if options.quick:
+            rotations = rotations[:1]
+        if options.rotation is not None:
+            rotations = rotations[options.rotation : options.rotation + 1]
+        tell_plan(rotations, looks.times, looks.share)
+        if options.plan:
+            return 0
+        if not options.tables:
+            prepare(options.catalogue, work, rotations)
+        runs = choose_runs(options, rotations)
+        good = options.tables or run_all(
+            work, runs, rotations, jobs=options.jobs, keep=options.keep
         )
-    return 0 if np.isfinite([row["terralatent"]["rmse"] for row in rows]).all() else 1
+        page = tell(work, runs, looks)
+        (work / "tables.md").write_text(page)
+        print(page)
+        if options.figures:
+            draw(work, runs, options.figures)
+    return 0 if good else 1
 
 
-def region_of(catalogue: Path) -> object:
-    """The catalogue's region.geojson, or the box around all its footprints."""
-    beside = catalogue / "region.geojson"
-    if beside.exists():
-        return beside
-    items = search_scenes(catalogue, "-180,-90,180,90", "1980-01-01", "2100-01-01").items
-    return box(*union_all([shape(item["geometry"]) for item in items]).bounds)
+def choose_runs(options: argparse.Namespace, rotations: tuple[Rotation, ...]) -> list[Run]:
+    """All runs asked for, the references first; then seed by seed."""
+    methods = options.methods or (QUICK if options.quick else (*LEARNED, *UNLEARNED))
+    steps = QUICK_STEPS if options.quick else options.steps
+    runs = [Run(rotation.name, HINDSIGHT) for rotation in rotations]
+    one = options.quick or options.development
+    seeds = options.seeds or ((0,) if one else SEEDS)
+    for seed in seeds:
+        for sensors in ("+L8",) if one and not options.all else ("+L8", "+S1", "S2"):
+            if sensors != "+L8" and seed and not options.all:
+                continue
+            runs += [
+                Run(
+                    rotation.name,
+                    method,
+                    sensors,
+                    seed,
+                    options.budget,
+                    steps,
+                    series=(method, sensors, seed) == ("gpvae", "+L8", 0),
+                )
+                for method in methods
+                if seed == 0 or method in LEARNED
+                for rotation in rotations
+            ]
+    return runs
 
 
-def read_truth(cube: Path) -> Truth:
-    """Read every look of the whole cube; computes."""
-    group = open_cube(cube, clear=True)[SENSOR].to_dataset()
-    data = group["data"].transpose("y", "x", "time", "band").to_numpy()
-    values = data.reshape(-1, *data.shape[2:])
-    clear = np.isfinite(values).all(-1)
-    inside = clear.any(1)
-    values, clear = values[inside], clear[inside]
-    times = group["time"].to_numpy().astype("datetime64[us]")
-    days = times.astype(np.int64) / 86_400e6
-    blue = np.where(clear, values[..., 0], np.nan)
-    clean = np.zeros_like(clear)
-    for at, day in enumerate(days):
-        near = blue[:, np.abs(days - day) <= CLEAN_DAYS]
-        some = clear[:, at]
-        clean[some, at] = np.abs(blue[some, at] - np.nanmedian(near[some], axis=1)) < CLEAN
-    return Truth(times, days, np.nan_to_num(values), clear, clean, inside)
+def tell(work: Path, runs: list[Run], looks: Looks) -> str:
+    """All tables of what was found, as Markdown."""
+    results = _collected(work, runs, "+L8")
+    if not results.found:
+        return "Nothing was measured."
+    parts = [heading("Gap filling"), OVERALL]
+    parts += [main_table(results, truth) for truth in (ALL, CLEAN)]
+    parts.append(POOLED)
+    parts += [by_gap(results, truth) for truth in (ALL, CLEAN)]
+    parts.append(by_kind(results, ALL))
+    if "gpvae" in results.found:
+        parts += ["terralatent, band by band, pooled:", by_band(results, looks.bands)]
+    by_set = {name: _collected(work, runs, name, seeds=(0,)) for name in SENSOR_SETS}
+    if by_set["S2"].found:
+        parts += ["What other sensors add, as shares of the GP in hindsight:", sensor_sets(by_set)]
+    parts += ["What it took, means over runs, each with one thread:", costs(results)]
+    return "\n\n".join(parts) + "\n"
 
 
-def choose(truth: Truth, candidates: Mask, seed: int) -> NDArray[np.integer]:
-    """Acquisitions to hide: scattered clear ones and all of a window; indices, ascending."""
-    draw = np.random.default_rng(seed)
-    clear = np.flatnonzero((truth.clear.mean(0) > CLEAR) & candidates)
-    start = draw.uniform(truth.days[0] + 30, truth.days[-1] - 30 - WINDOW_DAYS)
-    window = clear[(truth.days[clear] >= start) & (truth.days[clear] < start + WINDOW_DAYS)]
-    rest = np.setdiff1d(clear, window)
-    scattered = draw.choice(rest, min(SCATTERED, len(rest) // 2), replace=False)
-    return np.sort(np.concatenate([scattered, window]))
+def draw(work: Path, runs: list[Run], folder: Path) -> None:
+    """Draw all figures into a folder."""
+    results = _collected(work, runs, "+L8")
+    draw_error(results, folder / "gapfill-error.png")
+    draw_coverage(results, folder / "gapfill-coverage.png")
+    found = [read_run(work, run) for run in runs if run.series]
+    told = [each["series"] for each in found if each and "series" in each]
+    if told:  # the longest window
+        longest = max(told, key=lambda each: max(end - start for start, end in each["windows"]))
+        draw_series(longest, folder / "gapfill-series.png")
 
 
-def measure(
-    work: Path, scenes: Scenes, region: object, truth: Truth, seed: int, steps: int | None
-) -> Mapping[str, Mapping[str, float]]:
-    """Fill one hold-out by every method, and print the scores."""
-    held = choose(truth, np.ones(len(truth.days), bool), seed)
-    seen = truth.clear.copy()
-    seen[:, held] = False
-    print(f"\nHold-out {seed}: {len(held)} acquisitions, {int(truth.clear[:, held].sum()):,} looks")
-    filled = {**unlearned(truth, seen, held, seed)}
-    filled["terralatent"] = model(work, scenes, region, truth, held, seed, steps)
-    scores = {name: score(filled[name], truth, held) for name in METHODS}
-    tell(scores)
-    return scores
+def _collected(
+    work: Path, runs: list[Run], sensors: str, seeds: tuple[int, ...] | None = None
+) -> Results:
+    by_method: dict[str, list[Run]] = {}
+    for run in runs:
+        alike = run.sensors == sensors and (seeds is None or run.seed in seeds)
+        if run.method != HINDSIGHT and alike:
+            by_method.setdefault(run.method, []).append(run)
+    return collect(work, by_method, [run for run in runs if run.method == HINDSIGHT])
 
 
-def unlearned(
-    truth: Truth, seen: Mask, held: NDArray[np.integer], seed: int
-) -> Mapping[str, Filled]:
-    """The four baselines, each band alone."""
-    known = truth.values, seen, truth.days
-    left = np.ones(len(truth.days), bool)
-    left[held] = False
-    inner = choose(truth, left, seed + 1000)
-    inside = seen.copy()
-    inside[:, inner] = False
-    _, chosen = baselines.best_process(
-        truth.values, inside, truth.days, inner, truth.values[:, inner], seen[:, inner]
+def tell_plan(rotations: tuple[Rotation, ...], times: object, share: object) -> None:
+    """Print which acquisitions are hidden and which of them scored."""
+    for rotation in rotations:
+        print(f"{rotation.name}: {len(rotation.hidden)} hidden, {len(rotation.scored)} scored")
+        for kind in KINDS:
+            dates = [
+                f"{str(times[at])[:10]} ({100 * share[at]:.0f} %)"
+                for at, its in zip(rotation.scored, rotation.kinds, strict=True)
+                if its == kind
+            ]
+            if dates:
+                print(f"  {kind}: {', '.join(dates)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    default = Path(__file__).resolve().parents[2] / "shared" / "scenes"
+    parser.add_argument("catalogue", nargs="?", type=Path, default=default)
+    parser.add_argument("--work", type=Path, help="folder kept over runs")
+    parser.add_argument("--methods", type=lambda text: tuple(text.split(",")))
+    parser.add_argument("--seeds", type=lambda text: tuple(int(one) for one in text.split(",")))
+    parser.add_argument("--rotation", type=int, help="one of them instead of all, from 0")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of training")
+    parser.add_argument("--steps", type=int, help="training steps instead of a budget")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
+    parser.add_argument("--all", action="store_true", help="all seeds for all sensor sets")
+    parser.add_argument("--development", action="store_true", help="what settings are chosen on")
+    parser.add_argument(
+        "--quick", action="store_true", help="one development rotation, a few steps"
     )
-    hindsight, best = baselines.best_process(
-        *known, held, truth.values[:, held], truth.clear[:, held]
-    )
-    penalty = baselines.choose_penalty(*known, inner)
-    print(f"  settings: Whittaker {penalty:g}; GP (days, noise) fairly {chosen[0]}, ", end="")
-    print(f"in hindsight {best[0]} for the first band")
-    return {
-        "linear interpolation": baselines.linear(*known, held),
-        "Whittaker": baselines.whittaker(*known, held, penalty),
-        "per-band GP, chosen fairly": baselines.process_with(chosen, *known, held),
-        "per-band GP, in hindsight": hindsight,
-    }
-
-
-def model(
-    work: Path,
-    scenes: Scenes,
-    region: object,
-    truth: Truth,
-    held: NDArray[np.integer],
-    seed: int,
-    steps: int | None,
-) -> Filled:
-    """Build a cube without the held-out acquisitions, train on it, decode at their times."""
-    work.mkdir()
-    hidden = set(truth.times[held].astype("datetime64[s]").tolist())
-    kept = [
-        item
-        for item in scenes.items
-        if not (
-            item["collection"] == SENSOR
-            and sensed_at(item).astype("datetime64[s]").item() in hidden
-        )
-    ]
-    rest = Scenes.gather(
-        kept,
-        [SENSORS[name] for name in scenes.asked],
-        source=scenes.source,
-        period=scenes.period,
-    )
-    rest.to_parquet(work / "scenes.parquet")
-    build_cube(Scenes.from_parquet(work / "scenes.parquet"), region, work / "cube")
-    started = time.perf_counter()
-    report = train(
-        [work / "cube"], work / "model", seed=seed, **({} if steps is None else {"steps": steps})
-    )
-    print(f"  trained in {time.perf_counter() - started:.0f} s: {report}")
-    dates = work / "dates.txt"
-    dates.write_text("".join(f"{when}\n" for when in truth.times[held]))
-    decode(work / "cube", work / "model", SENSOR, str(dates), work / "bands")
-    bands = open_bands(work / "bands")
-    low, high = (flat(bands[name], truth) for name in ("q05", "q95"))
-    return Filled(flat(bands["mean"], truth), interval=(low, high))
-
-
-def flat(bands: xr.DataArray, truth: Truth) -> Array:
-    """Lay (time, band, y, x) out as (pixel, time, band) for the pixels inside the scenes."""
-    values = bands.transpose("y", "x", "time", "band").to_numpy()
-    return values.reshape(-1, *values.shape[2:])[truth.inside]
-
-
-def score(filled: Filled, truth: Truth, held: NDArray[np.integer]) -> Mapping[str, float]:
-    """Errors over all bands of all clear looks, in reflectance, and what the interval is worth."""
-    target = truth.values[:, held]
-    clear, clean = truth.clear[:, held], truth.clean[:, held]
-    error = filled.mean - target
-    told = {
-        "rmse": float(np.sqrt(np.square(error[clear]).mean())),
-        "mae": float(np.abs(error[clear]).mean()),
-        "rmse clean": float(np.sqrt(np.square(error[clean]).mean())),
-        "mae clean": float(np.abs(error[clean]).mean()),
-    }
-    if filled.interval is None:
-        return told
-    low, high = filled.interval
-    for name, mask in (("", clear), (" clean", clean)):
-        under, over = (low - target)[mask], (target - high)[mask]
-        width = (high - low)[mask]
-        miss = np.maximum(under, 0) + np.maximum(over, 0)
-        told[f"cover{name}"] = float(((under <= 0) & (over <= 0)).mean())
-        told[f"width{name}"] = float(width.mean())
-        told[f"interval{name}"] = float((width + 2 / ALPHA * miss).mean())
-    return told
-
-
-def tell(scores: Mapping[str, Mapping[str, float]]) -> None:
-    """Print a table, one method a line; for all truth, then for clean truth."""
-    best = scores["per-band GP, in hindsight"]
-    for suffix, title in (("", "all truth"), (" clean", "clean truth")):
-        print(f"  {title:28s}   RMSE    of GP      MAE   90 % cover    width  interval score")
-        for name, told in scores.items():
-            rmse = told["rmse" + suffix]
-            line = f"  {name:28s} {rmse:.4f}   {rmse / best['rmse' + suffix]:6.3f}"
-            line += f"   {told['mae' + suffix]:.4f}"
-            if "cover" + suffix in told:
-                line += f"   {100 * told['cover' + suffix]:8.1f} %   {told['width' + suffix]:.4f}"
-                line += f"   {told['interval' + suffix]:.4f}"
-            print(line)
+    parser.add_argument("--keep", action="store_true", help="results of other code count too")
+    parser.add_argument("--tables", action="store_true", help="run nothing, print what is there")
+    parser.add_argument("--figures", type=Path, nargs="?", const=DOCS, help="draw into a folder")
+    parser.add_argument("--plan", action="store_true", help="print what is hidden, and end")
+    return parser
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     sys.exit(main())

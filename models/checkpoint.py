@@ -17,10 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as dump_weights
 
-from terralatent.models.gpvae import GPVAE, ModelConfig
+from terralatent.models.config import ModelConfig
+from terralatent.models.families import make_model
+from terralatent.models.latent_model import LatentModel
 
-FORMAT, VERSION = "terralatent-model", 1
-"""What ``model.json`` says it is; the version rises when old code could not read the folder."""
+FORMAT, VERSION = "terralatent-model", 2
+"""What ``model.json`` says it is; the version rises when old code would misread the folder."""
+
+BEFORE: Mapping[int, Mapping[str, Any]] = {1: {"refinements": 0}, VERSION: {}}
+"""What models of each version that can be read were made with, before it was a choice."""
 
 WEIGHTS, MANIFEST = "weights.safetensors", "model.json"
 """Names of the two files."""
@@ -30,7 +35,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used: a file is missing, broken, or does not fit the cube."""
 
 
-def save_model(model: GPVAE, folder: str | Path, training: Mapping[str, Any]) -> str:
+def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, Any]) -> str:
     """Write ``model`` into ``folder``, made if need be; what was saved there before is replaced.
 
     Each file is replaced as a whole, the weights first. A run killed between the two leaves a
@@ -61,7 +66,7 @@ def save_model(model: GPVAE, folder: str | Path, training: Mapping[str, Any]) ->
         "config": model.config.model_dump(mode="json", exclude_none=True),
         "kernel_days": {
             name: [round(days, 3) if days < float("inf") else None for days in scale.tolist()]
-            for name, scale in model.kernel.timescales().items()
+            for name, scale in model.timescales().items()
         },
         "training": dict(training),
     }
@@ -71,7 +76,7 @@ def save_model(model: GPVAE, folder: str | Path, training: Mapping[str, Any]) ->
     return _hash(manifest)
 
 
-def load_model(folder: str | Path, device: torch.device | str = "cpu") -> GPVAE:
+def load_model(folder: str | Path, device: torch.device | str = "cpu") -> LatentModel:
     """Read a model that :func:`save_model` wrote, ready for inference (``eval``).
 
     The same folder gives bit-equal output in every process on the same kind of device.
@@ -91,7 +96,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> GPVAE:
             "file was changed or cut short. Copy the folder again or train anew."
         )
     try:
-        model = GPVAE(ModelConfig.model_validate(manifest["config"]))
+        model = make_model(config_of(manifest))
         model.load_state_dict(parse_weights(data))
     except ValidationError as error:
         first = error.errors()[0]
@@ -127,16 +132,26 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             f"{path}: not a terralatent model (no format {FORMAT!r}); give the folder that "
             "`terralatent train` wrote."
         )
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in tuple(BEFORE):
         raise CheckpointError(
-            f"{path}: format version {manifest.get('version')!r}, this code reads {VERSION}; it "
-            f"was written by terralatent {manifest.get('code_version')}. Use that version, or "
+            f"{path}: format version {manifest.get('version')!r}, this code reads up to {VERSION}; "
+            f"it was written by terralatent {manifest.get('code_version')}. Use that version, or "
             "train anew."
         )
     weights = manifest.get("weights")
     if not isinstance(weights, dict) or "sha256" not in weights or "config" not in manifest:
         raise CheckpointError(f"{path}: 'weights' or 'config' is missing; copy the folder again.")
     return manifest
+
+
+def config_of(manifest: Mapping[str, Any]) -> ModelConfig:
+    """Return the configuration that a manifest holds, as the model was made with it.
+
+    Raises:
+        pydantic.ValidationError: If it is not valid.
+    """
+    before = BEFORE[manifest["version"]]
+    return ModelConfig.model_validate({**before, **manifest["config"]})
 
 
 def model_hash(folder: str | Path) -> str:

@@ -62,12 +62,16 @@ class SensorConfig(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """Sizes and choices of a :class:`~terralatent.models.gpvae.GPVAE`; no learned number."""
+    """Sizes and choices of a model of pixel series; no learned number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sensors: Annotated[tuple[SensorConfig, ...], Field(min_length=1)]
     """Sensors with an encoder and a decoder each; their order means nothing."""
+
+    model: Annotated[str, Field(min_length=1)] = "gpvae"
+    """The family, one of :data:`terralatent.models.families.MODELS`. What is said of kernels,
+    posteriors and precisions is the GP-VAE's alone."""
 
     latents: Annotated[int, Field(ge=1)] = 16
     """Number of latent series L."""
@@ -86,6 +90,23 @@ class ModelConfig(BaseModel):
 
     posterior_size: Annotated[int, Field(ge=1)] | None = None
     """Inducing points, basis functions or neighbours of the posterior; its own default if None."""
+
+    start: Literal["regression", "joint", "random"] = "regression"
+    """How training starts: from the linear solution, where sensors after the first are heard with
+    one share of what a regression on the first claims (``regression``) or, if of its kind, with a
+    precision for each latent fitted by evidence (``joint``); or from random networks."""
+
+    season: bool = True
+    """Whether encoders and decoders are told the time of year."""
+
+    nuisance: Annotated[int, Field(ge=0)] = 2
+    """White latents of each sensor: what belongs to one acquisition alone, integrated over."""
+
+    scene_errors: bool = False
+    """Whether errors that an acquisition shares over a scene are taken off before encoding."""
+
+    refinements: Annotated[int, Field(ge=0)] = 1
+    """Rounds in which precisions are lowered where an observation disagrees with the others."""
 
     precision_cap: Annotated[float, Field(gt=0.0, le=1e4)] = 100.0
     """Largest precision w that one observation gives a latent of unit prior variance."""

@@ -98,6 +98,8 @@ def diagonal_plus_factor(covariance: Tensor, rank: int) -> tuple[Tensor, Tensor]
     total = covariance.diagonal()
     diagonal = total.clone()
     factor = covariance.new_zeros(len(total), rank)
+    if rank == 0:
+        return diagonal, factor
     for _ in range(50):
         strength, axes = torch.linalg.eigh(covariance - diagonal.diag())
         kept = min(rank, len(total))

@@ -13,6 +13,7 @@ from terralatent.models.kernels import make_kernel
 from terralatent.models.latent_model import Elbo, LatentModel, Marginals, initial_sensor
 from terralatent.models.observations import Observations
 from terralatent.models.posteriors import Posterior, make_posterior
+from terralatent.models.refinement import refine
 from terralatent.models.sensor_model import Prediction
 from terralatent.models.sites import Sites, merge_calendars
 
@@ -125,6 +126,29 @@ class GPVAE(LatentModel):
             places=places,
         )
 
+    def sites(
+        self,
+        observations: Mapping[str, Observations],
+        calendars: Mapping[str, Tensor] | None = None,
+    ) -> Sites:
+        """Encode as :meth:`encode` does, then refine, see :mod:`~terralatent.models.refinement`.
+
+        Args:
+            observations: As for :meth:`encode`.
+            calendars: As for :meth:`encode`.
+
+        Raises:
+            ValueError: As :meth:`encode`.
+        """
+        return refine(
+            self.encode(observations, calendars),
+            self.inference,
+            self.kernel,
+            observations,
+            {name: self.sensor(name) for name in observations},
+            self.config.refinements,
+        )
+
     def posterior(
         self, observations: Mapping[str, Observations], query_days: Tensor | None = None
     ) -> Posterior:
@@ -134,7 +158,7 @@ class GPVAE(LatentModel):
             observations: By sensor name, all of the same N pixels.
             query_days: Days since 1970-01-01, any order, shape (Q,), float64.
         """
-        sites = self.encode(observations)
+        sites = self.sites(observations)
         return self.inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
 
     def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
@@ -142,7 +166,8 @@ class GPVAE(LatentModel):
         :func:`~terralatent.models.start.linear_start`."""
         from terralatent.models.start import linear_start
 
-        linear_start(self, pools, seed=seed)
+        if self.config.start != "random":
+            linear_start(self, pools, seed=seed)
 
     def timescales(self) -> dict[str, Tensor]:
         """See :meth:`LatentModel.timescales`: the kernel's, infinite for constants."""
@@ -152,7 +177,7 @@ class GPVAE(LatentModel):
         self, seen: Mapping[str, Observations], calendars: Mapping[str, Tensor]
     ) -> Marginals:
         """See :meth:`LatentModel.marginals`."""
-        sites = self.encode(seen, calendars)
+        sites = self.sites(seen, calendars)
         found = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
         return Marginals(found.mean, found.var, found.kl, sites.places)
 
@@ -168,5 +193,5 @@ class GPVAE(LatentModel):
             observations: By sensor name, all of the same N pixels.
             query_days: Days since 1970-01-01, any order, shape (Q,), float64.
         """
-        sites = self.encode(observations)
+        sites = self.sites(observations)
         return self.inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)

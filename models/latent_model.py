@@ -6,7 +6,8 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple, cast
+from itertools import chain
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,12 +61,29 @@ class LatentModel(nn.Module, ABC):
         seed: Of the initial networks; each sensor's depend on the seed and its own name only.
     """
 
+    trainable: ClassVar[bool] = True
+    """Whether anything is left to learn by gradients after :meth:`start`."""
+
+    rate: ClassVar[float | None] = None
+    """Learning rate of all parameters, for families that start from little; None: the schedule's
+    own, which are small because they only refine what the linear start has set."""
+
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.sensors = nn.ModuleDict()
         for sensor in sorted(config.sensors, key=lambda sensor: sensor.name):
             self.sensors[sensor.name] = initial_sensor(sensor, config, seed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies; known of those without parameters too."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    @classmethod
+    def sized(cls, config: ModelConfig) -> ModelConfig:
+        """Return the config with the sizes that follow from its sensors in this family, if any."""
+        return config
 
     def sensor(self, name: str) -> SensorModel:
         """Return the decoder and all else that belongs to one sensor.

@@ -31,7 +31,7 @@ class Likelihood(Protocol):
             valid: shape (*, B), bool.
             location: shape (*, B).
             log_diag: shape (*, B).
-            factor: shape (B, 2).
+            factor: shape (B, U).
 
         Returns:
             shape (*).
@@ -40,6 +40,14 @@ class Likelihood(Protocol):
     def variance_ratio(self) -> Tensor:
         """Return the variance of an observation over its squared scale, a scalar."""
 
+    def weight(self, distance: Tensor, count: Tensor) -> Tensor:
+        """Return the expected tau of an observation of ``count`` bands at a squared distance.
+
+        Args:
+            distance: Squared Mahalanobis distance under Sigma, shape (*).
+            count: Valid bands, shape (*).
+        """
+
     def mixture(self) -> tuple[Tensor, Tensor]:
         """Return nodes tau (K,) and log weights (K,) of the law of tau, on the CPU, float64."""
 
@@ -47,7 +55,7 @@ class Likelihood(Protocol):
 def quadratic(
     residual: Tensor, valid: Tensor, log_diag: Tensor, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the Mahalanobis distance and log-determinant under diag + rank 2, valid bands only.
+    r"""Return the Mahalanobis distance and log-determinant under diag + factor, valid bands only.
 
     By Woodbury, with W the inverse diagonal (0 where not valid), M = I + F^T W F and
     c = M^-1 F^T W r, the squared distance is \|W^1/2 (r - F c)\|^2 + \|c\|^2: a sum of squares,
@@ -57,12 +65,14 @@ def quadratic(
         residual: r, shape (*, B), finite; anything where not valid is multiplied by 0.
         valid: shape (*, B), bool.
         log_diag: shape (*, B).
-        factor: F, shape (B, 2).
+        factor: F, shape (B, U); two columns are solved by hand, which is much faster.
 
     Returns:
         Squared distance and log-determinant, each shape (*).
     """
     weight = torch.where(valid, torch.exp(-log_diag), 0.0)
+    if factor.shape[-1] != 2:
+        return _quadratic(residual, valid, weight, log_diag, factor)
     first, second = factor[:, 0], factor[:, 1]
     m11 = 1.0 + (weight * first.square()).sum(-1)
     m22 = 1.0 + (weight * second.square()).sum(-1)
@@ -77,6 +87,24 @@ def quadratic(
     distance = (weight * rest.square()).sum(-1) + c1.square() + c2.square()
     log_determinant = torch.where(valid, log_diag, 0.0).sum(-1) + determinant.log()
     return distance, log_determinant
+
+
+def _quadratic(
+    residual: Tensor, valid: Tensor, weight: Tensor, log_diag: Tensor, factor: Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`quadratic` for any number of columns."""
+    log_determinant = torch.where(valid, log_diag, 0.0).sum(-1)
+    if factor.shape[-1] == 0:
+        return (weight * residual.square()).sum(-1), log_determinant
+    turned = weight.unsqueeze(-1) * factor
+    system = factor.mT @ turned + torch.eye(factor.shape[-1]).to(factor)
+    lower = torch.linalg.cholesky(system)
+    told = turned.mT @ residual.unsqueeze(-1)
+    c = torch.cholesky_solve(told, lower).squeeze(-1)
+    rest = residual - c @ factor.mT
+    distance = (weight * rest.square()).sum(-1) + c.square().sum(-1)
+    spread = torch.diagonal(lower, dim1=-2, dim2=-1).log().sum(-1)
+    return distance, log_determinant + 2.0 * spread
 
 
 def _residual(values: Tensor, valid: Tensor, location: Tensor) -> Tensor:
@@ -100,6 +128,10 @@ class Gaussian(nn.Module):
     def variance_ratio(self) -> Tensor:
         """See :meth:`Likelihood.variance_ratio`."""
         return torch.ones(())
+
+    def weight(self, distance: Tensor, count: Tensor) -> Tensor:
+        """See :meth:`Likelihood.weight`: 1."""
+        return torch.ones_like(distance)
 
     def mixture(self) -> tuple[Tensor, Tensor]:
         """See :meth:`Likelihood.mixture`."""
@@ -166,6 +198,10 @@ class StudentT(nn.Module):
     def variance_ratio(self) -> Tensor:
         """See :meth:`Likelihood.variance_ratio`."""
         return self.dof / (self.dof - 2.0)
+
+    def weight(self, distance: Tensor, count: Tensor) -> Tensor:
+        """See :meth:`Likelihood.weight`."""
+        return (self.dof + count) / (self.dof + distance)
 
     def mixture(self) -> tuple[Tensor, Tensor]:
         """See :meth:`Likelihood.mixture`; the trapezoid rule on log tau."""

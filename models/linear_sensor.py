@@ -19,7 +19,6 @@ from torch import Tensor
 from terralatent.models.covariances import diagonal_plus_factor
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.held_out import HeldOut
-from terralatent.models.networks import RANK
 from terralatent.models.observations import Observations
 
 __all__ = [
@@ -99,7 +98,7 @@ def set_decoder(model: GPVAE, name: str, centre: Tensor, linear: Tensor, noise: 
     """
     sensor = model.sensor(name)
     scale = noise / sensor.likelihood.variance_ratio().detach().double()
-    diagonal, factor = diagonal_plus_factor(scale, RANK)
+    diagonal, factor = diagonal_plus_factor(scale, sensor.decoder.factor.shape[-1])
     sensor.decoder.set_linear(
         centre.float(), _wide(model, linear).float(), diagonal.log().float(), factor.float()
     )
@@ -108,7 +107,7 @@ def set_decoder(model: GPVAE, name: str, centre: Tensor, linear: Tensor, noise: 
 def set_noise(model: GPVAE, name: str, scale: Tensor) -> None:
     """Set the scale matrix (B, B) of the decoder's likelihood, float64; all else stays."""
     decoder = model.sensor(name).decoder
-    diagonal, factor = diagonal_plus_factor(scale, RANK)
+    diagonal, factor = diagonal_plus_factor(scale, decoder.factor.shape[-1])
     bias, linear = decoder.bias.detach(), decoder.linear.detach()
     decoder.set_linear(bias, linear, diagonal.log().float(), factor.float())
 

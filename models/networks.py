@@ -23,9 +23,6 @@ INPUT_LIMIT = 10.0
 LOG_DIAG_RANGE = (-9.0, 6.0)
 """Bounds of the log-diagonal of the scale matrix, in squared normalised units."""
 
-RANK = 2
-"""Columns of the scale matrix's low-rank factor."""
-
 
 def season(days: Tensor) -> Tensor:
     """Return sine and cosine of the time of year, shape (*, 2), float32.
@@ -168,20 +165,23 @@ class Decoder(nn.Module):
         \Sigma = diag(e^{d + g(z, u)}) + F F^T
 
     Here u is the time of year with a flag that says whether it is told. The networks h and g
-    share a trunk and are zero at the start.
+    share a trunk and are zero at the start. The columns of F are white nuisance latents, what an
+    acquisition alone does to all bands at once (haze, residual atmosphere): :math:`x = \mu + F n`
+    with :math:`n \sim N(0, I)`, integrated in closed form and never exported.
 
     Args:
         bands: Number of bands B.
         latents: Number of latents L.
         hidden: Width of the hidden layer.
+        nuisance: Number of nuisance latents U.
     """
 
-    def __init__(self, bands: int, latents: int, *, hidden: int) -> None:
+    def __init__(self, bands: int, latents: int, *, hidden: int, nuisance: int = 2) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(bands))
         self.linear = nn.Parameter(torch.randn(bands, latents) / math.sqrt(latents))
         self.log_diag = nn.Parameter(torch.full((bands,), -2.0))
-        self.factor = nn.Parameter(0.1 * torch.randn(bands, RANK))
+        self.factor = nn.Parameter(0.1 * torch.randn(bands, nuisance))
         self.network = nn.Sequential(
             nn.Linear(latents + 3, hidden), nn.SiLU(), _zeroed(nn.Linear(hidden, 2 * bands))
         )
@@ -194,7 +194,7 @@ class Decoder(nn.Module):
             linear: D, normalised units per latent unit, shape (B, L).
             log_diag: d, log of the diagonal of the scale matrix (squared normalised units),
                 shape (B,); clipped to LOG_DIAG_RANGE.
-            factor: F, shape (B, 2), normalised units.
+            factor: F, shape (B, U), normalised units.
 
         Raises:
             ValueError: If a shape differs or a value is not finite.

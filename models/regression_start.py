@@ -18,6 +18,7 @@ from torch import Tensor
 from terralatent.models.covariances import TooFewObservationsError, robust_regression
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.linear_sensor import (
+    SERIES,
     Looks,
     Pool,
     full_precision,
@@ -29,12 +30,15 @@ from terralatent.models.linear_sensor import (
     set_precision,
 )
 
-__all__ = ["Regression", "damp", "regress", "set_sensor", "start_sensor"]
+__all__ = ["Regression", "damp", "regress", "set_sensor", "start_sensor", "weigh"]
 
 log = logging.getLogger(__name__)
 
 DAMPING = (0.0, 0.03, 0.1, 0.3, 0.6)
 """Factors tried for the precisions of a sensor that starts from a regression."""
+
+WEIGH_STEPS = 30
+"""Steps of the fit of a sensor's precisions by evidence."""
 
 KNOWN = 0.1
 """Least share of a latent's prior variance that the others tell, for bands to be regressed on it:
@@ -160,6 +164,41 @@ def damp(model: GPVAE, judges: Sequence[str], name: str, pools: Sequence[Pool]) 
     log.info("%s is heard with %g of its precision", name, best)
     log.debug("%s: log predictive density by share of precision %s", name, scores)
     set_precision(model, name, best * full)
+
+
+def weigh(model: GPVAE, first: str, name: str, pools: Sequence[Pool]) -> None:
+    """Fit the precision of a sensor for each latent by the evidence of both sensors' series.
+
+    The first one's sites stay; robust factors are those of the start of the fit.
+    """
+    cap = model.sensor(name).encoder.precision_cap
+    full = full_precision(model, name)
+    parts = []
+    with torch.no_grad():
+        for pool in pools_of(name, pools):
+            both = {
+                each: series.select(slice(0, SERIES))
+                for each, series in _given([first, name], pool).items()
+            }
+            sites = model.sites(both)
+            its = torch.zeros(len(sites.days), 1)
+            its[sites.places[name]] = 1.0
+            parts.append((sites, its))
+    logs = torch.zeros(model.config.latents, requires_grad=True)
+    optimiser = torch.optim.Adam([logs], lr=0.15)
+    for _ in range(WEIGH_STEPS):
+        optimiser.zero_grad()
+        total = torch.zeros(())
+        for sites, its in parts:
+            factor = torch.exp(its * logs)
+            total = total - model.inference.log_evidence(
+                model.kernel, sites.days, sites.w * factor, sites.eta * factor
+            ).sum() / len(sites.w)
+        total.backward()
+        optimiser.step()
+    factor = logs.detach().exp()
+    log.info("%s is heard with these shares of its precision: %s", name, factor)
+    set_precision(model, name, (full * factor).clamp_max(cap))
 
 
 def _given(names: Sequence[str], pool: Pool) -> Pool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.cubature import hadamard_nodes
-from terralatent.models.likelihoods import Gaussian, StudentT, likelihood
+from terralatent.models.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.networks import Decoder, Encoder, acquisition_context, season
 from terralatent.models.observations import Observations
 from terralatent.models.predictive import quantile_table, upper_quantile
@@ -56,6 +57,19 @@ class Moments:
     """Log of the mean diagonal of the scale matrix, shape (M, B)."""
 
 
+class Miss(NamedTuple):
+    """What observations are off the predicted surface by, normalised units, shape (M, B) each."""
+
+    residual: Tensor
+    """Observed minus predicted, 0 where not valid."""
+
+    surface: Tensor
+    """Variance of the surface as predicted."""
+
+    log_diag: Tensor
+    """Log of the diagonal of the scale matrix."""
+
+
 class SensorModel(nn.Module):
     """The part of a model that belongs to one sensor and stands beside that of the others.
 
@@ -77,7 +91,8 @@ class SensorModel(nn.Module):
         self.encoder = Encoder(
             bands, model.latents, hidden=model.hidden, precision_cap=model.precision_cap
         )
-        self.decoder = Decoder(bands, model.latents, hidden=model.hidden)
+        self.decoder = Decoder(bands, model.latents, hidden=model.hidden, nuisance=model.nuisance)
+        self.season = model.season
         self.likelihood: Gaussian | StudentT = likelihood(model.likelihood)
         self.register_buffer("centre", torch.tensor(config.centre), persistent=False)
         self.register_buffer("spread", torch.tensor(config.spread), persistent=False)
@@ -119,6 +134,8 @@ class SensorModel(nn.Module):
         valid = observations.valid[pixel, date]
         values = self.normalise(observations.values[pixel, date], valid)
         context = acquisition_context(observations.days, observations.incidence)
+        if not self.season:
+            context[:, :2] = 0.0
         distance = observations.distance[pixel, date]
         return cast(tuple[Tensor, Tensor], self.encoder(values, valid, context[date], distance))
 
@@ -137,10 +154,48 @@ class SensorModel(nn.Module):
         Returns:
             shape (M,), 0 where no band is valid.
         """
-        location, log_diag = self.decoder(latent, seasons, known)
+        location, log_diag = self._decode(latent, seasons, known)
         return self.likelihood.log_prob(
             self.normalise(values, valid), valid, location, log_diag, self.decoder.factor
         )
+
+    def agreement(
+        self, mean: Tensor, variance: Tensor, values: Tensor, valid: Tensor, seasons: Tensor
+    ) -> Tensor:
+        """Return by what factor M observations count that the others predict so.
+
+        Args:
+            mean: Of the latents without the observation itself, shape (M, L).
+            variance: The same shape.
+            values: Physical units, shape (M, B); not read where not valid.
+            valid: shape (M, B), bool.
+            seasons: shape (M, 2), see :func:`~terralatent.models.networks.season`.
+
+        Returns:
+            shape (M,), positive; see :meth:`~terralatent.models.likelihoods.Likelihood.weight`.
+        """
+        missed = self.miss(mean, variance, values, valid, seasons)
+        # The surface's covariance counts with its diagonal: a product, where a solve would be.
+        scale = (missed.log_diag.exp() + missed.surface).log()
+        distance, _ = quadratic(missed.residual, valid, scale, self.decoder.factor)
+        return self.likelihood.weight(distance, valid.sum(-1).to(distance.dtype))
+
+    def miss(
+        self, mean: Tensor, variance: Tensor, values: Tensor, valid: Tensor, seasons: Tensor
+    ) -> Miss:
+        """Compare M observations with the surface that the latents predict.
+
+        Args:
+            mean: shape (M, L).
+            variance: shape (M, L).
+            values: Physical units, shape (M, B); not read where not valid.
+            valid: shape (M, B), bool.
+            seasons: shape (M, 2).
+        """
+        location, log_diag = self._decode(mean, seasons)
+        surface = functional.linear(variance, self.decoder.linear.square())
+        residual = torch.where(valid, self.normalise(values, valid) - location, 0.0)
+        return Miss(residual, surface, log_diag)
 
     def moments(
         self, mean: Tensor, variance: Tensor, seasons: Tensor, *, full: bool = False
@@ -155,7 +210,7 @@ class SensorModel(nn.Module):
             seasons: shape (M, 2).
             full: Whether the covariance is wanted between bands.
         """
-        centre, _ = self.decoder(mean, seasons)
+        centre, _ = self._decode(mean, seasons)
         spread = variance.clamp_min(0.0).sqrt()
         first = torch.zeros_like(centre)
         second = torch.zeros_like(centre)
@@ -163,7 +218,7 @@ class SensorModel(nn.Module):
             second = centre.new_zeros(*centre.shape, centre.shape[-1])
         diagonal = torch.zeros_like(centre)
         for node in self.nodes:
-            location, log_diag = self.decoder(mean + spread * node, seasons)
+            location, log_diag = self._decode(mean + spread * node, seasons)
             away = location - centre
             first += away
             second += away.unsqueeze(-1) * away.unsqueeze(-2) if full else away.square()
@@ -172,6 +227,14 @@ class SensorModel(nn.Module):
         first, second = first / count, second / count
         offset = first.unsqueeze(-1) * first.unsqueeze(-2) if full else first.square()
         return Moments(centre + first, second - offset, (diagonal / count).log())
+
+    def _decode(
+        self, latent: Tensor, seasons: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Decode latents (M, L); a model without seasons is never told them."""
+        if not self.season:
+            known = torch.zeros(len(latent), dtype=torch.bool, device=latent.device)
+        return cast(tuple[Tensor, Tensor], self.decoder(latent, seasons, known))
 
     @torch.no_grad()
     def predict(self, mean: Tensor, variance: Tensor, days: Tensor) -> Prediction:

@@ -48,6 +48,7 @@ from terralatent.models.regression_start import (
     regress,
     set_sensor,
     start_sensor,
+    weigh,
 )
 
 __all__ = ["linear_start", "start_sensor"]
@@ -80,7 +81,7 @@ def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
         set_precision(model, name, torch.zeros(model.config.latents))
     used = _start_first(model, first, looks[first])
     told = pools_of(first, pools)
-    _judge_noise(model, first, told)
+    _judge_noise(model, first, [{first: pool[first]} for pool in told])
     for name in order[1:]:
         if not _told(looks_of(model, name, told)):
             log.warning(
@@ -90,12 +91,21 @@ def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
             )
             continue
         found = regress(model, [first], name, told, used)
-        if model.config.sensor(name).units != model.config.sensor(first).units:
+        if not _alike(model, name, first):
             found = _with_own_latents(model, found)
             used = found.linear.shape[1]
         set_sensor(model, name, found)
-        damp(model, [first], name, told)
+        if model.config.start == "joint" and _alike(model, name, first):
+            weigh(model, first, name, told)
+        else:
+            damp(model, [first], name, told)
+        _judge_noise(model, name, pools_of(name, told))
     _fill_spare(model, used, seed)
+
+
+def _alike(model: GPVAE, name: str, other: str) -> bool:
+    """Whether two sensors measure the same quantity."""
+    return model.config.sensor(name).units == model.config.sensor(other).units
 
 
 def _told(looks: Sequence[Looks]) -> int:
@@ -155,15 +165,15 @@ def _with_own_latents(model: GPVAE, found: Regression) -> Regression:
     )
 
 
-def _judge_noise(model: GPVAE, first: str, pools: Sequence[Pool]) -> None:
-    """Set the first sensor's scale matrix to what it misses hidden dates by.
+def _judge_noise(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
+    """Set a sensor's scale matrix to what it misses hidden dates by.
 
     The evidence takes noise as Gaussian: what few bad dates add to it all dates would pay for.
     """
-    sensor = model.sensor(first)
+    sensor = model.sensor(name)
     errors, signals = [], []
     for pool in pools:
-        seen, held = hide_dates(model, first, {first: pool[first]})
+        seen, held = hide_dates(model, name, pool)
         whole = held.valid.all(-1)
         errors.append(held.error[whole].double())
         signals.append(model.infer(seen, held.days)[1][whole].double())
@@ -173,7 +183,7 @@ def _judge_noise(model: GPVAE, first: str, pools: Sequence[Pool]) -> None:
     rows = torch.cat(errors)
     _, scatter = robust_scatter(rows, torch.zeros_like(rows[0]), dof)
     surface = linear * torch.cat(signals).mean(0) @ linear.T
-    set_noise(model, first, lifted(scatter - surface, 0.2 * scatter.diagonal()))
+    set_noise(model, name, lifted(scatter - surface, 0.2 * scatter.diagonal()))
 
 
 def _set_kernels(model: GPVAE, parts: Components, where: slice) -> None:

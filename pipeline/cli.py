@@ -150,6 +150,7 @@ def train(
     cubes: Annotated[list[str], typer.Argument(metavar="CUBE...")],
     out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
     extend: opt.Extend = None,
+    model: opt.Family = None,
     latents: opt.Latents = None,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
@@ -158,19 +159,19 @@ def train(
     kernel: opt.Kernel = None,
     posterior: opt.Posterior = None,
     posterior_size: opt.PosteriorSize = None,
+    choice: opt.OtherChoices = None,
 ) -> None:
     """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
+    from terralatent.pipeline.model_choices import parse_choices
     from terralatent.pipeline.train import train
 
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    given |= {"model": model, "latents": latents, "kernel": kernel, "posterior": posterior}
+    given |= {"posterior_size": posterior_size, **parse_choices(choice or ())}
     report = train(
         cubes,
         out,
         extend=extend,
-        latents=latents,
-        kernel=kernel,
-        posterior=posterior,
-        posterior_size=posterior_size,
         seed=seed,
         device=device,
         sensors=sensor or None,

@@ -26,6 +26,7 @@ from terralatent.pipeline.results import (
     result_layout,
     time_chunk,
 )
+from terralatent.pipeline.scene_errors import kept_scene_errors
 
 __all__ = ["decode", "open_bands"]
 
@@ -115,7 +116,7 @@ def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block)
     """
     clock = Clock()
     with clock.time("read"):
-        series = pairing.read(block)
+        series = pairing.read(block, kept_scene_errors(group))
     days = torch.from_numpy(days_since_1970(pairing.dates))
     places = np.arange(series.seen.size).reshape(block.shape)
     for tile in blocks(block.shape, INNER_CHUNK):

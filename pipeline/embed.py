@@ -29,6 +29,7 @@ from terralatent.pipeline.results import (
     result_layout,
     time_chunk,
 )
+from terralatent.pipeline.scene_errors import kept_scene_errors
 
 __all__ = ["embed", "open_latents"]
 
@@ -125,7 +126,7 @@ def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block)
     """
     clock = Clock()
     with clock.time("read"):
-        series = pairing.read(block)
+        series = pairing.read(block, kept_scene_errors(group))
         inside = np.flatnonzero(series.seen)
     count = math.prod(block.shape)
     latents = group["mean"].shape[1]

@@ -184,8 +184,14 @@ def read_base(folder: str | Path) -> BaseModel:
 
     Raises:
         CheckpointError: If there is no model, or it is damaged.
+        InputError: If the model is of a family that takes no further sensors.
     """
     model = load_model(folder)
+    if not isinstance(model, GPVAE):
+        raise InputError(
+            f"{folder} is a {model.config.model} model; only a gpvae takes further sensors. Train "
+            "a new model on cubes with all of them."
+        )
     if read_manifest(folder).get("training", {}).get("finished") is False:
         log.warning(
             "%s: its training is not finished; if it goes on, this extension cannot be resumed",

@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import Any, TypedDict, get_args
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.config import ModelConfig
+from terralatent.models.families import DEFAULT, MODELS, find_family
 from terralatent.models.kernels import make_kernel
 from terralatent.models.posteriors import make_posterior
 
-__all__ = ["CHOICES", "choose"]
+__all__ = ["CHOICES", "Choices", "choose", "parse_choices"]
 
-CHOICES = ("latents", "likelihood", "kernel", "posterior", "posterior_size")
-"""Fields of the model's configuration that a user may choose."""
 
-LIKELIHOODS: tuple[str, ...] = get_args(ModelConfig.model_fields["likelihood"].annotation)
+class Choices(TypedDict, total=False):
+    """What a user may choose; None or absent stands for the default of
+    :class:`~terralatent.models.config.ModelConfig`, where each is explained."""
+
+    model: str | None
+    latents: int | None
+    likelihood: str | None
+    kernel: str | None
+    posterior: str | None
+    posterior_size: int | None
+    start: str | None
+    season: bool | None
+    nuisance: int | None
+    refinements: int | None
+    scene_errors: bool | None
+
+
+CHOICES = tuple(Choices.__annotations__)
+"""The names of :class:`Choices`."""
+
+OWN = ("kernel", "posterior", "posterior_size", "scene_errors")
+"""Those that only the GP-VAE reads."""
+
+NAMED: dict[str, tuple[str, ...]] = {
+    name: get_args(ModelConfig.model_fields[name].annotation) for name in ("likelihood", "start")
+}
+COUNTED = ("nuisance", "refinements")
 
 DATES = 400
 """Of the series on which a choice is tried: all acquisitions of some three years."""
+
+
+def parse_choices(told: Sequence[str]) -> dict[str, Any]:
+    """Read choices as they are typed, such as ``refinements=0``.
+
+    Raises:
+        InputError: If one is not of that form, or its value not of the choice's kind.
+    """
+    found: dict[str, Any] = {}
+    for each in told:
+        name, equals, value = each.partition("=")
+        if not equals or name not in CHOICES:
+            raise InputError(f"{each!r} is no NAME=VALUE with one of {', '.join(CHOICES)}.")
+        kind: Any = ModelConfig.model_fields[name].annotation
+        try:
+            found[name] = TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            raise InputError(f"{each}: {error.errors()[0]['msg']}.") from error
+    return found
 
 
 def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, Any]:
@@ -31,9 +77,11 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
 
     Raises:
         InputError: If one is no such thing, if kernel and posterior do not go together, or if one
-            is given for an extension.
+            is given for an extension or for a family that does not read it.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
+    if unknown := sorted(chosen.keys() - set(CHOICES)):
+        raise InputError(f"{', '.join(unknown)}: no such choice; there are {', '.join(CHOICES)}.")
     if base is not None:
         if chosen:
             told = [f"{name} {value!r} ({getattr(base, name)!r})" for name, value in chosen.items()]
@@ -43,13 +91,29 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
             )
         return {name: getattr(base, name) for name in CHOICES}
     whole = {name: ModelConfig.model_fields[name].default for name in CHOICES} | chosen
+    if whole["model"] not in MODELS:
+        raise InputError(f"model {whole['model']!r} is unknown; give {' or '.join(MODELS)}.")
+    alien = [name for name in OWN if name in chosen]
+    if alien and whole["model"] != DEFAULT:
+        raise InputError(
+            f"{' and '.join(alien)}: a {whole['model']} model has no such choice, only {DEFAULT} "
+            "has; leave that out."
+        )
+    if "latents" in chosen and not find_family(whole["model"]).trainable:
+        raise InputError(
+            f"latents: a {whole['model']} model has one for each band of its sensors; leave that "
+            "out."
+        )
     if whole["latents"] < 1:
         raise InputError(f"latents is {whole['latents']}; it must be at least 1.")
-    if whole["likelihood"] not in LIKELIHOODS:
-        raise InputError(
-            f"likelihood {whole['likelihood']!r} is unknown; give {' or '.join(LIKELIHOODS)}."
-        )
-    _check_prior(whole["kernel"], whole["posterior"], whole["posterior_size"], whole["latents"])
+    for name, known in NAMED.items():
+        if whole[name] not in known:
+            raise InputError(f"{name} {whole[name]!r} is unknown; give {' or '.join(known)}.")
+    for name in COUNTED:
+        if whole[name] < 0:
+            raise InputError(f"{name} is {whole[name]}; it must be at least 0.")
+    if whole["model"] == DEFAULT:
+        _check_prior(whole["kernel"], whole["posterior"], whole["posterior_size"], whole["latents"])
     return whole
 
 

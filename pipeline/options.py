@@ -16,6 +16,7 @@ __all__ = [
     "Device",
     "End",
     "Extend",
+    "Family",
     "Json",
     "Kernel",
     "Latents",
@@ -23,6 +24,7 @@ __all__ = [
     "Metres",
     "Model",
     "OneSensor",
+    "OtherChoices",
     "Pixel",
     "Posterior",
     "PosteriorSize",
@@ -67,6 +69,15 @@ Extend = Annotated[
         metavar="MODEL", help="Add what this model lacks of the cubes' sensors; it stays as it is."
     ),
 ]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="gpvae (the default); to compare with it: vae, series, mtan, hetvae, transformer, and "
+        "linear, whittaker, harmonics, gp, mogpr, which take no steps.",
+    ),
+]
 Latents = Annotated[
     int | None,
     typer.Option(min=1, help="Latent series a pixel; 16 by default.", rich_help_panel=PRIOR),
@@ -83,6 +94,14 @@ Posterior = Annotated[
         metavar="NAME",
         help="How it is inferred: markov (the default), exact, inducing, banded, hilbert, vecchia.",
         rich_help_panel=PRIOR,
+    ),
+]
+OtherChoices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any other choice of the model, such as refinements=0; may be repeated.",
+        metavar="NAME=VALUE",
     ),
 ]
 PosteriorSize = Annotated[

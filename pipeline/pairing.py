@@ -21,14 +21,18 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
     CheckpointError,
     check_cube,
+    config_of,
     load_model,
     model_hash,
     read_manifest,
 )
-from terralatent.models.gpvae import GPVAE, ModelConfig
+from terralatent.models.config import ModelConfig
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
 from terralatent.pipeline.region import Block
+from terralatent.pipeline.scene_errors import SceneErrors, estimate_scene_errors
 from terralatent.pipeline.series import SeriesBlock, read_series
 from terralatent.pipeline.storage import local_path
 from terralatent.pipeline.store import ABOUT, open_group, snapshot_id
@@ -76,15 +80,18 @@ class Pairing:
     encoder: str = "float32"
     """In what the encoders' networks compute, ``float32`` or ``bfloat16``."""
 
+    corrects: bool = False
+    """Whether the model wants errors over scenes taken off what it sees."""
+
     def open_cube(self) -> zarr.Group:
         """The cube's root at the snapshot; opened once a process. Reads no pixels."""
         return _open(self.cube, self.snapshot)
 
     def config(self) -> ModelConfig:
         """The model's sizes, sensors and bands. Reads no weights."""
-        return ModelConfig.model_validate(read_manifest(self.model)["config"])
+        return config_of(read_manifest(self.model))
 
-    def load(self) -> GPVAE:
+    def load(self) -> LatentModel:
         """The model on its device; loaded once a process.
 
         Raises:
@@ -98,14 +105,30 @@ class Pairing:
         """The dates asked for, datetime64[us], shape (Q,)."""
         return np.array(self.times, dtype="datetime64[us]")
 
-    def read(self, block: Block) -> SeriesBlock:
+    def read(self, block: Block, errors: SceneErrors | None = None) -> SeriesBlock:
         """Read the series of a block, as the integers the cube holds.
+
+        Args:
+            block: Which pixels.
+            errors: Errors over scenes, for a model that wants them taken off; estimated on first
+                need if None.
 
         Raises:
             OSError: If the cube is damaged there; other blocks may be whole.
         """
         with telling_damage(self.cube, OSError):
-            return read_series(self.open_cube(), self.sensors, block.y, block.x)
+            series = read_series(self.open_cube(), self.sensors, block.y, block.x)
+            if not self.corrects:
+                return series
+            return (errors or self.scene_errors()).taken_off(series, block.y, block.x)
+
+    def scene_errors(self) -> SceneErrors:
+        """Errors over scenes, by this cube and model alone; estimated once a process. Computes.
+
+        Raises:
+            InputError: If the model is of a family that cannot tell them.
+        """
+        return _scene_errors(replace(self, times=()))
 
     def infer(
         self, series: SeriesBlock, pixels: NDArray[np.intp]
@@ -120,7 +143,7 @@ class Pairing:
             ArithmeticError: If the model gives a value that is not finite.
         """
         model = self.load()
-        device = next(model.parameters()).device
+        device = model.device
         days = torch.from_numpy(days_since_1970(self.dates)).to(device)
         dates = sum(len(series.by_sensor[name].days) for name in self.sensors)
         size = max(1, BATCH_OBSERVATIONS // max(dates, 1))
@@ -183,7 +206,7 @@ def pair(
 
     Raises:
         InputError: If there is no cube or it is damaged, the dates mean nothing, or there is no
-            such kind of device or of encoder.
+            such kind of device or of encoder, or the model no encoder of that kind.
         CheckpointError: If there is no model, or it does not fit the cube.
     """
     if device.partition(":")[0] not in DEVICES:
@@ -191,16 +214,28 @@ def pair(
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
     with telling_damage(cube):
-        pairing = _pair(cube, model, dates, acquisitions_of)
+        pairing = _pair(cube, model, dates, acquisitions_of, encoder)
     return replace(pairing, device=device, encoder=encoder)
 
 
-def _pair(cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None) -> Pairing:
+def _pair(
+    cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None, encoder: str
+) -> Pairing:
     open_group(cube, kind="cube")
     snapshot = snapshot_id(cube)
     root = open_group(cube, kind="cube", snapshot=snapshot or None)
     # A broken model is told here, before anything is laid out.
     config = load_model(model).config
+    if encoder != "float32" and config.model != "gpvae":
+        raise InputError(
+            f"{model} is a {config.model} model; only a gpvae has encoders that compute in "
+            f"{encoder}. Leave --encoder out."
+        )
+    if config.scene_errors and config.model != "gpvae":
+        raise InputError(
+            f"{model} is a {config.model} model with scene_errors, which only a gpvae can tell; "
+            "train it without."
+        )
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
     seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
@@ -215,6 +250,7 @@ def _pair(cube: str | Path, model: str | Path, dates: When, acquisitions_of: str
         sensors=sensors,
         times=tuple(int(time) for time in times.astype(np.int64)),
         device="auto",
+        corrects=config.scene_errors,
     )
 
 
@@ -260,7 +296,12 @@ def _open(cube: str, snapshot: str) -> zarr.Group:
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str, wanted: str, device: str, encoder: str) -> GPVAE:
+def _scene_errors(pairing: Pairing) -> SceneErrors:
+    return estimate_scene_errors(pairing.open_cube(), pairing.sensors, pairing.load())
+
+
+@lru_cache(maxsize=2)
+def _load(folder: str, wanted: str, device: str, encoder: str) -> LatentModel:
     if model_hash(folder) != wanted:
         raise InputError(
             f"{folder} holds another model here than where the work began ({wanted[:12]}…); "
@@ -270,7 +311,8 @@ def _load(folder: str, wanted: str, device: str, encoder: str) -> GPVAE:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model = load_model(folder, device)
-        model.encode_in(getattr(torch, encoder))
+        if isinstance(model, GPVAE):
+            model.encode_in(getattr(torch, encoder))
         return model
     except CheckpointError as error:
         raise InputError(str(error)) from error

@@ -29,6 +29,7 @@ from terralatent.pipeline.layout import TIME_UNITS, grid_attrs
 from terralatent.pipeline.pairing import Pairing, unfinished
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
+from terralatent.pipeline.scene_errors import SceneErrors, keep_scene_errors, kept_scene_errors
 from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
 from terralatent.pipeline.stream import Failure, stream_blocks
@@ -166,6 +167,9 @@ def fill(
 ) -> ResultReport:
     """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
 
+    Errors over scenes, where the model wants them taken off, are estimated here before the first
+    block and kept in ``out``, where workers find them.
+
     Args:
         pairing: What the results come from.
         out: Path or URL of the store; one with the same identity is gone on with.
@@ -195,6 +199,9 @@ def fill(
             workers = workers or stack.enter_context(client_for(client))
             with telling_damage(pairing.cube):
                 whole = unfinished(pairing.open_cube(), pairing.sensors)
+                errors = _missing_errors(pairing, root)
+            if errors is not None:
+                keep_scene_errors(out, errors, pairing.open_cube())
             record = partial(_record, whole, total)
             begun = time.monotonic()
             failures = stream_blocks(
@@ -248,6 +255,12 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     return opened.assign_attrs(
         {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
     )
+
+
+def _missing_errors(pairing: Pairing, root: zarr.Group) -> SceneErrors | None:
+    """Estimate the errors over scenes that the model wants taken off and the store lacks."""
+    wanted = pairing.corrects and kept_scene_errors(root) is None
+    return pairing.scene_errors() if wanted else None
 
 
 def _labels(array: zarr.Array) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from terralatent.catalogs.clear import ClearRule
 from terralatent.catalogs.errors import InputError
 from terralatent.models.observations import DISTANCE_CAP, Observations
+from terralatent.pipeline.coarse_grid import CoarseWindow
 
 __all__ = ["SensorSeries", "SeriesBlock", "read_series"]
 
@@ -61,6 +62,10 @@ class SensorSeries:
     fill_value: int
     """The integer that means no data."""
 
+    errors: CoarseWindow | None = None
+    """What acquisitions are known to be off by, (T, B) at each pixel, in :attr:`units`; it is taken
+    off the values."""
+
     def observations(self, pixels: npt.NDArray[np.integer] | slice) -> Observations:
         """Tensors of some pixels: values in physical units, valid where there is clear data."""
         packed = self.packed[pixels]
@@ -68,6 +73,8 @@ class SensorSeries:
         values = packed.astype(np.float32)
         values *= np.float32(self.scale_factor)
         values += np.float32(self.add_offset)
+        if self.errors is not None:
+            values -= self.errors.at(pixels)
         values[~valid] = 0.0
         return Observations(
             days=torch.from_numpy(self.days),

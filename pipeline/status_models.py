@@ -14,6 +14,9 @@ __all__ = ["ModelSensor", "ModelStatus", "TrainedOn", "holds_model", "model_stat
 
 MANIFEST = "model.json"
 
+DEFAULT = "gpvae"
+"""The family of models from before there were others; the only one with kernel and posterior."""
+
 
 @dataclass(frozen=True)
 class TrainedOn:
@@ -50,17 +53,21 @@ class ModelStatus:
     sensors: Mapping[str, ModelSensor] | None
     """By name; None until the training has kept something."""
 
+    model: str | None
+    """Its family; None until the training has kept something."""
+
     latents: int | None
     """Latent series of a pixel."""
 
     kernel: str | None
-    """Of each latent over time."""
+    """Of each latent over time; None where the family has none."""
 
     likelihood: str | None
     """Of the bands."""
 
     posterior: str | None
-    """How latent series are inferred, with its size if that was chosen."""
+    """How latent series are inferred, with its size if that was chosen; None where the family has
+    one way only."""
 
     cubes: tuple[TrainedOn, ...]
     """What it learned from."""
@@ -69,16 +76,16 @@ class ModelStatus:
     """Steps asked for at most."""
 
     step: int | None
-    """Steps done and kept; None before the linear start."""
+    """Steps done and kept; None before the start."""
 
     best_step: int | None
-    """Steps done when the model that is kept was reached; 0 is the linear start."""
+    """Steps done when the model that is kept was reached; 0 is the start."""
 
     score: float | None
     """Of the model that is kept."""
 
     start_score: float | None
-    """Of the linear start."""
+    """Of the start."""
 
     rmse: Mapping[str, float]
     """Held-out error of each sensor at the best step, in its units; empty where not known."""
@@ -114,6 +121,8 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
     stand = read_stand(folder) or {}
     settings: dict[str, Any] = read_settings(folder) or trained.get("settings") or {}
     config: dict[str, Any] = manifest.get("config") or stand.get("config") or {}
+    family = config.get("model", settings.get("model", DEFAULT))
+    own = family == DEFAULT
     best = stand.get("best_step", trained.get("step"))
     cubes = trained.get("cubes") or [{"snapshot": cube} for cube in settings.get("cubes", ())]
     found = ModelStatus(
@@ -125,10 +134,11 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         }
         if config
         else None,
+        model=family if config else settings.get("model"),
         latents=config.get("latents", settings.get("latents")),
-        kernel=config.get("kernel"),
+        kernel=config.get("kernel") if own else None,
         likelihood=config.get("likelihood", settings.get("likelihood")),
-        posterior=_posterior({**settings, **config}),
+        posterior=_posterior({**settings, **config}) if own else None,
         cubes=tuple(TrainedOn(cube.get("store"), cube.get("snapshot") or None) for cube in cubes),
         steps=settings.get("steps"),
         step=stand.get("step"),

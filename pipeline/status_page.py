@@ -135,6 +135,8 @@ def _result(result: ResultStatus) -> Facts:
 def _model(model: ModelStatus) -> Facts:
     if model.hash is not None:
         yield "hash", model.hash
+    if model.model is not None:
+        yield "model", model.model
     if model.latents is not None:
         kernel = f", kernel {model.kernel}" if model.kernel else ""
         likelihood = f", likelihood {model.likelihood}" if model.likelihood else ""
@@ -150,7 +152,7 @@ def _model(model: ModelStatus) -> Facts:
     yield from listed("cubes", (cube.strip() for cube in cubes))
     yield "training", _training(model)
     if model.score is not None:
-        start = "" if model.start_score is None else f" (linear start {model.start_score:.3f})"
+        start = "" if model.start_score is None else f" (start {model.start_score:.3f})"
         yield "score", f"{model.score:.3f} held-out log density{start}"
     for n, (name, sensor) in enumerate(sensors.items()):
         if name in model.rmse:

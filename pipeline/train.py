@@ -1,4 +1,4 @@
-"""Cubes -> a trained model: the linear start, and what training adds to it."""
+"""Cubes -> a trained model: its start, and what training adds to it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast
 
 from terralatent.catalogs.errors import InputError
+from terralatent.models.calibration import calibrate
 from terralatent.models.checkpoint import MANIFEST, save_model
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.covariances import TooFewObservationsError
+from terralatent.models.families import find_family, make_model
 from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
-from terralatent.models.start import linear_start
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.extending import BaseModel, read_base
 from terralatent.pipeline.fitting import Schedule, describe_timescales, fit
 from terralatent.pipeline.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.interrupts import Interrupts
-from terralatent.pipeline.model_choices import choose
+from terralatent.pipeline.model_choices import Choices, choose
 from terralatent.pipeline.normalisation import centre_and_spread
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.sample import PixelSampler
@@ -47,13 +49,13 @@ class TrainReport:
     """Steps done."""
 
     best_step: int
-    """Steps done when the model that is kept was reached; 0 is the linear start."""
+    """Steps done when the model that is kept was reached; 0 is the start."""
 
     score: float
     """Score of the model that is kept."""
 
     start_score: float
-    """Score of the linear start."""
+    """Score of the start."""
 
     repeated: bool
     """Whether the model was there before and nothing was done."""
@@ -62,7 +64,7 @@ class TrainReport:
         before = "already trained, nothing done: " if self.repeated else ""
         return (
             f"{before}best of {self.steps} steps is step {self.best_step}, "
-            f"held-out log density {self.score:.3f} (linear start {self.start_score:.3f})"
+            f"held-out log density {self.score:.3f} (start {self.start_score:.3f})"
         )
 
 
@@ -71,23 +73,22 @@ def train(
     out: str | Path,
     *,
     extend: str | Path | None = None,
-    latents: int | None = None,
     steps: int = 800,
     seed: int = 0,
     device: str = "auto",
-    batch: int = 256,
+    batch: int = 64,
     sensors: Sequence[str] | None = None,
-    likelihood: str | None = None,
-    kernel: str | None = None,
-    posterior: str | None = None,
-    posterior_size: int | None = None,
-    validate_every: int = 20,
+    validate_every: int = 40,
     patience: int = 6,
+    beta: float = 1.0,
+    hide: bool = True,
+    calibrated: bool = True,
     progress: Progress | None = None,
+    **given: Unpack[Choices],
 ) -> TrainReport:
     """Train a model on pixel series of one or more cubes; computes.
 
-    Whole acquisitions (and blocks, where a cube has several) are held out. The linear start is the
+    Whole acquisitions (and blocks, where a cube has several) are held out. The start is the
     first candidate, and the model that predicts what was held out best is kept at ``out``. The same
     call again goes on where it was interrupted and ends with the same bytes as without; when it is
     done it does nothing.
@@ -100,20 +101,19 @@ def train(
         cubes: Path or URL of a cube, or of several, each read at its newest snapshot.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
         extend: Folder of a trained model to which sensors are added; it is only read.
-        latents: Latent series of a pixel; 16 by default.
-        steps: Steps at most; 0 keeps the linear start.
+        steps: Steps at most; 0 keeps the start.
         seed: Of every random draw, at least 0.
         device: ``auto``, ``cpu`` or ``cuda``, with a number for one of several: ``cuda:1``.
         batch: Pixel series in a step.
         sensors: Groups of the cubes to learn from, or to add to a model; all by default.
-        likelihood: ``student`` (the default) or ``gaussian``.
-        kernel: Prior of the latent series, see :func:`terralatent.models.kernels.make_kernel`;
-            ``constant+matern32`` by default.
-        posterior: One of :data:`terralatent.models.posteriors.POSTERIORS`; ``markov`` by default.
-        posterior_size: How fine a posterior is that approximates; its own default by default.
         validate_every: Steps between two validations.
         patience: Validations without a better one after which training stops.
+        beta: Weight of the KL divergence; with 1 the objective is a bound on the evidence.
+        hide: Whether the encoders see a random part of what is counted, or all of it.
+        calibrated: Whether the widths of intervals are fitted in the end, see
+            :func:`terralatent.models.calibration.calibrate`.
         progress: Told of every step, with loss and best score.
+        given: Choices of the model, see :class:`terralatent.pipeline.model_choices.Choices`.
 
     Raises:
         InputError: If a cube cannot be read, lacks every sensor asked for or disagrees with another
@@ -125,15 +125,8 @@ def train(
     """
     _check_counts(1, batch=batch, validate_every=validate_every, patience=patience)
     _check_counts(0, steps=steps, seed=seed)
-    given = {
-        "latents": latents,
-        "likelihood": likelihood,
-        "kernel": kernel,
-        "posterior": posterior,
-        "posterior_size": posterior_size,
-    }
     base = None if extend is None else read_base(extend)
-    choices = choose(given, base.config if base else None)
+    choices = choose(dict(given), base.config if base else None)
     accelerator, devices = find_device(device)
     if base is None:
         sources = open_training_cubes(cubes, sensors, seed=seed)
@@ -149,6 +142,9 @@ def train(
         "batch": batch,
         "validate_every": validate_every,
         "patience": patience,
+        "beta": beta,
+        "hide": hide,
+        "calibrated": calibrated,
     }
     folder = TrainingFolder(out)
     with folder.claim(settings) as lock, telling_damage(folder.out):
@@ -171,25 +167,27 @@ def train(
         else:
             log.info("%s: going on after step %d", folder.out, state.step)
             folder.trim_log(state.step)
-        model = _unstarted(ModelConfig.model_validate(state.config), base, seed)
+        unstarted = _unstarted(ModelConfig.model_validate(state.config), base, seed)
 
         try:
-            fit(
-                model,
-                sampler,
-                holdouts,
-                validation,
-                Schedule(steps, validate_every, patience),
-                state,
-                folder=folder,
-                fabric=make_fabric(accelerator, devices),
-                progress=lock.telling(progress),
-            )
+            if unstarted.trainable:
+                fit(
+                    unstarted,
+                    sampler,
+                    holdouts,
+                    validation,
+                    Schedule(steps, validate_every, patience, beta=beta, hide=hide),
+                    state,
+                    folder=folder,
+                    fabric=make_fabric(accelerator, devices),
+                    progress=lock.telling(progress),
+                )
+            else:
+                state.finished = True
         finally:
             with Interrupts():
-                _publish(
-                    state, folder, tell_origin(sources, settings, looks, holdouts, state, base)
-                )
+                origin = tell_origin(sources, settings, looks, holdouts, state, base)
+                _publish(state, folder, origin, series if calibrated else (), base)
     return _report(state, repeated=False)
 
 
@@ -236,12 +234,13 @@ def _configure(
     sensors.sort(key=lambda sensor: sensor.name)
     if base:
         return base.config.model_copy(update={"sensors": tuple(sensors)})
-    return ModelConfig.model_validate({"sensors": sensors, **choices})
+    config = ModelConfig.model_validate({"sensors": sensors, **choices})
+    return find_family(config.model).sized(config)
 
 
-def _unstarted(config: ModelConfig, base: BaseModel | None, seed: int) -> GPVAE:
+def _unstarted(config: ModelConfig, base: BaseModel | None, seed: int) -> LatentModel:
     """A model in which what is to learn takes gradients, and has not been started."""
-    return GPVAE(config, seed=seed) if base is None else base.extend(config, seed)
+    return make_model(config, seed=seed) if base is None else base.extend(config, seed)
 
 
 def _start(
@@ -252,17 +251,17 @@ def _start(
     folder: TrainingFolder,
     seed: int,
 ) -> TrainingState:
-    """The linear start, judged: the first candidate for the best model."""
+    """The start, judged: the first candidate for the best model."""
     model = _unstarted(config, base, seed)
     try:
         if base is None:
-            linear_start(model, pools, seed=seed)
+            model.start(pools, seed=seed)
         else:
-            base.start(model, pools, validation)
+            base.start(cast(GPVAE, model), pools, validation)
     except TooFewObservationsError as error:
         raise InputError(f"The cube tells too little: {error}") from error
     score = validation.score(model)
-    log.info("the linear start has a held-out log density of %.3f", score.log_density)
+    log.info("the start has a held-out log density of %.3f", score.log_density)
     weights = copy_tensors(model.state_dict())
     state = TrainingState(
         config=config.model_dump(mode="json", exclude_none=True),
@@ -277,10 +276,19 @@ def _start(
     return state
 
 
-def _publish(state: TrainingState, folder: TrainingFolder, origin: dict[str, Any]) -> None:
-    """Put the best model so far into its folder, and note it when it is the last one."""
-    model = GPVAE(ModelConfig.model_validate(state.config))
+def _publish(
+    state: TrainingState,
+    folder: TrainingFolder,
+    origin: dict[str, Any],
+    series: Sequence[dict[str, Observations]],
+    base: BaseModel | None,
+) -> None:
+    """Put the best model so far into its folder; the last one calibrated, and noted as such."""
+    model = make_model(ModelConfig.model_validate(state.config))
     model.load_state_dict(state.best)
+    if state.finished and model.trainable:
+        known = base.known if base else frozenset()
+        calibrate(model, series, sorted(set(model.sensors) - known))
     save_model(model, folder.out, origin)
     if state.finished:
         state.published = True

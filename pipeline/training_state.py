@@ -24,7 +24,19 @@ __all__ = ["TrainingFolder", "TrainingState"]
 
 Tensors = dict[str, Tensor]
 
-EARLIER: Mapping[str, Any] = {"kernel": "constant+matern32", "posterior": "markov"}
+EARLIER: Mapping[str, Any] = {
+    "model": "gpvae",
+    "kernel": "constant+matern32",
+    "posterior": "markov",
+    "start": "regression",
+    "season": True,
+    "nuisance": 2,
+    "refinements": 0,
+    "scene_errors": False,
+    "beta": 1.0,
+    "hide": True,
+    "calibrated": False,
+}
 """What trainings did before these were settings of theirs."""
 
 
@@ -36,7 +48,7 @@ class TrainingState:
     """The model's configuration, JSON values."""
 
     start_score: float
-    """Validation score of the linear start."""
+    """Validation score of the start."""
 
     weights: Tensors
     """The model as it is now."""

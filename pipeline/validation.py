@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.pipeline.holdout import Holdout
 
@@ -81,9 +81,9 @@ class Validation:
             for start in range(0, len(next(iter(one.values()))), CHUNK)
         ]
 
-    def score(self, model: GPVAE) -> Score:
+    def score(self, model: LatentModel) -> Score:
         """Judge a model where it lies; no gradient is kept, and nothing is drawn at random."""
-        device = next(model.parameters()).device
+        device = model.device
         model.eval()
         densities: dict[str, float] = defaultdict(float)
         squares: dict[str, float] = defaultdict(float)

@@ -70,17 +70,14 @@ def arrange_command() -> None:
     import dask
     import icechunk
 
-    from terralatent.models import checkpoint
+    from terralatent.models import checkpoint, start
     from terralatent.pipeline import fitting, training_state
 
-    train = sys.modules[
-        "terralatent.pipeline.train"
-    ]  # the package offers the function by this name
     dask.config.set(PRELOAD)
     _then(icechunk.Session, "merge", "merged")
     _first(icechunk.Session, "commit", "before commit")
     _then(icechunk.Session, "commit", "after commit")
-    _first(train, "linear_start", "linear start")
+    _first(start, "linear_start", "linear start")
     _then(fitting, "_step", "step")
     _then(checkpoint, "_replace", "weights replaced")
     _first(training_state, "_settle", "state written", lambda aside, file: "state" in file.name)

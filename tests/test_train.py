@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models import components
+from terralatent.models import components, start
 from terralatent.models.checkpoint import load_model, read_manifest
 from terralatent.models.posteriors import POSTERIORS
 from terralatent.pipeline.fitting import Schedule
@@ -222,7 +222,7 @@ def test_a_training_that_fails_before_its_start_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise InputError("too little")
 
-    monkeypatch.setattr(sys.modules["terralatent.pipeline.train"], "linear_start", fail)
+    monkeypatch.setattr(start, "linear_start", fail)
     with pytest.raises(InputError, match="too little"):
         train(cube, tmp_path / "model", latents=2, steps=1)
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []

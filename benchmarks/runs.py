@@ -1,0 +1,131 @@
+"""One run: a method trained on one rotation's cube, and its scores there, kept as a JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from budget import train_within
+from hindsight import in_hindsight
+from looks import cube_of, nearest_look, read_looks
+from predicting import one_series, predict
+from rotations import KINDS, Rotation
+from scoring import cells
+from simulated import measure_surface
+
+from terralatent.pipeline.model_choices import CHOICES
+from terralatent.pipeline.train import train
+
+__all__ = ["HINDSIGHT", "Run", "code_digest", "measure", "not_there"]
+
+HINDSIGHT = "hindsight"
+"""The per-band Gaussian process whose settings are chosen on the truth of the rotation itself."""
+
+PARTS = ("rotations", "looks", "scoring", "hindsight")
+MORE_PARTS = ("runs", "budget", "predicting", "simulated")
+"""Modules beside this one on which scores depend: those of the reference, and of all others."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is run; its file's name follows from it."""
+
+    rotation: str
+    method: str
+    """One of the registry's families, or :data:`HINDSIGHT`."""
+
+    sensors: str = "+L8"
+    """One of :data:`budget.SENSOR_SETS`."""
+
+    seed: int = 0
+    budget: float = 60.0
+    """Seconds of training, the start included."""
+
+    steps: int | None = None
+    """Training steps instead of as many as fit."""
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of ``train``."""
+
+    series: bool = False
+    """Whether the series of one pixel is kept for a figure."""
+
+    region: str = ""
+    """Folder of a simulated region, where it is that on which the method is judged."""
+
+    def file(self, work: Path) -> Path:
+        """Where its scores are kept."""
+        name = self.method
+        if self.method != HINDSIGHT:
+            length = f"{self.budget:g}s" if self.steps is None else f"{self.steps}steps"
+            name = "-".join([self.method, self.sensors, length, f"seed{self.seed}"])
+        if self.overrides:
+            told = json.dumps(dict(sorted(self.overrides.items())), default=str)
+            name += "-" + hashlib.sha256(told.encode()).hexdigest()[:8]
+        return work / "runs" / self.rotation / f"{name}.json"
+
+    def model(self, work: Path) -> Path:
+        """Where its model is kept."""
+        return work / "models" / self.rotation / self.file(work).stem
+
+
+def not_there(overrides: Mapping[str, Any]) -> list[str]:
+    """Those of the overrides that ``train`` does not know."""
+    return sorted(set(overrides) - set(inspect.signature(train).parameters) - set(CHOICES))
+
+
+def code_digest(method: str) -> str:
+    """A hash of all code on which the scores of a method depend."""
+    here = Path(__file__).resolve().parent
+    parts = PARTS if method == HINDSIGHT else (*PARTS, *MORE_PARTS)
+    files = [here / f"{name}.py" for name in parts]
+    if method != HINDSIGHT:
+        for package in ("models", "pipeline", "catalogs"):
+            files += (here.parent / package).rglob("*.py")
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
+    """Train, predict, score; computes.
+
+    Args:
+        work: Folder of cubes, models and scores.
+        run: What.
+        rotation: The one that the run names; None where it is a simulated region's.
+    """
+    if run.region:
+        return measure_surface(work, run)
+    assert rotation is not None
+    looks = read_looks(cube_of(work))
+    scored = list(rotation.scored)
+    if run.method == HINDSIGHT:
+        begun = time.perf_counter()
+        predicted = in_hindsight(looks, rotation)
+        told: dict[str, Any] = {"seconds": time.perf_counter() - begun, "parameters": 0}
+    else:
+        cube, model = cube_of(work, rotation.name), run.model(work)
+        told = train_within(work, cube, model, run)
+        begun = time.perf_counter()
+        predicted, parameters = predict(cube, model, looks, looks.times[scored])
+        told |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
+        if run.series:
+            told["series"] = one_series(cube, model, looks, rotation)
+    return told | cells(
+        predicted,
+        looks.values[:, scored],
+        looks.clear[:, scored],
+        looks.clean[:, scored],
+        np.array([KINDS.index(kind) for kind in rotation.kinds]),
+        len(KINDS),
+        nearest_look(looks, looks.days[scored], rotation.hidden),
+    )

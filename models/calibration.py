@@ -1,0 +1,151 @@
+r"""How wide intervals must be: learned from acquisitions that were hidden after training.
+
+For each band of a sensor the variance of a new observation is
+
+.. math:: a \cdot \text{noise} + c \cdot \text{signal}
+
+where the signal's is what the latents leave open, and both factors maximise the predictive
+density of hidden acquisitions. These are hidden one by one, and in windows as long as a cloudy
+winter: short gaps tell a, long ones c. A model that has learned to fill gaps in acquisitions that
+it counted in training is too sure of itself elsewhere; this finds out by how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from terralatent.models.latent_model import LatentModel
+from terralatent.models.networks import season
+from terralatent.models.observations import Observations
+
+__all__ = ["calibrate"]
+
+FOLDS = 4
+"""Turns in which single acquisitions are hidden, each every so many-th."""
+
+WINDOWS_DAYS = (20.0, 60.0, 120.0)
+"""Lengths of the windows; every other one is hidden at a time."""
+
+STEPS = 60
+RATE = 0.1
+ROWS = 10_000
+"""Hidden observations of a sensor that the factors are fitted to, evenly taken from all."""
+NODES = 3
+"""Of the mixture's nodes every so many-th is used: they lie far closer than a density needs."""
+STRENGTH = 2.0
+"""Acquisitions' worth of belief that the factors are 1; errors of one are not independent."""
+
+
+@dataclass(frozen=True)
+class _Missed:
+    """By what hidden observations were missed, M rows of B bands, normalised units."""
+
+    error: Tensor
+    valid: Tensor
+    signal: Tensor
+    """Variance of the surface."""
+    noise: Tensor
+    """Squared scale of the noise."""
+
+
+@torch.no_grad()
+def calibrate(
+    model: LatentModel,
+    pools: Sequence[Mapping[str, Observations]],
+    sensors: Sequence[str] | None = None,
+) -> None:
+    """Set ``noise_factor`` and ``signal_factor`` of sensors of ``model``, in place.
+
+    Args:
+        model: Trained.
+        pools: Series of some hundred pixels, one pool for each calendar, by sensor name. A sensor
+            that is in none keeps its factors.
+        sensors: Names of the sensors; all by default.
+    """
+    model.eval()
+    for name in sorted(model.sensors) if sensors is None else sensors:
+        parts = [
+            _missed(model, name, pool, hidden)
+            for pool in pools
+            if name in pool
+            for hidden in _hidden_dates(pool[name])
+        ]
+        if parts:
+            whole = _thinned(parts)
+            count = sum(len(pool[name].days) for pool in pools if name in pool)
+            noise, signal = _fit(whole, model.sensor(name).likelihood.mixture(), count)
+            model.sensor(name).noise_factor.copy_(noise)
+            model.sensor(name).signal_factor.copy_(signal)
+
+
+def _hidden_dates(observations: Observations) -> Iterator[Tensor]:
+    """Ways to hide dates of a sensor, each shape (T,), bool; nothing where it has too few."""
+    days, some = observations.days, observations.observed.any(0)
+    place = some.cumsum(0) - 1
+    for fold in range(FOLDS):
+        yield some & (place % FOLDS == fold)
+    for length in WINDOWS_DAYS:
+        window = ((days - days[:1]) / length).floor() % 2
+        for turn in (0, 1):
+            yield some & (window == turn)
+
+
+def _missed(
+    model: LatentModel, name: str, pool: Mapping[str, Observations], hidden: Tensor
+) -> _Missed:
+    """Hide dates of a sensor and predict them from all else."""
+    sensor = model.sensor(name)
+    asked = pool[name].at(hidden)
+    mean, var = model.infer({**pool, name: pool[name].hide(hidden)}, asked.days)
+    pixel, date = asked.observed.nonzero(as_tuple=True)
+    valid = asked.valid[pixel, date]
+    moments = sensor.moments(mean[pixel, date], var[pixel, date], season(asked.days)[date])
+    error = sensor.normalise(asked.values[pixel, date], valid) - moments.location
+    scale = moments.log_diag.exp() + sensor.decoder.factor.square().sum(-1)
+    return _Missed(error, valid, moments.covariance.clamp_min(0.0), scale)
+
+
+def _thinned(parts: Sequence[_Missed]) -> _Missed:
+    """Join parts, and keep ROWS of them at most."""
+    every = -(-sum(len(part.error) for part in parts) // ROWS)
+    return _Missed(
+        *(
+            torch.cat([getattr(part, field) for part in parts])[:: max(every, 1)]
+            for field in ("error", "valid", "signal", "noise")
+        )
+    )
+
+
+@torch.enable_grad()
+def _fit(
+    missed: _Missed, mixture: tuple[Tensor, Tensor], acquisitions: int
+) -> tuple[Tensor, Tensor]:
+    """Return the factors of noise and signal of each band, shape (B,) each."""
+    bands = missed.error.shape[-1]
+    logs = missed.error.new_zeros(2, bands, requires_grad=True)
+    optimiser = torch.optim.Adam([logs], lr=RATE)
+    tau, log_weight = (part.to(missed.error)[::NODES] for part in mixture)
+    log_weight = log_weight.log_softmax(0)
+    kept = log_weight > log_weight.max() - 12.0  # the others weigh nothing
+    tau, log_weight = tau[kept], log_weight[kept]
+    count = missed.valid.sum(0).clamp_min(1)
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        noise, signal = logs.exp()
+        variance = (signal * missed.signal).unsqueeze(-1) + (noise * missed.noise).unsqueeze(
+            -1
+        ) / tau
+        density = torch.logsumexp(
+            log_weight - 0.5 * (variance.log() + missed.error.square().unsqueeze(-1) / variance),
+            dim=-1,
+        )
+        fit = torch.where(missed.valid, density, 0.0).sum(0) / count
+        belief = STRENGTH / max(acquisitions, 1) * logs.square().sum(0)
+        (belief - fit).sum().backward()
+        optimiser.step()
+    noise, signal = logs.detach().exp()
+    return noise, signal

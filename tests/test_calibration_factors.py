@@ -1,0 +1,96 @@
+"""Calibration after training: the factors of noise and signal are those that made the data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from terralatent.models.calibration import calibrate
+from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.observations import Observations
+
+PIXELS, DATES, BANDS = 160, 90, 3
+NOISE = torch.tensor([0.1, 0.2, 0.3])
+
+
+def model() -> GPVAE:
+    """Three latents of a Matern-3/2 kernel, read off three bands with the noise of the series."""
+    sensor = SensorConfig(
+        name="optical", bands=("a", "b", "c"), units="1", centre=(0.0,) * 3, spread=(1.0,) * 3
+    )
+    config = ModelConfig(
+        sensors=(sensor,), latents=3, hidden=8, kernel="matern32", likelihood="gaussian"
+    )
+    made = GPVAE(config)
+    with torch.no_grad():
+        made.kernel.set_lengthscale(torch.full((3,), 60.0))  # type: ignore[operator]
+    its, eye = made.sensor("optical"), torch.eye(3)
+    precision = 1.0 / NOISE.square() / config.precision_cap
+    its.encoder.set_linear(eye, torch.logit(precision.clamp_max(0.99)), eye)
+    its.decoder.set_linear(torch.zeros(3), eye, 2.0 * NOISE.log(), torch.zeros(3, 2))
+    return made.eval()
+
+
+def pool(made: GPVAE, noise: float = 1.0, signal: float = 1.0) -> dict[str, Observations]:
+    """Series drawn from the model, with other standard deviations than it thinks."""
+    draw = torch.Generator().manual_seed(3)
+    days = 17_000.0 + 365.0 * torch.rand(DATES, generator=draw, dtype=torch.float64).sort().values
+    with torch.no_grad():
+        covariance = made.kernel.covariance(days[:, None] - days[None]).double().permute(2, 0, 1)
+    root = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(DATES))
+    white = torch.randn(PIXELS, BANDS, DATES, generator=draw, dtype=torch.float64)
+    surface = signal * torch.einsum("lts,nls->ntl", root, white).float()
+    off = noise * NOISE * torch.randn(PIXELS, DATES, BANDS, generator=draw)
+    return {
+        "optical": Observations(
+            days=days,
+            values=surface + off,
+            valid=torch.ones(PIXELS, DATES, BANDS, dtype=torch.bool),
+            distance=torch.full((PIXELS, DATES), 16.0),
+            incidence=torch.full((DATES,), torch.nan),
+        )
+    }
+
+
+def test_a_model_that_is_right_keeps_its_widths() -> None:
+    made = model()
+    calibrate(made, [pool(made)])
+    sensor = made.sensor("optical")
+    torch.testing.assert_close(sensor.noise_factor, torch.ones(3), atol=0.12, rtol=0.0)
+    torch.testing.assert_close(sensor.signal_factor, torch.ones(3), atol=0.12, rtol=0.0)
+
+
+def test_noise_and_signal_are_told_apart() -> None:
+    made = model()
+    calibrate(made, [pool(made, noise=1.6)])
+    assert float(made.sensor("optical").noise_factor.min()) > 1.7
+    other = model()
+    calibrate(other, [pool(other, signal=1.6)])
+    assert float(other.sensor("optical").signal_factor.min()) > 1.7
+
+
+@pytest.mark.parametrize(("noise", "signal"), [(0.6, 1.0), (1.6, 1.0), (1.0, 1.6)])
+def test_intervals_hold_what_they_claim_over_short_and_long_gaps(
+    noise: float, signal: float
+) -> None:
+    made = model()
+    truth = pool(made, noise, signal)
+    calibrate(made, [truth])
+    seen = truth["optical"]
+    window = torch.arange(DATES) // 12 % 2 == 1
+    for hidden in (torch.arange(DATES) % 4 == 1, window):
+        asked = seen.at(hidden)
+        mean, var = made.infer({"optical": seen.hide(hidden)}, asked.days)
+        told = made.decode("optical", mean, var, asked.days)
+        inside = (told.q05 <= asked.values) & (asked.values <= told.q95)
+        # The surface's variance is wrong in another way after short gaps than after long ones.
+        assert 0.86 < float(inside.float().mean()) < 0.96
+
+
+def test_only_the_sensors_asked_for_change() -> None:
+    made = model()
+    calibrate(made, [pool(made, noise=1.6)], [])
+    assert torch.equal(made.sensor("optical").noise_factor, torch.ones(3))
+    calibrate(made, [{}])
+    assert torch.equal(made.sensor("optical").noise_factor, torch.ones(3))
