@@ -1,7 +1,8 @@
 """How well hidden Sentinel-2 acquisitions are predicted by every method, with one budget of time.
 
     python benchmarks/gapfill.py [CATALOGUE] [--work DIR] [--methods A,B] [--budget SECONDS]
-                                 [--steps N] [--seeds 0,1] [--rotation N] [--jobs N] [--all]
+                                 [--steps N] [--seeds 0,1] [--sensors S2,+S1,+L8] [--rotation N]
+                                 [--jobs N] [--all]
                                  [--development] [--quick] [--plan] [--tables] [--figures [DIR]]
 
 CATALOGUE is a static catalogue, ../shared/scenes by default. What is hidden tells
@@ -91,6 +92,8 @@ def choose_runs(options: argparse.Namespace, rotations: tuple[Rotation, ...]) ->
         for sensors in ("+L8",) if one and not options.all else ("+L8", "+S1", "S2"):
             if sensors != "+L8" and seed and not options.all:
                 continue
+            if options.sensors and sensors not in options.sensors:
+                continue
             runs += [
                 Run(
                     rotation.name,
@@ -171,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, help="folder kept over runs")
     parser.add_argument("--methods", type=lambda text: tuple(text.split(",")))
     parser.add_argument("--seeds", type=lambda text: tuple(int(one) for one in text.split(",")))
+    parser.add_argument("--sensors", type=lambda text: tuple(text.split(",")), help="S2, +S1, +L8")
     parser.add_argument("--rotation", type=int, help="one of them instead of all, from 0")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training")
     parser.add_argument("--steps", type=int, help="training steps instead of a budget")

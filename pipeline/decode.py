@@ -116,7 +116,8 @@ def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block)
     """
     clock = Clock()
     with clock.time("read"):
-        series = pairing.read(block, kept_scene_errors(group))
+        errors = kept_scene_errors(group) if pairing.corrects else None
+        series = pairing.read(block, errors)
     days = torch.from_numpy(days_since_1970(pairing.dates))
     places = np.arange(series.seen.size).reshape(block.shape)
     for tile in blocks(block.shape, INNER_CHUNK):

@@ -126,7 +126,8 @@ def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block)
     """
     clock = Clock()
     with clock.time("read"):
-        series = pairing.read(block, kept_scene_errors(group))
+        errors = kept_scene_errors(group) if pairing.corrects else None
+        series = pairing.read(block, errors)
         inside = np.flatnonzero(series.seen)
     count = math.prod(block.shape)
     latents = group["mean"].shape[1]
