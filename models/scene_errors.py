@@ -12,13 +12,18 @@ with the weights tau of the refinement, is
 with the offset o that is wanted. The error e has two parts: that of a mean of so many pixels, and
 that of the predicted surface, of variance v, which pixels of one place may all have in common and
 are taken to. The variance c of offsets over acquisitions follows from the data (empirical Bayes),
-by the estimator of Paule and Mandel with far values cut, and the offset is the posterior mean:
+by the estimator of Paule and Mandel with far values cut at k, and the offset is the posterior mean:
 
-.. math:: \sum_t \min(m_t^2 / (c + u_t), k^2) = T, \quad
-    \hat o_t = \frac{c}{c + u_t} \, \operatorname{clip}(m_t, \pm k \sqrt{c + u_t})
+.. math:: \sum_t \min(z_t^2, k^2) = T, \quad z_t = \frac{m_t}{\sqrt{c + u_t}}, \quad
+    \hat o_t = \frac{c}{c + u_t} \, m_t \min(1, \max(0, 2 k / |z_t| - 1))
 
 So nothing is taken off where what a scene misses is no more than what the model expects to miss.
-What lies beyond k standard deviations is a missed cloud's, and left for the refinement to lower.
+Beyond k standard deviations less and less is, and beyond 2k nothing: that is a missed cloud, whose
+precision the refinement lowers as long as it disagrees.
+
+The cavity of a common offset is that of the model: its noise holds the offset, so that the model
+already leans on neighbours as far as the offset's size asks for. What taking it off adds is the
+difference between one scene and the next; slow errors of many scenes look like the land.
 
 References:
     | Consensus values and weighting factors (Paule & Mandel, 1982)
@@ -45,7 +50,7 @@ FEWEST_DATES = 8
 """Acquisitions with so many pixels, below which a variance over them means nothing."""
 
 FAR = 3.0
-"""Standard deviations k at which a mean is cut."""
+"""Standard deviations k within which a mean counts whole."""
 
 HALVINGS = 50
 """Of the interval in which the variance of offsets lies."""
@@ -103,9 +108,9 @@ def shrunk(residual: Tensor, surface: Tensor, weight: Tensor) -> Tensor:
     used &= used.sum(0) >= FEWEST_DATES
     error = error.where(used, 1.0).clamp_min(1e-12)
     variance = _variance_over_dates(mean, error, used)
-    reach = FAR * (variance + error).sqrt()
-    offset = variance / (variance + error) * mean.clamp(-reach, reach)
-    return offset.where(used, 0.0)
+    size = mean.abs() / (variance + error).sqrt()
+    trust = (2.0 * FAR / size.clamp_min(FAR) - 1.0).clamp_min(0.0)
+    return (trust * variance / (variance + error) * mean).where(used, 0.0)
 
 
 def _variance_over_dates(mean: Tensor, error: Tensor, used: Tensor) -> Tensor:

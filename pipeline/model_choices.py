@@ -79,7 +79,8 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
         InputError: If one is no such thing, if kernel and posterior do not go together, or if one
             is given for an extension or for a family that does not read it.
     """
-    chosen = {name: value for name, value in given.items() if value is not None}
+    order = (*CHOICES, *given)
+    chosen = {name: given[name] for name in order if given.get(name) is not None}
     if unknown := sorted(chosen.keys() - set(CHOICES)):
         raise InputError(f"{', '.join(unknown)}: no such choice; there are {', '.join(CHOICES)}.")
     if base is not None:
