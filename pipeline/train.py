@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, cast
 
+from torch import Tensor
+
 from terralatent.catalogs.errors import InputError
 from terralatent.models.calibration import calibrate
 from terralatent.models.checkpoint import MANIFEST, save_model
@@ -19,7 +21,7 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.extending import BaseModel, read_base
-from terralatent.pipeline.fitting import Schedule, describe_timescales, fit
+from terralatent.pipeline.fitting import Schedule, describe_timescales, fit, fit_all
 from terralatent.pipeline.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.model_choices import Choices, choose
@@ -168,26 +170,36 @@ def train(
             log.info("%s: going on after step %d", folder.out, state.step)
             folder.trim_log(state.step)
         unstarted = _unstarted(ModelConfig.model_validate(state.config), base, seed)
+        final = None
 
         try:
             if unstarted.trainable:
+                schedule = Schedule(steps, validate_every, patience, beta=beta, hide=hide)
+                fabric = make_fabric(accelerator, devices)
                 fit(
                     unstarted,
                     sampler,
                     holdouts,
                     validation,
-                    Schedule(steps, validate_every, patience, beta=beta, hide=hide),
+                    schedule,
                     state,
                     folder=folder,
-                    fabric=make_fabric(accelerator, devices),
+                    fabric=fabric,
                     progress=lock.telling(progress),
                 )
+                # What an extension may change was judged by its guard: nothing goes beyond that.
+                if base is None:
+                    again = _unstarted(ModelConfig.model_validate(state.config), base, seed)
+                    final = fit_all(again, sampler, schedule, state, fabric=fabric)
+                else:
+                    final = state.best
             else:
                 state.finished = True
+                final = state.best
         finally:
             with Interrupts():
                 origin = tell_origin(sources, settings, looks, holdouts, state, base)
-                _publish(state, folder, origin, series if calibrated else (), base)
+                _publish(state, final, folder, origin, series if calibrated else (), base)
     return _report(state, repeated=False)
 
 
@@ -278,19 +290,20 @@ def _start(
 
 def _publish(
     state: TrainingState,
+    final: dict[str, Tensor] | None,
     folder: TrainingFolder,
     origin: dict[str, Any],
     series: Sequence[dict[str, Observations]],
     base: BaseModel | None,
 ) -> None:
-    """Put the best model so far into its folder; the last one calibrated, and noted as such."""
+    """Put the best model so far into its folder; the final one calibrated, and noted as such."""
     model = make_model(ModelConfig.model_validate(state.config))
-    model.load_state_dict(state.best)
-    if state.finished and model.trainable:
+    model.load_state_dict(final or state.best)
+    if final is not None and model.trainable:
         known = base.known if base else frozenset()
         calibrate(model, series, sorted(set(model.sensors) - known))
     save_model(model, folder.out, origin)
-    if state.finished:
+    if final is not None:
         state.published = True
         folder.save(state)
 
