@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gap_results import ALL, CLEAN, Results, collect, figures, sums
+from gap_results import ALL, CLEAN, Results, collect, figures, reservations, sums
 from gap_tables import heading, table
 from looks import prepare
 from pool import read_run, run_all
@@ -152,7 +152,9 @@ def tell(
                 cells += _surface(surfaces[label])
         lines.append([label, *cells, *[""] * (len(head) - 1 - len(cells))])
     name = references[0].rotation.partition("-")[0] if references else ""
-    return heading(f"Ablation, {name} rotations") + "\n\n" + table(head, lines) + "\n"
+    shown = [run for label in results.found for run in (*runs[label], *on_region.get(label, ()))]
+    parts = [heading(f"Ablation, {name} rotations"), reservations(work, [*references, *shown])]
+    return "\n\n".join(part for part in (*parts, table(head, lines)) if part) + "\n"
 
 
 def _scores(results: Results, label: str) -> list[str]:

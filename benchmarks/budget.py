@@ -14,12 +14,13 @@ import numpy as np
 
 from terralatent.models.families import find_family
 from terralatent.pipeline.cube import open_cube
+from terralatent.pipeline.fitting import LAST_STEPS
 from terralatent.pipeline.train import train
 
 if TYPE_CHECKING:
     from runs import Run
 
-__all__ = ["SENSOR_SETS", "train_within"]
+__all__ = ["SENSOR_SETS", "is_timed", "probe", "probe_file", "train_within"]
 
 SENSOR_SETS: Mapping[str, tuple[str, ...]] = {
     "S2": ("sentinel-2",),
@@ -34,19 +35,40 @@ PROBE = 6
 VALIDATE_EVERY = 40
 
 
-def probe_name(run: Run) -> str:
-    """The name of what tells the speed of a run."""
-    told = dumps(dict(sorted(run.overrides.items())), default=str)
-    where = "region" if run.region else "scenes"
-    return f"{run.method}-{run.sensors}-{where}-{sha256(told.encode()).hexdigest()[:8]}"
+def is_timed(run: Run) -> bool:
+    """Whether a run takes as many steps as its budget allows."""
+    return find_family(run.method).trainable and run.steps is None and "steps" not in run.overrides
 
 
-def train_within(work: Path, cube: Path, out: Path, run: Run) -> dict[str, Any]:
-    """Train within the budget; what it took."""
+def probe_file(work: Path, run: Run, code: str) -> Path:
+    """Where the speed of a run is kept; rotations and seeds make no difference to it.
+
+    Args:
+        work: Folder of all that is kept.
+        run: A timed one.
+        code: Digest of the code that it depends on.
+    """
+    told = dumps([dict(sorted(run.overrides.items())), run.region, code], default=str)
+    name = f"{run.method}-{run.sensors}-{sha256(told.encode()).hexdigest()[:8]}"
+    return work / "probes" / f"{name}.json"
+
+
+def probe(cube: Path, aside: Path, run: Run, kept: Path) -> None:
+    """Time the start and a few steps of a run and keep what they took; nothing else should run."""
+    arguments = _arguments(cube, run)
+    _probe(cube, aside, arguments)  # compilers are a process's, not a method's time
+    told = _probe(cube, aside, arguments)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(".partial")
+    partial.write_text(dumps(told))
+    partial.replace(kept)
+
+
+def _arguments(cube: Path, run: Run) -> dict[str, Any]:
+    """What ``train`` is given, but for the number of steps that a budget allows."""
     there = [name for name in open_cube(cube) if name != "items"]
-    sensors = [name for name in there if name.startswith(SENSOR_SETS[run.sensors])]
     arguments = {
-        "sensors": sensors,
+        "sensors": [name for name in there if name.startswith(SENSOR_SETS[run.sensors])],
         "seed": run.seed,
         "validate_every": VALIDATE_EVERY,
         **({} if run.method == "gpvae" else {"model": run.method}),
@@ -54,18 +76,26 @@ def train_within(work: Path, cube: Path, out: Path, run: Run) -> dict[str, Any]:
     }
     if run.steps is not None:
         arguments.setdefault("steps", run.steps)
+    return arguments
+
+
+def train_within(cube: Path, out: Path, run: Run, kept: Path) -> dict[str, Any]:
+    """Train within the budget; what it took.
+
+    Args:
+        cube: To learn from.
+        out: Where the model goes; emptied.
+        run: What is trained.
+        kept: What :func:`probe` found out, if the run is a timed one.
+    """
+    arguments = _arguments(cube, run)
     told: dict[str, Any] = {}
-    if find_family(run.method).trainable and "steps" not in arguments:
-        # Rotations and seeds make no difference to the speed: one probe does for all of them.
-        kept = work / "probes" / f"{probe_name(run)}.json"
-        if not kept.exists():
-            aside = out.with_name(out.name + "-probe")
-            _probe(cube, aside, arguments)  # compilers are a process's, not a method's time
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(dumps(_probe(cube, aside, arguments)))
-        told["probe"] = probe = loads(kept.read_text())
-        step = probe["step"] + probe["validation"] / arguments["validate_every"]
-        arguments["steps"] = max(0, int((run.budget - probe["start"]) / step))
+    if is_timed(run):
+        told["probe"] = found = loads(kept.read_text())
+        step = found["step"] + found["validation"] / arguments["validate_every"]
+        fits = max(0, int((run.budget - found["start"]) / step))
+        # The last steps, on all acquisitions, are a part of the budget.
+        arguments["steps"] = fits - min(LAST_STEPS, fits // 2)
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()

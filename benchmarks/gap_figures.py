@@ -95,16 +95,16 @@ def draw_error(results: Results, file: Path) -> None:
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(INCHES, 6.0), sharex=True, layout="constrained"
         )
-        base = _by_gap(results, HINDSIGHT, "rmse")
+        shares = []
         for label in labels:
             error = _by_gap(results, label, "rmse")
+            shares.append(error / _by_gap(results, label, "rmse", against=True))
             _line(left, label, error)
-            _line(right, label, error / base)
+            _line(right, label, shares[-1])
         left.set_ylabel("RMSE, reflectance")
         left.set_ylim(bottom=0)
         right.set_ylabel("share of the GP in hindsight")
-        highest = np.nanmax([_by_gap(results, label, "rmse") / base for label in labels])
-        right.set_ylim(top=min(2.0, 1.02 * highest))
+        right.set_ylim(top=min(2.0, 1.02 * np.nanmax(shares)))
         for axes in (left, right):
             _gap_axis(axes)
         _legend(figure, left)
@@ -140,8 +140,12 @@ def _ordered(results: Results) -> list[str]:
     return [label for label in STYLES if label in results.found or label == HINDSIGHT]
 
 
-def _by_gap(results: Results, label: str, name: str) -> np.ndarray:
-    own, base = results.pooled(label, ALL), results.pooled(HINDSIGHT, ALL)
+def _by_gap(results: Results, label: str, name: str, *, against: bool = False) -> np.ndarray:
+    """A score of a label by gap, or of the reference over the label's rotations and seeds."""
+    base = results.pooled(HINDSIGHT, ALL)
+    own = results.pooled(label, ALL)
+    if against and label != HINDSIGHT:
+        own = results.against(label, ALL)
     told = []
     for gap in range(len(GAPS)):
         enough = figures(base, np.s_[:, gap])["n"] >= FEWEST

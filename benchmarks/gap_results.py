@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pool import read_run
-from runs import HINDSIGHT, Run
+from runs import HINDSIGHT, Run, code_digest
 from scoring import MEASURES
 
-__all__ = ["ALL", "CLEAN", "NAMES", "Results", "collect", "figures", "sums"]
+__all__ = ["ALL", "CLEAN", "NAMES", "Results", "collect", "figures", "reservations", "sums"]
 
 Array = NDArray[np.floating]
 
@@ -152,6 +152,25 @@ def collect(work: Path, runs: Mapping[str, Sequence[Run]], references: Sequence[
     return Results(
         found, {name: told for name, told in reference.items() if told and "sums" in told}
     )
+
+
+def reservations(work: Path, runs: Iterable[Run]) -> str:
+    """What tables of these runs must be read with, as one line: those of which there are no scores,
+    and how many were scored by other code; empty where there is nothing to say."""
+    now = {of: code_digest(HINDSIGHT if of else "") for of in (True, False)}
+    absent, others, lines = [], 0, []
+    wanted = {run.file(work): run for run in runs}
+    for file, run in wanted.items():
+        told = read_run(work, run)
+        if told is None or "sums" not in told:
+            absent.append(f"{file.parent.name}/{file.stem}")
+        elif told["code"] != now[run.method == HINDSIGHT]:
+            others += 1
+    if absent:
+        lines.append(f"Not there, so left out of all means: {', '.join(absent)}.")
+    if others:
+        lines.append(f"{others} of {len(wanted)} runs were scored by other code than that of now.")
+    return " ".join(lines)
 
 
 def sums(told: Mapping[str, Any], truth: int) -> dict[str, Array]:

@@ -177,13 +177,13 @@ def name_of(label: str) -> str:
 
 
 def _command() -> str:
-    """How this was called, without where things are kept."""
+    """How this was called, without where things are kept: of a folder, only its name."""
     words, left = [], iter(sys.argv[1:])
     for word in left:
         if word in UNTOLD:
             next(left, None)
         elif word not in UNTOLD_FLAGS:
-            words.append(word)
+            words.append(Path(word).name if Path(word).is_dir() else word)
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from budget import SENSOR_SETS
 from gap_figures import draw_coverage, draw_error, draw_series
-from gap_results import ALL, CLEAN, Results, collect
+from gap_results import ALL, CLEAN, Results, collect, reservations
 from gap_tables import by_band, by_gap, by_kind, costs, heading, main_table, sensor_sets
 from looks import Looks, prepare
 from pool import read_run, run_all
@@ -117,6 +117,7 @@ def tell(work: Path, runs: list[Run], looks: Looks) -> str:
     if not results.found:
         return "Nothing was measured."
     parts = [heading("Gap filling"), OVERALL]
+    parts += [told] if (told := reservations(work, runs)) else []
     parts += [main_table(results, truth) for truth in (ALL, CLEAN)]
     parts.append(POOLED)
     parts += [by_gap(results, truth) for truth in (ALL, CLEAN)]

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from budget import train_within
+from budget import is_timed, probe, probe_file, train_within
 from hindsight import in_hindsight
 from looks import cube_of, nearest_look, read_looks
 from predicting import one_series, predict
 from rotations import KINDS, Rotation
 from scoring import cells
-from simulated import measure_surface
+from simulated import SIMULATED, measure_surface
 
 from terralatent.pipeline.model_choices import CHOICES
 from terralatent.pipeline.train import train
 
-__all__ = ["HINDSIGHT", "Run", "code_digest", "measure", "not_there"]
+__all__ = ["HINDSIGHT", "Run", "code_digest", "find_speed", "measure", "not_there"]
 
 HINDSIGHT = "hindsight"
 """The per-band Gaussian process whose settings are chosen on the truth of the rotation itself."""
@@ -66,8 +66,8 @@ class Run:
         if self.method != HINDSIGHT:
             length = f"{self.budget:g}s" if self.steps is None else f"{self.steps}steps"
             name = "-".join([self.method, self.sensors, length, f"seed{self.seed}"])
-        if self.overrides:
-            told = json.dumps(dict(sorted(self.overrides.items())), default=str)
+        if self.overrides or self.region:
+            told = json.dumps([dict(sorted(self.overrides.items())), self.region], default=str)
             name += "-" + hashlib.sha256(told.encode()).hexdigest()[:8]
         return work / "runs" / self.rotation / f"{name}.json"
 
@@ -95,6 +95,19 @@ def code_digest(method: str) -> str:
     return digest.hexdigest()
 
 
+def speed_file(work: Path, run: Run) -> Path:
+    """Where the speed of a timed run is kept."""
+    return probe_file(work, run, code_digest(run.method))
+
+
+def find_speed(work: Path, run: Run) -> None:
+    """Time a run that has a budget, unless its speed is known; does nothing for others."""
+    if run.method == HINDSIGHT or not is_timed(run) or speed_file(work, run).exists():
+        return
+    cube = cube_of(work / SIMULATED) if run.region else cube_of(work, run.rotation)
+    probe(cube, run.model(work).with_name("probe"), run, speed_file(work, run))
+
+
 def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
     """Train, predict, score; computes.
 
@@ -104,7 +117,7 @@ def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
         rotation: The one that the run names; None where it is a simulated region's.
     """
     if run.region:
-        return measure_surface(work, run)
+        return measure_surface(work, run, speed_file(work, run))
     assert rotation is not None
     looks = read_looks(cube_of(work))
     scored = list(rotation.scored)
@@ -114,7 +127,7 @@ def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
         told: dict[str, Any] = {"seconds": time.perf_counter() - begun, "parameters": 0}
     else:
         cube, model = cube_of(work, rotation.name), run.model(work)
-        told = train_within(work, cube, model, run)
+        told = train_within(cube, model, run, speed_file(work, run))
         begun = time.perf_counter()
         predicted, parameters = predict(cube, model, looks, looks.times[scored])
         told |= {"predicting": time.perf_counter() - begun, "parameters": parameters}

@@ -33,14 +33,19 @@ def prepare_region(region: Path, work: Path) -> None:
     prepare(region, work / SIMULATED)
 
 
-def measure_surface(work: Path, run: Run) -> dict[str, Any]:
+def measure_surface(work: Path, run: Run, speed: Path) -> dict[str, Any]:
     """Train on all that the satellites saw, and compare the surface with the truth every five days.
 
     Nothing is hidden but by clouds. The intervals are those of ``std_signal``. Computes.
+
+    Args:
+        work: Folder of cubes and models.
+        run: What.
+        speed: Where the speed of the run is kept, if it has a budget.
     """
     cube = cube_of(work / SIMULATED)
     looks = read_looks(cube)
-    told = train_within(work, cube, run.model(work), run)
+    told = train_within(cube, run.model(work), run, speed)
     daily = open_truth(run.region)["daily"].ds["reflectance"]
     days = daily["time"].to_numpy().astype("datetime64[D]")
     within = (days >= looks.times[0].astype("datetime64[D]")) & (days <= looks.times[-1])

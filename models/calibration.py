@@ -6,8 +6,9 @@ For each band of a sensor the variance of a new observation is
 
 where the signal's is what the latents leave open, and both factors maximise the predictive
 density of hidden acquisitions. These are hidden one by one, and in windows as long as a cloudy
-winter: short gaps tell a, long ones c. A model that has learned to fill gaps in acquisitions that
-it counted in training is too sure of itself elsewhere; this finds out by how much.
+winter: short gaps tell a, long ones c. Training has counted most of these acquisitions, so that
+what it has learned by heart of them is not found out; those that it never counted are among them
+where the model is that of before the last steps.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ WINDOWS_DAYS = (20.0, 60.0, 120.0)
 STEPS = 60
 RATE = 0.1
 ROWS = 10_000
-"""Hidden observations of a sensor that the factors are fitted to, evenly taken from all."""
+"""Hidden observations of a sensor that the factors are fitted to at most, drawn from all."""
 NODES = 3
 """Of the mixture's nodes every so many-th is used: they lie far closer than a density needs."""
 STRENGTH = 2.0
@@ -91,7 +92,9 @@ def _hidden_dates(observations: Observations) -> Iterator[Tensor]:
     for length in WINDOWS_DAYS:
         window = ((days - days[:1]) / length).floor() % 2
         for turn in (0, 1):
-            yield some & (window == turn)
+            hidden = some & (window == turn)
+            if bool((some & ~hidden).any()):  # of a short calendar a window may be all there is
+                yield hidden
 
 
 def _missed(
@@ -110,11 +113,13 @@ def _missed(
 
 
 def _thinned(parts: Sequence[_Missed]) -> _Missed:
-    """Join parts, and keep ROWS of them at most."""
-    every = -(-sum(len(part.error) for part in parts) // ROWS)
+    """Join parts, and keep ROWS of their rows at most."""
+    count = sum(len(part.error) for part in parts)
+    # Drawn, because every so many-th row of a pixel's dates would be of the same few dates.
+    kept = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:ROWS]
     return _Missed(
         *(
-            torch.cat([getattr(part, field) for part in parts])[:: max(every, 1)]
+            torch.cat([getattr(part, field) for part in parts])[kept.to(parts[0].error.device)]
             for field in ("error", "valid", "signal", "noise")
         )
     )

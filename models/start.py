@@ -181,6 +181,9 @@ def _judge_noise(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
     ratio = float(sensor.likelihood.variance_ratio().detach())
     dof = 2.0 * ratio / (ratio - 1.0) if ratio > 1.0 else 1e6
     rows = torch.cat(errors)
+    if len(rows) <= rows.shape[-1]:
+        log.warning("%s has too few clear dates to judge its noise by; it stays the fit's", name)
+        return
     _, scatter = robust_scatter(rows, torch.zeros_like(rows[0]), dof)
     surface = linear * torch.cat(signals).mean(0) @ linear.T
     set_noise(model, name, lifted(scatter - surface, 0.2 * scatter.diagonal()))

@@ -139,9 +139,12 @@ def _read(path: str | Path) -> geopandas.GeoDataFrame:
     if not Path(path).is_file():
         raise InputError(f"There is no file of fields {str(path)!r}.")
     try:
-        return geopandas.read_file(path)
+        found = geopandas.read_file(path)
     except Exception as error:  # each driver of GDAL has errors of its own
         raise InputError(f"The file of fields {str(path)!r} cannot be read: {error}.") from error
+    if not isinstance(found, geopandas.GeoDataFrame):  # such as a table of commas
+        raise InputError(f"The file of fields {str(path)!r} has no polygons; give GeoJSON or such.")
+    return found
 
 
 def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32]:
@@ -154,6 +157,8 @@ def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32
         raise InputError("The fields have no CRS; set it with `frame.set_crs(...)`.")
     shapes = frame.geometry.to_crs(str(grid.crs))
     laid = [(one, n) for n, one in enumerate(shapes) if one is not None and not one.is_empty]
+    if not laid:
+        raise InputError(f"All of the {len(frame)} fields are empty; give polygons with an area.")
     found: NDArray[np.int32] = rasterize(
         laid,
         out_shape=(grid.shape[0], grid.shape[1]),

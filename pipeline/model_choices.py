@@ -37,7 +37,7 @@ class Choices(TypedDict, total=False):
 CHOICES = tuple(Choices.__annotations__)
 """The names of :class:`Choices`."""
 
-OWN = ("kernel", "posterior", "posterior_size", "scene_errors")
+OWN = ("kernel", "posterior", "posterior_size", "start", "refinements", "scene_errors")
 """Those that only the GP-VAE reads."""
 
 NAMED: dict[str, tuple[str, ...]] = {

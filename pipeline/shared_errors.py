@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.field_labels import FieldLabels, read_where
 from terralatent.pipeline.pairing import Pairing
 from terralatent.pipeline.series import SeriesBlock
@@ -123,10 +122,8 @@ def estimate_shared_errors(
 ) -> SharedErrors:
     """Estimate what pixels of a field share, from acquisitions hidden from the model. Computes.
 
-    Where the model has a covariance of errors over whole scenes (a buffer ``scene_covariance`` of
-    its sensors), fields share at least that. A sensor with fewer than eight acquisitions of use
-    shares what the model says. Where nothing tells the correlation, it is 1: pixels that are not
-    known to be independent are not taken to be.
+    A sensor with fewer than eight acquisitions of use shares nothing. Where nothing tells the
+    correlation, it is 1: pixels that are not known to be independent are not taken to be.
 
     Args:
         pairing: A cube and a model, at any dates.
@@ -138,13 +135,7 @@ def estimate_shared_errors(
     found = _residuals(pairing, fields, chosen)
     told = {name: _both(*each) for name, each in found.items()}
     correlation = common_share([both for both in told.values() if both is not None])
-    model = pairing.load()
-    covariances: dict[str, Array] = {}
-    for name, one in told.items():
-        covariance = _scene_covariance(model, name)
-        if one is not None:
-            covariance = covariance + _positive(one[0].noise() - covariance)
-        covariances[name] = covariance
+    covariances = {name: _positive(one[0].noise()) for name, one in told.items() if one is not None}
     return SharedErrors(covariances, correlation)
 
 
@@ -247,16 +238,6 @@ def pair_products(one: Residuals) -> PairProducts | None:
     if len(usable) < FEWEST:
         return None
     return PairProducts(*(np.mean(each, axis=0) for each in (products, squares, signals)))
-
-
-def _scene_covariance(model: LatentModel, name: str) -> Array:
-    """What the model knows of errors over whole scenes, (B, B), normalised units."""
-    sensor = model.sensor(name)
-    bands = len(sensor.config.bands)
-    known = getattr(sensor, "scene_covariance", None)
-    if known is None:
-        return np.zeros((bands, bands))
-    return np.asarray(known.detach().cpu().double().numpy()).reshape(bands, bands)
 
 
 def _positive(matrix: Array) -> Array:

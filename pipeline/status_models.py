@@ -146,7 +146,7 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         score=stand.get("best_score", trained.get("score")),
         start_score=stand.get("start_score", trained.get("start_score")),
         rmse=read_rmse(folder, best) if best is not None else {},
-        finished=bool(stand.get("finished", trained.get("finished", False))),
+        finished=bool(stand.get("published", trained.get("finished", False))),
         settings=settings,
     )
     return found, manifest.get("code_version")

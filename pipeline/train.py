@@ -38,6 +38,9 @@ __all__ = ["TrainReport", "train"]
 
 log = logging.getLogger(__name__)
 
+WIDTHS = ("noise_factor", "signal_factor")
+"""Buffers that calibration sets."""
+
 POOL_PIXELS = 2048
 """Pixels of each cube for the normalisation, the start and the choice of clear acquisitions."""
 VALIDATION_PIXELS = 512
@@ -51,10 +54,10 @@ class TrainReport:
     """Steps done."""
 
     best_step: int
-    """Steps done when the model that is kept was reached; 0 is the start."""
+    """Steps done when the best weights were reached; 0 is the start, which is then kept."""
 
     score: float
-    """Score of the model that is kept."""
+    """Score of the best weights, before the last steps on all acquisitions."""
 
     start_score: float
     """Score of the start."""
@@ -91,9 +94,9 @@ def train(
     """Train a model on pixel series of one or more cubes; computes.
 
     Whole acquisitions (and blocks, where a cube has several) are held out. The start is the
-    first candidate, and the model that predicts what was held out best is kept at ``out``. The same
-    call again goes on where it was interrupted and ends with the same bytes as without; when it is
-    done it does nothing.
+    first candidate; from the weights that predict what was held out best, a few last steps learn
+    from that as well, and their model is kept at ``out``. The same call again goes on where it was
+    interrupted and ends with the same bytes as without; when it is done it does nothing.
 
     With ``extend`` the sensors of the cubes that a trained model does not know are added to it.
     Only what is theirs is trained, so that latents of series without them stay bit-equal, and no
@@ -198,7 +201,9 @@ def train(
                 final = state.best
         finally:
             with Interrupts():
-                origin = tell_origin(sources, settings, looks, holdouts, state, base)
+                origin = tell_origin(
+                    sources, settings, looks, holdouts, state, base, final=final is not None
+                )
                 _publish(state, final, folder, origin, series if calibrated else (), base)
     return _report(state, repeated=False)
 
@@ -298,10 +303,13 @@ def _publish(
 ) -> None:
     """Put the best model so far into its folder; the final one calibrated, and noted as such."""
     model = make_model(ModelConfig.model_validate(state.config))
-    model.load_state_dict(final or state.best)
+    model.load_state_dict(state.best)
     if final is not None and model.trainable:
         known = base.known if base else frozenset()
+        # By the best weights: what was held out is still new to them.
         calibrate(model, series, sorted(set(model.sensors) - known))
+        widths = {name: each for name, each in model.state_dict().items() if name.endswith(WIDTHS)}
+        model.load_state_dict({**final, **widths})
     save_model(model, folder.out, origin)
     if final is not None:
         state.published = True

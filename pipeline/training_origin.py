@@ -22,6 +22,8 @@ def tell_origin(
     holdouts: Sequence[Holdout],
     state: TrainingState,
     base: BaseModel | None,
+    *,
+    final: bool,
 ) -> dict[str, Any]:
     """What the checkpoint tells of its training, JSON values.
 
@@ -32,6 +34,7 @@ def tell_origin(
         holdouts: For each cube, what was held out.
         state: Where the training stands.
         base: The model that it extends, if any; its hash and the sensors added are told.
+        final: Whether the weights are those that the training ends with.
     """
     told: dict[str, Any] = {
         "cubes": [
@@ -47,7 +50,7 @@ def tell_origin(
             for source, look, holdout in zip(sources, looks, holdouts, strict=True)
         ],
         "settings": settings,
-        "finished": state.finished,
+        "finished": final,
         "step": state.best_step,
         "score": _finite(state.best_score),
         "start_score": _finite(state.start_score),

@@ -136,6 +136,15 @@ def _edit(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def test_a_model_from_before_there_was_refinement_has_none(folder: Path) -> None:
+    config = read_manifest(folder)["config"]
+    assert config.pop("refinements") == 1
+    _edit(folder, version=1, config=config)
+    assert load_model(folder).config.refinements == 0
+    _edit(folder, version=2)
+    assert load_model(folder).config.refinements == 1
+
+
 def test_other_files_and_newer_formats_are_refused(folder: Path) -> None:
     _edit(folder, version=99)
     with pytest.raises(CheckpointError, match=r"format version 99, this code reads up to 2"):

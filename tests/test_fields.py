@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from shapely.geometry import Point, box
+from shapely.geometry import Point, Polygon, box
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import load_model
@@ -208,10 +208,14 @@ def test_bad_input_is_refused(cube: Path, model: Path, labels: np.ndarray, tmp_p
     good = squares((0, 0, 4, 4))
     column = np.zeros_like(labels)
     column[:, -1] = 1
+    bare = tmp_path / "bare.csv"
+    bare.write_text("field,crop\n1,wheat\n")
     cases = (
         ({"fields": squares((0, 40, 4, 44))}, "None of the 1 fields holds the centre"),
         ({"fields": good.iloc[:0]}, "must be polygons, got 0"),
         ({"fields": good.set_geometry([Point(LEFT, TOP)], crs=good.crs)}, "the kinds .'Point'"),
+        ({"fields": good.set_geometry([Polygon()], crs=good.crs)}, "All of the 1 fields are empty"),
+        ({"fields": bare}, "bare.csv' has no polygons"),
         ({"fields": good.set_crs(None, allow_override=True)}, "have no CRS"),
         ({"fields": tmp_path / "none.geojson"}, "no file of fields"),
         ({"fields": labels[1:]}, r"shape \(19, 20\); they must be integers"),

@@ -18,7 +18,9 @@ from terralatent.models.predictive import (
 BANDS, ROWS = 6, 30
 
 
-def draw(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def draw(
+    dtype: torch.dtype = torch.float64, columns: int = 2
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
 
     def normal(*shape: int) -> Tensor:
@@ -26,11 +28,12 @@ def draw(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Te
 
     valid = torch.rand(ROWS, BANDS, generator=generator) < 0.6
     valid[0], valid[1] = True, False
-    return 3.0 * normal(ROWS, BANDS), valid, normal(ROWS, BANDS), normal(ROWS, BANDS), normal(6, 2)
+    rows = (normal(ROWS, BANDS) for _ in range(3))
+    return 3.0 * next(rows), valid, *rows, normal(BANDS, columns)
 
 
-def by_scipy(name: str, dof: float) -> list[float]:
-    values, valid, location, log_diag, factor = (x.numpy() for x in draw())
+def by_scipy(name: str, dof: float, columns: int = 2) -> list[float]:
+    values, valid, location, log_diag, factor = (x.numpy() for x in draw(columns=columns))
     densities = []
     for row in range(ROWS):
         keep = valid[row]
@@ -58,6 +61,17 @@ def test_the_density_is_that_of_scipy_over_the_valid_bands(name: str, dof: float
     found = law.log_prob(*draw())
 
     expected = torch.tensor(by_scipy(name, dof), dtype=torch.float64)
+    torch.testing.assert_close(found.detach(), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 4])
+def test_any_number_of_nuisance_latents_has_the_density_of_scipy(columns: int) -> None:
+    law = StudentT().double()
+    law.set_dof(7.0)
+
+    found = law.log_prob(*draw(columns=columns))
+
+    expected = torch.tensor(by_scipy("student", 7.0, columns), dtype=torch.float64)
     torch.testing.assert_close(found.detach(), expected, rtol=1e-9, atol=1e-9)
 
 

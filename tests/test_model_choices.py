@@ -49,3 +49,9 @@ def test_what_is_no_choice_is_refused(told: str, words: str) -> None:
 def test_a_choice_that_does_not_exist_is_named() -> None:
     with pytest.raises(InputError, match="colour: no such choice; there are model"):
         choose({"colour": "red"})
+
+
+@pytest.mark.parametrize("told", ["start=random", "refinements=2", "kernel=matern32"])
+def test_what_a_family_does_not_read_is_refused(told: str) -> None:
+    with pytest.raises(InputError, match="a vae model has no such choice"):
+        choose(parse_choices(["model=vae", told]))

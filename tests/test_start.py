@@ -197,3 +197,14 @@ def test_the_start_depends_on_what_is_clear_alone() -> None:
     filled = replace(first, values=first.values.nan_to_num(9e9))
     one, two = (started({"first": each}, 4).state_dict() for each in (first, filled))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_sensor_whose_hidden_dates_are_all_cloudy_keeps_the_noise_of_its_fit() -> None:
+    pool, _ = world(3)
+    one = pool["second"]
+    for dates in (slice(4, 5), slice(4, 8)):
+        few = one.at(torch.isin(torch.arange(34), torch.arange(34)[dates]))
+        few = few.hide(torch.arange(len(few.days)) % 4 == 1)
+        model = started({**pool, "second": few}, latents=4, units="reflectance")
+        told = model.decode("second", *model.infer(pool, one.days), one.days)
+        assert bool(torch.isfinite(told.std).all())

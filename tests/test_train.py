@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,9 @@ import torch
 from terralatent.catalogs.errors import InputError
 from terralatent.models import components, start
 from terralatent.models.checkpoint import load_model, read_manifest
+from terralatent.models.gpvae import GPVAE
 from terralatent.models.posteriors import POSTERIORS
-from terralatent.pipeline.fitting import Schedule
+from terralatent.pipeline.fitting import LAST_STEPS, Schedule
 from terralatent.pipeline.sample import PixelSampler
 from terralatent.pipeline.train import TrainReport, train
 from terralatent.pipeline.training_cubes import open_training_cubes
@@ -175,6 +177,42 @@ def test_killed_and_resumed_is_uninterrupted(
 
     train([cube], out, **SETTINGS)
     assert_equal(out, whole[0])
+
+
+def test_interrupted_in_its_last_steps_it_keeps_a_model_and_ends_with_the_same_bytes(
+    whole: tuple[Path, TrainReport], cube: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["terralatent.pipeline.train"]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train([cube], out, **SETTINGS)
+    load_model(out)
+    assert read_manifest(out)["training"]["finished"] is False
+    train([cube], out, **SETTINGS)
+    assert_equal(out, whole[0])
+
+
+def test_the_last_steps_learn_from_what_was_held_out(
+    cube: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    elbo = GPVAE.elbo
+
+    def counting(self: GPVAE, seen: Any, what: Any, generator: torch.Generator) -> Any:
+        counted.append(sum(int(one.observed.any(0).sum()) for one in what.values()))
+        return elbo(self, seen, what, generator)
+
+    monkeypatch.setattr(GPVAE, "elbo", counting)
+    report = train([cube], out, **SETTINGS)
+    last = min(report.best_step, LAST_STEPS)
+    assert report.best_step > 0
+    assert len(counted) == report.steps + last
+    assert max(counted[: report.steps]) < min(counted[report.steps :])
 
 
 def test_the_same_again_does_nothing(whole: tuple[Path, TrainReport], cube: Path) -> None:
