@@ -26,14 +26,14 @@ CHUNK = 1024
 Z90 = 1.6448536269514722
 
 
-def in_hindsight(looks: Looks, rotation: Rotation) -> Predicted:
+def in_hindsight(looks: Looks, rotation: Rotation, counted: NDArray[np.bool_]) -> Predicted:
     """Predict the scored looks by the pair of lengthscale and noise that, band by band, has the
-    least error on them; computes."""
+    least error on those of them that are ``counted``, (pixel, time); computes."""
     scored = list(rotation.scored)
     seen = looks.clear.copy()
     seen[:, list(rotation.hidden)] = False
     some = slice(None, None, STRIDE)
-    clear = looks.clear[some][:, scored]
+    clear = counted[some][:, scored]
     truth = looks.values[some][:, scored]
     settings = list(product(LENGTHSCALES, NOISES))
     bands = np.arange(len(looks.bands))

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from budget import is_timed, probe, probe_file, train_within
 from hindsight import in_hindsight
-from looks import cube_of, nearest_look, read_looks
+from looks import Looks, cube_of, nearest_look, read_looks
 from predicting import one_series, predict
 from rotations import KINDS, Rotation
-from scoring import cells
+from scoring import Predicted, cells
 from simulated import SIMULATED, measure_surface
 
 from terralatent.pipeline.model_choices import CHOICES
@@ -120,20 +120,35 @@ def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
         return measure_surface(work, run, speed_file(work, run))
     assert rotation is not None
     looks = read_looks(cube_of(work))
-    scored = list(rotation.scored)
     if run.method == HINDSIGHT:
-        begun = time.perf_counter()
-        predicted = in_hindsight(looks, rotation)
-        told: dict[str, Any] = {"seconds": time.perf_counter() - begun, "parameters": 0}
-    else:
-        cube, model = cube_of(work, rotation.name), run.model(work)
-        told = train_within(cube, model, run, speed_file(work, run))
-        begun = time.perf_counter()
-        predicted, parameters = predict(cube, model, looks, looks.times[scored])
-        told |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
-        if run.series:
-            told["series"] = one_series(cube, model, looks, rotation)
-    return told | cells(
+        return _in_hindsight(looks, rotation)
+    cube, model = cube_of(work, rotation.name), run.model(work)
+    told = train_within(cube, model, run, speed_file(work, run))
+    begun = time.perf_counter()
+    predicted, parameters = predict(cube, model, looks, looks.times[list(rotation.scored)])
+    told |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
+    if run.series:
+        told["series"] = one_series(cube, model, looks, rotation)
+    return told | _cells(predicted, looks, rotation)
+
+
+def _in_hindsight(looks: Looks, rotation: Rotation) -> dict[str, Any]:
+    """Scores of the reference: all truth by settings chosen on it, clean truth by such on that."""
+    begun = time.perf_counter()
+    told, clean = (
+        _cells(in_hindsight(looks, rotation, counted), looks, rotation)
+        for counted in (looks.clear, looks.clean)
+    )
+    for name, sums in clean["sums"].items():
+        told["sums"][name][1] = sums[1]
+    told["central"][1] = clean["central"][1]
+    return {"seconds": time.perf_counter() - begun, "parameters": 0, **told}
+
+
+def _cells(predicted: Predicted, looks: Looks, rotation: Rotation) -> dict[str, Any]:
+    """Sums of scores of what a rotation hides."""
+    scored = list(rotation.scored)
+    return cells(
         predicted,
         looks.values[:, scored],
         looks.clear[:, scored],

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def cells(
     kinds: NDArray[np.integer],
     kind_count: int,
     gaps: Array,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Sum the scores of all clear values by truth, kind of hold-out, gap and band.
 
     Args:
@@ -102,7 +103,7 @@ def cells(
     told = value_scores(predicted, truth, pixel, time)
     level = np.minimum((told.pop("central") * LEVELS).astype(int), LEVELS - 1).ravel()
     gap = np.digitize(gaps[pixel, time], GAP_EDGES).repeat(bands)
-    sums: dict[str, list[object]] = {name: [] for name in MEASURES}
+    sums: dict[str, list[Any]] = {name: [] for name in MEASURES}
     central = []
     for counts in (np.ones(where.shape, bool), clean[pixel, time].repeat(bands)):
         for name in MEASURES:
