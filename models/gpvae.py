@@ -185,13 +185,6 @@ class GPVAE(LatentModel):
     def infer(
         self, observations: Mapping[str, Observations], query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return marginal mean and variance of the latents, each shape (N, Q, L), float32.
-
-        They may be views of memory in another order; ``contiguous`` if you need it.
-
-        Args:
-            observations: By sensor name, all of the same N pixels.
-            query_days: Days since 1970-01-01, any order, shape (Q,), float64.
-        """
+        """See :meth:`LatentModel.infer`."""
         sites = self.sites(observations)
         return self.inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)

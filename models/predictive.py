@@ -90,7 +90,7 @@ def predictive_log_density(
         residual: Observation minus expected location, shape (M, B); anything where not valid.
         valid: shape (M, B), bool.
         log_diag: Of Sigma, shape (M, B).
-        factor: Of Sigma, shape (B, 2).
+        factor: Of Sigma, shape (B, U).
         signal: C, covariance of the location over the bands, shape (M, B, B).
         mixture: Nodes and log weights of tau, from :meth:`Likelihood.mixture`.
 
