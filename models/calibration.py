@@ -4,11 +4,14 @@ For each band of a sensor the variance of a new observation is
 
 .. math:: a \cdot \text{noise} + c \cdot \text{signal}
 
-where the signal's is what the latents leave open, and both factors maximise the predictive
-density of hidden acquisitions. These are hidden one by one, and in windows as long as a cloudy
-winter: short gaps tell a, long ones c. Training has counted most of these acquisitions, so that
-what it has learned by heart of them is not found out; those that it never counted are among them
-where the model is that of before the last steps.
+where the signal's is what the latents leave open. Both are fitted to hidden acquisitions: c by
+their second moments, a by their predictive density given c. Single observations say little of c
+where noise is much of what is missed, and a density least of all: it takes the largest errors of
+the surface for tails of the noise. On a simulated region, whose surface is known, density alone
+left 72 % of the truth in 90 % intervals of the surface. Acquisitions are hidden one by one, and in
+windows as long as a cloudy winter: short gaps tell a, long ones c. Training has counted most of
+them, so that what it has learned by heart is not found out; those that it never counted are among
+them where the model is that of before the last steps.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import torch
 from torch import Tensor
 
 from terralatent.models.latent_model import LatentModel
+from terralatent.models.likelihoods import Likelihood
 from terralatent.models.networks import season
 from terralatent.models.observations import Observations
 
@@ -78,7 +82,7 @@ def calibrate(
         if parts:
             whole = _thinned(parts)
             count = sum(len(pool[name].days) for pool in pools if name in pool)
-            noise, signal = _fit(whole, model.sensor(name).likelihood.mixture(), count)
+            noise, signal = _fit(whole, model.sensor(name).likelihood, count)
             model.sensor(name).noise_factor.copy_(noise)
             model.sensor(name).signal_factor.copy_(signal)
 
@@ -125,18 +129,44 @@ def _thinned(parts: Sequence[_Missed]) -> _Missed:
     )
 
 
-@torch.enable_grad()
-def _fit(
-    missed: _Missed, mixture: tuple[Tensor, Tensor], acquisitions: int
-) -> tuple[Tensor, Tensor]:
+def _fit(missed: _Missed, likelihood: Likelihood, acquisitions: int) -> tuple[Tensor, Tensor]:
     """Return the factors of noise and signal of each band, shape (B,) each."""
-    bands = missed.error.shape[-1]
-    logs = missed.error.new_zeros(2, bands, requires_grad=True)
-    optimiser = torch.optim.Adam([logs], lr=RATE)
-    tau, log_weight = (part.to(missed.error)[::NODES] for part in mixture)
+    belief = STRENGTH / max(acquisitions, 1)
+    start = missed.error.new_zeros(2, missed.error.shape[-1])
+    # By second moments, as a Gaussian has it: heavy tails of noise would take the signal's errors
+    # too, which are a mixture themselves, over fields and seasons.
+    ratio = likelihood.variance_ratio().detach().to(start).reshape(1)
+    moments = _maximise(missed, (1.0 / ratio, torch.zeros_like(ratio)), start, belief)
+    tau, log_weight = (part.to(start)[::NODES] for part in likelihood.mixture())
     log_weight = log_weight.log_softmax(0)
     kept = log_weight > log_weight.max() - 12.0  # the others weigh nothing
-    tau, log_weight = tau[kept], log_weight[kept]
+    known = torch.stack([start[0], moments[1]])
+    density = _maximise(
+        missed, (tau[kept], log_weight[kept]), known, belief, among=torch.tensor([[1.0], [0.0]])
+    )
+    return density[0].exp(), moments[1].exp()
+
+
+@torch.enable_grad()
+def _maximise(
+    missed: _Missed,
+    mixture: tuple[Tensor, Tensor],
+    start: Tensor,
+    belief: float,
+    among: Tensor | None = None,
+) -> Tensor:
+    """Return the logs of both factors, shape (2, B), under which what was hidden is likeliest.
+
+    Args:
+        missed: What was hidden.
+        mixture: Nodes and log weights of the noise.
+        start: The logs to begin from.
+        belief: Weight of the belief that the factors are 1.
+        among: 1 for the factors to change, 0 for those to keep, shape (2, 1); all change if None.
+    """
+    tau, log_weight = mixture
+    logs = start.clone().requires_grad_()
+    optimiser = torch.optim.Adam([logs], lr=RATE)
     count = missed.valid.sum(0).clamp_min(1)
     for _ in range(STEPS):
         optimiser.zero_grad()
@@ -149,8 +179,9 @@ def _fit(
             dim=-1,
         )
         fit = torch.where(missed.valid, density, 0.0).sum(0) / count
-        belief = STRENGTH / max(acquisitions, 1) * logs.square().sum(0)
-        (belief - fit).sum().backward()
+        (belief * logs.square().sum(0) - fit).sum().backward()
+        if among is not None:
+            assert logs.grad is not None
+            logs.grad *= among.to(logs)
         optimiser.step()
-    noise, signal = logs.detach().exp()
-    return noise, signal
+    return logs.detach()

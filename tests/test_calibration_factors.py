@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from terralatent.models.calibration import calibrate
 from terralatent.models.config import ModelConfig, SensorConfig
@@ -14,13 +16,13 @@ PIXELS, DATES, BANDS = 160, 90, 3
 NOISE = torch.tensor([0.1, 0.2, 0.3])
 
 
-def model() -> GPVAE:
+def model(likelihood: str = "gaussian") -> GPVAE:
     """Three latents of a Matern-3/2 kernel, read off three bands with the noise of the series."""
     sensor = SensorConfig(
         name="optical", bands=("a", "b", "c"), units="1", centre=(0.0,) * 3, spread=(1.0,) * 3
     )
     config = ModelConfig(
-        sensors=(sensor,), latents=3, hidden=8, kernel="matern32", likelihood="gaussian"
+        sensors=(sensor,), latents=3, hidden=8, kernel="matern32", likelihood=likelihood
     )
     made = GPVAE(config)
     with torch.no_grad():
@@ -32,8 +34,14 @@ def model() -> GPVAE:
     return made.eval()
 
 
-def pool(made: GPVAE, noise: float = 1.0, signal: float = 1.0) -> dict[str, Observations]:
-    """Series drawn from the model, with other standard deviations than it thinks."""
+def pool(
+    made: GPVAE, noise: float = 1.0, signal: float | Tensor = 1.0, tails: bool = False
+) -> dict[str, Observations]:
+    """Series drawn from the model, with other standard deviations than it thinks.
+
+    Those of the surface may be one for each pixel, shape (PIXELS, 1, 1); with ``tails`` the noise
+    is a Student-t of 6 degrees of freedom.
+    """
     draw = torch.Generator().manual_seed(3)
     days = 17_000.0 + 365.0 * torch.rand(DATES, generator=draw, dtype=torch.float64).sort().values
     with torch.no_grad():
@@ -42,6 +50,13 @@ def pool(made: GPVAE, noise: float = 1.0, signal: float = 1.0) -> dict[str, Obse
     white = torch.randn(PIXELS, BANDS, DATES, generator=draw, dtype=torch.float64)
     surface = signal * torch.einsum("lts,nls->ntl", root, white).float()
     off = noise * NOISE * torch.randn(PIXELS, DATES, BANDS, generator=draw)
+    if tails:
+        off = (
+            off
+            / torch.from_numpy(np.random.default_rng(3).chisquare(6.0, (PIXELS, DATES, 1)) / 6.0)
+            .float()
+            .sqrt()
+        )
     return {
         "optical": Observations(
             days=days,
@@ -68,6 +83,16 @@ def test_noise_and_signal_are_told_apart() -> None:
     other = model()
     calibrate(other, [pool(other, signal=1.6)])
     assert float(other.sensor("optical").signal_factor.min()) > 1.7
+
+
+def test_surfaces_that_differ_in_how_they_vary_have_their_mean_square() -> None:
+    """Densities would take what the lively few are missed by for tails of the noise."""
+    made = model("student")
+    amplitude = torch.where(torch.arange(PIXELS) % 8 == 0, 3.0, 0.7).reshape(-1, 1, 1)
+    calibrate(made, [pool(made, signal=amplitude, tails=True)])
+    wanted = float(amplitude.square().mean())
+    found = made.sensor("optical").signal_factor
+    torch.testing.assert_close(found, torch.full((3,), wanted), atol=0.0, rtol=0.2)
 
 
 @pytest.mark.parametrize(("noise", "signal"), [(0.6, 1.0), (1.6, 1.0), (1.0, 1.6)])
