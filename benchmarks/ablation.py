@@ -5,7 +5,7 @@
                                   [--rows TEXT,TEXT] [--tables] [--keep]
 
 Every row is trained on all sensors with seed 0 and the same wall time as the default, or with
---steps for as many steps (those of other forms of the posterior for --budget seconds), and judged on
+--steps for as many steps (other forms of the posterior: for --budget seconds). It is judged on
 the rotations of ``benchmarks/rotations.py``: those for development unless --rotations says
 otherwise, since choices are made here. With --simulated, a folder that `terralatent simulate`
 wrote, also on that region, against its true surface every five days.
@@ -215,9 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("catalogue", nargs="?", type=Path, default=default)
     parser.add_argument("--work", type=Path, help="folder kept over runs")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training")
-    parser.add_argument(
-        "--steps", type=int, help="of all rows but other posteriors', instead of a budget"
-    )
+    parser.add_argument("--steps", type=int, help="training steps instead of a budget")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--rotations", choices=("development", "reported"), default="development")
     parser.add_argument("--simulated", type=Path, help="a region that `simulate` wrote")

@@ -125,7 +125,7 @@ def refine(
     for _ in range(rounds):
         with torch.no_grad():
             w, eta = refined.w.detach(), refined.eta.detach()
-            found = inference.infer(kernel, sites.days, w, eta)
-        factor = agreement(refined, found.mean, found.var, observations, sensors).unsqueeze(-1)
+            mean, var = inference.marginals(kernel, sites.days, w, eta)
+        factor = agreement(refined, mean, var, observations, sensors).unsqueeze(-1)
         refined = Sites(sites.days, sites.w * factor, sites.eta * factor, sites.places)
     return refined

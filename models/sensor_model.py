@@ -133,11 +133,16 @@ class SensorModel(nn.Module):
         """
         valid = observations.valid[pixel, date]
         values = self.normalise(observations.values[pixel, date], valid)
+        context, distance = self.context(observations)[date], observations.distance[pixel, date]
+        return cast(tuple[Tensor, Tensor], self.encoder(values, valid, context, distance))
+
+    def context(self, observations: Observations) -> Tensor:
+        """Describe acquisitions, shape (T, 4), see :func:`acquisition_context`; a model without
+        seasons is never told them."""
         context = acquisition_context(observations.days, observations.incidence)
         if not self.season:
             context[:, :2] = 0.0
-        distance = observations.distance[pixel, date]
-        return cast(tuple[Tensor, Tensor], self.encoder(values, valid, context[date], distance))
+        return context
 
     def log_likelihood(
         self, latent: Tensor, values: Tensor, valid: Tensor, seasons: Tensor, known: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,17 @@ def test_a_masked_sensor_is_an_absent_one_and_order_means_nothing(model: LatentM
         model.infer({S1: whole[S1], S2: whole[S2]}, QUERIES),
         model.infer({S2: whole[S2], S1: whole[S1]}, QUERIES),
     )
+
+
+@pytest.mark.parametrize("name", LEARNED[1:])
+def test_a_model_without_seasons_reads_the_same_at_any_time_of_year(name: str) -> None:
+    seen = tiny_pixels(6)
+    later = {each: replace(one, days=one.days + 100.0) for each, one in seen.items()}
+    for season in (False, True):
+        made: Any = make_model(described(name).model_copy(update={"season": season})).eval()
+        sensors = {each: made.sensor(each) for each in seen}
+        told = made.reader(sensors, seen).values, made.reader(sensors, later).values
+        assert torch.equal(*told) is not season
 
 
 def test_pixels_know_nothing_of_each_other(model: LatentModel) -> None:

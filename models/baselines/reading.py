@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from terralatent.models.baselines.decoder_start import one_look
 from terralatent.models.config import ModelConfig
-from terralatent.models.networks import CONTEXT, INPUT_LIMIT, acquisition_context
+from terralatent.models.networks import CONTEXT, INPUT_LIMIT
 from terralatent.models.observations import DISTANCE_CAP, Observations
 from terralatent.models.sensor_model import SensorModel
 from terralatent.models.sites import merge_calendars
@@ -97,7 +97,7 @@ class Reader(nn.Module):
             valid = each.valid[pixel, date]
             values = sensor.normalise(each.values[pixel, date], valid)
             near = each.distance[pixel, date].clamp(0.0, DISTANCE_CAP) / DISTANCE_CAP
-            context = acquisition_context(each.days, each.incidence)[date]
+            context = sensor.context(each)[date]
             inputs = [values.clamp(-INPUT_LIMIT, INPUT_LIMIT), valid.to(values.dtype), context]
             parts.append(self._layer(name)(torch.cat([*inputs, near.unsqueeze(-1)], dim=-1)))
             rows.append(pixel * len(days) + places[name][date])
