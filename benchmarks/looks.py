@@ -112,10 +112,14 @@ def _is_hidden(item: dict[str, object], hidden: NDArray[np.datetime64]) -> bool:
 def _build(cube: Path, scenes: Scenes, region: object, plan: dict[str, object]) -> None:
     """Build a cube, unless it is whole there already, of the same scenes by the same plan."""
     note = cube.with_suffix(".json")
-    wanted = json.loads(json.dumps({"scenes": scenes.digest, "plan": plan}))
+    # Regions of two seeds or sizes have acquisitions of the same names.
+    wanted = json.loads(
+        json.dumps({"source": scenes.source, "scenes": scenes.digest, "plan": plan})
+    )
     if note.exists() and json.loads(note.read_text()) == wanted:
         return
     note.unlink(missing_ok=True)
+    read_looks.cache_clear()
     if cube.exists():
         shutil.rmtree(cube)
     cube.parent.mkdir(parents=True, exist_ok=True)

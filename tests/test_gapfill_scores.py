@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import shutil
 from itertools import combinations
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import integrate, stats
 
-from benchmarks.looks import Looks, nearest_look
+from benchmarks.looks import Looks, nearest_look, prepare
 from benchmarks.rotations import KINDS, development, reported, sort_out
 from benchmarks.scoring import (
     GAPS,
@@ -25,6 +26,7 @@ from benchmarks.scoring import (
     value_scores,
 )
 from terralatent.models.likelihoods import StudentT
+from tests.catalogue import add_sentinel_2, optical, write_catalogue
 
 Array = NDArray[np.floating]
 
@@ -251,3 +253,18 @@ def test_the_nearest_look_is_of_any_sensor_and_never_hidden() -> None:
     )
     nearest = nearest_look(looks, days[[2]], hidden=(1, 2))
     np.testing.assert_array_equal(nearest, [[10.0], [3.0]])
+
+
+def test_another_catalogue_with_acquisitions_of_the_same_names_is_read_anew(
+    tmp_path: Path,
+) -> None:
+    one, other = (write_catalogue(tmp_path / name) for name in ("one", "other"))
+    shutil.rmtree(other / "sentinel-2-l2a" / "S2_A")
+    changed = optical(np.random.default_rng(9))
+    add_sentinel_2(other, "2018-05-01T10:50:00Z", changed, name="S2_A")
+    work = tmp_path / "work"
+    first, second = (prepare(each, work).values for each in (one, other))
+    assert first.shape == second.shape
+    assert not np.allclose(first[:, 0], second[:, 0])
+    np.testing.assert_array_equal(first[:, 1:], second[:, 1:])
+    np.testing.assert_array_equal(prepare(one, work).values, first)
