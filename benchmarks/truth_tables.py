@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,22 +104,31 @@ def radar(region: Any, answers: Mapping[int, Mapping[str, Any]]) -> bool:
         gap = both["S2"].gap
         every = [("all", np.ones(gap.shape, dtype=bool)), *classes(gap)]
         every.append(("> 30, April to September", (gap > 30) & season[None, :]))
+        hidden = f"{days} days hidden" if days else "as it is"
         for name, some in every:
-            hidden = f"{days} days hidden" if days else "as it is"
-            if not some.any():
-                print(f"  {hidden + ', ' + name:46s} none")
-                continue
-            found = []
-            for which in ("S2", "S1+S2"):
-                error = both[which].mean[some] - region.surface[some]
-                inside = np.abs(error) <= NINETY * both[which].std[some]
-                found += [rms(error), 100 * float(inside.mean())]
-            finite &= bool(np.isfinite(found).all())
-            alone, covered, both_error, covers = found
-            line = f"  {hidden + ', ' + name:46s} {some.mean():5.3f}   {alone:6.4f}      "
-            line += f"{both_error:6.4f}  {both_error / alone:5.3f}    {covered:5.1f}"
-            print(f"{line}       {covers:5.1f}", flush=True)
-    return finite
+            finite &= _with_and_without(f"{hidden}, {name}", region.surface, [(both, some)])
+    windows = [(both, both["S2"].gap > 30) for days, both in answers.items() if days]
+    return finite & _with_and_without("all windows, > 30", region.surface, windows)
+
+
+def _with_and_without(
+    name: str, surface: Array, parts: Sequence[tuple[Mapping[str, Any], Mask]]
+) -> bool:
+    """Print the line of some values with radar and without; whether all in it is finite."""
+    share = np.mean([some.mean() for _, some in parts])
+    if not share:
+        print(f"  {name:46s} none")
+        return True
+    found = []
+    for which in ("S2", "S1+S2"):
+        error = np.concatenate([(both[which].mean - surface)[some] for both, some in parts])
+        std = np.concatenate([both[which].std[some] for both, some in parts])
+        found += [rms(error), 100 * float((np.abs(error) <= NINETY * std).mean())]
+    alone, covered, both_error, covers = found
+    line = f"  {name:46s} {share:5.3f}   {alone:6.4f}      "
+    line += f"{both_error:6.4f}  {both_error / alone:5.3f}    {covered:5.1f}"
+    print(f"{line}       {covers:5.1f}", flush=True)
+    return bool(np.isfinite(found).all())
 
 
 def fields(found: xr.Dataset, wanted: Array) -> bool:

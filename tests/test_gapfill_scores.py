@@ -267,4 +267,3 @@ def test_another_catalogue_with_acquisitions_of_the_same_names_is_read_anew(
     assert first.shape == second.shape
     assert not np.allclose(first[:, 0], second[:, 0])
     np.testing.assert_array_equal(first[:, 1:], second[:, 1:])
-    np.testing.assert_array_equal(prepare(one, work).values, first)
