@@ -70,12 +70,14 @@ format: install
 bench: install
 	$(BIN)/python benchmarks/posteriors.py --quick
 	$(BIN)/python benchmarks/training.py --quick
+	$(BIN)/python benchmarks/truth.py --quick
 ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else
 	$(BIN)/python benchmarks/build.py --quick $(SCENES)
 	$(BIN)/python benchmarks/embed.py --quick $(SCENES)
 	$(BIN)/python benchmarks/gapfill.py --quick $(SCENES)
+	$(BIN)/python benchmarks/ablation.py --quick $(SCENES)
 	$(BIN)/python benchmarks/simulation.py --quick --real $(SCENES)
 endif
 
