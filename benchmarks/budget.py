@@ -34,6 +34,9 @@ PROBE = 6
 
 VALIDATE_EVERY = 40
 
+_compiled: set[tuple[str, str]] = set()
+"""What this process has trained before."""
+
 
 def is_timed(run: Run) -> bool:
     """Whether a run takes as many steps as its budget allows."""
@@ -56,7 +59,10 @@ def probe_file(work: Path, run: Run, code: str) -> Path:
 def probe(cube: Path, aside: Path, run: Run, kept: Path) -> None:
     """Time the start and a few steps of a run and keep what they took; nothing else should run."""
     arguments = _arguments(cube, run)
-    _probe(cube, aside, arguments)  # compilers are a process's, not a method's time
+    alike = (run.method, dumps(dict(sorted(run.overrides.items())), default=str))
+    if alike not in _compiled:  # compilers are a process's, not a method's time
+        _probe(cube, aside, arguments)
+        _compiled.add(alike)
     told = _probe(cube, aside, arguments)
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".partial")
