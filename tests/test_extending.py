@@ -94,6 +94,8 @@ def test_what_the_model_had_stays_and_its_checkpoint_names_it(
     before, after = load_model(base), load_model(out)
     weights = after.state_dict()
     assert all(torch.equal(each, weights[name]) for name, each in before.state_dict().items())
+    # Calibration as well: the old sensor's is that of the base, the new one has its own.
+    assert not any((after.sensor(name).noise_factor == 1.0).all() for name in (OPTICAL, RADAR))
     assert [one.name for one in after.config.sensors] == [RADAR, OPTICAL]
     assert after.config.kernel == "constant+matern12"
     assert after.config.sensor(RADAR).units == "dB"
