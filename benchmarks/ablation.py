@@ -42,7 +42,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "start only, no training": {"steps": 0},
     "start: optical sensors heard as evidence says": {"start": "joint"},
     "start: random": {"start": "random"},
-    "no robust refinement": {"refinements": 0},
+    "1 robust refinement": {"refinements": 1},
     "2 robust refinements": {"refinements": 2},
     "no nuisance latent: bands' noise independent": {"nuisance": 0},
     "1 nuisance latent": {"nuisance": 1},

@@ -24,8 +24,8 @@ from terralatent.models.latent_model import LatentModel
 FORMAT, VERSION = "terralatent-model", 2
 """What ``model.json`` says it is; the version rises when old code would misread the folder."""
 
-BEFORE: Mapping[int, Mapping[str, Any]] = {1: {"refinements": 0}, VERSION: {}}
-"""What models of each version that can be read were made with, before it was a choice."""
+READABLE = (1, VERSION)
+"""Versions that this code reads: what the first had no choice of is the default still."""
 
 WEIGHTS, MANIFEST = "weights.safetensors", "model.json"
 """Names of the two files."""
@@ -96,7 +96,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Latent
             "file was changed or cut short. Copy the folder again or train anew."
         )
     try:
-        model = make_model(config_of(manifest))
+        model = make_model(ModelConfig.model_validate(manifest["config"]))
         model.load_state_dict(parse_weights(data))
     except ValidationError as error:
         first = error.errors()[0]
@@ -132,7 +132,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             f"{path}: not a terralatent model (no format {FORMAT!r}); give the folder that "
             "`terralatent train` wrote."
         )
-    if manifest.get("version") not in tuple(BEFORE):
+    if manifest.get("version") not in READABLE:
         raise CheckpointError(
             f"{path}: format version {manifest.get('version')!r}, this code reads up to {VERSION}; "
             f"it was written by terralatent {manifest.get('code_version')}. Use that version, or "
@@ -142,16 +142,6 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not isinstance(weights, dict) or "sha256" not in weights or "config" not in manifest:
         raise CheckpointError(f"{path}: 'weights' or 'config' is missing; copy the folder again.")
     return manifest
-
-
-def config_of(manifest: Mapping[str, Any]) -> ModelConfig:
-    """Return the configuration that a manifest holds, as the model was made with it.
-
-    Raises:
-        pydantic.ValidationError: If it is not valid.
-    """
-    before = BEFORE[manifest["version"]]
-    return ModelConfig.model_validate({**before, **manifest["config"]})
 
 
 def model_hash(folder: str | Path) -> str:

@@ -105,8 +105,9 @@ class ModelConfig(BaseModel):
     scene_errors: bool = False
     """Whether errors that an acquisition shares over a scene are taken off before encoding."""
 
-    refinements: Annotated[int, Field(ge=0)] = 1
-    """Rounds in which precisions are lowered where an observation disagrees with the others."""
+    refinements: Annotated[int, Field(ge=0)] = 0
+    """Rounds in which precisions are lowered where an observation disagrees with the others. A
+    start without training gains by one; encoders that are trained know haze when they see it."""
 
     precision_cap: Annotated[float, Field(gt=0.0, le=1e4)] = 100.0
     """Largest precision w that one observation gives a latent of unit prior variance."""

@@ -21,7 +21,6 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
     CheckpointError,
     check_cube,
-    config_of,
     load_model,
     model_hash,
     read_manifest,
@@ -89,7 +88,7 @@ class Pairing:
 
     def config(self) -> ModelConfig:
         """The model's sizes, sensors and bands. Reads no weights."""
-        return config_of(read_manifest(self.model))
+        return ModelConfig.model_validate(read_manifest(self.model)["config"])
 
     def load(self) -> LatentModel:
         """The model on its device; loaded once a process.

@@ -21,9 +21,9 @@ def test_what_is_not_given_is_the_models_default() -> None:
 
 
 def test_typed_choices_are_read_as_what_they_are() -> None:
-    told = ["refinements=0", "season=false", "start=random", "kernel=constant+matern12"]
+    told = ["refinements=1", "season=false", "start=random", "kernel=constant+matern12"]
     assert parse_choices(told) == {
-        "refinements": 0,
+        "refinements": 1,
         "season": False,
         "start": "random",
         "kernel": "constant+matern12",
