@@ -82,8 +82,9 @@ class ModelConfig(BaseModel):
     likelihood: Literal["student", "gaussian"] = "student"
     """Distribution of an observation around the decoder's location."""
 
-    kernel: Annotated[str, Field(min_length=1)] = "constant+matern32"
-    """Kinds of the kernel's parts joined by ``+``; their weights and lengthscales are learned."""
+    kernel: Annotated[str, Field(min_length=1)] = "constant+matern12"
+    """Kinds of the kernel's parts joined by ``+``; their weights and lengthscales are learned. By
+    default a pixel's own level, and rough paths around it: fields are ploughed and mown."""
 
     posterior: str = "markov"
     """How the posterior over the latent series is computed."""

@@ -85,7 +85,7 @@ Latents = Annotated[
 Kernel = Annotated[
     str | None,
     typer.Option(
-        metavar="K", help="Kernel over time; constant+matern32 by default.", rich_help_panel=PRIOR
+        metavar="K", help="Kernel over time; constant+matern12 by default.", rich_help_panel=PRIOR
     ),
 ]
 Posterior = Annotated[

@@ -15,6 +15,7 @@ from terralatent.models.kernels import (
     Sum,
     TemporalKernel,
     White,
+    make_kernel,
 )
 
 YEAR = 365.2425
@@ -65,3 +66,8 @@ def calendar() -> Tensor:
     """Days of half a year, unsorted, with a duplicate and two a minute apart."""
     days = 20_000.0 + 180.0 * torch.rand(40, generator=torch.Generator().manual_seed(1)).double()
     return torch.cat([days, days[:1], days[1:2] + 1.0 / 1440.0])
+
+
+def level_and_matern32(latents: int) -> TemporalKernel:
+    """A pixel's own level, and smooth paths around it, with their first lengthscales."""
+    return make_kernel("constant+matern32", latents)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from terralatent.models.kernels import TemporalKernel, default_kernel
+from terralatent.models.kernels import TemporalKernel
 from terralatent.models.posteriors import Banded, banded
 from terralatent.models.posteriors.bidiagonal import WHITE
 from terralatent.models.posteriors.tiles import ROOM
+from tests.kernels import level_and_matern32
 from tests.sites import KERNELS, LATENTS, Case, assert_near, make_case, oracle, prior
 
 
@@ -176,7 +177,7 @@ def test_a_new_date_may_raise_a_variance_unless_the_prior_is_of_first_order() ->
 
 
 def test_nothing_holds_a_variance_below_that_of_the_prior() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = make_case()
 
     faint = Banded().infer(kernel, case.days, torch.full_like(case.w, 1e-9), case.eta)
@@ -185,7 +186,7 @@ def test_nothing_holds_a_variance_below_that_of_the_prior() -> None:
 
 
 def test_no_coupling_leaves_each_date_to_itself() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = calm_case()
     seen = case.w > 0
     apart = torch.arange(len(case.days)) != 5  # one of two on a day, and one of the last
@@ -200,7 +201,7 @@ def test_no_coupling_leaves_each_date_to_itself() -> None:
 
 
 def test_the_kernels_own_coupling_may_be_given() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = calm_case()
 
     given = Banded().infer(kernel, *case, coupling=default_coupling(kernel, case))
@@ -211,7 +212,7 @@ def test_the_kernels_own_coupling_may_be_given() -> None:
 
 
 def test_coupling_under_the_mask_means_nothing() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = make_case()
     answers = []
     for under in (0.0, math.nan, math.inf, 1.0):
@@ -243,11 +244,13 @@ def test_bad_coupling_is_told(change: Callable[[Tensor], Tensor], words: str) ->
     case = make_case()
 
     with pytest.raises(ValueError, match=words):
-        Banded().infer(default_kernel(LATENTS), *case, coupling=change(torch.zeros_like(case.w)))
+        Banded().infer(
+            level_and_matern32(LATENTS), *case, coupling=change(torch.zeros_like(case.w))
+        )
 
 
 def test_series_do_not_see_each_other_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = make_case(series=7)
     pairs = any_coupling(case)
     with torch.no_grad():
@@ -261,7 +264,7 @@ def test_series_do_not_see_each_other_in_tiles(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_float32_sites_and_couplings() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = calm_case()
     pairs = any_coupling(case)
 
@@ -274,7 +277,7 @@ def test_float32_sites_and_couplings() -> None:
 
 
 def test_samples_have_the_dense_mean_and_covariance() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = calm_case()
     with torch.no_grad():
         mean, cov = Banded().joint(kernel, *case, coupling=any_coupling(case))
@@ -291,7 +294,7 @@ def test_samples_have_the_dense_mean_and_covariance() -> None:
 
 
 def test_the_means_are_linear_in_what_they_are_told() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = calm_case()
     etas = torch.stack([case.eta, 2.0 * case.eta.flip(0) * (case.w > 0), torch.zeros_like(case.w)])
 
@@ -303,7 +306,7 @@ def test_the_means_are_linear_in_what_they_are_told() -> None:
 
 
 def test_gradients() -> None:
-    kernel = default_kernel(1).double()
+    kernel = level_and_matern32(1).double()
     case = calm_case()
     w = (case.w[:2, :8, :1] + 0.1).requires_grad_()
     eta = case.eta[:2, :8, :1].clone().requires_grad_()

@@ -99,8 +99,8 @@ def test_the_manifest_explains_the_model(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest["training"] == TRAINING
     assert [s["bands"] for s in manifest["config"]["sensors"]] == [["vv", "vh"], ["B02", "B03"]]
-    assert manifest["config"]["kernel"] == "constant+matern32"
-    assert set(manifest["kernel_days"]) == {"constant", "matern32"}
+    assert manifest["config"]["kernel"] == "constant+matern12"
+    assert set(manifest["kernel_days"]) == {"constant", "matern12"}
     assert {"created", "code_version", "torch_version"} <= manifest.keys()
 
 

@@ -145,8 +145,8 @@ def test_latents_are_lazy_and_know_where_they_are_and_where_from(
     assert opened.attrs["model_hash"] == model_hash(model)
     assert opened.attrs["cube_snapshot"] == snapshot_id(cubes[16])
     assert len(opened.attrs["cube_items_hash"]) == 64
-    assert set(opened.attrs["kernel_days"]) == {"constant", "matern32"}
-    assert len(opened.attrs["kernel_days"]["matern32"]) == opened.sizes["latent"]
+    assert set(opened.attrs["kernel_days"]) == {"constant", "matern12"}
+    assert len(opened.attrs["kernel_days"]["matern12"]) == opened.sizes["latent"]
 
 
 def test_the_same_command_again_computes_nothing(

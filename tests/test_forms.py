@@ -14,7 +14,6 @@ from terralatent.models.kernels import (
     Matern32,
     Sum,
     TemporalKernel,
-    default_kernel,
 )
 from terralatent.models.posteriors import (
     POSTERIORS,
@@ -23,6 +22,7 @@ from terralatent.models.posteriors import (
     make_posterior,
     recursion,
 )
+from tests.kernels import level_and_matern32
 from tests.sites import KERNELS, LATENTS, assert_near, make_case
 
 SOME = ("matern12", "default", "quasiperiodic", "white")
@@ -197,7 +197,7 @@ def test_gradients_in_float32_point_the_same_way(form: Inference) -> None:
     case = make_case(series=8)
     gradients = []
     for dtype in (torch.float64, torch.float32):
-        kernel = default_kernel(LATENTS).to(dtype)
+        kernel = level_and_matern32(LATENTS).to(dtype)
         w = case.w.detach().clone().to(dtype).requires_grad_()
         eta = case.eta.clone().to(dtype).requires_grad_()
         got = form.infer(kernel, case.days, w, eta)
@@ -211,7 +211,7 @@ def test_gradients_in_float32_point_the_same_way(form: Inference) -> None:
 
 
 def test_no_days_and_no_series(form: Inference) -> None:
-    kernel = default_kernel(LATENTS)
+    kernel = level_and_matern32(LATENTS)
     days = torch.empty(0).double()
     sites = torch.zeros(2, 0, LATENTS)
 
@@ -250,7 +250,7 @@ def test_bad_input_is_told(
     spoiled = case._replace(**{name: spoil(getattr(case, name)) for name, spoil in change.items()})
 
     with pytest.raises(ValueError, match=words):
-        form.infer(default_kernel(LATENTS), *spoiled)
+        form.infer(level_and_matern32(LATENTS), *spoiled)
 
 
 def test_without_queries_the_marginals_are_those_of_the_sites(
@@ -370,7 +370,7 @@ def test_a_size_is_taken_where_there_is_one() -> None:
 
 
 def test_a_calendar_without_days_gives_the_prior_jointly_too(form: Inference) -> None:
-    kernel, queries = default_kernel(LATENTS).double(), make_case().queries[:3]
+    kernel, queries = level_and_matern32(LATENTS).double(), make_case().queries[:3]
     days, sites = torch.empty(0).double(), torch.zeros(2, 0, LATENTS).double()
 
     mean, cov = form.joint(kernel, days, sites, sites, queries)

@@ -16,10 +16,9 @@ from terralatent.models.kernels import (
     Sum,
     TemporalKernel,
     White,
-    default_kernel,
     make_kernel,
 )
-from tests.kernels import KERNELS, LAGS, LENGTHSCALES, SPAN, calendar
+from tests.kernels import KERNELS, LAGS, LENGTHSCALES, SPAN, calendar, level_and_matern32
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -49,7 +48,7 @@ def test_lengthscales_are_kept_and_bounded(kind: type[Matern32] | type[Periodic]
 
 
 def test_weights_stay_on_the_simplex() -> None:
-    kernel = default_kernel(2)
+    kernel = level_and_matern32(2)
     assert isinstance(kernel, Sum)
 
     kernel.set_weights(torch.tensor([1.0, 3.0]))
@@ -80,7 +79,7 @@ def test_state_is_saved_and_loaded(name: str) -> None:
 
 
 def test_names_in_checkpoints_stay() -> None:
-    assert list(default_kernel(2).state_dict()) == [
+    assert list(level_and_matern32(2).state_dict()) == [
         "raw_weights",
         "terms.1.gpytorch.raw_lengthscale",
         "terms.1.gpytorch.raw_lengthscale_constraint.lower_bound",
@@ -135,7 +134,10 @@ def test_timescale_of_a_product_is_what_ends_its_memory() -> None:
         (lambda: Sum([Constant(2), Matern12(3)]), "same number of latents"),
         (lambda: Product([Constant(2), Matern12(3)]), "same number of latents"),
         (lambda: Product([]), "one or more kernels"),
-        (lambda: Product([default_kernel(1), White(1)]), r"'constant\+matern32'; multiply it out"),
+        (
+            lambda: Product([level_and_matern32(1), White(1)]),
+            r"'constant\+matern32'; multiply it out",
+        ),
         (
             lambda: Matern32(1).features(calendar(), (20_180.0, 20_000.0), 8),
             "first day to its last",

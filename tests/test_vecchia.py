@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from terralatent.models.kernels import TemporalKernel, default_kernel
+from terralatent.models.kernels import TemporalKernel
 from terralatent.models.posteriors import Vecchia, walks
 from terralatent.models.posteriors.windows import WHITE
+from tests.kernels import level_and_matern32
 from tests.sites import KERNELS, LATENTS, Case, assert_near, make_case, oracle, prior
 
 
@@ -200,7 +201,7 @@ def test_float32_is_enough(kernel: TemporalKernel, largest: float, tolerance: fl
 
 @pytest.mark.slow
 def test_the_compiled_walk_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = make_case()
     with torch.no_grad():
         eager = Vecchia(2).infer(kernel, *case[:3])
@@ -213,7 +214,7 @@ def test_the_compiled_walk_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_samples_have_the_dense_mean_and_covariance() -> None:
-    kernel = default_kernel(LATENTS).double()
+    kernel = level_and_matern32(LATENTS).double()
     case = calm_case()
     with torch.no_grad():
         mean, cov = Vecchia().joint(kernel, *case)
@@ -258,7 +259,7 @@ def test_the_prior_depends_on_the_days_of_the_calendar() -> None:
 
 
 def test_gradients() -> None:
-    kernel = default_kernel(1).double()
+    kernel = level_and_matern32(1).double()
     case = calm_case()
     w = (case.w[:2, :8, :1] + 0.1).requires_grad_()
     eta = case.eta[:2, :8, :1].clone().requires_grad_()
@@ -306,4 +307,4 @@ def test_too_few_and_too_many_neighbours_are_told() -> None:
     with pytest.raises(ValueError, match="at least one neighbour, got 0"):
         Vecchia(0)
     with pytest.raises(ValueError, match=r"64 states at 600 dates of 16 .* fewer neighbours"):
-        Vecchia(64).infer(default_kernel(16), days, sites, sites)
+        Vecchia(64).infer(level_and_matern32(16), days, sites, sites)

@@ -1,7 +1,7 @@
 """Temporal kernels: each with its covariance and, beside it, its closed-form state-space model."""
 
 from terralatent.models.kernels.constant import Constant
-from terralatent.models.kernels.descriptions import default_kernel, make_kernel
+from terralatent.models.kernels.descriptions import make_kernel
 from terralatent.models.kernels.matern12 import Matern12
 from terralatent.models.kernels.matern32 import Matern32
 from terralatent.models.kernels.matern52 import Matern52
@@ -21,6 +21,5 @@ __all__ = [
     "Sum",
     "TemporalKernel",
     "White",
-    "default_kernel",
     "make_kernel",
 ]

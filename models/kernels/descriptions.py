@@ -49,11 +49,6 @@ def make_kernel(description: str, latents: int) -> TemporalKernel:
     return terms[0] if len(terms) == 1 else Sum(terms)
 
 
-def default_kernel(latents: int) -> TemporalKernel:
-    """Return constant + Matérn-3/2: a pixel's own level, and what happens around it (state 3)."""
-    return make_kernel("constant+matern32", latents)
-
-
 def _factors(name: str, latents: int, description: str) -> list[TemporalKernel]:
     if name in KINDS:
         return [KINDS[name](latents)]
