@@ -5,8 +5,8 @@
 First the speed of the default form: 4,096 series of 130 irregular days over 480, 60 % of them
 masked at random, 16 latents, float32, mean and variance at all days. The compiled recursion beside
 its own eager torch form and beside GPyTorch's batched exact regression, by turns; the quickest of
-each counts. Then all forms, each in a process of its own, on series drawn from the default kernel:
-time, the memory they add, their error against exact, the bound on the evidence where they keep the
+each counts. Then all forms, each in a process of its own, on series of constant + Matern-3/2: time,
+the memory they add, their error against exact, the bound on the evidence where they keep the
 prior, and the density of hidden sites. Then the encoder in float32 and bfloat16. On a machine with
 a CUDA device, encoder and posterior there; elsewhere a line says that they were not measured.
 """

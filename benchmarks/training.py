@@ -3,7 +3,7 @@
     python benchmarks/training.py [--quick]
 
 A GP-VAE of two made-up sensors, one with 10 bands on 130 days and 40 % of them clear, one with 2
-bands on 100 days; 16 latents, the default kernel (3 states), 256 series. A step is the bound on
+bands on 100 days; 16 latents, the default kernel (2 states), 256 series. A step is the bound on
 the evidence, its gradient and the optimiser's move. The same step is taken with the recursion
 compiled (numba, analytic adjoint) and in eager torch, where autograd keeps every one of the 230
 days; so is the posterior alone. Both are measured in turns in this one run, and the quickest of

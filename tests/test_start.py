@@ -144,7 +144,7 @@ def started(pool: dict[str, Observations], latents: int, units: str = "dB") -> G
         )
         for name, each in pool.items()
     )
-    model = GPVAE(ModelConfig(sensors=sensors, latents=latents))
+    model = GPVAE(ModelConfig(sensors=sensors, latents=latents, kernel="constant+matern32"))
     linear_start(model, [pool])
     return model
 

@@ -30,7 +30,14 @@ from terralatent.pipeline.training_cubes import open_training_cubes
 from terralatent.pipeline.training_state import TrainingFolder
 from tests.tiny import FIRST_DAY, tiny_cube
 
-SETTINGS = {"latents": 3, "steps": 6, "batch": 16, "validate_every": 2, "device": "cpu"}
+SETTINGS = {
+    "latents": 3,
+    "kernel": "constant+matern32",
+    "steps": 6,
+    "batch": 16,
+    "validate_every": 2,
+    "device": "cpu",
+}
 
 
 class Stop:
@@ -324,11 +331,12 @@ def test_every_posterior_trains_and_infers(cube: Path, tmp_path: Path, posterior
 
 @pytest.mark.parametrize("kernel", ["matern12", "constant+periodic*matern32+white"])
 def test_other_kernels_train(cube: Path, tmp_path: Path, kernel: str) -> None:
-    report = train([cube], tmp_path / "m", **{**SETTINGS, "latents": 6, "steps": 1}, kernel=kernel)
+    settings = {**SETTINGS, "latents": 6, "steps": 1, "kernel": kernel}
+    report = train([cube], tmp_path / "m", **settings)
     assert math.isfinite(report.score)
     assert load_model(tmp_path / "m").kernel.description == kernel
     with pytest.raises(InputError, match=f'kernel is "{re.escape(kernel)}" there, "matern32" here'):
-        train([cube], tmp_path / "m", **{**SETTINGS, "latents": 6, "steps": 1}, kernel="matern32")
+        train([cube], tmp_path / "m", **{**settings, "kernel": "matern32"})
 
 
 def test_a_training_from_before_kernel_and_posterior_were_settings_goes_on(
