@@ -48,7 +48,9 @@ def made() -> GPVAE:
     sensor = SensorConfig(
         name=SENSOR, bands=("a", "b", "c"), units="1", centre=(0.0,) * 3, spread=tuple(SPREAD)
     )
-    model = GPVAE(ModelConfig(sensors=(sensor,), latents=BANDS, hidden=8))
+    model = GPVAE(
+        ModelConfig(sensors=(sensor,), latents=BANDS, hidden=8, kernel="constant+matern32")
+    )
     its, eye = model.sensor(SENSOR), torch.eye(BANDS)
     its.encoder.set_linear(eye, torch.full((BANDS,), -1.0), eye)
     its.decoder.set_linear(
