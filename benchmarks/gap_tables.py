@@ -7,7 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,15 +83,14 @@ def main_table(results: Results, truth: int) -> str:
 
 
 def costs(results: Results) -> str:
-    """What every method took."""
+    """What every method took; what is unlearned has settings, but trains nothing."""
     head = ["method", "parameters", "training, s", "steps", "best step", "predicting, s"]
     rows = []
     for label in results.labels():
-        told = [
-            results.told(label, name)
-            for name in ("parameters", "seconds", "steps", "best_step", "predicting")
-        ]
-        rows.append([name_of(label), *(f"{value:,.0f}" for value in told)])
+        seconds, predicting = results.told(label, "seconds"), results.told(label, "predicting")
+        trained = [results.told(label, name) for name in ("parameters", "steps", "best_step")]
+        cells = [f"{value:,.0f}" for value in trained] if any(trained) else ["none", "–", "–"]
+        rows.append([name_of(label), cells[0], f"{seconds:.0f}", *cells[1:], f"{predicting:.0f}"])
     return table(head, rows)
 
 
@@ -147,20 +146,17 @@ def by_band(results: Results, bands: Sequence[str], label: str = "gpvae") -> str
     return table(head, rows)
 
 
-def sensor_sets(by_set: dict[str, Results]) -> str:
-    """RMSE as a share of the reference's for each set of sensors; seed 0."""
-    labels = [label for label in by_set["S2"].labels() if label in by_set["+L8"].found]
-    head = ["seed 0"]
-    for truth in (ALL, CLEAN):
-        head += [f"{name}, {TRUTHS[truth]}" for name in ("S2 alone", "+S1", "+S1 +L8")]
-    rows = []
-    for label in labels:
-        cells = [
-            f"{by_set[name].ratio(label, truth)[0]:.3f}" if label in by_set[name].found else ""
-            for truth in (ALL, CLEAN)
-            for name in ("S2", "+S1", "+L8")
-        ]
-        rows.append([name_of(label), *cells])
+def sensor_sets(by_set: Mapping[str, Results]) -> str:
+    """RMSE as a share of the reference's for each set of sensors, of methods that have them all."""
+    first, *others = by_set.values()
+    labels = [label for label in first.labels() if all(label in each.found for each in others)]
+    places = [(truth, name) for truth in (ALL, CLEAN) for name in by_set]
+    named = {"S2": "S2 alone", "+L8": "+S1 +L8"}
+    head = ["method", *(f"{named.get(name, name)}, {TRUTHS[truth]}" for truth, name in places)]
+    rows = [
+        [name_of(label), *(f"{by_set[name].ratio(label, truth)[0]:.3f}" for truth, name in places)]
+        for label in labels
+    ]
     return table(head, rows)
 
 

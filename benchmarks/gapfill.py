@@ -73,7 +73,7 @@ def main() -> int:
         good = options.tables or run_all(
             work, runs, rotations, jobs=options.jobs, keep=options.keep
         )
-        page = tell(work, runs, looks)
+        page = tell(work, runs, looks, options.all)
         (work / "tables.md").write_text(page)
         print(page)
         if options.figures:
@@ -111,12 +111,14 @@ def choose_runs(options: argparse.Namespace, rotations: tuple[Rotation, ...]) ->
     return runs
 
 
-def tell(work: Path, runs: list[Run], looks: Looks) -> str:
-    """All tables of what was found, as Markdown."""
-    results = _collected(work, runs, "+L8")
-    if not results.found:
+def tell(work: Path, runs: list[Run], looks: Looks, every_seed: bool = False) -> str:
+    """All tables of what was found, as Markdown; sensor sets by the first seed or by every one."""
+    by_set = {name: _collected(work, runs, name) for name in SENSOR_SETS}
+    measured = [name for name in SENSOR_SETS if by_set[name].found]
+    if not measured:
         return "Nothing was measured."
-    parts = [heading("Gap filling"), OVERALL]
+    results = by_set[measured[-1]]
+    parts = [heading("Gap filling"), f"Sensors: {', '.join(SENSOR_SETS[measured[-1]])}.", OVERALL]
     parts += [told] if (told := reservations(work, runs)) else []
     parts += [main_table(results, truth) for truth in (ALL, CLEAN)]
     parts.append(POOLED)
@@ -124,9 +126,12 @@ def tell(work: Path, runs: list[Run], looks: Looks) -> str:
     parts.append(by_kind(results, ALL))
     if "gpvae" in results.found:
         parts += ["terralatent, band by band, pooled:", by_band(results, looks.bands)]
-    by_set = {name: _collected(work, runs, name, seeds=(0,)) for name in SENSOR_SETS}
-    if by_set["S2"].found:
-        parts += ["What other sensors add, as shares of the GP in hindsight:", sensor_sets(by_set)]
+    if len(measured) > 1:
+        if not every_seed:
+            by_set = {name: _collected(work, runs, name, seeds=(0,)) for name in measured}
+        told = "all seeds" if every_seed else "seed 0"
+        parts += [f"What other sensors add, as shares of the GP in hindsight, {told}:"]
+        parts += [sensor_sets({name: by_set[name] for name in measured})]
     parts += ["What it took, means over runs, each with one thread:", costs(results)]
     return "\n\n".join(parts) + "\n"
 

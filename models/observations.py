@@ -11,6 +11,9 @@ from torch import Tensor
 DISTANCE_CAP = 16.0
 """Largest distance to a masked pixel that is told apart, in pixels."""
 
+CLEAR_SHARE = 0.5
+"""An acquisition counts as clear where at least this share of the pixels is."""
+
 
 @dataclass(frozen=True)
 class Observations:
@@ -138,3 +141,22 @@ class Observations:
             distance=torch.cat([part.distance for part in parts]),
             incidence=first.incidence,
         )
+
+
+def clear_dates(observed: Tensor) -> Tensor:
+    """Tell which acquisitions are clear over at least half of the pixels.
+
+    Pixels that were never observed are left out of the share, so that the edge of a swath does
+    not make an acquisition cloudy.
+
+    Args:
+        observed: True where a pixel was seen at a date, shape (N, T), bool.
+
+    Returns:
+        Shape (T,), bool; all False where nothing was ever seen.
+    """
+    ever = observed.any(dim=1)
+    if not bool(ever.any()):
+        return observed.any(dim=0)
+    clear: Tensor = observed[ever].float().mean(dim=0) >= CLEAR_SHARE
+    return clear

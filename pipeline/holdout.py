@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, clear_dates
 
 __all__ = ["Holdout", "blocks_apart", "hold_out"]
 
-CLEAR_SHARE = 0.5
-"""An acquisition counts as clear where at least this share of the pixels is."""
 SCATTERED_SHARE = 0.1
 """Share of the clear acquisitions that is hidden one by one."""
 WINDOW_DAYS = 45.0
@@ -72,7 +70,7 @@ def _held(name: str, observations: Observations, seed: int) -> Tensor:
     """Which acquisitions of one sensor are held out, (T,) bool."""
     days = observations.days.numpy()
     held = np.zeros(days.shape, dtype=bool)
-    clear = clear_acquisitions(observations)
+    clear = clear_dates(observations.observed).numpy()
     if clear.sum() < FEWEST_CLEAR:
         return torch.from_numpy(held)
     generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
@@ -85,20 +83,6 @@ def _held(name: str, observations: Observations, seed: int) -> Tensor:
             held |= window
             break
     return torch.from_numpy(held)
-
-
-def clear_acquisitions(observations: Observations) -> np.ndarray:
-    """Which acquisitions are clear over at least half of the pixels, (T,) bool.
-
-    Pixels that were never observed are left out of the share, so that the edge of a swath does
-    not make an acquisition cloudy.
-    """
-    observed = observations.observed
-    ever = observed.any(dim=1)
-    if not bool(ever.any()):
-        return np.zeros(observations.days.numel(), dtype=bool)
-    share: np.ndarray = observed[ever].float().mean(dim=0).numpy()
-    return share >= CLEAR_SHARE
 
 
 def blocks_apart(full: np.ndarray, seed: int) -> np.ndarray:

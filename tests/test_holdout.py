@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, clear_dates
 from terralatent.pipeline.holdout import (
     FEWEST_CLEAR,
     WINDOW_DAYS,
     blocks_apart,
-    clear_acquisitions,
     hold_out,
 )
 from tests.tiny import tiny_pixels, tiny_series
@@ -78,7 +77,7 @@ def test_the_edge_of_a_swath_does_not_make_an_acquisition_cloudy() -> None:
     outside = inside.hide(torch.ones(len(inside.days), dtype=torch.bool))
     both = Observations.concatenate([inside, outside, outside])
 
-    assert clear_acquisitions(both).all()
+    assert clear_dates(both.observed).all()
 
 
 def test_blocks_apart_are_few_of_full_size_and_the_same_again() -> None:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from terralatent.models.baselines.band_series import BandSeries
+from terralatent.models.observations import clear_dates
 
 __all__ = ["Fold", "hide_looks"]
 
 FOLDS = 4
 EVERY = 8
 """Of so many clear dates one is hidden alone, and of so many runs of that many dates one whole."""
-
-CLEAR_SHARE = 0.5
-"""A date counts as clear where at least this share is of the pixels that the sensor ever saw."""
 
 FEWEST_CLEAR = 4
 """A sensor with fewer such dates counts every date on which it saw anything."""
@@ -66,8 +64,7 @@ def hide_looks(pool: Mapping[str, BandSeries]) -> list[Fold]:
 def _hidden(series: BandSeries, fold: int) -> Tensor:
     """Which dates of one sensor are hidden, shape (T,), bool."""
     seen = series.valid.any(-1)
-    ever = seen.any(1)
-    clear = seen[ever].float().mean(0) >= CLEAR_SHARE if bool(ever.any()) else seen.any(0)
+    clear = clear_dates(seen)
     if int(clear.sum()) < FEWEST_CLEAR:
         clear = seen.any(0)
     place = clear.cumsum(0) - 1
