@@ -58,6 +58,11 @@ class Acquisition:
         """The first item's offset."""
         return self.scalings[0].offset
 
+    @property
+    def offset_from(self) -> str:
+        """Who told the first item's offset."""
+        return self.scalings[0].offset_from
+
 
 @dataclass(frozen=True)
 class Fate:
@@ -77,3 +82,6 @@ class Fate:
 
     reason: str
     """Why it was merged or dropped; empty where used."""
+
+    scaling: Scaling | None = None
+    """What is applied to its digital numbers; None where it is dropped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 __all__ = [
+    "ToldGrid",
     "baseline_key",
     "centre_longitude",
     "cloud_cover",
@@ -23,14 +25,31 @@ __all__ = [
     "incidence",
     "orbit",
     "platform",
+    "processed_at",
     "processing_baseline",
     "properties",
     "sensed_at",
     "tile",
+    "told_grid",
     "written_at",
 ]
 
 Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToldGrid:
+    """What an item tells of the grid of one of its files; None where it does not."""
+
+    code: str | None
+    """CRS, such as ``EPSG:32631``."""
+
+    shape: tuple[int, int] | None
+    """Rows and columns."""
+
+    transform: tuple[float, ...] | None
+    """Six numbers of an affine transform, from column and row to x and y."""
+
 
 _PLATFORMS = {
     "S1": "sentinel-1",
@@ -39,6 +58,10 @@ _PLATFORMS = {
     "LE": "landsat-",
     "LC": "landsat-",
 }
+
+
+_PRODUCT = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R(\d{3})_T\d{2}[A-Z]{3}_(\d{8}T\d{6})")
+"""ESA's name of a Sentinel-2 product: its relative orbit, and when it was made."""
 
 
 def properties(item: Item) -> Mapping[str, Any]:
@@ -60,6 +83,20 @@ def sensed_at(item: Item) -> np.datetime64 | None:
     return None
 
 
+def processed_at(item: Item) -> str:
+    """Return when the product was made, in a form that sorts by time; empty where not told.
+
+    ``created`` and ``updated`` tell when a catalogue took it up, which says less.
+    """
+    for name in ("processing:datetime", "s2:generation_time", "landsat:product_generated"):
+        time = _time(properties(item).get(name))
+        if time is not None:
+            return str(time)
+    product = _product(item)
+    time = None if product is None else _time(product[2])
+    return "" if time is None else str(time)
+
+
 def written_at(item: Item) -> tuple[str, str]:
     """Return ``created`` and ``updated`` in a form that sorts by time; empty where not told."""
     times = (_time(properties(item).get(name)) for name in ("created", "updated"))
@@ -68,14 +105,18 @@ def written_at(item: Item) -> tuple[str, str]:
 
 
 def orbit(item: Item) -> int:
-    """Return the relative orbit, for Landsat the WRS path; -1 where it is not told."""
+    """Return the relative orbit, for Landsat the WRS path; -1 where it is not told.
+
+    The name of the product tells it too: Earth Search has it nowhere else.
+    """
     for name in ("sat:relative_orbit", "landsat:wrs_path"):
         value = properties(item).get(name)
         if isinstance(value, str) and value.strip().isdigit():
             return int(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
             return int(value)
-    return -1
+    product = _product(item)
+    return -1 if product is None else int(product[1])
 
 
 def constellation(item: Item) -> str:
@@ -94,7 +135,7 @@ def platform(item: Item) -> str:
     """Return the platform in lower case, such as ``sentinel-2b``; empty where it is not told."""
     value = properties(item).get("platform")
     if isinstance(value, str) and value:
-        return value.lower().replace(" ", "-")
+        return re.sub(r"[ _]", "-", value.lower())
     match = re.match(r"(S[12])([A-D])_|(L[TEC])0?(\d)_", str(item.get("id", "")))
     if match is None:
         return ""
@@ -126,18 +167,41 @@ def baseline_key(baseline: str) -> tuple[int, int]:
 def tile(item: Item) -> str:
     """Return what tells the item's place from its neighbours' on the same pass.
 
-    The MGRS tile or the WRS path and row; where neither is told, the corners of its box.
+    The MGRS tile or the WRS path and row; empty where neither is told.
     """
     told = properties(item)
-    for name in ("s2:mgrs_tile", "grid:code"):
-        if isinstance(told.get(name), str):
-            return str(told[name]).removeprefix("MGRS-")
-    parts = [told.get(f"mgrs:{name}") for name in ("utm_zone", "latitude_band", "grid_square")]
-    if all(part is not None for part in parts):
-        return f"{str(parts[0]).zfill(2)}{parts[1]}{parts[2]}"
+    names = [told.get("s2:mgrs_tile"), told.get("grid:code")]
+    for prefix in ("mgrs", "sentinel"):
+        parts = [told.get(f"{prefix}:{n}") for n in ("utm_zone", "latitude_band", "grid_square")]
+        names.append("".join(str(part) for part in parts if part is not None))
+    for name in names:
+        match = re.fullmatch(r"(?:MGRS-)?(\d{1,2})([A-Z]{3})", str(name))
+        if match is not None:
+            return f"{match[1].zfill(2)}{match[2]}"
     if told.get("landsat:wrs_row") is not None:
         return f"{told.get('landsat:wrs_path')}/{told.get('landsat:wrs_row')}"
-    return ",".join(f"{edge:.3f}" for edge in _box(item))
+    return ""
+
+
+def told_grid(item: Item, asset: Mapping[str, Any]) -> ToldGrid:
+    """Return what an item tells of the grid of ``asset``, by the projection extension.
+
+    What the asset tells wins over what the item tells for all.
+    """
+
+    def told(name: str) -> Any:
+        value = asset.get(name)
+        return properties(item).get(name) if value is None else value
+
+    code, epsg = told("proj:code"), told("proj:epsg")
+    if not isinstance(code, str):
+        code = f"EPSG:{epsg}" if isinstance(epsg, int) else None
+    shape, transform = _numbers(told("proj:shape"), (2,)), _numbers(told("proj:transform"), (6, 9))
+    return ToldGrid(
+        code,
+        None if shape is None else (int(shape[0]), int(shape[1])),
+        None if transform is None else transform[:6],
+    )
 
 
 def datastrip_start(item: Item) -> float:
@@ -145,10 +209,11 @@ def datastrip_start(item: Item) -> float:
 
     Two halves of one tile come from two strips; a reprocessed copy comes from the same one.
     """
-    match = re.search(r"_S(\d{8}T\d{6})", str(properties(item).get("s2:datastrip_id", "")))
-    if match is None:
-        return math.nan
-    return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+    told = properties(item)
+    name = told.get("s2:datastrip_id", told.get("eopf:datastrip_id", ""))
+    match = re.search(r"_S(\d{8}T\d{6})", str(name))
+    time = None if match is None else _time(match[1])
+    return math.nan if time is None else float(time.astype(np.int64)) / 1e6
 
 
 def cloud_cover(item: Item) -> float:
@@ -184,6 +249,16 @@ def footprint(item: Item) -> BaseGeometry | None:
     return box(*edges) if edges and edges[0] <= edges[2] else None
 
 
+def _product(item: Item) -> re.Match[str] | None:
+    """The name of the Sentinel-2 product that the item is made of, where it tells that."""
+    told = properties(item)
+    for name in (told.get("s2:product_uri"), told.get("sentinel:product_id"), item.get("id")):
+        match = _PRODUCT.match(name) if isinstance(name, str) else None
+        if match is not None:
+            return match
+    return None
+
+
 def _box(item: Item) -> tuple[float, ...]:
     corners = item.get("bbox")
     if not isinstance(corners, (list, tuple)) or len(corners) not in (4, 6):
@@ -192,6 +267,14 @@ def _box(item: Item) -> tuple[float, ...]:
     if any(math.isnan(edge) for edge in edges):
         return ()
     return edges if len(edges) == 4 else (edges[0], edges[1], edges[3], edges[4])
+
+
+def _numbers(value: object, lengths: tuple[int, ...]) -> tuple[float, ...] | None:
+    """A list of finite numbers of one of these lengths; None for anything else."""
+    if not isinstance(value, (list, tuple)) or len(value) not in lengths:
+        return None
+    numbers = tuple(_number(each) for each in value)
+    return None if any(math.isnan(number) for number in numbers) else numbers
 
 
 def _time(value: object) -> np.datetime64 | None:

@@ -31,6 +31,13 @@ follow each other by seconds, the next pass comes 98 minutes later."""
 _ONE_STRIP = 10.0
 """Seconds by which the start of one data strip may differ between two processings of it."""
 
+_ONE_TILE = 10.0
+"""Seconds by which the time of one tile may differ between two processings of it."""
+
+_ONE_PLACE = 0.5
+"""Share of the area of two footprints that copies of one scene have in common at least. Halves of
+a tile, and neighbours along a pass, share a seam."""
+
 _KEPT = (
     *("type", "stac_version", "stac_extensions", "id", "collection"),
     *("geometry", "bbox", "properties"),
@@ -70,13 +77,14 @@ def group_items(
 ) -> tuple[dict[str, tuple[Acquisition, ...]], tuple[Fate, ...]]:
     """Sort items into acquisitions; the result does not depend on the order of ``items``.
 
-    Of one acquisition that was processed several times (same sensor, second and tile) the copy of
-    the newest baseline is used, then the one made last. What is left of one sensor, solar day and
-    relative orbit is one acquisition. Reads no pixels.
+    Of one acquisition that was processed several times (same sensor, tile, data strip or footprint,
+    within seconds) that of the first collection of the source is used, then of the newest baseline,
+    then the one made last. What is left of one sensor, solar day and relative orbit is one
+    acquisition: its tiles and the halves of them are merged. Reads no pixels.
 
     Args:
         items: STAC items with absolute hrefs.
-        sensors: The sensors asked for.
+        sensors: The sensors asked for, as the source sees them.
 
     Returns:
         For each sensor that has any, its acquisitions in ascending, unique times; and what became
@@ -204,39 +212,62 @@ def _of_one_mask(scenes: list[_Scene]) -> tuple[list[_Scene], list[Fate]]:
 def _newest_copies(scenes: list[_Scene]) -> tuple[list[_Scene], list[Fate]]:
     kept: list[_Scene] = []
     lost: list[Fate] = []
-    for copies in _groups(scenes, lambda s: (str(s.time.astype("datetime64[s]")), s.tile)):
-        for strip in _strips(copies):
-            newest = max(strip, key=_newness)
+    for day in _groups(scenes, lambda s: (str(s.day), s.tile)):
+        for copies in _copies(day):
+            newest = max(copies, key=_newness)
             kept.append(newest)
             lost += [
-                scene.dropped(
-                    f"the same acquisition as {newest.id}, which is newer"
-                    + (f" (baseline {newest.baseline})" if newest.baseline else "")
-                )
-                for scene in strip
+                scene.dropped(f"the same acquisition as {newest.id}, {_why(newest, scene)}")
+                for scene in copies
                 if scene is not newest
             ]
     return kept, lost
 
 
 def _newness(scene: _Scene) -> tuple[Any, ...]:
-    return (told.baseline_key(scene.baseline), *told.written_at(scene.item), scene.id)
+    # Earth Search has the same products in two collections, of which the older is less reliable:
+    # that which the source names first counts.
+    collections, own = scene.sensor.collections, str(scene.item.get("collection"))
+    place = collections.index(own) if own in collections else len(collections)
+    made = told.processed_at(scene.item)
+    return (-place, told.baseline_key(scene.baseline), made, *told.written_at(scene.item), scene.id)
 
 
-def _strips(scenes: Sequence[_Scene]) -> Iterator[list[_Scene]]:
-    """Part the halves of a tile that lies on two data strips: they complete each other."""
-    starts = [told.datastrip_start(scene.item) for scene in scenes]
-    if any(math.isnan(start) for start in starts):
-        yield list(scenes)
-        return
-    ordered = sorted(zip(starts, scenes, strict=True), key=lambda pair: (pair[0], pair[1].id))
-    strip = [ordered[0][1]]
-    for (before, _), (start, scene) in pairwise(ordered):
-        if start - before > _ONE_STRIP:
-            yield strip
-            strip = []
-        strip.append(scene)
-    yield strip
+def _why(used: _Scene, other: _Scene) -> str:
+    """Why one of two copies is used and not the other."""
+    if _newness(used)[0] != _newness(other)[0]:
+        return f"which is of the collection {used.item.get('collection')}"
+    return "which is newer" + (f" (baseline {used.baseline})" if used.baseline else "")
+
+
+def _copies(scenes: Sequence[_Scene]) -> Iterator[list[_Scene]]:
+    """Part the scenes of one tile and solar day into those that show the same."""
+    groups: list[list[_Scene]] = []
+    for scene in sorted(scenes, key=lambda s: (s.time, s.id)):
+        alike = next((group for group in groups if _same(group[0], scene)), None)
+        if alike is None:
+            groups.append([scene])
+        else:
+            alike.append(scene)
+    yield from groups
+
+
+def _same(one: _Scene, other: _Scene) -> bool:
+    """Whether two scenes of one tile and solar day are copies of one acquisition.
+
+    The halves of a tile that lies on two data strips complete each other. Where the strips are
+    not told, the footprints tell halves from copies.
+    """
+    if abs((one.time - other.time) / np.timedelta64(1, "s")) > _ONE_TILE:
+        return False
+    starts = told.datastrip_start(one.item), told.datastrip_start(other.item)
+    if not any(math.isnan(start) for start in starts):
+        return abs(starts[0] - starts[1]) <= _ONE_STRIP
+    shapes = told.footprint(one.item), told.footprint(other.item)
+    if shapes[0] is None or shapes[1] is None:
+        return True
+    common, both = shapes[0].intersection(shapes[1]).area, shapes[0].union(shapes[1]).area
+    return bool(common >= _ONE_PLACE * both)
 
 
 def _passes(scenes: Sequence[_Scene]) -> Iterator[list[_Scene]]:
@@ -288,11 +319,11 @@ def _mean(values: Iterable[float]) -> float:
 
 def _fates(acquisition: Acquisition) -> Iterator[Fate]:
     first = acquisition.items[0]
-    for item in acquisition.items:
+    for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True):
         time = told.sensed_at(item)
         assert time is not None
         if item is first:
-            yield Fate(item["id"], acquisition.sensor, time, "used", "")
+            yield Fate(item["id"], acquisition.sensor, time, "used", "", scaling)
         else:
             reason = f"of one pass with {first['id']}"
-            yield Fate(item["id"], acquisition.sensor, time, "merged", reason)
+            yield Fate(item["id"], acquisition.sensor, time, "merged", reason, scaling)

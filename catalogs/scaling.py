@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from terralatent.catalogs.item import baseline_key, processing_baseline, properties
-from terralatent.catalogs.sensors import Sensor
+from terralatent.catalogs.sensors import Quantity, Sensor
 
 __all__ = ["Scaling", "ScalingError", "read_scaling"]
 
-_OFFSET_FROM = (4, 0)
-"""The first baseline of Sentinel-2 whose digital numbers are raised by 1000."""
-
-_RAISED = -0.1
-"""Reflectance of the digital number 0 from that baseline on."""
+_UNITS: Mapping[str, Quantity] = {
+    "db": "decibel",
+    "decibel": "decibel",
+    "decibels": "decibel",
+    "amplitude": "amplitude",
+    "linear amplitude": "amplitude",
+    "power": "power",
+    "linear power": "power",
+    "linear": "power",
+}
+"""What items call the unit of backscatter."""
 
 
 class ScalingError(ValueError):
@@ -36,6 +42,12 @@ class Scaling:
     nodata: float | None
     """The digital number that marks a missing pixel; None where only NaN does."""
 
+    quantity: Quantity | None = None
+    """What ``unit`` is of backscatter, where the item tells; None: as of its sensor."""
+
+    offset_from: str = field(default="", compare=False)
+    """Who told the offset, such as ``bands`` or ``baseline 05.00``."""
+
 
 def read_scaling(item: Mapping[str, Any], sensor: Sensor, keys: Mapping[str, str]) -> Scaling:
     """Read scale, offset and no data of an item's bands, which must agree.
@@ -46,7 +58,7 @@ def read_scaling(item: Mapping[str, Any], sensor: Sensor, keys: Mapping[str, str
 
     Args:
         item: A STAC item.
-        sensor: The sensor that it belongs to.
+        sensor: The sensor that it belongs to, as its source sees it.
         keys: For each band of the sensor, the key of its asset.
 
     Raises:
@@ -62,37 +74,64 @@ def read_scaling(item: Mapping[str, Any], sensor: Sensor, keys: Mapping[str, str
 
 
 def _read_asset(item: Mapping[str, Any], sensor: Sensor, asset: Mapping[str, Any]) -> Scaling:
-    scale = _told(asset, "scale")
-    offset = _told(asset, "offset")
-    if scale is None:
-        scale = sensor.scale
-        if sensor.decibel and str(_told(asset, "data_type") or "float").startswith(("int", "uint")):
-            raise ScalingError("it holds uncalibrated integers and tells no scale")
-        if sensor.decibel and str(item.get("collection")).endswith("-grd"):
-            raise ScalingError("ground range detected scenes are not calibrated; it tells no scale")
-    if sensor.offset_by_baseline:
-        offset = _offset_by_baseline(item, offset)
-    elif offset is None:
-        # A scale without an offset has none; silence on both means the product's own.
-        offset = sensor.offset if _told(asset, "scale") is None else 0.0
-    scale, offset = _number(scale, "scale"), _number(offset, "offset")
+    scale, offset = _told(asset, "scale"), _told(asset, "offset")
+    quantity = None
+    if sensor.decibel:
+        quantity = _UNITS.get(str(_told(asset, "unit")).lower())
+        if scale is None:
+            _require_calibrated(item, asset)
+    if sensor.offset_since:
+        offset, source = _offset(item, sensor, offset)
+    elif offset is not None:
+        source = "bands"
+    elif scale is not None:  # a scale without an offset has none
+        offset, source = 0.0, "bands"
+    elif sensor.stated is not None:
+        offset, source = sensor.stated, "stated"
+    else:
+        offset, source = sensor.offset, "product"
+    scale = _number(sensor.scale if scale is None else scale, "scale")
+    offset = _number(offset, "offset")
     if scale == 0.0:
         raise ScalingError("its scale is 0")
-    return Scaling(scale, offset, _nodata(asset, sensor))
+    return Scaling(scale, offset, _nodata(asset, sensor), quantity, source)
 
 
-def _offset_by_baseline(item: Mapping[str, Any], offset: Any) -> Any:
-    baseline = processing_baseline(item)
+def _require_calibrated(item: Mapping[str, Any], asset: Mapping[str, Any]) -> None:
+    if str(_told(asset, "data_type") or "float").startswith(("int", "uint")):
+        raise ScalingError("it holds uncalibrated integers and tells no scale")
+    if str(item.get("collection")).endswith("-grd"):
+        raise ScalingError("ground range detected scenes are not calibrated; it tells no scale")
+
+
+def _offset(item: Mapping[str, Any], sensor: Sensor, told: Any) -> tuple[Any, str]:
+    """The offset of an item of which it depends on the baseline, and who told it."""
+    baseline = processing_baseline(item) if "baseline" in sensor.believe else ""
+    flag = _taken_off(item, sensor) if "flag" in sensor.believe else None
+    if flag is True:
+        return sensor.offset, "taken off"
     # Earth Search writes the same offset into raster:bands whether or not it has been taken off,
     # and for old baselines that never had one: https://github.com/Element84/earth-search/issues/66
-    taken_off = properties(item).get("earthsearch:boa_offset_applied")
-    if taken_off is True:
-        return 0.0
-    if offset is not None and not (taken_off is False and baseline):
-        return offset
-    if not baseline:
-        raise ScalingError("it tells neither an offset nor a processing baseline")
-    return _RAISED if baseline_key(baseline) >= _OFFSET_FROM else 0.0
+    if told is not None and "bands" in sensor.believe and not (flag is False and baseline):
+        return told, "bands"
+    if baseline:
+        offset = sensor.offset
+        for first, since in sensor.offset_since:
+            if baseline_key(baseline) >= baseline_key(first):
+                offset = since
+        return offset, f"baseline {baseline}"
+    if sensor.stated is not None:
+        return sensor.stated, "stated"
+    raise ScalingError(
+        "it tells neither an offset nor a processing baseline; if you know the offset, state it "
+        f"(--offset {sensor.name}=NUMBER)"
+    )
+
+
+def _taken_off(item: Mapping[str, Any], sensor: Sensor) -> bool | None:
+    """What the item says on whether its offset has been taken off; None: nothing."""
+    flags = [properties(item).get(name) for name in sensor.taken_off]
+    return next((flag for flag in flags if isinstance(flag, bool)), None)
 
 
 def _told(asset: Mapping[str, Any], name: str) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -22,12 +22,14 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.acquisition import Acquisition, Fate
+from terralatent.catalogs.descriptions import read_descriptions
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.item import footprint, sensed_at
 from terralatent.catalogs.outline import reach_of
 from terralatent.catalogs.passes import group_items, in_order
 from terralatent.catalogs.period import Period
-from terralatent.catalogs.sensors import SENSORS, Sensor, pick_sensors
+from terralatent.catalogs.sensors import Sensor, pick_sensors, with_offsets
+from terralatent.catalogs.sources import Source, without_secrets
 from terralatent.catalogs.static import read_parquet
 
 __all__ = ["Scenes"]
@@ -39,17 +41,14 @@ _KEY = b"terralatent:search"
 class Scenes:
     """What a search found. Picklable; holds no pixels."""
 
-    source: str
-    """Name or place of the source."""
-
-    signing: str | None
-    """How hrefs are signed before they are read; None: not at all."""
+    place: Source
+    """Where they come from."""
 
     period: Period
     """First and last day asked for, both included."""
 
-    asked: tuple[str, ...]
-    """Names of the sensors asked for."""
+    wanted: tuple[Sensor, ...]
+    """The sensors asked for."""
 
     items: tuple[dict[str, Any], ...] = field(repr=False)
     """Every item of the search as the source gave it, but with absolute hrefs."""
@@ -66,19 +65,44 @@ class Scenes:
         items: Iterable[dict[str, Any]],
         sensors: Sequence[Sensor],
         *,
-        source: str,
+        source: Source | str,
         period: Period,
-        signing: str | None = None,
     ) -> Scenes:
-        """Group ``items``, STAC items with absolute hrefs, into acquisitions of ``sensors``."""
+        """Group items into acquisitions.
+
+        Args:
+            items: STAC items with absolute hrefs.
+            sensors: Those asked for.
+            source: Where the items come from, or a name for it where it is not described.
+            period: First and last day asked for.
+        """
         kept = tuple(items)
-        by_sensor, fates = group_items(kept, sensors)
-        asked = tuple(sensor.name for sensor in sensors)
-        return cls(source, signing, period, asked, kept, fates, by_sensor)
+        place = source if isinstance(source, Source) else Source(source, source)
+        by_sensor, fates = group_items(kept, [place.sees(sensor) for sensor in sensors])
+        return cls(place, period, tuple(sensors), kept, fates, by_sensor)
+
+    @property
+    def source(self) -> str:
+        """Name or place of the source."""
+        return self.place.name
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the sensors asked for."""
+        return tuple(sensor.name for sensor in self.wanted)
+
+    def sensor(self, name: str) -> Sensor:
+        """Return the sensor called ``name`` as the source sees it.
+
+        Raises:
+            InputError: If it was not asked for.
+        """
+        (sensor,) = pick_sensors([name], {sensor.name: sensor for sensor in self.wanted})
+        return self.place.sees(sensor)
 
     @property
     def sensors(self) -> tuple[str, ...]:
-        """Names of the sensors that have scenes, in the order of ``SENSORS``."""
+        """Names of the sensors that have scenes, in the order asked for."""
         return tuple(self.by_sensor)
 
     def acquisitions(self, sensor: str) -> tuple[Acquisition, ...]:
@@ -87,9 +111,16 @@ class Scenes:
         Raises:
             InputError: If there is no such sensor.
         """
-        if sensor not in SENSORS:
+        if sensor not in self.asked:
             pick_sensors([sensor])
         return self.by_sensor.get(sensor, ())
+
+    def hrefs(self) -> Iterator[str]:
+        """Yield the href of every file of the acquisitions."""
+        for acquisitions in self.by_sensor.values():
+            for acquisition in acquisitions:
+                for item in acquisition.items:
+                    yield from (asset["href"] for asset in item["assets"].values())
 
     @property
     def digest(self) -> str:
@@ -117,10 +148,11 @@ class Scenes:
         writable = [item for item in self.items if _fits_parquet(item)]
         ids = {str(item.get("id")) for item in writable}
         facts = {
-            "source": self.source,
-            "signing": self.signing,
+            "source": self.place.name,
+            "where": without_secrets(self.place.where),
             "period": [day.isoformat() for day in self.period],
             "sensors": list(self.asked),
+            "stated": {s.name: s.stated for s in self.wanted if s.stated is not None},
             # Items without a time or a place fit no row.
             "unfit": [
                 [fate.item_id, fate.sensor, str(fate.time), fate.reason]
@@ -168,11 +200,16 @@ class Scenes:
             )
 
     @classmethod
-    def from_parquet(cls, path: str | Path) -> Scenes:
+    def from_parquet(cls, path: str | Path, described: Sequence[str | Path] = ()) -> Scenes:
         """Read what :meth:`to_parquet` wrote, or any other stac-geoparquet file of scenes.
 
+        Args:
+            path: The file.
+            described: Files that describe its source or sensors, where they are a user's own.
+
         Raises:
-            InputError: If the file does not exist, is no stac-geoparquet, or holds no item.
+            InputError: If the file does not exist, is no stac-geoparquet, or holds no item; or if
+                its source or sensors are not known.
         """
         where = str(Path(path).resolve())
         if not Path(path).is_file():
@@ -181,15 +218,15 @@ class Scenes:
         facts = _facts(where)
         if not items:
             raise InputError(f"The file of scenes {str(path)!r} holds no item.")
-        period = facts.get("period")
+        period, known = facts.get("period"), read_descriptions(described)
+        name = facts.get("source", str(path))
         scenes = cls.gather(
             items,
-            pick_sensors(facts.get("sensors")),
-            source=facts.get("source", str(path)),
+            with_offsets(pick_sensors(facts.get("sensors"), known.sensors), facts.get("stated")),
+            source=known.sources.get(name) or Source(name, facts.get("where", where)),
             period=_span(items)
             if period is None
             else (date.fromisoformat(period[0]), date.fromisoformat(period[1])),
-            signing=facts.get("signing"),
         )
         unfit = tuple(
             Fate(item_id, sensor, np.datetime64(time, "us"), "dropped", reason)

@@ -13,6 +13,7 @@ from pystac_client import Client
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.descriptions import read_descriptions
 from terralatent.catalogs.documents import failures, open_api, status_of
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import absolute_href, is_remote
@@ -21,7 +22,7 @@ from terralatent.catalogs.outline import reach_of, read_outline
 from terralatent.catalogs.passes import OF_NO_SENSOR
 from terralatent.catalogs.period import Period, read_period, within
 from terralatent.catalogs.scenes import Scenes
-from terralatent.catalogs.sensors import Sensor, pick_sensors
+from terralatent.catalogs.sensors import Sensor, pick_sensors, with_offsets
 from terralatent.catalogs.sources import Source, known_collections, resolve_source
 from terralatent.catalogs.static import walk
 
@@ -39,6 +40,8 @@ def search_scenes(
     end: str | date,
     sensors: Sequence[str] | None = None,
     *,
+    offsets: Mapping[str, float] | None = None,
+    described: Sequence[str | Path] = (),
     report: Callable[[str], None] | None = None,
 ) -> Scenes:
     """Find the scenes of a region and period. Reads no pixels.
@@ -49,6 +52,9 @@ def search_scenes(
         start: First day, ISO, UTC.
         end: Last day, included.
         sensors: Names of the sensors wanted; None: all that the source offers.
+        offsets: By the names of sensors, the offset, in units, of items that do not tell theirs.
+        described: Files that describe sources and sensors of a user's own, see
+            :func:`~terralatent.catalogs.descriptions.read_descriptions`.
         report: Is told how far the search is, one line at a time.
 
     Returns:
@@ -58,8 +64,10 @@ def search_scenes(
         InputError: If an argument cannot be used, if the source does not answer as one, or if it
             has no scene that can be used.
     """
-    place, outline = resolve_source(source), read_outline(region)
-    period, wanted = read_period(start, end), pick_sensors(sensors)
+    known = read_descriptions(described)
+    place, outline = resolve_source(source, known.sources), read_outline(region)
+    period = read_period(start, end)
+    wanted = with_offsets(_wanted(place, sensors, known.sensors), offsets)
     tell = report or _LOG.info
 
     looked = Looked()
@@ -71,11 +79,31 @@ def search_scenes(
                 tell(f"{len(items)} items from {place.name}")
     if not items:
         raise InputError(_nothing(place, outline, period, wanted, looked))
-    scenes = Scenes.gather(items, wanted, source=place.name, period=period, signing=place.signing)
+    scenes = Scenes.gather(items, wanted, source=place, period=period)
     if not scenes.sensors:
         raise InputError(_no_use(place, period, scenes))
     tell(scenes.summary())
     return scenes
+
+
+def _wanted(
+    place: Source, names: Sequence[str] | None, known: Mapping[str, Sensor]
+) -> tuple[Sensor, ...]:
+    """The sensors to look for: those named, else all that the source has in a form of use."""
+    wanted = pick_sensors(names, known)
+    if place.sensors is None:
+        return wanted
+    usable = [offer.sensor for offer in place.sensors if not offer.refused]
+    for sensor in wanted if names is not None else ():
+        offer = place.offer(sensor.name)
+        if offer is None:
+            raise InputError(f"{place.name} has no {sensor.name}; it has {', '.join(usable)}.")
+        if offer.refused:
+            raise InputError(
+                f"{place.name} has {sensor.name} only as {', '.join(offer.collections)}, which "
+                f"cannot be used: {offer.refused}."
+            )
+    return tuple(sensor for sensor in wanted if sensor.name in usable)
 
 
 class Looked:
@@ -129,7 +157,7 @@ def _search_api(
     client: Client, place: Source, asked: list[str], outline: BaseGeometry, period: Period
 ) -> Iterator[Item]:
     with failures(place.name):
-        if place.collections is None:
+        if place.sensors is None:
             asked = _offered(client, place, asked)
         # A box and a period are all that every API understands; the rest is filtered here.
         search = client.search(

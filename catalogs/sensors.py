@@ -1,16 +1,51 @@
-"""The sensors: bands and their names elsewhere, scale, offset, no data, clear sky, packing."""
+"""The sensors: bands and their names elsewhere, scale, offset, no data, clear sky, packing.
+
+Those that are known without being told stand in ``sensors.toml`` beside this module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from terralatent.catalogs.clear import ClearRule
+from terralatent.catalogs.described import Table, as_described, read_tables
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["SENSORS", "Packing", "QualityBand", "Sensor", "pick_sensors"]
+__all__ = [
+    "BUILT_IN",
+    "SENSORS",
+    "Border",
+    "Packing",
+    "QualityBand",
+    "Quantity",
+    "Resampling",
+    "Sensor",
+    "Word",
+    "pick_sensors",
+    "sensors_of",
+    "with_offsets",
+]
+
+BUILT_IN = Path(__file__).with_name("sensors.toml")
+"""The sensors that are known without being told."""
+
+Quantity = Literal["value", "power", "amplitude", "decibel"]
+"""What scale * dn + offset is: the value itself, or what backscatter in dB is made of."""
+
+Resampling = Literal["nearest", "bilinear", "cubic", "average"]
+"""How pixels of a file become pixels of the grid."""
+
+Word = Literal["flag", "bands", "baseline"]
+"""Where an item tells its offset: by a flag that it is taken off already, beside its bands, or by
+its processing baseline."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +63,16 @@ class Packing:
 
     dtype: str
     """NumPy name of the integer type."""
+
+    def __post_init__(self) -> None:
+        kinds = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+        if self.dtype not in kinds:
+            raise ValueError(f"the dtype {self.dtype!r} is none of {', '.join(kinds)}")
+        lowest = np.iinfo(self.dtype).min
+        if self.fill_value != lowest:
+            raise ValueError(f"the fill value {self.fill_value} is not the lowest, {lowest}")
+        if not self.scale_factor > 0:
+            raise ValueError(f"the scale factor {self.scale_factor} is not above zero")
 
 
 @dataclass(frozen=True)
@@ -56,6 +101,27 @@ class QualityBand:
 
 
 @dataclass(frozen=True)
+class Border:
+    """Noise along the edges of old radar scenes: low values that no signal made."""
+
+    below: float
+    """Linear power under which all bands of a pixel lie."""
+
+    width: float
+    """How far it reaches from where there is no data, in metres."""
+
+    software: str
+    """The processor whose versions before :attr:`version` left it, as named in
+    ``processing:software``."""
+
+    version: str
+    """The first version without it, such as ``002.90``."""
+
+    until: date
+    """An item that does not tell the version has it where it was sensed before this day."""
+
+
+@dataclass(frozen=True)
 class Sensor:
     """One sensor product, as the cube keeps it and as catalogues publish it. Hashable by value."""
 
@@ -68,8 +134,8 @@ class Sensor:
     bands: tuple[str, ...]
     """Names of the bands, in the order in which the cube stores them."""
 
-    aliases: tuple[tuple[str, ...], ...]
-    """For each band, the asset keys under which other catalogues have it."""
+    keys: tuple[tuple[str, ...], ...]
+    """For each band, the asset keys to look for, the first that is there counts."""
 
     quality: tuple[QualityBand, ...]
     """The mask bands that may come with it, the best first; empty: what is valid is clear."""
@@ -81,10 +147,7 @@ class Sensor:
     """Units per digital number where the item is silent: unit = scale * dn + offset."""
 
     offset: float
-    """In units. The item's own word wins; see :attr:`offset_by_baseline`."""
-
-    nodata: float | None
-    """The digital number of a missing pixel where the item is silent; None: only NaN is missing."""
+    """In units. The item's own word wins; see :attr:`offset_since`."""
 
     units: str
     """Units after scaling, as written into the cube's ``units`` attribute."""
@@ -98,32 +161,78 @@ class Sensor:
     constellation: str
     """``constellation`` of its items, where their collection has another id."""
 
+    nodata: float | None = None
+    """The digital number of a missing pixel where the item is silent; None: only NaN is missing."""
+
     orbit_state: str | None = None
     """``sat:orbit_state`` that its items must have; None: any."""
 
-    decibel: bool = False
-    """Whether the items hold linear power, which the cube keeps as 10 log10 of it."""
+    quantity: Quantity = "value"
+    """What its files hold where the item is silent; backscatter is kept in dB."""
 
-    offset_by_baseline: bool = False
-    """Whether the offset depends on the processing baseline, so that :attr:`offset` alone does
-    not tell it: digital numbers of Sentinel-2 are 1000 higher from baseline 04.00 on."""
+    resampling: Resampling = "nearest"
+    """For the bands. Mask bands are classes, always read by the nearest pixel."""
+
+    border: Border | None = None
+    """Noise that is masked along the edges of old scenes."""
+
+    offset_since: tuple[tuple[str, float], ...] = ()
+    """From which processing baseline on which offset holds instead of :attr:`offset`, so that an
+    item has to tell one of the two; the newest last. Empty: the offset is always the same."""
+
+    taken_off: tuple[str, ...] = ()
+    """Properties that are true where a catalogue has taken the offset off already."""
+
+    believe: tuple[Word, ...] = ("flag", "bands", "baseline")
+    """Which of an item's words on its offset count, where :attr:`offset_since` asks for them."""
+
+    stated: float | None = None
+    """The offset, in units, of items that do not tell theirs, as a user states it."""
 
     def __post_init__(self) -> None:
-        if len(set(self.bands)) != len(self.bands):
-            raise ValueError(f"{self.name}: bands must be unique, got {self.bands}.")
-        if len(self.aliases) != len(self.bands):
+        if len(set(self.bands)) != len(self.bands) or not self.bands:
+            raise ValueError(f"{self.name}: bands must be unique, got {self.bands}")
+        if len(self.keys) != len(self.bands) or not all(self.keys):
             raise ValueError(
-                f"{self.name}: {len(self.bands)} bands have {len(self.aliases)} tuples of aliases."
+                f"{self.name}: {len(self.bands)} bands have {len(self.keys)} tuples of asset keys"
             )
+        for baseline, _ in self.offset_since:
+            if not re.fullmatch(r"\d+\.\d+", baseline):
+                raise ValueError(f"{self.name}: {baseline!r} is no processing baseline like 04.00")
+        if self.decibel and self.units != "dB":
+            raise ValueError(f"{self.name}: {self.quantity} is kept in dB, not in {self.units!r}")
+        if not self.scale or not self.resolution > 0:
+            raise ValueError(
+                f"{self.name}: scale {self.scale} and resolution {self.resolution} must not be zero"
+            )
+
+    @property
+    def decibel(self) -> bool:
+        """Whether it is backscatter, kept in dB."""
+        return self.quantity != "value"
 
     def asset_keys(self, assets: Mapping[str, Any]) -> dict[str, str]:
         """Find the key in ``assets`` of each band; bands that are not there are left out."""
         found: dict[str, str] = {}
-        for band, aliases in zip(self.bands, self.aliases, strict=True):
-            key = next((key for key in (band, *aliases) if key in assets), None)
+        for band, keys in zip(self.bands, self.keys, strict=True):
+            key = next((key for key in keys if key in assets), None)
             if key is not None:
                 found[band] = key
         return found
+
+    def under(self, assets: Mapping[str, str]) -> Sensor:
+        """The same sensor where bands and mask bands have the asset keys ``assets``."""
+        return replace(
+            self,
+            keys=tuple(
+                (assets[band],) if band in assets else keys
+                for band, keys in zip(self.bands, self.keys, strict=True)
+            ),
+            quality=tuple(
+                replace(band, aliases=(assets[band.asset],)) if band.asset in assets else band
+                for band in self.quality
+            ),
+        )
 
     def quality_band(self, asset: str) -> QualityBand:
         """Return the mask band called ``asset``.
@@ -152,125 +261,68 @@ class Sensor:
         return tuple(band for band in self.bands if band in bands)
 
 
-_SENTINEL_2 = Sensor(
-    name="sentinel-2-l2a",
-    title="Sentinel-2 surface reflectance",
-    bands=("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
-    aliases=(
-        ("blue", "B02_10m", "B2"),
-        ("green", "B03_10m", "B3"),
-        ("red", "B04_10m", "B4"),
-        ("rededge1", "B05_20m", "B5"),
-        ("rededge2", "B06_20m", "B6"),
-        ("rededge3", "B07_20m", "B7"),
-        ("nir", "B08_10m", "B8"),
-        ("nir08", "B8A_20m"),
-        ("swir16", "B11_20m"),
-        ("swir22", "B12_20m"),
-    ),
-    quality=(
-        QualityBand(
-            asset="SCL",
-            # Vegetation, bare soil, water, unclassified: class 7 holds much clear built-up land.
-            rule=ClearRule(codes=(4, 5, 6, 7)),
-            fill_value=0,
-            dtype="uint8",
-            aliases=("scl", "SCL_20m"),
-        ),
-    ),
-    resolution=10.0,
-    scale=1e-4,
-    offset=0.0,
-    offset_by_baseline=True,
-    # The offset keeps dark pixels below zero that atmospheric correction makes.
-    packing=Packing(scale_factor=1e-4, add_offset=-0.1, fill_value=0, dtype="uint16"),
-    collections=("sentinel-2-l2a", "sentinel-2-c1-l2a"),
-    constellation="sentinel-2",
-    units="1",
-    nodata=0.0,
-)
+def sensors_of(tables: Iterable[Table]) -> Mapping[str, Sensor]:
+    """Make the sensors that ``tables`` describe, in their order.
+
+    ``bands`` is a table of each band's other asset keys, ``offset_since`` one of offsets by
+    processing baseline; ``quality`` is left out where there is no mask band.
+
+    Raises:
+        InputError: If a description does not fit.
+    """
+    made = {}
+    for table in tables:
+        if table.kind != "sensors":
+            continue
+        content = {"quality": (), **table.content, "name": table.name}
+        bands = as_described(dict[str, tuple[str, ...]], content.get("bands", {}), table, "bands")
+        content["bands"] = tuple(bands)
+        content["keys"] = tuple((band, *others) for band, others in bands.items())
+        if "offset_since" in content:
+            since = as_described(dict[str, float], content["offset_since"], table, "offset_since")
+            content["offset_since"] = tuple(since.items())
+        made[table.name] = as_described(Sensor, content, table)
+    return MappingProxyType(made)
 
 
-def _sentinel_1(name: str, title: str, orbit_state: str) -> Sensor:
-    return Sensor(
-        name=name,
-        title=title,
-        bands=("vv", "vh"),
-        aliases=(("VV", "gamma0_vv"), ("VH", "gamma0_vh")),
-        quality=(),
-        resolution=10.0,
-        scale=1.0,
-        offset=0.0,
-        nodata=None,
-        units="dB",
-        packing=Packing(scale_factor=0.01, add_offset=0.0, fill_value=-32768, dtype="int16"),
-        collections=("sentinel-1-rtc", "sentinel-1-grd"),
-        constellation="sentinel-1",
-        orbit_state=orbit_state,
-        decibel=True,
-    )
+SENSORS: Mapping[str, Sensor] = sensors_of(read_tables([BUILT_IN]))
+"""The sensors that are known without being told, by name."""
 
 
-_LANDSAT = Sensor(
-    name="landsat-c2-l2",
-    title="Landsat surface reflectance",
-    # Numbered as on Landsat 8 and 9; the names by colour also fit the older Landsats.
-    bands=("B02", "B03", "B04", "B05", "B06", "B07"),
-    aliases=(("blue",), ("green",), ("red",), ("nir08",), ("swir16",), ("swir22",)),
-    quality=(
-        QualityBand(
-            asset="qa_pixel",
-            # Collection 2: fill, dilated cloud, cirrus, cloud, shadow, snow.
-            # https://www.usgs.gov/landsat-missions/landsat-collection-2-quality-assessment-bands
-            rule=ClearRule(no_bits=(0, 1, 2, 3, 4, 5)),
-            fill_value=1,
-            dtype="uint16",
-        ),
-        QualityBand(
-            asset="pixel_qa",
-            # Collection 1: clear or water; no fill, shadow, snow, cloud, no cloud confidence of
-            # medium or high (bit 7), no high confidence of cirrus (bits 8 and 9).
-            # https://www.usgs.gov/landsat-missions/landsat-collection-1-level-1-quality-assessment-band
-            rule=ClearRule(any_bits=(1, 2), no_bits=(0, 3, 4, 5, 7), not_together=((8, 9),)),
-            fill_value=1,
-            dtype="uint16",
-        ),
-    ),
-    resolution=30.0,
-    scale=2.75e-5,
-    offset=-0.2,
-    packing=Packing(scale_factor=1e-4, add_offset=-0.2, fill_value=0, dtype="uint16"),
-    collections=("landsat-c2-l2",),
-    constellation="landsat",
-    units="1",
-    nodata=0.0,
-)
-
-SENSORS: Mapping[str, Sensor] = MappingProxyType(
-    {
-        sensor.name: sensor
-        for sensor in (
-            _SENTINEL_2,
-            _sentinel_1("sentinel-1-asc", "Sentinel-1 backscatter, ascending", "ascending"),
-            _sentinel_1("sentinel-1-desc", "Sentinel-1 backscatter, descending", "descending"),
-            _LANDSAT,
-        )
-    }
-)
-"""Every sensor there is, by name. Sentinel-1's orbit directions are two sensors: never mixed."""
-
-
-def pick_sensors(names: Sequence[str] | None) -> tuple[Sensor, ...]:
-    """Return the sensors called ``names``, in the order of :data:`SENSORS`; None means all.
+def pick_sensors(
+    names: Sequence[str] | None, known: Mapping[str, Sensor] = SENSORS
+) -> tuple[Sensor, ...]:
+    """Return the sensors called ``names``, in the order of ``known``; None means all.
 
     Raises:
         InputError: If a name is unknown, or if there is none.
     """
     if names is None:
-        return tuple(SENSORS.values())
-    unknown = [name for name in names if name not in SENSORS]
+        return tuple(known.values())
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"Unknown sensor {', '.join(unknown)}; known are {', '.join(SENSORS)}.")
+        raise InputError(f"Unknown sensor {', '.join(unknown)}; known are {', '.join(known)}.")
     if not names:
-        raise InputError(f"No sensor was asked for; known are {', '.join(SENSORS)}.")
-    return tuple(sensor for sensor in SENSORS.values() if sensor.name in names)
+        raise InputError(f"No sensor was asked for; known are {', '.join(known)}.")
+    return tuple(sensor for sensor in known.values() if sensor.name in names)
+
+
+def with_offsets(
+    sensors: Sequence[Sensor], stated: Mapping[str, float] | None
+) -> tuple[Sensor, ...]:
+    """Return ``sensors`` with the offsets, in units, that a user states for those of these names.
+
+    They hold for items that do not tell their own.
+
+    Raises:
+        InputError: If one is not among ``sensors``.
+    """
+    names = [sensor.name for sensor in sensors]
+    for name in stated or {}:
+        if name not in names:
+            raise InputError(
+                f"An offset is stated for {name}, but asked for are {', '.join(names)}."
+            )
+    return tuple(
+        replace(sensor, stated=(stated or {}).get(sensor.name, sensor.stated)) for sensor in sensors
+    )

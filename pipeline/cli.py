@@ -99,6 +99,15 @@ def serve(
 
 
 @app.command()
+def sources(described: opt.Described = None, json: opt.Json = False) -> None:
+    """List the sources of scenes: what they have, what each needs, and whether that is there."""
+    from terralatent.pipeline.source_list import source_list, source_page
+
+    listing = source_list(described or ())
+    terminal.show(listing if json else source_page(listing))
+
+
+@app.command()
 def search(
     source: Annotated[str, typer.Option(help="A source's name, a URL or a folder.", metavar="S")],
     region: opt.Region,
@@ -106,9 +115,22 @@ def search(
     end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
     out: Annotated[str, typer.Option(metavar="scenes.parquet")],
     sensor: opt.Sensors = None,
+    offset: opt.Offsets = None,
+    sources: opt.Described = None,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
-    scenes = _search(source, region, start, end, sensor)
+    from terralatent.catalogs.search import search_scenes
+    from terralatent.pipeline.scene_choice import parse_offsets
+
+    scenes = search_scenes(
+        source,
+        region,
+        start,
+        end,
+        sensor or None,
+        offsets=parse_offsets(offset or ()),
+        described=sources or (),
+    )
     scenes.to_parquet(out)
     terminal.say(f"-> {out}")
 
@@ -122,6 +144,8 @@ def build(
     end: opt.End = None,
     scenes: opt.ScenesFile = None,
     sensor: opt.Sensors = None,
+    offset: opt.Offsets = None,
+    sources: opt.Described = None,
     resolution: opt.Metres = 10.0,
     crs: opt.Crs = None,
     block: opt.BlockSide = 256,
@@ -130,9 +154,21 @@ def build(
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
     from terralatent.pipeline.ingest import build_cube
+    from terralatent.pipeline.scene_choice import choose_scenes, parse_offsets
 
+    found = choose_scenes(
+        region,
+        kept=scenes,
+        source=source,
+        start=start,
+        end=end,
+        sensors=sensor,
+        offsets=parse_offsets(offset or ()),
+        described=sources or (),
+        say=terminal.say,
+    )
     report = build_cube(
-        _scenes(scenes, source, region, start, end, sensor),
+        found,
         region,
         out,
         resolution=resolution,
@@ -296,41 +332,6 @@ def main() -> None:
     except (Exception, KeyboardInterrupt) as error:
         code = terminal.complain(error, go_on=go_on)
     sys.exit(code)
-
-
-def _scenes(
-    kept: str | None,
-    source: str | None,
-    region: str,
-    start: str | None,
-    end: str | None,
-    sensors: list[str] | None,
-) -> Any:
-    """Scenes from a file of ``search``, or from a search now."""
-    from terralatent.catalogs.scenes import Scenes
-    from terralatent.catalogs.sensors import pick_sensors
-
-    if kept is None and source and start and end:
-        return _search(source, region, start, end, sensors)
-    if kept is None or source or start or end:
-        raise typer.BadParameter("give either --scenes, or all of --source, --start and --end.")
-    found = Scenes.from_parquet(kept)
-    if sensors:
-        found = Scenes.gather(
-            found.items,
-            pick_sensors(sensors),
-            source=found.source,
-            period=found.period,
-            signing=found.signing,
-        )
-    terminal.say(found.summary())
-    return found
-
-
-def _search(source: str, region: str, start: str, end: str, sensors: list[str] | None) -> Any:
-    from terralatent.catalogs.search import search_scenes
-
-    return search_scenes(source, region, start, end, sensors or None)
 
 
 def _finish(report: Any, out: str) -> None:

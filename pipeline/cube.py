@@ -104,7 +104,7 @@ def _sensor(group: Any, clear: bool) -> xr.Dataset:
         dims = ("unit_t", "unit_y", "unit_x")
         variables["state"] = (dims, np.asarray(state[...]), dict(state.attrs))
     coords: dict[str, Any] = {"time": times(group["time"]), "band": _column(group["band"])}
-    for name in PER_DATE:
+    for name in (name for name in PER_DATE if name in group):
         coords[name] = ("time", _column(group[name]))
     dataset = xr.Dataset(variables, coords={**coords, **grid_coords(group)})
     dataset.attrs["losses"] = list(group.attrs["losses"])

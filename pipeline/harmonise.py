@@ -8,7 +8,7 @@ import numpy.typing as npt
 from terralatent.catalogs.scaling import Scaling
 from terralatent.catalogs.sensors import Packing, Sensor
 
-__all__ = ["pack", "pack_item", "unpack"]
+__all__ = ["linear_power", "pack", "pack_item", "unpack"]
 
 _NEARLY_WHOLE = 1e-6
 """A shift this close to an integer is one: 0.1 / 1e-4 is not 1000 in floating point."""
@@ -19,7 +19,7 @@ def pack_item(pixels: npt.NDArray[np.generic], scaling: Scaling, sensor: Sensor)
 
     Where the item's scale is the packing's (reflectance of Sentinel-2), this is one integer
     addition: both copies of a reprocessed acquisition give the same integers, exactly. Linear power
-    becomes decibels; power that is not positive has none and is no data.
+    and amplitude become decibels; what is not positive has none and is no data.
 
     Args:
         pixels: Digital numbers, any shape, integer or float.
@@ -31,12 +31,29 @@ def pack_item(pixels: npt.NDArray[np.generic], scaling: Scaling, sensor: Sensor)
     """
     missing = _missing(pixels, scaling.nodata)
     packing = sensor.packing
-    if not sensor.decibel:
+    if (scaling.quantity or sensor.quantity) in ("value", "decibel"):
         return pack(pixels, missing, scaling.scale, scaling.offset, packing)
-    power = np.asarray(pixels, dtype=np.float64) * scaling.scale + scaling.offset
-    missing |= ~(power > 0) | np.isinf(power)
+    power = linear_power(pixels, scaling, sensor)
+    missing = np.isnan(power)
     decibel = 10.0 * np.log10(np.where(missing, 1.0, power))
     return pack(decibel, missing, 1.0, 0.0, packing)
+
+
+def linear_power(
+    pixels: npt.NDArray[np.generic], scaling: Scaling, sensor: Sensor
+) -> npt.NDArray[np.float64]:
+    """Return backscatter as linear power, float64, same shape; NaN where there is none.
+
+    A tenth of the decibels is the logarithm of the power, which is the square of the amplitude.
+    """
+    power = np.asarray(pixels, dtype=np.float64) * scaling.scale + scaling.offset
+    quantity = scaling.quantity or sensor.quantity
+    if quantity == "decibel":
+        power = 10.0 ** (power / 10.0)
+    elif quantity == "amplitude":
+        power = np.where(power > 0, power, 0.0) ** 2
+    missing = _missing(pixels, scaling.nodata) | ~(power > 0) | np.isinf(power)
+    return np.where(missing, np.nan, power)
 
 
 def pack(

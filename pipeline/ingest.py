@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.outline import read_outline
 from terralatent.catalogs.scenes import Scenes
-from terralatent.catalogs.sensors import SENSORS
+from terralatent.catalogs.signing import require_keys
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.layout import STATES, cube_layout
@@ -98,10 +98,11 @@ def build_cube(
     """
     outline = read_outline(region)
     scenes.require(outline)
+    require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
     limit = memory_bytes(memory)
     layout = cube_layout(scenes, pixels, block)
-    sides = {name: unit_side(SENSORS[name], block, limit) for name in scenes.sensors}
+    sides = {name: unit_side(scenes.sensor(name), block, limit) for name in scenes.sensors}
     with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
         # A new store is laid out only once there is somebody to fill it.
         workers = None if exists(out) else stack.enter_context(client_for(client, memory=memory))
@@ -134,12 +135,13 @@ def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
     window = unit.window
     found = read_pixels(
         unit.acquisitions,
-        SENSORS[unit.sensor],
+        unit.sensor,
         unit.grid[window.y, window.x],
-        signing=unit.signing,
+        source=unit.source,
+        grid=unit.grid,
         threads=threads,
     )
-    group = cube[unit.sensor]
+    group = cube[unit.sensor.name]
     group["data"][unit.dates, :, window.y, window.x] = found.data
     if found.quality is not None:
         group["quality"][unit.dates, window.y, window.x] = found.quality
@@ -148,7 +150,7 @@ def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
 
 def _record_unit(cube: Any, unit: ReadUnit, losses: tuple[Loss, ...]) -> None:
     """Write the state of a unit and what it lost; runs in the coordinator."""
-    group = cube[unit.sensor]
+    group = cube[unit.sensor.name]
     group["state"][unit.states] = STATES["partial" if losses else "done"]
     before: list[dict[str, str]] = list(group.attrs["losses"])
     after = [entry for entry in before if entry["unit"] != unit.name]
@@ -176,4 +178,4 @@ def _lost_units(failures: Sequence[Failure[ReadUnit]]) -> Iterator[Loss]:
         unit = failure.task
         days = [str(a.time.astype("datetime64[D]")) for a in unit.acquisitions]
         item = f"every scene from {days[0]} to {days[-1]} (unit {unit.name})"
-        yield Loss(unit.sensor, item, "", failure.reason)
+        yield Loss(unit.sensor.name, item, "", failure.reason)

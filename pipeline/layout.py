@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from terralatent.catalogs.acquisition import Acquisition
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
-from terralatent.catalogs.sensors import SENSORS, Sensor
+from terralatent.catalogs.sensors import Sensor
 from terralatent.pipeline.arrays import (
     ArrayLayout,
     GroupLayout,
@@ -33,8 +34,11 @@ DATES_A_SHARD = 16
 STATES = {"pending": PENDING, "done": DONE, "partial": PARTIAL}
 """Values of ``state``: not read yet; read; read, with scenes that failed masked and named."""
 
-PER_DATE = ("platform", "orbit", "baseline", "scale", "offset", "cloud_cover", "incidence")
-"""Coordinates along time that say where an acquisition comes from."""
+PER_DATE = (
+    *("platform", "orbit", "baseline", "scale", "offset", "offset_from"),
+    *("cloud_cover", "incidence"),
+)
+"""Coordinates along time that say where an acquisition comes from. Older cubes lack some."""
 
 TIME_UNITS = "microseconds since 1970-01-01"
 
@@ -64,7 +68,7 @@ def cube_layout(scenes: Scenes, grid: GeoBox, block: int) -> Layout:
         "sensors": {},
     }
     for name in scenes.sensors:
-        sensor, acquisitions = SENSORS[name], scenes.acquisitions(name)
+        sensor, acquisitions = scenes.sensor(name), scenes.acquisitions(name)
         groups.append(_sensor_group(sensor, acquisitions, grid, block))
         identity["sensors"][name] = {
             "bands": list(sensor.bands),
@@ -182,6 +186,7 @@ def _date_arrays(sensor: Sensor, acquisitions: Sequence[Acquisition]) -> list[Ar
         column("baseline", "object", {"long_name": "processing baseline"}),
         column("scale", "float64", {"long_name": "scale of the first item, taken into account"}),
         column("offset", "float64", {"long_name": "offset of the first item, taken into account"}),
+        column("offset_from", "object", {"long_name": "who told the offset of the first item"}),
         column("cloud_cover", "float32", {"units": "percent", "long_name": "cloud cover"}),
         column("incidence", "float32", {"units": "degree", "long_name": "angle of incidence"}),
     ]
@@ -200,10 +205,21 @@ def _items(scenes: Scenes) -> tuple[ArrayLayout, ...]:
     def text(name: str, values: Sequence[str], about: str) -> ArrayLayout:
         return coordinate(name, ("item",), np.array(values, dtype=object), {"long_name": about})
 
+    def number(name: str, about: str) -> ArrayLayout:
+        values = [getattr(fate.scaling, name, math.nan) for fate in fates]
+        return coordinate(name, ("item",), np.array(values, "float64"), {"long_name": about})
+
     return (
         text("id", [fate.item_id for fate in fates], "item id"),
         text("sensor", [fate.sensor for fate in fates], "sensor, empty where it has none"),
         _times("time", "item", [fate.time for fate in fates]),
         text("fate", [fate.fate for fate in fates], "used, merged or dropped"),
         text("reason", [fate.reason for fate in fates], "why it was merged or dropped"),
+        number("scale", "units for one step of its digital numbers, NaN where dropped"),
+        number("offset", "units of its digital number 0, NaN where dropped"),
+        text(
+            "offset_from",
+            ["" if fate.scaling is None else fate.scaling.offset_from for fate in fates],
+            "who told its offset: the item's bands, its baseline, a flag, the product, the user",
+        ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ __all__ = [
     "Crs",
     "Cube",
     "Date",
+    "Described",
     "Device",
     "End",
     "Extend",
@@ -23,6 +25,7 @@ __all__ = [
     "Memory",
     "Metres",
     "Model",
+    "Offsets",
     "OneSensor",
     "OtherChoices",
     "Pixel",
@@ -43,6 +46,24 @@ Region = Annotated[
 ]
 Source = Annotated[
     str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")
+]
+Described = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--sources",
+        envvar="TERRALATENT_SOURCES",
+        metavar="FILE",
+        help="A TOML file that describes sources or sensors of yours; may be repeated. Those in "
+        "~/.config/terralatent are known anyway.",
+    ),
+]
+Offsets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--offset",
+        metavar="SENSOR=NUMBER",
+        help="The offset, in units, of items that do not tell theirs; may be repeated.",
+    ),
 ]
 Start = Annotated[str | None, typer.Option(help="First day, such as 2018-01-01.", metavar="D")]
 End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D")]

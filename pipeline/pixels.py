@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,24 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.acquisition import Acquisition
+from terralatent.catalogs.item import told_grid
 from terralatent.catalogs.scaling import Scaling
 from terralatent.catalogs.sensors import Sensor
-from terralatent.catalogs.sources import sign
-from terralatent.pipeline.harmonise import pack_item
-from terralatent.pipeline.reading import Band, Source, Unread, read_sources
+from terralatent.catalogs.signing import readable
+from terralatent.catalogs.sources import Source
+from terralatent.pipeline.border import border_halo, border_noise
+from terralatent.pipeline.harmonise import linear_power, pack_item
+from terralatent.pipeline.reading import Band, Unread, read_sources
+from terralatent.pipeline.reading import Source as ItemFiles
 
 __all__ = ["Loss", "UnitPixels", "read_pixels"]
 
 MARGIN_DEGREES = 0.01
 """How far outside its footprint an item is still read: footprints in catalogues are coarse, and
 which pixels a window gets must not depend on the window."""
+
+UNKNOWN = Source("unknown", "")
+"""Where files come from that are readable as they are."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class _Part:
     place: int
     item: Mapping[str, Any]
     scaling: Scaling
+    halo: int = 0
 
 
 def read_pixels(
@@ -78,7 +87,8 @@ def read_pixels(
     sensor: Sensor,
     window: GeoBox,
     *,
-    signing: str | None = None,
+    source: Source = UNKNOWN,
+    grid: GeoBox | None = None,
     threads: int = 1,
 ) -> UnitPixels:
     """Read, harmonise and merge the pixels of ``acquisitions`` in ``window``. Computes.
@@ -91,7 +101,8 @@ def read_pixels(
         acquisitions: At least one, all of ``sensor``, in the order of the cube's time axis.
         sensor: Their sensor.
         window: Part of the cube's grid.
-        signing: How hrefs are signed, see :func:`terralatent.catalogs.sources.sign`.
+        source: Where the files come from.
+        grid: The cube's grid, by default the window alone.
         threads: Files read at the same time.
     """
     fill = sensor.packing.fill_value
@@ -101,22 +112,36 @@ def read_pixels(
     quality = None if mask is None else np.full((size[0], *size[2:]), mask.fill_value, mask.dtype)
     losses: list[Loss] = []
 
-    for bands, parts in _read_alike(_near(acquisitions, window), sensor):
+    grid = window if grid is None else grid
+    for bands, parts in _read_alike(_near(acquisitions, window), sensor, grid):
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
-        sources = [_source(part.item, signing) for part in parts]
-        pixels, unread = read_sources(sources, bands, window, threads=threads)
-        losses += _named(unread, sources, sensor)
+        halo = parts[0].halo
+        files = [_files(part.item) for part in parts]
+        pixels, unread = read_sources(
+            files, bands, window.pad(halo), threads=threads, opened=partial(readable, source=source)
+        )
+        losses += _named(unread, files, sensor)
+        inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
         for index, part in enumerate(parts):
-            packed = np.stack(
-                [pack_item(pixels[band][index], part.scaling, sensor) for band in sensor.bands]
-            )
+            packed = _packed([pixels[band][index] for band in sensor.bands], part, sensor)[
+                :, *inner
+            ]
             here = data[part.place]
             fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
             np.copyto(here, packed, where=fresh)
             if mask is not None and quality is not None:
-                np.copyto(quality[part.place], pixels[mask.asset][index], where=fresh)
+                np.copyto(quality[part.place], pixels[mask.asset][index][inner], where=fresh)
     return UnitPixels(data, quality, tuple(sorted(losses, key=lambda loss: (loss.item, loss.band))))
+
+
+def _packed(bands: Sequence[np.ndarray], part: _Part, sensor: Sensor) -> np.ndarray:
+    """The bands of one item as packed integers (band, y, x), without noise along its edges."""
+    packed = np.stack([pack_item(pixels, part.scaling, sensor) for pixels in bands])
+    if part.halo and sensor.border is not None:
+        power = np.stack([linear_power(pixels, part.scaling, sensor) for pixels in bands])
+        packed[:, border_noise(power, sensor.border.below, part.halo)] = sensor.packing.fill_value
+    return packed
 
 
 def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
@@ -131,19 +156,24 @@ def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
     ]
 
 
-def _read_alike(parts: Sequence[_Part], sensor: Sensor) -> Iterator[tuple[list[Band], list[_Part]]]:
+def _read_alike(
+    parts: Sequence[_Part], sensor: Sensor, grid: GeoBox
+) -> Iterator[tuple[list[Band], list[_Part]]]:
     """Group parts that one call can read: of one dtype and no data, and of one rank in merging.
 
-    Ranks come in order, so that first items are merged before second ones.
+    Ranks come in order, so that first items are merged before second ones. A part that is read
+    with a halo comes alone: memory holds one of them.
     """
-    groups: dict[tuple[int, str, float | None], list[_Part]] = defaultdict(list)
+    groups: dict[tuple[int, str, float | None, int], list[_Part]] = defaultdict(list)
     rank: dict[int, int] = defaultdict(int)
-    for part in parts:
+    for number, part in enumerate(parts):
         dtype = _dtype(part.item["assets"][sensor.bands[0]], part.scaling)
-        groups[(rank[part.place], dtype, part.scaling.nodata)].append(part)
+        halo = border_halo(part.item, sensor.border, grid)
+        key = (rank[part.place], dtype, part.scaling.nodata, number if halo else -1)
+        groups[key].append(replace(part, halo=halo))
         rank[part.place] += 1
-    for (_, dtype, nodata), alike in sorted(groups.items(), key=lambda entry: entry[0][0]):
-        yield [Band(band, dtype, nodata) for band in sensor.bands], alike
+    for (_, dtype, nodata, _), alike in sorted(groups.items(), key=lambda entry: entry[0][0]):
+        yield [Band(band, dtype, nodata, sensor.resampling) for band in sensor.bands], alike
 
 
 def _dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
@@ -155,15 +185,19 @@ def _dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
     )
 
 
-def _source(item: Mapping[str, Any], signing: str | None) -> Source:
-    assets = sign(dict(item), signing)["assets"]
-    return Source(str(item["id"]), {name: asset["href"] for name, asset in assets.items()})
+def _files(item: Mapping[str, Any]) -> ItemFiles:
+    assets = item["assets"]
+    return ItemFiles(
+        str(item["id"]),
+        {name: asset["href"] for name, asset in assets.items()},
+        {name: told_grid(item, asset) for name, asset in assets.items()},
+    )
 
 
-def _named(unread: Sequence[Unread], sources: Sequence[Source], sensor: Sensor) -> Iterator[Loss]:
+def _named(unread: Sequence[Unread], files: Sequence[ItemFiles], sensor: Sensor) -> Iterator[Loss]:
     """Name the item and band of each file that failed."""
     reasons = {failure.href: failure.reason for failure in unread}
-    for source in sources:
-        for band, href in source.hrefs.items():
+    for item in files:
+        for band, href in item.hrefs.items():
             if href in reasons:
-                yield Loss(sensor.name, source.id, band, reasons[href])
+                yield Loss(sensor.name, item.id, band, reasons[href])

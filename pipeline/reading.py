@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,14 @@ import rasterio
 import rasterio.errors
 from odc.geo.geobox import GeoBox
 from odc.loader._rio import RioDriver, RioReader
+from rasterio.session import Session
 from shapely.geometry import mapping
+
+from terralatent.catalogs.item import ToldGrid
+from terralatent.catalogs.sensors import Resampling
+from terralatent.catalogs.signing import Readable
+from terralatent.pipeline.placement import check_placement
+from terralatent.pipeline.warping import read_on_grid
 
 __all__ = ["GDAL_OPTIONS", "Band", "Source", "Unread", "read_sources"]
 
@@ -59,6 +66,9 @@ class Band:
     nodata: float | None
     """What a pixel without data reads as; None: NaN, for floats only."""
 
+    resampling: Resampling = "nearest"
+    """How pixels of the file become pixels of the grid; those without data never count."""
+
     def __post_init__(self) -> None:
         if self.nodata is None and np.dtype(self.dtype).kind != "f":
             raise ValueError(f"{self.name}: integers ({self.dtype}) need a no data value.")
@@ -74,6 +84,10 @@ class Source:
     hrefs: Mapping[str, str]
     """Path or URL of each band, by its name; bands that are absent read as no data."""
 
+    grids: Mapping[str, ToldGrid] = field(default_factory=dict)
+    """Where the file of a band lies by the words of its item; a file that lies elsewhere is not
+    read."""
+
 
 @dataclass(frozen=True)
 class Unread:
@@ -87,28 +101,40 @@ class Unread:
 
 
 def read_sources(
-    sources: Sequence[Source], bands: Sequence[Band], window: GeoBox, *, threads: int
+    sources: Sequence[Source],
+    bands: Sequence[Band],
+    window: GeoBox,
+    *,
+    threads: int,
+    opened: Callable[[str], Readable] = Readable,
 ) -> tuple[dict[str, np.ndarray], list[Unread]]:
-    """Read every band of every source on the grid of ``window``, nearest neighbour. Computes.
+    """Read every band of every source on the grid of ``window``. Computes.
 
     Args:
         sources: Items whose bands are read alike.
         bands: What to read of each.
         window: The grid.
         threads: Files read at the same time.
+        opened: Told the href of a file just before it is read, says how to open it.
 
     Returns:
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
         the files that failed, which are no data from edge to edge.
     """
-    driver = _NamingDriver()
+    places = {
+        href: source.grids[band]
+        for source in sources
+        for band, href in source.hrefs.items()
+        if band in source.grids
+    }
+    driver = _NamingDriver(opened, places)
     with rasterio.Env(**GDAL_OPTIONS), _silent(ODC_LOG):
         loaded = odc.stac.load(
             [_item(source, bands, window) for source in sources],
             bands=[band.name for band in bands],
             groupby="id",
             geobox=window,
-            resampling="nearest",
+            resampling={band.name: band.resampling for band in bands},
             pool=threads,
             driver=driver,
         )
@@ -118,27 +144,58 @@ def read_sources(
 class _NamingDriver(RioDriver):
     """The rasterio driver of odc-loader; a file that fails reads as no data and is written down."""
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Callable[[str], Readable], places: Mapping[str, ToldGrid]) -> None:
         super().__init__()
+        self.opened = opened
+        self.places = places
         self.unread: list[Unread] = []
 
     def open(self, src: Any, ctx: Any) -> _NamingReader:
-        return _NamingReader(src, ctx, self.unread)
+        return _NamingReader(src, ctx, self)
 
 
 class _NamingReader(RioReader):
-    def __init__(self, src: Any, ctx: Any, unread: list[Unread]) -> None:
+    def __init__(self, src: Any, ctx: Any, driver: _NamingDriver) -> None:
         super().__init__(src, ctx)
-        self._unread = unread
+        self._driver = driver
 
     def read(
         self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> tuple[Any, np.ndarray]:
+        href = self._src.uri
         try:
-            return super().read(cfg, dst_geobox, dst=dst, selection=selection)
+            now = self._driver.opened(href)
+            with _settings(now.options), rasterio.open(now.href, sharing=False) as file:
+                if href in self._driver.places:
+                    check_placement(file, self._driver.places[href])
+
+                def reopen(level: int) -> Any:
+                    return rasterio.open(now.href, sharing=False, overview_level=level)
+
+                return read_on_grid(file, reopen, cfg, dst_geobox)
         except (rasterio.errors.RasterioError, OSError, ValueError) as error:
-            self._unread.append(Unread(self._src.uri, _reason(error)))
+            self._driver.unread.append(Unread(href, _reason(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
+
+
+class _Keys(Session):
+    """Settings of GDAL that hold keys, which rasterio takes from nobody but a session."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = dict(options)
+
+    def get_credential_options(self) -> dict[str, str]:
+        return self._options
+
+
+@contextmanager
+def _settings(options: Mapping[str, str]) -> Iterator[None]:
+    """GDAL's settings for one file, in this thread alone."""
+    if not options:
+        yield
+        return
+    with rasterio.Env(session=_Keys(options)):
+        yield
 
 
 def _reason(error: BaseException) -> str:

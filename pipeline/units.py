@@ -14,6 +14,7 @@ from terralatent.catalogs.acquisition import Acquisition
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import Sensor
+from terralatent.catalogs.sources import Source
 from terralatent.pipeline.layout import DATES_A_SHARD, STATES
 from terralatent.pipeline.region import Block, blocks
 
@@ -27,8 +28,8 @@ WIDEST_UNIT = 2048
 class ReadUnit:
     """What one task reads and writes: whole shards of one sensor. Picklable and small."""
 
-    sensor: str
-    """Name of the sensor."""
+    sensor: Sensor
+    """The sensor, as its source sees it."""
 
     shard: int
     """Index of the time shard."""
@@ -45,8 +46,8 @@ class ReadUnit:
     grid: GeoBox
     """The cube's grid."""
 
-    signing: str | None
-    """How hrefs are signed."""
+    source: Source
+    """Where the files come from."""
 
     @property
     def dates(self) -> slice:
@@ -84,12 +85,12 @@ def open_units(
         sides: For each sensor, pixels along y and x of a unit, see :func:`unit_side`.
     """
     for name, side in sides.items():
-        acquisitions = scenes.acquisitions(name)
+        sensor, acquisitions = scenes.sensor(name), scenes.acquisitions(name)
         state = np.asarray(cube[f"{name}/state"][...])
         for shard in range(state.shape[0]):
             dates = acquisitions[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
             for window in blocks((pixels.shape[0], pixels.shape[1]), side):
-                unit = ReadUnit(name, shard, window, block, dates, pixels, scenes.signing)
+                unit = ReadUnit(sensor, shard, window, block, dates, pixels, scenes.place)
                 if (state[unit.states] != STATES["done"]).any():
                     yield unit
 

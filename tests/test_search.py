@@ -29,7 +29,7 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
 from terralatent.catalogs.sensors import SENSORS
 from terralatent.catalogs.serve import serving
-from terralatent.catalogs.sources import SOURCES, Source, resolve_source, sign
+from terralatent.catalogs.sources import SOURCES, Source, resolve_source
 
 DATA = Path(__file__).parent / "data"
 ALL = tuple(SENSORS.values())
@@ -107,7 +107,7 @@ def test_halves_of_a_tile_from_two_data_strips_complete_each_other() -> None:
 
 
 def test_passes_of_one_day_stay_apart_by_orbit_or_by_time() -> None:
-    unknown = {"sat__relative_orbit": None}
+    unknown = {"sat__relative_orbit": None, "s2__product_uri": None}
     times = ["2019-06-29T21:25:29Z", "2019-06-29T21:25:53Z", "2019-06-29T22:10:00Z"]
     found, _ = group(*(sentinel_2(time, time, **unknown) for time in times))
     assert [len(a.items) for a in found] == [2, 1]
@@ -218,7 +218,7 @@ def test_scenes_read_back_are_the_scenes_written(tmp_path: Path) -> None:
     items.append(sentinel_2("timeless", "never"))
     items.append(sentinel_2("older", s2__processing_baseline="01.00", eo__cloud_cover=None))
     period = tuple(np.array(["2018-01-01", "2026-01-01"], "datetime64[D]").tolist())
-    scenes = Scenes.gather(items, ALL, source="here", period=period, signing="planetary-computer")
+    scenes = Scenes.gather(items, ALL, source="here", period=period)
     scenes.to_parquet(tmp_path / "scenes.parquet")
     again = Scenes.from_parquet(tmp_path / "scenes.parquet")
 
@@ -233,7 +233,7 @@ def test_scenes_read_back_are_the_scenes_written(tmp_path: Path) -> None:
                 assert {k: a["href"] for k, a in before["assets"].items()} == {
                     k: a["href"] for k, a in after["assets"].items()
                 }
-    same = ("source", "period", "signing", "asked")
+    same = ("place", "period", "wanted")
     assert [getattr(again, name) for name in same] == [getattr(scenes, name) for name in same]
 
 
@@ -320,17 +320,6 @@ def test_a_source_is_a_name_a_url_or_a_path(tmp_path: Path) -> None:
     assert resolve_source("https://me:secret@host/v1?key=secret").name == "https://host/v1"
     with pytest.raises(InputError, match=r"Unknown source 'planetary': it is none of planetary-c"):
         resolve_source("planetary")
-
-
-def test_signing_leaves_the_item_alone() -> None:
-    item = sentinel_2("one")
-    assert sign(item, None) is item
-    before = copy.deepcopy(item)
-    for asset in item["assets"].values():
-        asset["href"] = before["assets"]["B02"]["href"] = "https://elsewhere/B02.tif"
-    before = copy.deepcopy(item)
-    assert sign(item, "planetary-computer") is not item
-    assert item == before
 
 
 # -- sources that do not answer as one ------------------------------------------------------------

@@ -38,11 +38,7 @@ def test_a_sensor_is_a_value(sensor: Sensor) -> None:
     again = pickle.loads(pickle.dumps(sensor))
     assert again == sensor
     assert hash(again) == hash(sensor)
-    keys = [
-        key
-        for band, more in zip(sensor.bands, sensor.aliases, strict=True)
-        for key in (band, *more)
-    ]
+    keys = [key for band, more in zip(sensor.bands, sensor.keys, strict=True) for key in more]
     assert len(set(keys)) == len(keys), "an asset key may mean one band only"
 
 
