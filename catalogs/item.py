@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 import shapely
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
+
+from terralatent.catalogs.period import YEARS
 
 __all__ = [
     "baseline_key",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 Item = Mapping[str, Any]
+
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 _PLATFORMS = {
     "S1": "sentinel-1",
@@ -71,10 +75,10 @@ def orbit(item: Item) -> int:
     """Return the relative orbit, for Landsat the WRS path; -1 where it is not told."""
     for name in ("sat:relative_orbit", "landsat:wrs_path"):
         value = properties(item).get(name)
-        if isinstance(value, str) and value.strip().isdigit():
+        if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,4}\s*", value):
             return int(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-            return int(value)
+        if 0 <= _number(value) < 10_000:
+            return int(_number(value))
     return -1
 
 
@@ -93,7 +97,7 @@ def constellation(item: Item) -> str:
 def platform(item: Item) -> str:
     """Return the platform in lower case, such as ``sentinel-2b``; empty where it is not told."""
     value = properties(item).get("platform")
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and 0 < len(value) < 60:
         return value.lower().replace(" ", "-")
     match = re.match(r"(S[12])([A-D])_|(L[TEC])0?(\d)_", str(item.get("id", "")))
     if match is None:
@@ -106,7 +110,7 @@ def processing_baseline(item: Item) -> str:
     """Return the processing baseline as the item writes it, ``05.00``; empty where not told."""
     for name in ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline"):
         value = properties(item).get(name)
-        if isinstance(value, (str, float)) and re.fullmatch(r"\d+\.\d+", str(value)):
+        if isinstance(value, (str, float)) and re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", str(value)):
             return str(value)
     return ""
 
@@ -145,20 +149,19 @@ def datastrip_start(item: Item) -> float:
 
     Two halves of one tile come from two strips; a reprocessed copy comes from the same one.
     """
-    match = re.search(r"_S(\d{8}T\d{6})", str(properties(item).get("s2:datastrip_id", "")))
-    if match is None:
-        return math.nan
-    return datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
+    match = re.search(r"_S([0-9]{8}T[0-9]{6})", str(properties(item).get("s2:datastrip_id", "")))
+    start = None if match is None else _time(match[1])
+    return math.nan if start is None else float(start.astype("datetime64[s]").astype(np.int64))
 
 
 def cloud_cover(item: Item) -> float:
     """Return the cloud cover in percent; NaN where it is not told."""
-    return _number(properties(item).get("eo:cloud_cover"))
+    return _number(properties(item).get("eo:cloud_cover"), 0.0, 100.0)
 
 
 def incidence(item: Item) -> float:
     """Return the angle of incidence in degrees; NaN where it is not told."""
-    return _number(properties(item).get("view:incidence_angle"))
+    return _number(properties(item).get("view:incidence_angle"), 0.0, 180.0)
 
 
 def centre_longitude(item: Item) -> float:
@@ -176,9 +179,9 @@ def footprint(item: Item) -> BaseGeometry | None:
     """Return the item's geometry in degrees, else its box; None where neither can be read."""
     try:
         found = shape(item.get("geometry"))
-        if not found.is_empty and shapely.is_valid(found):
+        if not found.is_empty and shapely.is_valid(found) and _on_earth(found.bounds):
             return found
-    except (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError):
+    except (*_MALFORMED, shapely.errors.ShapelyError):
         pass
     edges = _box(item)
     return box(*edges) if edges and edges[0] <= edges[2] else None
@@ -189,9 +192,13 @@ def _box(item: Item) -> tuple[float, ...]:
     if not isinstance(corners, (list, tuple)) or len(corners) not in (4, 6):
         return ()
     edges = tuple(_number(edge) for edge in corners)
-    if any(math.isnan(edge) for edge in edges):
-        return ()
-    return edges if len(edges) == 4 else (edges[0], edges[1], edges[3], edges[4])
+    edges = edges if len(edges) == 4 else (edges[0], edges[1], edges[3], edges[4])
+    return edges if _on_earth(edges) else ()
+
+
+def _on_earth(edges: Sequence[float]) -> bool:
+    """Whether a box is one in degrees; some catalogues count longitudes to 360."""
+    return all(abs(edge) <= most for edge, most in zip(edges, (360, 90, 360, 90), strict=True))
 
 
 def _time(value: object) -> np.datetime64 | None:
@@ -203,11 +210,18 @@ def _time(value: object) -> np.datetime64 | None:
             time = time.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
+    if time.year not in YEARS:
+        return None
     whole = time.replace(microsecond=time.microsecond // 1000 * 1000)
     return np.datetime64(whole, "us")
 
 
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def _number(value: object, least: float = -math.inf, most: float = math.inf) -> float:
+    """A finite number between two bounds; NaN where ``value`` is anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return math.nan
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) and least <= number <= most else math.nan

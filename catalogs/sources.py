@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.hrefs import bare_href, scheme_of
 from terralatent.catalogs.sensors import SENSORS, Sensor
 
 __all__ = ["SOURCES", "Source", "known_collections", "resolve_source", "sign"]
@@ -40,6 +41,14 @@ class Source:
     page: int = 250
     """Items asked for at once."""
 
+    hosts: tuple[str, ...] | None = None
+    """Where the files of its items lie, see :attr:`Access.hosts`; None: on any public host."""
+
+    @property
+    def access(self) -> Access:
+        """What its documents and items may name."""
+        return Access.of(self.where, self.hosts)
+
     def collections_of(self, sensor: Sensor) -> tuple[str, ...]:
         """Return the ids of the collections in which ``sensor`` may be."""
         if self.collections is None:
@@ -62,6 +71,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 ),
                 needs="access to the internet; no account",
                 signing="planetary-computer",
+                hosts=("*.blob.core.windows.net",),
             ),
         )
     }
@@ -84,11 +94,10 @@ def resolve_source(text: str | Path | Source) -> Source:
     name = str(text)
     if name in SOURCES:
         return SOURCES[name]
-    url = urlsplit(name)
-    if url.scheme in ("http", "https"):
-        if not url.netloc:
+    if scheme_of(name) in ("http", "https"):
+        if Access.of(name).own is None:
             raise InputError(f"The source {name!r} is a URL without a host; check the address.")
-        return Source(_without_secrets(name), name)
+        return Source(bare_href(name, longest=None), name)
     if name.strip() and Path(text).exists():
         return Source(name, str(Path(text).resolve()))
     raise InputError(
@@ -120,9 +129,3 @@ def sign(item: dict[str, Any], signing: str | None) -> dict[str, Any]:
 def known_collections(sensors: Mapping[str, Sensor] = SENSORS) -> frozenset[str]:
     """Return every collection id under which some sensor is known."""
     return frozenset(name for sensor in sensors.values() for name in sensor.collections)
-
-
-def _without_secrets(url: str) -> str:
-    """Leave out the user, the password and the query, which may hold a key."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -322,6 +322,7 @@ def _scenes(
             source=found.source,
             period=found.period,
             signing=found.signing,
+            access=found.access,
         )
     terminal.say(found.summary())
     return found

@@ -136,6 +136,7 @@ def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
         unit.acquisitions,
         SENSORS[unit.sensor],
         unit.grid[window.y, window.x],
+        access=unit.access,
         signing=unit.signing,
         threads=threads,
     )

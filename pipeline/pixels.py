@@ -16,8 +16,10 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.acquisition import Acquisition
-from terralatent.catalogs.scaling import Scaling
+from terralatent.catalogs.placement import read_placement
+from terralatent.catalogs.scaling import Scaling, told_type
 from terralatent.catalogs.sensors import Sensor
 from terralatent.catalogs.sources import sign
 from terralatent.pipeline.harmonise import pack_item
@@ -78,6 +80,7 @@ def read_pixels(
     sensor: Sensor,
     window: GeoBox,
     *,
+    access: Access,
     signing: str | None = None,
     threads: int = 1,
 ) -> UnitPixels:
@@ -91,6 +94,7 @@ def read_pixels(
         acquisitions: At least one, all of ``sensor``, in the order of the cube's time axis.
         sensor: Their sensor.
         window: Part of the cube's grid.
+        access: What files may be read.
         signing: How hrefs are signed, see :func:`terralatent.catalogs.sources.sign`.
         threads: Files read at the same time.
     """
@@ -105,7 +109,9 @@ def read_pixels(
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
         sources = [_source(part.item, signing) for part in parts]
-        pixels, unread = read_sources(sources, bands, window, threads=threads)
+        pixels, unread = read_sources(
+            sources, bands, window, access=access, threads=threads
+        )
         losses += _named(unread, sources, sensor)
         for index, part in enumerate(parts):
             packed = np.stack(
@@ -147,17 +153,22 @@ def _read_alike(parts: Sequence[_Part], sensor: Sensor) -> Iterator[tuple[list[B
 
 
 def _dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
-    """The small integer that an asset tells if it tells no data too, else float32: it holds all."""
-    bands = asset.get("raster:bands") or asset.get("bands") or [{}]
-    told = bands[0].get("data_type") or asset.get("data_type")
-    return (
-        told if told in ("uint8", "int16", "uint16") and scaling.nodata is not None else "float32"
-    )
+    """The small integer that an asset tells if it holds its no data too, else float32."""
+    told, nodata = told_type(asset), scaling.nodata
+    if told not in ("uint8", "int16", "uint16") or nodata is None:
+        return "float32"
+    limits = np.iinfo(told)
+    holds = float(nodata).is_integer() and limits.min <= nodata <= limits.max
+    return told if holds else "float32"
 
 
 def _source(item: Mapping[str, Any], signing: str | None) -> Source:
     assets = sign(dict(item), signing)["assets"]
-    return Source(str(item["id"]), {name: asset["href"] for name, asset in assets.items()})
+    return Source(
+        str(item["id"]),
+        {name: asset["href"] for name, asset in assets.items()},
+        {name: read_placement(item, asset) for name, asset in assets.items()},
+    )
 
 
 def _named(unread: Sequence[Unread], sources: Sequence[Source], sensor: Sensor) -> Iterator[Loss]:

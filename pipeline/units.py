@@ -10,6 +10,7 @@ import numpy as np
 from dask.utils import parse_bytes
 from odc.geo.geobox import GeoBox
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.acquisition import Acquisition
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
@@ -47,6 +48,9 @@ class ReadUnit:
 
     signing: str | None
     """How hrefs are signed."""
+
+    access: Access
+    """What files may be read."""
 
     @property
     def dates(self) -> slice:
@@ -89,7 +93,9 @@ def open_units(
         for shard in range(state.shape[0]):
             dates = acquisitions[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
             for window in blocks((pixels.shape[0], pixels.shape[1]), side):
-                unit = ReadUnit(name, shard, window, block, dates, pixels, scenes.signing)
+                unit = ReadUnit(
+                    name, shard, window, block, dates, pixels, scenes.signing, scenes.access
+                )
                 if (state[unit.states] != STATES["done"]).any():
                     yield unit
 
