@@ -30,7 +30,7 @@ from terralatent.catalogs.sensors import SENSORS
 from terralatent.catalogs.serve import serving
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.ingest import build_cube
-from terralatent.pipeline.reading import GDAL_OPTIONS
+from terralatent.pipeline.rasters import GDAL_OPTIONS
 from terralatent.pipeline.region import grid
 
 CHUNKINGS: Mapping[str, Mapping[str, int]] = {

@@ -93,6 +93,7 @@ def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -
             [SENSORS[name] for name in scenes.asked],
             source=scenes.source,
             period=scenes.period,
+            access=scenes.access,
         )
         _build(cube_of(work, rotation.name), rest, region, asdict(rotation))
     return looks

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from terralatent.catalogs.hrefs import without_secrets
+from terralatent.catalogs.printable import printable
+
 __all__ = ["InputError"]
 
 
@@ -13,4 +16,5 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        # The words of servers and of others' files end up in it.
+        super().__init__(without_secrets(printable(" ".join(message.split()))))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +13,9 @@ import shapely
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.period import YEARS
+
 __all__ = [
-    "ToldGrid",
     "baseline_key",
     "centre_longitude",
     "cloud_cover",
@@ -30,26 +30,12 @@ __all__ = [
     "properties",
     "sensed_at",
     "tile",
-    "told_grid",
     "written_at",
 ]
 
 Item = Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class ToldGrid:
-    """What an item tells of the grid of one of its files; None where it does not."""
-
-    code: str | None
-    """CRS, such as ``EPSG:32631``."""
-
-    shape: tuple[int, int] | None
-    """Rows and columns."""
-
-    transform: tuple[float, ...] | None
-    """Six numbers of an affine transform, from column and row to x and y."""
-
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 _PLATFORMS = {
     "S1": "sentinel-1",
@@ -111,10 +97,10 @@ def orbit(item: Item) -> int:
     """
     for name in ("sat:relative_orbit", "landsat:wrs_path"):
         value = properties(item).get(name)
-        if isinstance(value, str) and value.strip().isdigit():
+        if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,4}\s*", value):
             return int(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-            return int(value)
+        if 0 <= _number(value) < 10_000:
+            return int(_number(value))
     product = _product(item)
     return -1 if product is None else int(product[1])
 
@@ -134,7 +120,7 @@ def constellation(item: Item) -> str:
 def platform(item: Item) -> str:
     """Return the platform in lower case, such as ``sentinel-2b``; empty where it is not told."""
     value = properties(item).get("platform")
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and 0 < len(value) < 60:
         return re.sub(r"[ _]", "-", value.lower())
     match = re.match(r"(S[12])([A-D])_|(L[TEC])0?(\d)_", str(item.get("id", "")))
     if match is None:
@@ -147,7 +133,7 @@ def processing_baseline(item: Item) -> str:
     """Return the processing baseline as the item writes it, ``05.00``; empty where not told."""
     for name in ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline"):
         value = properties(item).get(name)
-        if isinstance(value, (str, float)) and re.fullmatch(r"\d+\.\d+", str(value)):
+        if isinstance(value, (str, float)) and re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", str(value)):
             return str(value)
     return ""
 
@@ -183,27 +169,6 @@ def tile(item: Item) -> str:
     return ""
 
 
-def told_grid(item: Item, asset: Mapping[str, Any]) -> ToldGrid:
-    """Return what an item tells of the grid of ``asset``, by the projection extension.
-
-    What the asset tells wins over what the item tells for all.
-    """
-
-    def told(name: str) -> Any:
-        value = asset.get(name)
-        return properties(item).get(name) if value is None else value
-
-    code, epsg = told("proj:code"), told("proj:epsg")
-    if not isinstance(code, str):
-        code = f"EPSG:{epsg}" if isinstance(epsg, int) else None
-    shape, transform = _numbers(told("proj:shape"), (2,)), _numbers(told("proj:transform"), (6, 9))
-    return ToldGrid(
-        code,
-        None if shape is None else (int(shape[0]), int(shape[1])),
-        None if transform is None else transform[:6],
-    )
-
-
 def datastrip_start(item: Item) -> float:
     """Return when the item's Sentinel-2 data strip began, seconds since 1970; NaN if not told.
 
@@ -211,19 +176,19 @@ def datastrip_start(item: Item) -> float:
     """
     told = properties(item)
     name = told.get("s2:datastrip_id", told.get("eopf:datastrip_id", ""))
-    match = re.search(r"_S(\d{8}T\d{6})", str(name))
-    time = None if match is None else _time(match[1])
-    return math.nan if time is None else float(time.astype(np.int64)) / 1e6
+    match = re.search(r"_S([0-9]{8}T[0-9]{6})", str(name))
+    start = None if match is None else _time(match[1])
+    return math.nan if start is None else float(start.astype("datetime64[s]").astype(np.int64))
 
 
 def cloud_cover(item: Item) -> float:
     """Return the cloud cover in percent; NaN where it is not told."""
-    return _number(properties(item).get("eo:cloud_cover"))
+    return _number(properties(item).get("eo:cloud_cover"), 0.0, 100.0)
 
 
 def incidence(item: Item) -> float:
     """Return the angle of incidence in degrees; NaN where it is not told."""
-    return _number(properties(item).get("view:incidence_angle"))
+    return _number(properties(item).get("view:incidence_angle"), 0.0, 180.0)
 
 
 def centre_longitude(item: Item) -> float:
@@ -241,9 +206,9 @@ def footprint(item: Item) -> BaseGeometry | None:
     """Return the item's geometry in degrees, else its box; None where neither can be read."""
     try:
         found = shape(item.get("geometry"))
-        if not found.is_empty and shapely.is_valid(found):
+        if not found.is_empty and shapely.is_valid(found) and _on_earth(found.bounds):
             return found
-    except (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError):
+    except (*_MALFORMED, shapely.errors.ShapelyError):
         pass
     edges = _box(item)
     return box(*edges) if edges and edges[0] <= edges[2] else None
@@ -264,17 +229,13 @@ def _box(item: Item) -> tuple[float, ...]:
     if not isinstance(corners, (list, tuple)) or len(corners) not in (4, 6):
         return ()
     edges = tuple(_number(edge) for edge in corners)
-    if any(math.isnan(edge) for edge in edges):
-        return ()
-    return edges if len(edges) == 4 else (edges[0], edges[1], edges[3], edges[4])
+    edges = edges if len(edges) == 4 else (edges[0], edges[1], edges[3], edges[4])
+    return edges if _on_earth(edges) else ()
 
 
-def _numbers(value: object, lengths: tuple[int, ...]) -> tuple[float, ...] | None:
-    """A list of finite numbers of one of these lengths; None for anything else."""
-    if not isinstance(value, (list, tuple)) or len(value) not in lengths:
-        return None
-    numbers = tuple(_number(each) for each in value)
-    return None if any(math.isnan(number) for number in numbers) else numbers
+def _on_earth(edges: Sequence[float]) -> bool:
+    """Whether a box is one in degrees; some catalogues count longitudes to 360."""
+    return all(abs(edge) <= most for edge, most in zip(edges, (360, 90, 360, 90), strict=True))
 
 
 def _time(value: object) -> np.datetime64 | None:
@@ -286,11 +247,18 @@ def _time(value: object) -> np.datetime64 | None:
             time = time.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
+    if time.year not in YEARS:
+        return None
     whole = time.replace(microsecond=time.microsecond // 1000 * 1000)
     return np.datetime64(whole, "us")
 
 
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def _number(value: object, least: float = -math.inf, most: float = math.inf) -> float:
+    """A finite number between two bounds; NaN where ``value`` is anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return math.nan
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) and least <= number <= most else math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from itertools import groupby, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
+from shapely.geometry import mapping
 
 from terralatent.catalogs import item as told
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.acquisition import Acquisition, Fate
-from terralatent.catalogs.hrefs import HrefError, check_href
+from terralatent.catalogs.hrefs import HrefError
+from terralatent.catalogs.placement import PlacementError, read_placement
 from terralatent.catalogs.scaling import Scaling, ScalingError, read_scaling
 from terralatent.catalogs.sensors import Sensor
 
@@ -42,6 +46,12 @@ _KEPT = (
     *("type", "stac_version", "stac_extensions", "id", "collection"),
     *("geometry", "bbox", "properties"),
 )
+
+_PLAIN_ID = re.compile(r"[^/\\.\uFFFD][^/\\\uFFFD]{0,199}")
+"""An id that could be the name of a file and of nothing else, though none is ever made of it."""
+
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What an item raises in which something is of another kind than everywhere else."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class _Scene:
 
 
 def group_items(
-    items: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor]
+    items: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], access: Access | None = None
 ) -> tuple[dict[str, tuple[Acquisition, ...]], tuple[Fate, ...]]:
     """Sort items into acquisitions; the result does not depend on the order of ``items``.
 
@@ -85,6 +95,7 @@ def group_items(
     Args:
         items: STAC items with absolute hrefs.
         sensors: The sensors asked for, as the source sees them.
+        access: What the items may name; by default public hosts.
 
     Returns:
         For each sensor that has any, its acquisitions in ascending, unique times; and what became
@@ -93,7 +104,7 @@ def group_items(
     fates: list[Fate] = []
     scenes: list[_Scene] = []
     for item in _each_once(items):
-        found = _read(item, sensors)
+        found = _read(item, sensors, access or Access())
         if isinstance(found, Fate):
             fates.append(found)
         else:
@@ -129,20 +140,27 @@ def _each_once(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]
     yield from sorted(seen, key=lambda item: (str(item.get("id")), str(item.get("collection"))))
 
 
-def _read(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> _Scene | Fate:
+def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) -> _Scene | Fate:
     time = told.sensed_at(item)
-    name = str(item.get("id"))
+    name = item.get("id")
+    shown = str(name)
 
     def dropped(reason: str, sensor: Sensor | None = None) -> Fate:
         when = np.datetime64("NaT", "us") if time is None else time
-        return Fate(name, "" if sensor is None else sensor.name, when, "dropped", reason)
+        called = shown if len(shown) <= 200 else f"{shown[:200]}..."
+        return Fate(called, "" if sensor is None else sensor.name, when, "dropped", reason)
 
+    if not isinstance(name, str) or not name:
+        return dropped("it has no id" if not name else f"its id is a {type(name).__name__}")
+    if _PLAIN_ID.fullmatch(name) is None:
+        return dropped("its id is no plain name")
     sensor = _sensor_of(item, sensors)
     if isinstance(sensor, str):
         return dropped(sensor)
     if time is None:
         return dropped("it has no readable datetime", sensor)
-    if told.footprint(item) is None:
+    place = told.footprint(item)
+    if place is None:
         return dropped("it has no readable geometry", sensor)
     assets = item.get("assets")
     if not isinstance(assets, Mapping) or not all(isinstance(a, Mapping) for a in assets.values()):
@@ -155,18 +173,29 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> _Scene | Fate:
     if sensor.quality and not masks:
         return dropped(f"it has no mask band {sensor.quality[0].asset}", sensor)
     quality = masks[0][0] if masks else None
+    wanted = {**keys, **dict(masks[:1])}
     try:
+        for band, key in wanted.items():
+            _check_href(band, assets[key], access)
+            read_placement(item, assets[key])
         scaling = read_scaling(item, sensor, keys)
-        wanted = {**keys, **dict(masks[:1])}
-        kept = {name: item[name] for name in _KEPT if name in item}
-        kept["links"] = []
-        kept["assets"] = {band: dict(assets[key]) for band, key in wanted.items()}
-        for asset in kept["assets"].values():
-            check_href(asset.get("href"))
-    except (ScalingError, HrefError) as error:
+    except (HrefError, PlacementError, ScalingError) as error:
         return dropped(str(error), sensor)
+    except _MALFORMED as error:
+        return dropped(f"it cannot be read ({type(error).__name__}: {error})", sensor)
+    kept = {name: item[name] for name in _KEPT if name in item}
+    kept["geometry"] = mapping(place)
+    kept["links"] = []
+    kept["assets"] = {band: dict(assets[key]) for band, key in wanted.items()}
     baseline = told.processing_baseline(item)
     return _Scene(kept, sensor, time, scaling, quality, told.orbit(item), baseline, told.tile(item))
+
+
+def _check_href(band: str, asset: Mapping[str, Any], access: Access) -> None:
+    try:
+        access.check(asset.get("href"))
+    except HrefError as error:
+        raise HrefError(f"the href of its {band}: {error}") from error
 
 
 def _sensor_of(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> Sensor | str:

@@ -8,13 +8,13 @@ import numpy as np
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["Period", "read_period"]
+__all__ = ["YEARS", "Period", "read_period", "within"]
 
 Period = tuple[date, date]
 """First and last day, both included."""
 
-_YEARS = range(1972, 2101)
-"""From the first Landsat on."""
+YEARS = range(1972, 2101)
+"""In which something can have been sensed: from the first Landsat on."""
 
 
 def read_period(start: str | date, end: str | date) -> Period:
@@ -54,8 +54,8 @@ def _day(value: str | date, name: str) -> date:
             raise InputError(
                 f"The {name} {value!r} is no date ({error}); give YYYY-MM-DD."
             ) from error
-    if day.year not in _YEARS:
+    if day.year not in YEARS:
         raise InputError(
-            f"The {name} {day} lies outside {_YEARS[0]} to {_YEARS[-1]}, where satellites look."
+            f"The {name} {day} lies outside {YEARS[0]} to {YEARS[-1]}, where satellites look."
         )
     return day

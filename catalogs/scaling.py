@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from terralatent.catalogs.item import baseline_key, processing_baseline, properties
 from terralatent.catalogs.sensors import Quantity, Sensor
 
-__all__ = ["Scaling", "ScalingError", "read_scaling"]
+__all__ = ["Scaling", "ScalingError", "read_scaling", "told_type"]
+
+_MOST = 1e9
+"""No product's scale or offset is near it; beyond, products overflow."""
 
 _UNITS: Mapping[str, Quantity] = {
     "db": "decibel",
@@ -71,6 +76,11 @@ def read_scaling(item: Mapping[str, Any], sensor: Sensor, keys: Mapping[str, str
             + ", ".join(f"{band} {s.scale:g} {s.offset:g} {s.nodata}" for band, s in told.items())
         )
     return next(iter(told.values()))
+
+
+def told_type(asset: Mapping[str, Any]) -> str:
+    """Return the ``data_type`` that an asset tells of its numbers; empty where it is silent."""
+    return str(_told(asset, "data_type") or "")
 
 
 def _read_asset(item: Mapping[str, Any], sensor: Sensor, asset: Mapping[str, Any]) -> Scaling:
@@ -159,8 +169,10 @@ def _nodata(asset: Mapping[str, Any], sensor: Sensor) -> float | None:
 def _number(value: Any, name: str, *, finite: bool = True) -> float:
     try:
         number = float(value)  # also the strings "nan", "inf" and "-inf" of the raster extension
-    except (TypeError, ValueError):
-        raise ScalingError(f"its {name} is {value!r}, not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ScalingError(f"its {name} is {str(value)[:50]!r}, not a number") from None
     if finite and not math.isfinite(number):
         raise ScalingError(f"its {name} is {value!r}, not a finite number")
+    if math.isfinite(number) and abs(number) > (_MOST if finite else np.finfo(np.float32).max):
+        raise ScalingError(f"its {name} is {number:g}, beyond reason")
     return number

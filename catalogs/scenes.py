@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import rustac
 from shapely import union_all
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.acquisition import Acquisition, Fate
 from terralatent.catalogs.descriptions import read_descriptions
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.item import footprint, sensed_at
+from terralatent.catalogs.items_file import read_items, write_items
 from terralatent.catalogs.outline import reach_of
-from terralatent.catalogs.passes import group_items, in_order
+from terralatent.catalogs.passes import group_items
 from terralatent.catalogs.period import Period
+from terralatent.catalogs.printable import printable_json
 from terralatent.catalogs.sensors import Sensor, pick_sensors, with_offsets
-from terralatent.catalogs.sources import Source, without_secrets
-from terralatent.catalogs.static import read_parquet
+from terralatent.catalogs.sources import Source
 
 __all__ = ["Scenes"]
-
-_KEY = b"terralatent:search"
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,9 @@ class Scenes:
     by_sensor: Mapping[str, tuple[Acquisition, ...]] = field(repr=False)
     """For each sensor that has scenes, its acquisitions."""
 
+    access: Access = Access()  # noqa: RUF009 - it is frozen
+    """What the items may name: it is checked again when their files are read."""
+
     @classmethod
     def gather(
         cls,
@@ -67,19 +62,25 @@ class Scenes:
         *,
         source: Source | str,
         period: Period,
+        access: Access | None = None,
     ) -> Scenes:
         """Group items into acquisitions.
+
+        Items whose hrefs are not for ``access`` are dropped by name.
 
         Args:
             items: STAC items with absolute hrefs.
             sensors: Those asked for.
             source: Where the items come from, or a name for it where it is not described.
             period: First and last day asked for.
+            access: What the items may name; by default what the source's description grants, else
+                what any catalogue elsewhere may: public hosts, and no file of this machine.
         """
-        kept = tuple(items)
-        place = source if isinstance(source, Source) else Source(source, source)
-        by_sensor, fates = group_items(kept, [place.sees(sensor) for sensor in sensors])
-        return cls(place, period, tuple(sensors), kept, fates, by_sensor)
+        place = source if isinstance(source, Source) else Source(source, "")
+        access = access or (place.access if place.where else Access())
+        kept = tuple(printable_json(item) for item in items)
+        by_sensor, fates = group_items(kept, [place.sees(sensor) for sensor in sensors], access)
+        return cls(place, period, tuple(sensors), kept, fates, by_sensor, access)
 
     @property
     def source(self) -> str:
@@ -144,35 +145,14 @@ class Scenes:
         Raises:
             InputError: If the file cannot be written.
         """
-        path = Path(path)
-        writable = [item for item in self.items if _fits_parquet(item)]
-        ids = {str(item.get("id")) for item in writable}
         facts = {
             "source": self.place.name,
-            "where": without_secrets(self.place.where),
             "period": [day.isoformat() for day in self.period],
             "sensors": list(self.asked),
             "stated": {s.name: s.stated for s in self.wanted if s.stated is not None},
-            # Items without a time or a place fit no row.
-            "unfit": [
-                [fate.item_id, fate.sensor, str(fate.time), fate.reason]
-                for fate in self.fates
-                if fate.item_id not in ids
-            ],
+            "access": self.access.to_json(),
         }
-        table, metadata = _as_table(writable)
-        metadata[_KEY] = json.dumps(facts).encode()
-        partial = path.with_name(f".{path.name}.{os.getpid()}.parquet")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
-            os.replace(partial, path)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise InputError(f"The scenes cannot be written to {path}: {reason}.") from error
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+        write_items(Path(path), self.items, facts)
 
     def require(self, outline: BaseGeometry) -> None:
         """Check that there is anything to build for a region.
@@ -203,6 +183,9 @@ class Scenes:
     def from_parquet(cls, path: str | Path, described: Sequence[str | Path] = ()) -> Scenes:
         """Read what :meth:`to_parquet` wrote, or any other stac-geoparquet file of scenes.
 
+        A file that a search wrote is believed in what its items may name. Those of other files may
+        name public hosts, and files below the file's own folder.
+
         Args:
             path: The file.
             described: Files that describe its source or sensors, where they are a user's own.
@@ -211,67 +194,40 @@ class Scenes:
             InputError: If the file does not exist, is no stac-geoparquet, or holds no item; or if
                 its source or sensors are not known.
         """
-        where = str(Path(path).resolve())
-        if not Path(path).is_file():
+        where = Path(path).resolve()
+        if not where.is_file():
             raise InputError(f"There is no file of scenes {str(path)!r}; make one by a search.")
-        items = list(read_parquet(where))
-        facts = _facts(where)
+        items, facts = read_items(where)
         if not items:
             raise InputError(f"The file of scenes {str(path)!r} holds no item.")
-        period, known = facts.get("period"), read_descriptions(described)
-        name = facts.get("source", str(path))
-        scenes = cls.gather(
-            items,
-            with_offsets(pick_sensors(facts.get("sensors"), known.sensors), facts.get("stated")),
-            source=known.sources.get(name) or Source(name, facts.get("where", where)),
-            period=_span(items)
-            if period is None
-            else (date.fromisoformat(period[0]), date.fromisoformat(period[1])),
-        )
-        unfit = tuple(
-            Fate(item_id, sensor, np.datetime64(time, "us"), "dropped", reason)
-            for item_id, sensor, time, reason in facts.get("unfit", ())
-        )
-        return cls(**{**vars(scenes), "fates": in_order(scenes.fates + unfit)})
-
-
-def _as_table(items: list[dict[str, Any]]) -> tuple[pa.Table, dict[bytes, bytes]]:
-    """Items as stac-geoparquet, by way of a file of rustac's own.
-
-    That lies in a temporary folder: where rustac cannot write it makes folders and, on some file
-    systems, tries for ever.
-    """
-    with tempfile.TemporaryDirectory(prefix="terralatent-search-") as aside:
-        file = str(Path(aside, "items.parquet"))
+        known = read_descriptions(described)
         try:
-            rustac.write_sync(file, items, format="parquet")
-        except rustac.RustacError as error:
+            told = facts.get("period")
+            period = _span(items) if told is None else _period(*told)
+            access = (
+                Access.from_json(facts["access"]) if "access" in facts else Access.of(str(where))
+            )
+            sensors = with_offsets(
+                pick_sensors(facts.get("sensors"), known.sensors), facts.get("stated")
+            )
+        except InputError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                f"The scenes cannot be written as stac-geoparquet: {error}."
+                f"The file of scenes {str(path)!r} is damaged: {error}. Search again."
             ) from error
-        metadata = dict(pq.read_metadata(file).metadata or {})
-        metadata.pop(b"ARROW:schema", None)
-        return pq.read_table(file), metadata
+        name = str(facts.get("source", path))
+        source = known.sources.get(name) or Source(name, "")
+        return cls.gather(items, sensors, source=source, period=period, access=access)
 
 
-def _facts(where: str) -> dict[str, Any]:
-    """What :meth:`Scenes.to_parquet` wrote beside the items; empty for a file of others."""
-    text = (pq.read_metadata(where).metadata or {}).get(_KEY, b"{}")
-    try:
-        facts = json.loads(text)
-    except ValueError as error:
-        raise InputError(
-            f"The file of scenes {where} is damaged: what its search asked for cannot be read "
-            f"({error}). Search again."
-        ) from error
-    return dict(facts)
-
-
-def _fits_parquet(item: dict[str, Any]) -> bool:
-    return sensed_at(item) is not None and footprint(item) is not None
+def _period(first: str, last: str) -> Period:
+    return date.fromisoformat(first), date.fromisoformat(last)
 
 
 def _span(items: Sequence[dict[str, Any]]) -> Period:
     times = [time for item in items if (time := sensed_at(item)) is not None]
+    if not times:
+        raise ValueError("none of its items tells when it was sensed")
     first, last = (time.astype("datetime64[D]").astype(date) for time in (min(times), max(times)))
     return first, last

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from terralatent.catalogs.descriptions import read_descriptions
 from terralatent.catalogs.documents import failures, open_api, status_of
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.hrefs import absolute_href, is_remote
+from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.item import footprint, sensed_at
 from terralatent.catalogs.outline import reach_of, read_outline
 from terralatent.catalogs.passes import OF_NO_SENSOR
@@ -24,7 +24,7 @@ from terralatent.catalogs.period import Period, read_period, within
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import Sensor, pick_sensors, with_offsets
 from terralatent.catalogs.sources import Source, known_collections, resolve_source
-from terralatent.catalogs.static import walk
+from terralatent.catalogs.static import is_parquet, walk, with_absolute_hrefs
 
 __all__ = ["search_scenes"]
 
@@ -135,16 +135,15 @@ def _items(
 ) -> Iterator[Item]:
     """Every item that ``place`` gives; more than asked for where it cannot filter."""
     asked = dict.fromkeys(name for sensor in sensors for name in place.collections_of(sensor))
-    if not is_remote(place.where) or place.where.endswith(".parquet"):
-        yield from walk(place.where, _enters(asked))
-        return
-    with failures(place.name):
-        client = open_api(place.where)
-        is_api = client.get_search_link() is not None
+    is_api = False
+    if is_remote(place.where) and not is_parquet(place.where):
+        with failures(place.name):
+            client = open_api(place.where, place.access)
+            is_api = client.get_search_link() is not None
     if is_api:
         yield from _search_api(client, place, list(asked), outline, period)
     else:
-        yield from walk(place.where, _enters(asked))
+        yield from walk(place.where, _enters(asked), place.access)
 
 
 def _enters(asked: Mapping[str, None]) -> Callable[[str], bool]:
@@ -167,7 +166,10 @@ def _search_api(
             limit=place.page,
         )
         for item in search.items_as_dicts():
-            yield _absolute(item, place.where)
+            if isinstance(item, dict):
+                yield _absolute(item, place.where)
+            else:
+                _LOG.warning("%s lists a %s among its items", place.name, type(item).__name__)
 
 
 def _offered(client: Client, place: Source, asked: list[str]) -> list[str]:
@@ -195,11 +197,7 @@ def _absolute(item: Item, root: str) -> Item:
         for link in (links if isinstance(links, list) else ())
         if isinstance(link, dict) and link.get("rel") == "self" and is_remote(str(link.get("href")))
     ]
-    assets = item.get("assets")
-    for asset in assets.values() if isinstance(assets, dict) else ():
-        if isinstance(asset, dict) and isinstance(asset.get("href"), str):
-            asset["href"] = absolute_href(asset["href"], own[0] if own else root)
-    return item
+    return with_absolute_hrefs(item, own[0] if own else root)
 
 
 def _matches(item: Item, outline: BaseGeometry, period: Period) -> bool:

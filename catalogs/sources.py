@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.described import Table, as_described, read_tables
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.hrefs import is_remote
+from terralatent.catalogs.hrefs import bare_href, is_remote, scheme_of
 from terralatent.catalogs.sensors import SENSORS, Quantity, Sensor, Word
 
 __all__ = [
@@ -130,6 +131,11 @@ class Source:
             if offer.bucket and offer.bucket not in names:
                 raise ValueError(f"{offer.sensor} is in the bucket {offer.bucket}, none of {names}")
 
+    @property
+    def access(self) -> Access:
+        """What its documents and items may name."""
+        return Access.of(self.where, self.hosts)
+
     def collections_of(self, sensor: Sensor) -> tuple[str, ...]:
         """Return the ids of the collections in which ``sensor`` may be."""
         if self.sensors is None:
@@ -225,11 +231,10 @@ def resolve_source(text: str | Path | Source, known: Mapping[str, Source] = SOUR
     name = str(text)
     if name in known:
         return known[name]
-    url = urlsplit(name)
-    if url.scheme in ("http", "https"):
-        if not url.netloc:
+    if scheme_of(name) in ("http", "https"):
+        if Access.of(name).own is None:
             raise InputError(f"The source {name!r} is a URL without a host; check the address.")
-        return Source(without_secrets(name), name)
+        return Source(bare_href(name, longest=None), name)
     if name.strip() and Path(text).exists():
         return Source(name, str(Path(text).resolve()))
     raise InputError(
@@ -241,9 +246,3 @@ def resolve_source(text: str | Path | Source, known: Mapping[str, Source] = SOUR
 def known_collections(sensors: Mapping[str, Sensor] = SENSORS) -> frozenset[str]:
     """Return every collection id under which some sensor is known."""
     return frozenset(name for sensor in sensors.values() for name in sensor.collections)
-
-
-def without_secrets(url: str) -> str:
-    """Leave out the user, the password and the query, which may hold a key."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

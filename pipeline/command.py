@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from terralatent.catalogs.hrefs import without_secrets
+from terralatent.catalogs.printable import printable
+
 __all__ = ["PROGRAM", "command_line"]
 
 PROGRAM = "terralatent"
@@ -14,7 +17,9 @@ PROGRAM = "terralatent"
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
-    """The command that runs in this process, quoted for a shell.
+    """The command that runs in this process, quoted for a shell. It is stored and shown.
+
+    What may be a secret in the URLs on it is left out, so it must be typed again.
 
     Args:
         arguments: Of the program ``terralatent``; by default this process's own, and where this is
@@ -22,6 +27,10 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
     """
     if arguments is None:
         if Path(sys.argv[0]).stem != PROGRAM:
-            return shlex.join(sys.orig_argv)
+            return _joined(sys.orig_argv)
         arguments = sys.argv[1:]
-    return shlex.join([PROGRAM, *arguments])
+    return _joined([PROGRAM, *arguments])
+
+
+def _joined(arguments: Sequence[str]) -> str:
+    return shlex.join([printable(without_secrets(each)) for each in arguments])

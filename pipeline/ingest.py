@@ -138,6 +138,7 @@ def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
         unit.sensor,
         unit.grid[window.y, window.x],
         source=unit.source,
+        access=unit.access,
         grid=unit.grid,
         threads=threads,
     )

@@ -17,9 +17,10 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.acquisition import Acquisition
-from terralatent.catalogs.item import told_grid
-from terralatent.catalogs.scaling import Scaling
+from terralatent.catalogs.placement import read_placement
+from terralatent.catalogs.scaling import Scaling, told_type
 from terralatent.catalogs.sensors import Sensor
 from terralatent.catalogs.signing import readable
 from terralatent.catalogs.sources import Source
@@ -87,6 +88,7 @@ def read_pixels(
     sensor: Sensor,
     window: GeoBox,
     *,
+    access: Access,
     source: Source = UNKNOWN,
     grid: GeoBox | None = None,
     threads: int = 1,
@@ -101,6 +103,7 @@ def read_pixels(
         acquisitions: At least one, all of ``sensor``, in the order of the cube's time axis.
         sensor: Their sensor.
         window: Part of the cube's grid.
+        access: What files may be read.
         source: Where the files come from.
         grid: The cube's grid, by default the window alone.
         threads: Files read at the same time.
@@ -119,14 +122,18 @@ def read_pixels(
         halo = parts[0].halo
         files = [_files(part.item) for part in parts]
         pixels, unread = read_sources(
-            files, bands, window.pad(halo), threads=threads, opened=partial(readable, source=source)
+            files,
+            bands,
+            window.pad(halo),
+            access=access,
+            opened=partial(readable, source=source),
+            threads=threads,
         )
         losses += _named(unread, files, sensor)
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
         for index, part in enumerate(parts):
-            packed = _packed([pixels[band][index] for band in sensor.bands], part, sensor)[
-                :, *inner
-            ]
+            read = [pixels[band][index] for band in sensor.bands]
+            packed = _packed(read, part, sensor)[:, *inner]
             here = data[part.place]
             fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
             np.copyto(here, packed, where=fresh)
@@ -177,12 +184,13 @@ def _read_alike(
 
 
 def _dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
-    """The small integer that an asset tells if it tells no data too, else float32: it holds all."""
-    bands = asset.get("raster:bands") or asset.get("bands") or [{}]
-    told = bands[0].get("data_type") or asset.get("data_type")
-    return (
-        told if told in ("uint8", "int16", "uint16") and scaling.nodata is not None else "float32"
-    )
+    """The small integer that an asset tells if it holds its no data too, else float32."""
+    told, nodata = told_type(asset), scaling.nodata
+    if told not in ("uint8", "int16", "uint16") or nodata is None:
+        return "float32"
+    limits = np.iinfo(told)
+    holds = float(nodata).is_integer() and limits.min <= nodata <= limits.max
+    return told if holds else "float32"
 
 
 def _files(item: Mapping[str, Any]) -> ItemFiles:
@@ -190,7 +198,7 @@ def _files(item: Mapping[str, Any]) -> ItemFiles:
     return ItemFiles(
         str(item["id"]),
         {name: asset["href"] for name, asset in assets.items()},
-        {name: told_grid(item, asset) for name, asset in assets.items()},
+        {name: read_placement(item, asset) for name, asset in assets.items()},
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,40 +16,23 @@ import pystac
 import rasterio
 import rasterio.errors
 from odc.geo.geobox import GeoBox
-from odc.loader._rio import RioDriver, RioReader
+from odc.loader._rio import RioDriver
 from rasterio.session import Session
 from shapely.geometry import mapping
 
-from terralatent.catalogs.item import ToldGrid
+from terralatent.catalogs.access import Access
+from terralatent.catalogs.hrefs import without_secrets
+from terralatent.catalogs.placement import Placement
+from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sensors import Resampling
 from terralatent.catalogs.signing import Readable
-from terralatent.pipeline.placement import check_placement
+from terralatent.pipeline.rasters import GDAL_OPTIONS, open_raster
 from terralatent.pipeline.warping import read_on_grid
 
-__all__ = ["GDAL_OPTIONS", "Band", "Source", "Unread", "read_sources"]
+__all__ = ["Band", "Source", "Unread", "read_sources"]
 
-GDAL_OPTIONS: Mapping[str, Any] = {
-    # Few requests for a small COG: no listing of its folder, no sidecars, a long header. HEAD
-    # stays: told not to use it, GDAL begins to GET the whole file to learn its size.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
-    "GDAL_HTTP_MULTIPLEX": "YES",
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    "GDAL_HTTP_CONNECTTIMEOUT": 10,
-    "GDAL_HTTP_TIMEOUT": 60,
-    "GDAL_HTTP_MAX_RETRY": 5,
-    "GDAL_HTTP_RETRY_DELAY": 0.5,
-    "VSI_CACHE": True,
-    "VSI_CACHE_SIZE": 5_000_000,
-    # A worker lives longer than a file: what was missing a while ago may be back.
-    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
-    # Its block cache would take a twentieth of the machine in each worker; pixels are read once.
-    "GDAL_CACHEMAX": 128,
-}
-"""GDAL's settings for cloud-optimised GeoTIFFs over HTTP."""
-
-ODC_LOG = "odc.loader._rio"
-"""Logger in which odc-loader repeats a failure that is named by :class:`Unread` already."""
+LONGEST = 500
+"""Characters of a reason."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +66,8 @@ class Source:
     hrefs: Mapping[str, str]
     """Path or URL of each band, by its name; bands that are absent read as no data."""
 
-    grids: Mapping[str, ToldGrid] = field(default_factory=dict)
-    """Where the file of a band lies by the words of its item; a file that lies elsewhere is not
-    read."""
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    """Where the item says that the files lie, by band."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +86,9 @@ def read_sources(
     bands: Sequence[Band],
     window: GeoBox,
     *,
-    threads: int,
+    access: Access,
     opened: Callable[[str], Readable] = Readable,
+    threads: int,
 ) -> tuple[dict[str, np.ndarray], list[Unread]]:
     """Read every band of every source on the grid of ``window``. Computes.
 
@@ -114,6 +96,7 @@ def read_sources(
         sources: Items whose bands are read alike.
         bands: What to read of each.
         window: The grid.
+        access: What files may be read; checked right before each is opened.
         threads: Files read at the same time.
         opened: Told the href of a file just before it is read, says how to open it.
 
@@ -121,16 +104,15 @@ def read_sources(
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
         the files that failed, which are no data from edge to edge.
     """
-    places = {
-        href: source.grids[band]
+    placements = {
+        href: source.placements.get(band, Placement())
         for source in sources
         for band, href in source.hrefs.items()
-        if band in source.grids
     }
-    driver = _NamingDriver(opened, places)
-    with rasterio.Env(**GDAL_OPTIONS), _silent(ODC_LOG):
+    driver = _NamingDriver(access, opened, placements)
+    with rasterio.Env(**GDAL_OPTIONS), _not_warning():
         loaded = odc.stac.load(
-            [_item(source, bands, window) for source in sources],
+            [_item(n, source, bands, window) for n, source in enumerate(sources)],
             bands=[band.name for band in bands],
             groupby="id",
             geobox=window,
@@ -142,40 +124,48 @@ def read_sources(
 
 
 class _NamingDriver(RioDriver):
-    """The rasterio driver of odc-loader; a file that fails reads as no data and is written down."""
+    """Reads as odc-loader does; a file that fails reads as no data and is written down."""
 
-    def __init__(self, opened: Callable[[str], Readable], places: Mapping[str, ToldGrid]) -> None:
+    def __init__(
+        self,
+        access: Access,
+        opened: Callable[[str], Readable],
+        placements: Mapping[str, Placement],
+    ) -> None:
         super().__init__()
+        self.access = access
         self.opened = opened
-        self.places = places
+        self.placements = placements
         self.unread: list[Unread] = []
 
-    def open(self, src: Any, ctx: Any) -> _NamingReader:
-        return _NamingReader(src, ctx, self)
+    def open(self, src: Any, ctx: Any) -> Any:
+        return _NamingReader(src.uri, self)
 
 
-class _NamingReader(RioReader):
-    def __init__(self, src: Any, ctx: Any, driver: _NamingDriver) -> None:
-        super().__init__(src, ctx)
+class _NamingReader:
+    """One file; what odc-loader calls a raster reader."""
+
+    def __init__(self, href: str, driver: _NamingDriver) -> None:
+        self._href = href
         self._driver = driver
 
     def read(
         self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> tuple[Any, np.ndarray]:
-        href = self._src.uri
         try:
-            now = self._driver.opened(href)
-            with _settings(now.options), rasterio.open(now.href, sharing=False) as file:
-                if href in self._driver.places:
-                    check_placement(file, self._driver.places[href])
-
-                def reopen(level: int) -> Any:
-                    return rasterio.open(now.href, sharing=False, overview_level=level)
-
-                return read_on_grid(file, reopen, cfg, dst_geobox)
-        except (rasterio.errors.RasterioError, OSError, ValueError) as error:
-            self._driver.unread.append(Unread(href, _reason(error)))
+            return self._read(cfg, dst_geobox)
+        except MemoryError:  # ours, not the file's: the task fails, and is tried again
+            raise
+        except Exception as error:  # no file may take those of its window with it
+            self._driver.unread.append(Unread(self._href, _reason(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
+
+    def _read(self, cfg: Any, window: GeoBox) -> tuple[Any, np.ndarray]:
+        now = self._driver.opened(self._driver.access.check_now(self._href))
+        told = self._driver.placements[self._href]
+        reopen = partial(open_raster, now.href, cfg.dtype, told)
+        with _settings(now.options), reopen() as file:
+            return read_on_grid(file, reopen, cfg, window)
 
 
 class _Keys(Session):
@@ -199,17 +189,18 @@ def _settings(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The error in one line, without the query of a URL, where signatures are."""
+    """The error in one line, without what may be a secret."""
     text, pointer = str(error), "See previous exception for details."
     if pointer in text:  # rasterio's words, which leave what happened to the first of a chain
         first = error
         while (cause := first.__cause__ or first.__context__) is not None:
             first = cause
         text = text.replace(f". {pointer}", f": {first}")
-    return re.sub(r"\?[^\s'\"]+", "", " ".join(text.split())) or type(error).__name__
+    text = without_secrets(printable(" ".join(text.split()))) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def _item(source: Source, bands: Sequence[Band], window: GeoBox) -> pystac.Item:
+def _item(place: int, source: Source, bands: Sequence[Band], window: GeoBox) -> pystac.Item:
     """Describe a source anew, so that odc-stac has nothing to guess.
 
     Its footprint is the window itself: which pixels a window gets is left to the files, because
@@ -217,7 +208,7 @@ def _item(source: Source, bands: Sequence[Band], window: GeoBox) -> pystac.Item:
     """
     extent = window.extent.to_crs("EPSG:4326").geom
     item = pystac.Item(
-        id=source.id,
+        id=f"{place:09d}",  # its own may be that of another one, too
         geometry=mapping(extent),
         bbox=list(extent.bounds),
         datetime=datetime(1970, 1, 1),
@@ -241,18 +232,8 @@ def _item(source: Source, bands: Sequence[Band], window: GeoBox) -> pystac.Item:
 
 
 @contextmanager
-def _silent(name: str) -> Iterator[None]:
-    log = logging.getLogger(name)
-
-    # A filter of its own for each call: other threads of this process may be reading too.
-    def nothing(_: logging.LogRecord) -> bool:
-        return False
-
-    log.addFilter(nothing)
-    try:
-        with warnings.catch_warnings():
-            # rasterio asks an array in memory for its transform before it has set it.
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            yield
-    finally:
-        log.removeFilter(nothing)
+def _not_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # rasterio asks an array in memory for its transform before it has set it.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield

@@ -52,7 +52,9 @@ def choose_scenes(
     if sensors or offsets:
         known = {sensor.name: sensor for sensor in found.wanted}
         wanted = with_offsets(pick_sensors(sensors or None, known), offsets)
-        found = Scenes.gather(found.items, wanted, source=found.place, period=found.period)
+        found = Scenes.gather(
+            found.items, wanted, source=found.place, period=found.period, access=found.access
+        )
     say(found.summary())
     return found
 

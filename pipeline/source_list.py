@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from terralatent.catalogs.descriptions import read_descriptions
+from terralatent.catalogs.hrefs import bare_href
 from terralatent.catalogs.signing import missing_keys
-from terralatent.catalogs.sources import Source, without_secrets
+from terralatent.catalogs.sources import Source
 from terralatent.pipeline.page import Facts, fact_table, listed
 
 __all__ = ["source_list", "source_page"]
@@ -88,7 +89,7 @@ def _values(source: Source) -> dict[str, Any]:
     ]
     return {
         "name": source.name,
-        "where": without_secrets(source.where),
+        "where": bare_href(source.where),
         "needs": source.needs,
         "ready": all(sensor["ready"] or sensor["refused"] for sensor in sensors),
         "sensors": sensors,

@@ -23,6 +23,8 @@ from distributed import CancelledError, Client, Future, KilledWorker, as_complet
 from icechunk import ForkSession
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.hrefs import without_secrets
+from terralatent.catalogs.printable import printable
 from terralatent.pipeline.damage import damage_of
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
@@ -270,7 +272,7 @@ def _commit(
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = without_secrets(printable(" ".join(str(error).split())))
     if isinstance(error, InputError):
         return text
     if (damage := damage_of(error)) is not None:

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 from typer import Abort
 
+from terralatent.catalogs.hrefs import without_secrets
+from terralatent.catalogs.printable import printable
 from terralatent.pipeline.bars import Bar, Events
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.progress import Progress, Silent
@@ -89,7 +92,7 @@ class Terminal:
         if isinstance(answer, Mapping):
             out.file.write(json.dumps(answer, indent=2) + "\n")
         else:
-            out.print(answer, crop=False)
+            out.print(_Plain(answer), crop=False)
 
     def complain(self, error: BaseException, *, go_on: str | None = None) -> int:
         """Write ``error`` as one line and return the exit code it deserves.
@@ -99,6 +102,7 @@ class Terminal:
             go_on: What to type to go on with a command that keeps what is done.
         """
         told = "".join(traceback.format_exception(error)) if self._debug else None
+        told = None if told is None else "\n".join(map(_clean, told.split("\n")))
         if isinstance(error, KeyboardInterrupt | Abort):
             kept = f"what is done is kept; go on with: {go_on}" if go_on else ""
             return self._fail(INTERRUPTED, "interrupted", kept, told)
@@ -129,7 +133,8 @@ class Terminal:
     def _write(
         self, level: str, head: str, text: str, more: Mapping[str, Any] | None = None
     ) -> None:
-        """One line: what kind of line it is, and the text."""
+        """One line: what kind of line it is, and the text, in which others had a part."""
+        text = _clean(text)
         if self._json:
             message = text if not head or head == level else f"{head}: {text}".rstrip(": ")
             self._put({"level": level, "message": message, **(more or {})})
@@ -146,6 +151,18 @@ class Terminal:
         self.console.file.flush()
 
 
+class _Plain:
+    """A page with the words of stores and catalogues in it, none of which a terminal obeys."""
+
+    def __init__(self, page: RenderableType) -> None:
+        self._page = page
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style, control in console.render(self._page, options):
+            kept = text if control else "\n".join(map(printable, text.split("\n")))
+            yield Segment(kept, style, control)
+
+
 class _Lines(logging.Handler):
     """Log records, on the terminal that also draws the bar."""
 
@@ -155,6 +172,10 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._terminal.log(record)
+
+
+def _clean(line: str) -> str:
+    return printable(without_secrets(line))
 
 
 def _is_mistake(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from dask.utils import parse_bytes
 from odc.geo.geobox import GeoBox
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.acquisition import Acquisition
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
@@ -48,6 +49,9 @@ class ReadUnit:
 
     source: Source
     """Where the files come from."""
+
+    access: Access
+    """What files may be read."""
 
     @property
     def dates(self) -> slice:
@@ -90,7 +94,9 @@ def open_units(
         for shard in range(state.shape[0]):
             dates = acquisitions[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
             for window in blocks((pixels.shape[0], pixels.shape[1]), side):
-                unit = ReadUnit(sensor, shard, window, block, dates, pixels, scenes.place)
+                unit = ReadUnit(
+                    sensor, shard, window, block, dates, pixels, scenes.place, scenes.access
+                )
                 if (state[unit.states] != STATES["done"]).any():
                     yield unit
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
 from odc.geo.roi import roi_is_empty
-from odc.loader._reader import pick_overview
-from odc.loader._rio import _do_read, _reproject_info_from_rio
+from odc.loader._rio import _do_read
 from odc.loader.types import RasterLoadParams
 from rasterio import band
 from rasterio.io import DatasetReader
 
+from terralatent.pipeline.rasters import source_window
+
 __all__ = ["Reopen", "read_on_grid"]
 
-Reopen = Callable[[int], DatasetReader]
-"""Opens the same file at an overview level."""
+ONE_GRID = {True: 0.9, False: 0.05}
+"""Pixels by which a file's grid may be off ours and be read without being resampled: nearest
+neighbours are the same, other kernels mix."""
 
 TILE = 256
 """Pixels along a side of the tiles that are warped one by one."""
+
+
+class Reopen(Protocol):
+    """Opens the file that is read once more."""
+
+    def __call__(self, *, overview: int) -> AbstractContextManager[DatasetReader]:
+        """Open one of its overviews."""
+        ...
+
 
 Placed = tuple[tuple[slice, slice], np.ndarray]
 """Pixels, and where in the window they belong."""
@@ -74,13 +87,10 @@ def _tiles(window: GeoBox) -> Iterator[tuple[tuple[int, int], GeoBox]]:
 
 
 def _read(file: DatasetReader, reopen: Reopen, how: RasterLoadParams, window: GeoBox) -> Placed:
-    """As odc-loader reads a file that it opened itself."""
-    # By the nearest neighbour a shift of less than a pixel changes nothing.
-    found = _reproject_info_from_rio(file, window, ttol=0.9 if how.nearest else 0.05)
+    found, overview = source_window(file, window, ONE_GRID[how.nearest])
     if roi_is_empty(found.roi_dst):
         return np.s_[0:0, 0:0], np.empty((0, 0), dtype=how.dtype)
-    level = pick_overview(found.read_shrink, file.overviews(1)) if found.read_shrink > 1 else None
-    if level is None:
+    if overview is None:
         return _do_read(band(file, 1), how, window, found)
-    with reopen(level) as coarse:
+    with reopen(overview=overview) as coarse:
         return _do_read(band(coarse, 1), how, window, found)

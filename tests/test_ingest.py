@@ -58,6 +58,7 @@ def drop(scenes: Scenes, item_id: str) -> Scenes:
         [SENSORS[name] for name in scenes.asked],
         source=scenes.source,
         period=scenes.period,
+        access=scenes.access,
     )
 
 

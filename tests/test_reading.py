@@ -16,7 +16,7 @@ READ = """
 import sys
 import rasterio
 from rasterio.windows import Window
-from terralatent.pipeline.reading import GDAL_OPTIONS
+from terralatent.pipeline.rasters import GDAL_OPTIONS
 with rasterio.Env(**GDAL_OPTIONS), rasterio.open(sys.argv[1]) as file:
     print(file.read(1, window=Window(600, 600, 64, 64)).sum())
 """

@@ -158,8 +158,8 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "zone": (lambda i: i["properties"].update(datetime="0001-01-01T00:00:00+14:00"), "datetime"),
     "place": (lambda i: i.update(geometry=None, bbox=None), "no readable geometry"),
     "assets": (lambda i: i.update(assets=["B02"]), "no readable assets"),
-    "href": (lambda i: i["assets"]["B02"].pop("href"), "has the href None"),
-    "virtual": (lambda i: i["assets"]["B02"].update(href="/vsicurl/http://a/b"), "neither a URL"),
+    "href": (lambda i: i["assets"]["B02"].pop("href"), "the href of its B02: it is missing"),
+    "virtual": (lambda i: i["assets"]["B02"].update(href="/vsicurl/http://a/b"), "a virtual file"),
     "properties": (lambda i: i.update(properties=None), "no readable datetime"),
     "sensor": (lambda i: i.update(collection="x", properties={}), "belongs to none of"),
 }
