@@ -160,6 +160,9 @@ def train(
     posterior: opt.Posterior = None,
     posterior_size: opt.PosteriorSize = None,
     choice: opt.OtherChoices = None,
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
 ) -> None:
     """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
     from terralatent.pipeline.model_choices import parse_choices
@@ -175,6 +178,7 @@ def train(
         seed=seed,
         device=device,
         sensors=sensor or None,
+        masking=_masking(dilate, outliers, clear_rule),
         progress=terminal.bar(),
         **given,
     )
@@ -193,6 +197,9 @@ def embed(
     ] = "float32",
     client: opt.Cluster = "local",
     device: opt.Device = "auto",
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.embed import embed
@@ -205,6 +212,7 @@ def embed(
         precision=precision,
         encoder=encoder,
         device=device,
+        masking=_masking(dilate, outliers, clear_rule),
         client=client,
         progress=terminal.bar(),
     )
@@ -220,6 +228,9 @@ def decode(
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
     client: opt.Cluster = "local",
     device: opt.Device = "auto",
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.decode import decode
@@ -231,6 +242,7 @@ def decode(
         dates,
         out,
         device=device,
+        masking=_masking(dilate, outliers, clear_rule),
         client=client,
         progress=terminal.bar(),
     )
@@ -331,6 +343,15 @@ def _search(source: str, region: str, start: str, end: str, sensors: list[str] |
     from terralatent.catalogs.search import search_scenes
 
     return search_scenes(source, region, start, end, sensors or None)
+
+
+def _masking(dilate: int | None, outliers: bool | None, rules: list[str] | None) -> Any:
+    """What is asked of the masks. Functions are also looked for in this folder."""
+    from terralatent.pipeline.masks import parse_masking
+
+    if rules:
+        sys.path.insert(0, os.getcwd())
+    return parse_masking(dilate, outliers, rules or ())
 
 
 def _finish(report: Any, out: str) -> None:

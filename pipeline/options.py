@@ -9,11 +9,13 @@ import typer
 __all__ = [
     "AnyStore",
     "BlockSide",
+    "ClearRules",
     "Cluster",
     "Crs",
     "Cube",
     "Date",
     "Device",
+    "Dilate",
     "End",
     "Extend",
     "Family",
@@ -25,6 +27,7 @@ __all__ = [
     "Model",
     "OneSensor",
     "OtherChoices",
+    "Outliers",
     "Pixel",
     "Posterior",
     "PosteriorSize",
@@ -110,6 +113,31 @@ PosteriorSize = Annotated[
         min=1,
         help="Inducing points, basis functions or neighbours, where it has any.",
         rich_help_panel=PRIOR,
+    ),
+]
+MASK = "What counts as clear (as the model was trained, by default)"
+Dilate = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Widen clouds and shadows by so many pixels.", rich_help_panel=MASK
+    ),
+]
+Outliers = Annotated[
+    bool | None,
+    typer.Option(
+        "--outliers/--no-outliers",
+        help="Mask looks that no neighbour in time supports.",
+        rich_help_panel=MASK,
+    ),
+]
+ClearRules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--clear-rule",
+        metavar="[SENSOR=]RULE",
+        help="Which values of the mask band are clear: a function, module:function; a rule as "
+        "JSON; or stored, the cube's own. May be repeated.",
+        rich_help_panel=MASK,
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
