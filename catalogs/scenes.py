@@ -27,7 +27,7 @@ from terralatent.catalogs.item import footprint, sensed_at
 from terralatent.catalogs.outline import reach_of
 from terralatent.catalogs.passes import group_items, in_order
 from terralatent.catalogs.period import Period
-from terralatent.catalogs.sensors import SENSORS, Sensor, pick_sensors
+from terralatent.catalogs.sensors import SENSORS, Sensor, mask_by, pick_sensors
 from terralatent.catalogs.static import read_parquet
 
 __all__ = ["Scenes"]
@@ -60,6 +60,9 @@ class Scenes:
     by_sensor: Mapping[str, tuple[Acquisition, ...]] = field(repr=False)
     """For each sensor that has scenes, its acquisitions."""
 
+    mask: str | None = None
+    """The mask band asked for; None: the best that most scenes of a sensor have."""
+
     @classmethod
     def gather(
         cls,
@@ -69,12 +72,18 @@ class Scenes:
         source: str,
         period: Period,
         signing: str | None = None,
+        mask: str | None = None,
     ) -> Scenes:
-        """Group ``items``, STAC items with absolute hrefs, into acquisitions of ``sensors``."""
+        """Group ``items``, STAC items with absolute hrefs, into acquisitions of ``sensors``.
+
+        Raises:
+            InputError: If ``mask`` is no mask band of any sensor.
+        """
         kept = tuple(items)
-        by_sensor, fates = group_items(kept, sensors)
+        masked = sensors if mask is None else mask_by(sensors, mask)
+        by_sensor, fates = group_items(kept, masked)
         asked = tuple(sensor.name for sensor in sensors)
-        return cls(source, signing, period, asked, kept, fates, by_sensor)
+        return cls(source, signing, period, asked, kept, fates, by_sensor, mask)
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -121,6 +130,7 @@ class Scenes:
             "signing": self.signing,
             "period": [day.isoformat() for day in self.period],
             "sensors": list(self.asked),
+            "mask": self.mask,
             # Items without a time or a place fit no row.
             "unfit": [
                 [fate.item_id, fate.sensor, str(fate.time), fate.reason]
@@ -190,6 +200,7 @@ class Scenes:
             if period is None
             else (date.fromisoformat(period[0]), date.fromisoformat(period[1])),
             signing=facts.get("signing"),
+            mask=facts.get("mask"),
         )
         unfit = tuple(
             Fate(item_id, sensor, np.datetime64(time, "us"), "dropped", reason)

@@ -21,7 +21,7 @@ from terralatent.catalogs.outline import reach_of, read_outline
 from terralatent.catalogs.passes import OF_NO_SENSOR
 from terralatent.catalogs.period import Period, read_period, within
 from terralatent.catalogs.scenes import Scenes
-from terralatent.catalogs.sensors import Sensor, pick_sensors
+from terralatent.catalogs.sensors import Sensor, mask_by, pick_sensors
 from terralatent.catalogs.sources import Source, known_collections, resolve_source
 from terralatent.catalogs.static import walk
 
@@ -39,6 +39,7 @@ def search_scenes(
     end: str | date,
     sensors: Sequence[str] | None = None,
     *,
+    mask: str | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Scenes:
     """Find the scenes of a region and period. Reads no pixels.
@@ -49,6 +50,8 @@ def search_scenes(
         start: First day, ISO, UTC.
         end: Last day, included.
         sensors: Names of the sensors wanted; None: all that the source offers.
+        mask: Asset key of a mask band, see :attr:`~terralatent.catalogs.sensors.Sensor.quality`:
+            sensors that may come with it take it instead of their best.
         report: Is told how far the search is, one line at a time.
 
     Returns:
@@ -60,6 +63,8 @@ def search_scenes(
     """
     place, outline = resolve_source(source), read_outline(region)
     period, wanted = read_period(start, end), pick_sensors(sensors)
+    if mask is not None:
+        mask_by(wanted, mask)  # tells a wrong name before anything is looked for
     tell = report or _LOG.info
 
     looked = Looked()
@@ -71,7 +76,9 @@ def search_scenes(
                 tell(f"{len(items)} items from {place.name}")
     if not items:
         raise InputError(_nothing(place, outline, period, wanted, looked))
-    scenes = Scenes.gather(items, wanted, source=place.name, period=period, signing=place.signing)
+    scenes = Scenes.gather(
+        items, wanted, source=place.name, period=period, signing=place.signing, mask=mask
+    )
     if not scenes.sensors:
         raise InputError(_no_use(place, period, scenes))
     tell(scenes.summary())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from terralatent.catalogs.clear import ClearRule
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["SENSORS", "Packing", "QualityBand", "Sensor", "pick_sensors"]
+__all__ = ["SENSORS", "Packing", "QualityBand", "Sensor", "mask_by", "pick_sensors"]
 
 
 @dataclass(frozen=True)
@@ -274,3 +274,17 @@ def pick_sensors(names: Sequence[str] | None) -> tuple[Sensor, ...]:
     if not names:
         raise InputError(f"No sensor was asked for; known are {', '.join(SENSORS)}.")
     return tuple(sensor for sensor in SENSORS.values() if sensor.name in names)
+
+
+def mask_by(sensors: Sequence[Sensor], asset: str) -> tuple[Sensor, ...]:
+    """Return ``sensors``, of which those that may come with the mask band ``asset`` take no other.
+
+    Raises:
+        InputError: If no sensor that is known has such a mask band.
+    """
+    known = {s.name: [b.asset for b in s.quality] for s in (*SENSORS.values(), *sensors)}
+    if not any(asset in assets for assets in known.values()):
+        told = [f"{', '.join(assets)} ({name})" for name, assets in known.items() if assets]
+        raise InputError(f"No sensor has a mask band {asset!r}; there are {'; '.join(told)}.")
+    chosen = {s: tuple(band for band in s.quality if band.asset == asset) for s in sensors}
+    return tuple(replace(s, quality=one or s.quality) for s, one in chosen.items())

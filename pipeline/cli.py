@@ -106,9 +106,10 @@ def search(
     end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
     out: Annotated[str, typer.Option(metavar="scenes.parquet")],
     sensor: opt.Sensors = None,
+    mask: opt.Mask = None,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
-    scenes = _search(source, region, start, end, sensor)
+    scenes = _search(source, region, start, end, sensor, mask)
     scenes.to_parquet(out)
     terminal.say(f"-> {out}")
 
@@ -122,6 +123,7 @@ def build(
     end: opt.End = None,
     scenes: opt.ScenesFile = None,
     sensor: opt.Sensors = None,
+    mask: opt.Mask = None,
     resolution: opt.Metres = 10.0,
     crs: opt.Crs = None,
     block: opt.BlockSide = 256,
@@ -132,7 +134,7 @@ def build(
     from terralatent.pipeline.ingest import build_cube
 
     report = build_cube(
-        _scenes(scenes, source, region, start, end, sensor),
+        _scenes(scenes, source, region, start, end, sensor, mask),
         region,
         out,
         resolution=resolution,
@@ -317,32 +319,36 @@ def _scenes(
     start: str | None,
     end: str | None,
     sensors: list[str] | None,
+    mask: str | None,
 ) -> Any:
     """Scenes from a file of ``search``, or from a search now."""
     from terralatent.catalogs.scenes import Scenes
     from terralatent.catalogs.sensors import pick_sensors
 
     if kept is None and source and start and end:
-        return _search(source, region, start, end, sensors)
+        return _search(source, region, start, end, sensors, mask)
     if kept is None or source or start or end:
         raise typer.BadParameter("give either --scenes, or all of --source, --start and --end.")
     found = Scenes.from_parquet(kept)
-    if sensors:
+    if sensors or mask:
         found = Scenes.gather(
             found.items,
-            pick_sensors(sensors),
+            pick_sensors(sensors or found.asked),
             source=found.source,
             period=found.period,
             signing=found.signing,
+            mask=mask or found.mask,
         )
     terminal.say(found.summary())
     return found
 
 
-def _search(source: str, region: str, start: str, end: str, sensors: list[str] | None) -> Any:
+def _search(
+    source: str, region: str, start: str, end: str, sensors: list[str] | None, mask: str | None
+) -> Any:
     from terralatent.catalogs.search import search_scenes
 
-    return search_scenes(source, region, start, end, sensors or None)
+    return search_scenes(source, region, start, end, sensors or None, mask=mask)
 
 
 def _masking(dilate: int | None, outliers: bool | None, rules: list[str] | None) -> Any:

@@ -22,6 +22,7 @@ __all__ = [
     "Json",
     "Kernel",
     "Latents",
+    "Mask",
     "Memory",
     "Metres",
     "Model",
@@ -52,6 +53,10 @@ End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D"
 Sensors = Annotated[
     list[str] | None,
     typer.Option("--sensor", help="May be repeated; all that the source has by default."),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="ASSET", help="Take this mask band of a sensor instead of its best."),
 ]
 OneSensor = Annotated[str | None, typer.Option("--sensor", help="A sensor of the store.")]
 Variable = Annotated[str | None, typer.Option(help="A band, a latent or an array.", metavar="V")]
