@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -24,7 +25,7 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.models.checkpoint import load_model, read_manifest, save_model
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import DISTANCE_CAP
-from terralatent.pipeline import embed, open_latents, train
+from terralatent.pipeline import cli, embed, open_latents, train
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import open_cube
 from terralatent.pipeline.fields import field_means
@@ -309,6 +310,20 @@ def test_what_is_typed_is_what_is_asked() -> None:
     ):
         with pytest.raises(InputError, match=words):
             parse_masking(None, None, [rule])
+
+
+def test_the_command_line_also_finds_functions_in_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_rules.py").write_text("def water(quality):\n    return quality == 6\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+
+    masks = settle(BANDS, cli._masking(None, None, ["own_rules:water"]))
+
+    assert masks.to_json() == {S2: {"rule": "own_rules:water"}}
+    clear = masks.of(S2).clear(np.array([[[6, 4]]]), ClearRule(codes=(4,)))
+    assert clear.tolist() == [[[True, False]]]
 
 
 # One truth: the model's.
