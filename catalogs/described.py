@@ -2,7 +2,8 @@
 
 A file holds tables ``[sensors.NAME]`` and ``[sources.NAME]``, whose keys are the fields of
 :class:`~terralatent.catalogs.sensors.Sensor` and :class:`~terralatent.catalogs.sources.Source`.
-``like = "OTHER"`` takes over what it does not say itself from another one.
+``like = "OTHER"`` takes over what it does not say itself from another one; a description that is
+like its own name changes parts of one that is there.
 """
 
 from __future__ import annotations
@@ -62,10 +63,13 @@ def read_tables(files: Sequence[Path]) -> tuple[Table, ...]:
     for file in files:
         for table in _tables_of(file):
             if (first := found.get((table.kind, table.name))) is not None:
-                raise InputError(
-                    f"{file}: {table.key} is described in {first.file} already; give it another "
-                    f'name (like = "{table.name}" takes over the rest).'
-                )
+                content = dict(table.content)
+                if content.pop("like", None) != table.name:
+                    raise InputError(
+                        f"{file}: {table.key} is described in {first.file} already; give it "
+                        f'another name, or say like = "{table.name}" to change parts of it.'
+                    )
+                table = Table(file, table.kind, table.name, {**first.content, **content})
             found[table.kind, table.name] = table
     return tuple(_with_like(table, found) for table in found.values())
 

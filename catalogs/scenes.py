@@ -23,7 +23,7 @@ from terralatent.catalogs.outline import reach_of
 from terralatent.catalogs.passes import group_items
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.printable import printable_json
-from terralatent.catalogs.sensors import Sensor, pick_sensors, with_offsets
+from terralatent.catalogs.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources import Source
 
 __all__ = ["Scenes"]
@@ -53,6 +53,8 @@ class Scenes:
 
     access: Access = Access()  # noqa: RUF009 - it is frozen
     """What the items may name: it is checked again when their files are read."""
+    mask: str | None = None
+    """The mask band asked for; None: the best that most scenes of a sensor have."""
 
     @classmethod
     def gather(
@@ -63,6 +65,7 @@ class Scenes:
         source: Source | str,
         period: Period,
         access: Access | None = None,
+        mask: str | None = None,
     ) -> Scenes:
         """Group items into acquisitions.
 
@@ -75,12 +78,17 @@ class Scenes:
             period: First and last day asked for.
             access: What the items may name; by default what the source's description grants, else
                 what any catalogue elsewhere may: public hosts, and no file of this machine.
+            mask: The mask band to take where a sensor may come with it.
+
+        Raises:
+            InputError: If ``mask`` is no mask band of any sensor.
         """
         place = source if isinstance(source, Source) else Source(source, "")
         access = access or (place.access if place.where else Access())
         kept = tuple(printable_json(item) for item in items)
-        by_sensor, fates = group_items(kept, [place.sees(sensor) for sensor in sensors], access)
-        return cls(place, period, tuple(sensors), kept, fates, by_sensor, access)
+        seen = [place.sees(sensor) for sensor in sensors]
+        by_sensor, fates = group_items(kept, seen if mask is None else mask_by(seen, mask), access)
+        return cls(place, period, tuple(sensors), kept, fates, by_sensor, access, mask)
 
     @property
     def source(self) -> str:
@@ -149,6 +157,7 @@ class Scenes:
             "source": self.place.name,
             "period": [day.isoformat() for day in self.period],
             "sensors": list(self.asked),
+            "mask": self.mask,
             "stated": {s.name: s.stated for s in self.wanted if s.stated is not None},
             "access": self.access.to_json(),
         }
@@ -218,7 +227,14 @@ class Scenes:
             ) from error
         name = str(facts.get("source", path))
         source = known.sources.get(name) or Source(name, "")
-        return cls.gather(items, sensors, source=source, period=period, access=access)
+        return cls.gather(
+            items,
+            sensors,
+            source=source,
+            period=period,
+            access=access,
+            mask=facts.get("mask"),
+        )
 
 
 def _period(first: str, last: str) -> Period:

@@ -22,7 +22,7 @@ from terralatent.catalogs.outline import reach_of, read_outline
 from terralatent.catalogs.passes import OF_NO_SENSOR
 from terralatent.catalogs.period import Period, read_period, within
 from terralatent.catalogs.scenes import Scenes
-from terralatent.catalogs.sensors import Sensor, pick_sensors, with_offsets
+from terralatent.catalogs.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources import Source, known_collections, resolve_source
 from terralatent.catalogs.static import is_parquet, walk, with_absolute_hrefs
 
@@ -42,6 +42,7 @@ def search_scenes(
     *,
     offsets: Mapping[str, float] | None = None,
     described: Sequence[str | Path] = (),
+    mask: str | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Scenes:
     """Find the scenes of a region and period. Reads no pixels.
@@ -55,6 +56,8 @@ def search_scenes(
         offsets: By the names of sensors, the offset, in units, of items that do not tell theirs.
         described: Files that describe sources and sensors of a user's own, see
             :func:`~terralatent.catalogs.descriptions.read_descriptions`.
+        mask: Asset key of a mask band, see :attr:`~terralatent.catalogs.sensors.Sensor.quality`:
+            sensors that may come with it take it instead of their best.
         report: Is told how far the search is, one line at a time.
 
     Returns:
@@ -68,6 +71,8 @@ def search_scenes(
     place, outline = resolve_source(source, known.sources), read_outline(region)
     period = read_period(start, end)
     wanted = with_offsets(_wanted(place, sensors, known.sensors), offsets)
+    if mask is not None:
+        mask_by(wanted, mask)  # tells a wrong name before anything is looked for
     tell = report or _LOG.info
 
     looked = Looked()
@@ -79,7 +84,7 @@ def search_scenes(
                 tell(f"{len(items)} items from {place.name}")
     if not items:
         raise InputError(_nothing(place, outline, period, wanted, looked))
-    scenes = Scenes.gather(items, wanted, source=place, period=period)
+    scenes = Scenes.gather(items, wanted, source=place, period=period, mask=mask)
     if not scenes.sensors:
         raise InputError(_no_use(place, period, scenes))
     tell(scenes.summary())

@@ -29,6 +29,7 @@ __all__ = [
     "Resampling",
     "Sensor",
     "Word",
+    "mask_by",
     "pick_sensors",
     "sensors_of",
     "with_offsets",
@@ -326,3 +327,17 @@ def with_offsets(
     return tuple(
         replace(sensor, stated=(stated or {}).get(sensor.name, sensor.stated)) for sensor in sensors
     )
+
+
+def mask_by(sensors: Sequence[Sensor], asset: str) -> tuple[Sensor, ...]:
+    """Return ``sensors``, of which those that may come with the mask band ``asset`` take no other.
+
+    Raises:
+        InputError: If no sensor that is known has such a mask band.
+    """
+    known = {s.name: [b.asset for b in s.quality] for s in (*SENSORS.values(), *sensors)}
+    if not any(asset in assets for assets in known.values()):
+        told = [f"{', '.join(assets)} ({name})" for name, assets in known.items() if assets]
+        raise InputError(f"No sensor has a mask band {asset!r}; there are {'; '.join(told)}.")
+    chosen = {s: tuple(band for band in s.quality if band.asset == asset) for s in sensors}
+    return tuple(replace(s, quality=one or s.quality) for s, one in chosen.items())

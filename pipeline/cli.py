@@ -117,6 +117,7 @@ def search(
     sensor: opt.Sensors = None,
     offset: opt.Offsets = None,
     sources: opt.Described = None,
+    mask: opt.Mask = None,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
     from terralatent.catalogs.search import search_scenes
@@ -130,6 +131,7 @@ def search(
         sensor or None,
         offsets=parse_offsets(offset or ()),
         described=sources or (),
+        mask=mask,
     )
     scenes.to_parquet(out)
     terminal.say(f"-> {out}")
@@ -146,6 +148,7 @@ def build(
     sensor: opt.Sensors = None,
     offset: opt.Offsets = None,
     sources: opt.Described = None,
+    mask: opt.Mask = None,
     resolution: opt.Metres = 10.0,
     crs: opt.Crs = None,
     block: opt.BlockSide = 256,
@@ -165,6 +168,7 @@ def build(
         sensors=sensor,
         offsets=parse_offsets(offset or ()),
         described=sources or (),
+        mask=mask,
         say=terminal.say,
     )
     report = build_cube(
@@ -196,6 +200,9 @@ def train(
     posterior: opt.Posterior = None,
     posterior_size: opt.PosteriorSize = None,
     choice: opt.OtherChoices = None,
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
 ) -> None:
     """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
     from terralatent.pipeline.model_choices import parse_choices
@@ -211,6 +218,7 @@ def train(
         seed=seed,
         device=device,
         sensors=sensor or None,
+        masking=_masking(dilate, outliers, clear_rule),
         progress=terminal.bar(),
         **given,
     )
@@ -229,6 +237,9 @@ def embed(
     ] = "float32",
     client: opt.Cluster = "local",
     device: opt.Device = "auto",
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.embed import embed
@@ -241,6 +252,7 @@ def embed(
         precision=precision,
         encoder=encoder,
         device=device,
+        masking=_masking(dilate, outliers, clear_rule),
         client=client,
         progress=terminal.bar(),
     )
@@ -256,6 +268,9 @@ def decode(
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
     client: opt.Cluster = "local",
     device: opt.Device = "auto",
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.decode import decode
@@ -267,6 +282,7 @@ def decode(
         dates,
         out,
         device=device,
+        masking=_masking(dilate, outliers, clear_rule),
         client=client,
         progress=terminal.bar(),
     )
@@ -332,6 +348,15 @@ def main() -> None:
     except (Exception, KeyboardInterrupt) as error:
         code = terminal.complain(error, go_on=go_on)
     sys.exit(code)
+
+
+def _masking(dilate: int | None, outliers: bool | None, rules: list[str] | None) -> Any:
+    """What is asked of the masks. Functions are also looked for in this folder."""
+    from terralatent.pipeline.masks import parse_masking
+
+    if rules:
+        sys.path.insert(0, os.getcwd())
+    return parse_masking(dilate, outliers, rules or ())
 
 
 def _finish(report: Any, out: str) -> None:

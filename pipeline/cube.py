@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,33 @@ import xarray as xr
 import zarr
 
 from terralatent.catalogs.clear import ClearRule
+from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.layout import PER_DATE
+from terralatent.pipeline.masking import Masking, clear_sky
+from terralatent.pipeline.masks import Asked, mask_bands, settle
+from terralatent.pipeline.outliers import find_outliers
 from terralatent.pipeline.store import describe, open_group
 
 __all__ = ["grid_coords", "lazy", "open_cube", "times"]
 
+NO_BOOLS = np.empty((0, 0, 0), dtype=bool)
+"""What dask is told of masks, so that it need not try on nothing what makes them."""
 
-def open_cube(store: str | Path, *, clear: bool = True, snapshot: str | None = None) -> xr.DataTree:
+
+def open_cube(
+    store: str | Path,
+    *,
+    clear: bool = True,
+    masking: Asked = None,
+    snapshot: str | None = None,
+) -> xr.DataTree:
     """Open a cube lazily; reads coordinates, no pixels.
 
     Args:
         store: Path or URL, an Icechunk store or an export as plain Zarr v3.
-        clear: Whether ``data`` is NaN also where the clear-sky rule says not clear.
+        clear: Whether ``data`` is NaN also where it is not clear.
+        masking: Another clear-sky rule than the stored one, dilation of what it masks, a search for
+            outliers in time; for all sensors that have a mask band, or by sensor.
         snapshot: Snapshot to read, the newest by default; later commits change nothing.
 
     Returns:
@@ -32,8 +48,11 @@ def open_cube(store: str | Path, *, clear: bool = True, snapshot: str | None = N
 
         - ``data (time, band, y, x)``, float32 in the sensor's units, NaN where there is no data;
         - ``quality (time, y, x)``, the sensor's own mask band, where it has one;
-        - ``clear (time, y, x)``, bool, what the rule makes of it; a sensor without mask band is
-          clear where it has data;
+        - ``clear (time, y, x)``, bool, what is left of it by rule, dilation and outliers; a sensor
+          without mask band is clear where it has data;
+        - ``outlier (time, y, x)``, bool, looks that no neighbour in time supports, where they are
+          searched for. A pixel is judged by its whole series: to compute any date of a block reads
+          all of them, and a chunk in between holds them all;
         - ``state (unit_t, unit_y, unit_x)``: 0 pending, 1 done, 2 partial (not in the export of a
           single date);
 
@@ -41,13 +60,15 @@ def open_cube(store: str | Path, *, clear: bool = True, snapshot: str | None = N
         shards of the store. ``.rio`` and ``.odc`` know the CRS.
 
     Raises:
-        InputError: If there is no cube at ``store``, or no such snapshot.
+        InputError: If there is no cube at ``store``, or no such snapshot, or it cannot be masked
+            so.
     """
     cube = open_group(store, kind="cube", snapshot=snapshot)
     nodes = {"items": _items(cube["items"])} if "items" in cube else {}
-    for name, group in sorted(cube.groups()):
-        if "data" in group:
-            nodes[name] = _sensor(group, clear)
+    sensors = {name: group for name, group in sorted(cube.groups()) if "data" in group}
+    masks = settle(mask_bands(cube, list(sensors)), masking)
+    for name, group in sensors.items():
+        nodes[name] = _sensor(group, clear, masks.of(name))
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = {**describe(store), "store": str(store)}
     return tree
@@ -73,7 +94,7 @@ def grid_coords(group: Any) -> dict[str, Any]:
     }
 
 
-def _sensor(group: Any, clear: bool) -> xr.Dataset:
+def _sensor(group: Any, clear: bool, masking: Masking) -> xr.Dataset:
     stored: Any = group["data"]
     integers, attrs = lazy(stored), stored.attrs
     values = da.map_blocks(
@@ -88,12 +109,17 @@ def _sensor(group: Any, clear: bool) -> xr.Dataset:
     if "quality" in group:
         quality: Any = group["quality"]
         mask = lazy(quality)
-        rule = ClearRule.from_json(quality.attrs["clear_rule"])
-        seen = da.map_blocks(rule, mask, dtype=bool)
+        seen = _clear(mask, quality.attrs, masking)
         keep = {key: quality.attrs[key] for key in ("long_name", "nodata", "clear_rule")}
         variables["quality"] = (("time", "y", "x"), mask, keep)
     else:
         seen = (integers != int(attrs["_FillValue"])).any(axis=1)
+    if masking.outliers:
+        days = days_since_1970(times(group["time"]))
+        outlier = _outliers(integers, seen, int(attrs["_FillValue"]), days)
+        seen = seen & ~outlier
+        told = {"long_name": "no neighbour in time supports it"}
+        variables["outlier"] = (("time", "y", "x"), outlier, told)
     if clear:
         values = da.where(seen[:, None], values, np.float32(np.nan))
     about = {"units": attrs["units"], "long_name": attrs["long_name"]}
@@ -108,10 +134,47 @@ def _sensor(group: Any, clear: bool) -> xr.Dataset:
         coords[name] = ("time", _column(group[name]))
     dataset = xr.Dataset(variables, coords={**coords, **grid_coords(group)})
     dataset.attrs["losses"] = list(group.attrs["losses"])
-    for name in ("data", "quality", "clear"):
+    for name in ("data", "quality", "clear", "outlier"):
         if name in dataset:
             dataset[name].encoding["grid_mapping"] = "spatial_ref"
     return dataset
+
+
+def _clear(mask: da.Array, attrs: Mapping[str, Any], masking: Masking) -> da.Array:
+    """What is clear by rule and dilation, in the chunks of the mask band (time, y, x)."""
+    stored, nodata = ClearRule.from_json(attrs["clear_rule"]), int(attrs["nodata"])
+    rule = {"masking": masking, "stored": stored, "nodata": nodata}
+    if not masking.dilate:
+        return da.map_blocks(_clear_of, mask, dtype=bool, meta=NO_BOOLS, **rule)
+    # As far around a chunk as the dilation reaches, but not further than the cube.
+    depth = {axis: min(masking.dilate, mask.shape[axis]) for axis in (1, 2)}
+    clear = da.map_overlap(
+        _clear_of, mask, depth=depth, boundary=nodata, dtype=bool, meta=NO_BOOLS, **rule
+    )
+    return clear.rechunk(mask.chunks)
+
+
+def _clear_of(quality: np.ndarray, **rule: Any) -> np.ndarray:
+    return clear_sky(quality, **rule)[0]
+
+
+def _outliers(integers: da.Array, clear: da.Array, fill_value: int, days: np.ndarray) -> da.Array:
+    """Which looks no neighbour in time supports, in the chunks of ``clear`` (time, y, x)."""
+    whole = integers.rechunk({0: -1, 1: -1}), clear[:, None].rechunk({0: -1})
+    found = da.map_blocks(
+        _outliers_of, *whole, days=days, fill_value=fill_value, drop_axis=1, dtype=bool,
+        meta=NO_BOOLS,
+    )  # fmt: skip
+    return found.rechunk(clear.chunks)
+
+
+def _outliers_of(
+    packed: np.ndarray, clear: np.ndarray, *, days: np.ndarray, fill_value: int
+) -> np.ndarray:
+    looks = clear[:, 0] & (packed != fill_value).all(axis=1)
+    series = packed.reshape(*packed.shape[:2], -1).transpose(2, 0, 1)
+    found = find_outliers(series, looks.reshape(len(looks), -1).T, days)
+    return found.T.reshape(looks.shape)
 
 
 def _items(group: zarr.Group) -> xr.Dataset:

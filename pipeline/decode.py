@@ -14,6 +14,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import INNER_CHUNK, ArrayLayout, coordinate, inner_chunk
 from terralatent.pipeline.dates import When, days_since_1970
+from terralatent.pipeline.masks import Asked
 from terralatent.pipeline.pairing import Pairing, pair
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
@@ -48,6 +49,7 @@ def decode(
     out: str | Path,
     *,
     device: str = "auto",
+    masking: Asked = None,
     client: Client | str | None = None,
     progress: Progress | None = None,
 ) -> ResultReport:
@@ -65,6 +67,7 @@ def decode(
             ``sensor`` where the cube has it.
         out: Path or URL of the store, see :func:`open_bands`.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
+        masking: How the sensors are masked; as the model was trained, where it leaves that open.
         client: A Dask client or its address; processes on this machine by default.
         progress: Told of every block.
 
@@ -72,7 +75,7 @@ def decode(
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device)
+    pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device, masking=masking)
     known = [each.name for each in pairing.config().sensors]
     if sensor not in known:
         raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
@@ -137,7 +140,7 @@ def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block)
             x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
             for place, name in enumerate(ARRAYS):
                 group[name][:, :, y, x] = values[place].reshape(*shape[1:3], *tile.shape)
-    return BlockDone(pixels=int(series.seen.sum()), seconds=clock.seconds)
+    return BlockDone(pixels=int(series.seen.sum()), seconds=clock.seconds, outliers=series.outliers)
 
 
 def _arrays(pairing: Pairing, sensor: str) -> tuple[ArrayLayout, ...]:

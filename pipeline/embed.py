@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import ArrayLayout, coordinate, inner_chunk
 from terralatent.pipeline.dates import When
+from terralatent.pipeline.masks import Asked
 from terralatent.pipeline.pairing import Pairing, pair
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, grid_of
@@ -55,6 +56,7 @@ def embed(
     precision: str = "packed",
     encoder: str = "float32",
     device: str = "auto",
+    masking: Asked = None,
     client: Client | str | None = None,
     progress: Progress | None = None,
 ) -> ResultReport:
@@ -73,6 +75,7 @@ def embed(
         encoder: In what the encoders' networks compute: ``float32`` or ``bfloat16``, which is
             faster and changes the latents by a small part of their standard deviations.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
+        masking: How the sensors are masked; as the model was trained, where it leaves that open.
         client: A Dask client or its address; processes on this machine by default.
         progress: Told of every block.
 
@@ -82,7 +85,7 @@ def embed(
     """
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
-    pairing = pair(cube, model, dates, device=device, encoder=encoder)
+    pairing = pair(cube, model, dates, device=device, encoder=encoder, masking=masking)
     layout = result_layout(
         pairing,
         "latents",
@@ -146,7 +149,7 @@ def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block)
         group["std"][:, :, block.y, block.x] = stds.reshape(*shape[:2], *block.shape)
         counts = series.observations.reshape(-1, *block.shape)
         group["observations"][:, block.y, block.x] = counts
-    return BlockDone(pixels=len(inside), clipped=clipped, seconds=clock.seconds)
+    return BlockDone(len(inside), clipped, clock.seconds, series.outliers)
 
 
 def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:

@@ -28,7 +28,8 @@ from terralatent.models.linear_sensor import set_precision
 from terralatent.models.observations import Observations
 from terralatent.models.start import start_sensor
 from terralatent.pipeline.holdout import Holdout
-from terralatent.pipeline.training_cubes import TrainingCube, open_training_cubes
+from terralatent.pipeline.masks import Asked, Masks
+from terralatent.pipeline.training_cubes import TrainingCube, mask, open_training_cubes
 from terralatent.pipeline.validation import Guard, Validation
 
 __all__ = ["BaseModel", "read_base"]
@@ -49,6 +50,9 @@ class BaseModel:
     model: GPVAE
     """As it is there, on the CPU; never changed."""
 
+    masks: Masks
+    """How its sensors were masked."""
+
     @property
     def config(self) -> ModelConfig:
         """Its configuration."""
@@ -60,7 +64,12 @@ class BaseModel:
         return frozenset(sensor.name for sensor in self.config.sensors)
 
     def open_cubes(
-        self, cubes: str | Path | Sequence[str | Path], sensors: Sequence[str] | None, *, seed: int
+        self,
+        cubes: str | Path | Sequence[str | Path],
+        sensors: Sequence[str] | None,
+        *,
+        seed: int,
+        masking: Asked = None,
     ) -> tuple[TrainingCube, ...]:
         """Open the cubes with the sensors the model knows and those it is to learn.
 
@@ -68,11 +77,12 @@ class BaseModel:
             cubes: As for :func:`terralatent.pipeline.training_cubes.open_training_cubes`.
             sensors: Those to learn; by default all that the model does not know.
             seed: Of the choice of the blocks kept apart.
+            masking: How those to learn are masked; the model's own stay as they were.
 
         Raises:
             InputError: If a cube cannot be read or has no sensor of the model, if bands or units
-                differ from the model's, if the model knows one of ``sensors``, or if a cube has
-                nothing to learn.
+                differ from the model's, if the model knows one of ``sensors``, if a cube has
+                nothing to learn, or if it cannot be masked so.
         """
         again = sorted(self.known & set(sensors or ()))
         if again:
@@ -87,7 +97,8 @@ class BaseModel:
             raise InputError(
                 f"no cube has acquisitions of {', '.join(absent)}; there are {', '.join(there)}."
             )
-        return tuple(self._use(cube, sensors) for cube in opened)
+        used = [self._use(cube, sensors) for cube in opened]
+        return mask(used, masking, self.masks, self.known)
 
     def _use(self, cube: TrainingCube, sensors: Sequence[str] | None) -> TrainingCube:
         """Keep of a cube what the model knows and what it is to learn."""
@@ -192,9 +203,10 @@ def read_base(folder: str | Path) -> BaseModel:
             f"{folder} is a {model.config.model} model; only a gpvae takes further sensors. Train "
             "a new model on cubes with all of them."
         )
-    if read_manifest(folder).get("training", {}).get("finished") is False:
+    manifest = read_manifest(folder)
+    if manifest.get("training", {}).get("finished") is False:
         log.warning(
             "%s: its training is not finished; if it goes on, this extension cannot be resumed",
             folder,
         )
-    return BaseModel(str(folder), model_hash(folder), model)
+    return BaseModel(str(folder), model_hash(folder), model, Masks.of_model(manifest))

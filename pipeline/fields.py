@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.field_labels import FieldLabels, Fields, lay_fields, read_where
+from terralatent.pipeline.masks import Asked
 from terralatent.pipeline.pairing import Pairing, pair
 from terralatent.pipeline.perturbation import perturb
 from terralatent.pipeline.region import grid_of
@@ -54,6 +55,7 @@ def field_means(
     most_pixels: int = 64,
     seed: int = 0,
     device: str = "auto",
+    masking: Asked = None,
 ) -> xr.Dataset:
     """Predict the mean of ``sensor``'s bands over each field at ``dates``. Computes in memory.
 
@@ -72,6 +74,7 @@ def field_means(
         most_pixels: Pixels of a field whose shifts are computed, evenly spread over it.
         seed: Of the draws.
         device: Where the model runs.
+        masking: How the sensors are masked; as the model was trained, where it leaves that open.
 
     Returns:
         ``mean`` and ``std`` (field, time, band), of the surface's mean over the field, in the
@@ -85,7 +88,7 @@ def field_means(
             or a count is below 1.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device)
+    pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device, masking=masking)
     known = [each.name for each in pairing.config().sensors]
     if sensor not in known:
         raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")

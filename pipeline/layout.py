@@ -75,6 +75,8 @@ def cube_layout(scenes: Scenes, grid: GeoBox, block: int) -> Layout:
             "acquisitions": len(acquisitions),
             "scenes": scenes_hash(acquisitions),
         }
+        if scenes.mask is not None and acquisitions[0].quality == scenes.mask:
+            identity["sensors"][name]["mask"] = scenes.mask
     return Layout("cube", identity, tuple(groups))
 
 

@@ -10,24 +10,28 @@ import typer
 __all__ = [
     "AnyStore",
     "BlockSide",
+    "ClearRules",
     "Cluster",
     "Crs",
     "Cube",
     "Date",
     "Described",
     "Device",
+    "Dilate",
     "End",
     "Extend",
     "Family",
     "Json",
     "Kernel",
     "Latents",
+    "Mask",
     "Memory",
     "Metres",
     "Model",
     "Offsets",
     "OneSensor",
     "OtherChoices",
+    "Outliers",
     "Pixel",
     "Posterior",
     "PosteriorSize",
@@ -70,6 +74,10 @@ End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D"
 Sensors = Annotated[
     list[str] | None,
     typer.Option("--sensor", help="May be repeated; all that the source has by default."),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(metavar="ASSET", help="Take this mask band of a sensor instead of its best."),
 ]
 OneSensor = Annotated[str | None, typer.Option("--sensor", help="A sensor of the store.")]
 Variable = Annotated[str | None, typer.Option(help="A band, a latent or an array.", metavar="V")]
@@ -131,6 +139,31 @@ PosteriorSize = Annotated[
         min=1,
         help="Inducing points, basis functions or neighbours, where it has any.",
         rich_help_panel=PRIOR,
+    ),
+]
+MASK = "What counts as clear (as the model was trained, by default)"
+Dilate = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Widen clouds and shadows by so many pixels.", rich_help_panel=MASK
+    ),
+]
+Outliers = Annotated[
+    bool | None,
+    typer.Option(
+        "--outliers/--no-outliers",
+        help="Mask looks that no neighbour in time supports.",
+        rich_help_panel=MASK,
+    ),
+]
+ClearRules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--clear-rule",
+        metavar="[SENSOR=]RULE",
+        help="Which values of the mask band are clear: a function, module:function; a rule as "
+        "JSON; or stored, the cube's own. May be repeated.",
+        rich_help_panel=MASK,
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]

@@ -30,6 +30,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.masks import AS_STORED, Asked, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.scene_errors import SceneErrors, estimate_scene_errors
 from terralatent.pipeline.series import SeriesBlock, read_series
@@ -82,6 +83,9 @@ class Pairing:
     corrects: bool = False
     """Whether the model wants errors over scenes taken off what it sees."""
 
+    masks: Masks = AS_STORED
+    """How the sensors are masked."""
+
     def open_cube(self) -> zarr.Group:
         """The cube's root at the snapshot; opened once a process. Reads no pixels."""
         return _open(self.cube, self.snapshot)
@@ -116,7 +120,7 @@ class Pairing:
             OSError: If the cube is damaged there; other blocks may be whole.
         """
         with telling_damage(self.cube, OSError):
-            series = read_series(self.open_cube(), self.sensors, block.y, block.x)
+            series = read_series(self.open_cube(), self.sensors, block.y, block.x, self.masks)
             if not self.corrects:
                 return series
             return (errors or self.scene_errors()).taken_off(series, block.y, block.x)
@@ -169,6 +173,7 @@ class Pairing:
             "block": about["identity"]["block"],
             # Results from before there was a choice stay what they were.
             **({} if self.encoder == "float32" else {"encoder": self.encoder}),
+            **self._masking(),
         }
 
     def attributes(self) -> dict[str, Any]:
@@ -181,7 +186,13 @@ class Pairing:
             "cube_items_hash": _items_hash(self.open_cube()),
             "kernel_days": manifest.get("kernel_days", {}),
             "sensors": list(self.sensors),
+            **self._masking(),
         }
+
+    def _masking(self) -> dict[str, Any]:
+        """The entry ``masking`` of identity and attributes; none where all is as the cube says."""
+        told = self.masks.to_json()
+        return {"masking": told} if told else {}
 
 
 def pair(
@@ -192,6 +203,7 @@ def pair(
     acquisitions_of: str | None = None,
     device: str = "auto",
     encoder: str = "float32",
+    masking: Asked = None,
 ) -> Pairing:
     """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
 
@@ -202,10 +214,12 @@ def pair(
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.
         encoder: In what the encoders' networks compute.
+        masking: How the sensors are masked; as the model was trained, where it leaves that open.
 
     Raises:
-        InputError: If there is no cube or it is damaged, the dates mean nothing, or there is no
-            such kind of device or of encoder, or the model no encoder of that kind.
+        InputError: If there is no cube or it is damaged, the dates mean nothing, it cannot be
+            masked so, or there is no such kind of device or of encoder, or the model no encoder of
+            that kind.
         CheckpointError: If there is no model, or it does not fit the cube.
     """
     if device.partition(":")[0] not in DEVICES:
@@ -213,12 +227,17 @@ def pair(
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
     with telling_damage(cube):
-        pairing = _pair(cube, model, dates, acquisitions_of, encoder)
+        pairing = _pair(cube, model, dates, acquisitions_of, encoder, masking)
     return replace(pairing, device=device, encoder=encoder)
 
 
 def _pair(
-    cube: str | Path, model: str | Path, dates: When, acquisitions_of: str | None, encoder: str
+    cube: str | Path,
+    model: str | Path,
+    dates: When,
+    acquisitions_of: str | None,
+    encoder: str,
+    masking: Asked,
 ) -> Pairing:
     open_group(cube, kind="cube")
     snapshot = snapshot_id(cube)
@@ -236,6 +255,8 @@ def _pair(
             "train it without."
         )
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
+    masks = settle(mask_bands(root, sensors), masking, Masks.of_model(read_manifest(model)))
+    masks.to_json()  # a function without a name is told before anything is laid out
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
     seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
     first, last = _about(root)["identity"]["period"]
@@ -250,6 +271,7 @@ def _pair(
         times=tuple(int(time) for time in times.astype(np.int64)),
         device="auto",
         corrects=config.scene_errors,
+        masks=masks,
     )
 
 
@@ -296,7 +318,9 @@ def _open(cube: str, snapshot: str) -> zarr.Group:
 
 @lru_cache(maxsize=2)
 def _scene_errors(pairing: Pairing) -> SceneErrors:
-    return estimate_scene_errors(pairing.open_cube(), pairing.sensors, pairing.load())
+    return estimate_scene_errors(
+        pairing.open_cube(), pairing.sensors, pairing.load(), masks=pairing.masks
+    )
 
 
 @lru_cache(maxsize=2)

@@ -47,6 +47,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+OUTLIERS = "outliers"
+"""Attribute of a store: for each sensor that was searched for them, the outliers that were masked
+and the looks they were of, in the blocks that are done."""
+
 TIME_CHUNK = 16
 """Dates in one chunk at most."""
 
@@ -63,6 +67,9 @@ class BlockDone:
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time spent, by stage: ``read``, ``infer``, ``write``."""
+
+    outliers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """For each sensor that was searched for them: its outliers, and the looks they were of."""
 
 
 class Clock:
@@ -106,12 +113,18 @@ class ResultReport:
     losses: tuple[str, ...]
     """What failed, or came from a cube that is not whole, one line each."""
 
+    outliers: Mapping[str, float] = field(default_factory=dict)
+    """For each sensor that was searched for them, the share of its looks, in the whole store, that
+    no neighbour in time supports; they are masked."""
+
     def __str__(self) -> str:
         done = f"{self.computed} of {self.blocks} blocks"
         before = " (the others were done)" if self.computed < self.blocks - len(self.losses) else ""
         rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
         clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
-        return f"{done}{before}, {self.pixels:,} pixels{rate}{clipped}"
+        taken = (f", {share:.2%} of {name}'s looks taken as outliers"
+                 for name, share in self.outliers.items())  # fmt: skip
+        return f"{done}{before}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
 
 
 def result_layout(
@@ -141,11 +154,19 @@ def result_layout(
             ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
         )
     )
+    searched = [name for name in pairing.sensors if pairing.masks.of(name).outliers]
+    counted = {OUTLIERS: {name: [0, 0] for name in searched}} if searched else {}
     everything = (*arrays, times, *grid_arrays(grid), *states)
     root = GroupLayout(
         "",
         everything,
-        {**grid_attrs(grid), "coordinates": "spatial_ref", **pairing.attributes(), **attributes},
+        {
+            **grid_attrs(grid),
+            "coordinates": "spatial_ref",
+            **pairing.attributes(),
+            **counted,
+            **attributes,
+        },
     )
     return Layout(kind, {**pairing.identity(), **identity}, (root,))
 
@@ -211,6 +232,7 @@ def fill(
             wall = time.monotonic() - begun
     losses = [f"block {f.task.index}: {f.reason}" for f in failures]
     root = open_group(out)
+    counts: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
     if len(marked):
         places = ", ".join(str(tuple(int(n) for n in place)) for place in marked[:8])
@@ -224,6 +246,7 @@ def fill(
         wall=wall,
         seconds=total,
         losses=tuple(losses),
+        outliers={name: some / max(looks, 1) for name, (some, looks) in counts.items()},
     )
 
 
@@ -303,5 +326,9 @@ def _record(
     group["state"][block.index] = PARTIAL if partial_input[block.index] else DONE
     if done.clipped:
         group["clipped"][block.index] = done.clipped
+    if done.outliers:
+        before = dict(group.attrs[OUTLIERS])
+        after = {name: np.add(before[name], more).tolist() for name, more in done.outliers.items()}
+        group.attrs[OUTLIERS] = {**before, **after}
     for name, value in {"pixels": float(done.pixels), **done.seconds}.items():
         total[name] = total.get(name, 0.0) + value

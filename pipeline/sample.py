@@ -65,6 +65,7 @@ class PixelSampler:
             for cube, places in zip(self.cubes, self._training, strict=True)
         ]
         self._share = np.array(area) / sum(area)
+        self._outliers: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
         self._patches: OrderedDict[tuple[int, int], SeriesBlock] = OrderedDict()
         self._buffer: tuple[int, Batch] | None = None
 
@@ -112,6 +113,15 @@ class PixelSampler:
                 series = _concatenate([series, other] if other else [series])
             found.append(series)
         return found
+
+    def outliers(self) -> dict[str, float]:
+        """For each sensor that is searched for them, their share of the looks read so far."""
+        told: dict[str, list[tuple[int, int]]] = {}
+        for patch in self._outliers.values():
+            for name, counts in patch.items():
+                told.setdefault(name, []).append(counts)
+        sums = {name: np.sum(counts, axis=0) for name, counts in told.items()}
+        return {name: float(some / max(looks, 1)) for name, (some, looks) in sums.items()}
 
     def _read_buffer(self, turn: int) -> Batch:
         if self._buffer is None or self._buffer[0] != turn:
@@ -168,8 +178,11 @@ class PixelSampler:
             source = self.cubes[cube]
             patch = source.patches[place]
             with telling_damage(source.store):
-                block = read_series(source.group, tuple(source.sensors), patch.y, patch.x)
+                block = read_series(
+                    source.group, tuple(source.sensors), patch.y, patch.x, source.masks
+                )
             self._patches[key] = block
+            self._outliers[key] = block.outliers
         self._patches.move_to_end(key)
         while len(self._patches) > 1 and sum(map(_bytes, self._patches.values())) > CACHE_BYTES:
             self._patches.popitem(last=False)

@@ -24,6 +24,7 @@ def choose_scenes(
     sensors: Sequence[str] | None = None,
     offsets: Mapping[str, float] | None = None,
     described: Sequence[Path] = (),
+    mask: str | None = None,
     say: Callable[[str], None],
 ) -> Scenes:
     """Read the scenes of the file ``kept``, or search for them. Reads no pixels.
@@ -37,6 +38,7 @@ def choose_scenes(
         sensors: Names of sensors; None: all.
         offsets: What is stated for items that do not tell their offset.
         described: Files of descriptions.
+        mask: The mask band to take.
         say: Is told what the file holds.
 
     Raises:
@@ -44,16 +46,27 @@ def choose_scenes(
     """
     if kept is None and source and start and end:
         return search_scenes(
-            source, region, start, end, sensors or None, offsets=offsets, described=described
+            source,
+            region,
+            start,
+            end,
+            sensors or None,
+            offsets=offsets,
+            described=described,
+            mask=mask,
         )
     if kept is None or source or start or end:
         raise InputError("give either --scenes, or all of --source, --start and --end.")
     found = Scenes.from_parquet(kept, described)
-    if sensors or offsets:
+    if sensors or offsets or mask:
         known = {sensor.name: sensor for sensor in found.wanted}
-        wanted = with_offsets(pick_sensors(sensors or None, known), offsets)
         found = Scenes.gather(
-            found.items, wanted, source=found.place, period=found.period, access=found.access
+            found.items,
+            with_offsets(pick_sensors(sensors or None, known), offsets),
+            source=found.place,
+            period=found.period,
+            access=found.access,
+            mask=mask or found.mask,
         )
     say(found.summary())
     return found

@@ -21,6 +21,7 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.scene_errors import scene_offsets
 from terralatent.pipeline.arrays import ArrayLayout, coordinate
 from terralatent.pipeline.coarse_grid import CELL, CoarseGrid, interpolate
+from terralatent.pipeline.masks import AS_STORED, Masks
 from terralatent.pipeline.series import SeriesBlock, read_series
 from terralatent.pipeline.store import BRANCH, open_repository
 
@@ -63,7 +64,12 @@ class SceneErrors:
 
 
 def estimate_scene_errors(
-    cube: zarr.Group, sensors: Sequence[str], model: LatentModel, *, cell: int = CELL
+    cube: zarr.Group,
+    sensors: Sequence[str],
+    model: LatentModel,
+    *,
+    cell: int = CELL,
+    masks: Masks = AS_STORED,
 ) -> SceneErrors:
     """Estimate what the acquisitions of a cube are off by; computes, one patch of a cell at a time.
 
@@ -72,6 +78,7 @@ def estimate_scene_errors(
         sensors: Those that the model shares with it.
         model: See :func:`terralatent.models.scene_errors.scene_offsets`.
         cell: Pixels along a side of a cell.
+        masks: How the sensors are masked.
 
     Raises:
         InputError: If the model is of a family that cannot tell them.
@@ -87,7 +94,7 @@ def estimate_scene_errors(
     shapes = {name: cube[f"{name}/data"].shape[:2] for name in sensors}
     offsets = {name: np.zeros((*shapes[name], *counts), np.float32) for name in sensors}
     for patch in grid.patches():
-        series = read_series(cube, sensors, patch.y, patch.x)
+        series = read_series(cube, sensors, patch.y, patch.x, masks)
         pixels = _spread_pixels(series)
         if pixels.size:
             seen = {name: each.to(model.device) for name, each in series.series(pixels).items()}

@@ -19,6 +19,9 @@ from terralatent.catalogs.clear import ClearRule
 from terralatent.catalogs.errors import InputError
 from terralatent.models.observations import DISTANCE_CAP, Observations
 from terralatent.pipeline.coarse_grid import CoarseWindow
+from terralatent.pipeline.masking import Masking, clear_sky
+from terralatent.pipeline.masks import AS_STORED, Masks
+from terralatent.pipeline.outliers import find_outliers
 
 __all__ = ["SensorSeries", "SeriesBlock", "read_series"]
 
@@ -48,10 +51,10 @@ class SensorSeries:
     """Integers (N, T, B), the fill value where there is no data."""
 
     clear: npt.NDArray[np.bool_]
-    """Where the clear-sky rule says that the ground was seen; True where there is none, (N, T)."""
+    """Where the ground was seen by what was asked of the mask; True where there is none, (N, T)."""
 
     distance: npt.NDArray[np.float32]
-    """Pixels to the nearest pixel that the rule masks, at most 16, (N, T)."""
+    """Pixels to the nearest one that rule and dilation mask, at most 16, (N, T)."""
 
     scale_factor: float
     """value = packed * scale_factor + add_offset, in :attr:`units`."""
@@ -61,6 +64,10 @@ class SensorSeries:
 
     fill_value: int
     """The integer that means no data."""
+
+    outliers: npt.NDArray[np.uint16] | None = None
+    """Looks of each pixel that no neighbour in time supports, which :attr:`clear` leaves out, (N,);
+    None where none was searched for."""
 
     errors: CoarseWindow | None = None
     """What acquisitions are known to be off by, (T, B) at each pixel, in :attr:`units`; it is taken
@@ -110,6 +117,15 @@ class SeriesBlock:
         """The number of pixels N."""
         return self.shape[0] * self.shape[1]
 
+    @property
+    def outliers(self) -> dict[str, tuple[int, int]]:
+        """For each sensor that was searched for them: its outliers, and the looks they were of."""
+        return {
+            name: (int(one.outliers.sum()), int(one.outliers.sum()) + int(count.sum()))
+            for (name, one), count in zip(self.by_sensor.items(), self.observations, strict=True)
+            if one.outliers is not None
+        }
+
     def series(
         self, pixels: npt.NDArray[np.integer] | slice | None = None
     ) -> dict[str, Observations]:
@@ -122,24 +138,30 @@ class SeriesBlock:
         return {name: one.observations(chosen) for name, one in self.by_sensor.items()}
 
 
-def read_series(cube: zarr.Group, sensors: Sequence[str], y: slice, x: slice) -> SeriesBlock:
+def read_series(
+    cube: zarr.Group, sensors: Sequence[str], y: slice, x: slice, masks: Masks = AS_STORED
+) -> SeriesBlock:
     """Read the series of every pixel in a window of the cube. Computes.
 
     Every value of a pixel is the same whatever the window around it: the distance to a masked
-    pixel is measured with 16 pixels beyond the window. Masked is what the sensor's rule says is
-    not clear; a pixel without data, outside the scene or outside the cube, masks nothing, so that
-    the edge of a swath does not look like the edge of a cloud.
+    pixel is measured with 16 pixels beyond the window, and as many more as masks are dilated.
+    Masked is what the sensor's rule says is not clear, and its dilation; a pixel without data,
+    outside the scene or outside the cube, masks nothing, so that the edge of a swath does not look
+    like the edge of a cloud.
 
     Args:
         cube: Root group of a cube.
         sensors: Names of groups of the cube.
         y: Rows of the grid, ``start`` and ``stop`` inside it.
         x: Columns of the grid, likewise.
+        masks: How the sensors are masked.
 
     Raises:
-        InputError: If the cube has no such sensor.
+        InputError: If the cube has no such sensor, or a rule cannot be used.
     """
-    by_sensor = {name: _read_sensor(_sensor_group(cube, name), y, x) for name in sensors}
+    by_sensor = {
+        name: _read_sensor(_sensor_group(cube, name), y, x, masks.of(name)) for name in sensors
+    }
     shape = (y.stop - y.start, x.stop - x.start)
     seen = np.zeros(shape[0] * shape[1], dtype=bool)
     counts = np.zeros((len(by_sensor), len(seen)), dtype=np.uint16)
@@ -158,36 +180,47 @@ def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
     return found
 
 
-def _read_sensor(group: Any, y: slice, x: slice) -> SensorSeries:
+def _read_sensor(group: Any, y: slice, x: slice, masking: Masking) -> SensorSeries:
     data = group["data"]
     dates, bands, rows, columns = data.shape
-    outer_y = slice(max(0, y.start - HALO), min(rows, y.stop + HALO))
-    outer_x = slice(max(0, x.start - HALO), min(columns, x.stop + HALO))
+    halo = HALO + (masking.dilate or 0)
+    outer_y = slice(max(0, y.start - halo), min(rows, y.stop + halo))
+    outer_x = slice(max(0, x.start - halo), min(columns, x.stop + halo))
     inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
     inner_x = slice(x.start - outer_x.start, x.stop - outer_x.start)
     packed = np.asarray(data[:, :, y, x]).reshape(dates, bands, -1)
     pixels = packed.shape[2]
     if "quality" in group:
         quality = group["quality"]
+        rule, nodata = ClearRule.from_json(quality.attrs["clear_rule"]), quality.attrs["nodata"]
         mask = np.asarray(quality[:, outer_y, outer_x])
-        clear = ClearRule.from_json(quality.attrs["clear_rule"])(mask)
-        masked = ~clear & (mask != quality.attrs["nodata"])
+        clear, masked = clear_sky(mask, masking, rule, nodata)
         distance = _distance(masked)[:, inner_y, inner_x]
         clear = clear[:, inner_y, inner_x]
     else:
         clear = np.ones((dates, pixels), dtype=bool)
         distance = np.full((dates, pixels), DISTANCE_CAP, dtype=np.float32)
+    packed = np.ascontiguousarray(packed.transpose(2, 0, 1))
+    clear = np.ascontiguousarray(clear.reshape(dates, pixels).T)
+    days, fill_value = np.asarray(group["time"][...]) / US_PER_DAY, int(data.attrs["_FillValue"])
+    outliers = None
+    if masking.outliers:
+        looks = clear & (packed != fill_value).all(axis=2)
+        found = find_outliers(packed, looks, days)
+        clear &= ~found
+        outliers = found.sum(axis=1).astype(np.uint16)
     return SensorSeries(
         bands=tuple(str(band) for band in group["band"][...]),
         units=str(data.attrs["units"]),
-        days=np.asarray(group["time"][...]) / US_PER_DAY,
+        days=days,
         incidence=np.asarray(group["incidence"][...], dtype=np.float32),
-        packed=np.ascontiguousarray(packed.transpose(2, 0, 1)),
-        clear=np.ascontiguousarray(clear.reshape(dates, pixels).T),
+        packed=packed,
+        clear=clear,
         distance=np.ascontiguousarray(distance.reshape(dates, pixels).T),
         scale_factor=float(data.attrs["scale_factor"]),
         add_offset=float(data.attrs["add_offset"]),
-        fill_value=int(data.attrs["_FillValue"]),
+        fill_value=fill_value,
+        outliers=outliers,
     )
 
 

@@ -24,6 +24,7 @@ from terralatent.pipeline.extending import BaseModel, read_base
 from terralatent.pipeline.fitting import Schedule, describe_timescales, fit, fit_all
 from terralatent.pipeline.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.interrupts import Interrupts
+from terralatent.pipeline.masks import Asked
 from terralatent.pipeline.model_choices import Choices, choose
 from terralatent.pipeline.normalisation import centre_and_spread
 from terralatent.pipeline.progress import Progress
@@ -88,6 +89,7 @@ def train(
     beta: float = 1.0,
     hide: bool = True,
     calibrated: bool = True,
+    masking: Asked = None,
     progress: Progress | None = None,
     **given: Unpack[Choices],
 ) -> TrainReport:
@@ -117,14 +119,16 @@ def train(
         hide: Whether the encoders see a random part of what is counted, or all of it.
         calibrated: Whether the widths of intervals are fitted in the end, see
             :func:`terralatent.models.calibration.calibrate`.
+        masking: How the sensors are masked; the model notes it, and is used so by default. An
+            extension masks the sensors that it adds so.
         progress: Told of every step, with loss and best score.
         given: Choices of the model, see :class:`terralatent.pipeline.model_choices.Choices`.
 
     Raises:
         InputError: If a cube cannot be read, lacks every sensor asked for or disagrees with another
-            about a sensor's bands; if too few acquisitions are clear; if an argument is no such
-            thing, or one that an extension cannot change; if there is no sensor to add; or if
-            ``out`` holds something else than a part of the same training.
+            about a sensor's bands; if they cannot be masked so; if too few acquisitions are clear;
+            if an argument is no such thing, or one that an extension cannot change; if there is no
+            sensor to add; or if ``out`` holds something else than a part of the same training.
         CheckpointError: If the model to extend cannot be read.
         KeyboardInterrupt: On Ctrl-C, after the state is written.
     """
@@ -134,9 +138,9 @@ def train(
     choices = choose(dict(given), base.config if base else None)
     accelerator, devices = find_device(device)
     if base is None:
-        sources = open_training_cubes(cubes, sensors, seed=seed)
+        sources = open_training_cubes(cubes, sensors, seed=seed, masking=masking)
     else:
-        sources = base.open_cubes(cubes, sensors, seed=seed)
+        sources = base.open_cubes(cubes, sensors, seed=seed, masking=masking)
     settings = {
         "cubes": [source.snapshot or source.store for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),
@@ -150,6 +154,7 @@ def train(
         "beta": beta,
         "hide": hide,
         "calibrated": calibrated,
+        "masking": sources[0].masks.to_json() or None,
     }
     folder = TrainingFolder(out)
     with folder.claim(settings) as lock, telling_damage(folder.out):
@@ -160,6 +165,8 @@ def train(
 
         sampler = PixelSampler(sources, seed=seed, batch=batch)
         looks = sampler.pool(POOL_PIXELS)
+        for name, share in sampler.outliers().items():
+            log.info("%.2f %% of the looks of %s are outliers in time, masked", 100 * share, name)
         holdouts = _hold_out(looks, sources, seed)
         series = sampler.validation(VALIDATION_PIXELS)
         guard = base.guard(series, holdouts) if base else None

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ import zarr
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.holdout import blocks_apart
+from terralatent.pipeline.masks import AS_STORED, Asked, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store import ABOUT, exists, open_group, snapshot_id
 
-__all__ = ["Bands", "TrainingCube", "open_training_cubes"]
+__all__ = ["Bands", "TrainingCube", "mask", "open_training_cubes"]
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +64,20 @@ class TrainingCube:
     apart: tuple[bool, ...]
     """For each patch, whether its block is kept for validation."""
 
+    masks: Masks = AS_STORED
+    """How the sensors are masked; the same in all cubes of a training."""
+
     def choose(self, *, apart: bool) -> list[int]:
         """The places of the patches kept apart, or of those for training."""
         return [place for place, mark in enumerate(self.apart) if mark == apart]
 
 
 def open_training_cubes(
-    cubes: str | Path | Sequence[str | Path], sensors: Sequence[str] | None = None, *, seed: int
+    cubes: str | Path | Sequence[str | Path],
+    sensors: Sequence[str] | None = None,
+    *,
+    seed: int,
+    masking: Asked = None,
 ) -> tuple[TrainingCube, ...]:
     """Open cubes at their newest snapshot and check that one model fits them. Reads no pixels.
 
@@ -77,10 +85,11 @@ def open_training_cubes(
         cubes: A path or URL, or several.
         sensors: Those to use; by default all that have acquisitions.
         seed: Of the choice of the blocks kept apart.
+        masking: How the sensors are masked.
 
     Raises:
-        InputError: If one is no cube or has none of the sensors, if no cube has one of them, or if
-            two disagree about the bands or units of a sensor.
+        InputError: If one is no cube or has none of the sensors, if no cube has one of them, if two
+            disagree about the bands or units of a sensor, or if they cannot be masked so.
     """
     if isinstance(cubes, str | Path):
         cubes = [cubes]
@@ -94,7 +103,22 @@ def open_training_cubes(
             f"no cube has acquisitions of {', '.join(unknown) or 'any sensor'}; "
             f"there are {', '.join(sorted(known)) or 'none'}."
         )
-    return tuple(_use(cube, known, sensors) for cube in opened)
+    return mask([_use(cube, known, sensors) for cube in opened], masking)
+
+
+def mask(
+    cubes: Sequence[TrainingCube],
+    masking: Asked,
+    before: Masks = AS_STORED,
+    fixed: Collection[str] = (),
+) -> tuple[TrainingCube, ...]:
+    """Settle how the sensors of all cubes are masked; see :func:`settle`. Reads no pixels."""
+    bands: dict[str, str | None] = {}
+    for cube in cubes:
+        own = mask_bands(cube.group, list(cube.sensors))
+        bands |= {name: dtype or bands.get(name) for name, dtype in own.items()}
+    masks = settle(bands, masking, before, fixed)
+    return tuple(replace(cube, masks=masks) for cube in cubes)
 
 
 def _open(store: str | Path, seed: int) -> TrainingCube:

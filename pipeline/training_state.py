@@ -36,6 +36,7 @@ EARLIER: Mapping[str, Any] = {
     "beta": 1.0,
     "hide": True,
     "calibrated": False,
+    "masking": None,
 }
 """What trainings did before these were settings of theirs."""
 

@@ -191,6 +191,19 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{DECODE} --sensor sentinel-3", "'sentinel-3' is not one of the model's: landsat-c2-l2, sen"),
     (f"{DECODE} --dates weekly", "is no date. Give `monthly`"),
     (DECODE.replace("{model}", "{cut-weights}"), "sha256 is"),
+    # what counts as clear
+    *((f"{verb} --dilate -1", "dilate is -1 pixels; give 0 to 100")
+      for verb in (EMBED, DECODE, TRAIN)),
+    (f"{EMBED} --dilate many", "--dilate.*valid integer"),
+    *((f"{verb} --clear-rule nowhere:clear", "function nowhere:clear cannot be loaded .ModuleNot")
+      for verb in (EMBED, DECODE, TRAIN)),
+    (f"{EMBED} --clear-rule SCL", "'SCL' is no clear-sky rule; give module:function, `stored`, or"),
+    (f"{EMBED} --clear-rule '{{}}'", "The clear-sky rule {} cannot be used: .*needs either codes"),
+    (f"{TRAIN} --clear-rule venus=stored", "A masking is given for venus; there are sentinel"),
+    (f"{EMBED} --out {{latents}} --dilate 2", "masking is absent there, .*.dilate.: 2.* here"),
+    (f"{EMBED} --out {{latents}} --outliers", "masking.* is absent there, .*outliers.* here"),
+    (f"{SEARCH} --mask QA", "No sensor has a mask band 'QA'; there are SCL .sentinel-2"),
+    (f"{BUILD} --mask QA", "No sensor has a mask band 'QA'"),
     (f"{TRAIN} --sensor venus", "no cube has acquisitions of venus; there are sentinel-1-asc, s"),
     (f"{TRAIN} --seed -1", "seed is -1; it must be at least 0"),
     (f"{TRAIN} --steps -1", "--steps"),

@@ -244,10 +244,10 @@ def test_a_block_that_fails_is_named_and_done_by_the_next_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(cube: Any, sensors: Any, y: slice, x: slice) -> Any:
+    def fails(cube: Any, sensors: Any, y: slice, x: slice, masks: Any) -> Any:
         if (y.start, x.start) == (16, 32):
             raise OSError("the disk is on fire")
-        return read_series(cube, sensors, y, x)
+        return read_series(cube, sensors, y, x, masks)
 
     asked: dict[str, Any] = {"dates": DATES, "precision": "float32", "client": workers}
     with monkeypatch.context() as patch:

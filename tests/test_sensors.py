@@ -114,6 +114,7 @@ RULES = st.one_of(
         no_bits=BITS.filter(bool),
         not_together=st.lists(BITS.filter(bool), max_size=2).map(tuple),
     ),
+    st.builds(ClearRule, at_most=st.integers(0, 255)),
 )
 
 
@@ -127,11 +128,15 @@ def test_a_rule_read_back_is_the_rule_written(rule: ClearRule, values: list[int]
 
 
 def test_a_rule_that_says_nothing_or_both_is_refused() -> None:
-    for fields in ({}, {"codes": (4,), "no_bits": (1,)}):
-        with pytest.raises(ValueError, match="either codes or bits"):
+    for fields in ({}, {"codes": (4,), "no_bits": (1,)}, {"codes": (4,), "at_most": 0}):
+        with pytest.raises(ValueError, match="either codes or bits or at_most, got"):
             ClearRule(**fields)
     with pytest.raises(ValueError, match=r"no fields \['bits'\]"):
         ClearRule.from_json({"bits": [1]})
+    for content in ({"codes": 4}, {"at_most": [4]}):
+        with pytest.raises(ValueError, match="lists of integers, and at_most one integer"):
+            ClearRule.from_json(content)
+    assert ClearRule(at_most=2)(np.arange(5)).tolist() == [True, True, True, False, False]
 
 
 def test_the_item_in_each_catalogues_form() -> None:

@@ -19,6 +19,7 @@ from terralatent.pipeline.arrays import (
     coordinate,
     grid_arrays,
 )
+from terralatent.pipeline.layout import PER_DATE
 from terralatent.pipeline.store import lay_out
 
 FIRST_DAY = 17379.0
@@ -109,6 +110,7 @@ def _tiny_group(name: str, grid: GeoBox, block: int, seed: int, bands: slice) ->
         "add_offset": packing.add_offset,
         "_FillValue": packing.fill_value,
         "units": sensor.units,
+        "long_name": sensor.title,
         "grid_mapping": "spatial_ref",
     }
     chunk = (16, len(names), block, block)
@@ -122,7 +124,7 @@ def _tiny_group(name: str, grid: GeoBox, block: int, seed: int, bands: slice) ->
             {"units": "microseconds since 1970-01-01", "calendar": "proleptic_gregorian"},
         ),
         coordinate("band", ("band",), np.array(names, dtype=object)),
-        coordinate("incidence", ("time",), np.full(dates, np.nan, np.float32)),
+        *(coordinate(name, ("time",), np.full(dates, np.nan, np.float32)) for name in PER_DATE),
         coordinate(
             "state", ("unit_t", "unit_y", "unit_x"),
             np.ones((-(-dates // 16), -(-rows // block), -(-columns // block)), np.uint8),
@@ -133,6 +135,7 @@ def _tiny_group(name: str, grid: GeoBox, block: int, seed: int, bands: slice) ->
         rule = sensor.quality[0].rule
         quality = np.where(clear, rule.codes[0], 9).astype("uint8")
         attrs = {"clear_rule": rule.to_json(), "nodata": 0, "grid_mapping": "spatial_ref"}
+        attrs["long_name"] = sensor.quality[0].asset
         chunk = (16, block, block)
         arrays.append(
             ArrayLayout(
@@ -140,4 +143,4 @@ def _tiny_group(name: str, grid: GeoBox, block: int, seed: int, bands: slice) ->
                 quality,
             )
         )  # fmt: skip
-    return GroupLayout(name, tuple(arrays))
+    return GroupLayout(name, tuple(arrays), {"losses": []})
