@@ -12,7 +12,10 @@ import numpy as np
 from terralatent.catalogs.item import baseline_key, processing_baseline, properties
 from terralatent.catalogs.sensors import Quantity, Sensor
 
-__all__ = ["Scaling", "ScalingError", "read_scaling", "told_type"]
+__all__ = ["LEFT", "Scaling", "ScalingError", "read_scaling", "told_type"]
+
+LEFT = ", not taken off"
+"""How :attr:`Scaling.offset_from` ends where a flag says that the offset is still there."""
 
 _MOST = 1e9
 """No product's scale or offset is near it; beyond, products overflow."""
@@ -129,7 +132,7 @@ def _offset(item: Mapping[str, Any], sensor: Sensor, told: Any) -> tuple[Any, st
         for first, since in sensor.offset_since:
             if baseline_key(baseline) >= baseline_key(first):
                 offset = since
-        return offset, f"baseline {baseline}"
+        return offset, f"baseline {baseline}{LEFT if flag is False else ''}"
     if sensor.stated is not None:
         return sensor.stated, "stated"
     raise ScalingError(

@@ -21,6 +21,7 @@ from terralatent.catalogs.item import footprint, sensed_at
 from terralatent.catalogs.outline import reach_of, read_outline
 from terralatent.catalogs.passes import OF_NO_SENSOR
 from terralatent.catalogs.period import Period, read_period, within
+from terralatent.catalogs.scaling import LEFT
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources import Source, known_collections, resolve_source
@@ -88,7 +89,21 @@ def search_scenes(
     if not scenes.sensors:
         raise InputError(_no_use(place, period, scenes))
     tell(scenes.summary())
+    _doubt(scenes)
     return scenes
+
+
+def _doubt(scenes: Scenes) -> None:
+    """Warn of items whose flag Earth Search is known to have set wrongly, now and then."""
+    told = [fate.scaling for fate in scenes.fates if fate.scaling is not None]
+    doubtful = [one for one in told if one.offset_from.endswith(LEFT) and one.offset]
+    if doubtful:
+        _LOG.warning(
+            "%d items of %s say by a flag that their offset was not taken off; some such items are "
+            "wrong (https://github.com/Element84/earth-search/issues/71): look at their dates",
+            len(doubtful),
+            scenes.source,
+        )
 
 
 def _wanted(
