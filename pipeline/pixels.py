@@ -35,6 +35,9 @@ MARGIN_DEGREES = 0.01
 """How far outside its footprint an item is still read: footprints in catalogues are coarse, and
 which pixels a window gets must not depend on the window."""
 
+HALO_PIXELS = 4_000_000
+"""Pixels, halo included, of the items that are read at once to look for noise along their edges."""
+
 UNKNOWN = Source("unknown", "")
 """Where files come from that are readable as they are."""
 
@@ -116,7 +119,7 @@ def read_pixels(
     losses: list[Loss] = []
 
     grid = window if grid is None else grid
-    for bands, parts in _read_alike(_near(acquisitions, window), sensor, grid):
+    for bands, parts in _read_alike(_near(acquisitions, window), sensor, window, grid):
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
         halo = parts[0].halo
@@ -164,23 +167,26 @@ def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
 
 
 def _read_alike(
-    parts: Sequence[_Part], sensor: Sensor, grid: GeoBox
+    parts: Sequence[_Part], sensor: Sensor, window: GeoBox, grid: GeoBox
 ) -> Iterator[tuple[list[Band], list[_Part]]]:
     """Group parts that one call can read: of one dtype and no data, and of one rank in merging.
 
-    Ranks come in order, so that first items are merged before second ones. A part that is read
-    with a halo comes alone: memory holds one of them.
+    Ranks come in order, so that first items are merged before second ones. Of parts that are read
+    with a halo only so many come at once as memory holds.
     """
     groups: dict[tuple[int, str, float | None, int], list[_Part]] = defaultdict(list)
     rank: dict[int, int] = defaultdict(int)
-    for number, part in enumerate(parts):
+    for part in parts:
         dtype = _dtype(part.item["assets"][sensor.bands[0]], part.scaling)
         halo = border_halo(part.item, sensor.border, grid)
-        key = (rank[part.place], dtype, part.scaling.nodata, number if halo else -1)
-        groups[key].append(replace(part, halo=halo))
+        groups[rank[part.place], dtype, part.scaling.nodata, halo].append(replace(part, halo=halo))
         rank[part.place] += 1
-    for (_, dtype, nodata, _), alike in sorted(groups.items(), key=lambda entry: entry[0][0]):
-        yield [Band(band, dtype, nodata, sensor.resampling) for band in sensor.bands], alike
+    for (_, dtype, nodata, halo), alike in sorted(groups.items(), key=lambda entry: entry[0][0]):
+        bands = [Band(band, dtype, nodata, sensor.resampling) for band in sensor.bands]
+        rows, columns = (size + 2 * halo for size in window.shape)
+        most = max(1, HALO_PIXELS // (rows * columns)) if halo else len(alike)
+        for first in range(0, len(alike), most):
+            yield bands, alike[first : first + most]
 
 
 def _dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:

@@ -28,7 +28,7 @@ from tests.made_up_models import made_up_model
 
 VERBS = (
     "demo", "simulate", "serve", "search", "build", "train", "embed", "decode", "show", "export",
-    "status",
+    "status", "sources",
 )  # fmt: skip
 
 EVERYWHERE = ("--debug", "--quiet", "-q", "--log-json")
@@ -342,3 +342,49 @@ def test_the_whole_chain(run: Run, catalogue: Path, workers: Client, tmp_path: P
     )  # fmt: skip
     assert code == 2
     assert "exists and holds something else: sensors.sentinel-2-l2a" in text
+
+
+# -- the sources ----------------------------------------------------------------------------------
+
+
+def test_sources_tells_what_each_needs_and_whether_it_is_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_S3_ENDPOINT", "CDSE_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    code, told = run("sources", "--json")
+    listing = json.loads(told)
+    assert code == 0
+    ready = {source["name"]: source["ready"] for source in listing["sources"]}
+    assert ready == {"planetary-computer": True, "earth-search": False, "copernicus": False}
+    (optical,) = (s for s in listing["sources"][2]["sensors"] if s["name"] == "sentinel-2-l2a")
+    assert optical["missing"].startswith("set CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or")
+
+    monkeypatch.setenv("CDSE_ACCESS_KEY_ID", "KEYOFMINE")
+    monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-told")
+    for arguments in (("sources",), ("sources", "--json")):
+        code, told = run(*arguments)
+        assert code == 0
+        assert "copernicus" in told
+        assert "KEYOFMINE" not in told
+        assert "not-to-be-told" not in told
+    assert json.loads(told)["sources"][2]["ready"]
+
+
+def test_a_source_of_ones_own_is_listed_with_its_file(run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('[sources.mine]\nwhere = "https://me:secret@stac.example.org/v1?key=secret"\n')
+    code, told = run("sources", "--json", "--sources", own)
+    (mine,) = (s for s in json.loads(told)["sources"] if s["name"] == "mine")
+    assert (code, mine["where"]) == (0, "https://stac.example.org/v1")
+    assert mine["described_in"] == str(own)
+    assert "secret" not in told
+
+
+def test_a_wrong_description_ends_with_2_and_one_line(run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text("[sources.mine]\nwhere = 5\n")
+    code, told = run("sources", "--sources", own)
+    assert code == 2
+    assert told.strip() == f"error: {own}: sources.mine.where is 5; wanted a string."

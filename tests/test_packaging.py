@@ -159,8 +159,13 @@ def test_wheel_holds_every_module(wheel: Path) -> None:
     wanted = {
         f"terralatent/{path.relative_to(ROOT).as_posix()}"
         for package in PACKAGES
-        for path in [*(ROOT / package).rglob("*.py"), ROOT / package / "py.typed"]
+        for path in [
+            *(ROOT / package).rglob("*.py"),
+            *(ROOT / package).rglob("*.toml"),
+            ROOT / package / "py.typed",
+        ]
     }
+    assert {"terralatent/catalogs/sensors.toml", "terralatent/catalogs/sources.toml"} <= wanted
     missing = sorted(wanted - held)
     assert not missing, f"{missing} are not in the wheel; has each folder an __init__.py?"
 
