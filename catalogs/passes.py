@@ -11,7 +11,6 @@ from itertools import groupby, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-
 from shapely.geometry import mapping
 
 from terralatent.catalogs import item as told

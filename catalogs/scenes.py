@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from shapely import union_all
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
@@ -168,7 +167,9 @@ class Scenes:
         try:
             told = facts.get("period")
             period = _span(items) if told is None else _period(*told)
-            access = Access.from_json(facts["access"]) if "access" in facts else Access.of(str(where))
+            access = (
+                Access.from_json(facts["access"]) if "access" in facts else Access.of(str(where))
+            )
             signing = None if facts.get("signing") is None else str(facts["signing"])
             sensors = pick_sensors(facts.get("sensors"))
         except InputError:

@@ -122,9 +122,7 @@ def _starts(where: str) -> list[str]:
 class _Walk:
     """A way through documents that link to each other, each gone once."""
 
-    def __init__(
-        self, documents: Documents, wanted: Callable[[str], bool], seen: set[str]
-    ) -> None:
+    def __init__(self, documents: Documents, wanted: Callable[[str], bool], seen: set[str]) -> None:
         self._documents = documents
         self._wanted = wanted
         self._seen = seen

@@ -109,9 +109,7 @@ def read_pixels(
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
         sources = [_source(part.item, signing) for part in parts]
-        pixels, unread = read_sources(
-            sources, bands, window, access=access, threads=threads
-        )
+        pixels, unread = read_sources(sources, bands, window, access=access, threads=threads)
         losses += _named(unread, sources, sensor)
         for index, part in enumerate(parts):
             packed = np.stack(

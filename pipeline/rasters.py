@@ -154,8 +154,8 @@ def _require_placed(file: rasterio.DatasetReader, told: Placement) -> None:
     pixel = max(abs(each) for step in (here, told.transform or ()) for each in _steps(step))
     if not away <= pixel:
         raise RasterError(
-            f"its {file.height} x {file.width} pixels begin at {here.c:.10g}, {here.f:.10g} and end "
-            f"up to {away:.4g} from where its item says"
+            f"its {file.height} x {file.width} pixels begin at {here.c:.10g}, {here.f:.10g} and "
+            f"end up to {away:.4g} from where its item says"
         )
 
 

@@ -33,6 +33,7 @@ neighbours are the same."""
 LONGEST = 500
 """Characters of a reason."""
 
+
 @dataclass(frozen=True)
 class Band:
     """How one band of a source is read."""
@@ -125,7 +126,7 @@ class _NamingDriver(RioDriver):
         self.placements = placements
         self.unread: list[Unread] = []
 
-    def open(self, src: Any, ctx: Any) -> _NamingReader:
+    def open(self, src: Any, ctx: Any) -> Any:
         return _NamingReader(src.uri, self)
 
 
