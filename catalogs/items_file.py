@@ -112,6 +112,7 @@ def _table(items: Sequence[Item]) -> tuple[pa.Table, dict[bytes, bytes]]:
         file = str(Path(aside, "items.parquet"))
         try:
             rustac.write_sync(file, list(items), format="parquet")
+            rustac.read_sync(file, format="parquet")  # it writes some that it cannot read
         except Exception as error:  # rustac has no class of its own for some of them
             full = isinstance(error, OSError) or "os error" in str(error)
             raise (InputError if full else _UnfitError)(

@@ -23,7 +23,7 @@ from terralatent.catalogs.scaling import Scaling, told_type
 from terralatent.catalogs.sensors import Sensor
 from terralatent.catalogs.sources import sign
 from terralatent.pipeline.harmonise import pack_item
-from terralatent.pipeline.reading import Band, Source, Unread, read_sources
+from terralatent.pipeline.reading import Band, Source, read_sources
 
 __all__ = ["Loss", "UnitPixels", "read_pixels"]
 
@@ -110,7 +110,7 @@ def read_pixels(
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
         sources = [_source(part.item, signing) for part in parts]
         pixels, unread = read_sources(sources, bands, window, access=access, threads=threads)
-        losses += _named(unread, sources, sensor)
+        losses += [Loss(sensor.name, file.source, file.band, file.reason) for file in unread]
         for index, part in enumerate(parts):
             packed = np.stack(
                 [pack_item(pixels[band][index], part.scaling, sensor) for band in sensor.bands]
@@ -167,12 +167,3 @@ def _source(item: Mapping[str, Any], signing: str | None) -> Source:
         {name: asset["href"] for name, asset in assets.items()},
         {name: read_placement(item, asset) for name, asset in assets.items()},
     )
-
-
-def _named(unread: Sequence[Unread], sources: Sequence[Source], sensor: Sensor) -> Iterator[Loss]:
-    """Name the item and band of each file that failed."""
-    reasons = {failure.href: failure.reason for failure in unread}
-    for source in sources:
-        for band, href in source.hrefs.items():
-            if href in reasons:
-                yield Loss(sensor.name, source.id, band, reasons[href])

@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
 def refused(path: Path, words: str, **options: Any) -> None:
     """Check that a file is named as unread, with a reason, and gives no pixel."""
     pixels, unread = read(path, **options)
-    assert [failure.href for failure in unread] == [str(path)]
+    assert [(failure.source, failure.band) for failure in unread] == [("one", "band")]
     assert words in unread[0].reason
     assert unread[0].reason.isprintable()
     assert not (pixels == SECRET).any()
@@ -288,6 +288,17 @@ def test_two_items_of_one_id_stay_two(folder: Path) -> None:
     )
     assert unread == []
     assert [values.max() for values in pixels["band"]] == [3, 1, 2]
+
+
+def test_what_one_item_says_of_a_file_is_not_held_against_another(folder: Path) -> None:
+    href = {"band": str(write(folder / "a.tif"))}
+    places = [TOLD, Placement("EPSG:32632"), Placement()]
+    sources = [Source(str(n), href, {"band": place}) for n, place in enumerate(places)]
+    pixels, unread = read_sources(
+        sources, [Band("band", "uint16", 0)], WINDOW, access=Access(str(folder)), threads=2
+    )
+    assert [failure.source for failure in unread] == ["1"]
+    assert [values.max() for values in pixels["band"]] == [7, 0, 7]
 
 
 # -- what items say of places ---------------------------------------------------------------------
