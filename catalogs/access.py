@@ -19,7 +19,7 @@ from terralatent.catalogs.printable import REPLACED
 __all__ = ["Access"]
 
 _URL = re.compile(
-    r"https?://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?P<port>:[0-9]{1,5})?(?:[/?#][^\s\"<>\\^`{|}]*)?",
+    r"https?://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?P<port>:[0-9]{1,5})?(?:/[^\s\"<>\\^`{|}]*)?",
     re.IGNORECASE,
 )
 """A URL that every library reads alike: its host in ASCII, nothing that some unescape first."""
@@ -53,7 +53,7 @@ class Access:
 
     hosts: tuple[str, ...] | None = None
     """Patterns of host names, such as ``*.blob.core.windows.net``, and of buckets, such as
-    ``s3://eodata``. They are believed: they may be private. None: any public host and any bucket."""
+    ``s3://eodata``. They are believed: they may be private. None: any public host, any bucket."""
 
     own: str | None = None
     """Host that the user named himself, which may be private; at any port, because an API and its

@@ -205,7 +205,8 @@ def centre_longitude(item: Item) -> float:
 def footprint(item: Item) -> BaseGeometry | None:
     """Return the item's geometry in degrees, else its box; None where neither can be read."""
     try:
-        found = shape(item.get("geometry"))
+        with np.errstate(all="ignore"):  # coordinates that are no numbers
+            found = shape(item.get("geometry"))
         if not found.is_empty and shapely.is_valid(found) and _on_earth(found.bounds):
             return found
     except (*_MALFORMED, shapely.errors.ShapelyError):

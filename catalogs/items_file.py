@@ -39,7 +39,7 @@ def write_items(path: Path, items: Sequence[Item], facts: Mapping[str, Any]) -> 
         InputError: If the file cannot be written.
     """
     placed = [item for item in items if None not in (sensed_at(item), footprint(item))]
-    rows = _rows(placed)
+    rows = _rows(placed) or placed  # where not one fits, what is wrong with them is told
     kept = {id(item) for item in rows}
     facts = {**facts, _ASIDE: [item for item in items if id(item) not in kept]}
     table, metadata = _table(rows)
@@ -79,6 +79,10 @@ def read_items(path: Path) -> tuple[list[Item], dict[str, Any]]:
     return items, facts
 
 
+class _UnfitError(InputError):
+    """Some items do not fit into one table."""
+
+
 def _rows(items: Sequence[Item]) -> list[Item]:
     """Those of the items that fit into one table, all but a few of them."""
     if not items or _fit(items):
@@ -93,7 +97,7 @@ def _rows(items: Sequence[Item]) -> list[Item]:
 def _fit(items: Sequence[Item]) -> bool:
     try:
         _table(items)
-    except InputError:
+    except _UnfitError:
         return False
     return True
 
@@ -101,15 +105,17 @@ def _fit(items: Sequence[Item]) -> bool:
 def _table(items: Sequence[Item]) -> tuple[pa.Table, dict[bytes, bytes]]:
     """Items as stac-geoparquet, by way of a file of rustac's own.
 
-    That lies in a temporary folder: where rustac cannot write it makes folders and, on some file
+    It lies in a temporary folder: where rustac cannot write it makes folders and, on some file
     systems, tries for ever.
     """
     with tempfile.TemporaryDirectory(prefix="terralatent-search-") as aside:
         file = str(Path(aside, "items.parquet"))
         try:
             rustac.write_sync(file, list(items), format="parquet")
+            rustac.read_sync(file, format="parquet")  # it writes some that it cannot read
         except Exception as error:  # rustac has no class of its own for some of them
-            raise InputError(
+            full = isinstance(error, OSError) or "os error" in str(error)
+            raise (InputError if full else _UnfitError)(
                 f"The scenes cannot be written as stac-geoparquet: {error}."
             ) from error
         metadata = dict(pq.read_metadata(file).metadata or {})

@@ -20,6 +20,8 @@ LEFT = ", not taken off"
 _MOST = 1e9
 """No product's scale or offset is near it; beyond, products overflow."""
 
+_MOST_FLOAT32 = float(np.finfo(np.float32).max)
+
 _UNITS: Mapping[str, Quantity] = {
     "db": "decibel",
     "decibel": "decibel",
@@ -176,6 +178,6 @@ def _number(value: Any, name: str, *, finite: bool = True) -> float:
         raise ScalingError(f"its {name} is {str(value)[:50]!r}, not a number") from None
     if finite and not math.isfinite(number):
         raise ScalingError(f"its {name} is {value!r}, not a finite number")
-    if math.isfinite(number) and abs(number) > (_MOST if finite else np.finfo(np.float32).max):
+    if math.isfinite(number) and abs(number) > (_MOST if finite else _MOST_FLOAT32):
         raise ScalingError(f"its {name} is {number:g}, beyond reason")
     return number

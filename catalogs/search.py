@@ -185,7 +185,8 @@ def _search_api(
             datetime=f"{period[0]}T00:00:00Z/{period[1]}T23:59:59.999Z",
             limit=place.page,
         )
-        for item in search.items_as_dicts():
+        found: Iterator[object] = search.items_as_dicts()  # whatever an API lists
+        for item in found:
             if isinstance(item, dict):
                 yield _absolute(item, place.where)
             else:

@@ -94,11 +94,12 @@ def read_parquet(where: str, access: Access | None = None) -> Iterator[dict[str,
 
 
 def with_absolute_hrefs(item: dict[str, Any], base: str) -> dict[str, Any]:
-    """Make the hrefs of an item's assets absolute, in place; what is none of text stays."""
+    """Make the hrefs of an item's assets absolute, in place; what is no text stays."""
     assets = item.get("assets")
     for asset in assets.values() if isinstance(assets, dict) else ():
-        if isinstance(asset, dict) and isinstance(asset.get("href"), str):
-            asset["href"] = absolute_href(asset["href"], base)
+        href = asset.get("href") if isinstance(asset, dict) else None
+        if isinstance(href, str) and href:
+            asset["href"] = absolute_href(href, base)
     return item
 
 

@@ -26,7 +26,7 @@ from terralatent.catalogs.signing import readable
 from terralatent.catalogs.sources import Source
 from terralatent.pipeline.border import border_halo, border_noise
 from terralatent.pipeline.harmonise import linear_power, pack_item
-from terralatent.pipeline.reading import Band, Unread, read_sources
+from terralatent.pipeline.reading import Band, read_sources
 from terralatent.pipeline.reading import Source as ItemFiles
 
 __all__ = ["Loss", "UnitPixels", "read_pixels"]
@@ -123,16 +123,15 @@ def read_pixels(
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
         halo = parts[0].halo
-        files = [_files(part.item) for part in parts]
         pixels, unread = read_sources(
-            files,
+            [_files(part.item) for part in parts],
             bands,
             window.pad(halo),
             access=access,
             opened=partial(readable, source=source),
             threads=threads,
         )
-        losses += _named(unread, files, sensor)
+        losses += [Loss(sensor.name, file.source, file.band, file.reason) for file in unread]
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
         for index, part in enumerate(parts):
             read = [pixels[band][index] for band in sensor.bands]
@@ -206,12 +205,3 @@ def _files(item: Mapping[str, Any]) -> ItemFiles:
         {name: asset["href"] for name, asset in assets.items()},
         {name: read_placement(item, asset) for name, asset in assets.items()},
     )
-
-
-def _named(unread: Sequence[Unread], files: Sequence[ItemFiles], sensor: Sensor) -> Iterator[Loss]:
-    """Name the item and band of each file that failed."""
-    reasons = {failure.href: failure.reason for failure in unread}
-    for item in files:
-        for band, href in item.hrefs.items():
-            if href in reasons:
-                yield Loss(sensor.name, item.id, band, reasons[href])

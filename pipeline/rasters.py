@@ -146,16 +146,19 @@ def _require_placed(file: rasterio.DatasetReader, told: Placement) -> None:
         raise RasterError(f"it lies in {_name(file.crs)}, its item says {told.crs}")
     here = file.transform
     there = Placement(transform=tuple(here)[:6], shape=file.shape).corners
+    wanted = told.corners
+    if told.transform is not None and not wanted:  # of another resolution, it may be, but from here
+        wanted = ((told.transform[2], told.transform[5]),)
     away = max(
-        (max(abs(x - u), abs(y - v)) for (x, y), (u, v) in zip(told.corners, there, strict=False)),
+        (max(abs(x - u), abs(y - v)) for (x, y), (u, v) in zip(wanted, there, strict=False)),
         default=0.0,
     )
     # Catalogues disagree by half a pixel on whether corners or centres are meant.
     pixel = max(abs(each) for step in (here, told.transform or ()) for each in _steps(step))
     if not away <= pixel:
         raise RasterError(
-            f"its {file.height} x {file.width} pixels begin at {here.c:.10g}, {here.f:.10g} and end "
-            f"up to {away:.4g} from where its item says"
+            f"its {file.height} x {file.width} pixels begin at {here.c:.10g}, {here.f:.10g} and "
+            f"end up to {away:.4g} from where its item says"
         )
 
 

@@ -74,8 +74,11 @@ class Source:
 class Unread:
     """A file that could not be read; its pixels are no data."""
 
-    href: str
-    """The file."""
+    source: str
+    """Id of its item."""
+
+    band: str
+    """Its band."""
 
     reason: str
     """Why, in one line."""
@@ -104,12 +107,12 @@ def read_sources(
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
         the files that failed, which are no data from edge to edge.
     """
-    placements = {
-        href: source.placements.get(band, Placement())
-        for source in sources
-        for band, href in source.hrefs.items()
+    files = {
+        _name(n, band): _File(source, band)
+        for n, source in enumerate(sources)
+        for band in source.hrefs
     }
-    driver = _NamingDriver(access, opened, placements)
+    driver = _NamingDriver(access, opened, files)
     with rasterio.Env(**GDAL_OPTIONS), _not_warning():
         loaded = odc.stac.load(
             [_item(n, source, bands, window) for n, source in enumerate(sources)],
@@ -123,6 +126,27 @@ def read_sources(
     return {band.name: loaded[band.name].values for band in bands}, driver.unread
 
 
+@dataclass(frozen=True)
+class _File:
+    """One band of one source."""
+
+    source: Source
+    band: str
+
+    @property
+    def href(self) -> str:
+        return self.source.hrefs[self.band]
+
+    @property
+    def told(self) -> Placement:
+        return self.source.placements.get(self.band, Placement())
+
+
+def _name(source: int, band: str) -> str:
+    """What odc-loader knows a file by: two items may tell different things of one href."""
+    return f"file://{source}/{band}"
+
+
 class _NamingDriver(RioDriver):
     """Reads as odc-loader does; a file that fails reads as no data and is written down."""
 
@@ -130,23 +154,23 @@ class _NamingDriver(RioDriver):
         self,
         access: Access,
         opened: Callable[[str], Readable],
-        placements: Mapping[str, Placement],
+        files: Mapping[str, _File],
     ) -> None:
         super().__init__()
         self.access = access
         self.opened = opened
-        self.placements = placements
+        self.files = files
         self.unread: list[Unread] = []
 
     def open(self, src: Any, ctx: Any) -> Any:
-        return _NamingReader(src.uri, self)
+        return _NamingReader(self.files[src.uri], self)
 
 
 class _NamingReader:
     """One file; what odc-loader calls a raster reader."""
 
-    def __init__(self, href: str, driver: _NamingDriver) -> None:
-        self._href = href
+    def __init__(self, file: _File, driver: _NamingDriver) -> None:
+        self._file = file
         self._driver = driver
 
     def read(
@@ -157,13 +181,13 @@ class _NamingReader:
         except MemoryError:  # ours, not the file's: the task fails, and is tried again
             raise
         except Exception as error:  # no file may take those of its window with it
-            self._driver.unread.append(Unread(self._href, _reason(error)))
+            file = self._file
+            self._driver.unread.append(Unread(file.source.id, file.band, _reason(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
     def _read(self, cfg: Any, window: GeoBox) -> tuple[Any, np.ndarray]:
-        now = self._driver.opened(self._driver.access.check_now(self._href))
-        told = self._driver.placements[self._href]
-        reopen = partial(open_raster, now.href, cfg.dtype, told)
+        now = self._driver.opened(self._driver.access.check_now(self._file.href))
+        reopen = partial(open_raster, now.href, cfg.dtype, self._file.told)
         with _settings(now.options), reopen() as file:
             return read_on_grid(file, reopen, cfg, window)
 
@@ -222,7 +246,7 @@ def _item(place: int, source: Source, bands: Sequence[Band], window: GeoBox) -> 
                 "nodata": "nan" if band.nodata is None else band.nodata,
             }
             asset = pystac.Asset(
-                href=source.hrefs[band.name],
+                href=_name(place, band.name),
                 media_type="image/tiff",
                 roles=["data"],
                 extra_fields={"raster:bands": [told]},

@@ -1,0 +1,94 @@
+"""A server that answers as somebody else's may: with redirects, log-in pages, pages of an API.
+
+It runs in threads of the tests, so nothing in their process may read from it by rasterio.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+LOG_IN = b"<html><body>Please log in</body></html>"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request."""
+
+    url: str
+    """Its whole URL."""
+
+    path: str
+    """Without the query."""
+
+    headers: Mapping[str, str]
+    """In lower case."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What it is answered with."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stranger:
+    """What the server was asked, and how to reach it."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.asked: list[Asked] = []
+
+    def paths(self) -> list[str]:
+        """The paths that were asked for."""
+        return [asked.path for asked in self.asked]
+
+
+@contextmanager
+def stranger(answer: Callable[[Asked], Answer | None]) -> Iterator[Stranger]:
+    """Answer each request as ``answer`` says, with parts of bodies where those are asked for."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            length = int(self.headers.get("content-length") or 0)
+            self.rfile.read(length)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            asked = Asked(f"{here.url}{self.path}", self.path.partition("?")[0], headers)
+            here.asked.append(asked)
+            told = answer(asked) or Answer(b"nothing here", 404)
+            body, status, more = told.body, told.status, dict(told.headers)
+            part = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
+            if status == 200 and part and "content-type" not in more:
+                first, last = int(part[1]), min(int(part[2]), len(body) - 1)
+                status, more["content-range"] = 206, f"bytes {first}-{last}/{len(body)}"
+                body = body[first : last + 1]
+            self.send_response(status)
+            for name, value in {"accept-ranges": "bytes", **more}.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        here = Stranger(server.server_port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield here
+        finally:
+            server.shutdown()
+            thread.join()
