@@ -5,13 +5,23 @@ Names are imported when first asked for, so that the command line starts fast.
 
 from typing import TYPE_CHECKING
 
-__all__ = ["build_cube", "decode", "embed", "open_cube", "open_latents", "status", "train"]
+__all__ = [
+    "Masking",
+    "build_cube",
+    "decode",
+    "embed",
+    "open_cube",
+    "open_latents",
+    "status",
+    "train",
+]
 
 if TYPE_CHECKING:
     from terralatent.pipeline.cube import open_cube
     from terralatent.pipeline.decode import decode
     from terralatent.pipeline.embed import embed, open_latents
     from terralatent.pipeline.ingest import build_cube
+    from terralatent.pipeline.masking import Masking
     from terralatent.pipeline.status import status
     from terralatent.pipeline.train import train
 else:
@@ -19,6 +29,7 @@ else:
     from types import ModuleType
 
     _HOMES = {
+        "Masking": "masking",
         "build_cube": "ingest",
         "decode": "decode",
         "embed": "embed",

@@ -505,6 +505,19 @@ def test_outliers_are_the_same_in_every_tiling_and_told_by_the_store(
     assert again.outliers == report.outliers
 
 
+def test_radar_is_searched_for_outliers_where_it_is_named(bright: Path) -> None:
+    masking = {S1: Masking(outliers=True)}
+    opened = open_cube(bright, masking=masking)[S1]
+    assert settle(BANDS, Masking(outliers=True)).of(S1) == Masking()
+    ((block, series),) = read(open_group(bright), masking, 12)
+
+    valid = series.series()[S1].valid.numpy().transpose(1, 2, 0)
+    data = opened["data"].values
+    np.testing.assert_array_equal(valid.reshape(data.shape), ~np.isnan(data))
+    assert series.outliers == {S1: (int(opened["outlier"].sum()), 30 * 12 * 11)}
+    assert block.shape == (12, 12)
+
+
 def clear_looks(cube: Path, masks: Masks) -> list[int]:
     """How many clear looks Sentinel-2 has of each pixel; runs in another process."""
     series = read_series(open_group(cube), [S2], slice(0, SIDE), slice(0, SIDE), masks)
