@@ -6,7 +6,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, TypeVar
 
@@ -16,9 +15,10 @@ from shapely.geometry import mapping
 from terralatent.catalogs import item as told
 from terralatent.catalogs.access import Access
 from terralatent.catalogs.acquisition import Acquisition, Fate
+from terralatent.catalogs.copies import Scene, newest_copies
 from terralatent.catalogs.hrefs import HrefError
 from terralatent.catalogs.placement import PlacementError, read_placement
-from terralatent.catalogs.scaling import Scaling, ScalingError, read_scaling
+from terralatent.catalogs.scaling import ScalingError, read_scaling
 from terralatent.catalogs.sensors import Sensor
 
 __all__ = ["OF_NO_SENSOR", "group_items", "in_order"]
@@ -32,16 +32,6 @@ _ONE_PASS = np.timedelta64(15, "m")
 """Items of one solar day this near belong to one pass where no orbit is told: the rows of one pass
 follow each other by seconds, the next pass comes 98 minutes later."""
 
-_ONE_STRIP = 10.0
-"""Seconds by which the start of one data strip may differ between two processings of it."""
-
-_ONE_TILE = 10.0
-"""Seconds by which the time of one tile may differ between two processings of it."""
-
-_ONE_PLACE = 0.5
-"""Share of the area of two footprints that copies of one scene have in common at least. Halves of
-a tile, and neighbours along a pass, share a seam."""
-
 _KEPT = (
     *("type", "stac_version", "stac_extensions", "id", "collection"),
     *("geometry", "bbox", "properties"),
@@ -52,34 +42,6 @@ _PLAIN_ID = re.compile(r"[^/\\.\uFFFD][^/\\\uFFFD]{0,199}")
 
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What an item raises in which something is of another kind than everywhere else."""
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """An item that can be used, with what is needed to group it."""
-
-    item: dict[str, Any]
-    sensor: Sensor
-    time: np.datetime64
-    scaling: Scaling
-    quality: str | None
-    orbit: int
-    baseline: str
-    tile: str
-
-    @property
-    def id(self) -> str:
-        return str(self.item["id"])
-
-    @property
-    def day(self) -> np.datetime64:
-        """The mean solar day at the item's place."""
-        seconds = round(told.centre_longitude(self.item) * 240.0)
-        day: np.datetime64 = (self.time + np.timedelta64(seconds, "s")).astype("datetime64[D]")
-        return day
-
-    def dropped(self, reason: str) -> Fate:
-        return Fate(self.id, self.sensor.name, self.time, "dropped", reason)
 
 
 def group_items(
@@ -102,7 +64,7 @@ def group_items(
         of every item, ordered by sensor, time and id.
     """
     fates: list[Fate] = []
-    scenes: list[_Scene] = []
+    scenes: list[Scene] = []
     for item in _each_once(items):
         found = _read(item, sensors, access or Access())
         if isinstance(found, Fate):
@@ -113,7 +75,7 @@ def group_items(
     acquisitions: dict[str, tuple[Acquisition, ...]] = {}
     for sensor in sensors:
         own = [scene for scene in scenes if scene.sensor == sensor]
-        for rule in (_of_one_mask, _newest_copies):
+        for rule in (_of_one_mask, newest_copies):
             own, lost = rule(own)
             fates += lost
         passes = sorted((_acquisition(group) for group in _passes(own)), key=lambda a: a.time)
@@ -140,7 +102,7 @@ def _each_once(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]
     yield from sorted(seen, key=lambda item: (str(item.get("id")), str(item.get("collection"))))
 
 
-def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) -> _Scene | Fate:
+def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) -> Scene | Fate:
     time = told.sensed_at(item)
     name = item.get("id")
     shown = str(name)
@@ -188,7 +150,7 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
     kept["links"] = []
     kept["assets"] = {band: dict(assets[key]) for band, key in wanted.items()}
     baseline = told.processing_baseline(item)
-    return _Scene(kept, sensor, time, scaling, quality, told.orbit(item), baseline, told.tile(item))
+    return Scene(kept, sensor, time, scaling, quality, told.orbit(item), baseline, told.tile(item))
 
 
 def _check_href(band: str, asset: Mapping[str, Any], access: Access) -> None:
@@ -223,7 +185,7 @@ def _has_bands(item: Mapping[str, Any], sensor: Sensor) -> bool:
     return masked and bool(sensor.asset_keys(assets))
 
 
-def _of_one_mask(scenes: list[_Scene]) -> tuple[list[_Scene], list[Fate]]:
+def _of_one_mask(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
     """Keep the scenes that carry the most frequent mask band: the cube stores one kind of it."""
     counts = Counter(scene.quality for scene in scenes)
     if len(counts) < 2:
@@ -238,70 +200,9 @@ def _of_one_mask(scenes: list[_Scene]) -> tuple[list[_Scene], list[Fate]]:
     return kept, lost
 
 
-def _newest_copies(scenes: list[_Scene]) -> tuple[list[_Scene], list[Fate]]:
-    kept: list[_Scene] = []
-    lost: list[Fate] = []
-    for day in _groups(scenes, lambda s: (str(s.day), s.tile)):
-        for copies in _copies(day):
-            newest = max(copies, key=_newness)
-            kept.append(newest)
-            lost += [
-                scene.dropped(f"the same acquisition as {newest.id}, {_why(newest, scene)}")
-                for scene in copies
-                if scene is not newest
-            ]
-    return kept, lost
-
-
-def _newness(scene: _Scene) -> tuple[Any, ...]:
-    # Earth Search has the same products in two collections, of which the older is less reliable:
-    # that which the source names first counts.
-    collections, own = scene.sensor.collections, str(scene.item.get("collection"))
-    place = collections.index(own) if own in collections else len(collections)
-    made = told.processed_at(scene.item)
-    return (-place, told.baseline_key(scene.baseline), made, *told.written_at(scene.item), scene.id)
-
-
-def _why(used: _Scene, other: _Scene) -> str:
-    """Why one of two copies is used and not the other."""
-    if _newness(used)[0] != _newness(other)[0]:
-        return f"which is of the collection {used.item.get('collection')}"
-    return "which is newer" + (f" (baseline {used.baseline})" if used.baseline else "")
-
-
-def _copies(scenes: Sequence[_Scene]) -> Iterator[list[_Scene]]:
-    """Part the scenes of one tile and solar day into those that show the same."""
-    groups: list[list[_Scene]] = []
-    for scene in sorted(scenes, key=lambda s: (s.time, s.id)):
-        alike = next((group for group in groups if _same(group[0], scene)), None)
-        if alike is None:
-            groups.append([scene])
-        else:
-            alike.append(scene)
-    yield from groups
-
-
-def _same(one: _Scene, other: _Scene) -> bool:
-    """Whether two scenes of one tile and solar day are copies of one acquisition.
-
-    The halves of a tile that lies on two data strips complete each other. Where the strips are
-    not told, the footprints tell halves from copies.
-    """
-    if abs((one.time - other.time) / np.timedelta64(1, "s")) > _ONE_TILE:
-        return False
-    starts = told.datastrip_start(one.item), told.datastrip_start(other.item)
-    if not any(math.isnan(start) for start in starts):
-        return abs(starts[0] - starts[1]) <= _ONE_STRIP
-    shapes = told.footprint(one.item), told.footprint(other.item)
-    if shapes[0] is None or shapes[1] is None:
-        return True
-    common, both = shapes[0].intersection(shapes[1]).area, shapes[0].union(shapes[1]).area
-    return bool(common >= _ONE_PLACE * both)
-
-
-def _passes(scenes: Sequence[_Scene]) -> Iterator[list[_Scene]]:
+def _passes(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
     """Part the scenes of one sensor by solar day and orbit, and where no orbit is told, by time."""
-    groups: list[list[_Scene]] = []
+    groups: list[list[Scene]] = []
     for day in _groups(scenes, lambda s: (str(s.day), s.orbit)):
         by_time = sorted(day, key=lambda s: (s.time, s.id))
         group = [by_time[0]]
@@ -321,8 +222,8 @@ def _groups(things: Iterable[_T], key: Callable[[_T], Any]) -> Iterator[list[_T]
         yield list(group)
 
 
-def _acquisition(scenes: Sequence[_Scene]) -> Acquisition:
-    def merge_order(scene: _Scene) -> tuple[Any, ...]:
+def _acquisition(scenes: Sequence[Scene]) -> Acquisition:
+    def merge_order(scene: Scene) -> tuple[Any, ...]:
         major, minor = told.baseline_key(scene.baseline)
         return (-major, -minor, scene.time, scene.id)
 

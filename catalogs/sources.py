@@ -6,7 +6,7 @@ Those that are known without being told stand in ``sources.toml`` beside this mo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -98,13 +98,14 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Source:
-    """A place that lists scenes as STAC items. Hashable by value; holds no secrets."""
+    """A place that lists scenes as STAC items. Hashable by value."""
 
     name: str
     """What messages and stores call it."""
 
-    where: str
-    """URL of an API or of a document, or the absolute path of a folder or file."""
+    where: str = field(repr=False)
+    """URL of an API or of a document, which may hold a key; or the absolute path of a folder or
+    file."""
 
     sensors: tuple[Offer, ...] | None = None
     """What it has; None: that is not known, the collections in common use are tried."""
@@ -219,8 +220,9 @@ def resolve_source(text: str | Path | Source, known: Mapping[str, Source] = SOUR
     """Find the source that a user means.
 
     Args:
-        text: A name in ``known``, the http(s) URL of an API or of a STAC document, the path of a
-            folder, or that of a JSON or ``.parquet`` file. Nothing is read.
+        text: A name in ``known`` or the address of one, the http(s) URL of any other API or of a
+            STAC document, the path of a folder, or that of a JSON or ``.parquet`` file. Nothing is
+            read.
         known: The sources known by name.
 
     Raises:
@@ -231,6 +233,9 @@ def resolve_source(text: str | Path | Source, known: Mapping[str, Source] = SOUR
     name = str(text)
     if name in known:
         return known[name]
+    for source in known.values():
+        if name.rstrip("/") == source.where.rstrip("/"):
+            return source
     if scheme_of(name) in ("http", "https"):
         if Access.of(name).own is None:
             raise InputError(f"The source {name!r} is a URL without a host; check the address.")

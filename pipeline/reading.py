@@ -177,7 +177,7 @@ class _NamingReader:
         self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> tuple[Any, np.ndarray]:
         try:
-            return self._read(cfg, dst_geobox)
+            return self._read(cfg, dst_geobox, dst)
         except MemoryError:  # ours, not the file's: the task fails, and is tried again
             raise
         except Exception as error:  # no file may take those of its window with it
@@ -185,11 +185,11 @@ class _NamingReader:
             self._driver.unread.append(Unread(file.source.id, file.band, _reason(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
-    def _read(self, cfg: Any, window: GeoBox) -> tuple[Any, np.ndarray]:
+    def _read(self, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
         now = self._driver.opened(self._driver.access.check_now(self._file.href))
         reopen = partial(open_raster, now.href, cfg.dtype, self._file.told)
         with _settings(now.options), reopen() as file:
-            return read_on_grid(file, reopen, cfg, window)
+            return read_on_grid(file, reopen, cfg, window, dst)
 
 
 class _Keys(Session):

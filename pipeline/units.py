@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,15 +88,14 @@ def open_units(
         block: Pixels along y and x of a block.
         sides: For each sensor, pixels along y and x of a unit, see :func:`unit_side`.
     """
+    source = replace(scenes.place, where="")  # may hold a key, and no file is read by it
     for name, side in sides.items():
         sensor, acquisitions = scenes.sensor(name), scenes.acquisitions(name)
         state = np.asarray(cube[f"{name}/state"][...])
         for shard in range(state.shape[0]):
             dates = acquisitions[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
             for window in blocks((pixels.shape[0], pixels.shape[1]), side):
-                unit = ReadUnit(
-                    sensor, shard, window, block, dates, pixels, scenes.place, scenes.access
-                )
+                unit = ReadUnit(sensor, shard, window, block, dates, pixels, source, scenes.access)
                 if (state[unit.states] != STATES["done"]).any():
                     yield unit
 

@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
-from odc.geo.roi import roi_is_empty
 from odc.loader._rio import _do_read
 from odc.loader.types import RasterLoadParams
 from rasterio import band
@@ -40,7 +39,11 @@ Placed = tuple[tuple[slice, slice], np.ndarray]
 
 
 def read_on_grid(
-    file: DatasetReader, reopen: Reopen, how: RasterLoadParams, window: GeoBox
+    file: DatasetReader,
+    reopen: Reopen,
+    how: RasterLoadParams,
+    window: GeoBox,
+    into: np.ndarray | None = None,
 ) -> Placed:
     """Read the first band of ``file`` on the grid of ``window``. Computes.
 
@@ -57,10 +60,11 @@ def read_on_grid(
         reopen: Opens it at an overview level.
         how: Kernel, dtype and no data.
         window: Part of a grid whose pixel edges are multiples of its pixel size.
+        into: Of the size of the window, full of no data; may be filled instead of a new array.
     """
     how = how.patch(src_nodata_fallback=how.fill_value)  # JPEG 2000 cannot tell it
     if how.nearest and rio_geobox(file).crs == window.crs:
-        return _read(file, reopen, how, window)
+        return _read(file, reopen, how, window, into)
     fill = np.nan if how.fill_value is None else how.fill_value
     whole = np.full(window.shape, fill, dtype=how.dtype)
     for place, tile in _tiles(window):
@@ -86,11 +90,15 @@ def _tiles(window: GeoBox) -> Iterator[tuple[tuple[int, int], GeoBox]]:
             yield (y, x), window.translate_pix(x, y).expand((TILE, TILE))
 
 
-def _read(file: DatasetReader, reopen: Reopen, how: RasterLoadParams, window: GeoBox) -> Placed:
+def _read(
+    file: DatasetReader,
+    reopen: Reopen,
+    how: RasterLoadParams,
+    window: GeoBox,
+    into: np.ndarray | None = None,
+) -> Placed:
     found, overview = source_window(file, window, ONE_GRID[how.nearest])
-    if roi_is_empty(found.roi_dst):
-        return np.s_[0:0, 0:0], np.empty((0, 0), dtype=how.dtype)
     if overview is None:
-        return _do_read(band(file, 1), how, window, found)
+        return _do_read(band(file, 1), how, window, found, dst=into)
     with reopen(overview=overview) as coarse:
-        return _do_read(band(coarse, 1), how, window, found)
+        return _do_read(band(coarse, 1), how, window, found, dst=into)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import dask.array as da
@@ -12,6 +14,7 @@ import xarray as xr
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sensors import SENSORS
 from terralatent.pipeline.cube import open_cube
+from terralatent.pipeline.export import export
 from terralatent.pipeline.store import open_group, snapshot_id
 
 NAMES = ("sentinel-2-l2a", "sentinel-1-asc")
@@ -104,3 +107,28 @@ def test_a_snapshot_is_opened_by_its_id(cube: Path) -> None:
         open_cube(cube, snapshot="NOTHERE")
     with pytest.raises(InputError, match="there is no store here"):
         open_cube(cube / "nothing")
+
+
+def test_the_store_tells_what_was_applied_and_who_told_it(cube: Path) -> None:
+    tree = open_cube(cube)
+    dates = tree["sentinel-2-l2a"]
+    assert list(dates["offset"].values) == [0.0, 0.0, 0.0, -0.1]
+    assert set(dates["offset_from"].values) == {"bands"}
+    items = tree["items"].to_dataset()
+    told = dict(zip(items["id"].values, items["offset"].values, strict=True))
+    assert told["S2_D_N0500"] == -0.1
+    assert np.isnan(told["S2_D_N0207"]), "which is dropped"
+
+
+def test_an_older_cube_that_tells_less_opens(cube: Path, tmp_path: Path) -> None:
+    export(cube, tmp_path / "old.zarr")
+    for gone in (tmp_path / "old.zarr").rglob("offset_from"):
+        shutil.rmtree(gone)
+    for meta in (tmp_path / "old.zarr").rglob("zarr.json"):
+        content = json.loads(meta.read_text())
+        if "consolidated_metadata" in content:
+            del content["consolidated_metadata"]
+            meta.write_text(json.dumps(content))
+    tree = open_cube(tmp_path / "old.zarr")
+    assert "offset_from" not in tree["sentinel-2-l2a"].coords
+    assert list(tree["sentinel-2-l2a"]["offset"].values) == [0.0, 0.0, 0.0, -0.1]

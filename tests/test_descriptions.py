@@ -16,7 +16,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
 from terralatent.catalogs.sensors import SENSORS
-from terralatent.catalogs.sources import SOURCES, Source
+from terralatent.catalogs.sources import SOURCES, Source, resolve_source
 from terralatent.pipeline.cube import open_cube
 from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.store import open_group
@@ -124,6 +124,10 @@ def test_what_is_known_without_being_told_is_values() -> None:
     for source in SOURCES.values():
         assert source.where.startswith("https://")
         assert {offer.sensor for offer in source.sensors or ()} <= set(SENSORS)
+
+
+def test_a_source_is_known_by_its_address_too() -> None:
+    assert resolve_source("https://earth-search.aws.element84.com/v1/") is SOURCES["earth-search"]
 
 
 def test_a_description_may_change_parts_of_one_that_is_there(tmp_path: Path) -> None:

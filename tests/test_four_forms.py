@@ -19,6 +19,7 @@ from terralatent.catalogs.search import search_scenes
 from terralatent.catalogs.sensors import SENSORS, with_offsets
 from terralatent.catalogs.serve import serving
 from terralatent.catalogs.sources import SOURCES, Offer, Source
+from terralatent.pipeline.cube import open_cube
 from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.store import open_group
 from tests.catalogue import optical, region
@@ -39,6 +40,7 @@ from tests.recorded import (
 
 S2 = SENSORS["sentinel-2-l2a"]
 MAY = ("2018-05-01", "2018-05-31")
+REAL = ("2017-08-01", "2018-11-30")
 
 BUCKET = """
 [sources.data-space]
@@ -264,3 +266,23 @@ def test_a_sensor_that_a_source_has_in_no_usable_form_is_refused_before_the_sear
     nothing = replace(SOURCES[source], sensors=())
     with pytest.raises(InputError, match=f"{source} has no sentinel-1-asc"):
         search_scenes(nothing, region(), *MAY, ["sentinel-1-asc"])
+
+
+def test_the_histogram_has_no_jump_between_baselines(
+    scenes: Path, workers: Client, tmp_path: Path
+) -> None:
+    """On the real scenes: dates of baseline 05.00 beside the dates around them."""
+    found = search_scenes(scenes, scenes / "region.geojson", *REAL, ["sentinel-2-l2a"])
+    build_cube(found, scenes / "region.geojson", tmp_path / "cube", block=64, client=workers)
+    dates = open_cube(tmp_path / "cube")["sentinel-2-l2a"]
+    dates = dates.isel(time=dates["clear"].mean(("y", "x")).values > 0.3)
+    median = dates["data"].median(("y", "x")).values
+    raised = dates["offset"].values == -0.1
+    assert 3 <= raised.sum() < len(raised) - 10
+    assert set(dates["baseline"].values[raised]) == {"05.00"}
+    steps = np.abs(np.diff(median, axis=0))
+    across = raised[1:] != raised[:-1]
+    # An offset applied twice or not at all makes a step of 0.1 in every band; land does not.
+    usual = np.quantile(steps[~across], 0.9, axis=0)
+    assert (np.median(steps[across], axis=0) <= usual).all()
+    assert np.median(steps[across].min(axis=1)) < 0.02
