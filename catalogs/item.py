@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from terralatent.catalogs.period import YEARS
 
 __all__ = [
+    "MALFORMED",
     "baseline_key",
     "centre_longitude",
     "cloud_cover",
@@ -35,7 +36,8 @@ __all__ = [
 
 Item = Mapping[str, Any]
 
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What an item makes its readers raise in which something is of another kind than elsewhere."""
 
 _PLATFORMS = {
     "S1": "sentinel-1",
@@ -209,7 +211,7 @@ def footprint(item: Item) -> BaseGeometry | None:
             found = shape(item.get("geometry"))
         if not found.is_empty and shapely.is_valid(found) and _on_earth(found.bounds):
             return found
-    except (*_MALFORMED, shapely.errors.ShapelyError):
+    except (*MALFORMED, shapely.errors.ShapelyError):
         pass
     edges = _box(item)
     return box(*edges) if edges and edges[0] <= edges[2] else None

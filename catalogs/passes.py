@@ -40,9 +40,6 @@ _KEPT = (
 _PLAIN_ID = re.compile(r"[^/\\.\uFFFD][^/\\\uFFFD]{0,199}")
 """An id that could be the name of a file and of nothing else, though none is ever made of it."""
 
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
-"""What an item raises in which something is of another kind than everywhere else."""
-
 
 def group_items(
     items: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], access: Access | None = None
@@ -114,7 +111,7 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
 
     if not isinstance(name, str) or not name:
         return dropped("it has no id" if not name else f"its id is a {type(name).__name__}")
-    if _PLAIN_ID.fullmatch(name) is None:
+    if _PLAIN_ID.fullmatch(name) is None or not name.isprintable():
         return dropped("its id is no plain name")
     sensor = _sensor_of(item, sensors)
     if isinstance(sensor, str):
@@ -143,7 +140,7 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
         scaling = read_scaling(item, sensor, keys)
     except (HrefError, PlacementError, ScalingError) as error:
         return dropped(str(error), sensor)
-    except _MALFORMED as error:
+    except told.MALFORMED as error:
         return dropped(f"it cannot be read ({type(error).__name__}: {error})", sensor)
     kept = {name: item[name] for name in _KEPT if name in item}
     kept["geometry"] = mapping(place)

@@ -190,7 +190,7 @@ def _search_api(
             if isinstance(item, dict):
                 yield _absolute(item, place.where)
             else:
-                _LOG.warning("%s lists a %s among its items", place.name, type(item).__name__)
+                _LOG.warning("%s lists a %s as an item", place.name, type(item).__name__)
 
 
 def _offered(client: Client, place: Source, asked: list[str]) -> list[str]:

@@ -21,8 +21,10 @@ from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from terralatent.catalogs.access import Access
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.hrefs import is_remote
+from terralatent.catalogs.hrefs import HrefError, is_remote
+from terralatent.catalogs.printable import printable
 from terralatent.catalogs.static import walk
 
 __all__ = ["free_port", "serve", "serving"]
@@ -106,13 +108,16 @@ def serving(folder: str | Path, port: int = 0) -> Iterator[str]:
 
 def _public(item: dict[str, Any], root: Path, files: str) -> dict[str, Any]:
     """The item as the API tells it: hrefs of files below ``root`` lead to ``files``."""
-    assets = {}
-    for name, asset in (item.get("assets") or {}).items():
-        href = str(asset.get("href"))
-        if not is_remote(href):
-            path = Path(os.path.realpath(href))
-            if not path.is_relative_to(root):
-                _LOG.warning("%s of %s is not below the folder: left out", name, item.get("id"))
+    assets, own = {}, Access(folder=str(root))
+    given = item.get("assets")
+    for name, asset in given.items() if isinstance(given, dict) else ():
+        href = asset.get("href") if isinstance(asset, dict) else None
+        if not is_remote(str(href)):
+            try:
+                path = Path(own.check(href))
+            except HrefError as error:
+                told = printable(f"{name} of {item.get('id')}")
+                _LOG.warning("%s is left out: %s", told, error)
                 continue
             href = f"{files}/{quote(path.relative_to(root).as_posix())}"
         assets[name] = {**asset, "href": href}

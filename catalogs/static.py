@@ -182,4 +182,4 @@ def _features(document: dict[str, Any], href: str) -> Iterator[dict[str, Any]]:
         if isinstance(item, dict):
             yield with_absolute_hrefs(item, href)
         else:
-            _LOG.warning("%s lists a %s among its items: left out", href, type(item).__name__)
+            _LOG.warning("%s lists a %s as an item", bare_href(href), type(item).__name__)
