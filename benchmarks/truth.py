@@ -192,7 +192,8 @@ def measure(region: Region, clouded: Region, models: dict[str, Pairing]) -> bool
     if clouded.chosen.any():
         theirs = ask(clouded, pairing)
         name, some = next(skies(clouded, pairing))
-        table.add(f"{name}, all such pixels", theirs.mean - clouded.surface, theirs.std, some)
+        name = f"{name.partition(' in ')[0]}, all such pixels"
+        table.add(name, theirs.mean - clouded.surface, theirs.std, some)
     fine = table.print()
     fine &= truth_tables.leaves(region, ours)
     hidden = {
