@@ -5,9 +5,10 @@ Names are imported when first asked for, so that ``import terralatent.catalogs``
 
 from typing import TYPE_CHECKING
 
-__all__ = ["SENSORS", "Scenes", "Sensor", "Source", "search_scenes"]
+__all__ = ["SENSORS", "Access", "Scenes", "Sensor", "Source", "search_scenes"]
 
 if TYPE_CHECKING:
+    from terralatent.catalogs.access import Access
     from terralatent.catalogs.scenes import Scenes
     from terralatent.catalogs.search import search_scenes
     from terralatent.catalogs.sensors import SENSORS, Sensor
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "SENSORS": "sensors",
+        "Access": "access",
         "Scenes": "scenes",
         "Sensor": "sensors",
         "Source": "sources",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
+from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.item import footprint, properties, sensed_at
 from terralatent.catalogs.sensors import Border
@@ -34,11 +36,9 @@ def border_halo(item: Mapping[str, Any], border: Border | None, grid: GeoBox) ->
     """
     if border is None or not _is_old(item, border):
         return 0
-    halo = math.ceil(border.width / abs(grid.resolution.x))
-    around = grid.pad(halo + math.ceil(MARGIN / abs(grid.resolution.x)))
     shape = footprint(item)
-    inside = shape is not None and shape.contains(around.extent.to_crs("EPSG:4326").geom)
-    return 0 if inside else halo
+    inside = shape is not None and shape.contains(_around(grid, border.width + MARGIN))
+    return 0 if inside else math.ceil(border.width / abs(grid.resolution.x))
 
 
 def border_noise(power: npt.NDArray[np.float64], below: float, steps: int) -> npt.NDArray[np.bool_]:
@@ -59,11 +59,21 @@ def border_noise(power: npt.NDArray[np.float64], below: float, steps: int) -> np
     missing = np.isnan(power)
     outside = missing.all(axis=0)
     low = (missing | (power < below)).all(axis=0)
+    if not (low & ~outside).any():
+        return np.zeros(low.shape, dtype=bool)
     reached = ndimage.binary_dilation(
         outside, structure=np.ones((3, 3), bool), iterations=steps, mask=low
     )
     noise: npt.NDArray[np.bool_] = reached & ~outside
     return noise
+
+
+@lru_cache(maxsize=8)
+def _around(grid: GeoBox, metres: float) -> BaseGeometry:
+    """A grid and so many metres around it, in degrees."""
+    wide = grid.pad(math.ceil(metres / abs(grid.resolution.x)))
+    found: BaseGeometry = wide.extent.to_crs("EPSG:4326").geom
+    return found
 
 
 def _is_old(item: Mapping[str, Any], border: Border) -> bool:

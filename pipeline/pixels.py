@@ -135,22 +135,16 @@ def read_pixels(
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
         for index, part in enumerate(parts):
             read = [pixels[band][index] for band in sensor.bands]
-            packed = _packed(read, part, sensor)[:, *inner]
+            packed = np.stack([pack_item(band[inner], part.scaling, sensor) for band in read])
+            if halo and sensor.border is not None:
+                power = np.stack([linear_power(band, part.scaling, sensor) for band in read])
+                packed[:, border_noise(power, sensor.border.below, halo)[inner]] = fill
             here = data[part.place]
             fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
             np.copyto(here, packed, where=fresh)
             if mask is not None and quality is not None:
                 np.copyto(quality[part.place], pixels[mask.asset][index][inner], where=fresh)
     return UnitPixels(data, quality, tuple(sorted(losses, key=lambda loss: (loss.item, loss.band))))
-
-
-def _packed(bands: Sequence[np.ndarray], part: _Part, sensor: Sensor) -> np.ndarray:
-    """The bands of one item as packed integers (band, y, x), without noise along its edges."""
-    packed = np.stack([pack_item(pixels, part.scaling, sensor) for pixels in bands])
-    if part.halo and sensor.border is not None:
-        power = np.stack([linear_power(pixels, part.scaling, sensor) for pixels in bands])
-        packed[:, border_noise(power, sensor.border.below, part.halo)] = sensor.packing.fill_value
-    return packed
 
 
 def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:

@@ -109,6 +109,15 @@ MISTAKES: list[tuple[str, str]] = [
     *((f"{SHOW} --pixel={text}", words) for text, words in PIXELS.items()),
     # search
     (f"{SEARCH} --sensor sentinel-3", "Unknown sensor sentinel-3; known are sentinel-2-l2a, sent"),
+    (f"{SEARCH} --offset lots", "offset 'lots' cannot be used; give a sensor and a number, such"),
+    (f"{SEARCH} --offset sentinel-2-l2a=nan", "offset 'sentinel-2-l2a=nan' cannot be used"),
+    (f"{SEARCH} --offset sentinel-9=0", "offset is stated for sentinel-9, but asked for are senti"),
+    (f"{SEARCH} --sources nowhere.toml", "There is no file of descriptions 'nowhere.toml'"),
+    (f"{SEARCH} --sources {{noise}}", "is no TOML"),
+    (
+        f"{SEARCH} --sensor sentinel-1-asc".replace("{catalogue}", "copernicus"),
+        "copernicus has sentinel-1-asc only as sentinel-1-grd, which cannot be used: ground range",
+    ),
     (f"{SEARCH} --sensor sentinel-1-desc", "8 items .* can be used; the first, S1_3: it is ascend"),
     (f"{SEARCH} --sensor landsat-c2-l2", "8 items .* is of landsat-c2-l2; .* collections sentinel"),
     (f"--quiet {SEARCH} --out {{foreign}}", "scenes cannot be written to .*: Is a directory"),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable, printable_json
+from terralatent.pipeline.page import fact_table
+from terralatent.pipeline.terminal import Terminal
 
 SECRET = "s3cr3t"
 
@@ -61,3 +66,27 @@ def test_values_nested_beyond_reason_end_somewhere() -> None:
     for _ in range(900):
         deep = [deep]
     assert str(printable_json(deep)).count("[") == 50
+
+
+@pytest.mark.parametrize("log_json", [False, True])
+def test_a_terminal_shows_the_words_of_others_and_obeys_none(
+    capsys: pytest.CaptureFixture[str], log_json: bool
+) -> None:
+    evil = f"S2_A\x1b[2J\x9b31m\u202e\x07 at https://host.org/a.tif?sig={SECRET}"
+    terminal = Terminal()
+    terminal.console = Console(file=sys.stderr, soft_wrap=True)
+    terminal.settle(debug=True, log_json=log_json)
+    terminal.say(evil)
+    terminal.warn(evil, head="lost")
+    terminal.log(logging.LogRecord("x", logging.WARNING, "", 0, "%s", (evil,), None))
+    try:
+        raise ValueError(evil)
+    except ValueError as error:
+        terminal.complain(error)
+    terminal.show(fact_table(iter([("items", evil), ("", f"1 dropped:\n{evil}")])))
+    terminal.show({"id": evil.partition("?")[0]})
+    told = capsys.readouterr()
+    for text in (told.out, told.err):
+        assert all(line.isprintable() for line in text.splitlines())
+    assert SECRET not in told.err
+    assert "Traceback" in told.err

@@ -11,13 +11,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import rustac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box, mapping
@@ -243,6 +246,48 @@ def test_a_file_that_holds_no_scenes_is_named(tmp_path: Path) -> None:
         Scenes.from_parquet(tmp_path / "bad.parquet")
     with pytest.raises(InputError, match="There is no file of scenes"):
         Scenes.from_parquet(tmp_path / "none.parquet")
+
+
+def test_a_file_of_others_may_name_files_beside_it_and_public_hosts(tmp_path: Path) -> None:
+    items = [sentinel_2(name, f"2019-07-{n:02d}T21:25:29Z") for n, name in enumerate(HOSTS, 1)]
+    for item, root in zip(items, HOSTS.values(), strict=True):
+        for band, asset in item["assets"].items():
+            asset["href"] = f"{root.replace('HERE', str(tmp_path))}/{band}.tif"
+    rustac.write_sync(str(tmp_path / "others.parquet"), items, format="parquet")
+    scenes = Scenes.from_parquet(tmp_path / "others.parquet")
+    fates = {fate.item_id: fate.fate for fate in scenes.fates}
+    assert fates == {"beside": "used", "public": "used", "above": "dropped", "private": "dropped"}
+    scenes.to_parquet(tmp_path / "below" / "kept.parquet")
+    assert Scenes.from_parquet(tmp_path / "below" / "kept.parquet").access == scenes.access
+
+
+HOSTS = {"beside": "HERE/x", "public": "https://host.org", "above": "/data", "private": "http://a"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"access": {"folder": "data"}},
+        {"access": 5},
+        {"period": ["soon", "later"]},
+        {"period": 5},
+        {"aside": 5},
+        {"aside": [5]},
+    ],
+)
+def test_a_file_of_scenes_whose_facts_are_damaged_is_named(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    period = (date(2019, 1, 1), date(2019, 12, 31))
+    path = tmp_path / "scenes.parquet"
+    Scenes.gather([sentinel_2("one")], ALL, source="here", period=period).to_parquet(path)
+    table = pq.read_table(path)
+    key = b"terralatent:search"
+    facts = {**json.loads(table.schema.metadata[key]), **change}
+    metadata = {**table.schema.metadata, key: json.dumps(facts).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with pytest.raises(InputError, match=r"scenes\.parquet'? is damaged"):
+        Scenes.from_parquet(path)
 
 
 # -- sources --------------------------------------------------------------------------------------
