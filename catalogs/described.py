@@ -101,6 +101,7 @@ def as_described(kind: type[_T], content: object, table: Table, *at: str) -> _T:
         if first["type"] == "value_error":
             raise _wrong(table, where, f"does not fit: {first['ctx']['error']}") from error
         wanted = first["msg"].replace("Input should be ", "").replace("a valid ", "a ")
+        wanted = wanted.replace("tuple", "list")  # as TOML calls it
         raise _wrong(table, where, f"is {first['input']!r}; wanted {wanted}") from error
 
 

@@ -20,6 +20,7 @@ from terralatent.models.observations import Observations
 from terralatent.models.start import linear_start, start_sensor
 from terralatent.pipeline.extending import BaseModel
 from terralatent.pipeline.holdout import Holdout
+from terralatent.pipeline.masks import AS_STORED
 from terralatent.pipeline.validation import Validation
 
 SERIES, DATES = 96, 40
@@ -208,9 +209,10 @@ def test_sensors_that_a_training_adds_at_once_start_one_after_the_other(base: GP
         step_by_step.add_sensor(NEW[name])
         start_sensor(step_by_step, name, [{each: seen[each] for each in step_by_step.sensors}])
 
-    model = BaseModel("folder", "hash", base).extend(step_by_step.config, seed=0)
+    trained = BaseModel("folder", "hash", base, AS_STORED)
+    model = trained.extend(step_by_step.config, seed=0)
     hidden = {name: torch.arange(DATES) % 7 == 3 for name in seen}
-    BaseModel("folder", "hash", base).start(model, [seen], Validation([seen], [Holdout(hidden)]))
+    trained.start(model, [seen], Validation([seen], [Holdout(hidden)]))
     for name, each in step_by_step.state_dict().items():
         assert torch.equal(each, model.state_dict()[name]), name
     learning = {name.split(".")[1] for name, each in model.named_parameters() if each.requires_grad}

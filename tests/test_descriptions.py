@@ -204,7 +204,7 @@ WRONG = {
     ),
     "keys of a band": (
         MINE.replace('["B4"]', "4"),
-        r"own\.toml: sensors\.mine\.bands\.red is 4; wanted a tuple",
+        r"own\.toml: sensors\.mine\.bands\.red is 4; wanted a list",
     ),
     "no band": (MINE.replace('{ red = ["B4"] }', "{}"), r"sensors\.mine does not fit: .*got \(\)"),
     "a kernel that is none": (

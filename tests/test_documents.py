@@ -13,7 +13,7 @@ from terralatent.catalogs import access as asking
 from terralatent.catalogs.documents import Documents, open_api, read_document
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.search import search_scenes
-from terralatent.catalogs.sources import Source
+from terralatent.catalogs.sources import Offer, Source
 from terralatent.catalogs.static import walk
 from tests.catalogue import region
 from tests.strangers import Answer, Asked, stranger
@@ -101,7 +101,7 @@ def api(url: str, *links: dict[str, Any], features: int = 1) -> dict[str, Any]:
 
 def search_api(url: str) -> None:
     """Search an API that says nothing of its collections."""
-    place = Source("api", url, collections=(("sentinel-1-asc", ("any",)),))
+    place = Source("api", url, sensors=(Offer("sentinel-1-asc", ("any",)),))
     search_scenes(place, region(), "2018-05-01", "2018-05-31", ["sentinel-1-asc"])
 
 
