@@ -370,3 +370,17 @@ def test_real_reprocessed_scenes_give_the_same_reflectance(
 
     assert_same(tmp_path / "newer", tmp_path / "older")
     assert open_group(tmp_path / "newer")["sentinel-2-l2a/data"].shape[2:] == (64, 64)
+
+
+def test_real_scenes_from_an_api_and_from_the_folder_make_equal_cubes(
+    scenes: Path, workers: Client, tmp_path: Path
+) -> None:
+    place, autumn = scenes / "region.geojson", ("2018-09-01", "2018-10-31")
+    with serving(scenes) as url:
+        for name, source in (("served", url), ("folder", scenes)):
+            found = search_scenes(source, place, *autumn)
+            assert set(found.sensors) == {"sentinel-2-l2a", "sentinel-1-asc", "landsat-c2-l2"}
+            report = build_cube(found, place, tmp_path / name, block=64, client=workers)
+            assert report.losses == ()
+
+    assert_same(tmp_path / "served", tmp_path / "folder")
