@@ -35,6 +35,7 @@ from runs import HINDSIGHT, Run, not_there
 from simulated import SIMULATED, prepare_region
 
 from terralatent.models.config import ModelConfig
+from terralatent.pipeline.masking import Masking
 from terralatent.pipeline.train import train
 
 ROWS: Mapping[str, Mapping[str, Any]] = {
@@ -50,6 +51,9 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "scene-wide errors taken off": {"scene_errors": True},
     "Gaussian likelihood": {"likelihood": "gaussian"},
     "no calibration": {"calibrated": False},
+    "looks masked that no neighbour supports": {"masking": Masking(outliers=True)},
+    "clouds widened by 1 pixel": {"masking": Masking(dilate=1)},
+    "clouds widened by 3 pixels": {"masking": Masking(dilate=3)},
     "no day of year": {"season": False},
     "nothing hidden in training": {"hide": False},
     "beta 0.1": {"beta": 0.1},
