@@ -71,6 +71,7 @@ bench: install
 	$(BIN)/python benchmarks/posteriors.py --quick
 	$(BIN)/python benchmarks/training.py --quick
 	$(BIN)/python benchmarks/truth.py --quick
+	$(BIN)/python benchmarks/outliers.py --seeds 0
 ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else

@@ -1,12 +1,13 @@
 """What the search for outliers takes: where the sky is known, by simulation, and of real scenes.
 
-``python benchmarks/outliers.py REGION... [--cube CUBE] [--far 2,2.5,3]``
+``python benchmarks/outliers.py [REGION...] [--seeds 0,1,2,3] [--cube CUBE] [--far 2,2.5,3]``
 
-A region is a folder of ``terralatent simulate``; its cube is built in a temporary folder. Of the
-looks of Sentinel-2 that the mask lets pass, by what truly was above: their number, and which share
-is taken. Then again with a mask that fails: on every twelfth (``--every``) acquisition all looks
-pass. ``--cube`` adds a cube of real scenes, whose sky nobody knows: how many looks are taken there,
-and how far their blue lies from the pixel's median (haze and clouds are bright, shadows dark).
+A region is a folder of ``terralatent simulate``; without any, one of 64 x 64 pixels is simulated by
+each seed. Cubes are built in a temporary folder. Of the looks of Sentinel-2 that the mask lets
+pass, by what truly was above: their number, and which share is taken. Then again with a mask that
+fails: on every twelfth (``--every``) acquisition all looks pass. ``--cube`` adds a cube of real
+scenes, whose sky nobody knows: how many looks are taken there, and how far their blue lies from the
+pixel's median (haze and clouds are bright, shadows dark).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terralatent.catalogs.search import search_scenes
+from terralatent.catalogs.simulate import simulate
 from terralatent.catalogs.simulation.sky import SkyClass
 from terralatent.pipeline import outliers
 from terralatent.pipeline.ingest import build_cube
@@ -28,12 +30,14 @@ from terralatent.pipeline.series import SensorSeries, read_series
 from terralatent.pipeline.store import open_group
 
 SENSOR = "sentinel-2-l2a"
+SIZE = 64
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("regions", nargs="*", type=Path, help="simulated regions")
+    parser.add_argument("--seeds", default="0,1,2,3", help="of simulation, with commas")
     parser.add_argument("--cube", type=Path, help="a cube of real scenes")
     parser.add_argument("--far", default=str(outliers.FAR), help="thresholds, with commas")
     parser.add_argument(
@@ -41,7 +45,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     thresholds = [float(one) for one in options.far.split(",")]
-    found = [read_region(region) for region in options.regions]
+    with tempfile.TemporaryDirectory() as temporary:
+        regions = options.regions or [
+            simulate(Path(temporary) / seed, size=SIZE, seed=int(seed))
+            for seed in options.seeds.split(",")
+        ]
+        found = [read_region(region) for region in regions]
     for name, every in (
         ("the mask as it is", 0),
         (f"it fails every {options.every}.", options.every),

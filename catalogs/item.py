@@ -177,7 +177,7 @@ def datastrip_start(item: Item) -> float:
     Two halves of one tile come from two strips; a reprocessed copy comes from the same one.
     """
     told = properties(item)
-    name = told.get("s2:datastrip_id", told.get("eopf:datastrip_id", ""))
+    name = told.get("s2:datastrip_id") or told.get("eopf:datastrip_id")
     match = re.search(r"_S([0-9]{8}T[0-9]{6})", str(name))
     start = None if match is None else _time(match[1])
     return math.nan if start is None else float(start.astype("datetime64[s]").astype(np.int64))

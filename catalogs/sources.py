@@ -123,8 +123,9 @@ class Source:
     buckets: tuple[Bucket, ...] = ()
     """S3 buckets of its files, which need an endpoint or keys."""
 
-    page: int = 250
-    """Items asked for at once."""
+    page: int = 100
+    """Items asked for at once. Copernicus Data Space refuses more than 200 of Sentinel-2, Earth
+    Search fails from 268 on: https://github.com/Element84/earth-search/issues/60."""
 
     def __post_init__(self) -> None:
         names = [bucket.name for bucket in self.buckets]

@@ -140,7 +140,9 @@ def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block)
             x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
             for place, name in enumerate(ARRAYS):
                 group[name][:, :, y, x] = values[place].reshape(*shape[1:3], *tile.shape)
-    return BlockDone(pixels=int(series.seen.sum()), seconds=clock.seconds, outliers=series.outliers)
+    return BlockDone(
+        pixels=int(series.seen.sum()), seconds=clock.seconds, outliers=series.outliers()
+    )
 
 
 def _arrays(pairing: Pairing, sensor: str) -> tuple[ArrayLayout, ...]:

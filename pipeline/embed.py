@@ -149,7 +149,7 @@ def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block)
         group["std"][:, :, block.y, block.x] = stds.reshape(*shape[:2], *block.shape)
         counts = series.observations.reshape(-1, *block.shape)
         group["observations"][:, block.y, block.x] = counts
-    return BlockDone(len(inside), clipped, clock.seconds, series.outliers)
+    return BlockDone(len(inside), clipped, clock.seconds, series.outliers())
 
 
 def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:

@@ -36,6 +36,7 @@ from terralatent.pipeline.masks import Asked
 from terralatent.pipeline.pairing import Pairing, pair
 from terralatent.pipeline.perturbation import perturb
 from terralatent.pipeline.region import grid_of
+from terralatent.pipeline.results import OUTLIERS
 from terralatent.pipeline.shared_errors import SharedErrors, estimate_shared_errors
 
 __all__ = ["field_means"]
@@ -81,7 +82,8 @@ def field_means(
         sensor's units; beside them ``std_shared``, the part of ``std`` that errors of acquisitions
         make, ``std_pixel``, the root mean square of ``std_signal`` over its pixels, and ``pixels
         (field)``, those inside the scenes. NaN where a field has none. ``field`` is the frame's
-        index or the label; ``attrs["correlation"]`` is rho.
+        index or the label; ``attrs["correlation"]`` is rho, ``attrs["outliers"]`` tells for each
+        sensor that was searched for them how many looks at the fields were masked, of how many.
 
     Raises:
         InputError: If the cube, the dates or the sensor cannot be used, no field lies on the grid,
@@ -129,6 +131,7 @@ def field_means(
             "sensor": sensor,
             "units": config.units,
             "correlation": errors.correlation,
+            **({OUTLIERS: sums.outliers} if sums.outliers else {}),
         },
     )
 
@@ -145,6 +148,8 @@ class _Sums:
     """Pixels inside the scenes, (field,)."""
     inside: NDArray[np.bool_]
     """Whether a pixel is of some field and inside some scene, (y, x)."""
+    outliers: dict[str, list[int]]
+    """By sensor, looks that were taken as outliers, and the looks they were of."""
 
 
 def _sum_pixels(pairing: Pairing, sensor: str, labels: FieldLabels) -> _Sums:
@@ -152,7 +157,7 @@ def _sum_pixels(pairing: Pairing, sensor: str, labels: FieldLabels) -> _Sums:
     shape = (len(labels), len(pairing.times), len(pairing.config().sensor(sensor).bands))
     sums = _Sums(
         np.zeros(shape), np.zeros(shape), np.zeros(len(labels), np.int64),
-        np.zeros(labels.numbers.shape, dtype=bool),
+        np.zeros(labels.numbers.shape, dtype=bool), {},
     )  # fmt: skip
     model, days = pairing.load(), torch.from_numpy(days_since_1970(pairing.dates))
     for block, series, places in read_where(pairing, labels.numbers >= 0):
@@ -160,6 +165,8 @@ def _sum_pixels(pairing: Pairing, sensor: str, labels: FieldLabels) -> _Sums:
         number = labels.numbers[block.y, block.x].ravel()
         window = sums.inside[block.y, block.x]
         window[np.unravel_index(places, window.shape)] = True
+        for name, more in series.outliers(places).items():
+            sums.outliers[name] = np.add(sums.outliers.get(name, 0), more).tolist()
         for some, mean, var in pairing.infer(series, places):
             bands = model.decode(sensor, mean, var, days.to(mean.device))
             np.add.at(sums.mean, number[some], bands.mean.cpu().double().numpy())

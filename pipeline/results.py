@@ -36,6 +36,7 @@ from terralatent.pipeline.stream import Failure, stream_blocks
 from terralatent.pipeline.writer import writer_lock
 
 __all__ = [
+    "OUTLIERS",
     "BlockDone",
     "Clock",
     "ResultReport",

@@ -182,7 +182,7 @@ class PixelSampler:
                     source.group, tuple(source.sensors), patch.y, patch.x, source.masks
                 )
             self._patches[key] = block
-            self._outliers[key] = block.outliers
+            self._outliers[key] = block.outliers()
         self._patches.move_to_end(key)
         while len(self._patches) > 1 and sum(map(_bytes, self._patches.values())) > CACHE_BYTES:
             self._patches.popitem(last=False)

@@ -117,12 +117,14 @@ class SeriesBlock:
         """The number of pixels N."""
         return self.shape[0] * self.shape[1]
 
-    @property
-    def outliers(self) -> dict[str, tuple[int, int]]:
+    def outliers(
+        self, pixels: npt.NDArray[np.integer] | slice = slice(None)
+    ) -> dict[str, tuple[int, int]]:
         """For each sensor that was searched for them: its outliers, and the looks they were of."""
+        counts = zip(self.by_sensor.items(), self.observations, strict=True)
         return {
-            name: (int(one.outliers.sum()), int(one.outliers.sum()) + int(count.sum()))
-            for (name, one), count in zip(self.by_sensor.items(), self.observations, strict=True)
+            name: (taken := int(one.outliers[pixels].sum()), taken + int(count[pixels].sum()))
+            for (name, one), count in counts
             if one.outliers is not None
         }
 

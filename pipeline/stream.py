@@ -235,7 +235,8 @@ def _run_task(run: Callable[[zarr.Group, T], R], fork: ForkSession, task: T) -> 
     try:
         result = run(zarr.open_group(fork.store, mode="r+"), task)
     except Exception as error:  # told by the coordinator; left to Dask, every worker prints it
-        log.debug("task failed: %s", without_secrets(traceback.format_exc()))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("task failed: %s", without_secrets(traceback.format_exc()))
         return _Ended(error=_one_line(error), input_error=isinstance(error, InputError))
     return _Ended(fork, result)
 

@@ -504,6 +504,12 @@ def test_outliers_are_the_same_in_every_tiling_and_told_by_the_store(
     again = embed(bright, model, tmp_path / "out", dates=DATES, masking=asked, client="tcp://no:1")
     assert again.outliers == report.outliers
 
+    labels = np.zeros(outlier.shape[1:], dtype=int)
+    labels[3:9, 5:] = 1
+    means = field_means(bright, model, S2, DATES, labels, masking=asked, draws=1, most_pixels=2)
+    counts = [int(of[:, 3:9, 5:].sum()) for of in (outlier, seen)]
+    assert means.attrs["outliers"] == {S2: counts}
+
 
 def test_radar_is_searched_for_outliers_where_it_is_named(bright: Path) -> None:
     masking = {S1: Masking(outliers=True)}
@@ -514,7 +520,7 @@ def test_radar_is_searched_for_outliers_where_it_is_named(bright: Path) -> None:
     valid = series.series()[S1].valid.numpy().transpose(1, 2, 0)
     data = opened["data"].values
     np.testing.assert_array_equal(valid.reshape(data.shape), ~np.isnan(data))
-    assert series.outliers == {S1: (int(opened["outlier"].sum()), 30 * 12 * 11)}
+    assert series.outliers() == {S1: (int(opened["outlier"].sum()), 30 * 12 * 11)}
     assert block.shape == (12, 12)
 
 
