@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,26 +32,15 @@ from terralatent.catalogs.search import search_scenes
 from terralatent.catalogs.sensors import SENSORS
 from terralatent.catalogs.serve import serving
 from terralatent.catalogs.sources import SOURCES, Source, resolve_source
+from tests.recorded import DATA, recorded
 
-DATA = Path(__file__).parent / "data"
 ALL = tuple(SENSORS.values())
 PLACE = "-148,60.5,-147.9,60.6"
 
 
-@cache
-def _text(name: str) -> str:
-    return (DATA / f"{name}.json").read_text()
-
-
-def kept(name: str) -> dict[str, Any]:
-    """An item in a catalogue's own form, cut down to what is read."""
-    item: dict[str, Any] = json.loads(_text(name))
-    return item
-
-
 def sentinel_2(name: str, time: str = "2019-06-29T21:25:29Z", **told: Any) -> dict[str, Any]:
     """A Sentinel-2 item in the form of Planetary Computer; a property of None is left out."""
-    item = kept("planetary-computer-sentinel-2-l2a") | {"id": name}
+    item = recorded("planetary-computer-sentinel-2-l2a") | {"id": name}
     del item["properties"]["s2:datastrip_id"]
     item["properties"] |= {"datetime": time} | {k.replace("__", ":"): v for k, v in told.items()}
     item["properties"] = {k: v for k, v in item["properties"].items() if v is not None}
@@ -128,7 +116,7 @@ def test_the_solar_day_not_the_day_of_greenwich_counts() -> None:
 
 
 def test_an_acquisition_is_small_and_keyed_by_the_sensors_own_names() -> None:
-    item = kept("earth-search-sentinel-2-l2a")
+    item = recorded("earth-search-sentinel-2-l2a")
     (found,), _ = group(item)
     sensor = SENSORS["sentinel-2-l2a"]
     assert tuple(found.items[0]["assets"]) == (*sensor.bands, "SCL")
@@ -140,7 +128,7 @@ def test_an_acquisition_is_small_and_keyed_by_the_sensors_own_names() -> None:
 
 
 def test_ascending_and_descending_never_mix() -> None:
-    up = kept("planetary-computer-sentinel-1-rtc")
+    up = recorded("planetary-computer-sentinel-1-rtc")
     down, silent = copy.deepcopy(up) | {"id": "down"}, copy.deepcopy(up) | {"id": "silent"}
     down["properties"]["sat:orbit_state"] = "descending"
     del silent["properties"]["sat:orbit_state"]
@@ -217,7 +205,7 @@ def test_every_item_has_one_fate_whatever_their_order(drawn: list[Any], seed: in
 
 
 def test_scenes_read_back_are_the_scenes_written(tmp_path: Path) -> None:
-    items = [kept(path.stem) for path in sorted(DATA.glob("*.json"))]
+    items = [recorded(path.stem) for path in sorted(DATA.glob("*.json"))]
     items.append(sentinel_2("timeless", "never"))
     items.append(sentinel_2("older", s2__processing_baseline="01.00", eo__cloud_cover=None))
     period = tuple(np.array(["2018-01-01", "2026-01-01"], "datetime64[D]").tolist())
