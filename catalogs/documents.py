@@ -30,7 +30,7 @@ from terralatent.catalogs.hrefs import (
     without_user,
 )
 
-__all__ = ["Documents", "failures", "open_api", "read_document", "status_of"]
+__all__ = ["Documents", "failures", "open_api", "read_document", "status_of", "why"]
 
 _NO_STAC = (
     *(ClientTypeError, pystac.STACError, pystac.STACTypeError),
@@ -150,7 +150,7 @@ def failures(name: str) -> Iterator[None]:
         status = status_of(error)
         if status is None:
             raise InputError(
-                f"The source {name} does not answer ({_why(str(error))}); "
+                f"The source {name} does not answer ({why(error)}); "
                 "check the address and the network."
             ) from error
         raise InputError(
@@ -199,8 +199,9 @@ def read_document(href: str, documents: Documents) -> dict[str, Any]:
     return content
 
 
-def _why(text: str) -> str:
-    """The innermost reason in what a chain of HTTP libraries says of a failed connection."""
+def why(error: Exception) -> str:
+    """Return the innermost reason in what a chain of HTTP libraries says of a failed request."""
+    text = str(error)
     match = re.search(r"\[Errno -?\d+\] ([^'\")]+)|(timed out)", text)
     return _short(text) if match is None else (match[1] or match[2])
 

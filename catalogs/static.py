@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 import rustac
 
 from terralatent.catalogs.access import Access
-from terralatent.catalogs.documents import Documents, read_document
+from terralatent.catalogs.documents import Documents, read_document, why
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import (
     HrefError,
@@ -81,8 +80,10 @@ def read_parquet(where: str, access: Access | None = None) -> Iterator[dict[str,
                 file = str(Path(aside, "items.parquet"))
                 Documents(where, access).fetch(without_user(where), Path(file))
             content = rustac.read_sync(file, format="parquet")
-        except (HrefError, requests.RequestException, OSError) as error:
+        except HrefError as error:
             raise InputError(f"The file {name} cannot be read: {error}.") from error
+        except OSError as error:  # those of requests are some
+            raise InputError(f"The file {name} cannot be read: {why(error)}.") from error
         except Exception as error:  # rustac has no class of its own for most of them
             raise InputError(
                 f"The file {name} cannot be read as stac-geoparquet: {error}."

@@ -58,6 +58,7 @@ SOURCES = {
     "ftp://somewhere/stac": "Unknown source 'ftp://somewhere/stac'",
     "http://": "is a URL without a host",
     "http://127.0.0.1:9": r"http://127.0.0.1:9 does not answer \(Connection refused\); check the a",
+    "http://127.0.0.1:9/a.parquet": r"9/a.parquet cannot be read: Connection refused\.$",
     "{foreign}": "holds no catalog.json, no collection.json and no item as JSON",
     "{model}": "model.json is of the type None, not STAC",
     "{noise}": "is not valid JSON",
