@@ -23,13 +23,16 @@ from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
 from terralatent.pipeline.store import exists, lay_out, open_group, snapshot_id
 from terralatent.pipeline.stream import Failure, stream_blocks
-from terralatent.pipeline.units import ReadUnit, memory_bytes, open_units, unit_side
+from terralatent.pipeline.units import (
+    READ_THREADS,
+    ReadUnit,
+    memory_bytes,
+    open_units,
+    unit_cut,
+)
 from terralatent.pipeline.writer import writer_lock
 
 __all__ = ["BuildReport", "build_cube"]
-
-READ_THREADS = 8
-"""Files that one task reads at the same time: a request waits longer than it computes."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,15 @@ def build_cube(
     pixels = grid(outline, resolution, crs)
     limit = memory_bytes(memory)
     layout = cube_layout(scenes, pixels, block)
-    sides = {name: unit_side(scenes.sensor(name), block, limit) for name in scenes.sensors}
+    cuts = {
+        name: unit_cut(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
+        for name in scenes.sensors
+    }
     with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
         # A new store is laid out only once there is somebody to fill it.
         workers = None if exists(out) else stack.enter_context(client_for(client, memory=memory))
         lay_out(out, layout)
-        units = list(open_units(open_group(out, kind="cube"), scenes, pixels, block, sides))
+        units = list(open_units(open_group(out, kind="cube"), scenes, pixels, block, cuts))
         failures: list[Failure[ReadUnit]] = []
         if units:
             workers = workers or stack.enter_context(client_for(client, memory=memory))
@@ -141,6 +147,7 @@ def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
         access=unit.access,
         grid=unit.grid,
         threads=threads,
+        together=unit.together,
     )
     group = cube[unit.sensor.name]
     group["data"][unit.dates, :, window.y, window.x] = found.data

@@ -29,7 +29,7 @@ from terralatent.pipeline.harmonise import linear_power, pack_item
 from terralatent.pipeline.reading import Band, read_sources
 from terralatent.pipeline.reading import Source as ItemFiles
 
-__all__ = ["Loss", "UnitPixels", "read_pixels"]
+__all__ = ["Loss", "UnitPixels", "read_dtype", "read_pixels"]
 
 MARGIN_DEGREES = 0.01
 """How far outside its footprint an item is still read: footprints in catalogues are coarse, and
@@ -37,6 +37,9 @@ which pixels a window gets must not depend on the window."""
 
 HALO_PIXELS = 4_000_000
 """Pixels, halo included, of the items that are read at once to look for noise along their edges."""
+
+STRIP = 64
+"""Rows that are packed at a time."""
 
 UNKNOWN = Source("unknown", "")
 """Where files come from that are readable as they are."""
@@ -95,12 +98,13 @@ def read_pixels(
     source: Source = UNKNOWN,
     grid: GeoBox | None = None,
     threads: int = 1,
+    together: int | None = None,
 ) -> UnitPixels:
     """Read, harmonise and merge the pixels of ``acquisitions`` in ``window``. Computes.
 
-    The result depends on nothing but its arguments: neither on the number of threads nor on the
-    windows around. Of two items the first that has data at a pixel counts there. What fails to
-    read is masked and named.
+    The result depends on nothing but its arguments: neither on the number of threads or of items
+    read together nor on the windows around. Of two items the first that has data at a pixel counts
+    there. What fails to read is masked and named.
 
     Args:
         acquisitions: At least one, all of ``sensor``, in the order of the cube's time axis.
@@ -110,6 +114,8 @@ def read_pixels(
         source: Where the files come from.
         grid: The cube's grid, by default the window alone.
         threads: Files read at the same time.
+        together: Items that are in memory as their files hold them at the same time; by default
+            all that are read alike.
     """
     fill = sensor.packing.fill_value
     mask = sensor.quality_band(acquisitions[0].quality) if acquisitions[0].quality else None
@@ -119,7 +125,9 @@ def read_pixels(
     losses: list[Loss] = []
 
     grid = window if grid is None else grid
-    for bands, parts in _read_alike(_near(acquisitions, window), sensor, window, grid):
+    for bands, parts in _read_alike(
+        _near(acquisitions, window), sensor, window, grid, together or len(acquisitions)
+    ):
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
         halo = parts[0].halo
@@ -135,16 +143,31 @@ def read_pixels(
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
         for index, part in enumerate(parts):
             read = [pixels[band][index] for band in sensor.bands]
-            packed = np.stack([pack_item(band[inner], part.scaling, sensor) for band in read])
+            noise = None
             if halo and sensor.border is not None:
                 power = np.stack([linear_power(band, part.scaling, sensor) for band in read])
-                packed[:, border_noise(power, sensor.border.below, halo)[inner]] = fill
-            here = data[part.place]
-            fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
-            np.copyto(here, packed, where=fresh)
-            if mask is not None and quality is not None:
-                np.copyto(quality[part.place], pixels[mask.asset][index][inner], where=fresh)
+                noise = border_noise(power, sensor.border.below, halo)[inner]
+                del power
+            for rows in _strips(window.shape[0]):
+                packed = np.stack(
+                    [pack_item(band[inner][rows], part.scaling, sensor) for band in read]
+                )
+                if noise is not None:
+                    packed[:, noise[rows]] = fill
+                here = data[part.place, :, rows]
+                fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
+                np.copyto(here, packed, where=fresh)
+                if mask is not None and quality is not None:
+                    classes = pixels[mask.asset][index][inner][rows]
+                    np.copyto(quality[part.place, rows], classes, where=fresh)
+        del pixels, read  # before the next are read
     return UnitPixels(data, quality, tuple(sorted(losses, key=lambda loss: (loss.item, loss.band))))
+
+
+def _strips(rows: int) -> Iterator[slice]:
+    """Few rows at a time: what is computed on the way to packed integers stays small."""
+    for first in range(0, rows, STRIP):
+        yield slice(first, min(first + STRIP, rows))
 
 
 def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
@@ -160,30 +183,33 @@ def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
 
 
 def _read_alike(
-    parts: Sequence[_Part], sensor: Sensor, window: GeoBox, grid: GeoBox
+    parts: Sequence[_Part], sensor: Sensor, window: GeoBox, grid: GeoBox, together: int
 ) -> Iterator[tuple[list[Band], list[_Part]]]:
     """Group parts that one call can read: of one dtype and no data, and of one rank in merging.
 
-    Ranks come in order, so that first items are merged before second ones. Of parts that are read
-    with a halo only so many come at once as memory holds.
+    Ranks come in order, so that first items are merged before second ones; at most ``together``
+    parts at once, and of those that are read with a halo only so many as memory holds.
     """
     groups: dict[tuple[int, str, float | None, int], list[_Part]] = defaultdict(list)
     rank: dict[int, int] = defaultdict(int)
     for part in parts:
-        dtype = _dtype(part.item["assets"][sensor.bands[0]], part.scaling)
+        dtype = read_dtype(part.item["assets"][sensor.bands[0]], part.scaling)
         halo = border_halo(part.item, sensor.border, grid)
         groups[rank[part.place], dtype, part.scaling.nodata, halo].append(replace(part, halo=halo))
         rank[part.place] += 1
     for (_, dtype, nodata, halo), alike in sorted(groups.items(), key=lambda entry: entry[0][0]):
         bands = [Band(band, dtype, nodata, sensor.resampling) for band in sensor.bands]
         rows, columns = (size + 2 * halo for size in window.shape)
-        most = max(1, HALO_PIXELS // (rows * columns)) if halo else len(alike)
+        most = max(1, min(together, HALO_PIXELS // (rows * columns))) if halo else together
         for first in range(0, len(alike), most):
             yield bands, alike[first : first + most]
 
 
-def _dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
-    """The small integer that an asset tells if it holds its no data too, else float32."""
+def read_dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
+    """The NumPy name of what a file is read as.
+
+    The small integer that its asset tells if that holds its no data too, else float32.
+    """
     told, nodata = told_type(asset), scaling.nodata
     if told not in ("uint8", "int16", "uint16") or nodata is None:
         return "float32"
