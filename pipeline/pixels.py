@@ -29,7 +29,7 @@ from terralatent.pipeline.harmonise import linear_power, pack_item
 from terralatent.pipeline.reading import Band, read_sources
 from terralatent.pipeline.reading import Source as ItemFiles
 
-__all__ = ["Loss", "UnitPixels", "read_dtype", "read_pixels"]
+__all__ = ["Loss", "UnitPixels", "is_near", "read_dtype", "read_pixels"]
 
 MARGIN_DEGREES = 0.01
 """How far outside its footprint an item is still read: footprints in catalogues are coarse, and
@@ -99,6 +99,8 @@ def read_pixels(
     grid: GeoBox | None = None,
     threads: int = 1,
     together: int | None = None,
+    into: Mapping[str, np.ndarray] | None = None,
+    places: Sequence[int] | None = None,
 ) -> UnitPixels:
     """Read, harmonise and merge the pixels of ``acquisitions`` in ``window``. Computes.
 
@@ -116,12 +118,21 @@ def read_pixels(
         threads: Files read at the same time.
         together: Items that are in memory as their files hold them at the same time; by default
             all that are read alike.
+        into: Arrays ``data`` and ``quality`` of the result to be written to, instead of new ones.
+        places: Where on their time axis each acquisition goes; the other dates are left alone.
     """
     fill = sensor.packing.fill_value
     mask = sensor.quality_band(acquisitions[0].quality) if acquisitions[0].quality else None
-    size = (len(acquisitions), len(sensor.bands), *window.shape)
-    data = np.full(size, fill, sensor.packing.dtype)
-    quality = None if mask is None else np.full((size[0], *size[2:]), mask.fill_value, mask.dtype)
+    places = list(range(len(acquisitions)) if places is None else places)
+    if into is None:
+        size = (len(acquisitions), len(sensor.bands), *window.shape)
+        into = {"data": np.empty(size, sensor.packing.dtype)}
+        if mask is not None:
+            into["quality"] = np.empty((size[0], *size[2:]), mask.dtype)
+    data, quality = into["data"], into.get("quality")
+    data[places] = fill
+    if mask is not None and quality is not None:
+        quality[places] = mask.fill_value
     losses: list[Loss] = []
 
     grid = window if grid is None else grid
@@ -154,12 +165,12 @@ def read_pixels(
                 )
                 if noise is not None:
                     packed[:, noise[rows]] = fill
-                here = data[part.place, :, rows]
+                here = data[places[part.place], :, rows]
                 fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
                 np.copyto(here, packed, where=fresh)
                 if mask is not None and quality is not None:
                     classes = pixels[mask.asset][index][inner][rows]
-                    np.copyto(quality[part.place, rows], classes, where=fresh)
+                    np.copyto(quality[places[part.place], rows], classes, where=fresh)
         del pixels, read  # before the next are read
     return UnitPixels(data, quality, tuple(sorted(losses, key=lambda loss: (loss.item, loss.band))))
 
@@ -177,9 +188,14 @@ def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
         _Part(place, item, scaling)
         for place, acquisition in enumerate(acquisitions)
         for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True)
-        if item.get("geometry") is None
-        or shape(item["geometry"]).distance(extent) <= MARGIN_DEGREES
+        if is_near(item, extent)
     ]
+
+
+def is_near(item: Mapping[str, Any], extent: BaseGeometry) -> bool:
+    """Whether files of an item are opened for a window with this extent in degrees."""
+    outline = item.get("geometry")
+    return outline is None or bool(shape(outline).distance(extent) <= MARGIN_DEGREES)
 
 
 def _read_alike(

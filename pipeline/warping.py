@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, floor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import rasterio
@@ -88,10 +88,7 @@ def read_on_grid(
             for tile in alike:
                 found = tile.found
                 if overview is None:
-                    found = replace(found, roi_src=tuple(
-                        slice(part.start - start, part.stop - start)
-                        for part, start in zip(found.roi_src, first, strict=True)
-                    ))  # fmt: skip
+                    found = replace(found, roi_src=_from(found.roi_src, first))
                 (rows, columns), pixels = _do_read(band(copy, 1), how, tile.window, found)
                 on_tile = np.full(tile.window.shape, fill, dtype=how.dtype)
                 on_tile[rows, columns] = pixels
@@ -109,6 +106,14 @@ class _Tile:
     window: GeoBox
     found: ReprojectInfo
     overview: int | None
+
+
+def _from(part: Any, first: tuple[int, int]) -> Any:
+    """Rows and columns as they are counted from others."""
+    return tuple(
+        slice(side.start - start, side.stop - start)
+        for side, start in zip(part, first, strict=True)
+    )
 
 
 def _needed(tiles: Sequence[_Tile], level: DatasetReader, shrink: float) -> Window:
