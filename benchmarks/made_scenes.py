@@ -7,6 +7,7 @@ so that no cache knows one by another.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,8 +34,8 @@ LEFT, TOP = 501_360.0, 5_629_680.0
 """Of the region, in metres; pixels have 10 m."""
 
 FINE, COARSE = ("B02", "B03", "B04", "B08"), ("B05", "B06", "B07", "B8A", "B11", "B12")
-COPIES = 3
-"""Files of each kind that differ."""
+MOST_ALIKE = {"fine": 4, "coarse": 6, "scl": 1, "power": 2}
+"""Files of each kind that an item has."""
 
 EVERY = {"sentinel-2-l2a": 5, "sentinel-1-asc": 6}
 FIRST = date(2019, 1, 1)  # no noise along edges any more
@@ -50,8 +51,8 @@ class Made:
     side: int
     """Pixels of 10 m along y and x of the region."""
 
-    items: tuple[dict[str, Any], ...]
-    """STAC items; hrefs are paths below the folder."""
+    items: Mapping[str, Sequence[dict[str, Any]]]
+    """STAC items of each sensor; hrefs are paths below the folder."""
 
     def region(self, side: int | None = None) -> BaseGeometry:
         """The region in degrees, or as many pixels of its upper left."""
@@ -61,15 +62,8 @@ class Made:
 
     def scenes(self, root: str, dates: int | None = None, sensor: str | None = None) -> Scenes:
         """The first ``dates`` acquisitions of each sensor, or of one, served at ``root``."""
-        names = list(EVERY) if sensor is None else [sensor]
-        items = [
-            {**item, "assets": {
-                band: {**asset, "href": f"{root}/{asset['href']}"}
-                for band, asset in item["assets"].items()
-            }}
-            for name in names
-            for item in [i for i in self.items if i["sensor"] == name][:dates]
-        ]  # fmt: skip
+        names = list(self.items) if sensor is None else [sensor]
+        items = [_at(root, item) for name in names for item in self.items[name][:dates]]
         return Scenes.gather(
             items,
             [SENSORS[name] for name in names],
@@ -87,6 +81,7 @@ def make_scenes(
     tile: int = 1024,
     shift: int = 300,
     crs: str = CRS,
+    copies: int = 3,
 ) -> Made:
     """Write scenes that reach ``shift`` pixels and more beyond each edge of a region.
 
@@ -97,6 +92,7 @@ def make_scenes(
         tile: Pixels along y and x of a tile of each file.
         shift: Pixels of 10 m from the first of a file to the first of the region.
         crs: Of the files; of another zone, their origin is near the region's.
+        copies: Files of each kind that differ; what repeats itself compresses well.
     """
     rng = np.random.default_rng(7)
     length = side + 2 * shift
@@ -111,16 +107,28 @@ def make_scenes(
     needed |= {"power"} if dates.get("sentinel-1-asc") else set()
     folder.mkdir(parents=True, exist_ok=True)
     for kind in sorted(needed):
-        for copy in range(COPIES):
-            pixels = _pixels(kind, kinds[kind], rng)
-            size = 10.0 * length / kinds[kind]
-            grid = Affine(size, 0, left, 0, -size, top)
+        first = _pixels(kind, kinds[kind], rng)
+        size = 10.0 * length / kinds[kind]
+        grid = Affine(size, 0, left, 0, -size, top)
+        for copy in range(min(copies, max(dates.values()) * MOST_ALIKE[kind])):
+            pixels = np.roll(first, (67 * copy, 71 * copy), (0, 1))
             _write(folder / f"{kind}{copy}.tif", pixels, grid, crs, tile)
     bounds = transform_bounds(
         crs, "EPSG:4326", *array_bounds(length, length, Affine(10, 0, left, 0, -10, top))
     )
-    items = [_item(folder, name, n, bounds) for name, count in dates.items() for n in range(count)]
-    return Made(folder, side, tuple(items))
+    items = {
+        name: [_item(folder, name, n, bounds, copies) for n in range(count)]
+        for name, count in dates.items()
+    }
+    return Made(folder, side, items)
+
+
+def _at(root: str, item: dict[str, Any]) -> dict[str, Any]:
+    """An item whose files are served at ``root``."""
+    assets = {
+        band: {**asset, "href": f"{root}/{asset['href']}"} for band, asset in item["assets"].items()
+    }
+    return {**item, "assets": assets}
 
 
 def _pixels(kind: str, length: int, rng: np.random.Generator) -> np.ndarray:
@@ -148,7 +156,7 @@ def _write(path: Path, pixels: np.ndarray, grid: Affine, crs: str, tile: int) ->
 
 
 def _item(
-    folder: Path, sensor: str, n: int, bounds: tuple[float, float, float, float]
+    folder: Path, sensor: str, n: int, bounds: tuple[float, float, float, float], copies: int
 ) -> dict[str, Any]:
     time = datetime(FIRST.year, FIRST.month, FIRST.day, 10, 50, tzinfo=UTC)
     time += timedelta(days=n * EVERY[sensor])
@@ -161,10 +169,12 @@ def _item(
         told = {"constellation": "sentinel-1", "sat:orbit_state": "ascending"}
         about = {"nodata": "nan"}
     assets: dict[str, Any] = {}
-    for place, (band, kind) in enumerate(kinds.items()):
+    for band, kind in kinds.items():
         name = f"{sensor}/{n:03d}/{band}.tif"
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.link(folder / f"{kind}{(n + place) % COPIES}.tif", folder / name)
+        alike = [other for other, its in kinds.items() if its == kind]
+        copy = (n * MOST_ALIKE[kind] + alike.index(band)) % copies
+        os.link(folder / f"{kind}{copy}.tif", folder / name)
         dtype = {"scl": "uint8", "power": "float32"}.get(kind, "uint16")
         form = {"data_type": dtype, **({} if kind == "scl" else about)}
         assets[band] = {"href": name, "type": "image/tiff", "raster:bands": [form]}
@@ -172,7 +182,6 @@ def _item(
         "type": "Feature",
         "stac_version": "1.0.0",
         "id": f"{sensor}-{n:03d}",
-        "sensor": sensor,
         "collection": "sentinel-2-l2a" if sensor == "sentinel-2-l2a" else "sentinel-1-rtc",
         "geometry": mapping(box(*bounds)),
         "bbox": list(bounds),

@@ -64,7 +64,7 @@ def file_bytes(href: str, asset: Mapping[str, Any]) -> int | None:
     return os.stat(href).st_size if os.path.isfile(href) else None
 
 
-def _touched(file: DatasetReader, part: Sequence[slice], shrink: float, size: int | None) -> int:
+def _touched(file: DatasetReader, part: Sequence[Any], shrink: float, size: int | None) -> int:
     """Bytes of a part of a file, which is told in pixels ``shrink`` times narrower."""
     rows, columns = file.block_shapes[0]
     (top, bottom), (left, right) = (
