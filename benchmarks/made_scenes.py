@@ -107,12 +107,11 @@ def make_scenes(
     needed |= {"power"} if dates.get("sentinel-1-asc") else set()
     folder.mkdir(parents=True, exist_ok=True)
     for kind in sorted(needed):
-        first = _pixels(kind, kinds[kind], rng)
+        smooth = _surface(kinds[kind], rng)
         size = 10.0 * length / kinds[kind]
         grid = Affine(size, 0, left, 0, -size, top)
         for copy in range(min(copies, max(dates.values()) * MOST_ALIKE[kind])):
-            pixels = np.roll(first, (67 * copy, 71 * copy), (0, 1))
-            _write(folder / f"{kind}{copy}.tif", pixels, grid, crs, tile)
+            _write(folder / f"{kind}{copy}.tif", _pixels(kind, smooth, rng), grid, crs, tile)
     bounds = transform_bounds(
         crs, "EPSG:4326", *array_bounds(length, length, Affine(10, 0, left, 0, -10, top))
     )
@@ -131,16 +130,21 @@ def _at(root: str, item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "assets": assets}
 
 
-def _pixels(kind: str, length: int, rng: np.random.Generator) -> np.ndarray:
-    """A smooth surface with as much noise as real scenes have: what compresses as they do."""
+def _surface(length: int, rng: np.random.Generator) -> np.ndarray:
+    """A smooth surface, (length, length), of unit variance."""
     coarse = ndimage.gaussian_filter(rng.standard_normal((length // 16 + 2,) * 2), 2.0)
-    smooth = ndimage.zoom(coarse / coarse.std(), 16, order=1)[:length, :length]
+    smooth: np.ndarray = ndimage.zoom(coarse / coarse.std(), 16, order=1)[:length, :length]
+    return smooth.astype(np.float32)
+
+
+def _pixels(kind: str, smooth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A surface with as much noise as real scenes have: what compresses as they do."""
     if kind == "scl":
         return np.where(smooth > 1.0, 9, 4 + (smooth > 0)).astype(np.uint8)
     if kind == "power":
-        speckle = rng.standard_gamma(5.0, (length, length), dtype=np.float32) / 5.0
+        speckle = rng.standard_gamma(5.0, smooth.shape, dtype=np.float32) / 5.0
         return (0.05 * np.exp(0.3 * smooth) * speckle).astype(np.float32)
-    noise = rng.standard_normal((length, length), dtype=np.float32)
+    noise = rng.standard_normal(smooth.shape, dtype=np.float32)
     return np.clip(2000 + 600 * smooth + 60 * noise, 1, None).astype(np.uint16)
 
 
