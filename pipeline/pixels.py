@@ -24,6 +24,7 @@ from terralatent.catalogs.scaling import Scaling, told_type
 from terralatent.catalogs.sensors import Sensor
 from terralatent.catalogs.signing import readable
 from terralatent.catalogs.sources import Source
+from terralatent.pipeline.allocation import giving_back
 from terralatent.pipeline.border import border_halo, border_noise
 from terralatent.pipeline.harmonise import linear_power, pack_item
 from terralatent.pipeline.reading import Band, read_sources
@@ -89,6 +90,7 @@ class _Part:
     halo: int = 0
 
 
+@giving_back()
 def read_pixels(
     acquisitions: Sequence[Acquisition],
     sensor: Sensor,

@@ -140,8 +140,8 @@ def unit_cut(
 
     - the 16 dates as the cube keeps them, in all bands and the mask;
     - the dates that are read together as their files hold them;
-    - of one file, as much again twice for each thread that reads: what was fetched and is not yet
-      decoded, and of a file of another CRS what is to be warped;
+    - of one file, four times as much for each thread that reads: what it fetches, twice while it
+      arrives, its tiles beyond the window, and of a file of another CRS what is to be warped;
     - of a date with noise along its edges, three copies in double precision.
 
     Units are as wide as they can be with one date read at a time; then as many dates are read
@@ -211,7 +211,7 @@ class _PixelBytes:
 
     def reading(self, dates: int, noisy: bool) -> int:
         """What it takes besides while so many dates are read together."""
-        return dates * self.date + 2 * READ_THREADS * self.file + 3 * self.double * noisy
+        return dates * self.date + 4 * READ_THREADS * self.file + 3 * self.double * noisy
 
 
 def memory_bytes(memory: str) -> int:
