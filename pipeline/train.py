@@ -22,6 +22,7 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.extending import BaseModel, read_base
 from terralatent.pipeline.fitting import Schedule, describe_timescales, fit, fit_all
+from terralatent.pipeline.history import keep_for
 from terralatent.pipeline.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.masks import Asked
@@ -159,6 +160,8 @@ def train(
     folder = TrainingFolder(out)
     with folder.claim(settings) as lock, telling_damage(folder.out):
         state = folder.load()
+        for source in sources:
+            keep_for(folder.out, source.store, source.snapshot)
         if state is not None and state.published and (folder.out / MANIFEST).exists():
             log.info("%s: this training is done; nothing is left to do", folder.out)
             return _report(state, repeated=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,22 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import Sensor
 from terralatent.catalogs.sources import Source
-from terralatent.pipeline.layout import DATES_A_SHARD, STATES
+from terralatent.pipeline.axes import CubeDate, found_dates, stored_dates
+from terralatent.pipeline.growing import MOVED
+from terralatent.pipeline.growth import require_rows
+from terralatent.pipeline.layout import DATES_A_SHARD
+from terralatent.pipeline.losses import Entry, Loss, entries_within, told_losses
 from terralatent.pipeline.region import Block, blocks
+from terralatent.pipeline.states import PARTIAL, PENDING
 
-__all__ = ["ReadUnit", "memory_bytes", "open_units", "unit_side"]
+__all__ = ["GoneError", "ReadUnit", "memory_bytes", "open_units", "unit_side"]
 
 WIDEST_UNIT = 2048
 """Pixels along y and x of a read unit at most."""
+
+
+class GoneError(InputError):
+    """A date has no pixels yet, and a search does not find its scenes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +44,29 @@ class ReadUnit:
     shard: int
     """Index of the time shard."""
 
+    count: int
+    """Dates of the shard."""
+
     window: Block
     """Pixels of the grid; its edges are edges of blocks."""
 
     block: int
     """Pixels along y and x of a block."""
 
+    places: tuple[int, ...]
+    """Places within the shard of the dates that are read, ascending."""
+
     acquisitions: tuple[Acquisition, ...]
-    """The dates of the shard."""
+    """What is read there."""
+
+    kept: tuple[tuple[int, int], ...]
+    """Places of the other dates, whose pixels the store has, and their indices on its time axis."""
+
+    base: str | None
+    """The snapshot in which it has them; None: the newest."""
+
+    known: tuple[Loss, ...]
+    """What is missing from the dates that are not read."""
 
     grid: GeoBox
     """The cube's grid."""
@@ -57,7 +81,7 @@ class ReadUnit:
     def dates(self) -> slice:
         """Dates of the sensor's time axis."""
         start = self.shard * DATES_A_SHARD
-        return slice(start, start + len(self.acquisitions))
+        return slice(start, start + self.count)
 
     @property
     def states(self) -> tuple[int, slice, slice]:
@@ -79,25 +103,110 @@ class ReadUnit:
 def open_units(
     cube: Any, scenes: Scenes, pixels: GeoBox, block: int, sides: Mapping[str, int]
 ) -> Iterator[ReadUnit]:
-    """Yield the read units of a cube that are not done; reads states, no pixels.
+    """Yield the read units of a cube that are not done; reads states and coordinates, no pixels.
+
+    Of a unit that is partial only the dates are read again of which something is missing; of one
+    that is pending all, but those that only moved since the cube began to grow.
 
     Args:
         cube: Root group.
-        scenes: What the cube is of.
+        scenes: What a search found; a date that it does not find is not read again.
         pixels: Its grid.
         block: Pixels along y and x of a block.
         sides: For each sensor, pixels along y and x of a unit, see :func:`unit_side`.
+
+    Raises:
+        GoneError: If a date has no pixels yet and the search does not find it.
     """
-    source = replace(scenes.place, where="")  # may hold a key, and no file is read by it
+    rows = require_rows(cube)
     for name, side in sides.items():
-        sensor, acquisitions = scenes.sensor(name), scenes.acquisitions(name)
-        state = np.asarray(cube[f"{name}/state"][...])
+        group = cube[name]
+        dates = stored_dates(group, name, rows, found_dates(scenes.acquisitions(name)))
+        state = np.asarray(group["state"][...])
         for shard in range(state.shape[0]):
-            dates = acquisitions[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
+            axis = dates[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
             for window in blocks((pixels.shape[0], pixels.shape[1]), side):
-                unit = ReadUnit(sensor, shard, window, block, dates, pixels, source, scenes.access)
-                if (state[unit.states] != STATES["done"]).any():
-                    yield unit
+                unit = ReadUnit(
+                    sensor=scenes.sensor(name),
+                    shard=shard,
+                    count=len(axis),
+                    window=window,
+                    block=block,
+                    grid=pixels,
+                    source=replace(scenes.place, where=""),  # may hold a key; no file is read by it
+                    access=scenes.access,
+                    **_NOTHING,
+                )
+                states = state[unit.states]
+                if (states == PENDING).any():
+                    yield replace(unit, **_pending(group, unit, axis))
+                elif (states == PARTIAL).any():
+                    what = _partial(group, unit, axis)
+                    if what["acquisitions"]:
+                        yield replace(unit, **what)
+
+
+_NOTHING: dict[str, Any] = {
+    "places": (),
+    "acquisitions": (),
+    "kept": (),
+    "base": None,
+    "known": (),
+}
+
+
+def _pending(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, Any]:
+    """All dates of a unit that has no pixels, or those of another place on the time axis."""
+    moved: Any = group.attrs.get(MOVED)
+    index = [-1] * len(axis)
+    if moved is not None and unit.shard >= moved["shard"]:
+        index = moved["index"][unit.dates]
+    read = [place for place, old in enumerate(index) if old < 0]
+    gone = [axis[place] for place in read if axis[place].acquisition is None]
+    if gone:
+        items = ", ".join(sorted(item for date in gone for item in date.ids)[:3])
+        raise GoneError(
+            f"The cube has no pixels yet of {len(gone)} dates of {unit.sensor.name} that this "
+            f"search does not find ({items}, ...); search as it was begun, or remove it."
+        )
+    known: list[Loss] = []
+    if moved is not None:
+        entries = entries_within(moved["losses"], range(len(moved["index"])), unit.window)
+        known = _missing(entries, [axis[place] for place, old in enumerate(index) if old >= 0])
+    return {
+        **_to_read(read, axis),
+        "kept": tuple((place, old) for place, old in enumerate(index) if old >= 0),
+        "base": None if moved is None else moved["from"],
+        "known": tuple(known),
+    }
+
+
+def _partial(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, Any]:
+    """The dates of a unit of which something is missing, as far as their files are known."""
+    entries = entries_within(group.attrs["losses"], [unit.shard], unit.window)
+    lost = {str(entry["item"]) for entry in entries}
+    wanted = [
+        date.acquisition is not None and (bool(date.ids & lost) or not entries) for date in axis
+    ]
+    kept = [place for place, read in enumerate(wanted) if not read]
+    return {
+        **_to_read([place for place, read in enumerate(wanted) if read], axis),
+        "kept": tuple((place, unit.dates.start + place) for place in kept),
+        "known": tuple(_missing(entries, [axis[place] for place in kept])),
+    }
+
+
+def _to_read(places: Sequence[int], axis: Sequence[CubeDate]) -> dict[str, Any]:
+    return {
+        "places": tuple(places),
+        "acquisitions": tuple(axis[place].acquisition for place in places),
+    }
+
+
+def _missing(entries: Sequence[Entry], dates: Sequence[CubeDate]) -> list[Loss]:
+    """What is missing from some dates."""
+    ids = {item for date in dates for item in date.ids}
+    return [loss for loss in told_losses(entries) if loss.item in ids]
 
 
 def unit_side(sensor: Sensor, block: int, limit: int) -> int:
