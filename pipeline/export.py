@@ -62,7 +62,7 @@ def export(
     open_group(store)  # tells what is there instead
     snapshot = find_snapshot(store, at) or snapshot_id(store)
     root = open_group(store, snapshot=snapshot or None)
-    about: dict[str, Any] = dict(root.attrs.asdict().get(ABOUT, {}))  # type: ignore[arg-type]
+    about: dict[str, Any] = dict(root.attrs.asdict().get(ABOUT, {}))
     part = {"sensor": sensor, "variable": variable, "date": date}
     about["export"] = {**part, "snapshot": snapshot}
     if is_url(out):

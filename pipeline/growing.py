@@ -9,7 +9,6 @@ pending any more, ``main`` is set to it: before that readers see nothing of it, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def begin_growth(store: str | Path, growth: Growth) -> None:
     about: dict[str, Any] = dict(root.attrs[ABOUT])
     period = [str(day) for day in growth.period]
     root.attrs[ABOUT] = {**about, "identity": {**about["identity"], "period": period}}
-    session.commit("begin to grow", metadata=STEP)
+    session.commit("begin to grow", metadata=dict(STEP))
 
 
 def show_growth(store: str | Path, message: str) -> str:
@@ -114,5 +113,5 @@ def _grow_sensor(group: Any, axis: Sequence[CubeDate], base: str) -> None:
 
 def _first_change(before: Sequence[str], axis: Sequence[CubeDate]) -> int:
     """The first date that is not what it was; there is one."""
-    pairs = zip_longest(range(len(before)), axis)
-    return next(i for i, (old, new) in enumerate(pairs) if new is None or new.stored != old)
+    same = (old == new.stored for old, new in zip(range(len(before)), axis, strict=False))
+    return next((index for index, is_same in enumerate(same) if not is_same), len(before))

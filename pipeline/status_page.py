@@ -48,10 +48,11 @@ def history_page(states: Sequence[Snapshot]) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
     for name in ("snapshot", "committed"):
         table.add_column(name, no_wrap=True)
-    for name in ("what", "kept for"):
-        table.add_column(name)
+    table.add_column("what")
     for each in states:
-        table.add_row(each.id, moment(each.written), each.message, "\n".join(each.kept_for))
+        table.add_row(each.id, moment(each.written), each.message)
+        for tag in each.kept_for:
+            table.add_row("", "", f"kept for {tag}")
     return table
 
 
