@@ -28,7 +28,7 @@ __all__ = ["MOVED", "abandon_growth", "begin_growth", "show_growth"]
 MOVED = "moved"
 """Attribute of a sensor's group while it grows: the snapshot it grew ``from``, its first time shard
 that changes (``shard``), for each date its index there (``index``, -1 where it is to be read), and
-what was missing from the shards that change (``losses``)."""
+what was missing from the shards that change (``losses``). The root has ``from`` alone."""
 
 
 def begin_growth(store: str | Path, growth: Growth) -> None:
@@ -49,7 +49,8 @@ def begin_growth(store: str | Path, growth: Growth) -> None:
         array.create(table, overwrite=True)
     about: dict[str, Any] = dict(root.attrs[ABOUT])
     period = [str(day) for day in growth.period]
-    root.attrs[ABOUT] = {**about, "identity": {**about["identity"], "period": period}}
+    about = {**about, "identity": {**about["identity"], "period": period}}
+    root.update_attributes({ABOUT: about, MOVED: {"from": base}})
     session.commit("begin to grow", metadata=dict(STEP))
 
 
@@ -63,9 +64,9 @@ def show_growth(store: str | Path, message: str) -> str:
     if tip != repository.lookup_branch(BRANCH):
         session = repository.writable_session(GROWING)
         root = zarr.open_group(session.store, mode="r+")
-        for _, group in root.groups():
-            group.attrs.pop(MOVED, None)
-        if session.has_uncommitted_changes:
+        if MOVED in root.attrs:  # the last step was not done before a kill
+            for group in (root, *(group for _, group in root.groups())):
+                group.attrs.pop(MOVED, None)
             tip = session.commit(message)
         repository.reset_branch(BRANCH, tip)
     repository.delete_branch(GROWING)

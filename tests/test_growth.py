@@ -14,8 +14,10 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
 from terralatent.pipeline import ingest
+from terralatent.pipeline.history import history
 from terralatent.pipeline.ingest import BuildReport, build_cube
 from terralatent.pipeline.layout import DATES_A_SHARD
+from terralatent.pipeline.status import status
 from terralatent.pipeline.store import GROWING, is_growing, open_group, snapshot_id
 from tests.catalogue import SIDE, add_sentinel_1, add_sentinel_2, optical, region
 from tests.contents import contents, same
@@ -125,6 +127,24 @@ def test_the_period_is_that_of_all_searches(
         build(search_scenes(archive, region(), start, end))
     build(search_scenes(archive, region(), "2018-03-01", "2018-03-09"))
     same(contents(tmp_path / "cube"), contents(whole))
+
+
+def test_a_search_that_brings_no_date_is_noted_nevertheless(
+    archive: Path, build: Any, tmp_path: Path
+) -> None:
+    build(search_scenes(archive, region(), "2018-04-08", "2018-04-30"))
+    before = open_group(tmp_path / "cube")
+    report = build(search_scenes(archive, region(), "2018-04-08", "2018-05-20"))
+    newest = history(tmp_path / "cube")[0]
+
+    assert (report.new, report.units) == (0, 0)
+    assert newest.id == snapshot_id(tmp_path / "cube")
+    assert newest.message == "grow to 2018-05-20"
+    told = status(tmp_path / "cube").cube
+    assert told is not None
+    assert told.period == ("2018-04-08", "2018-05-20")
+    after = open_group(tmp_path / "cube")
+    np.testing.assert_array_equal(after[f"{S1}/data"][...], before[f"{S1}/data"][...])
 
 
 def test_nothing_new_writes_nothing(every: Scenes, build: Any, tmp_path: Path) -> None:
