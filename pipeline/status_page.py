@@ -45,15 +45,11 @@ def status_page(status: Status) -> RenderableType:
 
 def history_page(states: Sequence[Snapshot]) -> RenderableType:
     """Lay the states of a store out for a person, the newest first."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
-    for name in ("snapshot", "committed"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("what")
+    lines = []
     for each in states:
-        table.add_row(each.id, moment(each.written), each.message)
-        for tag in each.kept_for:
-            table.add_row("", "", f"kept for {tag}")
-    return table
+        lines.append(Text.assemble((each.id, "bold"), f"  {each.message}, {moment(each.written)}"))
+        lines += [Text(f"  kept for {tag}") for tag in each.kept_for]
+    return Group(*lines)
 
 
 def _made(status: Status) -> Facts:

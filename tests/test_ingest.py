@@ -223,13 +223,6 @@ def test_another_cube_is_refused(
     assert snapshot_id(cube) == before
 
 
-def test_other_scenes_are_refused(made_up: Scenes, cube: Path, workers: Client) -> None:
-    fewer = drop(made_up, "S1_9")
-
-    with pytest.raises(InputError, match=r"sentinel-1-asc.acquisitions is 2 there, 1 here"):
-        build_cube(fewer, region(), cube, block=16, client=workers)
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
