@@ -160,14 +160,14 @@ def train(
     folder = TrainingFolder(out)
     with folder.claim(settings) as lock, telling_damage(folder.out):
         state = folder.load()
-        for source in sources:
-            keep_for(folder.out, source.store, source.snapshot)
         if state is not None and state.published and (folder.out / MANIFEST).exists():
             log.info("%s: this training is done; nothing is left to do", folder.out)
             return _report(state, repeated=True)
 
         sampler = PixelSampler(sources, seed=seed, batch=batch)
         looks = sampler.pool(POOL_PIXELS)
+        for source in sources:
+            keep_for(folder.out, source.store, source.snapshot)
         for name, share in sampler.outliers().items():
             log.info("%.2f %% of the looks of %s are outliers in time, masked", 100 * share, name)
         holdouts = _hold_out(looks, sources, seed)
