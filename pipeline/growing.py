@@ -39,6 +39,7 @@ def begin_growth(store: str | Path, growth: Growth) -> None:
     """
     repository = open_repository(store)
     base = repository.lookup_branch(BRANCH)
+    abandon_growth(store)
     repository.create_branch(GROWING, base)
     session = repository.writable_session(GROWING)
     root = zarr.open_group(session.store, mode="r+")
@@ -61,21 +62,22 @@ def show_growth(store: str | Path, message: str) -> str:
     """
     repository = open_repository(store)
     tip = repository.lookup_branch(GROWING)
-    if tip != repository.lookup_branch(BRANCH):
-        session = repository.writable_session(GROWING)
-        root = zarr.open_group(session.store, mode="r+")
-        if MOVED in root.attrs:  # the last step was not done before a kill
-            for group in (root, *(group for _, group in root.groups())):
-                group.attrs.pop(MOVED, None)
-            tip = session.commit(message)
-        repository.reset_branch(BRANCH, tip)
-    repository.delete_branch(GROWING)
+    session = repository.writable_session(GROWING)
+    root = zarr.open_group(session.store, mode="r+")
+    if MOVED in root.attrs:  # else a run was killed between these two steps
+        for group in (root, *(group for _, group in root.groups())):
+            group.attrs.pop(MOVED, None)
+        tip = session.commit(message)
+    repository.reset_branch(BRANCH, tip)
+    abandon_growth(store)
     return str(tip)
 
 
 def abandon_growth(store: str | Path) -> None:
-    """Forget what a cube has begun to grow to; what readers see stays."""
-    open_repository(store).delete_branch(GROWING)
+    """Forget what a cube has begun to grow to, if it has; what readers see stays."""
+    repository = open_repository(store)
+    if GROWING in repository.list_branches():
+        repository.delete_branch(GROWING)
 
 
 def _grow_sensor(group: Any, axis: Sequence[CubeDate], base: str) -> None:

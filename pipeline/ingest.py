@@ -210,6 +210,8 @@ class _Work:
                 self.units(GROWING)
             except GoneError:  # begun for scenes that are not there any more
                 abandon_growth(self.out)
+        else:  # what a kill may have left: a branch with nothing on it
+            abandon_growth(self.out)
         if not is_growing(self.out) and not self.is_pending(BRANCH):
             growth = plan_growth(open_group(self.out), self.scenes)
             if growth is not None:

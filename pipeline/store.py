@@ -116,7 +116,9 @@ def exists(store: str | Path) -> bool:
 
 def is_growing(store: str | Path) -> bool:
     """Whether a cube has begun to grow, which readers do not see before it is whole."""
-    return GROWING in open_repository(store).list_branches()
+    repository = open_repository(store)
+    begun = GROWING in repository.list_branches()
+    return begun and repository.lookup_branch(GROWING) != repository.lookup_branch(BRANCH)
 
 
 def open_repository(store: str | Path) -> icechunk.Repository:
