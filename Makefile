@@ -72,10 +72,10 @@ bench: install
 	$(BIN)/python benchmarks/training.py --quick
 	$(BIN)/python benchmarks/truth.py --quick
 	$(BIN)/python benchmarks/outliers.py --seeds 0
+	$(BIN)/python benchmarks/ingest.py --quick $(SCENES)
 ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else
-	$(BIN)/python benchmarks/build.py --quick $(SCENES)
 	$(BIN)/python benchmarks/embed.py --quick $(SCENES)
 	$(BIN)/python benchmarks/gapfill.py --quick $(SCENES)
 	$(BIN)/python benchmarks/ablation.py --quick $(SCENES)

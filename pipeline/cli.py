@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import options as opt
 from terralatent.pipeline.command import PROGRAM, command_line
 from terralatent.pipeline.global_options import Debug, GlobalOptions, LogJson, Quiet, Verbs
@@ -154,11 +155,17 @@ def build(
     block: opt.BlockSide = 256,
     memory: opt.Memory = "4GB",
     client: opt.Cluster = "local",
+    dry_run: opt.DryRun = False,
+    json: opt.Json = False,
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
     from terralatent.pipeline.ingest import build_cube
+    from terralatent.pipeline.plan import plan_build
+    from terralatent.pipeline.plan_page import plan_page
     from terralatent.pipeline.scene_choice import choose_scenes, parse_offsets
 
+    if json and not dry_run:
+        raise InputError("--json is for --dry-run: a build tells its progress, see --log-json.")
     found = choose_scenes(
         region,
         kept=scenes,
@@ -171,18 +178,13 @@ def build(
         mask=mask,
         say=terminal.say,
     )
-    report = build_cube(
-        found,
-        region,
-        out,
-        resolution=resolution,
-        crs=crs,
-        block=block,
-        memory=memory,
-        client=client,
-        progress=terminal.bar(),
-    )
-    _finish(report, out)
+    how: dict[str, Any] = {"resolution": resolution, "crs": crs, "block": block}
+    how |= {"memory": memory, "client": client}
+    if dry_run:
+        plan = plan_build(found, region, out, **how)
+        terminal.show(plan.to_json() if json else plan_page(plan))
+        return
+    _finish(build_cube(found, region, out, progress=terminal.bar(), **how), out)
 
 
 @app.command()

@@ -23,7 +23,7 @@ from terralatent.pipeline.losses import Entry, entries_in
 from terralatent.pipeline.states import PENDING
 from terralatent.pipeline.store import ABOUT, BRANCH, GROWING, STEP, open_repository
 
-__all__ = ["MOVED", "abandon_growth", "begin_growth", "show_growth"]
+__all__ = ["MOVED", "abandon_growth", "begin_growth", "lay_out_growth", "show_growth"]
 
 MOVED = "moved"
 """Attribute of a sensor's group while it grows: the snapshot it grew ``from``, its first time shard
@@ -42,7 +42,18 @@ def begin_growth(store: str | Path, growth: Growth) -> None:
     abandon_growth(store)
     repository.create_branch(GROWING, base)
     session = repository.writable_session(GROWING)
-    root = zarr.open_group(session.store, mode="r+")
+    lay_out_growth(zarr.open_group(session.store, mode="r+"), growth, base)
+    session.commit("begin to grow", metadata=dict(STEP))
+
+
+def lay_out_growth(root: zarr.Group, growth: Growth, base: str) -> None:
+    """Change arrays and attributes of a cube, all but its pixels, to what it grows to.
+
+    Args:
+        root: Of the cube, writable.
+        growth: What it grows to.
+        base: The snapshot in which it is now.
+    """
     for name, axis in growth.axes.items():
         _grow_sensor(root[name], axis, base)
     table: Any = root["items"]
@@ -52,7 +63,6 @@ def begin_growth(store: str | Path, growth: Growth) -> None:
     period = [str(day) for day in growth.period]
     about = {**about, "identity": {**about["identity"], "period": period}}
     root.update_attributes({ABOUT: about, MOVED: {"from": base}})
-    session.commit("begin to grow", metadata=dict(STEP))
 
 
 def show_growth(store: str | Path, message: str) -> str:

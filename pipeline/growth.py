@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import zarr
@@ -17,11 +18,12 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.item import baseline_key
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.scenes import Scenes
+from terralatent.pipeline.arrays import Layout
 from terralatent.pipeline.axes import CubeDate, found_dates, stored_dates
 from terralatent.pipeline.item_table import NO_TIME, ItemRow, in_order, rows_of, stored_rows
-from terralatent.pipeline.store import ABOUT
+from terralatent.pipeline.store import ABOUT, NotLaidOutError, describe, exists, open_group
 
-__all__ = ["Growth", "plan_growth"]
+__all__ = ["Growth", "as_stored", "plan_growth", "require_rows"]
 
 ONE_PASS = np.timedelta64(15, "m")
 """Two dates this near, on one orbit, are one acquisition told twice."""
@@ -78,6 +80,30 @@ def plan_growth(cube: zarr.Group, scenes: Scenes) -> Growth | None:
     if same and not axes and period == _stored_period(cube):
         return None
     return Growth(axes, told, period)
+
+
+def as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
+    """Give the layout of a search what may differ in a cube that is there: its period, and sensors
+    of which the search found nothing.
+
+    Raises:
+        InputError: If an older version made the cube, which cannot grow.
+    """
+    try:
+        about = describe(out) if exists(out) else {}
+    except NotLaidOutError:
+        about = {}
+    if about.get("kind") != layout.kind:
+        return layout
+    require_rows(open_group(out))
+    stored = about["identity"]
+    sensors = {
+        name: layout.identity["sensors"].get(name, told)
+        for name, told in stored["sensors"].items()
+        if name in scenes.asked
+    }
+    same = {"period": stored["period"], "sensors": {**sensors, **layout.identity["sensors"]}}
+    return replace(layout, identity={**layout.identity, **same})
 
 
 def require_rows(cube: zarr.Group) -> tuple[ItemRow, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,20 @@ from shapely.geometry.base import BaseGeometry
 from terralatent.catalogs.outline import read_outline
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.signing import require_keys
-from terralatent.pipeline.arrays import Layout
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.growing import abandon_growth, begin_growth, show_growth
-from terralatent.pipeline.growth import plan_growth, require_rows
+from terralatent.pipeline.growth import as_stored, plan_growth
 from terralatent.pipeline.layout import cube_layout
 from terralatent.pipeline.losses import Loss, entries_of, entries_within, told_losses
 from terralatent.pipeline.pixels import read_pixels
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.region import Block, grid
+from terralatent.pipeline.region import grid
 from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.store import (
     BRANCH,
     GROWING,
     STEP,
-    NotLaidOutError,
-    describe,
     exists,
     is_growing,
     lay_out,
@@ -45,13 +42,11 @@ from terralatent.pipeline.store import (
     snapshot_id,
 )
 from terralatent.pipeline.stream import Failure, stream_blocks
-from terralatent.pipeline.units import GoneError, ReadUnit, memory_bytes, open_units, unit_side
+from terralatent.pipeline.unit_cuts import READ_THREADS, memory_bytes, unit_cut
+from terralatent.pipeline.units import GoneError, ReadUnit, open_units
 from terralatent.pipeline.writer import writer_lock
 
 __all__ = ["BuildReport", "build_cube"]
-
-READ_THREADS = 8
-"""Files that one task reads at the same time: a request waits longer than it computes."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,7 @@ def build_cube(
         work = _Work(out, scenes, pixels, block, memory, client, lock.telling(progress), stack)
         if not exists(out):
             work.workers()  # a new store is laid out only once there is somebody to fill it
-        lay_out(out, _as_stored(out, layout, scenes))
+        lay_out(out, as_stored(out, layout, scenes))
         while (branch := work.next_branch()) is not None:
             work.fill(branch)
     cube = open_group(out)
@@ -149,26 +144,6 @@ def build_cube(
             *_lost_units(work.failures),
         ),
     )
-
-
-def _as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
-    """The layout with what may differ from a cube that is there: its period, and sensors of which
-    this search found nothing."""
-    try:
-        about = describe(out) if exists(out) else {}
-    except NotLaidOutError:
-        about = {}
-    if about.get("kind") != layout.kind:
-        return layout
-    require_rows(open_group(out))
-    stored = about["identity"]
-    sensors = {
-        name: layout.identity["sensors"].get(name, told)
-        for name, told in stored["sensors"].items()
-        if name in scenes.asked
-    }
-    same = {"period": stored["period"], "sensors": {**sensors, **layout.identity["sensors"]}}
-    return replace(layout, identity={**layout.identity, **same})
 
 
 @dataclass(eq=False)
@@ -191,8 +166,16 @@ class _Work:
 
     def __post_init__(self) -> None:
         limit = memory_bytes(self.memory)
-        names = [sensor.name for sensor in self.scenes.wanted]
-        self._sides = {n: unit_side(self.scenes.sensor(n), self.block, limit) for n in names}
+        self._cuts = {
+            name: unit_cut(
+                self.scenes.sensor(name),
+                self.scenes.acquisitions(name),
+                self.pixels,
+                self.block,
+                limit,
+            )
+            for name in self.scenes.asked
+        }
 
     def workers(self) -> Client:
         """The client; processes of this machine are started when they are first needed."""
@@ -250,13 +233,13 @@ class _Work:
             GoneError: If the search does not find the scenes of one.
         """
         cube = open_group(self.out, branch=branch)
-        sides = {name: side for name, side in self._sides.items() if name in cube}
-        return list(open_units(cube, self.scenes, self.pixels, self.block, sides))
+        cuts = {name: cut for name, cut in self._cuts.items() if name in cube}
+        return list(open_units(cube, self.scenes, self.pixels, self.block, cuts))
 
     def is_pending(self, branch: str) -> bool:
         """Whether there are read units without pixels."""
         cube = open_group(self.out, branch=branch)
-        states = (np.asarray(cube[f"{name}/state"]) for name in self._sides if name in cube)
+        states = (np.asarray(cube[f"{name}/state"]) for name in self._cuts if name in cube)
         return any(bool((state == PENDING).any()) for state in states)
 
 
@@ -266,7 +249,7 @@ def _read_unit(cube: Any, unit: ReadUnit, *, store: str, threads: int) -> tuple[
     group = cube[unit.sensor.name]
     arrays = {name: group[name] for name in ("data", "quality") if name in group}
     pixels = {
-        name: np.empty((unit.count, *array.shape[1:-2], *_shape(window)), array.dtype)
+        name: np.empty((unit.count, *array.shape[1:-2], *window.shape), array.dtype)
         for name, array in arrays.items()
     }
     if unit.kept:
@@ -286,18 +269,14 @@ def _read_unit(cube: Any, unit: ReadUnit, *, store: str, threads: int) -> tuple[
             access=unit.access,
             grid=unit.grid,
             threads=threads,
+            together=unit.together,
+            into=pixels,
+            places=unit.places,
         )
-        pixels["data"][list(unit.places)] = found.data
-        if found.quality is not None:
-            pixels["quality"][list(unit.places)] = found.quality
         losses = (*losses, *found.losses)
     for name, array in arrays.items():
         array[unit.dates, ..., window.y, window.x] = pixels[name]
     return losses
-
-
-def _shape(window: Block) -> tuple[int, int]:
-    return window.y.stop - window.y.start, window.x.stop - window.x.start
 
 
 def _record_unit(cube: Any, unit: ReadUnit, losses: tuple[Loss, ...]) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Described",
     "Device",
     "Dilate",
+    "DryRun",
     "End",
     "Extend",
     "Family",
@@ -174,6 +175,10 @@ Metres = Annotated[float, typer.Option("--resolution", help="Pixel size in metre
 Crs = Annotated[str | None, typer.Option(help="EPSG:N; the UTM zone by default.")]
 BlockSide = Annotated[int, typer.Option("--block", help="Pixels along a side of a block.")]
 Memory = Annotated[str, typer.Option(help="Of one worker process.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Tell what would be read and stored, and write nothing."),
+]
 ScenesFile = Annotated[
     str | None, typer.Option("--scenes", help="Instead of a source: a file of `search`.")
 ]

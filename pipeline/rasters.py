@@ -35,6 +35,8 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
     # Its block cache would take a twentieth of the machine in each worker; pixels are read once.
     "GDAL_CACHEMAX": 128,
+    # What one window needs of a file is asked for at once, else GDAL comes back for parts of it.
+    "GDAL_MAX_RAW_BLOCK_CACHE_SIZE": 64_000_000,
     # A raster is one file: what lies beside it neither moves it nor changes what its values mean.
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_GEOREF_SOURCES": "INTERNAL",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -29,7 +29,7 @@ from terralatent.catalogs.signing import Readable
 from terralatent.pipeline.rasters import GDAL_OPTIONS, open_raster
 from terralatent.pipeline.warping import read_on_grid
 
-__all__ = ["Band", "Source", "Unread", "read_sources"]
+__all__ = ["Band", "Source", "Unread", "opening", "read_sources", "reason_of"]
 
 LONGEST = 500
 """Characters of a reason."""
@@ -126,6 +126,28 @@ def read_sources(
     return {band.name: loaded[band.name].values for band in bands}, driver.unread
 
 
+@contextmanager
+def opening(
+    href: str,
+    dtype: str,
+    told: Placement,
+    *,
+    access: Access,
+    opened: Callable[[str], Readable] = Readable,
+) -> Iterator[Callable[..., AbstractContextManager[rasterio.DatasetReader]]]:
+    """Yield what opens a file or one of its overviews, as :func:`read_sources` would.
+
+    Args:
+        href: The file.
+        dtype: NumPy name of what it is to be read as.
+        told: Where its item says that it lies.
+        access: As for :func:`read_sources`, as is ``opened``.
+    """
+    now = opened(access.check_now(href))
+    with rasterio.Env(**GDAL_OPTIONS), _settings(now.options):
+        yield partial(open_raster, now.href, dtype, told)
+
+
 @dataclass(frozen=True)
 class _File:
     """One band of one source."""
@@ -182,7 +204,7 @@ class _NamingReader:
             raise
         except Exception as error:  # no file may take those of its window with it
             file = self._file
-            self._driver.unread.append(Unread(file.source.id, file.band, _reason(error)))
+            self._driver.unread.append(Unread(file.source.id, file.band, reason_of(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
     def _read(self, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
@@ -212,8 +234,8 @@ def _settings(options: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def _reason(error: BaseException) -> str:
-    """The error in one line, without what may be a secret."""
+def reason_of(error: BaseException) -> str:
+    """Tell an error in one line, without what may be a secret."""
     text, pointer = str(error), "See previous exception for details."
     if pointer in text:  # rasterio's words, which leave what happened to the first of a chain
         first = error

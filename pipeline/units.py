@@ -1,4 +1,4 @@
-"""Read units: what one task of a build reads and writes, fitted to memory."""
+"""Read units: what one task of a build reads and writes, and which are open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dask.utils import parse_bytes
 from odc.geo.geobox import GeoBox
 
 from terralatent.catalogs.access import Access
@@ -21,13 +20,11 @@ from terralatent.pipeline.growing import MOVED
 from terralatent.pipeline.growth import require_rows
 from terralatent.pipeline.layout import DATES_A_SHARD
 from terralatent.pipeline.losses import Entry, Loss, entries_within, told_losses
-from terralatent.pipeline.region import Block, blocks
+from terralatent.pipeline.region import Block
 from terralatent.pipeline.states import PARTIAL, PENDING
+from terralatent.pipeline.unit_cuts import UnitCut
 
-__all__ = ["GoneError", "ReadUnit", "memory_bytes", "open_units", "unit_side"]
-
-WIDEST_UNIT = 2048
-"""Pixels along y and x of a read unit at most."""
+__all__ = ["GoneError", "ReadUnit", "open_units"]
 
 
 class GoneError(InputError):
@@ -77,6 +74,9 @@ class ReadUnit:
     access: Access
     """What files may be read."""
 
+    together: int
+    """Dates that are read together."""
+
     @property
     def dates(self) -> slice:
         """Dates of the sensor's time axis."""
@@ -101,7 +101,7 @@ class ReadUnit:
 
 
 def open_units(
-    cube: Any, scenes: Scenes, pixels: GeoBox, block: int, sides: Mapping[str, int]
+    cube: Any, scenes: Scenes, pixels: GeoBox, block: int, cuts: Mapping[str, UnitCut]
 ) -> Iterator[ReadUnit]:
     """Yield the read units of a cube that are not done; reads states and coordinates, no pixels.
 
@@ -113,19 +113,19 @@ def open_units(
         scenes: What a search found; a date that it does not find is not read again.
         pixels: Its grid.
         block: Pixels along y and x of a block.
-        sides: For each sensor, pixels along y and x of a unit, see :func:`unit_side`.
+        cuts: For each sensor, its windows, see :func:`terralatent.pipeline.unit_cuts.unit_cut`.
 
     Raises:
         GoneError: If a date has no pixels yet and the search does not find it.
     """
     rows = require_rows(cube)
-    for name, side in sides.items():
+    for name, cut in cuts.items():
         group = cube[name]
         dates = stored_dates(group, name, rows, found_dates(scenes.acquisitions(name)))
         state = np.asarray(group["state"][...])
         for shard in range(state.shape[0]):
             axis = dates[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
-            for window in blocks((pixels.shape[0], pixels.shape[1]), side):
+            for window in cut.windows:
                 unit = ReadUnit(
                     sensor=scenes.sensor(name),
                     shard=shard,
@@ -135,6 +135,7 @@ def open_units(
                     grid=pixels,
                     source=replace(scenes.place, where=""),  # may hold a key; no file is read by it
                     access=scenes.access,
+                    together=cut.together,
                     **_NOTHING,
                 )
                 states = state[unit.states]
@@ -207,40 +208,3 @@ def _missing(entries: Sequence[Entry], dates: Sequence[CubeDate]) -> list[Loss]:
     """What is missing from some dates."""
     ids = {item for date in dates for item in date.ids}
     return [loss for loss in told_losses(entries) if loss.item in ids]
-
-
-def unit_side(sensor: Sensor, block: int, limit: int) -> int:
-    """Pixels along y and x of the widest unit of whole blocks that fits into ``limit`` bytes.
-
-    Raises:
-        InputError: If not even one block fits.
-    """
-    mask = 2 if sensor.quality else 0
-    raw = 4 if sensor.decibel else 2
-    packed = np.dtype(sensor.packing.dtype).itemsize
-    # As read, as packed, as encoded, and the passing copies of one item in double precision.
-    pixel = DATES_A_SHARD * (len(sensor.bands) * (raw + 2 * packed) + 3 * mask)
-    pixel += len(sensor.bands) * packed + 3 * np.dtype(np.float64).itemsize
-    across = int((limit / 2 / pixel) ** 0.5) // block
-    if across < 1:
-        need = 2 * pixel * block**2 / 1e6
-        raise InputError(
-            f"A block of {block} pixels of {sensor.name} takes {need:.0f} MB a worker; "
-            "give more --memory or a smaller --block."
-        )
-    return max(block, min(across * block, WIDEST_UNIT // block * block))
-
-
-def memory_bytes(memory: str) -> int:
-    """Bytes of a size such as ``4GB``.
-
-    Raises:
-        InputError: If it is no size above zero.
-    """
-    try:
-        size = int(parse_bytes(memory))
-    except ValueError as error:
-        raise InputError(f"Memory {memory!r} is no size; give one such as 4GB.") from error
-    if size <= 0:
-        raise InputError(f"Memory {memory!r} must be above zero.")
-    return size

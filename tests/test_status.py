@@ -262,8 +262,10 @@ from pathlib import Path
 from terralatent.catalogs.search import search_scenes
 from terralatent.pipeline import ingest
 from terralatent.pipeline.ingest import build_cube
+from terralatent.pipeline.region import blocks
+from terralatent.pipeline.unit_cuts import UnitCut
 from tests.catalogue import region
-ingest.unit_side = lambda *_: 16
+ingest.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
 scenes = search_scenes(Path(sys.argv[1]), region(), "2018-05-01", "2018-05-31")
 build_cube(scenes, region(), sys.argv[2], block=16, client=client(), progress=Gate(3))
 """
