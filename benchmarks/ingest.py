@@ -40,7 +40,7 @@ from terralatent.catalogs.serve import serving
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.region import grid
-from terralatent.pipeline.units import memory_bytes, unit_cut
+from terralatent.pipeline.unit_cuts import memory_bytes, unit_cut
 
 LATENCY = 0.02
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,18 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from zarr.codecs import ZstdCodec
 
-__all__ = ["ArrayLayout", "GroupLayout", "Layout", "coordinate", "grid_arrays", "inner_chunk"]
+__all__ = [
+    "ArrayLayout",
+    "GroupLayout",
+    "Layout",
+    "coordinate",
+    "grid_arrays",
+    "inner_chunk",
+    "time_array",
+]
+
+TIME_UNITS = "microseconds since 1970-01-01"
+"""Of every time, in UTC."""
 
 INNER_CHUNK = 64
 """Pixels along y and x of the smallest piece that a reader has to fetch."""
@@ -60,8 +71,8 @@ class ArrayLayout:
                 f"{self.name}: shards {self.shards} are no multiple of chunks {self.chunks}."
             )
 
-    def create(self, group: zarr.Group) -> None:
-        """Make this array in ``group`` and write :attr:`data` where there is some."""
+    def create(self, group: zarr.Group, *, overwrite: bool = False) -> None:
+        """Make this array in ``group``, or anew, and write :attr:`data` where there is some."""
         array = group.create_array(
             self.name,
             shape=self.shape,
@@ -72,6 +83,7 @@ class ArrayLayout:
             fill_value=self.fill_value,
             attributes=dict(self.attrs),
             dimension_names=self.dims,
+            overwrite=overwrite,
         )
         if self.data is not None:
             array[...] = self.data
@@ -125,6 +137,15 @@ def coordinate(
         attrs=attrs or {},
         data=values.astype(object) if text else values,
     )
+
+
+def time_array(
+    name: str, dim: str, times: Sequence[np.datetime64] | np.ndarray, about: str = ""
+) -> ArrayLayout:
+    """Microseconds since 1970 in UTC; the lowest integer where a time is not known."""
+    values = np.array(times, dtype="datetime64[us]").astype(np.int64)
+    attrs = {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time"}
+    return coordinate(name, (dim,), values, {**attrs, **({"long_name": about} if about else {})})
 
 
 def grid_arrays(grid: GeoBox) -> tuple[ArrayLayout, ...]:

@@ -242,6 +242,7 @@ def embed(
     dilate: opt.Dilate = None,
     outliers: opt.Outliers = None,
     clear_rule: opt.ClearRules = None,
+    at: opt.At = None,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.embed import embed
@@ -255,6 +256,7 @@ def embed(
         encoder=encoder,
         device=device,
         masking=_masking(dilate, outliers, clear_rule),
+        at=at,
         client=client,
         progress=terminal.bar(),
     )
@@ -273,6 +275,7 @@ def decode(
     dilate: opt.Dilate = None,
     outliers: opt.Outliers = None,
     clear_rule: opt.ClearRules = None,
+    at: opt.At = None,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.decode import decode
@@ -285,6 +288,7 @@ def decode(
         out,
         device=device,
         masking=_masking(dilate, outliers, clear_rule),
+        at=at,
         client=client,
         progress=terminal.bar(),
     )
@@ -299,11 +303,12 @@ def show(
     variable: opt.Variable = None,
     date: opt.Date = None,
     pixel: opt.Pixel = None,
+    at: opt.At = None,
 ) -> None:
     """Draw a picture of a store, or of the series of one of its pixels."""
     from terralatent.pipeline.show import show
 
-    show(store, out, sensor=sensor, variable=variable, date=date, pixel=pixel)
+    show(store, out, sensor=sensor, variable=variable, date=date, pixel=pixel, at=at)
     terminal.say(f"-> {out}")
 
 
@@ -314,22 +319,48 @@ def export(
     sensor: opt.OneSensor = None,
     variable: opt.Variable = None,
     date: opt.Date = None,
+    at: opt.At = None,
 ) -> None:
     """Copy a store, or a part of it, as plain Zarr v3."""
     from terralatent.pipeline.export import export
 
-    export(store, out, sensor=sensor, variable=variable, date=date)
+    export(store, out, sensor=sensor, variable=variable, date=date, at=at)
     terminal.say(f"-> {out}")
 
 
 @app.command()
-def status(store: opt.StoreOrModel, json: opt.Json = False) -> None:
+def status(
+    store: opt.StoreOrModel,
+    json: opt.Json = False,
+    history: Annotated[bool, typer.Option("--history", help="List its earlier states.")] = False,
+    at: opt.At = None,
+) -> None:
     """Tell what a store or a model holds, what is missing, and how far a run on it is."""
+    from terralatent.pipeline import history as states
     from terralatent.pipeline.status import status
-    from terralatent.pipeline.status_page import status_page
+    from terralatent.pipeline.status_page import history_page, status_page
 
-    found = status(store)
-    terminal.show(found.to_json() if json else status_page(found))
+    if history:
+        found = states.history(store)
+        terminal.show({"snapshots": [s.to_json() for s in found]} if json else history_page(found))
+        return
+    told = status(store, at=at)
+    terminal.show(told.to_json() if json else status_page(told))
+
+
+@app.command()
+def expire(
+    store: opt.AnyStore,
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Such as 30D or 12h.")],
+    release: Annotated[
+        list[str] | None,
+        typer.Option(help="A tag whose result is gone and keeps nothing more; may be repeated."),
+    ] = None,
+) -> None:
+    """Let go of old states of a store, and of what no state needs. The newest one stays."""
+    from terralatent.pipeline.history import expire
+
+    terminal.say(f"{expire(store, older_than, release=release or ())} -> {store}")
 
 
 def main() -> None:

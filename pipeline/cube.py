@@ -14,8 +14,8 @@ import xarray as xr
 import zarr
 
 from terralatent.catalogs.clear import ClearRule
+from terralatent.pipeline.axes import PER_DATE
 from terralatent.pipeline.dates import days_since_1970
-from terralatent.pipeline.layout import PER_DATE
 from terralatent.pipeline.masking import Masking, clear_sky
 from terralatent.pipeline.masks import Asked, mask_bands, settle
 from terralatent.pipeline.outliers import find_outliers

@@ -50,6 +50,7 @@ def decode(
     *,
     device: str = "auto",
     masking: Asked = None,
+    at: str | None = None,
     client: Client | str | None = None,
     progress: Progress | None = None,
 ) -> ResultReport:
@@ -68,6 +69,8 @@ def decode(
         out: Path or URL of the store, see :func:`open_bands`.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
+        at: An earlier snapshot of the cube, see
+            :func:`terralatent.pipeline.history.find_snapshot`.
         client: A Dask client or its address; processes on this machine by default.
         progress: Told of every block.
 
@@ -75,7 +78,9 @@ def decode(
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device, masking=masking)
+    pairing = pair(
+        cube, model, dates, acquisitions_of=sensor, device=device, masking=masking, at=at
+    )
     known = [each.name for each in pairing.config().sensors]
     if sensor not in known:
         raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")

@@ -57,13 +57,14 @@ def embed(
     encoder: str = "float32",
     device: str = "auto",
     masking: Asked = None,
+    at: str | None = None,
     client: Client | str | None = None,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
 
     Block by block on Dask workers. The same call again computes only what is not done; the cube is
-    read at the snapshot it has now, and the result does not depend on its blocks.
+    read at one snapshot, which it keeps from now on, and the result does not depend on its blocks.
 
     Args:
         cube: Path or URL of a cube.
@@ -76,6 +77,8 @@ def embed(
             faster and changes the latents by a small part of their standard deviations.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
+        at: An earlier snapshot of the cube, see
+            :func:`terralatent.pipeline.history.find_snapshot`.
         client: A Dask client or its address; processes on this machine by default.
         progress: Told of every block.
 
@@ -85,7 +88,7 @@ def embed(
     """
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
-    pairing = pair(cube, model, dates, device=device, encoder=encoder, masking=masking)
+    pairing = pair(cube, model, dates, device=device, encoder=encoder, masking=masking, at=at)
     layout = result_layout(
         pairing,
         "latents",

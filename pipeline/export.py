@@ -16,6 +16,7 @@ import zarr
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import ArrayLayout
 from terralatent.pipeline.damage import damage_of
+from terralatent.pipeline.history import find_snapshot
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.storage import is_url
 from terralatent.pipeline.store import ABOUT, describe, exists, open_group, snapshot_id
@@ -33,6 +34,7 @@ def export(
     sensor: str | None = None,
     variable: str | None = None,
     date: str | None = None,
+    at: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Copy a store, or part of it, to a folder of plain Zarr v3. Computes, a shard at a time.
@@ -47,6 +49,7 @@ def export(
         sensor: Take this sensor of a cube alone.
         variable: Of the arrays over the grid, take this one alone, such as ``data`` or ``mean``.
         date: Take the dates of this day (``2018-07-01``) or this instant alone.
+        at: An earlier snapshot, see :func:`terralatent.pipeline.history.find_snapshot`.
         progress: Told of each shard.
 
     Returns:
@@ -56,10 +59,12 @@ def export(
         InputError: If the store has no such sensor, variable or date, or if ``out`` exists and is
             not this export.
     """
-    root = open_group(store)
-    about = describe(store)
+    open_group(store)  # tells what is there instead
+    snapshot = find_snapshot(store, at) or snapshot_id(store)
+    root = open_group(store, snapshot=snapshot or None)
+    about: dict[str, Any] = dict(root.attrs.asdict().get(ABOUT, {}))
     part = {"sensor": sensor, "variable": variable, "date": date}
-    about["export"] = {**part, "snapshot": snapshot_id(store)}
+    about["export"] = {**part, "snapshot": snapshot}
     if is_url(out):
         raise InputError(f"{out}: exports go to a local folder; copy it from there.")
     if Path(out).suffix.lower() in OTHER_FORMATS:

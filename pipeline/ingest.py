@@ -1,15 +1,21 @@
-"""Scenes to a cube: read by read units on Dask workers, harmonised, committed as they come."""
+"""Scenes to a cube: read by read units on Dask workers, harmonised, committed as they come.
+
+A cube that is there grows: what a later search found is put in its place, see
+:mod:`terralatent.pipeline.growing`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Client
+from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.outline import read_outline
@@ -17,19 +23,27 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.signing import require_keys
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.damage import telling_damage
-from terralatent.pipeline.layout import STATES, cube_layout
-from terralatent.pipeline.pixels import Loss, read_pixels
+from terralatent.pipeline.growing import abandon_growth, begin_growth, show_growth
+from terralatent.pipeline.growth import as_stored, plan_growth
+from terralatent.pipeline.layout import cube_layout
+from terralatent.pipeline.losses import Loss, entries_of, entries_within, told_losses
+from terralatent.pipeline.pixels import read_pixels
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
-from terralatent.pipeline.store import exists, lay_out, open_group, snapshot_id
-from terralatent.pipeline.stream import Failure, stream_blocks
-from terralatent.pipeline.units import (
-    READ_THREADS,
-    ReadUnit,
-    memory_bytes,
-    open_units,
-    unit_cut,
+from terralatent.pipeline.states import DONE, PARTIAL, PENDING
+from terralatent.pipeline.store import (
+    BRANCH,
+    GROWING,
+    STEP,
+    exists,
+    is_growing,
+    lay_out,
+    open_group,
+    snapshot_id,
 )
+from terralatent.pipeline.stream import Failure, stream_blocks
+from terralatent.pipeline.unit_cuts import READ_THREADS, memory_bytes, unit_cut
+from terralatent.pipeline.units import GoneError, ReadUnit, open_units
 from terralatent.pipeline.writer import writer_lock
 
 __all__ = ["BuildReport", "build_cube"]
@@ -54,11 +68,15 @@ class BuildReport:
     losses: tuple[Loss, ...]
     """What is masked or pending because it could not be read, in this run or one before."""
 
+    new: int = 0
+    """Dates that a cube has grown by in this run, those counted that replaced others."""
+
     def __str__(self) -> str:
         dates = ", ".join(f"{count} {name}" for name, count in self.sensors.items())
         idle = not self.units and not self.losses
         work = "nothing left to read" if idle else f"{self.units} read units"
-        return f"{dates} dates ({work})"
+        grown = f"{self.new} of them new; " if self.new else ""
+        return f"{dates} dates ({grown}{work})"
 
 
 def build_cube(
@@ -73,10 +91,12 @@ def build_cube(
     client: Client | str | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Build the cube of a region from its scenes, or go on with it. Computes.
+    """Build the cube of a region from its scenes, go on with it, or let it grow. Computes.
 
-    The same call again does what is not done yet: units that are pending, and those that are
-    partial, whose missing scenes may be back. Where all is done it writes nothing.
+    The same call again does what is not done yet: units that are pending, and of those that are
+    partial the dates whose missing scenes may be back. Where all is done it writes nothing. Scenes
+    of a later search add their new acquisitions, each in its place in time, and replace those that
+    were processed anew; readers see all of that in one commit, or nothing of it.
 
     Args:
         scenes: What a search found.
@@ -97,88 +117,179 @@ def build_cube(
 
     Raises:
         InputError: If an argument cannot be used, if no scene touches the region, or if ``out``
-            exists and holds something else.
+            exists and holds something else: another grid, other sensors, another rule.
     """
     outline = read_outline(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
-    limit = memory_bytes(memory)
     layout = cube_layout(scenes, pixels, block)
-    cuts = {
-        name: unit_cut(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
-        for name in scenes.sensors
-    }
     with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
-        # A new store is laid out only once there is somebody to fill it.
-        workers = None if exists(out) else stack.enter_context(client_for(client, memory=memory))
-        lay_out(out, layout)
-        units = list(open_units(open_group(out, kind="cube"), scenes, pixels, block, cuts))
-        failures: list[Failure[ReadUnit]] = []
-        if units:
-            workers = workers or stack.enter_context(client_for(client, memory=memory))
-            failures = stream_blocks(
-                workers,
-                out,
-                units,
-                partial(_read_unit, threads=READ_THREADS),
-                _record_unit,
-                message="build",
-                total=len(units),
-                progress=lock.telling(progress),
-            )
+        work = _Work(out, scenes, pixels, block, memory, client, lock.telling(progress), stack)
+        if not exists(out):
+            work.workers()  # a new store is laid out only once there is somebody to fill it
+        lay_out(out, as_stored(out, layout, scenes))
+        while (branch := work.next_branch()) is not None:
+            work.fill(branch)
+    cube = open_group(out)
+    sensors = [name for name in scenes.asked if name in cube]
     return BuildReport(
         store=str(out),
         snapshot=snapshot_id(out),
-        sensors={name: len(scenes.acquisitions(name)) for name in scenes.sensors},
-        units=len(units) - len(failures),
-        losses=(*_losses(open_group(out), scenes.sensors), *_lost_units(failures)),
+        sensors={name: cube[f"{name}/time"].shape[0] for name in sensors},
+        units=work.done,
+        new=work.new,
+        losses=(
+            *(loss for name in sensors for loss in told_losses(cube[name].attrs["losses"])),
+            *_lost_units(work.failures),
+        ),
     )
 
 
-def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
+@dataclass(eq=False)
+class _Work:
+    """What a build has to do, and who does it."""
+
+    out: str | Path
+    scenes: Scenes
+    pixels: GeoBox
+    block: int
+    memory: str
+    client: Client | str | None
+    progress: Progress
+    stack: ExitStack
+    done: int = 0
+    new: int = 0
+    failures: list[Failure[ReadUnit]] = field(default_factory=list)
+    _filled: bool = False
+    _workers: Client | None = None
+
+    def __post_init__(self) -> None:
+        limit = memory_bytes(self.memory)
+        self._cuts = {
+            name: unit_cut(
+                self.scenes.sensor(name),
+                self.scenes.acquisitions(name),
+                self.pixels,
+                self.block,
+                limit,
+            )
+            for name in self.scenes.asked
+        }
+
+    def workers(self) -> Client:
+        """The client; processes of this machine are started when they are first needed."""
+        if self._workers is None:
+            made = client_for(self.client, memory=self.memory)
+            self._workers = self.stack.enter_context(made)
+        return self._workers
+
+    def next_branch(self) -> str | None:
+        """The branch to fill next; None where all is done. A cube begins to grow here."""
+        if self.failures:
+            return None
+        if is_growing(self.out):
+            try:
+                self.units(GROWING)
+            except GoneError:  # begun for scenes that are not there any more
+                abandon_growth(self.out)
+        else:  # what a kill may have left: a branch with nothing on it
+            abandon_growth(self.out)
+        if not is_growing(self.out) and not self.is_pending(BRANCH):
+            growth = plan_growth(open_group(self.out), self.scenes)
+            if growth is not None:
+                begin_growth(self.out, growth)
+                self.new += growth.new
+        if is_growing(self.out):
+            return GROWING
+        return None if self._filled else BRANCH
+
+    def fill(self, branch: str) -> None:
+        """Read what is open on a branch; what grew is shown when nothing is pending."""
+        self._filled = True
+        units = self.units(branch)
+        if units:
+            failures = stream_blocks(
+                self.workers(),
+                self.out,
+                units,
+                partial(_read_unit, store=str(self.out), threads=READ_THREADS),
+                _record_unit,
+                message="build",
+                total=len(units),
+                branch=branch,
+                metadata=STEP if branch == GROWING else None,
+                progress=self.progress,
+            )
+            self.done += len(units) - len(failures)
+            self.failures += failures
+        if branch == GROWING and not self.failures:
+            show_growth(self.out, f"grow to {self.scenes.period[1]}")
+
+    def units(self, branch: str) -> list[ReadUnit]:
+        """The read units that are open on a branch.
+
+        Raises:
+            GoneError: If the search does not find the scenes of one.
+        """
+        cube = open_group(self.out, branch=branch)
+        cuts = {name: cut for name, cut in self._cuts.items() if name in cube}
+        return list(open_units(cube, self.scenes, self.pixels, self.block, cuts))
+
+    def is_pending(self, branch: str) -> bool:
+        """Whether there are read units without pixels."""
+        cube = open_group(self.out, branch=branch)
+        states = (np.asarray(cube[f"{name}/state"]) for name in self._cuts if name in cube)
+        return any(bool((state == PENDING).any()) for state in states)
+
+
+def _read_unit(cube: Any, unit: ReadUnit, *, store: str, threads: int) -> tuple[Loss, ...]:
     """Read one unit and write its shards; runs on a worker."""
     window = unit.window
-    found = read_pixels(
-        unit.acquisitions,
-        unit.sensor,
-        unit.grid[window.y, window.x],
-        source=unit.source,
-        access=unit.access,
-        grid=unit.grid,
-        threads=threads,
-        together=unit.together,
-    )
     group = cube[unit.sensor.name]
-    group["data"][unit.dates, :, window.y, window.x] = found.data
-    if found.quality is not None:
-        group["quality"][unit.dates, window.y, window.x] = found.quality
-    return found.losses
+    arrays = {name: group[name] for name in ("data", "quality") if name in group}
+    pixels = {
+        name: np.empty((unit.count, *array.shape[1:-2], *window.shape), array.dtype)
+        for name, array in arrays.items()
+    }
+    if unit.kept:
+        before = group if unit.base is None else open_group(store, snapshot=unit.base)[group.path]
+        places, index = (list(each) for each in zip(*unit.kept, strict=True))
+        first, last = min(index), max(index) + 1
+        for name, into in pixels.items():
+            stored = before[name][first:last, ..., window.y, window.x]
+            into[places] = stored[np.array(index) - first]
+    losses = unit.known
+    if unit.acquisitions:
+        found = read_pixels(
+            unit.acquisitions,
+            unit.sensor,
+            unit.grid[window.y, window.x],
+            source=unit.source,
+            access=unit.access,
+            grid=unit.grid,
+            threads=threads,
+            together=unit.together,
+            into=pixels,
+            places=unit.places,
+        )
+        losses = (*losses, *found.losses)
+    for name, array in arrays.items():
+        array[unit.dates, ..., window.y, window.x] = pixels[name]
+    return losses
 
 
 def _record_unit(cube: Any, unit: ReadUnit, losses: tuple[Loss, ...]) -> None:
     """Write the state of a unit and what it lost; runs in the coordinator."""
     group = cube[unit.sensor.name]
-    group["state"][unit.states] = STATES["partial" if losses else "done"]
-    before: list[dict[str, str]] = list(group.attrs["losses"])
-    after = [entry for entry in before if entry["unit"] != unit.name]
-    after += [{"unit": unit.name, **asdict(loss)} for loss in losses]
+    group["state"][unit.states] = PARTIAL if losses else DONE
+    before = list(group.attrs["losses"])
+    gone = entries_within(before, [unit.shard], unit.window)
+    after = [entry for entry in before if entry not in gone]
+    after += entries_of(unit.name, unit.window, losses)
     if after != before:
         after.sort(key=lambda entry: (entry["item"], entry["band"], entry["unit"]))
         group.attrs["losses"] = after
-
-
-def _losses(cube: Any, sensors: Sequence[str]) -> Iterator[Loss]:
-    """What the cube says was lost, each file once however many units it failed in."""
-    seen: set[tuple[str, str, str]] = set()
-    for name in sensors:
-        for entry in cube[name].attrs["losses"]:
-            fields: dict[str, str] = dict(entry)
-            fields.pop("unit")
-            loss = Loss(**fields)
-            if (key := (loss.sensor, loss.item, loss.band)) not in seen:
-                seen.add(key)
-                yield loss
 
 
 def _lost_units(failures: Sequence[Failure[ReadUnit]]) -> Iterator[Loss]:

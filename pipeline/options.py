@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "AnyStore",
+    "At",
     "BlockSide",
     "ClearRules",
     "Cluster",
@@ -187,5 +188,11 @@ Pixel = Annotated[
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")]
 StoreOrModel = Annotated[
     str, typer.Argument(metavar="STORE", help="A cube, latents, bands or the folder of a model.")
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SNAPSHOT", help="An earlier state: its id, the first characters, or a tag."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a page.")]

@@ -30,6 +30,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.history import find_snapshot
 from terralatent.pipeline.masks import AS_STORED, Asked, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.scene_errors import SceneErrors, estimate_scene_errors
@@ -204,17 +205,20 @@ def pair(
     device: str = "auto",
     encoder: str = "float32",
     masking: Asked = None,
+    at: str | None = None,
 ) -> Pairing:
     """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
 
     Args:
-        cube: Path or URL of a cube; its newest snapshot is taken.
+        cube: Path or URL of a cube.
         model: Folder of a model.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.
         encoder: In what the encoders' networks compute.
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
+        at: Snapshot of the cube, see :func:`terralatent.pipeline.history.find_snapshot`; the newest
+            by default.
 
     Raises:
         InputError: If there is no cube or it is damaged, the dates mean nothing, it cannot be
@@ -227,7 +231,7 @@ def pair(
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
     with telling_damage(cube):
-        pairing = _pair(cube, model, dates, acquisitions_of, encoder, masking)
+        pairing = _pair(cube, model, dates, acquisitions_of, encoder, masking, at)
     return replace(pairing, device=device, encoder=encoder)
 
 
@@ -238,9 +242,10 @@ def _pair(
     acquisitions_of: str | None,
     encoder: str,
     masking: Asked,
+    at: str | None,
 ) -> Pairing:
     open_group(cube, kind="cube")
-    snapshot = snapshot_id(cube)
+    snapshot = find_snapshot(cube, at) or snapshot_id(cube)
     root = open_group(cube, kind="cube", snapshot=snapshot or None)
     # A broken model is told here, before anything is laid out.
     config = load_model(model).config

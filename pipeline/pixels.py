@@ -27,10 +27,11 @@ from terralatent.catalogs.sources import Source
 from terralatent.pipeline.allocation import giving_back
 from terralatent.pipeline.border import border_halo, border_noise
 from terralatent.pipeline.harmonise import linear_power, pack_item
+from terralatent.pipeline.losses import Loss
 from terralatent.pipeline.reading import Band, read_sources
 from terralatent.pipeline.reading import Source as ItemFiles
 
-__all__ = ["Loss", "UnitPixels", "is_near", "read_dtype", "read_pixels"]
+__all__ = ["UnitPixels", "is_near", "read_dtype", "read_pixels"]
 
 MARGIN_DEGREES = 0.01
 """How far outside its footprint an item is still read: footprints in catalogues are coarse, and
@@ -44,26 +45,6 @@ STRIP = 64
 
 UNKNOWN = Source("unknown", "")
 """Where files come from that are readable as they are."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Something of a scene that could not be read; its pixels are masked in the cube."""
-
-    sensor: str
-    """Name of the sensor."""
-
-    item: str
-    """Id of the item; of a whole read unit that was lost, its place."""
-
-    band: str
-    """The band; empty where a whole read unit was lost."""
-
-    reason: str
-    """Why, in one line."""
-
-    def __str__(self) -> str:
-        return f"{self.sensor} {self.item}{' ' if self.band else ''}{self.band}: {self.reason}"
 
 
 @dataclass(frozen=True, eq=False)

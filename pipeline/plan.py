@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 from distributed import Client
 from odc.geo.geobox import GeoBox
@@ -20,12 +21,24 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.signing import require_keys
 from terralatent.pipeline.arrays import Layout
 from terralatent.pipeline.clusters import client_for
+from terralatent.pipeline.growing import MOVED, lay_out_growth
+from terralatent.pipeline.growth import as_stored, plan_growth
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.layout import cube_layout
 from terralatent.pipeline.region import Block, grid
 from terralatent.pipeline.samples import take_sample
-from terralatent.pipeline.store import exists, open_group
-from terralatent.pipeline.units import ReadUnit, memory_bytes, open_units, unit_cut
+from terralatent.pipeline.states import PENDING
+from terralatent.pipeline.store import (
+    BRANCH,
+    GROWING,
+    exists,
+    is_growing,
+    open_group,
+    require_same,
+    snapshot_id,
+)
+from terralatent.pipeline.unit_cuts import memory_bytes, unit_cut
+from terralatent.pipeline.units import ReadUnit, open_units
 
 __all__ = ["BuildPlan", "SensorPlan", "plan_build"]
 
@@ -170,7 +183,9 @@ def plan_build(
         for name in scenes.sensors
     }
     there = exists(out)
-    cube = open_group(out, kind="cube") if there else _laid_out(layout)
+    if there:
+        require_same(out, layout.kind, json_value(as_stored(out, layout, scenes).identity))
+    cube = _as_it_will_be(out, scenes) if there else _laid_out(layout)
     units = list(open_units(cube, scenes, pixels, block, cuts))
     fates = Counter(fate.fate for fate in scenes.fates)
     return BuildPlan(
@@ -230,6 +245,33 @@ def _laid_out(layout: Layout) -> zarr.Group:
         group.update_attributes(dict(part.attrs))
         for array in part.arrays:
             array.create(group)
+    return root
+
+
+def _as_it_will_be(out: str | Path, scenes: Scenes) -> zarr.Group:
+    """A cube that is there as it will be when it has grown: a copy in memory, without pixels."""
+    growing = is_growing(out)
+    cube = open_group(out, kind="cube", branch=GROWING if growing else BRANCH)
+    growth = None if growing else plan_growth(cube, scenes)
+    if growth is None:
+        return cube
+    root = zarr.open_group(MemoryStore(), mode="w")
+    root.update_attributes(cube.attrs.asdict())
+    for path, group in cube.groups():
+        into = root.require_group(path)
+        into.update_attributes(group.attrs.asdict())
+        for name, array in group.arrays():
+            made = into.create_array(
+                name, shape=array.shape, dtype=array.dtype, chunks=array.chunks,
+                shards=array.shards, fill_value=array.fill_value,
+            )  # fmt: skip
+            if name not in ("data", "quality"):
+                made[...] = array[...]
+    lay_out_growth(root, growth, snapshot_id(out))
+    for name in growth.axes:
+        if (np.asarray(cube[f"{name}/state"]) == PENDING).any():  # it is filled before it grows
+            moved: Any = root[name].attrs[MOVED]
+            root[name].attrs[MOVED] = {**moved, "index": [-1] * len(moved["index"])}
     return root
 
 

@@ -21,11 +21,12 @@ import zarr
 from distributed import Client
 from numpy.typing import NDArray
 
-from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate, grid_arrays
+from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, grid_arrays, time_array
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import grid_coords, lazy, times
 from terralatent.pipeline.damage import telling_damage
-from terralatent.pipeline.layout import TIME_UNITS, grid_attrs
+from terralatent.pipeline.history import keep_for
+from terralatent.pipeline.layout import grid_attrs
 from terralatent.pipeline.pairing import Pairing, unfinished
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
@@ -142,12 +143,7 @@ def result_layout(
     grid = grid_of(pairing.open_cube()[pairing.sensors[0]])
     size = pairing.identity()["block"]
     counts = (math.ceil(grid.shape[0] / size), math.ceil(grid.shape[1] / size))
-    times = coordinate(
-        "time",
-        ("time",),
-        np.array(pairing.times, dtype=np.int64),
-        {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "standard_name": "time"},
-    )
+    times = time_array("time", "time", pairing.dates)
     states = tuple(
         ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
         for name, dtype, attrs in (
@@ -213,6 +209,7 @@ def fill(
         # A new store is laid out only once there is somebody to fill it.
         workers = None if exists(out) else stack.enter_context(client_for(client))
         lay_out(out, layout)
+        keep_for(out, pairing.cube, pairing.snapshot)
         root = open_group(out)
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])

@@ -25,7 +25,7 @@ from terralatent.pipeline.pixels import UnitPixels, is_near, read_dtype, read_pi
 from terralatent.pipeline.reading import opening, reason_of
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.tile_bytes import bytes_touched, file_bytes
-from terralatent.pipeline.units import READ_THREADS
+from terralatent.pipeline.unit_cuts import READ_THREADS
 from terralatent.pipeline.warping import ONE_GRID
 
 __all__ = ["Sample", "take_sample"]

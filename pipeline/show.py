@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.damage import telling_damage
+from terralatent.pipeline.history import find_snapshot
 from terralatent.pipeline.store import describe
 
 __all__ = ["show"]
@@ -25,6 +26,7 @@ def show(
     variable: str | None = None,
     date: str | None = None,
     pixel: str | None = None,
+    at: str | None = None,
 ) -> Path:
     """Draw a picture of a store, or of the series of one of its pixels. Computes.
 
@@ -36,6 +38,7 @@ def show(
         variable: A band, a latent (name or number) or ``observations``.
         date: ISO date; only the stored date nearest to it.
         pixel: ``X,Y`` in map coordinates or, as whole numbers, column and row.
+        at: An earlier snapshot, see :func:`terralatent.pipeline.history.find_snapshot`.
 
     Raises:
         InputError: If there is no such store, sensor, variable or pixel, if the store is damaged,
@@ -45,35 +48,45 @@ def show(
     if pixel is not None and date is not None:
         raise InputError("A series of a pixel shows every date; give either --pixel or --date.")
     with telling_damage(store):
-        figure = _draw(store, sensor, variable, date, pixel)
+        figure = _draw(store, find_snapshot(store, at), sensor, variable, date, pixel)
     return _save(figure, Path(out))
 
 
 def _draw(
-    store: str | Path, sensor: str | None, variable: str | None, date: str | None, pixel: str | None
+    store: str | Path,
+    snapshot: str | None,
+    sensor: str | None,
+    variable: str | None,
+    date: str | None,
+    pixel: str | None,
 ) -> Figure:
     kind = describe(store).get("kind")
     if kind == "cube":
-        return _cube(store, sensor, variable, date, pixel)
+        return _cube(store, snapshot, sensor, variable, date, pixel)
     if kind == "latents":
         if sensor is not None:
             raise InputError(
                 f"{store} holds latents, which are of all sensors; leave --sensor out."
             )
-        return _latents(store, variable, date, pixel)
+        return _latents(store, snapshot, variable, date, pixel)
     if kind == "bands":
-        return _bands(store, sensor, variable, date, pixel)
+        return _bands(store, snapshot, sensor, variable, date, pixel)
     raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
 
 
 def _cube(
-    store: str | Path, sensor: str | None, variable: str | None, date: str | None, pixel: str | None
+    store: str | Path,
+    snapshot: str | None,
+    sensor: str | None,
+    variable: str | None,
+    date: str | None,
+    pixel: str | None,
 ) -> Figure:
     from terralatent.pipeline.cube import open_cube
     from terralatent.pipeline.pictures.cube import cube_picture, sensors_of
     from terralatent.pipeline.pictures.series import find_pixel, observed_series
 
-    cube = open_cube(store, clear=False)
+    cube = open_cube(store, clear=False, snapshot=snapshot)
     sensors = sensors_of(cube)
     if sensor is not None and sensor not in sensors:
         raise InputError(f"{store} has no sensor {sensor!r}; it has {', '.join(sensors)}.")
@@ -84,13 +97,17 @@ def _cube(
 
 
 def _latents(
-    store: str | Path, variable: str | None, date: str | None, pixel: str | None
+    store: str | Path,
+    snapshot: str | None,
+    variable: str | None,
+    date: str | None,
+    pixel: str | None,
 ) -> Figure:
     from terralatent.pipeline.embed import open_latents
     from terralatent.pipeline.pictures.latents import latents_picture
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
 
-    latents = open_latents(store)
+    latents = open_latents(store, snapshot=snapshot)
     if pixel is None:
         return latents_picture(latents, variable=variable, date=date)
     if variable is not None:
@@ -99,13 +116,18 @@ def _latents(
 
 
 def _bands(
-    store: str | Path, sensor: str | None, variable: str | None, date: str | None, pixel: str | None
+    store: str | Path,
+    snapshot: str | None,
+    sensor: str | None,
+    variable: str | None,
+    date: str | None,
+    pixel: str | None,
 ) -> Figure:
     from terralatent.pipeline.decode import open_bands
     from terralatent.pipeline.pictures.bands import bands_picture
     from terralatent.pipeline.pictures.series import band_series, find_pixel
 
-    bands: xr.Dataset = open_bands(store)
+    bands: xr.Dataset = open_bands(store, snapshot=snapshot)
     if sensor is not None and sensor != bands.attrs.get("sensor"):
         raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {sensor}.")
     if pixel is None:

@@ -12,12 +12,20 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.damage import telling_damage
+from terralatent.pipeline.history import find_snapshot
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.runs import Run, iso, read_run
 from terralatent.pipeline.status_models import ModelStatus, holds_model, model_status
 from terralatent.pipeline.status_stores import CubeStatus, ResultStatus, cube_status, result_status
 from terralatent.pipeline.storage import local_path
-from terralatent.pipeline.store import ABOUT, exists, open_group, open_repository, snapshot_id
+from terralatent.pipeline.store import (
+    ABOUT,
+    exists,
+    is_growing,
+    open_group,
+    open_repository,
+    snapshot_id,
+)
 from terralatent.pipeline.training_files import FOLDER as TRAINING
 
 __all__ = ["Grid", "Status", "status"]
@@ -63,7 +71,7 @@ class Status:
     """Size on disk; None for a URL."""
 
     snapshot: str | None
-    """The newest one of an Icechunk store."""
+    """Of an Icechunk store: the newest, or the earlier one that was asked for."""
 
     commits: int | None
     """Commits of an Icechunk store; None for a URL, where counting asks for each of them."""
@@ -86,6 +94,9 @@ class Status:
     model: ModelStatus | None
     """What a model holds; None for anything else."""
 
+    growing: bool
+    """Whether a cube has begun to grow, which readers do not see before it is whole."""
+
     run: Run | None
     """The run that writes it now, or that was cut short; None if there is none, and for a URL."""
 
@@ -97,7 +108,7 @@ class Status:
         return dict(json_value(told))
 
 
-def status(store: str | Path) -> Status:
+def status(store: str | Path, *, at: str | None = None) -> Status:
     """Say how a cube, latents, bands or a model stands, finished or in the making.
 
     Reads states, coordinates and attributes, no pixels and no tensors, and changes nothing. A run
@@ -105,6 +116,7 @@ def status(store: str | Path) -> Status:
 
     Args:
         store: Path or URL, an Icechunk store or plain Zarr v3; or the local folder of a model.
+        at: An earlier snapshot, see :func:`terralatent.pipeline.history.find_snapshot`.
 
     Raises:
         InputError: If there is nothing at ``store``, or something else.
@@ -118,7 +130,7 @@ def status(store: str | Path) -> Status:
     if path is None or path.is_dir():
         if exists(store):
             with telling_damage(store):
-                return _store(store, run)
+                return _store(store, run, at)
         if path is not None and any(path.iterdir()):
             raise _not_ours(store, path)
     if run is not None and (run.going or (path is not None and path.is_dir())):
@@ -126,10 +138,10 @@ def status(store: str | Path) -> Status:
     raise _not_ours(store, path)
 
 
-def _store(store: str | Path, run: Run | None) -> Status:
+def _store(store: str | Path, run: Run | None, at: str | None) -> Status:
     """How a cube, latents or bands stand, all at one snapshot."""
     try:
-        snapshot = snapshot_id(store)
+        snapshot = find_snapshot(store, at) or snapshot_id(store)
         root = open_group(store, snapshot=snapshot or None)
     except FileNotFoundError:  # nothing plain at a URL, or a repository that is not laid out yet
         if run is None:
@@ -139,7 +151,7 @@ def _store(store: str | Path, run: Run | None) -> Status:
     if not isinstance(about, Mapping):
         raise _not_ours(store, local_path(store))
     kind, identity = about.get("kind"), about.get("identity", {})
-    commits, committed = _commits(store) if snapshot else (None, None)
+    commits, committed = _commits(store, snapshot) if snapshot else (None, None)
     return _status(
         local_path(store) or store,
         kind,
@@ -153,6 +165,7 @@ def _store(store: str | Path, run: Run | None) -> Status:
         block=identity.get("block"),
         cube=cube_status(root, identity) if kind == "cube" else None,
         result=result_status(root) if kind in ("latents", "bands") else None,
+        growing=bool(snapshot) and kind == "cube" and is_growing(store),
     )
 
 
@@ -171,6 +184,7 @@ def _status(
     cube: CubeStatus | None = None,
     result: ResultStatus | None = None,
     model: ModelStatus | None = None,
+    growing: bool = False,
 ) -> Status:
     path = local_path(store)
     return Status(
@@ -187,13 +201,14 @@ def _status(
         cube=cube,
         result=result,
         model=model,
+        growing=growing,
         run=run,
     )
 
 
-def _commits(store: str | Path) -> tuple[int | None, str | None]:
+def _commits(store: str | Path, snapshot: str) -> tuple[int | None, str | None]:
     """How many commits there are after Icechunk's own first one, and when the last was made."""
-    ancestry = open_repository(store).ancestry(branch="main")
+    ancestry = open_repository(store).ancestry(snapshot_id=snapshot)
     newest = next(iter(ancestry))
     count = None if local_path(store) is None else sum(1 for _ in ancestry)
     return count, iso(newest.written_at)

@@ -12,13 +12,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from terralatent.pipeline.history import Snapshot
 from terralatent.pipeline.page import Facts, ago, counted, fact_table, listed, moment, some, span
 from terralatent.pipeline.runs import Run
 from terralatent.pipeline.status import Grid, Status
 from terralatent.pipeline.status_models import ModelStatus
 from terralatent.pipeline.status_stores import CubeStatus, Dates, Items, ResultStatus, States
 
-__all__ = ["status_page"]
+__all__ = ["history_page", "status_page"]
 
 
 def status_page(status: Status) -> RenderableType:
@@ -42,6 +43,15 @@ def status_page(status: Status) -> RenderableType:
     return Group(*[part for each in parts for part in (each, Text(""))][:-1])
 
 
+def history_page(states: Sequence[Snapshot]) -> RenderableType:
+    """Lay the states of a store out for a person, the newest first."""
+    lines = []
+    for each in states:
+        lines.append(Text.assemble((each.id, "bold"), f"  {each.message}, {moment(each.written)}"))
+        lines += [Text(f"  kept for {tag}") for tag in each.kept_for]
+    return Group(*lines)
+
+
 def _made(status: Status) -> Facts:
     """By what and when it was made, and its grid."""
     made = [f"by terralatent {status.code_version}"] if status.code_version else []
@@ -56,6 +66,8 @@ def _made(status: Status) -> Facts:
         count = "" if status.commits is None else f"{counted(status.commits, 'commit')}, the last "
         yield "stored", f"{count}{moment(status.committed)}"
         yield "snapshot", status.snapshot or ""
+    if status.growing:
+        yield "growing", Text("what is new is not shown before it is whole", "yellow")
     if status.grid is not None:
         yield from _grid(status.grid, status.block)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
 
+from terralatent.pipeline.losses import told_losses
 from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 
 __all__ = [
@@ -168,7 +169,7 @@ def result_status(root: zarr.Group) -> ResultStatus:
 
 
 def _sensor(group: Any) -> SensorStatus:
-    losses = _losses(group.attrs.get("losses", ()))
+    losses = tuple(str(loss) for loss in told_losses(group.attrs.get("losses", ())))
     return SensorStatus(
         bands=tuple(str(band) for band in np.asarray(group["band"][...])),
         dates=_dates(group),
@@ -192,19 +193,6 @@ def _states(group: Any) -> States | None:
     state = np.asarray(group["state"][...])
     counts = [int(np.count_nonzero(state == value)) for value in (DONE, PARTIAL, PENDING)]
     return States(*counts)
-
-
-def _losses(entries: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    """One line for each file, however many units it failed in."""
-    if not entries:
-        return ()
-    from terralatent.pipeline.pixels import Loss  # it brings what reads pixels
-
-    found: dict[tuple[str, str], str] = {}
-    for entry in entries:
-        loss = Loss(**{name: value for name, value in entry.items() if name != "unit"})
-        found.setdefault((loss.item, loss.band), str(loss))
-    return tuple(found.values())
 
 
 def _items(table: Any) -> Items:

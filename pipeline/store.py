@@ -26,12 +26,17 @@ if TYPE_CHECKING:  # it brings xarray, which those who only read attributes do w
 
 __all__ = [
     "ABOUT",
+    "BRANCH",
+    "GROWING",
+    "STEP",
     "NotLaidOutError",
     "describe",
     "exists",
+    "is_growing",
     "lay_out",
     "open_group",
     "open_repository",
+    "require_same",
     "snapshot_id",
 ]
 
@@ -39,8 +44,13 @@ ABOUT = "terralatent"
 """Attribute of the root group: ``{"kind", "identity", "code_version"}``."""
 
 BRANCH = "main"
-"""The one branch of a store's repository."""
+"""The branch of a store's repository that readers see."""
 
+GROWING = "growing"
+"""The branch on which a cube grows out of sight, see :mod:`terralatent.pipeline.growing`."""
+
+STEP: Mapping[str, Any] = {"step": True}
+"""Metadata of a commit that is no state of a cube of its own, but one on the way."""
 
 FIRST_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"
 """With which every repository of Icechunk begins."""
@@ -51,7 +61,11 @@ class NotLaidOutError(InputError, FileNotFoundError):
 
 
 def open_group(
-    store: str | Path, *, kind: str | None = None, snapshot: str | None = None
+    store: str | Path,
+    *,
+    kind: str | None = None,
+    snapshot: str | None = None,
+    branch: str = BRANCH,
 ) -> zarr.Group:
     """Open a store's root group for reading; reads no pixels.
 
@@ -60,6 +74,7 @@ def open_group(
         kind: Refuse a store of another kind: ``cube``, ``latents`` or ``bands``.
         snapshot: Icechunk snapshot to read; the newest by default. Later commits never change
             what the group shows. Ignored for plain Zarr, which has no snapshots.
+        branch: Of the repository, whose newest snapshot is read.
 
     Raises:
         InputError: If there is no store, if it is of another kind or damaged, or the snapshot is
@@ -68,7 +83,7 @@ def open_group(
     if not exists(store):
         raise InputError(f"{store}: there is no store here (neither Icechunk nor Zarr v3).")
     with telling_damage(store):
-        group = _open(store, snapshot)
+        group = _open(store, snapshot, branch)
     found = group.attrs.get(ABOUT)
     if kind is not None and (not isinstance(found, Mapping) or found.get("kind") != kind):
         was = f"a {found['kind']} store" if isinstance(found, Mapping) else "not of terralatent"
@@ -99,6 +114,13 @@ def exists(store: str | Path) -> bool:
         return bool(icechunk.Repository.exists(open_storage(store)))
 
 
+def is_growing(store: str | Path) -> bool:
+    """Whether a cube has begun to grow, which readers do not see before it is whole."""
+    repository = open_repository(store)
+    begun = GROWING in repository.list_branches()
+    return begun and repository.lookup_branch(GROWING) != repository.lookup_branch(BRANCH)
+
+
 def open_repository(store: str | Path) -> icechunk.Repository:
     """Open the Icechunk repository that exists at ``store``."""
     return icechunk.Repository.open(open_storage(store))
@@ -121,7 +143,7 @@ def lay_out(store: str | Path, layout: Layout) -> bool:
     identity = json.loads(json.dumps(layout.identity))
     with telling_damage(store):
         if exists(store) and not _is_empty(store):
-            _refuse_other(store, layout.kind, identity)
+            require_same(store, layout.kind, identity)
             return False
         path = local_path(store)
         if path is not None and _holds_files(path) and not _is_empty(store):
@@ -173,13 +195,13 @@ def _make(store: str | Path, layout: Layout, identity: Mapping[str, Any]) -> Non
         aside.rename(path)
 
 
-def _open(store: str | Path, snapshot: str | None) -> zarr.Group:
+def _open(store: str | Path, snapshot: str | None, branch: str = BRANCH) -> zarr.Group:
     """Open the root group of a store that is there."""
     if _is_plain(store):
         return _open_plain(store)
     repository = open_repository(store)
     if snapshot is None:
-        session = repository.readonly_session(BRANCH)
+        session = repository.readonly_session(branch)
     else:
         try:
             session = repository.readonly_session(snapshot_id=snapshot)
@@ -224,7 +246,13 @@ def _is_empty(store: str | Path) -> bool:
     return False
 
 
-def _refuse_other(store: str | Path, kind: str, identity: Mapping[str, Any]) -> None:
+def require_same(store: str | Path, kind: str, identity: Mapping[str, Any]) -> None:
+    """Check that a command may go on with a store.
+
+    Raises:
+        InputError: If it is of another kind or identity, which is named by its difference, or if
+            it is plain Zarr.
+    """
     if _is_plain(store):
         raise InputError(f"{store} is plain Zarr, which is only read; choose another --out.")
     about = describe(store)

@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -69,6 +69,8 @@ def stream_blocks(
     commit_every: int = 64,
     commit_seconds: float = 60.0,
     retries: int = 1,
+    branch: str = BRANCH,
+    metadata: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Failure[T]]:
     """Run every task on the workers of ``client`` and commit what they wrote.
@@ -95,6 +97,8 @@ def stream_blocks(
         commit_seconds: ... or when the last commit is this long ago.
         retries: How often a task that failed, or whose worker was lost, is tried again; the latter
             when all else is done, and alone.
+        branch: Of the store, where the commits go.
+        metadata: Of the commits.
         progress: Told of each task that ended, well or not.
 
     Returns:
@@ -107,7 +111,7 @@ def stream_blocks(
     """
     progress = progress or Silent()
     repository = open_repository(store)
-    fork = repository.writable_session(BRANCH).fork()
+    fork = repository.writable_session(branch).fork()
     limit = in_flight or 2 * max(1, sum(client.nthreads().values()))
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
@@ -115,7 +119,7 @@ def stream_blocks(
 
     def commit() -> None:
         nonlocal committed
-        _commit(repository, finished, record, message)
+        _commit(repository, branch, finished, record, message, metadata)
         finished.clear()
         committed = time.monotonic()
 
@@ -257,20 +261,22 @@ def _outcome(future: Future) -> _Ended:
 
 def _commit(
     repository: Any,
+    branch: str,
     finished: list[tuple[T, ForkSession, R]],
     record: Callable[[zarr.Group, T, R], None],
     message: str,
+    metadata: Mapping[str, Any] | None,
 ) -> None:
     """Merge what was finished into a fresh session, record it and commit."""
     if not finished:
         return
-    session = repository.writable_session(BRANCH)
+    session = repository.writable_session(branch)
     session.merge(*(fork for _, fork, _ in finished))
     group = zarr.open_group(session.store, mode="r+")
     for task, _, result in finished:
         record(group, task, result)
     if session.has_uncommitted_changes:
-        session.commit(message)
+        session.commit(message, metadata=None if metadata is None else dict(metadata))
 
 
 def _one_line(error: BaseException) -> str:

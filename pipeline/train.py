@@ -22,6 +22,7 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.extending import BaseModel, read_base
 from terralatent.pipeline.fitting import Schedule, describe_timescales, fit, fit_all
+from terralatent.pipeline.history import keep_for
 from terralatent.pipeline.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.masks import Asked
@@ -165,6 +166,8 @@ def train(
 
         sampler = PixelSampler(sources, seed=seed, batch=batch)
         looks = sampler.pool(POOL_PIXELS)
+        for source in sources:
+            keep_for(folder.out, source.store, source.snapshot)
         for name, share in sampler.outliers().items():
             log.info("%.2f %% of the looks of %s are outliers in time, masked", 100 * share, name)
         holdouts = _hold_out(looks, sources, seed)

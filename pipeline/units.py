@@ -1,4 +1,4 @@
-"""Read units: what one task of a build reads and writes, fitted to memory."""
+"""Read units: what one task of a build reads and writes, and which are open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dask.utils import parse_bytes
 from odc.geo.geobox import GeoBox
 
 from terralatent.catalogs.access import Access
@@ -16,31 +15,20 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import Sensor
 from terralatent.catalogs.sources import Source
-from terralatent.pipeline.border import border_halo
-from terralatent.pipeline.layout import DATES_A_SHARD, STATES
-from terralatent.pipeline.pixels import read_dtype
+from terralatent.pipeline.axes import CubeDate, found_dates, stored_dates
+from terralatent.pipeline.growing import MOVED
+from terralatent.pipeline.growth import require_rows
+from terralatent.pipeline.layout import DATES_A_SHARD
+from terralatent.pipeline.losses import Entry, Loss, entries_within, told_losses
 from terralatent.pipeline.region import Block
-from terralatent.pipeline.windows import WIDEST, cut_windows, tile_edges
+from terralatent.pipeline.states import PARTIAL, PENDING
+from terralatent.pipeline.unit_cuts import UnitCut
 
-__all__ = ["READ_THREADS", "ReadUnit", "UnitCut", "memory_bytes", "open_units", "unit_cut"]
-
-READ_THREADS = 8
-"""Files that one task reads at the same time: a request waits longer than it computes."""
+__all__ = ["GoneError", "ReadUnit", "open_units"]
 
 
-@dataclass(frozen=True)
-class UnitCut:
-    """How the read units of one sensor are cut, and read."""
-
-    windows: tuple[Block, ...]
-    """Pixels of the grid, each once; edges of windows are edges of blocks."""
-
-    together: int
-    """Dates that are read together."""
-
-    def __post_init__(self) -> None:
-        if not self.windows or self.together < 1:
-            raise ValueError(f"{len(self.windows)} windows, {self.together} dates together: no cut")
+class GoneError(InputError):
+    """A date has no pixels yet, and a search does not find its scenes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +41,29 @@ class ReadUnit:
     shard: int
     """Index of the time shard."""
 
+    count: int
+    """Dates of the shard."""
+
     window: Block
     """Pixels of the grid; its edges are edges of blocks."""
 
     block: int
     """Pixels along y and x of a block."""
 
+    places: tuple[int, ...]
+    """Places within the shard of the dates that are read, ascending."""
+
     acquisitions: tuple[Acquisition, ...]
-    """The dates of the shard."""
+    """What is read there."""
+
+    kept: tuple[tuple[int, int], ...]
+    """Places of the other dates, whose pixels the store has, and their indices on its time axis."""
+
+    base: str | None
+    """The snapshot in which it has them; None: the newest."""
+
+    known: tuple[Loss, ...]
+    """What is missing from the dates that are not read."""
 
     grid: GeoBox
     """The cube's grid."""
@@ -71,14 +74,14 @@ class ReadUnit:
     access: Access
     """What files may be read."""
 
-    together: int = 1
+    together: int
     """Dates that are read together."""
 
     @property
     def dates(self) -> slice:
         """Dates of the sensor's time axis."""
         start = self.shard * DATES_A_SHARD
-        return slice(start, start + len(self.acquisitions))
+        return slice(start, start + self.count)
 
     @property
     def states(self) -> tuple[int, slice, slice]:
@@ -100,130 +103,108 @@ class ReadUnit:
 def open_units(
     cube: Any, scenes: Scenes, pixels: GeoBox, block: int, cuts: Mapping[str, UnitCut]
 ) -> Iterator[ReadUnit]:
-    """Yield the read units of a cube that are not done; reads states, no pixels.
+    """Yield the read units of a cube that are not done; reads states and coordinates, no pixels.
+
+    Of a unit that is partial only the dates are read again of which something is missing; of one
+    that is pending all, but those that only moved since the cube began to grow.
 
     Args:
-        cube: Root group, or any mapping with the ``state`` array of each sensor.
-        scenes: What the cube is of.
+        cube: Root group.
+        scenes: What a search found; a date that it does not find is not read again.
         pixels: Its grid.
         block: Pixels along y and x of a block.
-        cuts: For each sensor, its windows, see :func:`unit_cut`.
+        cuts: For each sensor, its windows, see :func:`terralatent.pipeline.unit_cuts.unit_cut`.
+
+    Raises:
+        GoneError: If a date has no pixels yet and the search does not find it.
     """
-    source = replace(scenes.place, where="")  # may hold a key, and no file is read by it
+    rows = require_rows(cube)
     for name, cut in cuts.items():
-        sensor, acquisitions = scenes.sensor(name), scenes.acquisitions(name)
-        state = np.asarray(cube[f"{name}/state"][...])
+        group = cube[name]
+        dates = stored_dates(group, name, rows, found_dates(scenes.acquisitions(name)))
+        state = np.asarray(group["state"][...])
         for shard in range(state.shape[0]):
-            dates = acquisitions[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
+            axis = dates[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
             for window in cut.windows:
                 unit = ReadUnit(
-                    sensor=sensor,
+                    sensor=scenes.sensor(name),
                     shard=shard,
+                    count=len(axis),
                     window=window,
                     block=block,
-                    acquisitions=dates,
                     grid=pixels,
-                    source=source,
+                    source=replace(scenes.place, where=""),  # may hold a key; no file is read by it
                     access=scenes.access,
                     together=cut.together,
+                    **_NOTHING,
                 )
-                if (state[unit.states] != STATES["done"]).any():
-                    yield unit
+                states = state[unit.states]
+                if (states == PENDING).any():
+                    yield replace(unit, **_pending(group, unit, axis))
+                elif (states == PARTIAL).any():
+                    what = _partial(group, unit, axis)
+                    if what["acquisitions"]:
+                        yield replace(unit, **what)
 
 
-def unit_cut(
-    sensor: Sensor, acquisitions: Sequence[Acquisition], grid: GeoBox, block: int, limit: int
-) -> UnitCut:
-    """Cut a grid into the read units of a sensor, so that each fits into ``limit`` bytes.
+_NOTHING: dict[str, Any] = {
+    "places": (),
+    "acquisitions": (),
+    "kept": (),
+    "base": None,
+    "known": (),
+}
 
-    Half of the limit is for a unit's arrays. A pixel of the unit takes in them:
 
-    - the 16 dates as the cube keeps them, in all bands and the mask;
-    - the dates that are read together as their files hold them;
-    - of one file, four times as much for each thread that reads: what it fetches, twice while it
-      arrives, its tiles beyond the window, and of a file of another CRS what is to be warped;
-    - of a date with noise along its edges, three copies in double precision.
-
-    Units are as wide as they can be with one date read at a time; then as many dates are read
-    together as fit. The other half is for the rest of the process: its libraries (250 MB), GDAL's
-    caches (170 MB), and ten shards that are compressed at a time.
-
-    Args:
-        sensor: Its source sees it so.
-        acquisitions: Its dates.
-        grid: The cube's grid.
-        block: Pixels along y and x of a block.
-        limit: Bytes that a worker process may use.
-
-    Raises:
-        InputError: If not even one block fits.
-    """
-    halo = max(
-        (border_halo(item, sensor.border, grid) for a in acquisitions for item in a.items),
-        default=0,
-    )
-    pixel = _PixelBytes.of(sensor, acquisitions)
-    room = limit // 2
-    one = pixel.kept + pixel.reading(1, halo > 0)
-    padded = (block + 2 * halo) ** 2
-    if (need := pixel.kept * block**2 + pixel.reading(1, halo > 0) * padded) > room:
-        raise InputError(
-            f"A block of {block} pixels of {sensor.name} takes {2 * need / 1e6:.0f} MB a worker; "
-            "give more --memory or a smaller --block."
+def _pending(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, Any]:
+    """All dates of a unit that has no pixels, or those of another place on the time axis."""
+    moved: Any = group.attrs.get(MOVED)
+    index = [-1] * len(axis)
+    if moved is not None and unit.shard >= moved["shard"]:
+        index = moved["index"][unit.dates]
+    read = [place for place, old in enumerate(index) if old < 0]
+    gone = [axis[place] for place in read if axis[place].acquisition is None]
+    if gone:
+        items = ", ".join(sorted(item for date in gone for item in date.ids)[:3])
+        raise GoneError(
+            f"The cube has no pixels yet of {len(gone)} dates of {unit.sensor.name} that this "
+            f"search does not find ({items}, ...); search as it was begun, or remove it."
         )
-    # odc-stac would read a file in several windows where one is wider than this.
-    widest = WIDEST - 2 * halo
-    windows = cut_windows(grid, block, room // one, tile_edges(acquisitions, grid), widest)
-    rows, columns = (max(sizes) for sizes in zip(*(w.shape for w in windows), strict=True))
-    left = room - (pixel.kept + pixel.reading(0, halo > 0)) * rows * columns
-    together = left // (pixel.date * (rows + 2 * halo) * (columns + 2 * halo))
-    return UnitCut(windows, int(min(max(together, 1), DATES_A_SHARD)))
+    known: list[Loss] = []
+    if moved is not None:
+        entries = entries_within(moved["losses"], range(len(moved["index"])), unit.window)
+        known = _missing(entries, [axis[place] for place, old in enumerate(index) if old >= 0])
+    return {
+        **_to_read(read, axis),
+        "kept": tuple((place, old) for place, old in enumerate(index) if old >= 0),
+        "base": None if moved is None else moved["from"],
+        "known": tuple(known),
+    }
 
 
-@dataclass(frozen=True)
-class _PixelBytes:
-    """What one pixel takes."""
-
-    kept: int
-    """As the cube keeps it, all dates of a shard."""
-
-    date: int
-    """As the files of one date hold it."""
-
-    file: int
-    """As a file of one band holds it."""
-
-    double: int
-    """In double precision, all bands."""
-
-    @classmethod
-    def of(cls, sensor: Sensor, acquisitions: Sequence[Acquisition]) -> _PixelBytes:
-        mask = max((np.dtype(band.dtype).itemsize for band in sensor.quality), default=0)
-        bands = len(sensor.bands)
-        kinds = {
-            read_dtype(item["assets"].get(sensor.bands[0], {}), scaling)
-            for a in acquisitions
-            for item, scaling in zip(a.items, a.scalings, strict=True)
-        }
-        file = max((np.dtype(kind).itemsize for kind in kinds), default=4)
-        kept = DATES_A_SHARD * (bands * np.dtype(sensor.packing.dtype).itemsize + mask)
-        return cls(kept, bands * file + mask, file, bands * np.dtype(np.float64).itemsize)
-
-    def reading(self, dates: int, noisy: bool) -> int:
-        """What it takes besides while so many dates are read together."""
-        return dates * self.date + 4 * READ_THREADS * self.file + 3 * self.double * noisy
+def _partial(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, Any]:
+    """The dates of a unit of which something is missing, as far as their files are known."""
+    entries = entries_within(group.attrs["losses"], [unit.shard], unit.window)
+    lost = {str(entry["item"]) for entry in entries}
+    wanted = [
+        date.acquisition is not None and (bool(date.ids & lost) or not entries) for date in axis
+    ]
+    kept = [place for place, read in enumerate(wanted) if not read]
+    return {
+        **_to_read([place for place, read in enumerate(wanted) if read], axis),
+        "kept": tuple((place, unit.dates.start + place) for place in kept),
+        "known": tuple(_missing(entries, [axis[place] for place in kept])),
+    }
 
 
-def memory_bytes(memory: str) -> int:
-    """Bytes of a size such as ``4GB``.
+def _to_read(places: Sequence[int], axis: Sequence[CubeDate]) -> dict[str, Any]:
+    return {
+        "places": tuple(places),
+        "acquisitions": tuple(axis[place].acquisition for place in places),
+    }
 
-    Raises:
-        InputError: If it is no size above zero.
-    """
-    try:
-        size = int(parse_bytes(memory))
-    except ValueError as error:
-        raise InputError(f"Memory {memory!r} is no size; give one such as 4GB.") from error
-    if size <= 0:
-        raise InputError(f"Memory {memory!r} must be above zero.")
-    return size
+
+def _missing(entries: Sequence[Entry], dates: Sequence[CubeDate]) -> list[Loss]:
+    """What is missing from some dates."""
+    ids = {item for date in dates for item in date.ids}
+    return [loss for loss in told_losses(entries) if loss.item in ids]

@@ -58,10 +58,10 @@ def become(request: dict[str, Any], output: int) -> None:
 def make_small() -> None:
     """Let a tiny region take several tasks and commits, and a tiny training several validations."""
     from terralatent.models import components
-    from terralatent.pipeline import stream, train, units
+    from terralatent.pipeline import stream, train, unit_cuts
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
-    units.WIDEST_UNIT = 16
+    unit_cuts.WIDEST = 16
     components.EVIDENCE_STEPS = 5
     stream.stream_blocks.__kwdefaults__["commit_every"] = 2
     train.__kwdefaults__.update(batch=16, validate_every=2)

@@ -34,9 +34,9 @@ class Mishap:
     place: str
     """``started``: a worker process begins; ``written``: it has written a task's shards, and not
     handed its fork back; ``merged``: forks are merged; ``before commit``, ``after commit``, that of
-    the layout counted. Of a training: ``linear start``; ``step``: one is done; ``state half
-    written``, ``state written``: before it replaces the one before; ``weights replaced``: and the
-    manifest not yet."""
+    the layout counted; ``before shown``, ``after shown``: of what a cube grew to. Of a training:
+    ``linear start``; ``step``: one is done; ``state half written``, ``state written``: before it
+    replaces the one before; ``weights replaced``: and the manifest not yet."""
 
     what: str
     """``kill``: the whole group; ``die``: this process alone; ``interrupt``: Ctrl-C for the group,
@@ -77,6 +77,8 @@ def arrange_command() -> None:
     _then(icechunk.Session, "merge", "merged")
     _first(icechunk.Session, "commit", "before commit")
     _then(icechunk.Session, "commit", "after commit")
+    _first(icechunk.Repository, "reset_branch", "before shown")
+    _then(icechunk.Repository, "reset_branch", "after shown")
     _first(start, "linear_start", "linear start")
     _then(fitting, "_step", "step")
     _then(checkpoint, "_replace", "weights replaced")

@@ -173,8 +173,14 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{AGAIN} --crs EPSG:32632", 'grid.crs is "EPSG:32631" there, "EPSG:32632" here'),
     (f"{AGAIN} --block 32", "else: block is 16 there, 32 here. Choose another --out, or run with"),
     (f"{AGAIN} --sensor sentinel-1-asc", "sensors.sentinel-2-l2a is .* there, absent here"),
-    ("--quiet build --source {catalogue} {where} --start 2018-05-01 --end 2018-05-12 --block 16 "
-     "--out {cube} {client}", r"period is .*31.* there, .*12.* here; .*acquisitions is 4 there, 3"),
+    # earlier states
+    ("status {cube} --at WHEN", "has no snapshot WHEN; `terralatent status .* --history` lists"),
+    (f"{EMBED} --at 1CEC", "has no snapshot 1CEC"),
+    (f"{SHOW} --at nothing", "has no snapshot nothing"),
+    ("expire {cube} --older-than old", "'old' is no age; give one such as 30D or 12h"),
+    ("expire {cube} --older-than 1D --release X", "keeps nothing for X; `terralatent status"),
+    ("expire {foreign} --older-than 1D", "there is no store here"),
+    ("status {foreign} --history", "there is no store here"),
     (f"{EMBED} --out {{latents}} --dates 2018-05-12", r"dates is \[.*05-11.* there, \[.*05-12.* h"),
     (f"{EMBED} --out {{latents}} --precision float32", 'precision is "packed" there, "float32" h'),
     (EMBED.replace("{model}", "{model-2}") + " --out {latents}", 'holds something else: model is'),

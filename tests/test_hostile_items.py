@@ -26,6 +26,7 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
 from terralatent.catalogs.sensors import SENSORS
 from terralatent.pipeline.ingest import build_cube
+from terralatent.pipeline.losses import told_losses
 from terralatent.pipeline.store import open_group
 from tests.catalogue import CRS, LEFT, SIDE, TOP, region
 from tests.commands import ROOT, Ended, Launcher
@@ -316,7 +317,7 @@ def check(cube: Path, whole: Path, hostile: list[Hostile], ended: Ended) -> None
     for fate in zip(*(good[f"items/{name}"][:] for name in ("id", "fate", "reason")), strict=True):
         assert fates[fate[0]] == tuple(map(str, fate[1:]))
 
-    told = [*table["id"], *table["reason"], *(text for loss in losses for text in loss.values())]
+    told = [*table["id"], *table["reason"], *(str(told_losses([loss])[0]) for loss in losses)]
     assert all(text.isprintable() for text in told)
     assert ended.code == (3 if losses else 0), ended.told
     assert losses or not any(each.end == "lost" for each in hostile)

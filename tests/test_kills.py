@@ -10,7 +10,12 @@ import dask
 import pytest
 from distributed import Client
 
+from terralatent.catalogs.scenes import Scenes
 from terralatent.pipeline.clusters import client_for
+from terralatent.pipeline.history import history
+from terralatent.pipeline.ingest import build_cube
+from tests.catalogue import region
+from tests.contents import contents, same
 from tests.mishaps import PRELOAD, Mishap, environment
 from tests.plans import Plan, Store, computed
 from tests.trainings import STEPS, Training
@@ -36,6 +41,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             yield client
 
 
+def without_first(scenes: Scenes) -> Scenes:
+    """A search before its first scene arrived."""
+    return Scenes.gather(
+        [item for item in scenes.items if item["id"] != "S1_3"],
+        scenes.wanted,
+        source=scenes.place,
+        period=scenes.period,
+        access=scenes.access,
+    )
+
+
 def kill(store: Store, mishap: Mishap, *options: str) -> int:
     """Run a command until it is killed; gives how much is done then."""
     killed = store.run(*options, mishap=mishap)
@@ -57,6 +73,43 @@ def test_a_build_killed_at_every_point_ends_with_the_same_bytes(
 
     assert (ended.code, computed(ended)) == (0, 3), ended.told
     assert store.is_whole()
+
+
+# Where a growth is killed, run after run; the last time readers see it already.
+GROW = (
+    Mishap("before commit", "kill"),
+    Mishap("after commit", "kill"),
+    Mishap("written", "kill", nth=4, after=("after commit", 1)),
+    Mishap("merged", "kill", nth=2),
+    Mishap("before commit", "kill", nth=2),
+    Mishap("after commit", "kill"),
+    Mishap("before shown", "kill"),
+    Mishap("after shown", "kill"),
+)
+
+
+def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
+    radar: Scenes, radar_plan: Plan, filling: Callable[[Plan], Store], workers: Client
+) -> None:
+    store, fewer = filling(radar_plan), without_first(radar)
+    build_cube(fewer, region(), store.path, block=16, client=workers)
+    before = contents(store.path)
+
+    for mishap in GROW:
+        killed = store.run(mishap=mishap)
+        assert killed.code == -signal.SIGKILL, (mishap, killed.told)
+        same(contents(store.path), radar_plan.whole if mishap == GROW[-1] else before)
+
+    ended = store.run()
+
+    assert ended.code == 0, ended.told
+    assert computed(ended) == 0
+    assert store.is_whole()
+    assert [each.message for each in history(store.path)] == [
+        "grow to 2018-05-31",
+        *["build"] * (len(history(store.path)) - 2),
+        "lay out the cube",
+    ]
 
 
 def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(

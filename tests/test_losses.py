@@ -12,7 +12,7 @@ from distributed import Client
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.serve import serving
 from terralatent.pipeline.ingest import BuildReport, build_cube
-from terralatent.pipeline.pixels import Loss
+from terralatent.pipeline.losses import Loss
 from tests.catalogue import region
 from tests.commands import Ended, Launcher
 from tests.contents import contents, same

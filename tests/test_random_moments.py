@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
+from terralatent.catalogs.scenes import Scenes
+from terralatent.pipeline.ingest import build_cube
+from tests.catalogue import region
 from tests.commands import Command, Launcher
+from tests.contents import contents
 from tests.plans import Plan, Store
 from tests.test_interrupts import is_clean
+from tests.test_kills import without_first
 from tests.trainings import Training
 
 pytestmark = pytest.mark.soak
@@ -71,6 +78,31 @@ def test_a_store_is_true_after_it_and_whole_after_the_next_run(
         filled = store(str(place))
         strike(filled.start(), moment, number)
         filled.done()
+        assert filled.run().code == 0, f"after {moment} s"
+        assert filled.is_whole(), f"after {moment} s"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+def test_a_growth_is_seen_whole_or_not_at_all(
+    number: signal.Signals,
+    seed: int,
+    radar: Scenes,
+    radar_plan: Plan,
+    workers: Client,
+    launcher: Launcher,
+    tmp_path: Path,
+) -> None:
+    build_cube(without_first(radar), region(), tmp_path / "fewer", block=16, client=workers)
+    fewer = contents(tmp_path / "fewer")
+
+    def store(name: str) -> Store:
+        shutil.copytree(tmp_path / "fewer", tmp_path / name / "store")
+        return Store(radar_plan, launcher, tmp_path / name)
+
+    for place, moment in enumerate(moments(seed, lambda: store("first").run())):
+        filled = store(str(place))
+        strike(filled.start(), moment, number)
+        assert contents(filled.path) in (fewer, radar_plan.whole), f"after {moment} s"
         assert filled.run().code == 0, f"after {moment} s"
         assert filled.is_whole(), f"after {moment} s"
 

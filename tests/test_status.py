@@ -263,7 +263,7 @@ from terralatent.catalogs.search import search_scenes
 from terralatent.pipeline import ingest
 from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.region import blocks
-from terralatent.pipeline.units import UnitCut
+from terralatent.pipeline.unit_cuts import UnitCut
 from tests.catalogue import region
 ingest.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
 scenes = search_scenes(Path(sys.argv[1]), region(), "2018-05-01", "2018-05-31")

@@ -22,7 +22,7 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.sensors import SENSORS, Resampling
 from terralatent.pipeline import warping
 from terralatent.pipeline.pixels import UnitPixels, read_pixels
-from terralatent.pipeline.units import unit_cut
+from terralatent.pipeline.unit_cuts import unit_cut
 from terralatent.pipeline.windows import cut_windows, tile_edges
 
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"

@@ -19,7 +19,7 @@ from terralatent.pipeline.arrays import (
     coordinate,
     grid_arrays,
 )
-from terralatent.pipeline.layout import PER_DATE
+from terralatent.pipeline.axes import PER_DATE
 from terralatent.pipeline.store import lay_out
 
 FIRST_DAY = 17379.0
