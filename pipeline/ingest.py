@@ -32,6 +32,10 @@ READ_THREADS = 8
 """Files that one task reads at the same time: a request waits longer than it computes."""
 
 
+REQUESTS_A_HOST = 64
+"""Requests to one host at the same time, of all workers together; each may have one at least."""
+
+
 @dataclass(frozen=True)
 class BuildReport:
     """What a build ended with."""
@@ -67,6 +71,7 @@ def build_cube(
     crs: str | None = None,
     block: int = 256,
     memory: str = "4GB",
+    requests: int = REQUESTS_A_HOST,
     client: Client | str | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
@@ -84,6 +89,8 @@ def build_cube(
         block: Pixels along y and x of a block, up to 64 or a multiple of 64.
         memory: What a worker may use, such as ``4GB``; it bounds the size of a read unit, and the
             processes that are started here.
+        requests: Requests to one host at the same time. Shared evenly by the workers that are there
+            when the build begins; each has one at least.
         client: A Dask client or its address; by default processes on this machine, for as long
             as the call lasts.
         progress: Told of each read unit.
@@ -111,11 +118,12 @@ def build_cube(
         failures: list[Failure[ReadUnit]] = []
         if units:
             workers = workers or stack.enter_context(client_for(client, memory=memory))
+            at_once = max(1, requests // max(1, len(workers.nthreads())))
             failures = stream_blocks(
                 workers,
                 out,
                 units,
-                partial(_read_unit, threads=READ_THREADS),
+                partial(_read_unit, threads=READ_THREADS, at_once=at_once),
                 _record_unit,
                 message="build",
                 total=len(units),
@@ -130,7 +138,7 @@ def build_cube(
     )
 
 
-def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
+def _read_unit(cube: Any, unit: ReadUnit, *, threads: int, at_once: int) -> tuple[Loss, ...]:
     """Read one unit and write its shards; runs on a worker."""
     window = unit.window
     found = read_pixels(
@@ -141,6 +149,7 @@ def _read_unit(cube: Any, unit: ReadUnit, *, threads: int) -> tuple[Loss, ...]:
         access=unit.access,
         grid=unit.grid,
         threads=threads,
+        at_once=at_once,
     )
     group = cube[unit.sensor.name]
     group["data"][unit.dates, :, window.y, window.x] = found.data

@@ -95,6 +95,7 @@ def read_pixels(
     source: Source = UNKNOWN,
     grid: GeoBox | None = None,
     threads: int = 1,
+    at_once: int | None = None,
 ) -> UnitPixels:
     """Read, harmonise and merge the pixels of ``acquisitions`` in ``window``. Computes.
 
@@ -110,6 +111,7 @@ def read_pixels(
         source: Where the files come from.
         grid: The cube's grid, by default the window alone.
         threads: Files read at the same time.
+        at_once: Requests to each host at the same time, see :func:`read_sources`.
     """
     fill = sensor.packing.fill_value
     mask = sensor.quality_band(acquisitions[0].quality) if acquisitions[0].quality else None
@@ -130,6 +132,7 @@ def read_pixels(
             access=access,
             opened=partial(readable, source=source),
             threads=threads,
+            at_once=at_once,
         )
         losses += [Loss(sensor.name, file.source, file.band, file.reason) for file in unread]
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]

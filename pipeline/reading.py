@@ -27,6 +27,7 @@ from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sensors import Resampling
 from terralatent.catalogs.signing import Readable
 from terralatent.pipeline.rasters import GDAL_OPTIONS, open_raster
+from terralatent.pipeline.retries import host_of, persist
 from terralatent.pipeline.warping import read_on_grid
 
 __all__ = ["Band", "Source", "Unread", "read_sources"]
@@ -92,6 +93,7 @@ def read_sources(
     access: Access,
     opened: Callable[[str], Readable] = Readable,
     threads: int,
+    at_once: int | None = None,
 ) -> tuple[dict[str, np.ndarray], list[Unread]]:
     """Read every band of every source on the grid of ``window``. Computes.
 
@@ -102,6 +104,8 @@ def read_sources(
         access: What files may be read; checked right before each is opened.
         threads: Files read at the same time.
         opened: Told the href of a file just before it is read, says how to open it.
+        at_once: Requests to each host at the same time, of all calls in this process that give
+            the same number; None: as many as there are threads. Files of this machine do not count.
 
     Returns:
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
@@ -112,7 +116,7 @@ def read_sources(
         for n, source in enumerate(sources)
         for band in source.hrefs
     }
-    driver = _NamingDriver(access, opened, files)
+    driver = _NamingDriver(access, opened, files, at_once)
     with rasterio.Env(**GDAL_OPTIONS), _not_warning():
         loaded = odc.stac.load(
             [_item(n, source, bands, window) for n, source in enumerate(sources)],
@@ -155,8 +159,10 @@ class _NamingDriver(RioDriver):
         access: Access,
         opened: Callable[[str], Readable],
         files: Mapping[str, _File],
+        at_once: int | None,
     ) -> None:
         super().__init__()
+        self.at_once = at_once
         self.access = access
         self.opened = opened
         self.files = files
@@ -176,17 +182,26 @@ class _NamingReader:
     def read(
         self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> tuple[Any, np.ndarray]:
+        href = self._file.href
         try:
-            return self._read(cfg, dst_geobox, dst)
+            return persist(
+                host_of(href, self._driver.at_once),
+                self._open_now,
+                lambda now: self._read(now, cfg, dst_geobox, dst),
+            )
         except MemoryError:  # ours, not the file's: the task fails, and is tried again
             raise
         except Exception as error:  # no file may take those of its window with it
             file = self._file
             self._driver.unread.append(Unread(file.source.id, file.band, _reason(error)))
+            if dst is not None:  # it may hold the tiles that came before the one that failed
+                dst[...] = np.nan if cfg.fill_value is None else cfg.fill_value
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
-    def _read(self, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
-        now = self._driver.opened(self._driver.access.check_now(self._file.href))
+    def _open_now(self) -> Readable:
+        return self._driver.opened(self._driver.access.check_now(self._file.href))
+
+    def _read(self, now: Readable, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
         reopen = partial(open_raster, now.href, cfg.dtype, self._file.told)
         with _settings(now.options), reopen() as file:
             return read_on_grid(file, reopen, cfg, window, dst)
