@@ -14,11 +14,11 @@ import os
 import random
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
+from time import monotonic, sleep
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -38,7 +38,7 @@ from urllib3.util import Retry
 from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.signing import Readable, forget_token
 
-__all__ = ["GaveUp", "Host", "host_of", "persist"]
+__all__ = ["GaveUpError", "Host", "host_of", "persist"]
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ _STATUS = re.compile(r"HTTP (?:response|error) code ?: ?(\d{3})")
 _NO_RASTER = "not recognized as being in a supported file format"
 
 
-class GaveUp(OSError):
+class GaveUpError(OSError):
     """A file did not come; says why, how often it was tried, and what its server answers."""
 
 
@@ -123,7 +123,7 @@ def persist(host: Host | None, opened: Callable[[], Readable], read: Callable[[R
         read: Opens and reads it. Its faults are tried again where they may pass, others never.
 
     Raises:
-        GaveUp: If the fault remained.
+        GaveUpError: If the fault remained.
         Exception: What ``opened`` or ``read`` raised.
     """
     if host is None:
@@ -139,7 +139,7 @@ def persist(host: Host | None, opened: Callable[[], Readable], read: Callable[[R
             else:
                 host.answered(well=True)
                 return found
-        time.sleep(wait)
+        sleep(wait)
 
 
 @dataclass(frozen=True)
@@ -171,13 +171,13 @@ class _Tries:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._count = self._refused = 0
-        self._begun = time.monotonic()
+        self._begun = monotonic()
 
     def wait(self, error: Exception, now: Readable) -> float:
         """Take note of a try that failed; gives the seconds until the next.
 
         Raises:
-            GaveUp: If there is to be none.
+            GaveUpError: If there is to be none.
         """
         self._count += 1
         answer = _answer(error, now)
@@ -188,7 +188,7 @@ class _Tries:
             raise self._over(error, answer) from error
         self._host.answered(well=not (answer.status is None or answer.in_trouble))
         wait = self._backoff(answer)
-        late = time.monotonic() - self._begun + wait > PATIENCE_S
+        late = monotonic() - self._begun + wait > PATIENCE_S
         most = TRIES_OF_NO_RASTER if _came(answer) and _NO_RASTER in str(error) else TRIES
         if (
             not answer.may_pass
@@ -210,7 +210,7 @@ class _Tries:
         doubled = 1 if _came(answer) else 2 ** (self._count - 1)
         return min(FIRST_WAIT_S * doubled, LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
 
-    def _over(self, error: Exception, answer: _Answer) -> GaveUp:
+    def _over(self, error: Exception, answer: _Answer) -> GaveUpError:
         told = [str(error).rstrip()]
         if answer.status is not None and f"{answer.status}" not in told[0] and not _came(answer):
             told.append(f"its server answers {answer.status}")
@@ -218,7 +218,7 @@ class _Tries:
             told.append(f"its server asks to wait {answer.after:.0f} s")
         if self._count > 1:
             told.append(f"tried {self._count} times")
-        return GaveUp("; ".join(told))
+        return GaveUpError("; ".join(told))
 
 
 def _came(answer: _Answer) -> bool:

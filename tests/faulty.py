@@ -1,4 +1,4 @@
-"""A host in trouble: files over HTTP by a real process that answers some requests badly, on purpose.
+"""A host in trouble: files over HTTP by a real process that answers some requests badly.
 
 Which request suffers what is drawn from a seed, the file, the range and how often that was asked
 for, so that it depends on no order. The host gives tokens as Planetary Computer does, at
@@ -56,7 +56,7 @@ class Trouble:
     """Seconds that each request takes."""
 
     always: Mapping[str, str] = field(default_factory=dict)
-    """What each request suffers for a file whose path holds a text: a status, ``cut``, ``reset``."""
+    """What each request suffers for files whose path holds a text: a status or one of the above."""
 
     first: int = 1_000_000
     """To how many requests of each file that happens."""
@@ -207,7 +207,8 @@ class _Request(BaseHTTPRequestHandler):
             if not ended:
                 self.server.end()
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _prepare(self, answer: str, path: str) -> bytes:
         """Make status, headers and body; set what is to become of the connection."""

@@ -14,7 +14,6 @@ import rasterio
 from distributed import Client, LocalCluster
 from odc.geo.geobox import GeoBox
 from rasterio import Affine
-from rasterio.transform import array_bounds
 from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
@@ -28,21 +27,32 @@ from terralatent.pipeline.reading import Band, Source, Unread, read_sources
 from terralatent.pipeline.store import open_group
 from tests.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.faulty import QUICK, Faulty, Trouble, faulty, hurry
-from tests.recorded import PC, moved, write_bands
+from tests.recorded import PC, moved
 
 SIDE = 256
 GRID = Affine(10.0, 0.0, LEFT, 0.0, -10.0, TOP)
-REGION = box(
-    *transform_bounds(
-        CRS, "EPSG:4326", *array_bounds(SIDE, SIDE, GRID * Affine.translation(0.1, 0.1)),
-        densify_pts=21,
-    )
-).buffer(-1e-5)  # fmt: skip
+EDGES = (LEFT + 30, TOP - 10 * SIDE + 30, LEFT + 10 * SIDE - 30, TOP - 30)
+REGION = box(*transform_bounds(CRS, "EPSG:4326", *EDGES, densify_pts=21))
 DAYS = (1, 6, 11, 16)
 ACCOUNT = "http://{}.blob.core.windows.net"
 GROUP = "sentinel-2-l2a"
 
 THE_ISSUE = {"busy": 0.10, "cut": 0.02, "late": 0.05, "wait": 1.5}
+
+
+def write(path: Path, pixels: np.ndarray, **how: Any) -> None:
+    """A GeoTIFF with the region's corner; half the region's side is in pixels of 20 m."""
+    size = 20.0 if len(pixels) == SIDE // 2 else 10.0
+    told = {"crs": CRS, "transform": Affine(size, 0.0, LEFT, 0.0, -size, TOP), "nodata": 0, **how}
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype=pixels.dtype, count=1, width=len(pixels),
+        height=len(pixels), **told,
+    ) as file:  # fmt: skip
+        file.write(pixels, 1)
+
+
+def numbers(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 60_000, (side, side)).astype(np.uint16)
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +70,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of four dates, two of which are said to lie with another account."""
     folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(3)
     for day in DAYS:
-        sizes = dict.fromkeys(FINE, SIDE) | dict.fromkeys(COARSE, SIDE // 2)
-        bands = {
-            band: rng.integers(1, 9000, (size, size)).astype(np.uint16)
-            for band, size in sizes.items()
-        }
-        bands["SCL"] = rng.integers(4, 8, (SIDE // 2, SIDE // 2)).astype(np.uint8)
-        write_bands(folder / "tiles" / str(day), bands)
+        place = folder / "tiles" / str(day)
+        place.mkdir(parents=True)
+        for band in (*FINE, *COARSE):
+            side = SIDE if band in FINE else SIDE // 2
+            pixels = rng.integers(1, 9000, (side, side)).astype(np.uint16)
+            write(place / f"{band}.tif", pixels, compress="deflate")
+        clear = rng.integers(4, 8, (SIDE // 2, SIDE // 2)).astype(np.uint8)
+        write(place / "SCL.tif", clear, compress="deflate")
     return folder
 
 
@@ -200,16 +211,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 SMALL = GeoBox((64, 64), GRID, CRS)
 
 
-def write(path: Path, side: int = 64, **how: Any) -> np.ndarray:
-    pixels = np.random.default_rng(0).integers(1, 60_000, (side, side)).astype(np.uint16)
-    with rasterio.open(
-        path, "w", driver="GTiff", dtype="uint16", count=1, crs=CRS, transform=GRID, nodata=0,
-        width=side, height=side, **how,
-    ) as file:  # fmt: skip
-        file.write(pixels, 1)
-    return pixels
-
-
 def read(host: Faulty, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, list[Unread]]:
     pixels, unread = read_sources(
         [Source("one", {"band": f"{host.url}/{name}"})],
@@ -228,11 +229,11 @@ def tries(host: Faulty) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("answer", ["cut", "reset", "429", "500", "502", "503", "504", "408"])
-@pytest.mark.parametrize("spared", [0, 2, 3])
+@pytest.mark.parametrize("answer", ["cut", "reset", "429", "503", "408"])
+@pytest.mark.parametrize("spared", [0, 3])
 def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) -> None:
-    pixels = write(tmp_path / "a.tif", side=256)
-    window = GeoBox((256, 256), GRID, CRS)
+    write(tmp_path / "a.tif", pixels := numbers(SIDE))
+    window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, first=5, spared=spared)
     with faulty(tmp_path, tmp_path / "log", trouble) as host:
         found, unread = read(host, "a.tif", window)
@@ -241,12 +242,12 @@ def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("answer", ["404", "403", "410", "400"])
+@pytest.mark.parametrize("answer", ["404", "403"])
 @pytest.mark.parametrize("spared", [0, 2, 3])
 def test_what_is_for_good_is_tried_once(answer: str, spared: int, tmp_path: Path) -> None:
     """GDAL asks for the size of a file twice; nobody asks for it after that."""
-    write(tmp_path / "a.tif", side=256)
-    window = GeoBox((256, 256), GRID, CRS)
+    write(tmp_path / "a.tif", numbers(SIDE))
+    window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, spared=spared)
     with faulty(tmp_path, tmp_path / "log", trouble) as host:
         found, (loss,) = read(host, "a.tif", window)
@@ -269,9 +270,7 @@ def test_a_page_that_is_no_raster_is_not_asked_for_long(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif")
-    with rasterio.open(tmp_path / "a.tif", "r+") as file:
-        file.crs = None
+    write(tmp_path / "a.tif", numbers(64), crs=None)
     with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert tries(host) == []
@@ -280,7 +279,7 @@ def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
-    pixels = write(tmp_path / "a.tif")
+    write(tmp_path / "a.tif", pixels := numbers(64))
     trouble = Trouble(always={"a.tif": "429"}, first=3, after="1")
     with faulty(tmp_path, tmp_path / "log", trouble) as host:
         found, unread = read(host, "a.tif")
@@ -296,9 +295,9 @@ def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
 def test_a_server_that_asks_for_too_much_patience_is_left(
     after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "a.tif")
+    write(tmp_path / "a.tif", numbers(64))
     slept: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", slept.append)
+    monkeypatch.setattr(retries, "sleep", slept.append)
     trouble = Trouble(always={"a.tif": "429"}, after=after)
     with faulty(tmp_path, tmp_path / "log", trouble) as host:
         _, (loss,) = read(host, "a.tif")
@@ -314,8 +313,10 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
     """Wherever the requests begin to fail: in a directory of many tiles, which is read piece by
     piece, or between tiles. All of the file or nothing."""
     monkeypatch.setattr(retries, "TRIES", 2)
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
     side = 1024
-    pixels = write(tmp_path / "a.tif", side=side, tiled=True, blockxsize=16, blockysize=16)
+    tiles = {"tiled": True, "blockxsize": 16, "blockysize": 16}
+    write(tmp_path / "a.tif", pixels := numbers(side), **tiles)
     window = GeoBox((side, side), GRID, CRS)
     ended = set()
     for spared in range(0, 9):
@@ -332,7 +333,8 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
 def test_waits_grow_and_differ_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a host whose name leads nowhere."""
     slept: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", slept.append)
+    monkeypatch.setattr(retries, "sleep", slept.append)
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
     for _ in range(2):
         _, (loss,) = read(Faulty("http://127.0.0.1:9", Path(os.devnull)), "a.tif")
         assert f"tried {retries.TRIES} times" in loss.reason
