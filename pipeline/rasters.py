@@ -40,8 +40,9 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "GDAL_HTTP_RETRY_CODES": "500,502,503,504",
     "VSI_CACHE": True,
     "VSI_CACHE_SIZE": 5_000_000,
-    # A worker lives longer than a file: what was missing a while ago may be back.
-    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/",
+    # A worker lives longer than a file: what was missing a while ago may be back. URLs of http(s)
+    # are named anew at each reading instead (reading.py).
+    "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/",
     # Its block cache would take a twentieth of the machine in each worker; pixels are read once.
     "GDAL_CACHEMAX": 128,
     # A raster is one file: what lies beside it neither moves it nor changes what its values mean.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import odc.stac
@@ -21,7 +23,7 @@ from rasterio.session import Session
 from shapely.geometry import mapping
 
 from terralatent.catalogs.access import Access
-from terralatent.catalogs.hrefs import without_secrets
+from terralatent.catalogs.hrefs import scheme_of, without_secrets
 from terralatent.catalogs.placement import Placement
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sensors import Resampling
@@ -34,6 +36,9 @@ __all__ = ["Band", "Source", "Unread", "read_sources"]
 
 LONGEST = 500
 """Characters of a reason."""
+
+_ANEW = "#read-"
+"""What begins the part of a name that is new at each reading."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +207,21 @@ class _NamingReader:
         return self._driver.opened(self._driver.access.check_now(self._file.href))
 
     def _read(self, now: Readable, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
-        reopen = partial(open_raster, now.href, cfg.dtype, self._file.told)
+        reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.told)
         with _settings(now.options), reopen() as file:
             return read_on_grid(file, reopen, cfg, window, dst)
+
+
+def _named_anew(href: str) -> str:
+    """A name for a URL that GDAL has not met; a fragment is sent to nobody.
+
+    GDAL keeps what it heard of a name for as long as the process lives: what was missing or cut
+    short would be so for ever. Told to keep nothing, it asks for the size of every file twice, and
+    for the header again at each overview.
+    """
+    if scheme_of(href) not in ("http", "https"):
+        return href
+    return f"/vsicurl/{href}{_ANEW}{uuid4().hex[:8]}"
 
 
 class _Keys(Session):
@@ -235,6 +252,7 @@ def _reason(error: BaseException) -> str:
         while (cause := first.__cause__ or first.__context__) is not None:
             first = cause
         text = text.replace(f". {pointer}", f": {first}")
+    text = re.sub(rf"{_ANEW}\w+", "", text)
     text = without_secrets(printable(" ".join(text.split()))) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 

@@ -30,6 +30,9 @@ from urllib.parse import urlsplit
 QUICK = {"GDAL_HTTP_TIMEOUT": 1, "GDAL_HTTP_RETRY_DELAY": 0.05}
 """GDAL's settings for readers that are to lose patience soon."""
 
+QUICK_WAIT_S = 0.05
+"""What such readers wait before they try a file again."""
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -117,12 +120,17 @@ def faulty(folder: Path, log: Path, trouble: Trouble) -> Iterator[Faulty]:
 
 
 def hurry(settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Let this process, a worker, read with other settings of GDAL and in another environment."""
+    """Let this process, a worker, read with other settings of GDAL and in another environment.
+
+    And forget what it knew of hosts and tokens.
+    """
     from planetary_computer import sas
     from planetary_computer.settings import Settings
 
-    from terralatent.pipeline import rasters
+    from terralatent.pipeline import rasters, retries
 
+    retries.FIRST_WAIT_S = QUICK_WAIT_S
+    retries._host.cache_clear()
     rasters.GDAL_OPTIONS.update(settings)  # type: ignore[attr-defined]
     os.environ.update(environment)
     Settings.get.cache_clear()
