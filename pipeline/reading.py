@@ -199,8 +199,6 @@ class _NamingReader:
         except Exception as error:  # no file may take those of its window with it
             file = self._file
             self._driver.unread.append(Unread(file.source.id, file.band, _reason(error)))
-            if dst is not None:  # it may hold the tiles that came before the one that failed
-                dst[...] = np.nan if cfg.fill_value is None else cfg.fill_value
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
     def _open_now(self) -> Readable:
