@@ -215,7 +215,7 @@ def _named_anew(href: str) -> str:
 
     GDAL keeps what it heard of a name for as long as the process lives: what was missing or cut
     short would be so for ever. Told to keep nothing, it asks for the size of every file twice, and
-    for the header again at each overview.
+    for the header again at each overview. What it keeps of a name is 2 kB, of 100,000 at most.
     """
     if scheme_of(href) not in ("http", "https"):
         return href

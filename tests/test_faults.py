@@ -147,8 +147,10 @@ def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
 def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path, seed: int
 ) -> None:
-    """Tokens of 30 s, and each request takes so long that they end."""
-    trouble = Trouble(seed=seed, **THE_ISSUE, slow=1.0 if seed == 0 else 0.4, told=30.0, good=30.0)
+    """Tokens end after 30 s, told or, by turns, untold; requests are so slow that they do."""
+    told = 30.0 if seed % 2 else 3600.0
+    issue = {**THE_ISSUE, "wait": 4.0}
+    trouble = Trouble(seed=seed, **issue, slow=0.8, told=told, good=30.0)
     quick = {**QUICK, "GDAL_HTTP_TIMEOUT": 2}
     with faulty(files, tmp_path / "log", trouble) as host:
         processes.run(hurry, quick, host.arrange())
