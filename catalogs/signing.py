@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources import Bucket, Source
 
-__all__ = ["KeysError", "Readable", "missing_keys", "readable", "require_keys"]
+__all__ = ["KeysError", "Readable", "forget_token", "missing_keys", "readable", "require_keys"]
 
 _FRESH = 300.0
 """Seconds that a token must still be good for: one file is read in less."""
@@ -36,6 +36,9 @@ class Readable:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     """GDAL's settings for this file alone."""
 
+    signed: bool = False
+    """Whether :attr:`href` holds a token."""
+
 
 def readable(href: str, source: Source) -> Readable:
     """Make a file of ``source`` readable; to be called by whoever reads it, just before.
@@ -54,8 +57,28 @@ def readable(href: str, source: Source) -> Readable:
     if bucket is not None:
         return Readable(href, _options(bucket))
     if source.signing == "planetary-computer":
-        return Readable(_with_token(href))
+        signed = _with_token(href)
+        return Readable(signed, signed=signed != href)
     return Readable(href)
+
+
+def forget_token(refused: Readable) -> bool:
+    """Drop the token with which a file was refused, so that whoever is next asks for a new one.
+
+    A token may end before the time it told, where clocks differ or its giver takes it back.
+
+    Returns:
+        Whether there was one. It is dropped once, however many files it was refused for.
+    """
+    if not refused.signed:
+        return False
+    from planetary_computer import sas
+
+    with _ONE_ASKS:
+        for url, token in list(sas.TOKEN_CACHE.items()):
+            if refused.href.endswith(f"?{token.token}"):
+                del sas.TOKEN_CACHE[url]
+    return True
 
 
 def require_keys(source: Source, hrefs: Iterable[str]) -> None:

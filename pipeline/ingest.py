@@ -48,6 +48,9 @@ from terralatent.pipeline.writer import writer_lock
 
 __all__ = ["BuildReport", "build_cube"]
 
+REQUESTS_A_HOST = 64
+"""Requests to one host at the same time, of all workers together; each may have one at least."""
+
 
 @dataclass(frozen=True)
 class BuildReport:
@@ -88,6 +91,7 @@ def build_cube(
     crs: str | None = None,
     block: int = 256,
     memory: str = "4GB",
+    requests: int = REQUESTS_A_HOST,
     client: Client | str | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
@@ -107,6 +111,8 @@ def build_cube(
         block: Pixels along y and x of a block, up to 64 or a multiple of 64.
         memory: What a worker may use, such as ``4GB``; it bounds the size of a read unit, and the
             processes that are started here.
+        requests: Requests to one host at the same time. Shared evenly by the workers that are there
+            when the build begins; each has one at least.
         client: A Dask client or its address; by default processes on this machine, for as long
             as the call lasts.
         progress: Told of each read unit.
@@ -125,7 +131,9 @@ def build_cube(
     pixels = grid(outline, resolution, crs)
     layout = cube_layout(scenes, pixels, block)
     with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
-        work = _Work(out, scenes, pixels, block, memory, client, lock.telling(progress), stack)
+        work = _Work(
+            out, scenes, pixels, block, memory, requests, client, lock.telling(progress), stack
+        )
         if not exists(out):
             work.workers()  # a new store is laid out only once there is somebody to fill it
         lay_out(out, as_stored(out, layout, scenes))
@@ -155,6 +163,7 @@ class _Work:
     pixels: GeoBox
     block: int
     memory: str
+    requests: int
     client: Client | str | None
     progress: Progress
     stack: ExitStack
@@ -209,11 +218,13 @@ class _Work:
         self._filled = True
         units = self.units(branch)
         if units:
+            workers = self.workers()
+            at_once = max(1, self.requests // max(1, len(workers.nthreads())))
             failures = stream_blocks(
-                self.workers(),
+                workers,
                 self.out,
                 units,
-                partial(_read_unit, store=str(self.out), threads=READ_THREADS),
+                partial(_read_unit, store=str(self.out), threads=READ_THREADS, at_once=at_once),
                 _record_unit,
                 message="build",
                 total=len(units),
@@ -243,7 +254,9 @@ class _Work:
         return any(bool((state == PENDING).any()) for state in states)
 
 
-def _read_unit(cube: Any, unit: ReadUnit, *, store: str, threads: int) -> tuple[Loss, ...]:
+def _read_unit(
+    cube: Any, unit: ReadUnit, *, store: str, threads: int, at_once: int
+) -> tuple[Loss, ...]:
     """Read one unit and write its shards; runs on a worker."""
     window = unit.window
     group = cube[unit.sensor.name]
@@ -269,6 +282,7 @@ def _read_unit(cube: Any, unit: ReadUnit, *, store: str, threads: int) -> tuple[
             access=unit.access,
             grid=unit.grid,
             threads=threads,
+            at_once=at_once,
             together=unit.together,
             into=pixels,
             places=unit.places,

@@ -84,6 +84,7 @@ def read_pixels(
     together: int | None = None,
     into: Mapping[str, np.ndarray] | None = None,
     places: Sequence[int] | None = None,
+    at_once: int | None = None,
 ) -> UnitPixels:
     """Read, harmonise and merge the pixels of ``acquisitions`` in ``window``. Computes.
 
@@ -103,6 +104,7 @@ def read_pixels(
             all that are read alike.
         into: Arrays ``data`` and ``quality`` of the result to be written to, instead of new ones.
         places: Where on their time axis each acquisition goes; the other dates are left alone.
+        at_once: Requests to each host at the same time, see :func:`read_sources`.
     """
     fill = sensor.packing.fill_value
     mask = sensor.quality_band(acquisitions[0].quality) if acquisitions[0].quality else None
@@ -132,6 +134,7 @@ def read_pixels(
             access=access,
             opened=partial(readable, source=source),
             threads=threads,
+            at_once=at_once,
         )
         losses += [Loss(sensor.name, file.source, file.band, file.reason) for file in unread]
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]

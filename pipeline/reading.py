@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import odc.stac
@@ -21,18 +23,22 @@ from rasterio.session import Session
 from shapely.geometry import mapping
 
 from terralatent.catalogs.access import Access
-from terralatent.catalogs.hrefs import without_secrets
+from terralatent.catalogs.hrefs import scheme_of, without_secrets
 from terralatent.catalogs.placement import Placement
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sensors import Resampling
 from terralatent.catalogs.signing import Readable
 from terralatent.pipeline.rasters import GDAL_OPTIONS, open_raster
+from terralatent.pipeline.retries import host_of, persist
 from terralatent.pipeline.warping import read_on_grid
 
 __all__ = ["Band", "Source", "Unread", "opening", "read_sources", "reason_of"]
 
 LONGEST = 500
 """Characters of a reason."""
+
+_ANEW = "#read-"
+"""What begins the part of a name that is new at each reading."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def read_sources(
     access: Access,
     opened: Callable[[str], Readable] = Readable,
     threads: int,
+    at_once: int | None = None,
 ) -> tuple[dict[str, np.ndarray], list[Unread]]:
     """Read every band of every source on the grid of ``window``. Computes.
 
@@ -102,6 +109,8 @@ def read_sources(
         access: What files may be read; checked right before each is opened.
         threads: Files read at the same time.
         opened: Told the href of a file just before it is read, says how to open it.
+        at_once: Requests to each host at the same time, of all calls in this process that give
+            the same number; None: as many as there are threads. Files of this machine do not count.
 
     Returns:
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
@@ -112,7 +121,7 @@ def read_sources(
         for n, source in enumerate(sources)
         for band in source.hrefs
     }
-    driver = _NamingDriver(access, opened, files)
+    driver = _NamingDriver(access, opened, files, at_once)
     with rasterio.Env(**GDAL_OPTIONS), _not_warning():
         loaded = odc.stac.load(
             [_item(n, source, bands, window) for n, source in enumerate(sources)],
@@ -177,8 +186,10 @@ class _NamingDriver(RioDriver):
         access: Access,
         opened: Callable[[str], Readable],
         files: Mapping[str, _File],
+        at_once: int | None,
     ) -> None:
         super().__init__()
+        self.at_once = at_once
         self.access = access
         self.opened = opened
         self.files = files
@@ -198,8 +209,13 @@ class _NamingReader:
     def read(
         self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> tuple[Any, np.ndarray]:
+        href = self._file.href
         try:
-            return self._read(cfg, dst_geobox, dst)
+            return persist(
+                host_of(href, self._driver.at_once),
+                self._open_now,
+                lambda now: self._read(now, cfg, dst_geobox, dst),
+            )
         except MemoryError:  # ours, not the file's: the task fails, and is tried again
             raise
         except Exception as error:  # no file may take those of its window with it
@@ -207,11 +223,25 @@ class _NamingReader:
             self._driver.unread.append(Unread(file.source.id, file.band, reason_of(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
-    def _read(self, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
-        now = self._driver.opened(self._driver.access.check_now(self._file.href))
-        reopen = partial(open_raster, now.href, cfg.dtype, self._file.told)
+    def _open_now(self) -> Readable:
+        return self._driver.opened(self._driver.access.check_now(self._file.href))
+
+    def _read(self, now: Readable, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
+        reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.told)
         with _settings(now.options), reopen() as file:
             return read_on_grid(file, reopen, cfg, window, dst)
+
+
+def _named_anew(href: str) -> str:
+    """A name for a URL that GDAL has not met; a fragment is sent to nobody.
+
+    GDAL keeps what it heard of a name for as long as the process lives: what was missing or cut
+    short would be so for ever. Told to keep nothing, it asks for the size of every file twice, and
+    for the header again at each overview. What it keeps of a name is 2 kB, of 100,000 at most.
+    """
+    if scheme_of(href) not in ("http", "https"):
+        return href
+    return f"/vsicurl/{href}{_ANEW}{uuid4().hex[:8]}"
 
 
 class _Keys(Session):
@@ -242,6 +272,7 @@ def reason_of(error: BaseException) -> str:
         while (cause := first.__cause__ or first.__context__) is not None:
             first = cause
         text = text.replace(f". {pointer}", f": {first}")
+    text = re.sub(rf"{_ANEW}\w+", "", text)
     text = without_secrets(printable(" ".join(text.split()))) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
