@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import zarr
 from distributed import CancelledError, Client, Future, KilledWorker, as_completed
-from icechunk import ForkSession
+from icechunk import ConflictError, ForkSession
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import without_secrets
@@ -40,6 +40,12 @@ R = TypeVar("R")
 
 KILLED = "the worker process died under it; it may need more memory than there is"
 """Why a task failed whose worker was killed, by the system or by Dask."""
+
+MEANWHILE = (
+    "Another run has committed to the store meanwhile; what this one had not committed is left out. "
+    "Run the same command again."
+)
+"""Why nothing more is committed."""
 
 UNHEARD_S = 2.0
 """How long an interrupt waits for the result of a task that is done."""
@@ -102,20 +108,22 @@ def stream_blocks(
 
     Raises:
         InputError: If a task raised it, or the scheduler is lost; everything finished before that
-            is committed.
+            is committed. Also if somebody else commits meanwhile: what is finished then comes to
+            nothing, for it was made for what the store held before.
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
     repository = open_repository(store)
-    fork = repository.writable_session(BRANCH).fork()
+    session = repository.writable_session(BRANCH)
+    tip, fork = session.snapshot_id, session.fork()
     limit = in_flight or 2 * max(1, sum(client.nthreads().values()))
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
     committed = time.monotonic()
 
     def commit() -> None:
-        nonlocal committed
-        _commit(repository, finished, record, message)
+        nonlocal committed, tip
+        tip = _commit(repository, tip, finished, record, message)
         finished.clear()
         committed = time.monotonic()
 
@@ -257,20 +265,31 @@ def _outcome(future: Future) -> _Ended:
 
 def _commit(
     repository: Any,
-    finished: list[tuple[T, ForkSession, R]],
+    tip: str,
+    finished: Sequence[tuple[T, ForkSession, R]],
     record: Callable[[zarr.Group, T, R], None],
     message: str,
-) -> None:
-    """Merge what was finished into a fresh session, record it and commit."""
+) -> str:
+    """Merge what was finished into a fresh session, record it and commit; gives the new tip.
+
+    Only on top of ``tip``: where a lock did not keep another writer away, as after a long sleep of
+    this machine, the store may have other dates by now, and what was finished would go astray.
+    """
     if not finished:
-        return
+        return tip
     session = repository.writable_session(BRANCH)
+    if session.snapshot_id != tip:
+        raise InputError(MEANWHILE)
     session.merge(*(fork for _, fork, _ in finished))
     group = zarr.open_group(session.store, mode="r+")
     for task, _, result in finished:
         record(group, task, result)
     if session.has_uncommitted_changes:
-        session.commit(message)
+        try:
+            tip = session.commit(message)
+        except ConflictError as error:
+            raise InputError(MEANWHILE) from error
+    return tip
 
 
 def _one_line(error: BaseException) -> str:
