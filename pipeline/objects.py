@@ -70,7 +70,9 @@ class Place:
                 f"{told}: cannot write to {parts.scheme}://; use a path, s3://, gs:// or az://."
             )
         if not parts.netloc or not parts.path.strip("/"):
-            raise InputError(f"{told}: a store's URL names a bucket and a path, as s3://bucket/cube.")
+            raise InputError(
+                f"{told}: a store's URL names a bucket and a path, as s3://bucket/cube."
+            )
         return cls(parts.scheme, parts.netloc, parts.path.strip("/"))
 
     @property
@@ -179,6 +181,8 @@ def telling_objects(place: Place) -> Iterator[None]:
 
     try:
         yield
+    except InputError:
+        raise
     except (BaseError, FileNotFoundError) as error:
         first = str(error).splitlines()[0].partition(": Error performing")[0]
         told = trouble_of(str(error), place) or f"cannot be used: {bare_href(first)}"
@@ -199,16 +203,23 @@ def trouble_of(text: str, place: Place | None = None) -> str | None:
     """
     keys = KEYS[place.scheme] if place else "those of the object store"
     where = (place and place.endpoint) or "its object store"
+    said = re.sub(_NAMES, "", text)
     for words, told in _TROUBLES:
-        if (found := re.search(words, text)) is not None:
+        if (found := re.search(words, said)) is not None:
             return told.format(keys=keys, where=where, code=found[found.lastindex or 0])
     return None
 
 
+_NAMES = (
+    r"uri: Some\([^)]*\)|path: \"[^\"]*\"|location \S+|key=\"[^\"]*\"|retry_timeout: \w+"
+    r"|https?://(?!169\.254\.|metadata\.)\S+"
+)
+"""What is called by a user's names in such words, and settings: neither says what is wrong."""
+
 _TROUBLES = (
     # Where there are no credentials, clients ask the cloud machine that they might run on.
     (
-        r"169\.254\.169\.254|metadata\.google|IMDS|loading credentials|no provider|credentials? not",
+        r"169\.254\.169\.254|metadata\.google|IMDS|loading credentials|credential provider",
         "cannot be used: there are no credentials; set {keys}",
     ),
     (
@@ -224,7 +235,7 @@ _TROUBLES = (
     (r"RequestTimeTooSkewed", "cannot be used: the clock of this machine is wrong; set it"),
     (
         r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint"
-        r"|301 Moved|[Rr]edirect",
+        r"|301 Moved",
         "cannot be used: the bucket lies in another region; set AWS_REGION to that",
     ),
     (
@@ -235,7 +246,7 @@ _TROUBLES = (
     (r"Connection refused", "cannot be reached: {where} refuses connections"),
     (r"dns error|lookup address", "cannot be reached: the host of {where} is not known"),
     (
-        r"TimedOut|[Tt]ime(?:d )?out|deadline",
+        r"TimedOut|timed out|timeout error",
         "cannot be reached: {where} gives no answer",
     ),
     (

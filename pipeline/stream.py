@@ -42,8 +42,8 @@ KILLED = "the worker process died under it; it may need more memory than there i
 """Why a task failed whose worker was killed, by the system or by Dask."""
 
 MEANWHILE = (
-    "Another run has committed to the store meanwhile; what this one had not committed is left out. "
-    "Run the same command again."
+    "Another run has committed to the store meanwhile; what this one had not committed is left "
+    "out. Run the same command again."
 )
 """Why nothing more is committed."""
 
