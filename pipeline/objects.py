@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from terralatent.catalogs.errors import InputError
@@ -127,7 +127,7 @@ def open_objects(place: Place, prefix: str = "") -> ObjectStore:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2)}
-    settings = {
+    settings: dict[str, Any] = {
         "prefix": prefix or None,
         "client_options": {
             "timeout": timedelta(seconds=ANSWER_S),
@@ -144,7 +144,7 @@ def open_objects(place: Place, prefix: str = "") -> ObjectStore:
         return GCSStore(place.bucket, **settings)
     if place.scheme == "az":
         return AzureStore(place.bucket, account_name=place.account, **settings)
-    named = {"endpoint": place.endpoint} if place.endpoint else {}
+    named: dict[str, Any] = {"endpoint": place.endpoint} if place.endpoint else {}
     return S3Store(place.bucket, region=place.region, **named, **settings)
 
 

@@ -98,19 +98,22 @@ def test_a_lock_that_is_stale_is_taken_over_and_its_holder_told(
 
 
 def test_a_holder_that_wakes_up_does_no_more_work(store: str, elsewhere: None) -> None:
-    with pytest.raises(InputError, match="was taken over by another run"), writer_lock(store) as it:
-        mine = it._lock
-        assert isinstance(mine, Lease)
-        other = Lease(store)
-        found = lease._fetch(other._objects, other._place)
-        assert found is not None
-        end = time.monotonic() + WITHIN_S
-        while not other._put(found.version):  # it may be renewed in between
-            assert time.monotonic() < end
+    other = Lease(store)
+
+    def wake_up() -> None:
+        with writer_lock(store) as lock:
+            mine = lock._lock
+            assert isinstance(mine, Lease)
+            end = time.monotonic() + WITHIN_S
             found = lease._fetch(other._objects, other._place)
-            assert found is not None
-        mine._thread.join(WITHIN_S)
-        it.count(1, {})
+            while found is None or not other._put(found.version):  # it may be renewed in between
+                assert time.monotonic() < end
+                found = lease._fetch(other._objects, other._place)
+            mine._thread.join(WITHIN_S)
+            lock.count(1, {})
+
+    with pytest.raises(InputError, match="was taken over by another run"):
+        wake_up()
 
     kept = lease._fetch(other._objects, other._place)
     assert kept is not None
@@ -120,14 +123,17 @@ def test_a_holder_that_wakes_up_does_no_more_work(store: str, elsewhere: None) -
 def test_of_many_that_take_a_stale_lock_over_one_succeeds(store: str, elsewhere: None) -> None:
     stopped(store)
     begun, ended, refused = threading.Event(), threading.Event(), []
-    held: list[str] = []
+    inside: list[str] = []
+    most: list[int] = []
 
     def take(name: str) -> None:
         begun.wait()
         try:
             with writer_lock(store):
-                held.append(name)
+                inside.append(name)
+                most.append(len(inside))
                 ended.wait(WITHIN_S)
+                inside.remove(name)
         except InputError as error:
             refused.append(str(error))
             ended.set()
@@ -139,7 +145,8 @@ def test_of_many_that_take_a_stale_lock_over_one_succeeds(store: str, elsewhere:
     for taker in takers:
         taker.join(WITHIN_S)
 
-    assert len(held) + len(refused) == 3
+    assert len(most) + len(refused) == 3
+    assert set(most) == {1}, "never two at once"
     assert refused
     assert all("is being written by" in each for each in refused)
 
@@ -164,10 +171,14 @@ def test_a_lock_of_long_ago_or_of_a_process_that_is_gone_is_not_waited_for(
 
 
 def test_a_run_that_fails_leaves_its_note_and_no_lock(store: str) -> None:
-    with pytest.raises(ZeroDivisionError), writer_lock(store) as lock:
-        lock.begin(4, "build")
-        lock.count(3, {})
-        raise ZeroDivisionError("by zero")
+    def fail() -> None:
+        with writer_lock(store) as lock:
+            lock.begin(4, "build")
+            lock.count(3, {})
+            raise ZeroDivisionError("by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     run = read_run(store)
     assert run is not None
     assert (run.going, run.done, run.ended) == (False, 3, "ZeroDivisionError: by zero")
