@@ -20,7 +20,7 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
-from terralatent.pipeline import objects
+from terralatent.pipeline import objects, storage
 from terralatent.pipeline.cube import open_cube
 from terralatent.pipeline.decode import decode, open_bands
 from terralatent.pipeline.embed import embed, open_latents
@@ -351,3 +351,24 @@ def test_other_clouds_without_credentials(
     reach.cache_clear()
     with pytest.raises(InputError, match=f"there are no credentials; set {variables}"):
         exists(store)
+
+
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ("gs://bucket/deep/cube", ["Gcs", "bucket=bucket,", "prefix=deep/cube)"]),
+        (
+            "az://box/deep/cube",
+            ["Azure", "account=somebody,", "container=box,", "prefix=deep/cube"],
+        ),
+    ],
+)
+def test_other_clouds_are_found_by_bucket_and_prefix(
+    store: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "reach", lambda url: None)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
+    told = str(storage.open_storage(store))
+    assert all(word in told for word in words), told
+    assert "c2VjcmV0" not in told
