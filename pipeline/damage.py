@@ -11,6 +11,7 @@ from pathlib import Path
 import icechunk
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.objects import trouble_of
 
 __all__ = ["damage_of", "telling_damage"]
 
@@ -28,6 +29,9 @@ _CUT_OR_CHANGED = (
     "|expected value|bytes long|range start"
 )
 """What Icechunk and Zarr say of a file that is not as they wrote it."""
+
+_OF_OBJECTS = "dispatch failure|service error|timeout error|Error performing [A-Z]+ http"
+"""What clients of object stores say where a request did not succeed."""
 
 _ADVICE = "Take the store from a copy, or make it anew."
 
@@ -61,6 +65,8 @@ def damage_of(error: BaseException) -> str | None:
         None where ``error`` is no error of a store.
     """
     text = str(error)
+    if re.search(_OF_OBJECTS, text) and (trouble := trouble_of(text)) is not None:
+        return f"{trouble}."
     if isinstance(error, icechunk.IcechunkError):
         return _told(_file(text), _innermost(text))
     number = error.errno if isinstance(error, OSError) else _number(text)

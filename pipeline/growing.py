@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import zarr
 
+from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.axes import CubeDate, date_arrays
 from terralatent.pipeline.growth import Growth
 from terralatent.pipeline.item_table import item_arrays
 from terralatent.pipeline.layout import DATES_A_SHARD, state_array, state_shape
 from terralatent.pipeline.losses import Entry, entries_in
 from terralatent.pipeline.states import PENDING
-from terralatent.pipeline.store import ABOUT, BRANCH, GROWING, STEP, open_repository
+from terralatent.pipeline.store import ABOUT, BRANCH, GROWING, MEANWHILE, STEP, open_repository
 
 __all__ = ["MOVED", "abandon_growth", "begin_growth", "lay_out_growth", "show_growth"]
 
@@ -69,16 +70,22 @@ def show_growth(store: str | Path, message: str) -> str:
     """Let readers see what a cube has grown to; gives the snapshot.
 
     A call that was cut short may be made again.
+
+    Raises:
+        InputError: If the cube is not any more what it grew from.
     """
     repository = open_repository(store)
-    tip = repository.lookup_branch(GROWING)
+    tip, base = repository.lookup_branch(GROWING), repository.lookup_branch(BRANCH)
     session = repository.writable_session(GROWING)
     root = zarr.open_group(session.store, mode="r+")
     if MOVED in root.attrs:  # else a run was killed between these two steps
+        moved: Any = root.attrs[MOVED]
+        if moved["from"] != base:
+            raise InputError(MEANWHILE)
         for group in (root, *(group for _, group in root.groups())):
             group.attrs.pop(MOVED, None)
         tip = session.commit(message)
-    repository.reset_branch(BRANCH, tip)
+    repository.reset_branch(BRANCH, tip, from_snapshot_id=base)
     abandon_growth(store)
     return str(tip)
 

@@ -1,7 +1,8 @@
-"""How far the run of a store's writer is: the note that it keeps in its lock file, and reading it.
+"""How far the run of a store's writer is: the note that it keeps in its lock, and reading it.
 
-The lock is a ``flock`` on a hidden file beside the store and ends with the writer's process,
-however that ends. A note whose file nobody holds is therefore that of a run that was cut short.
+The lock of a local store is a ``flock`` on a hidden file beside it and ends with the writer's
+process, however that ends. A note whose file nobody holds is therefore that of a run that was cut
+short. In an object store it is an object, see :mod:`terralatent.pipeline.lease`.
 """
 
 from __future__ import annotations
@@ -113,10 +114,15 @@ def read_run(store: str | Path) -> Run | None:
     """How far the run is that writes ``store``, or that was cut short; None if there is none.
 
     Changes nothing and stands in no writer's way, see :func:`has_writer`.
+
+    Raises:
+        InputError: If ``store`` is a URL and its object store cannot be used.
     """
     name = lock_file(store)
     if name is None:
-        return None
+        from terralatent.pipeline.lease import leased_run  # which knows of runs itself
+
+        return leased_run(str(store))
     for _ in range(TRIES):
         try:
             file = os.open(name, os.O_RDONLY)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import icechunk
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.objects import Place, reach
 
-__all__ = ["is_url", "local_path", "open_storage"]
+__all__ = ["is_url", "local_path", "open_storage", "settings"]
+
+TRIES, SLOWEST_MS = 8, 5_000
+"""How often Icechunk sends a request that fails, and the longest pause between two tries."""
 
 
 def is_url(store: str | Path) -> bool:
@@ -30,44 +32,44 @@ def local_path(store: str | Path) -> Path | None:
 
 
 def open_storage(store: str | Path) -> icechunk.Storage:
-    """Describe where an Icechunk repository lies; reads nothing, but makes a local folder.
+    """Describe where an Icechunk repository lies; makes a local folder.
 
     Credentials of object stores come from the environment, as their own tools take them
-    (``AWS_*`` with ``AWS_ENDPOINT_URL``, ``GOOGLE_*``, ``AZURE_STORAGE_ACCOUNT_NAME`` and others).
+    (``AWS_*`` with ``AWS_ENDPOINT_URL``, ``GOOGLE_*``, ``AZURE_STORAGE_ACCOUNT_NAME`` and others);
+    what is handed to workers holds none, each takes its own. A process asks an object store first
+    whether it answers, see :func:`terralatent.pipeline.objects.reach`: Icechunk itself tries for
+    half a minute where nobody listens, and for ever where nobody speaks.
 
     Raises:
-        InputError: If the URL has a scheme other than s3, gs or az, or names no bucket.
+        InputError: If the URL has a scheme other than s3, gs or az, or names no bucket or no path,
+            or if the object store cannot be used.
     """
+    # What Icechunk says of errors comes as exceptions too. Its warning that local commits must not
+    # race is answered by the writer's lock.
+    icechunk.set_logs_filter("off")
     path = local_path(store)
     if path is not None:
-        # Icechunk warns that local commits must not race; the writer's lock sees to that. What it
-        # says of errors comes as exceptions too.
-        icechunk.set_logs_filter("off")
         return icechunk.local_filesystem_storage(str(path))
-    url = urlsplit(str(store))
-    prefix = url.path.strip("/")
-    if not url.netloc or not prefix:
-        raise InputError(f"{store}: a store's URL names a bucket and a path, as s3://bucket/cube.")
-    if url.scheme == "s3":
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return icechunk.s3_storage(
-            bucket=url.netloc,
-            prefix=prefix,
-            region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-            endpoint_url=endpoint,
-            allow_http=bool(endpoint) and str(endpoint).startswith("http://"),
-            force_path_style=endpoint is not None,
-            from_env=True,
-        )
-    if url.scheme == "gs":
-        return icechunk.gcs_storage(bucket=url.netloc, prefix=prefix, from_env=True)
-    if url.scheme == "az":
-        account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
-        if not account:
-            raise InputError(f"{store}: set AZURE_STORAGE_ACCOUNT_NAME to the storage account.")
+    place = Place.of(str(store))
+    reach(str(store))
+    if place.scheme == "gs":
+        return icechunk.gcs_storage(bucket=place.bucket, prefix=place.path, from_env=True)
+    if place.scheme == "az":
         return icechunk.azure_storage(
-            account=account, container=url.netloc, prefix=prefix, from_env=True
+            account=place.account, container=place.bucket, prefix=place.path, from_env=True
         )
-    raise InputError(
-        f"{store}: cannot write to {url.scheme}://; use a path, s3://, gs:// or az://."
+    return icechunk.s3_storage(
+        bucket=place.bucket,
+        prefix=place.path,
+        region=place.region,
+        endpoint_url=place.endpoint,
+        allow_http=(place.endpoint or "").startswith("http://"),
+        force_path_style=place.endpoint is not None,
+        from_env=True,
     )
+
+
+def settings() -> icechunk.RepositoryConfig:
+    """How a repository is opened: requests that fail are sent again for half a minute at most."""
+    retries = icechunk.StorageRetriesSettings(max_tries=TRIES, max_backoff_ms=SLOWEST_MS)
+    return icechunk.RepositoryConfig(storage=icechunk.StorageSettings(retries=retries))

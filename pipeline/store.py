@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import icechunk
+import obstore
 import zarr
+from zarr.storage import ObjectStore
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.damage import telling_damage
-from terralatent.pipeline.storage import is_url, local_path, open_storage
+from terralatent.pipeline.objects import Place, open_objects, reach, telling_objects
+from terralatent.pipeline.storage import is_url, local_path, open_storage, settings
 
 if TYPE_CHECKING:  # it brings xarray, which those who only read attributes do without
     from terralatent.pipeline.arrays import Layout
@@ -28,6 +31,7 @@ __all__ = [
     "ABOUT",
     "BRANCH",
     "GROWING",
+    "MEANWHILE",
     "STEP",
     "NotLaidOutError",
     "describe",
@@ -51,6 +55,12 @@ GROWING = "growing"
 
 STEP: Mapping[str, Any] = {"step": True}
 """Metadata of a commit that is no state of a cube of its own, but one on the way."""
+
+MEANWHILE = (
+    "Another run has committed to the store meanwhile; what this one had not committed is left "
+    "out. Run the same command again."
+)
+"""Why nothing more is committed."""
 
 FIRST_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"
 """With which every repository of Icechunk begins."""
@@ -109,7 +119,7 @@ def exists(store: str | Path) -> bool:
     if path is not None and not path.is_dir():
         return False
     if _is_plain(store):
-        return True
+        return path is not None or _has_metadata(Place.of(str(store)))
     with telling_damage(store):
         return bool(icechunk.Repository.exists(open_storage(store)))
 
@@ -123,7 +133,7 @@ def is_growing(store: str | Path) -> bool:
 
 def open_repository(store: str | Path) -> icechunk.Repository:
     """Open the Icechunk repository that exists at ``store``."""
-    return icechunk.Repository.open(open_storage(store))
+    return icechunk.Repository.open(open_storage(store), settings() if is_url(store) else None)
 
 
 def lay_out(store: str | Path, layout: Layout) -> bool:
@@ -220,12 +230,27 @@ def _open(store: str | Path, snapshot: str | None, branch: str = BRANCH) -> zarr
 
 
 def _open_plain(store: str | Path) -> zarr.Group:
+    path: Any = local_path(store)
+    if path is None:
+        place = Place.of(str(store))
+        reach(str(store))
+        path = ObjectStore(open_objects(place, place.path), read_only=True)
     try:
-        return zarr.open_group(str(local_path(store) or store), mode="r")
+        return zarr.open_group(path, mode="r")
     except FileNotFoundError:  # which is a ValueError too
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{store} is no readable group of Zarr v3 ({error}).") from error
+
+
+def _has_metadata(place: Place) -> bool:
+    """Whether plain Zarr begins at a place in an object store."""
+    with telling_objects(place):
+        try:
+            obstore.head(open_objects(place), f"{place.path}/zarr.json")
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def _is_plain(store: str | Path) -> bool:

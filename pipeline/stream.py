@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import zarr
 from distributed import CancelledError, Client, Future, KilledWorker, as_completed
-from icechunk import ForkSession
+from icechunk import ConflictError, ForkSession
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import without_secrets
@@ -29,7 +29,7 @@ from terralatent.catalogs.printable import printable
 from terralatent.pipeline.damage import damage_of
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
-from terralatent.pipeline.store import BRANCH, open_repository
+from terralatent.pipeline.store import BRANCH, MEANWHILE, open_repository
 
 __all__ = ["Failure", "stream_blocks"]
 
@@ -106,20 +106,22 @@ def stream_blocks(
 
     Raises:
         InputError: If a task raised it, or the scheduler is lost; everything finished before that
-            is committed.
+            is committed. Also if somebody else commits meanwhile: what is finished then comes to
+            nothing, for it was made for what the store held before.
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
     repository = open_repository(store)
-    fork = repository.writable_session(branch).fork()
+    session = repository.writable_session(branch)
+    tip, fork = session.snapshot_id, session.fork()
     limit = in_flight or 2 * max(1, sum(client.nthreads().values()))
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
     committed = time.monotonic()
 
     def commit() -> None:
-        nonlocal committed
-        _commit(repository, branch, finished, record, message, metadata)
+        nonlocal committed, tip
+        tip = _commit(repository, branch, tip, finished, record, message, metadata)
         finished.clear()
         committed = time.monotonic()
 
@@ -262,21 +264,32 @@ def _outcome(future: Future) -> _Ended:
 def _commit(
     repository: Any,
     branch: str,
-    finished: list[tuple[T, ForkSession, R]],
+    tip: str,
+    finished: Sequence[tuple[T, ForkSession, R]],
     record: Callable[[zarr.Group, T, R], None],
     message: str,
     metadata: Mapping[str, Any] | None,
-) -> None:
-    """Merge what was finished into a fresh session, record it and commit."""
+) -> str:
+    """Merge what was finished into a fresh session, record it and commit; gives the new tip.
+
+    Only on top of ``tip``: where a lock did not keep another writer away, as after a long sleep of
+    this machine, the store may have other dates by now, and what was finished would go astray.
+    """
     if not finished:
-        return
+        return tip
     session = repository.writable_session(branch)
+    if session.snapshot_id != tip:
+        raise InputError(MEANWHILE)
     session.merge(*(fork for _, fork, _ in finished))
     group = zarr.open_group(session.store, mode="r+")
     for task, _, result in finished:
         record(group, task, result)
     if session.has_uncommitted_changes:
-        session.commit(message, metadata=None if metadata is None else dict(metadata))
+        try:
+            tip = session.commit(message, metadata=None if metadata is None else dict(metadata))
+        except ConflictError as error:
+            raise InputError(MEANWHILE) from error
+    return tip
 
 
 def _one_line(error: BaseException) -> str:

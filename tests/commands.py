@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,17 +72,24 @@ class Launcher:
         self._channel = channel
 
     def start(
-        self, *arguments: str | Path, mishaps: tuple[Mishap, ...] = (), folder: Path | None = None
+        self,
+        *arguments: str | Path,
+        mishaps: tuple[Mishap, ...] = (),
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Command:
-        """Start ``terralatent ARGUMENTS``, with what is to befall it, counted in ``folder``."""
-        request = {
+        """Start ``terralatent ARGUMENTS``, with what is to befall it, counted in ``folder``.
+
+        Its environment has other ``variables`` too; what is ``""`` is taken out of it.
+        """
+        request: dict[str, Any] = {
             "arguments": [str(argument) for argument in arguments],
-            "environment": {},
+            "environment": dict(variables or {}),
         }
         if mishaps:
             assert folder is not None
             folder.mkdir()
-            request["environment"] = environment(folder, mishaps)
+            request["environment"] |= environment(folder, mishaps)
         output, end = os.pipe()
         socket.send_fds(self._channel, [json.dumps(request).encode()], [end])
         os.close(end)

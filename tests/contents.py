@@ -18,7 +18,7 @@ SHARED = ("state", "clipped")
 """Arrays that the coordinator writes: in a store that is half done they are too."""
 
 
-def contents(store: Path) -> dict[str, bytes]:
+def contents(store: Path | str) -> dict[str, bytes]:
     """Every key of a store, metadata and chunks, with its bytes."""
 
     async def read() -> dict[str, bytes]:
@@ -36,7 +36,7 @@ def same(one: dict[str, bytes], other: dict[str, bytes]) -> None:
     assert not unlike, f"{len(unlike)} keys differ: {sorted(unlike)[:10]}"
 
 
-def units_done(store: Path, whole: dict[str, bytes]) -> tuple[int, int]:
+def units_done(store: Path | str, whole: dict[str, bytes]) -> tuple[int, int]:
     """Check that a store says no more and no less than it holds; gives how much is done, of what.
 
     What the states call done has the bytes of the ``whole`` store, what they call pending is not

@@ -52,6 +52,8 @@ def become(request: dict[str, Any], output: int) -> None:
         os.dup2(output, standard)
     os.close(output)
     os.environ.update(request["environment"])
+    for name in [name for name, value in request["environment"].items() if not value]:
+        del os.environ[name]
     sys.argv[:] = ["terralatent", *request["arguments"]]
 
 

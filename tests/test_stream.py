@@ -215,3 +215,30 @@ def test_without_tasks_nothing_is_committed(workers: Client, store: Path) -> Non
 
     assert stream_blocks(workers, store, [], write, note, message="test", total=0) == []
     assert snapshot_id(store) == before
+
+
+def commit_between(group: zarr.Group, task: int, result: int, *, store: Path) -> None:
+    """Record a task, while another writer commits, whom no lock kept away."""
+    note(group, task, result)
+    if task == 5:
+        session = open_repository(store).writable_session("main")
+        zarr.open_group(session.store).attrs["by"] = "another"
+        session.commit("another's")
+
+
+@pytest.mark.parametrize("commit_every", [1, 100])
+def test_nothing_is_committed_upon_the_commit_of_another(
+    workers: Client, store: Path, commit_every: int
+) -> None:
+    record = partial(commit_between, store=store)
+    with pytest.raises(InputError, match="Another run has committed to the store meanwhile"):
+        stream_blocks(
+            workers, store, range(TASKS), write, record,
+            message="test", total=TASKS, in_flight=1, commit_every=commit_every,
+        )  # fmt: skip
+
+    root = open_group(store)
+    assert root.attrs["by"] == "another", "its commit is the last"
+    kept = range(5 if commit_every == 1 else 0)
+    np.testing.assert_array_equal(root["data"][:], wanted(kept))
+    np.testing.assert_array_equal(np.flatnonzero(root["state"][:]), list(kept))

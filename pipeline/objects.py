@@ -1,0 +1,262 @@
+"""Single objects of an object store: where a URL leads, a client for it, and what goes wrong there.
+
+Icechunk reads and writes repositories by itself. It gives no conditional write of a single object,
+which the writer's lock needs, no plain Zarr, and no answer for minutes where an endpoint is silent.
+obstore gives all three for S3, Google Cloud Storage and Azure alike, and credentials come from the
+same variables of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.hrefs import bare_href
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["Place", "open_objects", "reach", "telling_objects", "trouble_of"]
+
+ANSWER_S, RETRIES = 10, 2
+"""How long a request may take, and how often it is sent again."""
+
+KEYS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_KEY, or another of Azure's AZURE_* credentials",
+}
+"""Variables that hold credentials, for each scheme."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a store lies in an object store."""
+
+    scheme: str
+    """``s3``, ``gs`` or ``az``."""
+
+    bucket: str
+    """The bucket; of Azure the container."""
+
+    path: str
+    """Key prefix within the bucket, without slashes at its ends."""
+
+    @classmethod
+    def of(cls, url: str) -> Place:
+        """Read a URL such as ``s3://bucket/cube``.
+
+        Raises:
+            InputError: If it has another scheme, names no bucket or no path, or has a user, a
+                query or a fragment, which may be secrets.
+        """
+        told = bare_href(url)
+        if not re.fullmatch(r"[^?#\s]*", url) or "@" in url.split("://")[-1].split("/")[0]:
+            raise InputError(
+                f"{told}: a store's URL has no user, query or fragment; credentials come from the "
+                "environment."
+            )
+        parts = urlsplit(url)
+        if parts.scheme not in KEYS:
+            raise InputError(
+                f"{told}: cannot write to {parts.scheme}://; use a path, s3://, gs:// or az://."
+            )
+        if not parts.netloc or not parts.path.strip("/"):
+            raise InputError(
+                f"{told}: a store's URL names a bucket and a path, as s3://bucket/cube."
+            )
+        return cls(parts.scheme, parts.netloc, parts.path.strip("/"))
+
+    @property
+    def beside(self) -> str:
+        """Key of the writer's lock: beside the store, whose own prefix is Icechunk's alone."""
+        parent, _, name = self.path.rpartition("/")
+        return f"{parent}/.{name}.lock" if parent else f".{name}.lock"
+
+    @property
+    def endpoint(self) -> str | None:
+        """URL of an S3 server that is not Amazon's, from the environment."""
+        named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return (named or None) if self.scheme == "s3" else None
+
+    @property
+    def region(self) -> str:
+        """The bucket's region, from the environment.
+
+        Raises:
+            InputError: If it is not set; only servers that are not Amazon's do without.
+        """
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if region or self.endpoint:
+            return region or "us-east-1"
+        raise InputError(
+            f"{self}: set AWS_REGION to the region of the bucket, such as eu-central-1."
+        )
+
+    @property
+    def account(self) -> str:
+        """The storage account of Azure, from the environment.
+
+        Raises:
+            InputError: If it is not set.
+        """
+        if account := os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"):
+            return account
+        raise InputError(f"{self}: set AZURE_STORAGE_ACCOUNT_NAME to the storage account.")
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.path}"
+
+
+def open_objects(place: Place, prefix: str = "") -> ObjectStore:
+    """A client for the objects of a bucket, below ``prefix``; asks nothing yet.
+
+    A request that gets no answer ends within half a minute, tries included.
+
+    Raises:
+        InputError: If the environment does not say what is needed to find the bucket.
+    """
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2)}
+    settings: dict[str, Any] = {
+        "prefix": prefix or None,
+        "client_options": {
+            "timeout": timedelta(seconds=ANSWER_S),
+            "connect_timeout": timedelta(seconds=ANSWER_S / 2),
+            "allow_http": (place.endpoint or "").startswith("http://"),
+        },
+        "retry_config": {
+            "max_retries": RETRIES,
+            "retry_timeout": timedelta(seconds=2 * ANSWER_S),
+            "backoff": {**backoff, "base": 2},
+        },
+    }
+    if place.scheme == "gs":
+        return GCSStore(place.bucket, **settings)
+    if place.scheme == "az":
+        return AzureStore(place.bucket, account_name=place.account, **settings)
+    named: dict[str, Any] = {"endpoint": place.endpoint} if place.endpoint else {}
+    return S3Store(place.bucket, region=place.region, **named, **settings)
+
+
+@lru_cache(maxsize=256)
+def reach(url: str) -> None:
+    """Ask an object store once whether a store's place can be read; whether one is there is open.
+
+    Raises:
+        InputError: If the URL cannot be used, or nothing can be read there: no such bucket, no or
+            wrong credentials, an endpoint that does not answer.
+    """
+    import obstore
+
+    place = Place.of(url)
+    first = "zarr.json" if place.path.endswith(".zarr") else "refs/branch.main/ref.json"
+    with telling_objects(place):
+        try:
+            obstore.get(open_objects(place), f"{place.path}/{first}")
+        except FileNotFoundError as error:
+            if trouble_of(str(error)) is not None:
+                raise
+
+
+@contextmanager
+def telling_objects(place: Place) -> Iterator[None]:
+    """Turn what an object store, or the way to it, raises into one clear line.
+
+    What the store said is not handed on, even as a cause: it repeats the id of the key.
+
+    Raises:
+        InputError: If the block raised an error of obstore.
+    """
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (BaseError, FileNotFoundError) as error:
+        first = str(error).splitlines()[0].partition(": Error performing")[0]
+        told = trouble_of(str(error), place) or f"cannot be used: {bare_href(first)}"
+        raise InputError(f"{place} {told}.") from None
+    except ValueError as error:  # a variable of the environment that is none
+        raise InputError(f"{place} cannot be used: {bare_href(str(error))}.") from None
+
+
+def trouble_of(text: str, place: Place | None = None) -> str | None:
+    """What is wrong by the words of an object store's error, as the end of a sentence.
+
+    Args:
+        text: The words of obstore or Icechunk.
+        place: Where it happened, for what to set or to look at.
+
+    Returns:
+        None where the words are of something else.
+    """
+    keys = KEYS[place.scheme] if place else "those of the object store"
+    where = (place and place.endpoint) or "its object store"
+    said = re.sub(_NAMES, "", text)
+    for words, told in _TROUBLES:
+        if (found := re.search(words, said)) is not None:
+            return told.format(keys=keys, where=where, code=found[found.lastindex or 0])
+    return None
+
+
+_NAMES = (
+    r"uri: Some\([^)]*\)|path: \"[^\"]*\"|location \S+|key=\"[^\"]*\"|retry_timeout: \w+"
+    r"|https?://(?!169\.254\.|metadata\.)\S+"
+)
+"""What is called by a user's names in such words, and settings: neither says what is wrong."""
+
+_TROUBLES = (
+    # Where there are no credentials, clients ask the cloud machine that they might run on.
+    (
+        r"169\.254\.169\.254|metadata\.google|IMDS|loading credentials|credential provider",
+        "cannot be used: there are no credentials; set {keys}",
+    ),
+    (
+        r"NoSuchBucket|ContainerNotFound|[Bb]ucket does not exist|container does not exist",
+        "cannot be used: there is no such bucket; make it first, or name another",
+    ),
+    (
+        r"(InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|InvalidClientTokenId"
+        r"|TokenRefreshRequired|AuthenticationFailed|InvalidAuthenticationInfo|invalid_grant"
+        r"|InvalidSecurity|AuthFailure|401 Unauthorized|Invalid Credentials)",
+        "cannot be used: the credentials are refused ({code}); look at {keys}",
+    ),
+    (r"RequestTimeTooSkewed", "cannot be used: the clock of this machine is wrong; set it"),
+    (
+        r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint"
+        r"|301 Moved",
+        "cannot be used: the bucket lies in another region; set AWS_REGION to that",
+    ),
+    (
+        r"(AccessDenied|AuthorizationPermissionMismatch|AuthorizationFailure|AllAccessDisabled"
+        r"|403 Forbidden|PublicAccessNotPermitted)",
+        "cannot be used: access is denied ({code}); look at {keys}, and at what they allow",
+    ),
+    (r"Connection refused", "cannot be reached: {where} refuses connections"),
+    (r"dns error|lookup address", "cannot be reached: the host of {where} is not known"),
+    (
+        r"TimedOut|timed out|timeout error",
+        "cannot be reached: {where} gives no answer",
+    ),
+    (
+        r"kind: Connect|dispatch failure|error sending request|kind: Request|ConnectionReset",
+        "cannot be reached: the connection to {where} fails",
+    ),
+    (r"NotImplemented", "cannot be used: the object store has no conditional writes"),
+    (
+        r"(SlowDown|ServerBusy|429 Too Many|50[0234] [A-Z]\w+|InternalError|ServiceUnavailable)",
+        "cannot be used now: the object store says {code}; try again later",
+    ),
+)
+"""What clients of object stores say, in the order of what to look for, and what it means."""
