@@ -154,6 +154,7 @@ def build(
     crs: opt.Crs = None,
     block: opt.BlockSide = 256,
     memory: opt.Memory = "4GB",
+    requests: opt.Requests = 64,
     client: opt.Cluster = "local",
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
@@ -184,7 +185,7 @@ def build(
         plan = plan_build(found, region, out, **how)
         terminal.show(plan.to_json() if json else plan_page(plan))
         return
-    _finish(build_cube(found, region, out, progress=terminal.bar(), **how), out)
+    _finish(build_cube(found, region, out, requests=requests, progress=terminal.bar(), **how), out)
 
 
 @app.command()

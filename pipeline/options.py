@@ -38,6 +38,7 @@ __all__ = [
     "Posterior",
     "PosteriorSize",
     "Region",
+    "Requests",
     "ScenesFile",
     "Sensors",
     "Source",
@@ -174,6 +175,9 @@ Model = Annotated[str, typer.Argument(help="The folder of a trained model.")]
 Metres = Annotated[float, typer.Option("--resolution", help="Pixel size in metres.")]
 Crs = Annotated[str | None, typer.Option(help="EPSG:N; the UTM zone by default.")]
 BlockSide = Annotated[int, typer.Option("--block", help="Pixels along a side of a block.")]
+Requests = Annotated[
+    int, typer.Option(min=1, help="Requests to one host at the same time, of all workers.")
+]
 Memory = Annotated[str, typer.Option(help="Of one worker process.")]
 DryRun = Annotated[
     bool,
