@@ -207,14 +207,38 @@ def test_a_second_build_is_refused_and_a_killed_one_is_gone_on_with_at_once(
     assert (left.going, left.stage, left.total, left.ended) == (False, "build", 9, None)
     assert "go on with: " in run("status", store).told
 
-    mishaps = (Mishap("written", "die"), Mishap("merged", "kill", nth=2))
-    assert run(*radar_plan.command, store, mishaps=mishaps, folder=tmp_path / "2").code < 0
-    ended = run(*radar_plan.command, store)
+    lost = (Mishap("written", "die"),)
+    ended = run(*radar_plan.command, store, mishaps=lost, folder=tmp_path / "2")
 
-    assert (ended.code, computed(ended)) == (0, 5), ended.told
+    assert (ended.code, computed(ended)) == (0, 7), ended.told
     same(contents(store), radar_plan.whole)
     assert read_run(store) is None
     assert not [key for key in server.objects("killed/") if key.endswith(".lock")]
+
+
+@pytest.mark.soak
+def test_a_build_that_is_killed_at_every_point_ends_with_the_same_bytes(
+    radar_plan: Plan, run: Run, tmp_path: Path
+) -> None:
+    store = f"s3://{BUCKET}/soaked/cube"
+    kills = [
+        Mishap("before commit", "kill"),
+        Mishap("written", "kill", nth=4, after=("after commit", 2)),
+        Mishap("merged", "kill"),
+        Mishap("before commit", "kill", nth=2),
+        Mishap("after commit", "kill"),
+    ]
+    for nth, kill in enumerate(kills):
+        ended = run(*radar_plan.command, store, mishaps=(kill,), folder=tmp_path / str(nth))
+        assert ended.code == -signal.SIGKILL, ended.told
+        left = read_run(store)
+        assert left is not None
+        assert not left.going
+
+    ended = run(*radar_plan.command, store)
+
+    assert (ended.code, computed(ended)) == (0, 3), ended.told
+    same(contents(store), radar_plan.whole)
 
 
 def test_no_object_holds_a_key(remote: str, server: S3Server) -> None:
