@@ -41,7 +41,8 @@ def test_a_plan_tells_the_bytes_that_a_build_fetches_and_stores(
 
     assert plan.units == report.units
     assert (plan.units > 2) == (memory == "40MB")
-    assert plan.fetch == pytest.approx(fetched, rel=0.03)
+    # GDAL fetches some of it in pieces of 16 kB, which is much of files as small as these.
+    assert plan.fetch == pytest.approx(fetched, rel=0.1)
     cube = open_group(tmp_path / "cube")
     stored = sum(cube[f"{name}/data"].nbytes_stored() for name in (S2, S1))
     stored += cube[f"{S2}/quality"].nbytes_stored()
