@@ -26,11 +26,10 @@ from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.growing import abandon_growth, begin_growth, show_growth
 from terralatent.pipeline.growth import as_stored, plan_growth
 from terralatent.pipeline.layout import cube_layout
-from terralatent.pipeline.losses import Loss, entries_of, entries_within, told_losses
-from terralatent.pipeline.pixels import read_pixels
+from terralatent.pipeline.losses import Loss, told_losses
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
-from terralatent.pipeline.states import DONE, PARTIAL, PENDING
+from terralatent.pipeline.states import PENDING
 from terralatent.pipeline.store import (
     BRANCH,
     GROWING,
@@ -43,6 +42,7 @@ from terralatent.pipeline.store import (
 )
 from terralatent.pipeline.stream import Failure, stream_blocks
 from terralatent.pipeline.unit_cuts import READ_THREADS, memory_bytes, unit_cut
+from terralatent.pipeline.unit_work import read_unit, record_unit
 from terralatent.pipeline.units import GoneError, ReadUnit, open_units
 from terralatent.pipeline.writer import writer_lock
 
@@ -224,8 +224,8 @@ class _Work:
                 workers,
                 self.out,
                 units,
-                partial(_read_unit, store=str(self.out), threads=READ_THREADS, at_once=at_once),
-                _record_unit,
+                partial(read_unit, store=str(self.out), threads=READ_THREADS, at_once=at_once),
+                record_unit,
                 message="build",
                 total=len(units),
                 branch=branch,
@@ -252,58 +252,6 @@ class _Work:
         cube = open_group(self.out, branch=branch)
         states = (np.asarray(cube[f"{name}/state"]) for name in self._cuts if name in cube)
         return any(bool((state == PENDING).any()) for state in states)
-
-
-def _read_unit(
-    cube: Any, unit: ReadUnit, *, store: str, threads: int, at_once: int
-) -> tuple[Loss, ...]:
-    """Read one unit and write its shards; runs on a worker."""
-    window = unit.window
-    group = cube[unit.sensor.name]
-    arrays = {name: group[name] for name in ("data", "quality") if name in group}
-    pixels = {
-        name: np.empty((unit.count, *array.shape[1:-2], *window.shape), array.dtype)
-        for name, array in arrays.items()
-    }
-    if unit.kept:
-        before = group if unit.base is None else open_group(store, snapshot=unit.base)[group.path]
-        places, index = (list(each) for each in zip(*unit.kept, strict=True))
-        first, last = min(index), max(index) + 1
-        for name, into in pixels.items():
-            stored = before[name][first:last, ..., window.y, window.x]
-            into[places] = stored[np.array(index) - first]
-    losses = unit.known
-    if unit.acquisitions:
-        found = read_pixels(
-            unit.acquisitions,
-            unit.sensor,
-            unit.grid[window.y, window.x],
-            source=unit.source,
-            access=unit.access,
-            grid=unit.grid,
-            threads=threads,
-            at_once=at_once,
-            together=unit.together,
-            into=pixels,
-            places=unit.places,
-        )
-        losses = (*losses, *found.losses)
-    for name, array in arrays.items():
-        array[unit.dates, ..., window.y, window.x] = pixels[name]
-    return losses
-
-
-def _record_unit(cube: Any, unit: ReadUnit, losses: tuple[Loss, ...]) -> None:
-    """Write the state of a unit and what it lost; runs in the coordinator."""
-    group = cube[unit.sensor.name]
-    group["state"][unit.states] = PARTIAL if losses else DONE
-    before = list(group.attrs["losses"])
-    gone = entries_within(before, [unit.shard], unit.window)
-    after = [entry for entry in before if entry not in gone]
-    after += entries_of(unit.name, unit.window, losses)
-    if after != before:
-        after.sort(key=lambda entry: (entry["item"], entry["band"], entry["unit"]))
-        group.attrs["losses"] = after
 
 
 def _lost_units(failures: Sequence[Failure[ReadUnit]]) -> Iterator[Loss]:

@@ -13,7 +13,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
-from terralatent.pipeline import ingest
+from terralatent.pipeline import unit_work
 from terralatent.pipeline.history import history
 from terralatent.pipeline.ingest import BuildReport, build_cube
 from terralatent.pipeline.layout import DATES_A_SHARD
@@ -175,13 +175,13 @@ def test_dates_that_only_move_are_copied_and_not_read(
 ) -> None:
     build(part(every, without("R00")))
     read: list[str] = []
-    plain = ingest.read_pixels
+    plain = unit_work.read_pixels
 
     def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
         read.extend(item["id"] for each in acquisitions for item in each.items)
         return plain(acquisitions, *args, **options)
 
-    monkeypatch.setattr(ingest, "read_pixels", noting)
+    monkeypatch.setattr(unit_work, "read_pixels", noting)
     build(every)
     assert set(read) == {"R00"}
     same(contents(tmp_path / "cube"), contents(whole))
@@ -199,13 +199,13 @@ def test_a_rerun_reads_only_the_dates_of_which_something_is_missing(
         file.with_suffix(".away").rename(file)
     assert {loss.item for loss in first.losses} == {"R02", "R20"}
     read: list[str] = []
-    plain = ingest.read_pixels
+    plain = unit_work.read_pixels
 
     def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
         read.extend(item["id"] for each in acquisitions for item in each.items)
         return plain(acquisitions, *args, **options)
 
-    monkeypatch.setattr(ingest, "read_pixels", noting)
+    monkeypatch.setattr(unit_work, "read_pixels", noting)
     assert build(every).losses == ()
     assert set(read) == {"R02", "R20"}
     same(contents(tmp_path / "cube"), contents(whole))
@@ -271,7 +271,7 @@ def test_readers_see_nothing_of_a_cube_that_grows_before_it_is_whole(
         raise OSError("the disk is on fire")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "read_pixels", failing)
+        patch.setattr(unit_work, "read_pixels", failing)
         report = build(every)
     assert report.losses
     assert is_growing(tmp_path / "cube")
@@ -289,7 +289,7 @@ def test_what_began_to_grow_for_scenes_that_are_gone_is_begun_anew(
 ) -> None:
     build(part(every, without("R35", "R36")))
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "read_pixels", lambda *_, **__: 1 / 0)
+        patch.setattr(unit_work, "read_pixels", lambda *_, **__: 1 / 0)
         build(part(every, without("R36")))
     assert is_growing(tmp_path / "cube")
 

@@ -18,7 +18,7 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.search import search_scenes
 from terralatent.catalogs.sensors import SENSORS, Packing
 from terralatent.catalogs.serve import serving
-from terralatent.pipeline import ingest
+from terralatent.pipeline import unit_work
 from terralatent.pipeline.harmonise import pack, pack_item, unpack
 from terralatent.pipeline.ingest import BuildReport, build_cube
 from terralatent.pipeline.layout import cube_layout
@@ -302,14 +302,14 @@ def test_over_http_a_missing_file_is_named_and_read_when_it_is_back(
 def test_a_unit_that_fails_stays_pending_and_is_named(
     made_up: Scenes, cube: Path, workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: Callable[..., object] = ingest.read_pixels
+    read: Callable[..., object] = unit_work.read_pixels
 
     def failing(acquisitions: object, sensor: object, *args: object, **options: object) -> object:
         if sensor == S1:
             raise MemoryError("too wide")
         return read(acquisitions, sensor, *args, **options)
 
-    monkeypatch.setattr(ingest, "read_pixels", failing)
+    monkeypatch.setattr(unit_work, "read_pixels", failing)
     report = build_cube(made_up, region(), tmp_path / "cube", block=16, client=workers)
     monkeypatch.undo()
 
