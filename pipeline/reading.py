@@ -154,7 +154,7 @@ def opening(
     """
     now = opened(access.check_now(href))
     with rasterio.Env(**GDAL_OPTIONS), _settings(now.options):
-        yield partial(open_raster, now.href, dtype, told)
+        yield partial(open_raster, _named_anew(now.href), dtype, told)
 
 
 @dataclass(frozen=True)

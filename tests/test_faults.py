@@ -100,7 +100,7 @@ def build(
 ) -> BuildReport:
     """Build the cube, in four units, by the worker processes and through ``host``."""
     processes.run(hurry, QUICK, host.arrange())
-    return build_cube(scenes, REGION, out, block=128, memory="40MB", client=processes, **options)
+    return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
     with faulty(files, tmp_path / "log", trouble) as host:
         processes.run(hurry, quick, host.arrange())
         report = build_cube(
-            scenes, REGION, tmp_path / "cube", block=128, memory="40MB", client=processes
+            scenes, REGION, tmp_path / "cube", block=128, memory="30MB", client=processes
         )
     assert report.losses == ()
     require_same(tmp_path / "cube", faultless)

@@ -99,7 +99,7 @@ def test_a_probability_of_cloud_can_stand_for_the_classes(
     np.testing.assert_array_equal(cube["clear"].values, wanted <= 40)
     strict = open_cube(tmp_path / "cube", masking=Masking(ClearRule(at_most=5)))[S2]
     np.testing.assert_array_equal(strict["clear"].values, wanted <= 5)
-    with pytest.raises(InputError, match=r"mask is \"CLDPRB\" there, absent here"):
+    with pytest.raises(InputError, match=r"mask.band is \"CLDPRB\" there, \"SCL\" here"):
         build_cube(
             search_scenes(folder, region(), "2018-05-01", "2018-05-06", [S2]),
             region(), tmp_path / "cube", block=16, client=workers,
