@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,19 @@ from terralatent.pipeline.decode import decode, open_bands
 from terralatent.pipeline.embed import embed, open_latents
 from terralatent.pipeline.export import export
 from terralatent.pipeline.fields import field_means
+from terralatent.pipeline.history import expire, history
+from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.objects import reach
 from terralatent.pipeline.runs import read_run
 from terralatent.pipeline.store import exists, snapshot_id
+from tests.catalogue import region
 from tests.commands import Ended, Launcher
 from tests.contents import contents, same
 from tests.made_up_models import made_up_model
 from tests.mishaps import Mishap, second
 from tests.plans import DATES, WHERE, Plan, computed
 from tests.s3_server import BUCKET, S3Server, serving_s3
+from tests.test_kills import without_first
 from tests.tiny import tiny_cube
 from tests.trainings import Training
 
@@ -127,6 +132,25 @@ def test_a_cube_is_the_one_that_a_folder_would_hold(
     assert "block is 16 there, 32 here" in refusal(other)
     assert server.objects() == before
     assert not [key for key in before if key.endswith(".lock")]
+
+
+def test_a_cube_grows_there_and_lets_go_of_what_is_old(
+    server: S3Server, radar: Scenes, workers: Client, tmp_path: Path
+) -> None:
+    there = f"s3://{BUCKET}/grown/cube"
+    for out in (there, tmp_path / "cube"):
+        for scenes in (without_first(radar), radar):
+            build_cube(scenes, region(), out, block=64, client=workers)
+    same(contents(there), contents(tmp_path / "cube"))
+    assert [each.message for each in history(there)] == [
+        "grow to 2018-05-31", "build", "lay out the cube",
+    ]  # fmt: skip
+    before = len(server.objects())
+
+    assert len(expire(there, timedelta(0)).dropped) == 2
+
+    assert len(server.objects()) < before
+    same(contents(there), contents(tmp_path / "cube"))
 
 
 def test_results_are_those_that_folders_would_hold(
