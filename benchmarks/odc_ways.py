@@ -18,6 +18,9 @@ from terralatent.pipeline.rasters import GDAL_OPTIONS
 
 __all__ = ["CHUNKINGS", "computing", "to_zarr"]
 
+OPTIONS = {name: told for name, told in GDAL_OPTIONS.items() if name != "GDAL_HTTP_MULTIRANGE"}
+"""GDAL's settings for it: as for a build, but with ranges asked for side by side, which it may."""
+
 CHUNKINGS: Mapping[str, Mapping[str, int]] = {
     "1 date": {"time": 1, "y": 2048, "x": 2048},
     "16 dates": {"time": 16, "y": 2048, "x": 2048},
@@ -57,7 +60,7 @@ def _load(scenes: Scenes, name: str, window: GeoBox, chunks: Mapping[str, int]) 
     acquisitions = scenes.acquisitions(name)
     items = [pystac.Item.from_dict(item) for one in acquisitions for item in one.items]
     mask = acquisitions[0].quality
-    odc.stac.configure_rio(cloud_defaults=True, **GDAL_OPTIONS)
+    odc.stac.configure_rio(cloud_defaults=True, **OPTIONS)
     return odc.stac.load(
         items,
         bands=[*SENSORS[name].bands, *([mask] if mask else [])],
