@@ -25,7 +25,7 @@ def plan_page(plan: BuildPlan) -> RenderableType:
 
 def _facts(plan: BuildPlan) -> Facts:
     rows, columns = plan.shape
-    yield "grid", f"{rows:,} x {columns:,} pixels of {plan.resolution:g}, {plan.crs}"
+    yield "grid", f"{rows:,} x {columns:,} pixels of {plan.resolution:g} m, {plan.crs}"
     yield "", f"in blocks of {plan.block}"
     yield "period", " to ".join(plan.period)
     used, *others = (f"{count:,} {fate}" for fate, count in plan.scenes.items() if count)

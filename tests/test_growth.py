@@ -83,6 +83,19 @@ def part(scenes: Scenes, wanted: Callable[[str], bool], sensors: Sequence[str] =
     )
 
 
+def items_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the items that are read from now on."""
+    read: list[str] = []
+    plain = unit_work.read_pixels
+
+    def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
+        read.extend(item["id"] for each in acquisitions for item in each.items)
+        return plain(acquisitions, *args, **options)
+
+    monkeypatch.setattr(unit_work, "read_pixels", noting)
+    return read
+
+
 def without(*names: str) -> Callable[[str], bool]:
     return lambda name: name not in names
 
@@ -174,14 +187,7 @@ def test_dates_that_only_move_are_copied_and_not_read(
     every: Scenes, whole: Path, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(part(every, without("R00")))
-    read: list[str] = []
-    plain = unit_work.read_pixels
-
-    def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
-        read.extend(item["id"] for each in acquisitions for item in each.items)
-        return plain(acquisitions, *args, **options)
-
-    monkeypatch.setattr(unit_work, "read_pixels", noting)
+    read = items_read(monkeypatch)
     build(every)
     assert set(read) == {"R00"}
     same(contents(tmp_path / "cube"), contents(whole))
@@ -198,14 +204,7 @@ def test_a_rerun_reads_only_the_dates_of_which_something_is_missing(
     for file in broken:
         file.with_suffix(".away").rename(file)
     assert {loss.item for loss in first.losses} == {"R02", "R20"}
-    read: list[str] = []
-    plain = unit_work.read_pixels
-
-    def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
-        read.extend(item["id"] for each in acquisitions for item in each.items)
-        return plain(acquisitions, *args, **options)
-
-    monkeypatch.setattr(unit_work, "read_pixels", noting)
+    read = items_read(monkeypatch)
     assert build(every).losses == ()
     assert set(read) == {"R02", "R20"}
     same(contents(tmp_path / "cube"), contents(whole))
