@@ -78,7 +78,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(catalogue: Path, tmp_path:
     told = CliRunner().invoke(app, [*command, "--json"])
 
     assert page.exit_code == told.exit_code == 0
-    for words in ("40 x 40 pixels of 10, EPSG:32631", "sentinel-2-l2a", "6 used", "workers of 4GB"):
+    for words in (
+        "40 x 40 pixels of 10 m, EPSG:32631",
+        "sentinel-2-l2a",
+        "6 used",
+        "workers of 4GB",
+    ):
         assert words in page.output
     plan = json.loads(told.stdout[told.stdout.index("{\n") :])
     assert plan["units"] == 2
