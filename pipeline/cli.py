@@ -35,9 +35,6 @@ terminal = Terminal()
 KEEPING = ("build", "train", "embed", "decode", "demo")
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 
-LOSSES_TOLD = 20
-"""Losses that are told one by one."""
-
 
 @app.callback(invoke_without_command=True)
 def _options(
@@ -397,9 +394,6 @@ def _finish(report: Any, out: str) -> None:
     """Say what was done; where something was lost, say so and leave with its own exit code."""
     terminal.say(f"{report} -> {out}")
     losses = list(getattr(report, "losses", ()))
-    for loss in losses[:LOSSES_TOLD]:
-        terminal.warn(str(loss), head="lost")
-    if len(losses) > LOSSES_TOLD:
-        terminal.warn(f"{len(losses) - LOSSES_TOLD} more", head="lost")
+    terminal.lost(losses)
     if losses:
         raise typer.Exit(LOSSES)

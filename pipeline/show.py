@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
@@ -48,91 +49,76 @@ def show(
     if pixel is not None and date is not None:
         raise InputError("A series of a pixel shows every date; give either --pixel or --date.")
     with telling_damage(store):
-        figure = _draw(store, find_snapshot(store, at), sensor, variable, date, pixel)
+        figure = _draw(store, find_snapshot(store, at), _Asked(sensor, variable, date, pixel))
     return _save(figure, Path(out))
 
 
-def _draw(
-    store: str | Path,
-    snapshot: str | None,
-    sensor: str | None,
-    variable: str | None,
-    date: str | None,
-    pixel: str | None,
-) -> Figure:
+@dataclass(frozen=True)
+class _Asked:
+    """What of a store is to be drawn."""
+
+    sensor: str | None
+    variable: str | None
+    date: str | None
+    pixel: str | None
+
+
+def _draw(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
     kind = describe(store).get("kind")
     if kind == "cube":
-        return _cube(store, snapshot, sensor, variable, date, pixel)
+        return _cube(store, snapshot, asked)
     if kind == "latents":
-        if sensor is not None:
+        if asked.sensor is not None:
             raise InputError(
                 f"{store} holds latents, which are of all sensors; leave --sensor out."
             )
-        return _latents(store, snapshot, variable, date, pixel)
+        return _latents(store, snapshot, asked)
     if kind == "bands":
-        return _bands(store, snapshot, sensor, variable, date, pixel)
+        return _bands(store, snapshot, asked)
     raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
 
 
-def _cube(
-    store: str | Path,
-    snapshot: str | None,
-    sensor: str | None,
-    variable: str | None,
-    date: str | None,
-    pixel: str | None,
-) -> Figure:
+def _cube(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
     from terralatent.pipeline.cube import open_cube
     from terralatent.pipeline.pictures.cube import cube_picture, sensors_of
     from terralatent.pipeline.pictures.series import find_pixel, observed_series
 
     cube = open_cube(store, clear=False, snapshot=snapshot)
     sensors = sensors_of(cube)
-    if sensor is not None and sensor not in sensors:
-        raise InputError(f"{store} has no sensor {sensor!r}; it has {', '.join(sensors)}.")
-    if pixel is None:
-        return cube_picture(cube, sensor or _first(sensors), variable=variable, date=date)
-    at = find_pixel(cube[sensors[0]].ds, pixel)
-    return observed_series(cube, [sensor] if sensor else sensors, at, variable)
+    if asked.sensor is not None and asked.sensor not in sensors:
+        raise InputError(f"{store} has no sensor {asked.sensor!r}; it has {', '.join(sensors)}.")
+    if asked.pixel is None:
+        return cube_picture(
+            cube, asked.sensor or _first(sensors), variable=asked.variable, date=asked.date
+        )
+    at = find_pixel(cube[sensors[0]].ds, asked.pixel)
+    return observed_series(cube, [asked.sensor] if asked.sensor else sensors, at, asked.variable)
 
 
-def _latents(
-    store: str | Path,
-    snapshot: str | None,
-    variable: str | None,
-    date: str | None,
-    pixel: str | None,
-) -> Figure:
+def _latents(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
     from terralatent.pipeline.embed import open_latents
     from terralatent.pipeline.pictures.latents import latents_picture
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
 
     latents = open_latents(store, snapshot=snapshot)
-    if pixel is None:
-        return latents_picture(latents, variable=variable, date=date)
-    if variable is not None:
+    if asked.pixel is None:
+        return latents_picture(latents, variable=asked.variable, date=asked.date)
+    if asked.variable is not None:
         raise InputError("A series of a pixel shows every latent; leave --variable out.")
-    return latent_series(latents, find_pixel(latents, pixel))
+    return latent_series(latents, find_pixel(latents, asked.pixel))
 
 
-def _bands(
-    store: str | Path,
-    snapshot: str | None,
-    sensor: str | None,
-    variable: str | None,
-    date: str | None,
-    pixel: str | None,
-) -> Figure:
+def _bands(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
     from terralatent.pipeline.decode import open_bands
     from terralatent.pipeline.pictures.bands import bands_picture
     from terralatent.pipeline.pictures.series import band_series, find_pixel
 
     bands: xr.Dataset = open_bands(store, snapshot=snapshot)
-    if sensor is not None and sensor != bands.attrs.get("sensor"):
-        raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {sensor}.")
-    if pixel is None:
-        return bands_picture(bands, variable=variable, date=date)
-    return band_series(bands, find_pixel(bands, pixel), variable)
+    if asked.sensor is not None and asked.sensor != bands.attrs.get("sensor"):
+        raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {asked.sensor}.")
+    if asked.pixel is None:
+        return bands_picture(bands, variable=asked.variable, date=asked.date)
+    return band_series(bands, find_pixel(bands, asked.pixel), asked.variable)
 
 
 def _first(sensors: list[str]) -> str:

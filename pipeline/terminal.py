@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,9 @@ FINISHED, UNEXPECTED, MISTAKE, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 """Of the word that a line begins with."""
+
+LOSSES_TOLD = 20
+"""Losses that are told one by one."""
 
 
 class Terminal:
@@ -85,6 +88,13 @@ class Terminal:
     def warn(self, text: str, head: str = "warning") -> None:
         """Write one line that is told even if quiet."""
         self._write("warning", head, text)
+
+    def lost(self, losses: Sequence[object]) -> None:
+        """Tell what was lost, one line each, the first :data:`LOSSES_TOLD` one by one."""
+        for loss in losses[:LOSSES_TOLD]:
+            self.warn(str(loss), head="lost")
+        if len(losses) > LOSSES_TOLD:
+            self.warn(f"{len(losses) - LOSSES_TOLD} more", head="lost")
 
     def show(self, answer: RenderableType | Mapping[str, Any]) -> None:
         """Write what the command was asked for to standard output: a page, or values as JSON."""
