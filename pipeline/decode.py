@@ -52,6 +52,8 @@ def decode(
     masking: Asked = None,
     at: str | None = None,
     client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
     progress: Progress | None = None,
 ) -> ResultReport:
     """Predict the bands of ``sensor`` at ``dates`` and keep them at ``out``; computes.
@@ -71,7 +73,10 @@ def decode(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.history.find_snapshot`.
-        client: A Dask client or its address; processes on this machine by default.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.clusters.client_for`; processes on this machine by default.
+        workers: Worker processes to start; one for each core of this machine by default.
+        memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
         progress: Told of every block.
 
     Raises:
@@ -92,7 +97,10 @@ def decode(
         {"title": f"{sensor}, predicted", "sensor": sensor},
     )
     run = partial(decode_block, pairing, sensor)
-    return fill(pairing, out, layout, run, title="decode", client=client, progress=progress)
+    return fill(
+        pairing, out, layout, run,
+        title="decode", client=client, workers=workers, memory=memory, progress=progress,
+    )  # fmt: skip
 
 
 def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:

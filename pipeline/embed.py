@@ -59,6 +59,8 @@ def embed(
     masking: Asked = None,
     at: str | None = None,
     client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
     progress: Progress | None = None,
 ) -> ResultReport:
     """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
@@ -79,7 +81,10 @@ def embed(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.history.find_snapshot`.
-        client: A Dask client or its address; processes on this machine by default.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.clusters.client_for`; processes on this machine by default.
+        workers: Worker processes to start; one for each core of this machine by default.
+        memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
         progress: Told of every block.
 
     Raises:
@@ -97,7 +102,10 @@ def embed(
         {"title": "latent series of pixels: posterior mean and standard deviation"},
     )
     run = partial(embed_block, pairing, precision == "packed")
-    report = fill(pairing, out, layout, run, title="embed", client=client, progress=progress)
+    report = fill(
+        pairing, out, layout, run,
+        title="embed", client=client, workers=workers, memory=memory, progress=progress,
+    )  # fmt: skip
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(out)["mean"].size:
         log.warning(
             "%d latent values did not fit the packing and were clipped; --precision float32 "

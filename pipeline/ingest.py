@@ -93,6 +93,7 @@ def build_cube(
     memory: str = "4GB",
     requests: int = REQUESTS_A_HOST,
     client: Client | str | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Build the cube of a region from its scenes, go on with it, or let it grow. Computes.
@@ -113,8 +114,10 @@ def build_cube(
             processes that are started here.
         requests: Requests to one host at the same time. Shared evenly by the workers that are there
             when the build begins; each has one at least.
-        client: A Dask client or its address; by default processes on this machine, for as long
-            as the call lasts.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.clusters.client_for`; by default processes on this machine,
+            for as long as the call lasts.
+        workers: Worker processes to start; one for each core of this machine by default.
         progress: Told of each read unit.
 
     Returns:
@@ -132,7 +135,16 @@ def build_cube(
     layout = cube_layout(scenes, pixels, block)
     with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
         work = _Work(
-            out, scenes, pixels, block, memory, requests, client, lock.telling(progress), stack
+            out,
+            scenes,
+            pixels,
+            block,
+            memory,
+            requests,
+            client,
+            workers,
+            lock.telling(progress),
+            stack,
         )
         if not exists(out):
             work.workers()  # a new store is laid out only once there is somebody to fill it
@@ -165,6 +177,7 @@ class _Work:
     memory: str
     requests: int
     client: Client | str | None
+    count: int | None
     progress: Progress
     stack: ExitStack
     done: int = 0
@@ -189,7 +202,7 @@ class _Work:
     def workers(self) -> Client:
         """The client; processes of this machine are started when they are first needed."""
         if self._workers is None:
-            made = client_for(self.client, memory=self.memory)
+            made = client_for(self.client, workers=self.count, memory=self.memory)
             self._workers = self.stack.enter_context(made)
         return self._workers
 

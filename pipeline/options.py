@@ -46,6 +46,7 @@ __all__ = [
     "StoreOrModel",
     "Variable",
     "When",
+    "Workers",
 ]
 
 Region = Annotated[
@@ -93,6 +94,10 @@ When = Annotated[
 ]
 Cluster = Annotated[
     str, typer.Option("--client", help="local, or a scheduler's address: tcp://host:port.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Worker processes to start; one a core of this machine by default."),
 ]
 PRIOR = "The prior of the latent series"
 Extend = Annotated[

@@ -153,6 +153,7 @@ def plan_build(
     block: int = 256,
     memory: str = "4GB",
     client: Client | str | None = None,
+    workers: int | None = None,
 ) -> BuildPlan:
     """Tell what :func:`~terralatent.pipeline.ingest.build_cube` would do. Writes nothing.
 
@@ -168,6 +169,7 @@ def plan_build(
         block: Pixels along y and x of a block.
         memory: What a worker may use.
         client: Who would work; no processes are started for a plan.
+        workers: Processes that would be started.
 
     Raises:
         InputError: As ``build_cube`` does; and if none of a sensor's files could be read.
@@ -196,7 +198,7 @@ def plan_build(
         resolution=abs(float(pixels.resolution.x)),
         block=block,
         memory=memory,
-        workers=_workers(client),
+        workers=workers or _workers(client),
         period=(str(scenes.period[0]), str(scenes.period[1])),
         scenes={fate: fates[fate] for fate in ("used", "merged", "dropped")},
         sensors=tuple(_sensor_plan(name, scenes, units, pixels, block) for name in scenes.sensors),

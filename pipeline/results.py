@@ -181,6 +181,8 @@ def fill(
     *,
     title: str,
     client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
@@ -196,6 +198,8 @@ def fill(
             :func:`terralatent.pipeline.stream.stream_blocks`.
         title: Of the progress and the commits.
         client: See :func:`terralatent.pipeline.clusters.client_for`.
+        workers: As well.
+        memory: What a worker may use.
         progress: Told of every block.
 
     Raises:
@@ -207,7 +211,8 @@ def fill(
     wall = 0.0
     with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
         # A new store is laid out only once there is somebody to fill it.
-        workers = None if exists(out) else stack.enter_context(client_for(client))
+        joining = client_for(client, workers=workers, memory=memory)
+        joined = None if exists(out) else stack.enter_context(joining)
         lay_out(out, layout)
         keep_for(out, pairing.cube, pairing.snapshot)
         root = open_group(out)
@@ -215,7 +220,7 @@ def fill(
         every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
         if tasks:
-            workers = workers or stack.enter_context(client_for(client))
+            joined = joined or stack.enter_context(joining)
             with telling_damage(pairing.cube):
                 whole = unfinished(pairing.open_cube(), pairing.sensors)
                 errors = _missing_errors(pairing, root)
@@ -224,7 +229,7 @@ def fill(
             record = partial(_record, whole, total)
             begun = time.monotonic()
             failures = stream_blocks(
-                workers, out, tasks, run, record,
+                joined, out, tasks, run, record,
                 message=title, total=len(tasks), progress=lock.telling(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.text import Text
-from typer import Abort
+from typer import Abort, Exit
 
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
@@ -95,6 +95,18 @@ class Terminal:
             self.warn(str(loss), head="lost")
         if len(losses) > LOSSES_TOLD:
             self.warn(f"{len(losses) - LOSSES_TOLD} more", head="lost")
+
+    def finish(self, report: Any, out: str) -> None:
+        """Say what was done; where something was lost, say so and leave with its own exit code.
+
+        Raises:
+            typer.Exit: With :data:`LOSSES`.
+        """
+        self.say(f"{report} -> {out}")
+        losses = list(getattr(report, "losses", ()))
+        self.lost(losses)
+        if losses:
+            raise Exit(LOSSES)
 
     def show(self, answer: RenderableType | Mapping[str, Any]) -> None:
         """Write what the command was asked for to standard output: a page, or values as JSON."""
