@@ -21,19 +21,28 @@ import zarr
 from distributed import Client
 from numpy.typing import NDArray
 
-from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, grid_arrays, time_array
+from terralatent.pipeline.arrays import (
+    TIME_CHUNK,
+    ArrayLayout,
+    GroupLayout,
+    Layout,
+    grid_arrays,
+    time_array,
+)
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import grid_coords, lazy, times
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.history import keep_for
 from terralatent.pipeline.layout import grid_attrs
 from terralatent.pipeline.pairing import Pairing, unfinished
+from terralatent.pipeline.pieces import Budget
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.scene_errors import SceneErrors, keep_scene_errors, kept_scene_errors
 from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
 from terralatent.pipeline.stream import Failure, stream_blocks
+from terralatent.pipeline.unit_cuts import memory_bytes
 from terralatent.pipeline.writer import writer_lock
 
 __all__ = [
@@ -52,9 +61,6 @@ log = logging.getLogger(__name__)
 OUTLIERS = "outliers"
 """Attribute of a store: for each sensor that was searched for them, the outliers that were masked
 and the looks they were of, in the blocks that are done."""
-
-TIME_CHUNK = 16
-"""Dates in one chunk at most."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ def fill(
     pairing: Pairing,
     out: str | Path,
     layout: Layout,
-    run: Callable[[zarr.Group, Block], BlockDone],
+    run: Callable[[Budget, zarr.Group, Block], BlockDone],
     *,
     title: str,
     client: Client | str | None = None,
@@ -194,7 +200,7 @@ def fill(
         pairing: What the results come from.
         out: Path or URL of the store; one with the same identity is gone on with.
         layout: See :func:`result_layout`.
-        run: Computes and writes one block on a worker; see
+        run: Computes and writes one block on a worker within a budget; see
             :func:`terralatent.pipeline.stream.stream_blocks`.
         title: Of the progress and the commits.
         client: See :func:`terralatent.pipeline.clusters.client_for`.
@@ -229,8 +235,8 @@ def fill(
             record = partial(_record, whole, total)
             begun = time.monotonic()
             failures = stream_blocks(
-                joined, out, tasks, run, record,
-                message=title, total=len(tasks), progress=lock.telling(progress),
+                joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
+                smaller=_smaller, message=title, total=len(tasks), progress=lock.telling(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun
     losses = [f"block {f.task.index}: {f.reason}" for f in failures]
@@ -281,6 +287,12 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     return opened.assign_attrs(
         {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
     )
+
+
+def _smaller(run: partial[BlockDone]) -> partial[BlockDone]:
+    """What a block is tried with whose worker died under it."""
+    *given, budget = run.args
+    return partial(run.func, *given, budget.halved())
 
 
 def _missing_errors(pairing: Pairing, root: zarr.Group) -> SceneErrors | None:
