@@ -98,9 +98,9 @@ def arrange_command() -> None:
 
 def dask_setup(worker: Any) -> None:
     """Patch a worker process; Dask calls this when the worker has started."""
-    from terralatent.pipeline import stream
+    from terralatent.pipeline import flight
 
-    _then(stream, "_run_task", "written", lambda run, fork, task: _name(task))
+    _then(flight, "run_task", "written", lambda run, fork, task: _name(task))
 
 
 def worker_started() -> None:
