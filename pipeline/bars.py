@@ -149,8 +149,6 @@ class _Fields(ProgressColumn):
 def _fields(task: Task) -> str:
     shown = task.fields["shown"]
     return "  ".join(
-        f"{name.replace('_', ' ')} {number(value)}"
-        if isinstance(value, float)
-        else f"{name} {value}"
+        f"{name.replace('_', ' ')} {number(value) if isinstance(value, float) else value}"
         for name, value in shown.items()
     )

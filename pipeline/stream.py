@@ -145,7 +145,7 @@ def stream_blocks(
                     if ended.error is None:
                         assert ended.fork is not None
                         finished.append((attempt.task, ended.fork, ended.result))
-                        progress.advance(**(told(ended.result) if told else {}))
+                        progress.advance(1, **(told(ended.result) if told else {}))
                     elif flight.try_again(attempt, ended):
                         where = f" on {ended.worker}" if ended.worker else ""
                         log.info(

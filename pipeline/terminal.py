@@ -184,7 +184,7 @@ class Terminal:
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> Table:
-    """What was lost, one row each; the words are of stores and workers, and obeyed by no terminal."""
+    """What was lost, one row each, with the words of workers in it, none of which is obeyed."""
     table = Table(box=SIMPLE_HEAD, title="lost", title_justify="left", title_style="yellow")
     for column in rows[0]:
         table.add_column(column, overflow="fold", no_wrap=column in ("block", "place"))
