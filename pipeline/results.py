@@ -32,8 +32,11 @@ from terralatent.pipeline.arrays import (
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import grid_coords, lazy, times
 from terralatent.pipeline.damage import telling_damage
+from terralatent.pipeline.flight import Run
 from terralatent.pipeline.history import keep_for
 from terralatent.pipeline.layout import grid_attrs
+from terralatent.pipeline.lost_blocks import LostBlock
+from terralatent.pipeline.pace import Pace
 from terralatent.pipeline.pairing import Pairing, unfinished
 from terralatent.pipeline.pieces import Budget
 from terralatent.pipeline.progress import Progress
@@ -118,7 +121,7 @@ class ResultReport:
     seconds: Mapping[str, float]
     """Seconds of all workers together, by stage."""
 
-    losses: tuple[str, ...]
+    losses: tuple[LostBlock | str, ...]
     """What failed, or came from a cube that is not whole, one line each."""
 
     outliers: Mapping[str, float] = field(default_factory=dict)
@@ -127,12 +130,14 @@ class ResultReport:
 
     def __str__(self) -> str:
         done = f"{self.computed} of {self.blocks} blocks"
-        before = " (the others were done)" if self.computed < self.blocks - len(self.losses) else ""
+        failed = sum(isinstance(loss, LostBlock) for loss in self.losses)
+        before = " (the others were done)" if self.computed < self.blocks - failed else ""
+        lost = f", {failed} failed (the same command tries them again)" if failed else ""
         rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
         clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
         taken = (f", {share:.2%} of {name}'s looks taken as outliers"
                  for name, share in self.outliers.items())  # fmt: skip
-        return f"{done}{before}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
+        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
 
 
 def result_layout(
@@ -236,11 +241,12 @@ def fill(
             begun = time.monotonic()
             failures = stream_blocks(
                 joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
-                smaller=_smaller, message=title, total=len(tasks), progress=lock.telling(progress),
+                smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
+                progress=lock.telling(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun
-    losses = [f"block {f.task.index}: {f.reason}" for f in failures]
     root = open_group(out)
+    losses: list[LostBlock | str] = [LostBlock.of(failure, grid_of(root)) for failure in failures]
     counts: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
     if len(marked):
@@ -289,8 +295,9 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     )
 
 
-def _smaller(run: partial[BlockDone]) -> partial[BlockDone]:
+def _smaller(run: Run[Block]) -> Run[Block]:
     """What a block is tried with whose worker died under it."""
+    assert isinstance(run, partial)
     *given, budget = run.args
     return partial(run.func, *given, budget.halved())
 
@@ -328,6 +335,10 @@ def _unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> 
 
 def _told(array: zarr.Array) -> dict[str, Any]:
     return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
+
+
+def _told_of(pace: Pace, done: BlockDone) -> dict[str, float]:
+    return {"pixels/s": pace.add(done.pixels)}
 
 
 def _record(
