@@ -88,10 +88,9 @@ class SensorSeries:
         values.mul_(self.scale_factor).add_(self.add_offset)
         if self.errors is not None:
             values.sub_(_on(device, self.errors.at(pixels)))
-        values.masked_fill_(~valid, 0.0)
         return Observations(
             days=_on(device, self.days),
-            values=values,
+            values=torch.where(valid, values, 0.0),
             valid=valid,
             distance=_on(device, self.distance[pixels]),
             incidence=_on(device, self.incidence),
