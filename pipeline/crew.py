@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
-from distributed import Client
+import dask
+from distributed import Client, LocalCluster
 from distributed.comm import get_address_host
 from tornado.ioloop import PeriodicCallback
 
@@ -18,8 +19,13 @@ log = logging.getLogger(__name__)
 ASK_EVERY_S = 1.0
 """How often the scheduler is asked which workers there are."""
 
-LONELY_S = 5.0
+LONELY_S = 15.0
 """How long there must have been no worker before it is told: a nanny starts another in less."""
+
+
+KEEP_LOST = {"distributed.deploy.lost-worker-timeout": "1 day"}
+"""A local cluster looks some seconds after a worker died whether it is there, and if not forgets it
+for good. One that died twice may just be starting again."""
 
 
 class Crew:
@@ -41,12 +47,16 @@ class Crew:
         self._had_one = bool(self.threads)
         self._lonely_since: float | None = None
         self._told = False
+        self._stack = ExitStack()
 
     def __enter__(self) -> Crew:
+        if isinstance(self._client.cluster, LocalCluster):
+            self._stack.enter_context(dask.config.set(KEEP_LOST))
         self._client.loop.add_callback(self._asking.start)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
         with suppress(RuntimeError):  # the client may be closed, and its loop with it
             self._client.loop.add_callback(self._asking.stop)
 

@@ -147,10 +147,7 @@ def stream_blocks(
                         finished.append((attempt.task, ended.fork, ended.result))
                         progress.advance(1, **(told(ended.result) if told else {}))
                     elif flight.try_again(attempt, ended):
-                        where = f" on {ended.worker}" if ended.worker else ""
-                        log.info(
-                            "%s: a task is tried again after%s: %s", message, where, ended.error
-                        )
+                        log.info("%s: a task is tried again: %s", message, ended)
                     else:
                         failures.append(Failure(attempt.task, ended.error, ended.worker))
                         progress.advance()
