@@ -145,6 +145,7 @@ class Flight(Generic[T]):
         try:
             future = self._ended.get(timeout=seconds)
         except Empty:
+            self._require_scheduler()
             return None
         if future.key not in self._running:
             return None
@@ -193,7 +194,13 @@ class Flight(Generic[T]):
         with suppress(Exception):  # the scheduler may be gone
             self._client.cancel([sent.future for sent in self._running.values()], force=True)
 
+    def _require_scheduler(self) -> None:
+        """A client that has given up its scheduler takes no task and hears of none."""
+        if self._client.status == "closed":
+            raise _lost("it does not answer")
+
     def _send(self, attempt: Attempt[T]) -> None:
+        self._require_scheduler()
         run = self._run
         for _ in range(attempt.kills - 1):
             run = self._smaller(run) if self._smaller else run
@@ -241,13 +248,17 @@ def _outcome(future: Future) -> Ended | None:
             return Ended(error=one_line(error))
         ended: Ended = future.result(timeout=FETCH_S)
         return ended
-    except TimeoutError:
-        return None
     except CancelledError as lost:
-        raise InputError(
-            f"The Dask scheduler is lost ({getattr(lost, 'reason', 'unknown')}); what is done is "
-            "kept. Start it again, then this too."
-        ) from lost
+        raise _lost(str(getattr(lost, "reason", "unknown"))) from lost
+    except OSError:  # too slow, or cut off; where the scheduler is lost, it is cancelled next
+        return None
+
+
+def _lost(reason: str) -> InputError:
+    return InputError(
+        f"The Dask scheduler is lost ({reason}); what is done is kept. Start it again, then this "
+        "too."
+    )
 
 
 def one_line(error: BaseException) -> str:

@@ -124,13 +124,12 @@ def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
     worker = cluster.run(os.getpid)
     mishap, done = WRITTEN
     assert kill(store, mishap) == done
+    full = store.run(*joined, mishap=Mishap("before commit", "full disk"))
+    assert (full.code, store.done()) == (2, done), full.told
+    assert re.search(r"error: .* cannot be written: .* from it", full.told), full.told
     for mishap, done in COORDINATED:
         assert kill(store, mishap, *joined) == done, mishap
 
-    full = store.run(*joined, mishap=Mishap("before commit", "full disk"))
-
-    assert (full.code, store.done()) == (2, done), full.told
-    assert re.search(r"error: .* cannot be written: .* from it", full.told), full.told
     assert cluster.run(os.getpid) == worker
 
     ended = store.run(*joined)

@@ -124,7 +124,8 @@ def test_what_was_lost_is_a_table_on_a_terminal_and_lines_in_a_file() -> None:
     assert rows[-1] == ["lost: the cube is not whole"]
     assert max(map(len, told[True].splitlines())) <= 80
     assert told[False].splitlines() == [
-        "lost: block (0, 12): OSError: \ufffd[2J full (x 0 to 2560, y 10.5 to 20; worker 10.0.0.3:41235)",
+        "lost: block (0, 12): OSError: \ufffd[2J full (x 0 to 2560, y 10.5 to 20; "
+        "worker 10.0.0.3:41235)",
         "lost: block (3, 4): killed (x 0 to 1, y 0 to 1)",
         "lost: the cube is not whole",
     ]
