@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import zarr
-from distributed import CancelledError, Client, Future, KilledWorker, as_completed
+from distributed import CancelledError, Client, Future, KilledWorker, as_completed, get_worker
 from icechunk import ConflictError, ForkSession
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
 from terralatent.pipeline.damage import damage_of
+from terralatent.pipeline.fellow_workers import FellowWorkers
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store import BRANCH, MEANWHILE, open_repository
@@ -105,9 +106,10 @@ def stream_blocks(
         The tasks that failed for good, in the order in which they did.
 
     Raises:
-        InputError: If a task raised it, or the scheduler is lost; everything finished before that
-            is committed. Also if somebody else commits meanwhile: what is finished then comes to
-            nothing, for it was made for what the store held before.
+        InputError: If a task raised it, the scheduler is lost, or a worker joined that runs another
+            version, whose result is not taken; everything finished before that is committed. Also
+            if somebody else commits meanwhile: what is finished then comes to nothing, for it was
+            made for what the store held before.
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
@@ -128,11 +130,14 @@ def stream_blocks(
     progress.start(total, message)
     with Interrupts() as interrupts:
         flight = _Flight(client, run, fork, tasks, limit)
+        fellows = FellowWorkers(client)
         try:
             while flight.fill():
                 with interrupts.let_through():
                     future, ended = flight.wait()
                 task, attempt = flight.land(future)
+                if not ended.killed:  # a worker may have joined since the work began
+                    fellows.require(ended.worker)
                 if ended.error is not None and ended.input_error:
                     raise InputError(ended.error)
                 if ended.error is not None and attempt < retries:
@@ -165,6 +170,7 @@ class _Ended:
     error: str | None = None
     input_error: bool = False
     killed: bool = False
+    worker: str | None = None
 
 
 class _Flight(Generic[T]):
@@ -243,8 +249,9 @@ def _run_task(run: Callable[[zarr.Group, T], R], fork: ForkSession, task: T) -> 
     except Exception as error:  # told by the coordinator; left to Dask, every worker prints it
         if log.isEnabledFor(logging.DEBUG):
             log.debug("task failed: %s", without_secrets(traceback.format_exc()))
-        return _Ended(error=_one_line(error), input_error=isinstance(error, InputError))
-    return _Ended(fork, result)
+        told, mistake = _one_line(error), isinstance(error, InputError)
+        return _Ended(error=told, input_error=mistake, worker=get_worker().address)
+    return _Ended(fork, result, worker=get_worker().address)
 
 
 def _outcome(future: Future) -> _Ended:
