@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import dask
+from distributed import Status
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.interrupts import deaf_threads
@@ -84,6 +86,7 @@ class Kind:
         return self.start(self._library(), workers, memory)
 
     def _library(self) -> ModuleType:
+        hearing = signal.getsignal(signal.SIGINT)
         try:
             return import_module(self.module)
         except ModuleNotFoundError as error:
@@ -93,6 +96,10 @@ class Kind:
                 f'pip install "terralatent[{self.name}]", or: conda install --channel conda-forge '
                 f"{self.package}."
             ) from error
+        finally:
+            # dask_jobqueue leaves a handler of its own, which ends the process without a word.
+            if signal.getsignal(signal.SIGINT) is not hearing:
+                signal.signal(signal.SIGINT, hearing)
 
 
 @contextmanager
@@ -141,15 +148,17 @@ def _slurm(library: Any, workers: int | None, memory: str | None) -> Iterator[As
 async def _submitted(cluster: Any) -> list[BaseException | None]:
     """Wait until all jobs are submitted; gives the error of each that SLURM did not take."""
     with suppress(Exception):  # of one of them: they are told one by one below
-        await cluster
-    jobs = list(cluster.workers.values())
-    return [await _error_of(job) for job in jobs]
+        await cluster._correct_state()
+    return [await _error_of(job) for job in list(cluster.workers.values())]
 
 
 async def _error_of(job: Any) -> BaseException | None:
+    if job.job_id:
+        return None
     try:
-        await job  # once more, where it was not taken
+        await job.start()  # once more
     except Exception as error:
+        job.status = Status.failed  # else its cluster will not close
         return error
     return None
 

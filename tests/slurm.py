@@ -21,7 +21,7 @@ PACKAGES = "apt-get install --no-install-recommends slurmctld slurmd slurm-clien
 
 NODE = "node"
 CORES = 2
-WITHIN_S = 60.0
+WITHIN_S = 180.0
 
 
 def missing() -> str | None:

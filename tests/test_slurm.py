@@ -21,7 +21,7 @@ from tests.slurm import cancel, jobs, missing, occupy, one_node, until
 pytestmark = pytest.mark.slurm
 
 MAIN = "from terralatent.pipeline.cli import main; main()"
-WITHIN_S = 120
+WITHIN_S = 180
 
 JOBQUEUE = """\
 jobqueue:
