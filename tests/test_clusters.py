@@ -72,7 +72,11 @@ def test_an_address_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("where", "memory", "words"),
     [
-        ("slrum", None, "neither `local`, `slurm`, `kubernetes`, `gateway`, `cuda` nor the address"),
+        (
+            "slrum",
+            None,
+            "neither `local`, `slurm`, `kubernetes`, `gateway`, `cuda` nor the address",
+        ),
         ("carrier://pigeon", None, "No Dask scheduler answers at carrier://pigeon"),
         ("local", "much", "Memory 'much' is no size"),
         ("local", "8MB", "takes 100 MB before it has read anything, more than the 8MB"),
