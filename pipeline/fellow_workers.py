@@ -1,4 +1,4 @@
-"""Workers run what runs here: the same versions of all whose objects travel between them."""
+"""Workers and scheduler run what runs here: the same versions of all whose objects travel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOLD = 3
 
 
 class FellowWorkers:
-    """The workers of a client, each asked once what it runs.
+    """The workers of a client and its scheduler, each asked once what it runs.
 
     Nothing of this package is sent to them for that: one that lacks it answers too.
 
@@ -32,13 +32,14 @@ class FellowWorkers:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._known: set[str] = set()
+        self._scheduler_known = False
 
     def require(self, address: str | None = None) -> None:
         """Ask those that were not asked before; nobody if ``address`` is of one that was.
 
         Raises:
-            InputError: If a worker lacks this package, or has another version of it, of Python or
-                of a library with which it exchanges objects with this process.
+            InputError: If a worker or the scheduler lacks this package, or has another version of
+                it, of Python or of a library whose objects it exchanges with this process.
         """
         if address is not None and address in self._known:
             return
@@ -46,6 +47,10 @@ class FellowWorkers:
         try:
             new = sorted(set(self._client.nthreads()) - self._known)
             answers = self._client.run(get_versions, PACKAGES, workers=new, on_error="ignore")
+            if not self._scheduler_known:  # it unpickles tasks too
+                told = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
+                self._scheduler_known = True
+                answers = {**told, **answers}
         except OSError:  # the scheduler is lost, which is told by whoever waits for a result
             return
         wrong = {
@@ -59,14 +64,14 @@ class FellowWorkers:
 
     def _refusal(self, wrong: dict[str, list[str]]) -> str:
         named = list(wrong)[:TOLD]
-        hosts = self._client.run(platform.node, workers=named, on_error="ignore")
-        told = [
-            f"worker {worker} on {hosts.get(worker, 'its host')} has {', '.join(wrong[worker])}"
-            for worker in named
-        ]
+        workers = [worker for worker in named if worker]
+        hosts = self._client.run(platform.node, workers=workers, on_error="ignore")
+        names = {worker: f"worker {worker} on {hosts.get(worker, 'its host')}" for worker in named}
+        names[""] = f"the scheduler {self._client.scheduler.address}"
+        told = [f"{names[worker]} has {', '.join(wrong[worker])}" for worker in named]
         more = f"; {len(wrong) - TOLD} more are like that" if len(wrong) > TOLD else ""
         return (
-            f"{'; '.join(told)}{more}. Workers must run what runs here: start them from the same "
+            f"{'; '.join(told)}{more}. They must run what runs here: start them from the same "
             "environment, or install these versions in theirs."
         )
 

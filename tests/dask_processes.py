@@ -12,6 +12,8 @@ from pathlib import Path
 
 from distributed import Client
 
+from tests.commands import ROOT
+
 LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
 WITHIN_S = 60.0
 
@@ -20,13 +22,17 @@ REFUSED = "terralatent"
 
 
 @contextmanager
-def scheduler(folder: Path) -> Iterator[Client]:
+def scheduler(
+    folder: Path, *options: str, variables: Mapping[str, str] | None = None
+) -> Iterator[Client]:
     """Start ``dask scheduler`` for the time of a ``with`` block; yields a client of it."""
     told = folder / "scheduler.json"
-    command = ["-m", "distributed.cli.dask_scheduler", *LOOPBACK, "--port", "0"]
-    with _process([*command, "--scheduler-file", str(told)], {}, folder):
-        with Client(scheduler_file=str(told), timeout=WITHIN_S) as client:
-            yield client
+    command = [*options, "-m", "distributed.cli.dask_scheduler", *LOOPBACK, "--port", "0"]
+    with (
+        _process([*command, "--scheduler-file", str(told)], variables or {}, folder),
+        Client(scheduler_file=str(told), timeout=WITHIN_S) as client,
+    ):
+        yield client
 
 
 @contextmanager
@@ -64,12 +70,18 @@ def foreign_environment(folder: Path, version: str | None = None) -> dict[str, s
     return {"PYTHONPATH": str(folder)}
 
 
+def _with_tests() -> dict[str, str]:
+    """Scheduler and workers unpickle functions of tests."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
 @contextmanager
 def _process(command: list[str], variables: Mapping[str, str], folder: Path) -> Iterator[None]:
+    variables = {**os.environ, **_with_tests(), **variables}
     with (
         (folder / f"{command[-1].replace('/', '-')[-40:]}.out").open("ab") as out,
         subprocess.Popen(
-            [sys.executable, *command], cwd=folder, env={**os.environ, **variables},
+            [sys.executable, *command], cwd=folder, env=variables,
             stdin=subprocess.DEVNULL, stdout=out, stderr=out,
         ) as process,
     ):  # fmt: skip

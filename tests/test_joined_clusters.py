@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +19,6 @@ from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.embed import embed
 from terralatent.pipeline.store import lay_out, open_group
 from terralatent.pipeline.stream import stream_blocks
-from tests.contents import contents, same
 from tests.dask_processes import foreign_environment, scheduler, worker
 from tests.made_up_models import made_up_model
 from tests.plans import DATES, Plan, Store
@@ -72,9 +70,11 @@ def test_a_worker_that_sees_another_model_is_named(
     made_up_model(cube, there / "model", seed=1)
     monkeypatch.chdir(here)
     model = "/proc/self/cwd/model"  # one path, that each process sees in the folder it runs in
-    with worker(empty, there) as address:
-        with pytest.raises(InputError, match="holds another model for") as told:
-            embed(cube, model, tmp_path / "out", dates=DATES, client=empty)
+    with (
+        worker(empty, there) as address,
+        pytest.raises(InputError, match="holds another model for") as told,
+    ):
+        embed(cube, model, tmp_path / "out", dates=DATES, client=empty)
     assert f"worker {address} on {os.uname().nodename}" in str(told.value)
 
 
@@ -126,3 +126,13 @@ def test_a_worker_that_joins_later_is_refused_once_it_has_a_task(
     assert f"worker {first.pop()} on" in str(told.value)
     written: Any = open_group(store)["value"][...]
     assert 0 < np.count_nonzero(written >= 0) < 200, "what the other did is kept"
+
+
+def test_a_scheduler_of_another_environment_is_refused(tmp_path: Path) -> None:
+    foreign = foreign_environment(tmp_path / "environment", "0.0.9")
+    with (
+        scheduler(tmp_path, "-S", variables=foreign) as client,
+        pytest.raises(InputError, match=r"the scheduler tcp.* has terralatent 0.0.9"),
+        client_for(client.scheduler.address),
+    ):
+        pass
