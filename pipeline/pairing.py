@@ -31,6 +31,7 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.batches import infer_batches
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.fellow_workers import this_process
 from terralatent.pipeline.history import find_snapshot
 from terralatent.pipeline.masks import AS_STORED, Asked, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block
@@ -320,8 +321,9 @@ def _scene_errors(pairing: Pairing) -> SceneErrors:
 def _load(folder: str, wanted: str, device: str, encoder: str) -> LatentModel:
     if model_hash(folder) != wanted:
         raise InputError(
-            f"{folder} holds another model here than where the work began ({wanted[:12]}…); "
-            "workers must see the same folder, and it must not change under them."
+            f"{folder} holds another model for {this_process()} than where the work began "
+            f"({wanted[:12]}…); workers must see the same folder, and it must not change under "
+            "them."
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -21,6 +21,7 @@ from icechunk import ConflictError, ForkSession
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.crew import Crew
+from terralatent.pipeline.fellow_workers import FellowWorkers
 from terralatent.pipeline.flight import Flight, Smaller
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
@@ -108,9 +109,10 @@ def stream_blocks(
         The tasks that failed for good, in the order in which they did.
 
     Raises:
-        InputError: If a task raised it, or the scheduler is lost; everything finished before that
-            is committed. Also if somebody else commits meanwhile: what is finished then comes to
-            nothing, for it was made for what the store held before.
+        InputError: If a task raised it, the scheduler is lost, or a worker joined that runs another
+            version, whose result is not taken; everything finished before that is committed. Also
+            if somebody else commits meanwhile: what is finished then comes to nothing, for it was
+            made for what the store held before.
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
@@ -132,6 +134,7 @@ def stream_blocks(
         flight = Flight(
             client, crew, run, fork, tasks, limit=in_flight, retries=retries, smaller=smaller
         )
+        fellows = FellowWorkers(client)
         try:
             while flight.fill():
                 with interrupts.let_through():
@@ -140,6 +143,8 @@ def stream_blocks(
                 if landed is not None:
                     future, ended = landed
                     attempt = flight.land(future)
+                    if not ended.killed:  # a worker may have joined since the work began
+                        fellows.require(ended.worker)
                     if ended.error is not None and ended.input_error:
                         raise InputError(ended.error)
                     if ended.error is None:

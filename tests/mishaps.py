@@ -42,7 +42,8 @@ class Mishap:
     what: str
     """``kill``: the whole group; ``die``: this process alone; ``interrupt``: Ctrl-C for the group,
     ``interrupt twice``; ``terminate``: SIGTERM for the group; ``second``: the same command runs
-    beside this one, to its end; ``full disk``: no file can be written from now on."""
+    beside this one, to its end; ``full disk``: no file can be written from now on; ``wait``:
+    nothing, but that it waits for what it comes after."""
 
     nth: int = 1
     """At which passing of the place; 0: at each."""
@@ -204,5 +205,5 @@ def _do(what: str) -> None:
         os.killpg(0, signal.SIGINT)
         if what == "interrupt twice":
             os.killpg(0, signal.SIGINT)
-    else:
+    elif what != "wait":
         raise ValueError(what)
