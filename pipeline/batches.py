@@ -8,6 +8,7 @@ meanwhile. Observations travel as the integers of the cube, from pinned memory.
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from torch import Tensor
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.series import CPU, SeriesBlock
 
-__all__ = ["BATCH_BYTES", "BATCH_OBSERVATIONS", "infer_batches"]
+__all__ = ["BATCH_BYTES", "BATCH_OBSERVATIONS", "CPU_THREADS", "blocks_at_once", "infer_batches"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,12 @@ BLOCKS_ON_GPU = 2
 
 GPU_SHARE = 0.8
 """Of a GPU's free memory, what the batches of all its blocks may take."""
+
+CPU_THREADS = 1
+"""Blocks that a process without a GPU works on."""
+
+GPU_THREADS = 8
+"""Blocks that a process with a GPU works on: most of the time they are read and decompressed."""
 
 _slots: dict[torch.device, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(BLOCKS_ON_GPU))
 _held: dict[torch.device, int] = {}
@@ -90,6 +97,16 @@ def infer_batches(
                 raise ArithmeticError("the model gave a latent that is not finite")
             yield some, mean, var
             start += len(some)
+
+
+def blocks_at_once(device: str) -> int:
+    """Blocks that a process works on at the same time, by where it runs the model.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ...; ``auto`` is as on this machine.
+    """
+    on_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+    return min(GPU_THREADS, len(os.sched_getaffinity(0))) if on_gpu else CPU_THREADS
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from distributed import Status
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.interrupts import deaf_threads
-from terralatent.pipeline.local_processes import end_processes, memory_limit, process_settings
+from terralatent.pipeline.local_processes import Size, end_processes, memory_limit, process_settings
 
 __all__ = ["KINDS", "Asked", "Kind", "words_of"]
 
@@ -51,7 +51,7 @@ class Asked:
     """Tells why no worker will ever come; None while there is hope."""
 
 
-Start = Callable[[Any, int | None, str | None], AbstractContextManager[Asked]]
+Start = Callable[[Any, Size], AbstractContextManager[Asked]]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ class Kind:
     """That has the module."""
 
     start: Start
-    """Starts one, by module, number of workers and memory of each; what was started ends with the
-    ``with`` block."""
+    """Starts one, by module and size; what was started ends with the ``with`` block."""
 
     hint: str
     """What to look at where it cannot be started."""
@@ -77,13 +76,13 @@ class Kind:
     slow: bool = False
     """Whether its start may take long, and may be interrupted."""
 
-    def ask(self, workers: int | None, memory: str | None) -> AbstractContextManager[Asked]:
+    def ask(self, size: Size) -> AbstractContextManager[Asked]:
         """Start a cluster for the time of a ``with`` block, told its size or by configuration.
 
         Raises:
             InputError: If its library is missing.
         """
-        return self.start(self._library(), workers, memory)
+        return self.start(self._library(), size)
 
     def _library(self) -> ModuleType:
         hearing = signal.getsignal(signal.SIGINT)
@@ -103,7 +102,7 @@ class Kind:
 
 
 @contextmanager
-def _slurm(library: Any, workers: int | None, memory: str | None) -> Iterator[Asked]:
+def _slurm(library: Any, size: Size) -> Iterator[Asked]:
     if shutil.which("sbatch") is None:
         raise InputError(
             "--client slurm submits jobs with sbatch, which is not on PATH here. Run this where "
@@ -130,10 +129,10 @@ def _slurm(library: Any, workers: int | None, memory: str | None) -> Iterator[As
             ],
         )  # fmt: skip
     with cluster:
-        if workers is None:
+        if size.workers is None:
             cluster.scale(jobs=1)
         else:
-            cluster.scale(workers)
+            cluster.scale(size.workers)
         refused = [error for error in cluster.sync(_submitted, cluster) if error is not None]
         jobs = [str(job.job_id) for job in cluster.workers.values() if job.job_id]
         if not jobs:
@@ -142,7 +141,7 @@ def _slurm(library: Any, workers: int | None, memory: str | None) -> Iterator[As
             log.warning("SLURM took %d jobs of %d: %s", len(jobs), len(jobs) + len(refused),
                         words_of(refused[0]))  # fmt: skip
         what = f"{len(jobs)} SLURM job{'s' * (len(jobs) > 1)} ({', '.join(jobs)})"
-        yield Asked(cluster, what + ONE * (workers is None), partial(_all_ended, jobs))
+        yield Asked(cluster, what + ONE * (size.workers is None), partial(_all_ended, jobs))
 
 
 async def _submitted(cluster: Any) -> list[BaseException | None]:
@@ -175,17 +174,19 @@ def _all_ended(jobs: list[str]) -> str | None:
 
 
 @contextmanager
-def _kubernetes(library: Any, workers: int | None, memory: str | None) -> Iterator[Asked]:
+def _kubernetes(library: Any, size: Size) -> Iterator[Asked]:
     with library.KubeCluster(quiet=True) as cluster:
         named = dask.config.get("kubernetes.custom-cluster-spec", None) or cluster.n_workers
-        if workers or not named:
-            cluster.scale(workers or 1)
-        what = f"{workers or 1} workers" if workers or not named else "workers as configured"
-        yield Asked(cluster, f"{what} of Kubernetes{ONE * (workers is None and not named)}")
+        if size.workers or not named:
+            cluster.scale(size.workers or 1)
+        what = (
+            f"{size.workers or 1} workers" if size.workers or not named else "workers as configured"
+        )
+        yield Asked(cluster, f"{what} of Kubernetes{ONE * (size.workers is None and not named)}")
 
 
 @contextmanager
-def _gateway(library: Any, workers: int | None, memory: str | None) -> Iterator[Asked]:
+def _gateway(library: Any, size: Size) -> Iterator[Asked]:
     address = dask.config.get("gateway.address", None)
     if address is None:
         raise InputError(
@@ -193,18 +194,20 @@ def _gateway(library: Any, workers: int | None, memory: str | None) -> Iterator[
             "~/.config/dask/gateway.yaml, or set DASK_GATEWAY__ADDRESS."
         )
     with library.Gateway() as gateway, gateway.new_cluster() as cluster:
-        cluster.scale(workers or 1)
-        yield Asked(cluster, f"{workers or 1} workers of {address}{ONE * (workers is None)}")
+        cluster.scale(size.workers or 1)
+        yield Asked(
+            cluster, f"{size.workers or 1} workers of {address}{ONE * (size.workers is None)}"
+        )
 
 
 @contextmanager
-def _cuda(library: Any, workers: int | None, memory: str | None) -> Iterator[Asked]:
-    limit = memory_limit(memory)
+def _cuda(library: Any, size: Size) -> Iterator[Asked]:
+    limit = memory_limit(size.memory)
     resource_tracker.ensure_running()
     with process_settings(), deaf_threads():
         cluster = library.LocalCUDACluster(
-            n_workers=workers,  # one for each GPU in CUDA_VISIBLE_DEVICES by default
-            threads_per_worker=1,
+            n_workers=size.workers,  # one for each GPU in CUDA_VISIBLE_DEVICES by default
+            threads_per_worker=size.threads,
             memory_limit=limit,
             dashboard_address=LOOPBACK,
             silence_logs=logging.CRITICAL,

@@ -14,7 +14,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster_kinds import KINDS, Asked, Kind, words_of
 from terralatent.pipeline.fellow_workers import FellowWorkers
 from terralatent.pipeline.interrupts import Interrupts
-from terralatent.pipeline.local_processes import end_processes, local_processes
+from terralatent.pipeline.local_processes import Size, end_processes, local_processes
 from terralatent.pipeline.pinning import PIN_THREADS, pin_threads
 
 __all__ = ["client_for", "workers_of"]
@@ -33,13 +33,17 @@ LEAVE_WITHIN_S = 5
 
 @contextmanager
 def client_for(
-    where: str | Client | None = None, *, workers: int | None = None, memory: str | None = None
+    where: str | Client | None = None,
+    *,
+    workers: int | None = None,
+    memory: str | None = None,
+    threads: int = 1,
 ) -> Iterator[Client]:
     """Yield a client for the time of a ``with`` block; what was started here ends with it.
 
     Args:
-        where: ``local`` or None starts processes on this machine, one thread each; ``cuda`` one for
-            each GPU of it; ``slurm``, ``kubernetes`` or ``gateway`` ask for a cluster as Dask's own
+        where: ``local`` or None starts processes on this machine; ``cuda`` one for each GPU of it;
+            ``slurm``, ``kubernetes`` or ``gateway`` ask for a cluster as Dask's own
             configuration files describe it, and wait for its first worker; an address such as
             ``tcp://10.0.0.5:8786`` joins a running cluster, which lives on afterwards; a client is
             taken as it is.
@@ -47,6 +51,7 @@ def client_for(
             use; one for each GPU; what the configuration says; one job or worker.
         memory: Limit of one process on this machine, such as ``4GB``; an even share of the
             machine's by default. That of others is said by configuration.
+        threads: Of one process on this machine: tasks that it works on at the same time.
 
     Raises:
         InputError: If ``where`` is none of these, no scheduler answers there, a kind's library or
@@ -62,7 +67,7 @@ def client_for(
     with (
         Interrupts() as interrupts,
         _quiet("distributed", "distributed.client", "tornado.application"),
-        _started(where, workers, memory, interrupts) as client,
+        _started(where, Size(workers, memory, threads), interrupts) as client,
         _ready(client, lives_on=where is not None and "://" in where),
         interrupts.let_through(),
     ):
@@ -91,11 +96,9 @@ def workers_of(where: str | Client | None, workers: int | None = None) -> int:
 
 
 @contextmanager
-def _started(
-    where: str | None, workers: int | None, memory: str | None, interrupts: Interrupts
-) -> Iterator[Client]:
+def _started(where: str | None, size: Size, interrupts: Interrupts) -> Iterator[Client]:
     if where is None or where == "local":
-        with local_processes(workers, memory) as cluster, Client(cluster) as client:
+        with local_processes(size) as cluster, Client(cluster) as client:
             try:
                 yield client
             except BaseException:
@@ -108,7 +111,7 @@ def _started(
             yield client
     else:
         with ExitStack() as stack:
-            asked = _asked(_kind(where), workers, memory, interrupts, stack)
+            asked = _asked(_kind(where), size, interrupts, stack)
             client = stack.enter_context(asked.cluster.get_client())
             _await_first(client, asked, interrupts)
             yield client
@@ -123,17 +126,11 @@ def _kind(name: str) -> Kind:
     return KINDS[name]
 
 
-def _asked(
-    kind: Kind,
-    workers: int | None,
-    memory: str | None,
-    interrupts: Interrupts,
-    stack: ExitStack,
-) -> Asked:
+def _asked(kind: Kind, size: Size, interrupts: Interrupts, stack: ExitStack) -> Asked:
     """Ask for a cluster, whose end is left to ``stack``."""
     try:
         with interrupts.let_through() if kind.slow else ExitStack():
-            return stack.enter_context(kind.ask(workers, memory))
+            return stack.enter_context(kind.ask(size))
     except InputError:
         raise
     except Exception as error:  # each library has its own, and its libraries theirs

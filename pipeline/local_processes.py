@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -16,7 +17,7 @@ from distributed import LocalCluster
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.interrupts import deaf_threads
 
-__all__ = ["end_processes", "local_processes", "memory_limit", "process_settings"]
+__all__ = ["Size", "end_processes", "local_processes", "memory_limit", "process_settings"]
 
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
 """What glibc may keep of freed memory, and the largest piece it takes from there, in bytes.
@@ -30,22 +31,35 @@ LEAST_BYTES = 100_000_000
 than it may."""
 
 
-def local_processes(workers: int | None, memory: str | None) -> LocalCluster:
-    """Start processes on this machine, one thread each; they miss Ctrl-C.
+@dataclass(frozen=True)
+class Size:
+    """How many worker processes are asked for, and of what size."""
+
+    workers: int | None = None
+    """Processes; what the kind of cluster makes of None."""
+
+    memory: str | None = None
+    """Limit of each, such as ``4GB``; an even share of the machine's by default."""
+
+    threads: int = 1
+    """Tasks that one works on at the same time."""
+
+
+def local_processes(size: Size) -> LocalCluster:
+    """Start processes on this machine; they miss Ctrl-C.
 
     Args:
-        workers: How many; one for each core this process may use by default.
-        memory: Limit of each, such as ``4GB``; an even share of the machine's by default.
+        size: One process for each core this one may use by default.
 
     Raises:
-        InputError: If ``memory`` is no size, or too little for a process that does nothing.
+        InputError: If the memory is no size, or too little for a process that does nothing.
     """
-    limit = memory_limit(memory)
+    limit = memory_limit(size.memory)
     resource_tracker.ensure_running()  # else started below, where it lets its thread hear again
     with process_settings(), deaf_threads():
         return LocalCluster(
-            n_workers=workers or len(os.sched_getaffinity(0)),
-            threads_per_worker=1,
+            n_workers=size.workers or len(os.sched_getaffinity(0)),
+            threads_per_worker=size.threads,
             processes=True,
             memory_limit=limit,
             dashboard_address="127.0.0.1:0",

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from terralatent.pipeline.arrays import (
     grid_arrays,
     time_array,
 )
+from terralatent.pipeline.batches import CPU_THREADS, blocks_at_once
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import grid_coords, lazy, times
 from terralatent.pipeline.damage import telling_damage
@@ -222,7 +223,7 @@ def fill(
     wall = 0.0
     with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
         # A new store is laid out only once there is somebody to fill it.
-        joining = client_for(client, workers=workers, memory=memory)
+        joining = _joining(pairing, client, workers, memory)
         joined = None if exists(out) else stack.enter_context(joining)
         lay_out(out, layout)
         keep_for(out, pairing.cube, pairing.snapshot)
@@ -293,6 +294,16 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     return opened.assign_attrs(
         {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
     )
+
+
+def _joining(
+    pairing: Pairing, client: Client | str | None, workers: int | None, memory: str
+) -> AbstractContextManager[Client]:
+    """Who works. Here, several blocks at a time keep a GPU busy, in one process for all of it."""
+    threads = blocks_at_once(pairing.device)
+    if threads > CPU_THREADS and client in (None, "local"):
+        workers = workers or 1
+    return client_for(client, workers=workers, memory=memory, threads=threads)
 
 
 def _smaller(run: Run[Block]) -> Run[Block]:
