@@ -11,6 +11,9 @@ from terralatent.catalogs.errors import InputError
 
 __all__ = ["lost_scheduler", "telling_lost_scheduler"]
 
+UNREACHED = "Timed out trying to connect to "
+"""How the plain OSError begins that Dask raises where it cannot connect."""
+
 
 def lost_scheduler(reason: str) -> InputError:
     """Return the error that ends a run without a scheduler."""
@@ -29,5 +32,7 @@ def telling_lost_scheduler() -> Iterator[None]:
     """
     try:
         yield
-    except CommClosedError as error:
-        raise lost_scheduler("it does not answer") from error
+    except OSError as error:
+        if isinstance(error, CommClosedError) or str(error).startswith(UNREACHED):
+            raise lost_scheduler("it does not answer") from error
+        raise
