@@ -21,6 +21,7 @@ from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
 from terralatent.pipeline.crew import Crew
 from terralatent.pipeline.damage import damage_of
+from terralatent.pipeline.scheduler_loss import lost_scheduler
 
 __all__ = ["Attempt", "Ended", "Flight", "Run", "Smaller", "one_line", "run_task"]
 
@@ -197,7 +198,7 @@ class Flight(Generic[T]):
     def _require_scheduler(self) -> None:
         """A client that has given up its scheduler takes no task and hears of none."""
         if self._client.status == "closed":
-            raise _lost("it does not answer")
+            raise lost_scheduler("it does not answer")
 
     def _send(self, attempt: Attempt[T]) -> None:
         self._require_scheduler()
@@ -249,16 +250,9 @@ def _outcome(future: Future) -> Ended | None:
         ended: Ended = future.result(timeout=FETCH_S)
         return ended
     except CancelledError as lost:
-        raise _lost(str(getattr(lost, "reason", "unknown"))) from lost
+        raise lost_scheduler(str(getattr(lost, "reason", "unknown"))) from lost
     except OSError:  # too slow, or cut off; where the scheduler is lost, it is cancelled next
         return None
-
-
-def _lost(reason: str) -> InputError:
-    return InputError(
-        f"The Dask scheduler is lost ({reason}); what is done is kept. Start it again, then this "
-        "too."
-    )
 
 
 def one_line(error: BaseException) -> str:

@@ -29,6 +29,7 @@ from terralatent.pipeline.layout import cube_layout
 from terralatent.pipeline.losses import Loss, told_losses
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
+from terralatent.pipeline.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.states import PENDING
 from terralatent.pipeline.store import (
     BRANCH,
@@ -133,7 +134,12 @@ def build_cube(
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
     layout = cube_layout(scenes, pixels, block)
-    with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
+    with (
+        writer_lock(out) as lock,
+        telling_damage(out),
+        telling_lost_scheduler(),
+        ExitStack() as stack,
+    ):
         work = _Work(
             out,
             scenes,

@@ -43,6 +43,7 @@ from terralatent.pipeline.pieces import Budget
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.scene_errors import SceneErrors, keep_scene_errors, kept_scene_errors
+from terralatent.pipeline.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
 from terralatent.pipeline.stream import Failure, stream_blocks
@@ -221,7 +222,12 @@ def fill(
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
     wall = 0.0
-    with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
+    with (
+        writer_lock(out) as lock,
+        telling_damage(out),
+        telling_lost_scheduler(),
+        ExitStack() as stack,
+    ):
         # A new store is laid out only once there is somebody to fill it.
         joining = _joining(pairing, client, workers, memory)
         joined = None if exists(out) else stack.enter_context(joining)
