@@ -125,11 +125,12 @@ def _note_spans() -> None:
     infer = GPVAE.infer
 
     @wraps(infer)
-    def noted(*args: Any, **options: Any) -> Any:
+    def noted(model: GPVAE, *args: Any, **options: Any) -> Any:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        found = infer(*args, **options)
-        end.record()
+        stream = torch.cuda.current_stream(model.device)
+        begin.record(stream)
+        found = infer(model, *args, **options)
+        end.record(stream)
         _spans.append((begin, end))
         return found
 
@@ -141,7 +142,8 @@ def _forget_spans() -> None:
 
 
 def _seconds_in_spans() -> float:
-    torch.cuda.synchronize()
+    for _, end in _spans:
+        end.synchronize()
     return sum(begin.elapsed_time(end) for begin, end in _spans) / 1e3
 
 

@@ -51,7 +51,7 @@ def map_cube(cube: Path, model: Path, dates: np.ndarray, block: int, out: Path) 
         node = tree[name].to_dataset()
         own = {"time": f"time_{name}", "band": f"band_{name}"}
         for key, values in (("data", node["data"]), ("distance", _distances(node))):
-            bare = values.reset_coords(drop=True).drop_vars(list(values.coords))
+            bare = values.drop_vars(list(values.coords))
             parts[f"{key}_{name}"] = bare.rename({k: v for k, v in own.items() if k in bare.dims})
         about[name] = (days_since_1970(node["time"].values), node["incidence"].values)
     whole = {dim: -1 for part in parts.values() for dim in part.dims if dim not in ("y", "x")}

@@ -5,13 +5,16 @@ Functions are replaced by ones that are timed, in the worker processes alone.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from importlib import import_module
 from operator import attrgetter
 
+import psutil
 from distributed import Client
 from stopwatch import IDLE, Split, Stopwatch
+from zarr.core.sync import iothread
 
 __all__ = ["print_table", "start_timing", "time_stages"]
 
@@ -51,6 +54,9 @@ TIMED = {
 AWAITED = {"icechunk:IcechunkStore.get": "read", "icechunk:IcechunkStore.set": "write"}
 """Coroutines that wait for the store."""
 
+NATIVE = "native"
+"""Name of the CPU time of threads that Python did not start: waiting for them has none of its own."""
+
 FULL = 0.9
 """Share of the cores' time from which on the CPU is what limits."""
 
@@ -60,7 +66,8 @@ _watch = Stopwatch(waits=("read", "write", "zarr", "rest"))
 _timed: set[str] = set()
 """Functions that were replaced in this process."""
 
-_zarr_before = 0.0
+_before: dict[str, float] = {}
+"""CPU seconds of threads when the counting began."""
 
 
 def time_stages(client: Client) -> None:
@@ -87,15 +94,14 @@ def print_table(client: Client, wall: float) -> None:
     splits: Mapping[str, Split] = client.run(_split)
     seconds, cpu = _summed(splits, "seconds"), _summed(splits, "cpu_seconds")
     total, used = wall * len(splits), sum(split.cpu for split in splits.values())
-    cpu["rest"] = cpu.get("rest", 0.0)
-    cpu[IDLE] = used - sum(cpu.values())
+    native = cpu.pop(NATIVE)
     for stage, name in STAGES.items():
         if stage in seconds:
-            share = seconds[stage] / total
-            print(
-                f"  {name}: {seconds[stage]:.2f} s ({share:.1%}), CPU {cpu.get(stage, 0.0):.2f} s"
-            )
-    print(f"  (CPU of no task: threads of the store, Dask; it is {cpu[IDLE] / used:.1%} of all)")
+            told = f", CPU {cpu[stage]:.2f} s" if stage in cpu else ""
+            print(f"  {name}: {seconds[stage]:.2f} s ({seconds[stage] / total:.1%}){told}")
+    other = used - native - sum(cpu.values())
+    print(f"  CPU in no stage: threads of the store {native:.2f} s ({native / used:.1%} of all), "
+          f"Dask and all else {other:.2f} s ({other / used:.1%})")  # fmt: skip
     added = sum(seconds.values()) / total
     print(f"  parts to {len(splits)} workers' time: {added:.3f} (wanted: 0.98 to 1.02)")
     fill, stage = used / total, max((s for s in seconds if s != IDLE), key=lambda s: seconds[s])
@@ -127,23 +133,28 @@ def _instrument() -> None:
 
 
 def _begin() -> None:
-    global _zarr_before
     _watch.begin()
-    _zarr_before = _zarr_cpu()
+    _before.update({"zarr": _zarr_cpu(), NATIVE: _native_cpu()})
 
 
 def _split() -> Split:
     split = _watch.split()
     own = split.cpu_seconds
     # Zarr's thread puts chunks together, which is a stage of its own; the rest is its bookkeeping.
-    own["zarr"] = own.get("zarr", 0.0) + _zarr_cpu() - _zarr_before - own.get("assemble", 0.0)
+    own["zarr"] = own.get("zarr", 0.0) + _zarr_cpu() - _before["zarr"] - own.get("assemble", 0.0)
+    own[NATIVE] = _native_cpu() - _before[NATIVE]
     return split
 
 
 def _zarr_cpu() -> float:
     """CPU seconds of the thread in which Zarr's event loop runs, which lives on once it began."""
-    from zarr.core.sync import iothread
-
     if iothread[0] is None or iothread[0].ident is None:
         return 0.0
     return time.clock_gettime(time.pthread_getcpuclockid(iothread[0].ident))
+
+
+def _native_cpu() -> float:
+    """CPU seconds of threads that Python did not start, in which Icechunk reads and writes."""
+    python = {thread.native_id for thread in threading.enumerate()}
+    threads = (one for one in psutil.Process().threads() if one.id not in python)
+    return sum(one.user_time + one.system_time for one in threads)
