@@ -31,7 +31,6 @@ from scheduler_load import load_scheduler
 from stages import print_table, start_timing, time_stages
 
 from terralatent.pipeline import embed, open_latents
-from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store import open_group
 
@@ -79,9 +78,8 @@ class Bench:
 
     def cube(self, side: int, block: int | None = None) -> Path:
         """A cube of so many pixels along y and x, in blocks of half of :attr:`side`."""
-        with client_for("local", memory=self.memory) as client:
-            source = scenes_cube(self.scenes, self.cache, client)
-            return repeated_cube(source, side, block or self.side // 2, client)
+        source = scenes_cube(self.scenes, self.cache)
+        return repeated_cube(source, side, block or self.side // 2)
 
     def model(self, cube: Path) -> Path:
         """The model that was given, or one of random weights for the sensors of ``cube``."""

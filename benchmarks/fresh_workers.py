@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from terralatent.models.checkpoint import load_model
 from terralatent.models.gpvae import GPVAE
@@ -36,17 +37,26 @@ class Cost:
 
 @contextmanager
 def fresh_workers(
-    workers: int, model: Path, memory: str, *, device: str = "cpu"
+    workers: int, model: Path, memory: str, *, device: str = "cpu", threads: int = 1
 ) -> Iterator[Client]:
     """Start processes that have imported, loaded and compiled what they need once in their lives.
 
     Args:
-        workers: How many, one thread each.
+        workers: How many.
         model: A model's folder.
         memory: What each may use.
         device: Where they will compute.
+        threads: Of each: how many blocks it is at.
     """
-    with client_for("local", workers=workers, memory=memory) as client:
+    with ExitStack() as stack:
+        where: Client | str = "local"
+        if threads > 1:
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=threads, memory_limit=memory,
+                processes=True, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+            where = stack.enter_context(Client(stack.enter_context(cluster)))
+        client = stack.enter_context(client_for(where, workers=workers, memory=memory))
         client.run(_warm_up, model, device)
         yield client
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from dask.utils import parse_bytes
 from distributed import Client
 from fresh_workers import cost_of, fresh_workers
 from repeated import DATES
@@ -30,10 +31,14 @@ TILE, TILE_DATES = 10_980, 73 + 120
 SAMPLE_MS = 200
 """How often the driver is asked how busy the GPU is."""
 
-Events = list[tuple[torch.cuda.Event, torch.cuda.Event]]
+THREADS = 4
+"""Blocks that the GPU's worker is at: what is read, decompressed or written beside the GPU."""
 
-_spans: Events = []
-"""Begin and end of every inference in this process."""
+_spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+"""Begin and end on the GPU of every inference in this process."""
+
+_zero: list[torch.cuda.Event] = []
+"""The event from which the others are timed."""
 
 
 def missing_device(device: str) -> str | None:
@@ -56,14 +61,15 @@ def measure_device(
         model: A model's folder.
         out: Where results are written.
         device: ``cuda`` or ``cuda:N``; it has one worker process.
-        memory: What the worker may use.
+        memory: What each thread of the worker may use.
     """
-    print(f"# {torch.cuda.get_device_name(device)}")
-    with fresh_workers(1, model, memory, device=device) as client:
-        embed(small, model, out / "warm", device=device, client=client, memory=memory)
+    print(f"# {torch.cuda.get_device_name(device)}, one worker process of {THREADS} threads")
+    whole = f"{THREADS * parse_bytes(memory)}B"
+    with fresh_workers(1, model, whole, device=device, threads=THREADS) as client:
+        embed(small, model, out / "warm", device=device, client=client, memory=whole)
         client.run(_note_spans)
         for encoder in ("float32", "bfloat16"):
-            _speed(cube, model, out / f"device {encoder}", device, encoder, memory, client)
+            _speed(cube, model, out / f"device {encoder}", device, encoder, whole, client)
         exact = out / "exact, device"
         embed(small, model, exact, device=device, precision="float32", client=client)
     with client_for("local", memory=memory) as client:
@@ -77,7 +83,7 @@ def measure_device(
 def _speed(
     cube: Path, model: Path, out: Path, device: str, encoder: str, memory: str, client: Client
 ) -> None:
-    client.run(_forget_spans)
+    client.run(_forget_spans, device)
     with _driver_samples(device) as busy:
         cost = cost_of(
             client,
@@ -92,7 +98,7 @@ def _speed(
           f"({cost.wall:.1f} s, CPU {cost.cpu:.1f} s, peak {cost.peak:.0f} MB)")  # fmt: skip
     print(f"{encoder}, the GPU computes {fmean(busy):.0%} of the time by its driver"
           if busy else f"{encoder}, NOT MEASURED: nvidia-smi tells no utilisation")  # fmt: skip
-    print(f"{encoder}, from first to last kernel of each inference: {inside:.0%} of the time")
+    print(f"{encoder}, at some inference, waits between kernels included: {inside:.0%} of the time")
     hours = TILE**2 / rate * TILE_DATES / sum(DATES.values()) / 3600
     print(f"{encoder}, a tile-year ({TILE:,} x {TILE:,} pixels, {TILE_DATES} dates) at this rate, "
           f"in proportion to the dates: {hours:.1f} h")  # fmt: skip
@@ -137,14 +143,22 @@ def _note_spans() -> None:
     GPVAE.infer = noted  # type: ignore[method-assign]
 
 
-def _forget_spans() -> None:
+def _forget_spans(device: str) -> None:
     _spans.clear()
+    _zero[:] = [torch.cuda.Event(enable_timing=True)]
+    _zero[0].record(torch.cuda.current_stream(device))
 
 
 def _seconds_in_spans() -> float:
-    for _, end in _spans:
-        end.synchronize()
-    return sum(begin.elapsed_time(end) for begin, end in _spans) / 1e3
+    """Seconds in which the GPU was at some inference; those of two streams may overlap."""
+    for event in (*_zero, *(end for _, end in _spans)):
+        event.synchronize()
+    times = sorted((_zero[0].elapsed_time(a), _zero[0].elapsed_time(b)) for a, b in _spans)
+    total, until = 0.0, 0.0
+    for begin, end in times:
+        total += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return total / 1e3
 
 
 def _furthest(wanted: Path, found: Path) -> float:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from distributed import Client
 from odc.geo.geobox import GeoBox
 
 from terralatent.catalogs.errors import InputError
@@ -23,6 +22,7 @@ from terralatent.models.checkpoint import save_model
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
 from terralatent.pipeline import build_cube
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate, grid_arrays
+from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store import ABOUT, lay_out, open_group, snapshot_id
 from terralatent.pipeline.stream import stream_blocks
@@ -35,25 +35,25 @@ DATES = {"sentinel-2-l2a": 73, "sentinel-1-asc": 60}
 YEAR = ("2017-12-01", "2018-11-30")
 
 
-def scenes_cube(scenes: Path, cache: Path, client: Client) -> Path:
+@lru_cache
+def scenes_cube(scenes: Path, cache: Path) -> Path:
     """The cube of the scenes as they are, built once. Computes.
 
     Args:
         scenes: Folder with a static catalogue and a region.geojson.
         cache: Where the cube is kept.
-        client: Where it is built.
     """
     cube, region = cache / "scenes", scenes / "region.geojson"
     found = search_scenes(scenes, region, *YEAR, list(DATES))
     try:
-        build_cube(found, region, cube, block=64, client=client)
+        build_cube(found, region, cube, block=64)
     except InputError:  # kept by other code, or of other scenes
         shutil.rmtree(cube)
-        build_cube(found, region, cube, block=64, client=client)
+        build_cube(found, region, cube, block=64)
     return cube
 
 
-def repeated_cube(source: Path, side: int, block: int, client: Client) -> Path:
+def repeated_cube(source: Path, side: int, block: int) -> Path:
     """A cube of ``side`` pixels made of copies of ``source``, written once, beside it. Computes."""
     dates = "+".join(str(count) for count in DATES.values())
     name = f"repeated-{side}-by-{block}-{dates}-{snapshot_id(source)}"
@@ -70,10 +70,11 @@ def repeated_cube(source: Path, side: int, block: int, client: Client) -> Path:
     groups = [_layout(root[sensor], sensor, grid, block) for sensor in DATES]
     lay_out(partly, Layout("cube", identity, (GroupLayout("", ()), *groups)))
     parts = blocks((side, side), block)
-    failures = stream_blocks(
-        client, partly, parts, partial(_write_copies, source), _nothing_shared,
-        message="repeat the scenes in space", total=len(parts),
-    )  # fmt: skip
+    with client_for("local") as client:
+        failures = stream_blocks(
+            client, partly, parts, partial(_write_copies, source), _nothing_shared,
+            message="repeat the scenes in space", total=len(parts),
+        )  # fmt: skip
     if failures:
         raise RuntimeError(f"{name} cannot be written: {failures[0].reason}")
     partly.rename(cube)

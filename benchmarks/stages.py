@@ -55,7 +55,7 @@ AWAITED = {"icechunk:IcechunkStore.get": "read", "icechunk:IcechunkStore.set": "
 """Coroutines that wait for the store."""
 
 NATIVE = "native"
-"""Name of the CPU time of threads that Python did not start: waiting for them has none of its own."""
+"""Name of the CPU time of threads that Python did not start; waits have none of their own."""
 
 FULL = 0.9
 """Share of the cores' time from which on the CPU is what limits."""
