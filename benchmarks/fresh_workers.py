@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from terralatent.models.checkpoint import load_model
 from terralatent.models.gpvae import GPVAE
@@ -48,15 +47,8 @@ def fresh_workers(
         device: Where they will compute.
         threads: Of each: how many blocks it is at.
     """
-    with ExitStack() as stack:
-        where: Client | str = "local"
-        if threads > 1:
-            cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=threads, memory_limit=memory,
-                processes=True, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-            )  # fmt: skip
-            where = stack.enter_context(Client(stack.enter_context(cluster)))
-        client = stack.enter_context(client_for(where, workers=workers, memory=memory))
+    started = client_for("local", workers=workers, memory=memory, threads=threads)
+    with started as client:
         client.run(_warm_up, model, device)
         yield client
 
