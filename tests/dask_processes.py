@@ -64,6 +64,10 @@ def foreign_environment(folder: Path, version: str | None = None) -> dict[str, s
             if REFUSED not in entry.name:
                 (folder / entry.name).symlink_to(entry)
     if version is not None:
+        (folder / "terralatent").mkdir()
+        for package in ("catalogs", "models", "pipeline"):
+            (folder / "terralatent" / package).symlink_to(ROOT / package)
+        (folder / "tests").symlink_to(ROOT / "tests")
         about = folder / f"terralatent-{version}.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Name: terralatent\nVersion: {version}\n")
