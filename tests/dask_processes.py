@@ -28,6 +28,7 @@ def scheduler(
     """Start ``dask scheduler`` for the time of a ``with`` block; yields a client of it."""
     told = folder / "scheduler.json"
     command = [*options, "-m", "distributed.cli.dask_scheduler", *LOOPBACK, "--port", "0"]
+    command += ["--idle-timeout", "10 minutes"]  # where the tests were killed before their end
     with (
         _process([*command, "--scheduler-file", str(told)], variables or {}, folder),
         Client(scheduler_file=str(told), timeout=WITHIN_S) as client,
@@ -42,7 +43,7 @@ def worker(
     """Start ``dask worker`` in ``folder``, and wait until it has joined; yields its address."""
     before = set(client.nthreads())
     command = [*options, "-m", "distributed.cli.dask_worker", client.scheduler.address]
-    command += [*LOOPBACK, "--nthreads", "1"]
+    command += [*LOOPBACK, "--nthreads", "1", "--death-timeout", "60"]
     with _process(command, variables or {}, folder):
         client.wait_for_workers(len(before) + 1, timeout=WITHIN_S)
         (address,) = set(client.nthreads()) - before
@@ -64,6 +65,10 @@ def foreign_environment(folder: Path, version: str | None = None) -> dict[str, s
             if REFUSED not in entry.name:
                 (folder / entry.name).symlink_to(entry)
     if version is not None:
+        (folder / "terralatent").mkdir()
+        for package in ("catalogs", "models", "pipeline"):
+            (folder / "terralatent" / package).symlink_to(ROOT / package)
+        (folder / "tests").symlink_to(ROOT / "tests")
         about = folder / f"terralatent-{version}.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Name: terralatent\nVersion: {version}\n")
