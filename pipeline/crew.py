@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from contextlib import ExitStack, suppress
 import dask
 from distributed import Client, LocalCluster
 from distributed.comm import get_address_host
-from tornado.ioloop import PeriodicCallback
 
 __all__ = ["Crew"]
 
@@ -43,7 +43,7 @@ class Crew:
         """Threads of each worker, by address."""
 
         self._client = client
-        self._asking = PeriodicCallback(self._ask, 1000.0 * ASK_EVERY_S)
+        self._open = True
         self._had_one = bool(self.threads)
         self._lonely_since: float | None = None
         self._told = False
@@ -52,13 +52,12 @@ class Crew:
     def __enter__(self) -> Crew:
         if isinstance(self._client.cluster, LocalCluster):
             self._stack.enter_context(dask.config.set(KEEP_LOST))
-        self._client.loop.add_callback(self._asking.start)
+        self._client.loop.add_callback(self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        with suppress(RuntimeError):  # the client may be closed, and its loop with it
-            self._client.loop.add_callback(self._asking.stop)
+        self._open = False
 
     def elsewhere(self, worker: str) -> frozenset[str]:
         """Workers beside the one at an address: those of other machines, if there are any.
@@ -87,5 +86,7 @@ class Crew:
             self._told = True
 
     async def _ask(self) -> None:
-        with suppress(OSError):  # the scheduler may be lost, which is noticed where tasks end
-            self.threads = await self._client.scheduler.ncores()
+        while self._open:
+            with suppress(OSError):  # the scheduler may be lost, which is noticed where tasks end
+                self.threads = await self._client.scheduler.ncores()
+            await asyncio.sleep(ASK_EVERY_S)

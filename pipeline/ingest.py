@@ -114,7 +114,7 @@ def build_cube(
         memory: What a worker may use, such as ``4GB``; it bounds the size of a read unit, and the
             processes that are started here.
         requests: Requests to one host at the same time. Shared evenly by the workers that are there
-            when the build begins; each has one at least.
+            when the build begins, or that were asked for; each has one at least.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.clusters.client_for`; by default processes on this machine,
             for as long as the call lasts.
@@ -238,7 +238,8 @@ class _Work:
         units = self.units(branch)
         if units:
             workers = self.workers()
-            at_once = max(1, self.requests // max(1, len(workers.nthreads())))
+            many = max(1, len(workers.nthreads()), self.count or 1)  # those asked for may come yet
+            at_once = max(1, self.requests // many)
             failures = stream_blocks(
                 workers,
                 self.out,

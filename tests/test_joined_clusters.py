@@ -94,7 +94,7 @@ def test_a_worker_of_another_environment_is_refused_by_name_and_works_for_others
         assert f"worker {address} on {os.uname().nodename} has" in str(told.value)
         assert str(told.value).count("worker tcp") == 1, "the others are all right"
         doubled = cluster.submit(lambda number: 2 * number, 21, workers=[address], pure=False)
-        assert doubled.result() == 42
+        assert doubled.result(timeout=60) == 42
 
 
 def write_row(group: zarr.Group, row: int) -> str:
@@ -102,7 +102,7 @@ def write_row(group: zarr.Group, row: int) -> str:
     return str(get_worker().address)
 
 
-@pytest.mark.parametrize("version", [None, "0.0.9"])
+@pytest.mark.parametrize("version", [pytest.param(None, marks=pytest.mark.soak), "0.0.9"])
 def test_nothing_is_taken_from_a_foreign_worker_that_joins_later(
     empty: Client, tmp_path: Path, version: str | None
 ) -> None:

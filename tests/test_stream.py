@@ -149,6 +149,7 @@ def halve(run: partial[int]) -> partial[int]:
     return partial(run, batch=run.keywords["batch"] // 2)
 
 
+@pytest.mark.soak  # Dask starts a worker anew six times
 def test_a_task_that_kills_its_worker_goes_through_in_smaller_batches_or_is_passed_over(
     store: Path, tmp_path: Path
 ) -> None:
