@@ -3,6 +3,7 @@
 #   make demo      a simulated region, the commands to its maps, pictures and scores, into demo/
 #   make install   lay .venv from requirements.lock, with the project in it (editable)
 #   make test      the tests; TESTS="tests/test_cube.py -x" runs some of them
+#   make test-slurm  jobs on a SLURM of one node; wants root and Debian's packages of it
 #   make lint      ruff and mypy
 #   make bench     the figures of README.md and benchmarks/RESULTS.md, in short runs
 #   make soak      what runs for long on purpose
@@ -26,7 +27,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install test lint format bench soak lock clean
+.PHONY: help demo install test test-slurm lint format bench soak lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,9 @@ demo: install
 
 test: install
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+
+test-slurm: install
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slurm tests/test_slurm.py
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -1,50 +1,90 @@
-"""How many pixels a second `embed` takes from store to store.
+"""What `embed` costs: speed and where time goes, what workers bring and blocks cost, and rivals.
 
-    python benchmarks/embed.py [SCENES] [--model MODEL] [--workers N] [--cache FOLDER] [--quick]
+    python benchmarks/embed.py [SCENES] [--quick] [--only PART ...] [--rounds 3] [--model MODEL]
+                               [--device cuda] [--memory 4GB] [--cache FOLDER]
 
 SCENES is a folder with a static catalogue and a region.geojson, ../shared/scenes by default. Its
-scenes are built into a cube, and a year of them (73 dates of Sentinel-2, 57 of Sentinel-1) is
-repeated in space to 512 x 512 pixels; both cubes are kept in FOLDER for the next time. Without
-MODEL the weights are random: the work is the same. Monthly latents, 16 of them, are written packed.
-Starting the workers, and what each does once in its life, is told apart. One line for each
-measurement.
+scenes are built into a cube, and a year of them (73 dates of Sentinel-2, 60 of Sentinel-1) is
+repeated in space; the cubes are kept in FOLDER for the next time. Without MODEL the weights are
+random: the work is the same. Monthly latents, 16 of them, are written packed, from store to store,
+by two worker processes on the CPU. Starting them, and what each does once in its life, is not
+counted. One line for each figure, with what was wanted of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import resource
-import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import numpy as np
-import torch
-import zarr
-from distributed import Client
-from odc.geo.geobox import GeoBox
+from fresh_workers import Cost, cost_of, fresh_workers
+from gpu import measure_device, missing_device
+from mapped import PACKING, map_cube
+from repeated import DATES, random_model, repeated_cube, scenes_cube
+from scaling import compare_blocks, compare_workers
+from scheduler_load import load_scheduler
+from stages import print_table, start_timing, time_stages
 
-from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.search import search_scenes
-from terralatent.models.checkpoint import save_model
-from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
-from terralatent.models.observations import Observations
-from terralatent.pipeline import build_cube, embed
-from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate, grid_arrays
-from terralatent.pipeline.clusters import client_for
-from terralatent.pipeline.region import blocks, grid_of
-from terralatent.pipeline.store import ABOUT, lay_out, open_group, open_repository, snapshot_id
+from terralatent.pipeline import embed, open_latents
+from terralatent.pipeline.region import blocks
+from terralatent.pipeline.store import open_group
 
-DATES = {"sentinel-2-l2a": 73, "sentinel-1-asc": 57}
-"""Dates of each sensor in the cube, evenly spread over its year."""
+WANTED = 15_000
+"""Pixels a second that must be reached with 2 workers on 2 cores, by either kind of encoders."""
 
-YEAR = ("2017-12-01", "2018-11-30")
-WANTED = 1500
-"""Pixels a second that must be reached with 2 workers on 2 cores."""
+
+@dataclass(frozen=True)
+class Bench:
+    """What the parts measure with."""
+
+    scenes: Path
+    """Folder of the scenes."""
+
+    cache: Path
+    """Where cubes are kept."""
+
+    folder: Path
+    """Where results are written; empty at first."""
+
+    given: Path | None
+    """A model's folder, or None for random weights."""
+
+    quick: bool
+    """Whether cubes are small and each run is done once."""
+
+    repeats: int
+    """Runs of which the median counts, unless it is quick."""
+
+    memory: str
+    """What a worker may use."""
+
+    device: str
+    """What the part ``device`` is for."""
+
+    @property
+    def side(self) -> int:
+        """Pixels along y and x of a cube of four blocks."""
+        return 256 if self.quick else 512
+
+    @property
+    def rounds(self) -> int:
+        """How often a run is done of which the median counts."""
+        return 1 if self.quick else self.repeats
+
+    def cube(self, side: int, block: int | None = None) -> Path:
+        """A cube of so many pixels along y and x, in blocks of half of :attr:`side`."""
+        source = scenes_cube(self.scenes, self.cache)
+        return repeated_cube(source, side, block or self.side // 2)
+
+    def model(self, cube: Path) -> Path:
+        """The model that was given, or one of random weights for the sensors of ``cube``."""
+        made = self.folder / "model"
+        return self.given or (made if made.exists() else random_model(cube, made))
 
 
 def main() -> int:
@@ -52,176 +92,150 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = Path(__file__).resolve().parents[2] / "shared" / "scenes"
     parser.add_argument("scenes", nargs="?", type=Path, default=default)
+    parser.add_argument("--quick", action="store_true", help="smaller, each run once")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=tuple(PARTS))
+    parser.add_argument("--rounds", type=int, default=3, help="runs of which the median counts")
     parser.add_argument("--model", type=Path, help="a model's folder; random weights by default")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cuda", help="of the part `device`: cuda or cuda:N")
+    parser.add_argument("--memory", default="4GB", help="what a worker may use")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "terralatent"))
-    parser.add_argument("--quick", action="store_true", help="128 x 128 pixels")
-    options = parser.parse_args()
-    region = options.scenes / "region.geojson"
-    if not region.exists():
-        print(f"NOT MEASURED: there are no scenes at {options.scenes}", file=sys.stderr)
+    told = parser.parse_args()
+    if not (told.scenes / "region.geojson").exists():
+        print(f"NOT MEASURED: there are no scenes at {told.scenes}", file=sys.stderr)
         return 1
-    side, block = (128, 64) if options.quick else (512, 256)
-
-    started = time.perf_counter()
-    with (
-        client_for("local", workers=options.workers) as client,
-        tempfile.TemporaryDirectory() as temporary,
-    ):
-        client.run(_warm_up)
-        count = options.workers
-        print(f"starting {count} workers and their imports: {_since(started):.1f} s")
-        cube = _repeated(_scenes(options.scenes, region, options.cache, client), side, block)
-        model = options.model or _untrained(cube, Path(temporary, "model"))
-        started = time.perf_counter()
-        client.run(_compile, model)
-        print(f"loading the model and compiling its smoother in each: {_since(started):.1f} s")
-        before, began = sum(client.run(_cpu_seconds).values()), time.perf_counter()
-        report = embed(cube, model, Path(temporary, "latents"), client=client)
-        wall, cpu = _since(began), sum(client.run(_cpu_seconds).values()) - before
-        peak = max(client.run(_peak_memory).values())
-
-    spent = sum(report.seconds.values())
-    print(
-        f"{side} x {side} pixels x {sum(DATES.values())} dates, 16 latents, monthly: {wall:.1f} s"
-    )
-    for stage, told in (
-        ("read", "read and unpack"),
-        ("infer", "encode, infer and pack"),
-        ("write", "write"),
-    ):
-        seconds = report.seconds[stage]
-        print(f"  {told}: {seconds:.1f} s of the workers' time ({seconds / spent:.0%})")
-    print(f"  CPU time of the workers: {cpu:.1f} s, {side**2 / cpu:,.0f} pixels a CPU second")
-    print(f"  peak memory of a worker: {peak:.0f} MB")
-    print(f"pixels a second: {side**2 / wall:,.0f} (wanted: at least {WANTED:,} on 2 cores)")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(
+            told.scenes, told.cache, Path(folder), told.model, told.quick, told.rounds,
+            told.memory, told.device,
+        )  # fmt: skip
+        for part in told.only:
+            began = time.perf_counter()
+            PARTS[part](bench)
+            print(f"({part}: {time.perf_counter() - began:.0f} s in all)", flush=True)
     return 0
 
 
-def _scenes(scenes: Path, region: Path, cache: Path, client: Client) -> Path:
-    """The cube of the scenes as they are, built once."""
-    cube = cache / "scenes"
-    found = search_scenes(scenes, region, *YEAR, list(DATES))
-    try:
-        build_cube(found, region, cube, block=64, client=client)
-    except InputError:  # kept by other code, or of other scenes
-        shutil.rmtree(cube)
-        build_cube(found, region, cube, block=64, client=client)
-    return cube
-
-
-def _repeated(source: Path, side: int, block: int) -> Path:
-    """A cube of ``side`` pixels made of copies of ``source``, written once."""
-    cube = source.with_name(f"repeated-{side}-{snapshot_id(source)}")
-    if cube.exists():
-        return cube
-    partial = cube.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    root = open_group(source)
-    old = grid_of(root["sentinel-2-l2a"])
-    grid = GeoBox((side, side), old.affine, old.crs)
-    about: Any = root.attrs[ABOUT]["identity"]
-    where = {"crs": str(grid.crs), "transform": list(grid.transform)[:6], "shape": [side, side]}
-    identity = {**about, "grid": where, "block": block}
-    groups = [_layout(root[name], name, grid, block) for name in DATES]
-    lay_out(partial, Layout("cube", identity, (GroupLayout("", ()), *groups)))
-    session = open_repository(partial).writable_session("main")
-    target = zarr.open_group(session.store)
-    for name, dates in DATES.items():
-        for array in ("data", "quality"):
-            if array in root[name]:
-                pixels = np.asarray(root[name][array])[_chosen(root[name], dates)]
-                copies = math.ceil(side / min(pixels.shape[-2:]))
-                tiled = np.tile(pixels, (*(1,) * (pixels.ndim - 2), copies, copies))
-                for part in blocks((side, side), block):
-                    target[name][array][..., part.y, part.x] = tiled[..., part.y, part.x]
-    session.commit("repeat the scenes in space")
-    partial.rename(cube)
-    return cube
-
-
-def _layout(group: zarr.Group, name: str, grid: GeoBox, block: int) -> GroupLayout:
-    """The group of one sensor on a wider grid, with fewer dates."""
-    chosen, side, inner = _chosen(group, DATES[name]), grid.shape[0], min(64, block)
-    arrays: list[ArrayLayout] = [*grid_arrays(grid)]
-    for key, array in group.arrays():
-        dims, attrs = array.metadata.dimension_names or (), dict(array.attrs)
-        if dims[-2:] == ("y", "x"):
-            lead = (len(chosen), *array.shape[1:-2])
-            front = (min(16, len(chosen)), *array.shape[1:-2])
-            arrays.append(
-                ArrayLayout(
-                    key, dims, (*lead, side, side), array.dtype.name, (*front, inner, inner),
-                    (*front, block, block), array.fill_value, attrs,
-                )
+def _speed(bench: Bench) -> None:
+    """Pixels a second with either kind of encoders, and where the workers' time goes."""
+    side = bench.side if bench.quick else 2 * bench.side
+    cube = bench.cube(side)
+    model = bench.model(cube)
+    dates = " + ".join(str(count) for count in DATES.values())
+    print(f"# {side} x {side} pixels x {dates} dates, 16 latents, monthly, 2 workers")
+    with fresh_workers(2, model, bench.memory) as client:
+        time_stages(client)
+        for encoder in ("float32", "bfloat16"):
+            start_timing(client)
+            cost = cost_of(
+                client,
+                lambda encoder=encoder: embed(
+                    cube, model, bench.folder / encoder,
+                    encoder=encoder, device="cpu", client=client, memory=bench.memory,
+                ),
             )  # fmt: skip
-        elif key == "state":
-            count = math.ceil(side / block)
-            whole = np.ones((math.ceil(len(chosen) / 16), count, count), np.uint8)
-            arrays.append(coordinate(key, dims, whole, attrs))
-        elif dims and key not in ("y", "x"):
-            values = np.asarray(array)
-            arrays.append(
-                coordinate(key, dims, values[chosen] if dims == ("time",) else values, attrs)
+            print(f"{encoder} encoders: {cost.wall:.1f} s, {side**2 / cost.cpu:,.0f} pixels a CPU "
+                  f"second, peak memory of a worker {cost.peak:.0f} MB")  # fmt: skip
+            print_table(client, cost.wall)
+            print(f"{encoder} encoders, pixels a second: {side**2 / cost.wall:,.0f} "
+                  f"(wanted: at least {WANTED:,} on 2 cores)")  # fmt: skip
+
+
+def _workers(bench: Bench) -> None:
+    """What a second worker brings."""
+    cube = bench.cube(bench.side)
+    print(f"# {bench.side} x {bench.side} pixels by 1 worker and by 2")
+    compare_workers(cube, bench.model(cube), bench.folder, bench.memory, bench.rounds)
+
+
+def _blocks(bench: Bench) -> None:
+    """What four times the blocks cost."""
+    few, many = bench.cube(bench.side), bench.cube(2 * bench.side)
+    print(f"# 4 and 16 blocks of {bench.side // 2} x {bench.side // 2} pixels")
+    model = bench.model(few)
+    compare_blocks(few, many, 4, model, bench.folder, bench.memory, bench.rounds)
+
+
+def _scheduler(bench: Bench) -> None:
+    """What the scheduler knows and holds."""
+    print("# `dask scheduler` and 2 `dask worker`, simulated blocks")
+    # Of Dask's own logs on a scheduler the longest is full after a thousand tasks.
+    first, last = (1_500, 3_000) if bench.quick else (2_000, 10_000)
+    load_scheduler(bench.folder / "scheduler", first, last)
+
+
+def _mapped(bench: Bench) -> None:
+    """`embed` beside the same model mapped by xarray, each in worker processes of its own."""
+    side, block = bench.side, bench.side // 2
+    cube = bench.cube(side)
+    model, out = bench.model(cube), bench.folder / "mapped"
+    print(f"# {side} x {side} pixels beside xarray.map_blocks(...).to_zarr(...), 2 workers")
+    costs: dict[str, list[Cost]] = {"embed": [], "map_blocks": []}
+    for turn in range(bench.rounds):
+        ours, theirs = out / f"embed {turn}", out / f"map_blocks {turn}"
+        with fresh_workers(2, model, bench.memory) as client:
+            costs["embed"].append(
+                cost_of(
+                    client,
+                    lambda client=client, ours=ours: embed(
+                        cube, model, ours, device="cpu", client=client, memory=bench.memory
+                    ),
+                )
             )
-    return GroupLayout(name, tuple(arrays), dict(group.attrs))
-
-
-def _chosen(group: zarr.Group, dates: int) -> np.ndarray:
-    return np.linspace(0, len(np.asarray(group["time"])) - 1, dates).round().astype(int)
-
-
-def _untrained(cube: Path, folder: Path) -> Path:
-    """A model of default size with random weights."""
-    sensors = []
-    for name in DATES:
-        group = open_group(cube)[name]
-        bands, units = (
-            [str(band) for band in np.asarray(group["band"])],
-            group["data"].attrs["units"],
-        )
-        centre, spread = (-12.0, 4.0) if units == "dB" else (0.2, 0.1)
-        many = {"centre": [centre] * len(bands), "spread": [spread] * len(bands)}
-        sensors.append(SensorConfig(name=name, bands=bands, units=units, **many))
-    save_model(GPVAE(ModelConfig(sensors=tuple(sensors))), folder, {})
-    return folder
-
-
-def _warm_up() -> None:
-    import terralatent.pipeline.decode
-    import terralatent.pipeline.embed
-    import terralatent.pipeline.ingest  # noqa: F401
-
-
-def _compile(folder: Path) -> None:
-    """Infer a few made-up pixels: what a worker does once in its life."""
-    from terralatent.models.checkpoint import load_model
-
-    model = load_model(folder)
-    days = torch.arange(128, dtype=torch.float64)
-    seen = {
-        sensor.name: Observations(
-            days=days,
-            values=torch.zeros(512, 128, len(sensor.bands)),
-            valid=torch.ones(512, 128, len(sensor.bands), dtype=torch.bool),
-            distance=torch.full((512, 128), 16.0),
-            incidence=torch.full((128,), torch.nan),
-        )
-        for sensor in model.config.sensors
+        dates = open_latents(ours)["time"].values
+        with fresh_workers(2, model, bench.memory) as client, client.as_current():
+            costs["map_blocks"].append(
+                cost_of(
+                    client,
+                    lambda theirs=theirs, dates=dates: map_cube(cube, model, dates, block, theirs),
+                )
+            )
+    middle = {
+        name: (median(cost.wall for cost in told), median(cost.peak for cost in told))
+        for name, told in costs.items()
     }
-    model.infer(seen, days)
+    for name, (wall, peak) in middle.items():
+        print(f"{name}: {wall:.1f} s, peak memory of a worker {peak:.0f} MB "
+              f"(median of {bench.rounds})")  # fmt: skip
+    (wall, peak), (others_wall, others_peak) = middle["embed"], middle["map_blocks"]
+    print(f"embed to map_blocks, time: {wall / others_wall:.2f} (wanted: at most 1)")
+    print(f"embed to map_blocks, memory: {peak / others_peak:.2f} (wanted: less than 1)")
+    print(f"their latents differ by {_steps_apart(ours, theirs)} packing steps at most "
+          "(wanted: at most 1)")  # fmt: skip
 
 
-def _cpu_seconds() -> float:
-    return time.process_time()
+def _steps_apart(one: Path, other: Path) -> int:
+    """The largest difference of the packed integers of two stores."""
+    here, there = open_group(one), open_group(other)
+    furthest = 0
+    for block in blocks(here["mean"].shape[-2:], 256):
+        for name in PACKING:
+            ours, theirs = (
+                np.asarray(group[name][..., block.y, block.x]).astype(np.int64)
+                for group in (here, there)
+            )
+            furthest = max(furthest, int(np.abs(ours - theirs).max()))
+    return furthest
 
 
-def _peak_memory() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _device(bench: Bench) -> None:
+    """A GPU worker, where there is a GPU."""
+    if missing := missing_device(bench.device):
+        print(f"NOT MEASURED: the part device; {missing}")
+        return
+    side, small = (1024, 256) if bench.quick else (2048, 512)
+    cubes = bench.cube(side, 256), bench.cube(small, 128)
+    model = bench.model(cubes[0])
+    measure_device(*cubes, model, bench.folder / "device", bench.device, bench.memory)
 
 
-def _since(began: float) -> float:
-    return time.perf_counter() - began
+PARTS = {
+    "speed": _speed,
+    "workers": _workers,
+    "blocks": _blocks,
+    "scheduler": _scheduler,
+    "mapped": _mapped,
+    "device": _device,
+}
 
 
 if __name__ == "__main__":

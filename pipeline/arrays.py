@@ -29,6 +29,10 @@ INNER_CHUNK = 64
 """Pixels along y and x of the smallest piece that a reader has to fetch."""
 
 
+TIME_CHUNK = 16
+"""Dates in one chunk of results at most."""
+
+
 @dataclass(frozen=True, eq=False)
 class ArrayLayout:
     """One array to be: everything but its values, or its values too where they are small."""

@@ -21,6 +21,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
+from terralatent.pipeline.page import number, span
+
 __all__ = ["Bar", "Events"]
 
 PLAIN_EVERY_S = 10.0
@@ -31,6 +33,9 @@ WIDE = 100
 
 EVENT_EVERY_S = 1.0
 """How often it is written as JSON."""
+
+PACE_S = 600.0
+"""From how much of the past the time that is left is told: a block may take minutes."""
 
 
 class Bar:
@@ -59,6 +64,7 @@ class Bar:
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
+            speed_estimate_period=PACE_S,
         )
         self._task = self._live.add_task(title, total=total, shown={})
         self._told, self._untold = time.monotonic(), True
@@ -86,7 +92,7 @@ class Bar:
         assert self._live is not None
         task = self._live.tasks[self._task]
         done = f"{task.description} {int(task.completed)}/{int(task.total or 0)}"
-        left = f"{task.time_remaining:.0f} s left" if task.time_remaining else ""
+        left = f"{span(task.time_remaining)} left" if task.time_remaining else ""
         told = [part for part in (done, _fields(task), left) if part]
         self._console.print("  ".join(told), markup=False)
         self._told, self._untold = time.monotonic(), False
@@ -143,6 +149,6 @@ class _Fields(ProgressColumn):
 def _fields(task: Task) -> str:
     shown = task.fields["shown"]
     return "  ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name.replace('_', ' ')} {number(value) if isinstance(value, float) else value}"
         for name, value in shown.items()
     )

@@ -17,7 +17,7 @@ from terralatent.pipeline import options as opt
 from terralatent.pipeline.command import PROGRAM, command_line
 from terralatent.pipeline.global_options import Debug, GlobalOptions, LogJson, Quiet, Verbs
 from terralatent.pipeline.progress import counting
-from terralatent.pipeline.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
+from terralatent.pipeline.terminal import FINISHED, INTERRUPTED, Terminal
 
 __all__ = ["app", "main"]
 
@@ -153,6 +153,7 @@ def build(
     memory: opt.Memory = "4GB",
     requests: opt.Requests = 64,
     client: opt.Cluster = "local",
+    workers: opt.Workers = None,
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
@@ -177,12 +178,14 @@ def build(
         say=terminal.say,
     )
     how: dict[str, Any] = {"resolution": resolution, "crs": crs, "block": block}
-    how |= {"memory": memory, "client": client}
+    how |= {"memory": memory, "client": client, "workers": workers}
     if dry_run:
         plan = plan_build(found, region, out, **how)
         terminal.show(plan.to_json() if json else plan_page(plan))
         return
-    _finish(build_cube(found, region, out, requests=requests, progress=terminal.bar(), **how), out)
+    terminal.finish(
+        build_cube(found, region, out, requests=requests, progress=terminal.bar(), **how), out
+    )
 
 
 @app.command()
@@ -205,6 +208,7 @@ def train(
     clear_rule: opt.ClearRules = None,
 ) -> None:
     """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
+    from terralatent.pipeline.masks import parse_masking
     from terralatent.pipeline.model_choices import parse_choices
     from terralatent.pipeline.train import train
 
@@ -218,11 +222,11 @@ def train(
         seed=seed,
         device=device,
         sensors=sensor or None,
-        masking=_masking(dilate, outliers, clear_rule),
+        masking=parse_masking(dilate, outliers, clear_rule),
         progress=terminal.bar(),
         **given,
     )
-    _finish(report, out)
+    terminal.finish(report, out)
 
 
 @app.command()
@@ -236,6 +240,8 @@ def embed(
         str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")
     ] = "float32",
     client: opt.Cluster = "local",
+    workers: opt.Workers = None,
+    memory: opt.Memory = "4GB",
     device: opt.Device = "auto",
     dilate: opt.Dilate = None,
     outliers: opt.Outliers = None,
@@ -244,6 +250,7 @@ def embed(
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.embed import embed
+    from terralatent.pipeline.masks import parse_masking
 
     report = embed(
         cube,
@@ -253,12 +260,14 @@ def embed(
         precision=precision,
         encoder=encoder,
         device=device,
-        masking=_masking(dilate, outliers, clear_rule),
+        masking=parse_masking(dilate, outliers, clear_rule),
         at=at,
         client=client,
+        workers=workers,
+        memory=memory,
         progress=terminal.bar(),
     )
-    _finish(report, out)
+    terminal.finish(report, out)
 
 
 @app.command()
@@ -269,6 +278,8 @@ def decode(
     dates: opt.When,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
     client: opt.Cluster = "local",
+    workers: opt.Workers = None,
+    memory: opt.Memory = "4GB",
     device: opt.Device = "auto",
     dilate: opt.Dilate = None,
     outliers: opt.Outliers = None,
@@ -277,6 +288,7 @@ def decode(
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.decode import decode
+    from terralatent.pipeline.masks import parse_masking
 
     report = decode(
         cube,
@@ -285,12 +297,14 @@ def decode(
         dates,
         out,
         device=device,
-        masking=_masking(dilate, outliers, clear_rule),
+        masking=parse_masking(dilate, outliers, clear_rule),
         at=at,
         client=client,
+        workers=workers,
+        memory=memory,
         progress=terminal.bar(),
     )
-    _finish(report, out)
+    terminal.finish(report, out)
 
 
 @app.command()
@@ -379,21 +393,3 @@ def main() -> None:
     except (Exception, KeyboardInterrupt) as error:
         code = terminal.complain(error, go_on=go_on)
     sys.exit(code)
-
-
-def _masking(dilate: int | None, outliers: bool | None, rules: list[str] | None) -> Any:
-    """What is asked of the masks. Functions are also looked for in this folder."""
-    from terralatent.pipeline.masks import parse_masking
-
-    if rules:
-        sys.path.insert(0, os.getcwd())
-    return parse_masking(dilate, outliers, rules or ())
-
-
-def _finish(report: Any, out: str) -> None:
-    """Say what was done; where something was lost, say so and leave with its own exit code."""
-    terminal.say(f"{report} -> {out}")
-    losses = list(getattr(report, "losses", ()))
-    terminal.lost(losses)
-    if losses:
-        raise typer.Exit(LOSSES)

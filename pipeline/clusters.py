@@ -1,158 +1,171 @@
-"""A Dask client from a name or an address, its workers' threads pinned to their share."""
+"""A Dask client from a name or an address, its workers checked and their threads pinned."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from uuid import uuid4
 
-import dask
-from dask.utils import parse_bytes
-from distributed import Client, LocalCluster, Worker, WorkerPlugin
+from distributed import Client
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.interrupts import Interrupts, deaf_threads
+from terralatent.pipeline.cluster_kinds import KINDS, Asked, Kind, words_of
+from terralatent.pipeline.fellow_workers import FellowWorkers
+from terralatent.pipeline.interrupts import Interrupts
+from terralatent.pipeline.local_processes import Size, end_processes, local_processes
+from terralatent.pipeline.pinning import PIN_THREADS, pin_threads
 
-__all__ = ["PinThreads", "client_for"]
+__all__ = ["client_for", "workers_of"]
+
+log = logging.getLogger(__name__)
 
 ANSWER_WITHIN_S = 5
 """How long a scheduler has to answer before its address counts as wrong."""
 
-POOLS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "BLOSC_NTHREADS",
-)
-"""Variables that size the thread pools of the libraries a worker may import later."""
+LOOK_EVERY_S = 15
+"""How often it is looked whether a worker can still come, while none has."""
 
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
-"""What glibc may keep of freed memory, and the largest piece it takes from there, in bytes.
-
-Dask's own setting gives all back at once. The tensors of the next batch then cost a page fault for
-every 4 kB: measured, as much time as the model itself.
-"""
-
-LEAST_BYTES = 100_000_000
-"""What a worker process takes that does nothing, and a little more; Dask ends one that takes more
-than it may."""
-
-
-class PinThreads(WorkerPlugin):
-    """Gives each task one thread of torch, BLAS and blosc, and a worker's zarr as many as it has.
-
-    Dask runs as many tasks at once in a worker as the worker has threads; a library that starts a
-    pool for all cores inside each of them makes them wait for one another.
-    """
-
-    name = "terralatent-pin-threads"
-
-    def setup(self, worker: Worker) -> None:
-        """Pin the pools of this worker's process: those loaded, and those that may come."""
-        import zarr
-
-        os.environ.update({name: "1" for name in POOLS})
-        zarr.config.set({"threading.max_workers": worker.state.nthreads})
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
-        if "numcodecs" in sys.modules:
-            sys.modules["numcodecs"].blosc.set_nthreads(1)
+LEAVE_WITHIN_S = 5
+"""How long a cluster that lives on has to forget the pinning of threads."""
 
 
 @contextmanager
 def client_for(
-    where: str | Client | None = None, *, workers: int | None = None, memory: str | None = None
+    where: str | Client | None = None,
+    *,
+    workers: int | None = None,
+    memory: str | None = None,
+    threads: int = 1,
 ) -> Iterator[Client]:
     """Yield a client for the time of a ``with`` block; what was started here ends with it.
 
     Args:
-        where: ``local`` or None starts processes on this machine, one thread each; an address such
-            as ``tcp://10.0.0.5:8786`` joins a running cluster, which lives on afterwards; a client
-            is taken as it is.
-        workers: Processes on this machine; one for each core it may use by default.
-        memory: Limit of one local process, such as ``4GB``; an even share of the machine's by
-            default.
+        where: ``local`` or None starts processes on this machine; ``cuda`` one for each GPU of it;
+            ``slurm``, ``kubernetes`` or ``gateway`` ask for a cluster as Dask's own
+            configuration files describe it, and wait for its first worker; an address such as
+            ``tcp://10.0.0.5:8786`` joins a running cluster, which lives on afterwards; a client is
+            taken as it is.
+        workers: Processes to start or to ask for. By default one for each core this process may
+            use; one for each GPU; what the configuration says; one job or worker.
+        memory: Limit of one process on this machine, such as ``4GB``; an even share of the
+            machine's by default. That of others is said by configuration.
+        threads: Of one process on this machine: tasks that it works on at the same time.
 
     Raises:
-        InputError: If ``where`` is neither, no scheduler answers there, or ``memory`` is no size.
+        InputError: If ``where`` is none of these, no scheduler answers there, a kind's library or
+            configuration is missing or it does not start, ``memory`` is no size, or a worker runs
+            another version of this package or of what it shares with this process.
+        KeyboardInterrupt: On Ctrl-C, which ends the wait for workers too, and jobs that queue.
     """
     if isinstance(where, Client):
-        where.register_plugin(PinThreads())
-        yield where
+        with _ready(where, lives_on=True):
+            yield where
         return
     # Ctrl-C waits until all has started, and until all has ended.
     with (
         Interrupts() as interrupts,
-        _quiet("distributed", "distributed.client"),
-        _started(where, workers, memory) as client,
+        _quiet("distributed", "distributed.client", "tornado.application"),
+        _started(where, Size(workers, memory, threads), interrupts) as client,
+        _ready(client, lives_on=where is not None and "://" in where),
+        interrupts.let_through(),
     ):
-        client.register_plugin(PinThreads())
-        with interrupts.let_through():
-            yield client
+        yield client
+
+
+def workers_of(where: str | Client | None, workers: int | None = None) -> int:
+    """Tell how many tasks would be worked on at the same time; starts nothing.
+
+    Args:
+        where: As for :func:`client_for`.
+        workers: As for :func:`client_for`.
+
+    Raises:
+        InputError: If ``where`` is neither a kind nor a client, or no scheduler answers there.
+    """
+    if isinstance(where, Client):
+        return sum(where.nthreads().values())
+    if where is not None and "://" in where:
+        with _connected(where) as client:
+            return sum(client.nthreads().values())
+    if where in (None, "local"):
+        return workers or len(os.sched_getaffinity(0))
+    _kind(str(where))
+    return workers or 1
 
 
 @contextmanager
-def _started(where: str | None, workers: int | None, memory: str | None) -> Iterator[Client]:
+def _started(where: str | None, size: Size, interrupts: Interrupts) -> Iterator[Client]:
     if where is None or where == "local":
-        with _local(workers, memory) as cluster, Client(cluster) as client:
+        with local_processes(size) as cluster, Client(cluster) as client:
             try:
                 yield client
             except BaseException:
-                _end_workers(cluster)
+                end_processes(cluster)
                 raise
     elif "://" in where:
         with _connected(where) as client:
+            if not client.nthreads():
+                log.info("%s has no workers yet; the work begins when one joins it", where)
             yield client
     else:
+        with ExitStack() as stack:
+            asked = _asked(_kind(where), size, interrupts, stack)
+            client = stack.enter_context(asked.cluster.get_client())
+            _await_first(client, asked, interrupts)
+            yield client
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
         raise InputError(
-            f"Client {where!r} is neither `local` nor the address of a Dask scheduler, "
-            "such as tcp://127.0.0.1:8786."
+            f"Client {name!r} is neither `local`, {', '.join(f'`{kind}`' for kind in KINDS)} nor "
+            "the address of a Dask scheduler, such as tcp://127.0.0.1:8786."
         )
+    return KINDS[name]
 
 
-def _local(workers: int | None, memory: str | None) -> Any:
+def _asked(kind: Kind, size: Size, interrupts: Interrupts, stack: ExitStack) -> Asked:
+    """Ask for a cluster, whose end is left to ``stack``."""
     try:
-        limit: Any = "auto" if memory is None else parse_bytes(memory)
-    except ValueError as error:
-        raise InputError(f"Memory {memory!r} is no size; give one such as 4GB.") from error
-    if limit != "auto" and limit < LEAST_BYTES:
-        raise InputError(
-            f"A worker process takes {LEAST_BYTES / 1e6:.0f} MB before it has read anything, more "
-            f"than the {memory} it may use; give more --memory."
-        )
-    settings = {
-        "distributed.nanny.pre-spawn-environ": {
-            **dask.config.get("distributed.nanny.pre-spawn-environ"),
-            **MALLOC,
-        },
-        # A task whose worker died is tried again by the streaming loop, and alone.
-        "distributed.scheduler.allowed-failures": 0,
-    }
-    resource_tracker.ensure_running()  # else started below, where it lets its thread hear again
-    with dask.config.set(settings), deaf_threads():
-        return LocalCluster(
-            n_workers=workers or len(os.sched_getaffinity(0)),
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=limit,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        )
+        with interrupts.let_through() if kind.slow else ExitStack():
+            return stack.enter_context(kind.ask(size))
+    except InputError:
+        raise
+    except Exception as error:  # each library has its own, and its libraries theirs
+        raise InputError(f"--client {kind.name}: {words_of(error)}. {kind.hint}.") from error
 
 
-def _end_workers(cluster: Any) -> None:
-    """End the processes of a cluster at once: closing it waits for seconds while they compute."""
-    for nanny in cluster.workers.values():
-        nanny.close_gracefully()  # start no other in its place
-        with suppress(ProcessLookupError):
-            if nanny.pid is not None:
-                os.kill(nanny.pid, signal.SIGKILL)
+def _await_first(client: Client, asked: Asked, interrupts: Interrupts) -> None:
+    if client.nthreads():
+        return
+    log.info("asked for %s; waiting for the first worker (Ctrl-C gives up)", asked.what)
+    while True:
+        with suppress(TimeoutError), interrupts.let_through():
+            client.wait_for_workers(1, timeout=LOOK_EVERY_S)
+            return
+        reason = asked.why_none()
+        if reason is not None:
+            raise InputError(reason)
+
+
+@contextmanager
+def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
+    """Check the workers and pin their threads, also of those that join meanwhile."""
+    FellowWorkers(client).require()
+    name = f"{PIN_THREADS}-{uuid4().hex}"  # others may work on the same cluster
+    client.register_plugin(pin_threads(), name=name)
+    try:
+        yield
+    finally:
+        if lives_on and client.status == "running":  # who joins it later is none of our business
+            with suppress(Exception):
+                client.sync(
+                    client.scheduler.unregister_worker_plugin,
+                    name=name,
+                    callback_timeout=LEAVE_WITHIN_S,
+                )
 
 
 @contextmanager

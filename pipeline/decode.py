@@ -10,24 +10,27 @@ import torch
 import xarray as xr
 import zarr
 from distributed import Client
+from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import INNER_CHUNK, ArrayLayout, coordinate, inner_chunk
+from terralatent.pipeline.block_work import BlockWork
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.masks import Asked
 from terralatent.pipeline.pairing import Pairing, pair
+from terralatent.pipeline.pieces import Budget, Pieces, cut_pieces
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.results import (
     BlockDone,
-    Clock,
     ResultReport,
     fill,
     open_result,
     result_layout,
     time_chunk,
 )
-from terralatent.pipeline.scene_errors import kept_scene_errors
+from terralatent.pipeline.series import SeriesBlock
+from terralatent.pipeline.unit_cuts import memory_bytes
 
 __all__ = ["decode", "open_bands"]
 
@@ -52,6 +55,8 @@ def decode(
     masking: Asked = None,
     at: str | None = None,
     client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
     progress: Progress | None = None,
 ) -> ResultReport:
     """Predict the bands of ``sensor`` at ``dates`` and keep them at ``out``; computes.
@@ -71,7 +76,10 @@ def decode(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.history.find_snapshot`.
-        client: A Dask client or its address; processes on this machine by default.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.clusters.client_for`; processes on this machine by default.
+        workers: Worker processes to start; one for each core of this machine by default.
+        memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
         progress: Told of every block.
 
     Raises:
@@ -91,8 +99,12 @@ def decode(
         {"sensor": sensor},
         {"title": f"{sensor}, predicted", "sensor": sensor},
     )
+    _pieces(pairing, sensor, Budget(memory_bytes(memory)))  # too little is told before anything
     run = partial(decode_block, pairing, sensor)
-    return fill(pairing, out, layout, run, title="decode", client=client, progress=progress)
+    return fill(
+        pairing, out, layout, run,
+        title="decode", client=client, workers=workers, memory=memory, progress=progress,
+    )  # fmt: skip
 
 
 def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
@@ -110,44 +122,65 @@ def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
     return open_result(store, "bands", snapshot=snapshot)
 
 
-def decode_block(pairing: Pairing, sensor: str, group: zarr.Group, block: Block) -> BlockDone:
+def decode_block(
+    pairing: Pairing, sensor: str, budget: Budget, group: zarr.Group, block: Block
+) -> BlockDone:
     """Read, infer, decode and write one block; runs on a worker and writes whole chunks.
 
-    Decoded one inner chunk after the other, so that memory does not grow with the dates times the
-    block.
+    Decoded and written one inner chunk after the other.
 
     Args:
         pairing: What to infer from, and when.
         sensor: One of the model's.
+        budget: What the task may take.
         group: Root of the bands store, writable.
         block: Which pixels.
     """
-    clock = Clock()
-    with clock.time("read"):
-        errors = kept_scene_errors(group) if pairing.corrects else None
-        series = pairing.read(block, errors)
-    days = torch.from_numpy(days_since_1970(pairing.dates))
-    places = np.arange(series.seen.size).reshape(block.shape)
-    for tile in blocks(block.shape, INNER_CHUNK):
-        pixels = places[tile.y, tile.x].ravel()
-        inside = np.flatnonzero(series.seen[pixels])
-        shape = (len(ARRAYS), *group["mean"].shape[:2], pixels.size)
-        values = np.full(shape, np.nan, dtype=np.float32)
-        with clock.time("infer"):
-            for some, mean, var in pairing.infer(series, pixels[inside]):
-                bands = pairing.load().decode(sensor, mean, var, days.to(mean.device))
-                at = np.searchsorted(pixels, some)
-                for place, name in enumerate(ARRAYS):
-                    part = getattr(bands, name).permute(1, 2, 0).cpu().numpy()
-                    values[place][:, :, at] = part
-        with clock.time("write"):
-            y = slice(block.y.start + tile.y.start, block.y.start + tile.y.stop)
+    bands = group["mean"].shape[1]
+    pieces = _pieces(pairing, sensor, budget)
+    work = BlockWork(pairing, group, block, pieces)
+    for rows, series in work.strips():
+        places = np.arange(len(series)).reshape(series.shape)
+        top = block.y.start + rows.start
+        for tile in blocks(series.shape, INNER_CHUNK):
+            y = slice(top + tile.y.start, top + tile.y.stop)
             x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
-            for place, name in enumerate(ARRAYS):
-                group[name][:, :, y, x] = values[place].reshape(*shape[1:3], *tile.shape)
-    return BlockDone(
-        pixels=int(series.seen.sum()), seconds=clock.seconds, outliers=series.outliers()
-    )
+            pixels = places[tile.y, tile.x].ravel()
+            for dates in pieces.parts(len(pairing.times)):
+                with work.clock.time("infer"):
+                    values = _decoded(
+                        pairing, sensor, series, pixels, dates, bands, pieces.observations
+                    )
+                with work.clock.time("write"):
+                    for name, one in zip(ARRAYS, values, strict=True):
+                        group[name][dates, :, y, x] = one.reshape(*one.shape[:2], *tile.shape)
+    return work.done()
+
+
+def _pieces(pairing: Pairing, sensor: str, budget: Budget) -> Pieces:
+    values = len(ARRAYS) * len(pairing.config().sensor(sensor).bands)
+    return cut_pieces(pairing, budget, values * np.dtype(np.float32).itemsize, INNER_CHUNK**2)
+
+
+def _decoded(
+    pairing: Pairing,
+    sensor: str,
+    series: SeriesBlock,
+    pixels: NDArray[np.intp],
+    dates: slice,
+    bands: int,
+    most: int,
+) -> NDArray[np.float32]:
+    """The :data:`ARRAYS` of some pixels and dates, (5, Q, B, n), NaN outside every scene."""
+    days = torch.from_numpy(days_since_1970(pairing.dates[dates]))
+    values = np.full((len(ARRAYS), len(days), bands, pixels.size), np.nan, dtype=np.float32)
+    inside = pixels[series.seen[pixels]]
+    for some, mean, var in pairing.infer(series, inside, dates=dates, most=most):
+        found = pairing.load().decode(sensor, mean, var, days.to(mean.device))
+        at = np.searchsorted(pixels, some)
+        for place, name in enumerate(ARRAYS):
+            values[place][:, :, at] = getattr(found, name).permute(1, 2, 0).cpu().numpy()
+    return values
 
 
 def _arrays(pairing: Pairing, sensor: str) -> tuple[ArrayLayout, ...]:

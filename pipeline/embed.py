@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import logging
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
+from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.arrays import ArrayLayout, coordinate, inner_chunk
+from terralatent.pipeline.arrays import TIME_CHUNK, ArrayLayout, coordinate, inner_chunk
+from terralatent.pipeline.block_work import BlockWork
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.masks import Asked
 from terralatent.pipeline.pairing import Pairing, pair
+from terralatent.pipeline.pieces import Budget, Pieces, cut_pieces
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, grid_of
 from terralatent.pipeline.results import (
     BlockDone,
-    Clock,
     ResultReport,
     fill,
     open_result,
     result_layout,
     time_chunk,
 )
-from terralatent.pipeline.scene_errors import kept_scene_errors
+from terralatent.pipeline.unit_cuts import memory_bytes
 
 __all__ = ["embed", "open_latents"]
 
@@ -59,6 +61,8 @@ def embed(
     masking: Asked = None,
     at: str | None = None,
     client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
     progress: Progress | None = None,
 ) -> ResultReport:
     """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
@@ -79,7 +83,10 @@ def embed(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.history.find_snapshot`.
-        client: A Dask client or its address; processes on this machine by default.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.clusters.client_for`; processes on this machine by default.
+        workers: Worker processes to start; one for each core of this machine by default.
+        memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
         progress: Told of every block.
 
     Raises:
@@ -88,16 +95,21 @@ def embed(
     """
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
+    packed = precision == "packed"
     pairing = pair(cube, model, dates, device=device, encoder=encoder, masking=masking, at=at)
     layout = result_layout(
         pairing,
         "latents",
-        _arrays(pairing, packed=precision == "packed"),
+        _arrays(pairing, packed=packed),
         {"precision": precision},
         {"title": "latent series of pixels: posterior mean and standard deviation"},
     )
-    run = partial(embed_block, pairing, precision == "packed")
-    report = fill(pairing, out, layout, run, title="embed", client=client, progress=progress)
+    _pieces(pairing, packed, Budget(memory_bytes(memory)))  # too little is told before anything
+    run = partial(embed_block, pairing, packed)
+    report = fill(
+        pairing, out, layout, run,
+        title="embed", client=client, workers=workers, memory=memory, progress=progress,
+    )  # fmt: skip
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(out)["mean"].size:
         log.warning(
             "%d latent values did not fit the packing and were clipped; --precision float32 "
@@ -121,38 +133,55 @@ def open_latents(store: str | Path, *, snapshot: str | None = None) -> xr.Datase
     return open_result(store, "latents", snapshot=snapshot)
 
 
-def embed_block(pairing: Pairing, packed: bool, group: zarr.Group, block: Block) -> BlockDone:
+def embed_block(
+    pairing: Pairing, packed: bool, budget: Budget, group: zarr.Group, block: Block
+) -> BlockDone:
     """Read, infer, pack and write one block; runs on a worker and writes whole shards.
 
     Args:
         pairing: What to infer from, and when.
         packed: Whether ``group`` holds integers.
+        budget: What the task may take.
         group: Root of the latents store, writable.
         block: Which pixels.
     """
-    clock = Clock()
-    with clock.time("read"):
-        errors = kept_scene_errors(group) if pairing.corrects else None
-        series = pairing.read(block, errors)
-        inside = np.flatnonzero(series.seen)
-    count = math.prod(block.shape)
     latents = group["mean"].shape[1]
-    shape = (len(pairing.times), latents, count)
-    means, stds = _blank(shape, packed)
-    clipped = 0
-    with clock.time("infer"):
-        for pixels, mean, var in pairing.infer(series, inside):
-            std = var.clamp_min(0.0).sqrt()
-            some, wide = _pack(mean.permute(1, 2, 0).cpu().numpy(), MEAN_STEP, MEAN_END, packed)
-            others, broad = _pack(std.permute(1, 2, 0).cpu().numpy(), STD_STEP, STD_END, packed)
-            means[:, :, pixels], stds[:, :, pixels] = some, others
-            clipped += wide + broad
-    with clock.time("write"):
-        group["mean"][:, :, block.y, block.x] = means.reshape(*shape[:2], *block.shape)
-        group["std"][:, :, block.y, block.x] = stds.reshape(*shape[:2], *block.shape)
-        counts = series.observations.reshape(-1, *block.shape)
-        group["observations"][:, block.y, block.x] = counts
-    return BlockDone(len(inside), clipped, clock.seconds, series.outliers())
+    pieces = _pieces(pairing, packed, budget)
+    work = BlockWork(pairing, group, block, pieces)
+    for dates in pieces.parts(len(pairing.times)):
+        shape = (dates.stop - dates.start, latents, *block.shape)
+        means, stds = _blank(shape, packed)
+        for rows, series in work.strips():
+            inside = np.flatnonzero(series.seen)
+            strip = (*shape[:2], len(series))
+            some_means, some_stds = (one[:, :, rows].reshape(strip) for one in (means, stds))
+            with work.clock.time("infer"):
+                for pixels, mean, var in pairing.infer(
+                    series, inside, dates=dates, most=pieces.observations
+                ):
+                    some_means[:, :, pixels], wide = _pack(mean, MEAN_STEP, MEAN_END, packed)
+                    std = var.clamp_min(0.0).sqrt()
+                    some_stds[:, :, pixels], broad = _pack(std, STD_STEP, STD_END, packed)
+                    work.clipped += wide + broad
+        with work.clock.time("write"):
+            for name, values in (("mean", means), ("std", stds)):
+                _write(group[name], dates, block, values)
+    with work.clock.time("write"):
+        group["observations"][:, block.y, block.x] = work.observations
+    return work.done()
+
+
+def _pieces(pairing: Pairing, packed: bool, budget: Budget) -> Pieces:
+    latents, block = pairing.config().latents, pairing.identity()["block"]
+    return cut_pieces(pairing, budget, latents * (4 if packed else 8), block**2)
+
+
+def _write(array: zarr.Array[Any], dates: slice, block: Block, values: NDArray[np.generic]) -> None:
+    """Write the dates of a block shard by shard: Zarr compresses all it is given at once."""
+    for first in range(0, len(values), TIME_CHUNK):
+        shard = values[first : first + TIME_CHUNK]
+        start = dates.start + first
+        array[start : start + len(shard), :, block.y, block.x] = shard
 
 
 def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:
@@ -209,12 +238,14 @@ def _blank(shape: tuple[int, ...], packed: bool) -> tuple[NDArray[Any], NDArray[
     return np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
 
 
-def _pack(
-    values: NDArray[np.float32], step: float, end: int, packed: bool
-) -> tuple[NDArray[Any], int]:
-    """Return what is stored for ``values``, and how many of them did not fit."""
+def _pack(values: Tensor, step: float, end: int, packed: bool) -> tuple[NDArray[Any], int]:
+    """Return what is stored for ``values`` (n, Q, L), as (Q, L, n), and how many did not fit.
+
+    Packed where they lie, so that a GPU hands over no more than is stored.
+    """
+    values = values.permute(1, 2, 0)
     if not packed:
-        return values, 0
-    steps = np.rint(values * np.float32(1.0 / step))
-    outside = int(np.count_nonzero(np.abs(steps) > end))
-    return np.clip(steps, -end, end).astype(np.int32), outside
+        return values.cpu().numpy(), 0
+    steps = (values * (1.0 / step)).round_()
+    outside = int((steps.abs() > end).sum())
+    return steps.clamp_(-end, end).to(torch.int32).cpu().numpy(), outside

@@ -29,6 +29,7 @@ from terralatent.pipeline.layout import cube_layout
 from terralatent.pipeline.losses import Loss, told_losses
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
+from terralatent.pipeline.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.states import PENDING
 from terralatent.pipeline.store import (
     BRANCH,
@@ -93,6 +94,7 @@ def build_cube(
     memory: str = "4GB",
     requests: int = REQUESTS_A_HOST,
     client: Client | str | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Build the cube of a region from its scenes, go on with it, or let it grow. Computes.
@@ -112,9 +114,11 @@ def build_cube(
         memory: What a worker may use, such as ``4GB``; it bounds the size of a read unit, and the
             processes that are started here.
         requests: Requests to one host at the same time. Shared evenly by the workers that are there
-            when the build begins; each has one at least.
-        client: A Dask client or its address; by default processes on this machine, for as long
-            as the call lasts.
+            when the build begins, or that were asked for; each has one at least.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.clusters.client_for`; by default processes on this machine,
+            for as long as the call lasts.
+        workers: Worker processes to start; one for each core of this machine by default.
         progress: Told of each read unit.
 
     Returns:
@@ -130,9 +134,23 @@ def build_cube(
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
     layout = cube_layout(scenes, pixels, block)
-    with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
+    with (
+        writer_lock(out) as lock,
+        telling_damage(out),
+        telling_lost_scheduler(),
+        ExitStack() as stack,
+    ):
         work = _Work(
-            out, scenes, pixels, block, memory, requests, client, lock.telling(progress), stack
+            out,
+            scenes,
+            pixels,
+            block,
+            memory,
+            requests,
+            client,
+            workers,
+            lock.telling(progress),
+            stack,
         )
         if not exists(out):
             work.workers()  # a new store is laid out only once there is somebody to fill it
@@ -165,6 +183,7 @@ class _Work:
     memory: str
     requests: int
     client: Client | str | None
+    count: int | None
     progress: Progress
     stack: ExitStack
     done: int = 0
@@ -189,7 +208,7 @@ class _Work:
     def workers(self) -> Client:
         """The client; processes of this machine are started when they are first needed."""
         if self._workers is None:
-            made = client_for(self.client, memory=self.memory)
+            made = client_for(self.client, workers=self.count, memory=self.memory)
             self._workers = self.stack.enter_context(made)
         return self._workers
 
@@ -219,7 +238,8 @@ class _Work:
         units = self.units(branch)
         if units:
             workers = self.workers()
-            at_once = max(1, self.requests // max(1, len(workers.nthreads())))
+            many = max(1, len(workers.nthreads()), self.count or 1)  # those asked for may come yet
+            at_once = max(1, self.requests // many)
             failures = stream_blocks(
                 workers,
                 self.out,

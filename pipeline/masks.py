@@ -8,6 +8,8 @@ training, and part of the identity of what is made from them.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -120,16 +122,19 @@ def settle(
     return Masks(tuple(sorted(found.items())))
 
 
-def parse_masking(dilate: int | None, outliers: bool | None, rules: Sequence[str]) -> Asked:
+def parse_masking(dilate: int | None, outliers: bool | None, rules: Sequence[str] | None) -> Asked:
     """Read what is typed: pixels, yes or no, and rules as ``[SENSOR=]RULE``.
 
-    A rule is ``module:function``, ``stored``, or a :class:`ClearRule` as JSON.
+    A rule is ``module:function``, ``stored``, or a :class:`ClearRule` as JSON. A module is also
+    looked for in the folder of this process.
 
     Raises:
         InputError: If the pixels are too few or too many, or a rule is none of these.
     """
     asked = {REST: Masking(dilate=dilate, outliers=outliers)}
-    for told in rules:
+    if rules:
+        sys.path.insert(0, os.getcwd())
+    for told in rules or ():
         sensor, equals, rule = told.partition("=")
         if not equals:
             sensor, rule = REST, told

@@ -46,6 +46,7 @@ __all__ = [
     "StoreOrModel",
     "Variable",
     "When",
+    "Workers",
 ]
 
 Region = Annotated[
@@ -92,7 +93,21 @@ When = Annotated[
     ),
 ]
 Cluster = Annotated[
-    str, typer.Option("--client", help="local, or a scheduler's address: tcp://host:port.")
+    str,
+    typer.Option(
+        "--client",
+        metavar="WHERE",
+        help="local; slurm, kubernetes, gateway or cuda, as Dask's configuration files say; or a "
+        "scheduler's address, tcp://host:port.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Worker processes to start; by default one a core or GPU of this machine, or what "
+        "Dask's configuration of a cluster says.",
+    ),
 ]
 PRIOR = "The prior of the latent series"
 Extend = Annotated[

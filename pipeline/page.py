@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Facts", "ago", "counted", "fact_table", "listed", "moment", "some", "span"]
+__all__ = ["Facts", "ago", "counted", "fact_table", "listed", "moment", "number", "some", "span"]
 
 LINES = 5
 """Lines of a long list that are told."""
@@ -61,6 +61,15 @@ def moment(time: str) -> str:
 def ago(time: str) -> str:
     """How long ago an ISO time was."""
     return f"{span((datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())} ago"
+
+
+def number(value: float) -> str:
+    """Tell four digits of a number, or all before its point.
+
+    >>> number(-0.123456), number(15123.4)
+    ('-0.1235', '15,123')
+    """
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def span(seconds: float) -> str:

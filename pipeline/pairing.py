@@ -28,8 +28,10 @@ from terralatent.models.checkpoint import (
 from terralatent.models.config import ModelConfig
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
+from terralatent.pipeline.batches import infer_batches
 from terralatent.pipeline.damage import telling_damage
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.fellow_workers import this_process
 from terralatent.pipeline.history import find_snapshot
 from terralatent.pipeline.masks import AS_STORED, Asked, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block
@@ -45,9 +47,6 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 ENCODERS = ("float32", "bfloat16")
 """In what the networks of the encoders can compute."""
-
-BATCH_OBSERVATIONS = 100_000
-"""Pixels times dates that go through the model at once: bounds a worker's memory."""
 
 
 @dataclass(frozen=True)
@@ -135,29 +134,19 @@ class Pairing:
         return _scene_errors(replace(self, times=()))
 
     def infer(
-        self, series: SeriesBlock, pixels: NDArray[np.intp]
+        self,
+        series: SeriesBlock,
+        pixels: NDArray[np.intp],
+        *,
+        dates: slice = slice(None),
+        most: int | None = None,
     ) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
-        """Infer ``pixels`` (row-major places within ``series``), a bounded batch at a time.
+        """Infer ``pixels`` (row-major places within ``series``) at ``dates`` of those asked for.
 
-        Yields:
-            Some of the pixels, and mean and variance of their latents, (n, Q, L), float32, on the
-            model's device.
-
-        Raises:
-            ArithmeticError: If the model gives a value that is not finite.
+        See :func:`terralatent.pipeline.batches.infer_batches`.
         """
-        model = self.load()
-        device = model.device
-        days = torch.from_numpy(days_since_1970(self.dates)).to(device)
-        dates = sum(len(series.by_sensor[name].days) for name in self.sensors)
-        size = max(1, BATCH_OBSERVATIONS // max(dates, 1))
-        for start in range(0, len(pixels), size):
-            some = pixels[start : start + size]
-            seen = {name: each.to(device) for name, each in series.series(some).items()}
-            mean, var = model.infer(seen, days)
-            if not bool(torch.isfinite(mean.sum() + var.sum())):
-                raise ArithmeticError("the model gave a latent that is not finite")
-            yield some, mean, var
+        days = torch.from_numpy(days_since_1970(self.dates[dates]))
+        return infer_batches(self.load(), series, pixels, days, most)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a store of results to be gone on with; JSON values."""
@@ -332,8 +321,9 @@ def _scene_errors(pairing: Pairing) -> SceneErrors:
 def _load(folder: str, wanted: str, device: str, encoder: str) -> LatentModel:
     if model_hash(folder) != wanted:
         raise InputError(
-            f"{folder} holds another model here than where the work began ({wanted[:12]}…); "
-            "workers must see the same folder, and it must not change under them."
+            f"{folder} holds another model for {this_process()} than where the work began "
+            f"({wanted[:12]}…); workers must see the same folder, and it must not change under "
+            "them."
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -17,7 +17,7 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.field_labels import FieldLabels, read_where
 from terralatent.pipeline.pairing import Pairing
-from terralatent.pipeline.series import SeriesBlock
+from terralatent.pipeline.series import CPU, SeriesBlock
 from terralatent.pipeline.shared_errors import SharedErrors
 
 __all__ = ["perturb"]
@@ -104,11 +104,13 @@ class _ShiftedBlock(SeriesBlock):
     shifts: Mapping[str, torch.Tensor]
     """By sensor, physical units, (T, B)."""
 
-    def series(self, pixels: NDArray[np.integer] | slice | None = None) -> dict[str, Observations]:
+    def series(
+        self, pixels: NDArray[np.integer] | slice | None = None, device: torch.device = CPU
+    ) -> dict[str, Observations]:
         """See :meth:`SeriesBlock.series`."""
-        found = super().series(pixels)
+        found = super().series(pixels, device)
         for name, shift in self.shifts.items():
-            found[name] = replace(found[name], values=found[name].values + shift)
+            found[name] = replace(found[name], values=found[name].values + shift.to(device))
         return found
 
 

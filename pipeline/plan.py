@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from terralatent.catalogs.outline import read_outline
 from terralatent.catalogs.scenes import Scenes
 from terralatent.catalogs.signing import require_keys
 from terralatent.pipeline.arrays import Layout
-from terralatent.pipeline.clusters import client_for
+from terralatent.pipeline.clusters import workers_of
 from terralatent.pipeline.growing import MOVED, lay_out_growth
 from terralatent.pipeline.growth import as_stored, plan_growth
 from terralatent.pipeline.json_value import json_value
@@ -153,6 +152,7 @@ def plan_build(
     block: int = 256,
     memory: str = "4GB",
     client: Client | str | None = None,
+    workers: int | None = None,
 ) -> BuildPlan:
     """Tell what :func:`~terralatent.pipeline.ingest.build_cube` would do. Writes nothing.
 
@@ -168,6 +168,7 @@ def plan_build(
         block: Pixels along y and x of a block.
         memory: What a worker may use.
         client: Who would work; no processes are started for a plan.
+        workers: Processes that would be started.
 
     Raises:
         InputError: As ``build_cube`` does; and if none of a sensor's files could be read.
@@ -196,7 +197,7 @@ def plan_build(
         resolution=abs(float(pixels.resolution.x)),
         block=block,
         memory=memory,
-        workers=_workers(client),
+        workers=workers_of(client, workers),
         period=(str(scenes.period[0]), str(scenes.period[1])),
         scenes={fate: fates[fate] for fate in ("used", "merged", "dropped")},
         sensors=tuple(_sensor_plan(name, scenes, units, pixels, block) for name in scenes.sensors),
@@ -273,11 +274,3 @@ def _as_it_will_be(out: str | Path, scenes: Scenes) -> zarr.Group:
             moved: Any = root[name].attrs[MOVED]
             root[name].attrs[MOVED] = {**moved, "index": [-1] * len(moved["index"])}
     return root
-
-
-def _workers(client: Client | str | None) -> int:
-    """How many tasks would be worked on at the same time."""
-    if client is None or client == "local":
-        return len(os.sched_getaffinity(0))
-    with client_for(client) as joined:
-        return int(sum(joined.nthreads().values()))

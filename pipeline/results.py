@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,19 +21,33 @@ import zarr
 from distributed import Client
 from numpy.typing import NDArray
 
-from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, grid_arrays, time_array
+from terralatent.pipeline.arrays import (
+    TIME_CHUNK,
+    ArrayLayout,
+    GroupLayout,
+    Layout,
+    grid_arrays,
+    time_array,
+)
+from terralatent.pipeline.batches import CPU_THREADS, blocks_at_once
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import grid_coords, lazy, times
 from terralatent.pipeline.damage import telling_damage
+from terralatent.pipeline.flight import Run
 from terralatent.pipeline.history import keep_for
 from terralatent.pipeline.layout import grid_attrs
+from terralatent.pipeline.lost_blocks import LostBlock
+from terralatent.pipeline.pace import Pace
 from terralatent.pipeline.pairing import Pairing, unfinished
+from terralatent.pipeline.pieces import Budget
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.scene_errors import SceneErrors, keep_scene_errors, kept_scene_errors
+from terralatent.pipeline.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
 from terralatent.pipeline.stream import Failure, stream_blocks
+from terralatent.pipeline.unit_cuts import memory_bytes
 from terralatent.pipeline.writer import writer_lock
 
 __all__ = [
@@ -52,9 +66,6 @@ log = logging.getLogger(__name__)
 OUTLIERS = "outliers"
 """Attribute of a store: for each sensor that was searched for them, the outliers that were masked
 and the looks they were of, in the blocks that are done."""
-
-TIME_CHUNK = 16
-"""Dates in one chunk at most."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,7 @@ class ResultReport:
     seconds: Mapping[str, float]
     """Seconds of all workers together, by stage."""
 
-    losses: tuple[str, ...]
+    losses: tuple[LostBlock | str, ...]
     """What failed, or came from a cube that is not whole, one line each."""
 
     outliers: Mapping[str, float] = field(default_factory=dict)
@@ -121,12 +132,14 @@ class ResultReport:
 
     def __str__(self) -> str:
         done = f"{self.computed} of {self.blocks} blocks"
-        before = " (the others were done)" if self.computed < self.blocks - len(self.losses) else ""
+        failed = sum(isinstance(loss, LostBlock) for loss in self.losses)
+        before = " (the others were done)" if self.computed < self.blocks - failed else ""
+        lost = f", {failed} failed (the same command tries them again)" if failed else ""
         rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
         clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
         taken = (f", {share:.2%} of {name}'s looks taken as outliers"
                  for name, share in self.outliers.items())  # fmt: skip
-        return f"{done}{before}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
+        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
 
 
 def result_layout(
@@ -177,10 +190,12 @@ def fill(
     pairing: Pairing,
     out: str | Path,
     layout: Layout,
-    run: Callable[[zarr.Group, Block], BlockDone],
+    run: Callable[[Budget, zarr.Group, Block], BlockDone],
     *,
     title: str,
     client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
@@ -192,10 +207,12 @@ def fill(
         pairing: What the results come from.
         out: Path or URL of the store; one with the same identity is gone on with.
         layout: See :func:`result_layout`.
-        run: Computes and writes one block on a worker; see
+        run: Computes and writes one block on a worker within a budget; see
             :func:`terralatent.pipeline.stream.stream_blocks`.
         title: Of the progress and the commits.
         client: See :func:`terralatent.pipeline.clusters.client_for`.
+        workers: As well.
+        memory: What a worker may use.
         progress: Told of every block.
 
     Raises:
@@ -205,9 +222,15 @@ def fill(
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
     wall = 0.0
-    with writer_lock(out) as lock, telling_damage(out), ExitStack() as stack:
+    with (
+        writer_lock(out) as lock,
+        telling_damage(out),
+        telling_lost_scheduler(),
+        ExitStack() as stack,
+    ):
         # A new store is laid out only once there is somebody to fill it.
-        workers = None if exists(out) else stack.enter_context(client_for(client))
+        joining = _joining(pairing, client, workers, memory)
+        joined = None if exists(out) else stack.enter_context(joining)
         lay_out(out, layout)
         keep_for(out, pairing.cube, pairing.snapshot)
         root = open_group(out)
@@ -215,7 +238,7 @@ def fill(
         every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
         if tasks:
-            workers = workers or stack.enter_context(client_for(client))
+            joined = joined or stack.enter_context(joining)
             with telling_damage(pairing.cube):
                 whole = unfinished(pairing.open_cube(), pairing.sensors)
                 errors = _missing_errors(pairing, root)
@@ -224,12 +247,13 @@ def fill(
             record = partial(_record, whole, total)
             begun = time.monotonic()
             failures = stream_blocks(
-                workers, out, tasks, run, record,
-                message=title, total=len(tasks), progress=lock.telling(progress),
+                joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
+                smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
+                progress=lock.telling(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun
-    losses = [f"block {f.task.index}: {f.reason}" for f in failures]
     root = open_group(out)
+    losses: list[LostBlock | str] = [LostBlock.of(failure, grid_of(root)) for failure in failures]
     counts: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
     if len(marked):
@@ -278,6 +302,23 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     )
 
 
+def _joining(
+    pairing: Pairing, client: Client | str | None, workers: int | None, memory: str
+) -> AbstractContextManager[Client]:
+    """Who works. Here, several blocks at a time keep a GPU busy, in one process for all of it."""
+    threads = blocks_at_once(pairing.device)
+    if threads > CPU_THREADS and client in (None, "local"):
+        workers = workers or 1
+    return client_for(client, workers=workers, memory=memory, threads=threads)
+
+
+def _smaller(run: Run[Block]) -> Run[Block]:
+    """What a block is tried with whose worker died under it."""
+    assert isinstance(run, partial)
+    *given, budget = run.args
+    return partial(run.func, *given, budget.halved())
+
+
 def _missing_errors(pairing: Pairing, root: zarr.Group) -> SceneErrors | None:
     """Estimate the errors over scenes that the model wants taken off and the store lacks."""
     wanted = pairing.corrects and kept_scene_errors(root) is None
@@ -311,6 +352,10 @@ def _unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> 
 
 def _told(array: zarr.Array) -> dict[str, Any]:
     return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
+
+
+def _told_of(pace: Pace, done: BlockDone) -> dict[str, float]:
+    return {"pixels/s": pace.add(done.pixels)}
 
 
 def _record(

@@ -97,7 +97,7 @@ def estimate_scene_errors(
         series = read_series(cube, sensors, patch.y, patch.x, masks)
         pixels = _spread_pixels(series)
         if pixels.size:
-            seen = {name: each.to(model.device) for name, each in series.series(pixels).items()}
+            seen = series.series(pixels, model.device)
             for name, one in scene_offsets(model, seen).items():
                 offsets[name][(..., *patch.index)] = one.cpu().numpy()
     return SceneErrors((grid.y, grid.x), offsets)

@@ -23,10 +23,12 @@ from terralatent.pipeline.masking import Masking, clear_sky
 from terralatent.pipeline.masks import AS_STORED, Masks
 from terralatent.pipeline.outliers import find_outliers
 
-__all__ = ["SensorSeries", "SeriesBlock", "read_series"]
+__all__ = ["CPU", "SensorSeries", "SeriesBlock", "read_series"]
 
 HALO = int(DISTANCE_CAP)
 """Pixels read around a window, so that the distance to a masked pixel knows no tiling."""
+
+CPU = torch.device("cpu")
 
 US_PER_DAY = 86_400_000_000.0
 
@@ -73,22 +75,25 @@ class SensorSeries:
     """What acquisitions are known to be off by, (T, B) at each pixel, in :attr:`units`; it is taken
     off the values."""
 
-    def observations(self, pixels: npt.NDArray[np.integer] | slice) -> Observations:
-        """Tensors of some pixels: values in physical units, valid where there is clear data."""
-        packed = self.packed[pixels]
-        valid = (packed != self.fill_value) & self.clear[pixels][:, :, None]
-        values = packed.astype(np.float32)
-        values *= np.float32(self.scale_factor)
-        values += np.float32(self.add_offset)
+    def observations(
+        self, pixels: npt.NDArray[np.integer] | slice, device: torch.device = CPU
+    ) -> Observations:
+        """Tensors of some pixels: values in physical units, valid where there is clear data.
+
+        They are unpacked on ``device``.
+        """
+        packed = _on(device, self.packed[pixels])
+        values = packed.to(torch.float32)
+        valid = (values != self.fill_value) & _on(device, self.clear[pixels]).unsqueeze(-1)
+        values.mul_(self.scale_factor).add_(self.add_offset)
         if self.errors is not None:
-            values -= self.errors.at(pixels)
-        values[~valid] = 0.0
+            values.sub_(_on(device, self.errors.at(pixels)))
         return Observations(
-            days=torch.from_numpy(self.days),
-            values=torch.from_numpy(values),
-            valid=torch.from_numpy(valid),
-            distance=torch.from_numpy(np.ascontiguousarray(self.distance[pixels])),
-            incidence=torch.from_numpy(self.incidence),
+            days=_on(device, self.days),
+            values=torch.where(valid, values, 0.0),
+            valid=valid,
+            distance=_on(device, self.distance[pixels]),
+            incidence=_on(device, self.incidence),
         )
 
 
@@ -129,15 +134,16 @@ class SeriesBlock:
         }
 
     def series(
-        self, pixels: npt.NDArray[np.integer] | slice | None = None
+        self, pixels: npt.NDArray[np.integer] | slice | None = None, device: torch.device = CPU
     ) -> dict[str, Observations]:
         """Observations of some pixels by every sensor.
 
         Args:
             pixels: Row-major indices, ``row * columns + column``, or a slice of them; None: all.
+            device: Where the tensors are to lie.
         """
         chosen = slice(None) if pixels is None else pixels
-        return {name: one.observations(chosen) for name, one in self.by_sensor.items()}
+        return {name: one.observations(chosen, device) for name, one in self.by_sensor.items()}
 
 
 def read_series(
@@ -172,6 +178,14 @@ def read_series(
         seen |= data.any(axis=1)
         counts[index] = (data & one.clear).sum(axis=1)
     return SeriesBlock(shape, by_sensor, seen, counts)
+
+
+def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
+    """An array on a device; through pinned memory to a GPU, which nobody waits for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:

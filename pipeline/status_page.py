@@ -13,7 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from terralatent.pipeline.history import Snapshot
-from terralatent.pipeline.page import Facts, ago, counted, fact_table, listed, moment, some, span
+from terralatent.pipeline.page import (
+    Facts,
+    ago,
+    counted,
+    fact_table,
+    listed,
+    moment,
+    number,
+    some,
+    span,
+)
 from terralatent.pipeline.runs import Run
 from terralatent.pipeline.status import Grid, Status
 from terralatent.pipeline.status_models import ModelStatus
@@ -192,7 +202,7 @@ def _running(run: Run) -> Facts:
     left = "" if run.left_s is None else f", about {span(run.left_s)} left"
     yield "running", Text(f"{_far(run)}{left}" if run.stage else "starting", "bold green")
     fields = (
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name} {number(value)}" if isinstance(value, float) else f"{name} {value}"
         for name, value in run.fields.items()
     )
     yield "", ", ".join(part for part in (*fields, f"last heard of {ago(run.updated)}"))

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import zarr
-from distributed import CancelledError, Client, Future, KilledWorker, as_completed
+from distributed import Client
 from icechunk import ConflictError, ForkSession
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.hrefs import without_secrets
-from terralatent.catalogs.printable import printable
-from terralatent.pipeline.damage import damage_of
+from terralatent.pipeline.crew import Crew
+from terralatent.pipeline.fellow_workers import FellowWorkers
+from terralatent.pipeline.flight import Flight, Smaller
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store import BRANCH, MEANWHILE, open_repository
@@ -38,11 +34,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-KILLED = "the worker process died under it; it may need more memory than there is"
-"""Why a task failed whose worker was killed, by the system or by Dask."""
-
-UNHEARD_S = 2.0
-"""How long an interrupt waits for the result of a task that is done."""
+LOOK_EVERY_S = 1.0
+"""How often it is looked whether a commit is due, and who is there, while no task ends."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +47,9 @@ class Failure(Generic[T]):
 
     reason: str
     """Its error in one line."""
+
+    worker: str | None = None
+    """Address of the worker that tried it last, where that is known."""
 
 
 def stream_blocks(
@@ -69,6 +65,8 @@ def stream_blocks(
     commit_every: int = 64,
     commit_seconds: float = 60.0,
     retries: int = 1,
+    smaller: Smaller[T] | None = None,
+    told: Callable[[R], Mapping[str, float | str]] | None = None,
     branch: str = BRANCH,
     metadata: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -76,7 +74,8 @@ def stream_blocks(
     """Run every task on the workers of ``client`` and commit what they wrote.
 
     The scheduler knows ``in_flight`` tasks at most, so its memory does not grow with their number;
-    ``tasks`` is read as workers come free. Call it inside
+    ``tasks`` is read as workers come free. Workers may come and go: while there is none, one is
+    waited for. Call it inside
     :func:`terralatent.pipeline.writer.writer_lock`.
 
     Args:
@@ -92,11 +91,16 @@ def stream_blocks(
             root, writable. The place to write states and whatever else blocks share.
         message: Message of the commits.
         total: Number of tasks, for the progress.
-        in_flight: Tasks the scheduler may know at once; twice the workers' threads by default.
+        in_flight: Tasks the scheduler may know at once; by default twice the threads of the workers
+            that there are at the time.
         commit_every: Commit after this many tasks ...
-        commit_seconds: ... or when the last commit is this long ago.
-        retries: How often a task that failed, or whose worker was lost, is tried again; the latter
-            when all else is done, and alone.
+        commit_seconds: ... or when the last commit is this long ago, whether tasks end or not.
+        retries: How often a task that failed is tried again, on another worker and, if there is
+            one, another machine; and one whose worker died, when all else is done, and alone.
+        smaller: Returns, of ``run``, what writes the same in less memory. A task whose worker died
+            is then tried three times more: as it was, by ``smaller(run)`` and by
+            ``smaller(smaller(run))``.
+        told: What ``progress`` is told of a result beside its being done.
         branch: Of the store, where the commits go.
         metadata: Of the commits.
         progress: Told of each task that ended, well or not.
@@ -105,16 +109,16 @@ def stream_blocks(
         The tasks that failed for good, in the order in which they did.
 
     Raises:
-        InputError: If a task raised it, or the scheduler is lost; everything finished before that
-            is committed. Also if somebody else commits meanwhile: what is finished then comes to
-            nothing, for it was made for what the store held before.
+        InputError: If a task raised it, the scheduler is lost, or a worker joined that runs another
+            version, whose result is not taken; everything finished before that is committed. Also
+            if somebody else commits meanwhile: what is finished then comes to nothing, for it was
+            made for what the store held before.
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
     repository = open_repository(store)
     session = repository.writable_session(branch)
     tip, fork = session.snapshot_id, session.fork()
-    limit = in_flight or 2 * max(1, sum(client.nthreads().values()))
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
     committed = time.monotonic()
@@ -126,24 +130,32 @@ def stream_blocks(
         committed = time.monotonic()
 
     progress.start(total, message)
-    with Interrupts() as interrupts:
-        flight = _Flight(client, run, fork, tasks, limit)
+    with Interrupts() as interrupts, Crew(client) as crew:
+        flight = Flight(
+            client, crew, run, fork, tasks, limit=in_flight, retries=retries, smaller=smaller
+        )
+        fellows = FellowWorkers(client)
         try:
             while flight.fill():
                 with interrupts.let_through():
-                    future, ended = flight.wait()
-                task, attempt = flight.land(future)
-                if ended.error is not None and ended.input_error:
-                    raise InputError(ended.error)
-                if ended.error is not None and attempt < retries:
-                    log.info("%s: trying a task again after %s", message, ended.error)
-                    flight.send_again(task, attempt + 1, alone=ended.killed)
-                    continue
-                if ended.error is not None:
-                    failures.append(Failure(task, ended.error))
-                elif ended.fork is not None:
-                    finished.append((task, ended.fork, ended.result))
-                progress.advance()
+                    landed = flight.wait(LOOK_EVERY_S)
+                crew.tell()
+                if landed is not None:
+                    future, ended = landed
+                    attempt = flight.land(future)
+                    if not ended.killed:  # a worker may have joined since the work began
+                        fellows.require(ended.worker)
+                    if ended.error is not None and ended.input_error:
+                        raise InputError(ended.error)
+                    if ended.error is None:
+                        assert ended.fork is not None
+                        finished.append((attempt.task, ended.fork, ended.result))
+                        progress.advance(1, **(told(ended.result) if told else {}))
+                    elif flight.try_again(attempt, ended):
+                        log.info("%s: a task is tried again: %s", message, ended)
+                    else:
+                        failures.append(Failure(attempt.task, ended.error, ended.worker))
+                        progress.advance()
                 if len(finished) >= commit_every or time.monotonic() - committed > commit_seconds:
                     commit()
         except KeyboardInterrupt:
@@ -154,111 +166,6 @@ def stream_blocks(
             progress.close()
             commit()
     return failures
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """How a task ended on its worker: with a fork and a result, or with an error in one line."""
-
-    fork: ForkSession | None = None
-    result: Any = None
-    error: str | None = None
-    input_error: bool = False
-    killed: bool = False
-
-
-class _Flight(Generic[T]):
-    """The tasks that the scheduler knows, and those that are to follow them.
-
-    A worker that dies takes all tasks with it that it was given, though one of them at most is to
-    blame, for needing more memory than there is. So all of them come last, one at a time: the one
-    that kills is then known, and takes no other with it.
-    """
-
-    def __init__(
-        self,
-        client: Client,
-        run: Callable[[zarr.Group, T], Any],
-        fork: ForkSession,
-        tasks: Iterable[T],
-        limit: int,
-    ) -> None:
-        self._running: dict[Any, tuple[Future, T, int]] = {}
-        self._limit = limit
-        self._client, self._run, self._fork = client, run, fork
-        self._fresh = iter(tasks)
-        self._suspects: deque[tuple[T, int]] = deque()
-        self._completed = as_completed(loop=client.loop)
-
-    def fill(self) -> bool:
-        """Send as many tasks as may run; False when none is running or left."""
-        for task in islice(self._fresh, self._limit - len(self._running)):
-            self._send(task, 0)
-        if self._suspects and not self._running:
-            self._send(*self._suspects.popleft())
-        return bool(self._running)
-
-    def send_again(self, task: T, attempt: int, *, alone: bool) -> None:
-        """Send a task once more, now, or ``alone`` when nothing else is left."""
-        if alone:
-            self._suspects.append((task, attempt))
-        else:
-            self._send(task, attempt)
-
-    def wait(self) -> tuple[Future, _Ended]:
-        """Wait until some task ends; it counts as running until :meth:`land`."""
-        future = next(self._completed)
-        return future, _outcome(future)
-
-    def land(self, future: Future) -> tuple[T, int]:
-        """Forget a task that ended; gives it and how often it had been tried before."""
-        _, task, attempt = self._running.pop(future.key)
-        future.release()
-        return task, attempt
-
-    def unheard(self) -> Iterator[tuple[T, ForkSession, Any]]:
-        """Yield the tasks that ended well and were not waited for."""
-        for future, task, _ in self._running.values():
-            if future.status == "finished":
-                with suppress(Exception):  # its worker may be gone; it is done again next time
-                    ended: _Ended = future.result(timeout=UNHEARD_S)
-                    if ended.fork is not None:
-                        yield task, ended.fork, ended.result
-
-    def cancel(self) -> None:
-        """Let the scheduler forget what is running; it ends on its worker, and comes to nothing."""
-        with suppress(Exception):  # the scheduler may be gone
-            self._client.cancel([future for future, _, _ in self._running.values()], force=True)
-
-    def _send(self, task: T, attempt: int) -> None:
-        future = self._client.submit(_run_task, self._run, self._fork, task, pure=False)
-        self._running[future.key] = (future, task, attempt)
-        self._completed.add(future)
-
-
-def _run_task(run: Callable[[zarr.Group, T], R], fork: ForkSession, task: T) -> _Ended:
-    """Run one task on a worker and hand back the fork through which it wrote."""
-    try:
-        result = run(zarr.open_group(fork.store, mode="r+"), task)
-    except Exception as error:  # told by the coordinator; left to Dask, every worker prints it
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("task failed: %s", without_secrets(traceback.format_exc()))
-        return _Ended(error=_one_line(error), input_error=isinstance(error, InputError))
-    return _Ended(fork, result)
-
-
-def _outcome(future: Future) -> _Ended:
-    """What the worker returned, or that it was lost."""
-    try:
-        error = future.exception()
-        if isinstance(error, KilledWorker):
-            return _Ended(error=KILLED, killed=True)
-        return future.result() if error is None else _Ended(error=_one_line(error))
-    except CancelledError as lost:
-        raise InputError(
-            f"The Dask scheduler is lost ({getattr(lost, 'reason', 'unknown')}); what is done is "
-            "kept. Start it again, then this too."
-        ) from lost
 
 
 def _commit(
@@ -290,12 +197,3 @@ def _commit(
         except ConflictError as error:
             raise InputError(MEANWHILE) from error
     return tip
-
-
-def _one_line(error: BaseException) -> str:
-    text = without_secrets(printable(" ".join(str(error).split())))
-    if isinstance(error, InputError):
-        return text
-    if (damage := damage_of(error)) is not None:
-        return f"the store {damage}"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
-from typer import Abort
+from typer import Abort, Exit
 
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
@@ -90,11 +92,31 @@ class Terminal:
         self._write("warning", head, text)
 
     def lost(self, losses: Sequence[object]) -> None:
-        """Tell what was lost, one line each, the first :data:`LOSSES_TOLD` one by one."""
-        for loss in losses[:LOSSES_TOLD]:
+        """Tell what was lost, the first :data:`LOSSES_TOLD` one by one.
+
+        One line each; a table on a terminal, of those that have a ``row`` by column.
+        """
+        told = losses[:LOSSES_TOLD]
+        rows = [] if self._json else [loss.row() for loss in told if hasattr(loss, "row")]
+        if rows and self.console.is_terminal:
+            self.console.print(_table(rows), soft_wrap=False)
+            told = [loss for loss in told if not hasattr(loss, "row")]
+        for loss in told:
             self.warn(str(loss), head="lost")
         if len(losses) > LOSSES_TOLD:
             self.warn(f"{len(losses) - LOSSES_TOLD} more", head="lost")
+
+    def finish(self, report: Any, out: str) -> None:
+        """Say what was done; where something was lost, say so and leave with its own exit code.
+
+        Raises:
+            typer.Exit: With :data:`LOSSES`.
+        """
+        self.say(f"{report} -> {out}")
+        losses = list(getattr(report, "losses", ()))
+        self.lost(losses)
+        if losses:
+            raise Exit(LOSSES)
 
     def show(self, answer: RenderableType | Mapping[str, Any]) -> None:
         """Write what the command was asked for to standard output: a page, or values as JSON."""
@@ -159,6 +181,16 @@ class Terminal:
         line = json.dumps(json_value({"time": time, **event}), ensure_ascii=False)
         self.console.file.write(f"{line}\n")
         self.console.file.flush()
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """What was lost, one row each, with the words of workers in it, none of which is obeyed."""
+    table = Table(box=SIMPLE_HEAD, title="lost", title_justify="left", title_style="yellow")
+    for column in rows[0]:
+        table.add_column(column, overflow="fold", no_wrap=column in ("block", "place"))
+    for row in rows:
+        table.add_row(*(Text("\n".join(map(_clean, cell.split("\n")))) for cell in row.values()))
+    return table
 
 
 class _Plain:

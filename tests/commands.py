@@ -43,6 +43,7 @@ class Command:
         self.pid = pid
         self._launcher = launcher
         self._output = output
+        self._told = b""
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every process of the group, as a terminal does."""
@@ -50,19 +51,28 @@ class Command:
 
     def end(self) -> Ended:
         """Wait until it has ended, and every process that it started."""
-        told, until = b"", time.monotonic() + WITHIN_S
-        while True:
+        self._read(None)
+        os.close(self._output)
+        return Ended(self._launcher.ask({"pid": self.pid})["code"], self._told.decode())
+
+    def tells(self, words: str, times: int = 1) -> None:
+        """Wait until it has written ``words`` so often."""
+        self._read((words.encode(), times))
+
+    def _read(self, wanted: tuple[bytes, int] | None) -> None:
+        until = time.monotonic() + WITHIN_S
+        while wanted is None or self._told.count(wanted[0]) < wanted[1]:
             ready, _, _ = select.select([self._output], [], [], max(0.0, until - time.monotonic()))
             if not ready:
                 self.signal(signal.SIGKILL)
-                raise AssertionError(f"after {WITHIN_S} s a process still ran: {told.decode()}")
+                told = self._told.decode()
+                raise AssertionError(f"after {WITHIN_S} s a process still ran: {told}")
             # The output ends when the last process ends that holds it, workers included.
             some = os.read(self._output, 1 << 16)
             if not some:
+                assert wanted is None, f"{wanted} was not told: {self._told.decode()}"
                 break
-            told += some
-        os.close(self._output)
-        return Ended(self._launcher.ask({"pid": self.pid})["code"], told.decode())
+            self._told += some
 
 
 class Launcher:
@@ -77,18 +87,23 @@ class Launcher:
         mishaps: tuple[Mishap, ...] = (),
         folder: Path | None = None,
         variables: Mapping[str, str] | None = None,
+        program: str = "terralatent",
     ) -> Command:
         """Start ``terralatent ARGUMENTS``, with what is to befall it, counted in ``folder``.
+
+        Or another ``program``: ``dask-scheduler`` and ``dask-worker`` are what ``dask scheduler``
+        and ``dask worker`` run.
 
         Its environment has other ``variables`` too; what is ``""`` is taken out of it.
         """
         request: dict[str, Any] = {
+            "program": program,
             "arguments": [str(argument) for argument in arguments],
             "environment": dict(variables or {}),
         }
         if mishaps:
             assert folder is not None
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             request["environment"] |= environment(folder, mishaps)
         output, end = os.pipe()
         socket.send_fds(self._channel, [json.dumps(request).encode()], [end])

@@ -54,15 +54,16 @@ def become(request: dict[str, Any], output: int) -> None:
     os.environ.update(request["environment"])
     for name in [name for name, value in request["environment"].items() if not value]:
         del os.environ[name]
-    sys.argv[:] = ["terralatent", *request["arguments"]]
+    sys.argv[:] = [request["program"], *request["arguments"]]
 
 
 def make_small() -> None:
     """Let a tiny region take several tasks and commits, and a tiny training several validations."""
     from terralatent.models import components
-    from terralatent.pipeline import stream, train, unit_cuts
+    from terralatent.pipeline import crew, stream, train, unit_cuts
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
+    crew.ASK_EVERY_S = crew.LONELY_S = stream.LOOK_EVERY_S = 0.1
     unit_cuts.WIDEST = 16
     components.EVIDENCE_STEPS = 5
     stream.stream_blocks.__kwdefaults__["commit_every"] = 2
@@ -72,6 +73,7 @@ def make_small() -> None:
 def main() -> None:
     os.environ["DASK_LOGGING__DISTRIBUTED"] = "error"  # as the command line says before dask comes
     import lightning.fabric  # noqa: F401
+    from distributed.cli import dask_scheduler, dask_worker
 
     import terralatent.pipeline.decode
     import terralatent.pipeline.embed
@@ -79,6 +81,11 @@ def main() -> None:
     import terralatent.pipeline.train  # noqa: F401
     from terralatent.pipeline.cli import main as command_line
 
+    programs = {
+        "terralatent": command_line,
+        "dask-scheduler": dask_scheduler.main,
+        "dask-worker": dask_worker.main,
+    }
     make_small()
     gc.freeze()  # else a collection copies what the forked processes share
     found = serve(socket.socket(fileno=int(sys.argv[1])))
@@ -86,7 +93,7 @@ def main() -> None:
         become(*found)
         mishaps.arrange_command()
         try:
-            command_line()
+            programs[sys.argv[0]]()
         except SystemExit as ended:
             atexit._run_exitfuncs()
             os._exit(int(ended.code or 0))  # to take down all that was imported takes a second

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -41,10 +42,14 @@ class Mishap:
     what: str
     """``kill``: the whole group; ``die``: this process alone; ``interrupt``: Ctrl-C for the group,
     ``interrupt twice``; ``terminate``: SIGTERM for the group; ``second``: the same command runs
-    beside this one, to its end."""
+    beside this one, to its end; ``full disk``: no file can be written from now on; ``wait``:
+    nothing, but that it waits for what it comes after."""
 
     nth: int = 1
     """At which passing of the place; 0: at each."""
+
+    victim: str | None = None
+    """A file with the number of another process that is killed at a ``kill``, and no group."""
 
     task: str | None = None
     """Count only the passings with this task: a block's index, a read unit's name."""
@@ -98,9 +103,9 @@ def arrange_command() -> None:
 
 def dask_setup(worker: Any) -> None:
     """Patch a worker process; Dask calls this when the worker has started."""
-    from terralatent.pipeline import stream
+    from terralatent.pipeline import flight
 
-    _then(stream, "_run_task", "written", lambda run, fork, task: _name(task))
+    _then(flight, "run_task", "written", lambda run, fork, task: _name(task))
 
 
 def worker_started() -> None:
@@ -152,7 +157,10 @@ def _pass(place: str, task: Any = None) -> None:
         if mishap.place == place and named and mishap.nth in (0, passed):
             if mishap.after is not None:
                 _await(*mishap.after)
-            _do(mishap.what)
+            if mishap.victim is not None:
+                os.kill(int(Path(mishap.victim).read_text()), signal.SIGKILL)
+            else:
+                _do(mishap.what)
 
 
 def _count(place: str) -> int:
@@ -188,11 +196,14 @@ def _do(what: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif what == "kill":
         os.killpg(0, signal.SIGKILL)
+    elif what == "full disk":
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     elif what == "terminate":
         os.killpg(0, signal.SIGTERM)
     elif what in ("interrupt", "interrupt twice"):
         os.killpg(0, signal.SIGINT)
         if what == "interrupt twice":
             os.killpg(0, signal.SIGINT)
-    else:
+    elif what != "wait":
         raise ValueError(what)

@@ -152,7 +152,7 @@ MISTAKES: list[tuple[str, str]] = [
         ("lots", "'lots' is no size; give one such as 4GB"), ("4 apples", "is no size"),
         ("1MB", "A block of 256 pixels of sentinel-2-l2a takes .* MB a worker; give more --mem"),
     )),
-    *((f"{verb} --client {where}", "neither `local` nor the address of a Dask scheduler")
+    *((f"{verb} --client {where}", "neither `local`, .* nor the address of a Dask scheduler")
       for verb in (BUILD, EMBED) for where in ("remote", "127.0.0.1:8786", "''")),
     # build: where
     *((f"{verb} --out {{file}}", "is a file; a (store|model) is a folder. Choose another --out")

@@ -52,14 +52,20 @@ class Store:
         self._plan, self._launcher, self._folder = plan, launcher, folder
         self._runs = 0
 
-    def start(self, *options: str, mishap: Mishap | None = None) -> Command:
-        """Start the command once more, with what is to befall it."""
+    def start(
+        self,
+        *options: str,
+        mishap: Mishap | None = None,
+        mishaps: tuple[Mishap, ...] = (),
+        folder: Path | None = None,
+    ) -> Command:
+        """Start the command once more, with what is to befall it; it counts in ``folder``."""
         self._runs += 1
-        self.last = self._folder / str(self._runs)
+        self.last = folder or self._folder / str(self._runs)
         """Where the latest run counts."""
         return self._launcher.start(
             *self._plan.command, self.path, *options,
-            mishaps=(mishap,) if mishap else (), folder=self.last,
+            mishaps=(mishap,) if mishap else mishaps, folder=self.last,
         )  # fmt: skip
 
     def run(self, *options: str, mishap: Mishap | None = None) -> Ended:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import signal
 import socket
 import time
+import tomllib
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from distributed import Client
+from packaging.requirements import Requirement
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.clusters import client_for
+from terralatent.pipeline.cluster_kinds import KINDS
+from terralatent.pipeline.clusters import client_for, workers_of
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def threads_of_a_worker() -> tuple[int, int, str | None]:
@@ -72,7 +80,11 @@ def test_an_address_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("where", "memory", "words"),
     [
-        ("slrum", None, "neither `local` nor the address"),
+        (
+            "slrum",
+            None,
+            "neither `local`, `slurm`, `kubernetes`, `gateway`, `cuda` nor the address",
+        ),
         ("carrier://pigeon", None, "No Dask scheduler answers at carrier://pigeon"),
         ("local", "much", "Memory 'much' is no size"),
         ("local", "8MB", "takes 100 MB before it has read anything, more than the 8MB"),
@@ -81,3 +93,37 @@ def test_an_address_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPa
 def test_what_is_no_cluster_is_refused(where: str, memory: str | None, words: str) -> None:
     with pytest.raises(InputError, match=words), client_for(where, memory=memory):
         pass
+
+
+@pytest.mark.parametrize("kind", sorted({"kubernetes", "gateway", "cuda"}))
+def test_a_missing_library_is_named_with_the_command_that_installs_it(kind: str) -> None:
+    library = KINDS[kind]
+    if importlib.util.find_spec(library.module.split(".")[0]) is not None:
+        pytest.skip(f"{library.package} is here")
+    wanted = f'needs {library.package}, which is not here. Type: pip install "terralatent[{kind}]"'
+    with pytest.raises(InputError, match=re.escape(wanted)), client_for(kind):
+        pass
+
+
+def test_each_kind_of_cluster_has_its_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for name, kind in KINDS.items():
+        assert [Requirement(line).name for line in extras[name]] == [kind.package]
+
+
+def test_without_sbatch_no_job_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    hearing = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InputError, match="sbatch, which is not on PATH"), client_for("slurm"):
+        pass
+    assert signal.getsignal(signal.SIGINT) is hearing, "libraries may not take Ctrl-C away"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_who_would_work_is_told_without_starting_any(kind: str) -> None:
+    assert workers_of(kind) == 1
+    assert workers_of(kind, 7) == 7
+    assert workers_of("local", 3) == 3
+    with pytest.raises(InputError, match="neither `local`"):
+        workers_of("slrum")

@@ -21,11 +21,13 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.models.checkpoint import CheckpointError, load_model, model_hash
 from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline import embed, open_latents
+from terralatent.pipeline.arrays import TIME_CHUNK
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embed import MEAN_END, MEAN_FILL, MEAN_STEP, STD_STEP, _pack
 from terralatent.pipeline.ingest import build_cube
 from terralatent.pipeline.pairing import _load
+from terralatent.pipeline.pieces import Pieces
 from terralatent.pipeline.series import read_series
 from terralatent.pipeline.store import exists, open_group, open_repository, snapshot_id
 from tests.made_up_models import made_up_model, outside_every_scene, wide_region
@@ -231,7 +233,7 @@ def test_what_is_no_cube_is_refused(model: Path, latents: Path, tmp_path: Path) 
 def test_a_store_is_made_only_where_there_are_workers_to_fill_it(
     cubes: dict[int, Path], model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="neither `local` nor the address"):
+    with pytest.raises(InputError, match=r"neither `local`, .* nor the address"):
         embed(cubes[16], model, tmp_path / "out", dates=DATES, client="nobody")
     assert not exists(tmp_path / "out")
 
@@ -253,7 +255,8 @@ def test_a_block_that_fails_is_named_and_done_by_the_next_run(
     with monkeypatch.context() as patch:
         patch.setattr("terralatent.pipeline.pairing.read_series", fails)
         first = embed(cubes[16], model, tmp_path / "out", **asked)
-    assert first.losses == ("block (1, 2): OSError: the disk is on fire",)
+    (lost,) = first.losses
+    assert str(lost).startswith("block (1, 2): OSError: the disk is on fire (x ")
     assert np.isnan(open_latents(tmp_path / "out")["mean"].values[..., 16:32, 32:48]).all()
 
     second = embed(cubes[16], model, tmp_path / "out", **asked)
@@ -294,19 +297,57 @@ def test_latents_that_are_not_finite_are_never_stored(
 
     monkeypatch.setattr(GPVAE, "infer", infer)
     report = embed(cubes[64], model, tmp_path / "out", dates=DATES, client=workers)
-    assert "not finite" in report.losses[0]
+    assert "not finite" in str(report.losses[0])
     assert np.isnan(open_latents(tmp_path / "out")["mean"].values).all()
 
 
 def test_values_beyond_the_packing_are_clipped_and_counted() -> None:
     values = np.linspace(-9.0, 9.0, 1801, dtype=np.float32)
 
-    packed, outside = _pack(values, MEAN_STEP, MEAN_END, True)
+    found, outside = _pack(torch.from_numpy(values)[:, None, None], MEAN_STEP, MEAN_END, True)
+
+    packed = found[0, 0]
 
     wanted = np.clip(values, -MEAN_END * MEAN_STEP, MEAN_END * MEAN_STEP)
     np.testing.assert_allclose(packed * MEAN_STEP, wanted, rtol=0, atol=0.51 * MEAN_STEP)
     assert outside == np.count_nonzero(np.abs(values) > (MEAN_END + 0.5) * MEAN_STEP) > 0
     assert packed.min() > MEAN_FILL
+
+
+SMALL = Pieces(rows=24, dates=TIME_CHUNK, observations=300)
+"""Strips that end anywhere, dates in parts, and batches of a few pixels."""
+
+
+@pytest.mark.parametrize("precision", ["packed", "float32"])
+def test_latents_are_the_same_in_whatever_pieces(
+    cubes: dict[int, Path],
+    model: Path,
+    workers: Client,
+    tmp_path: Path,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dates = ",".join(f"2018-05-{day:02d}" for day in range(1, 20))
+    how = {"dates": dates, "precision": precision, "client": workers}
+    whole = embed(cubes[64], model, tmp_path / "whole", **how)
+    monkeypatch.setattr(
+        sys.modules["terralatent.pipeline.embed"], "cut_pieces", lambda *given: SMALL
+    )
+
+    cut = embed(cubes[64], model, tmp_path / "cut", **how)
+
+    one, other = open_latents(tmp_path / "whole"), open_latents(tmp_path / "cut")
+    steps = (1.01 * MEAN_STEP, 1.01 * STD_STEP) if precision == "packed" else (1e-5, 1e-5)
+    same(one, other, *steps)
+    assert (cut.pixels, cut.clipped, cut.outliers) == (whole.pixels, whole.clipped, whole.outliers)
+
+
+def test_too_little_memory_is_told_before_anything_is_laid_out(
+    cubes: dict[int, Path], model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"a worker of one thread at least 0\.8GB"):
+        embed(cubes[64], model, tmp_path / "out", dates=DATES, memory="500MB")
+    assert not exists(tmp_path / "out")
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.5e-4, False), (2e-4, True)])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import dask
 import pytest
@@ -15,9 +18,11 @@ from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.history import history
 from terralatent.pipeline.ingest import build_cube
 from tests.catalogue import region
+from tests.commands import Launcher
 from tests.contents import contents, same
 from tests.mishaps import PRELOAD, Mishap, environment
 from tests.plans import Plan, Store, computed
+from tests.schedulers import cluster_in
 from tests.trainings import STEPS, Training
 
 # A run that gets as far as this leaves so many units done, two for each commit. The worker waits
@@ -119,6 +124,9 @@ def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
     worker = cluster.run(os.getpid)
     mishap, done = WRITTEN
     assert kill(store, mishap) == done
+    full = store.run(*joined, mishap=Mishap("before commit", "full disk"))
+    assert (full.code, store.done()) == (2, done), full.told
+    assert re.search(r"error: .* cannot be written: .* from it", full.told), full.told
     for mishap, done in COORDINATED:
         assert kill(store, mishap, *joined) == done, mishap
 
@@ -129,6 +137,68 @@ def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
     assert (ended.code, computed(ended)) == (0, 3), ended.told
     assert store.is_whole()
     assert cluster.run(os.getpid) != worker, "the last block was done by another one"
+
+
+# How many blocks are done at least when the scheduler is killed there, run after run: the
+# coordinator lives on, and commits what it has heard of.
+SCHEDULED = (
+    (Mishap("written", "kill", victim="scheduler"), 0),
+    (Mishap("merged", "kill", victim="scheduler"), 2),
+    (Mishap("before commit", "kill", victim="scheduler"), 4),
+    (Mishap("after commit", "kill", victim="scheduler"), 6),
+)
+
+
+def test_an_embedding_whose_scheduler_is_killed_keeps_what_is_done_and_ends_with_the_same_bytes(
+    embed_plan: Plan, filling: Callable[[Plan], Store], launcher: Launcher, tmp_path: Path
+) -> None:
+    store = filling(embed_plan)
+    for mishap, done in SCHEDULED:
+        folder = tmp_path / mishap.place
+        befalls = (replace(mishap, victim=str(folder / "scheduler")),)
+        with cluster_in(launcher, folder, befalls) as cluster:
+            joined = ("--client", cluster.address)
+            ended = store.start(*joined, mishaps=befalls, folder=folder / "counts").end()
+
+            if store.done() == embed_plan.units:
+                assert ended.code == 0, ended.told
+                continue
+            assert ended.code == 2, ended.told
+            *before, last = ended.told.splitlines()
+            assert last.startswith("error: The Dask scheduler is lost"), ended.told
+            assert not [line for line in before if "Error" in line or "distributed" in line]
+            assert cluster.workers[0].end().code >= 0, "it ends by itself"
+        assert store.done() >= done, mishap
+
+    done = store.done()
+    with cluster_in(launcher, tmp_path / "last") as cluster:
+        ended = store.run("--client", cluster.address)
+
+    assert (ended.code, computed(ended)) == (0, embed_plan.units - done), ended.told
+    assert store.is_whole()
+
+
+def test_an_embedding_whose_only_worker_is_killed_waits_for_another_and_goes_on(
+    embed_plan: Plan, filling: Callable[[Plan], Store], launcher: Launcher, tmp_path: Path
+) -> None:
+    store, folder = filling(embed_plan), tmp_path / "cluster"
+    victim = str(folder / "worker")
+    befalls = (
+        Mishap("written", "kill", victim=victim),
+        Mishap("merged", "kill", nth=2, victim=victim),
+        Mishap("before commit", "kill", nth=4, victim=victim),
+        Mishap("after commit", "kill", nth=5, victim=victim),
+    )
+    with cluster_in(launcher, folder, befalls) as cluster:
+        joined = ("--client", cluster.address)
+        command = store.start(*joined, mishaps=befalls, folder=folder / "counts")
+        for times, _ in enumerate(befalls, 1):
+            command.tells(f"no worker is left at {cluster.address}; waiting for one", times)
+            cluster.join()
+        ended = command.end()
+
+    assert (ended.code, computed(ended)) == (0, embed_plan.units), ended.told
+    assert store.is_whole()
 
 
 # Where a training is killed, run after run, and how many steps its state has then.

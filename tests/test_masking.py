@@ -25,7 +25,7 @@ from terralatent.catalogs.scenes import Scenes
 from terralatent.models.checkpoint import load_model, read_manifest, save_model
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import DISTANCE_CAP
-from terralatent.pipeline import cli, embed, open_latents, train
+from terralatent.pipeline import embed, open_latents, train
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import open_cube
 from terralatent.pipeline.fields import field_means
@@ -319,7 +319,7 @@ def test_the_command_line_also_finds_functions_in_its_own_folder(
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
 
-    masks = settle(BANDS, cli._masking(None, None, ["own_rules:water"]))
+    masks = settle(BANDS, parse_masking(None, None, ["own_rules:water"]))
 
     assert masks.to_json() == {S2: {"rule": "own_rules:water"}}
     clear = masks.of(S2).clear(np.array([[[6, 4]]]), ClearRule(codes=(4,)))

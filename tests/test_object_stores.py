@@ -153,6 +153,7 @@ def test_a_cube_grows_there_and_lets_go_of_what_is_old(
     same(contents(there), contents(tmp_path / "cube"))
 
 
+@pytest.mark.soak
 def test_results_are_those_that_folders_would_hold(
     remote: str, cube: Path, model: Path, run: Run, workers: Client, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_model_is_the_one_of_a_local_cube(
     assert "a model is a local folder" in refusal(refused)
 
 
+@pytest.mark.soak
 def test_a_second_build_is_refused_and_a_killed_one_is_gone_on_with_at_once(
     radar_plan: Plan, run: Run, server: S3Server, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -19,6 +20,7 @@ from tests.catalogue import region
 from tests.commands import Command, Launcher
 from tests.contents import contents
 from tests.plans import Plan, Store
+from tests.schedulers import cluster_in
 from tests.test_interrupts import is_clean
 from tests.test_kills import without_first
 from tests.trainings import Training
@@ -78,6 +80,37 @@ def test_a_store_is_true_after_it_and_whole_after_the_next_run(
         filled = store(str(place))
         strike(filled.start(), moment, number)
         filled.done()
+        assert filled.run().code == 0, f"after {moment} s"
+        assert filled.is_whole(), f"after {moment} s"
+
+
+@pytest.mark.parametrize("victim", ["scheduler", "worker"])
+def test_a_store_is_true_after_its_cluster_dies_and_whole_after_the_next_run(
+    victim: str, seed: int, embed_plan: Plan, launcher: Launcher, tmp_path: Path
+) -> None:
+    def run(name: str, moment: float | None) -> Store:
+        with cluster_in(launcher, tmp_path / f"{name}-cluster") as cluster:
+            (tmp_path / name).mkdir()
+            store = Store(embed_plan, launcher, tmp_path / name)
+            command = store.start("--client", cluster.address)
+            if moment is not None:
+                time.sleep(moment)
+                dying = cluster.scheduler if victim == "scheduler" else cluster.workers[0]
+                dying.signal(signal.SIGKILL)
+                if victim == "worker":
+                    cluster.join()
+            ended = command.end()
+        whole = moment is None or victim == "worker" or store.done() == embed_plan.units
+        if whole:
+            assert ended.code == 0, ended.told
+        else:
+            assert ended.code == 2, ended.told
+            last = ended.told.splitlines()[-1]
+            assert re.search("^error: (The|No) Dask scheduler ", last), ended.told
+        return store
+
+    for place, moment in enumerate(moments(seed, lambda: run("first", None))):
+        filled = run(str(place), moment)
         assert filled.run().code == 0, f"after {moment} s"
         assert filled.is_whole(), f"after {moment} s"
 

@@ -15,8 +15,8 @@ import zarr
 
 from terralatent.catalogs.scenes import Scenes
 from terralatent.pipeline.command import command_line
+from terralatent.pipeline.flight import one_line
 from terralatent.pipeline.store import open_group
-from terralatent.pipeline.stream import _one_line
 from tests.commands import Ended, Launcher
 from tests.plans import WHERE
 from tests.strangers import LOG_IN, Answer, Asked, Stranger, stranger
@@ -166,4 +166,4 @@ def test_the_command_that_goes_on_is_told_without_secrets(monkeypatch: pytest.Mo
 
 def test_why_a_task_failed_is_told_without_secrets() -> None:
     error = ValueError(f"Could not sign https://host.org/a.tif?sig={SECRET}\x1b[2J")
-    assert _one_line(error) == "ValueError: Could not sign https://host.org/a.tif"
+    assert one_line(error) == "ValueError: Could not sign https://host.org/a.tif"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline import crew
+from terralatent.pipeline import stream as streaming
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate
+from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.store import lay_out, open_group, open_repository, snapshot_id
 from terralatent.pipeline.stream import Failure, stream_blocks
 
@@ -96,6 +104,66 @@ def fail_once(group: zarr.Group, task: int, *, folder: Path) -> int:
 def test_a_task_that_failed_is_tried_again(workers: Client, store: Path, tmp_path: Path) -> None:
     assert stream(workers, store, partial(fail_once, folder=tmp_path), retries=1) == []
     np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+
+
+def fail_at(group: zarr.Group, task: int, *, worker: str) -> int:
+    if get_worker().address == worker:
+        raise OSError("no space is left")
+    time.sleep(0.02)
+    return write(group, task)
+
+
+def test_what_fails_at_one_worker_is_done_by_another(workers: Client, store: Path) -> None:
+    bad = min(workers.nthreads())
+
+    assert stream(workers, store, partial(fail_at, worker=bad)) == []
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+
+
+def test_a_task_that_failed_says_where(workers: Client, store: Path) -> None:
+    failures = stream(workers, store, fail)
+    assert {failure.worker for failure in failures} <= workers.nthreads().keys()
+
+
+# Task 3 needs more memory than a worker has, unless it goes through in halves; task 7 kills its
+# worker whatever is done.
+FULL = 16
+MEMORY, STEP = "1GB", 64_000_000
+
+
+def kill(group: zarr.Group, task: int, *, batch: int, folder: Path) -> int:
+    if task in (3, 7):
+        with (folder / str(task)).open("a") as tried:
+            tried.write(f"{batch} ")
+    if task == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task == 3:
+        held = [np.ones(STEP, dtype=np.uint8) for _ in range(batch)]
+        if batch == FULL:
+            time.sleep(60)  # Dask looks now and then
+        assert len(held) == batch
+    return write(group, task)
+
+
+def halve(run: partial[int]) -> partial[int]:
+    return partial(run, batch=run.keywords["batch"] // 2)
+
+
+@pytest.mark.soak  # Dask starts a worker anew six times
+def test_a_task_that_kills_its_worker_goes_through_in_smaller_batches_or_is_passed_over(
+    store: Path, tmp_path: Path
+) -> None:
+    run = partial(kill, batch=FULL, folder=tmp_path)
+    with client_for("local", workers=2, memory=MEMORY) as client:
+        (failure,) = stream(client, store, run, smaller=halve)
+
+    assert failure.task == 7
+    assert "the worker process died under it" in failure.reason
+    np.testing.assert_array_equal(
+        open_group(store)["data"][:], wanted(task for task in range(TASKS) if task != 7)
+    )
+    assert (tmp_path / "3").read_text().split() == ["16", "16", "8"]
+    assert (tmp_path / "7").read_text().split() == ["16", "16", "8", "4"]
 
 
 def refuse(group: zarr.Group, task: int) -> int:
@@ -208,6 +276,101 @@ def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store:
     stream(workers, store)
 
     np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+
+
+def hold(group: zarr.Group, task: int, *, held: Iterable[int], go: Path) -> int:
+    """Write, when it is told to go where the task is one of those to be held."""
+    until = time.monotonic() + 60
+    while task in held and not go.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return write(group, task)
+
+
+def until(happens: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@contextmanager
+def beside(work: Callable[[], None]) -> Iterator[None]:
+    """Work in another thread for the time of a ``with`` block; what it raises is raised after."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    assert not raised, raised
+
+
+@pytest.fixture
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in (
+        (crew, "ASK_EVERY_S"),
+        (crew, "LONELY_S"),
+        (streaming, "LOOK_EVERY_S"),
+    ):
+        monkeypatch.setattr(owner, name, 0.05)
+
+
+@pytest.mark.usefixtures("_eager")
+def test_what_is_finished_is_committed_while_another_task_takes_long(
+    workers: Client, store: Path, tmp_path: Path
+) -> None:
+    before = snapshot_id(store)
+
+    def go_on() -> None:
+        until(lambda: snapshot_id(store) != before)
+        (tmp_path / "go").touch()
+
+    run = partial(hold, held=(1,), go=tmp_path / "go")
+    with beside(go_on):
+        assert stream(workers, store, run, in_flight=2, commit_seconds=0.1) == []
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+
+
+@pytest.mark.usefixtures("_eager")
+def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_tasks(
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "terralatent")
+    # Nor may Dask silence the log, as it does for all of this process.
+    options = {"n_workers": 0, "threads_per_worker": 1, "processes": False, "silence_logs": False}
+    go = tmp_path / "go"
+    with (
+        LocalCluster(**options, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+
+        def come() -> None:
+            try:
+                until(lambda: "waiting for one" in caplog.text)
+                for count in (1, 3):
+                    cluster.scale(count)
+                    until(lambda count=count: len(cluster.scheduler.tasks) == 2 * count)
+            finally:
+                go.touch()
+
+        with beside(come):
+            assert stream(client, store, partial(hold, held=range(TASKS), go=go)) == []
+
+    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    told = [each.getMessage() for each in caplog.records if each.name == crew.__name__]
+    assert [line.partition(" at ")[0].partition(" joined ")[0] for line in told] == [
+        "no worker is there yet",
+        "a worker has",
+    ]
 
 
 def test_without_tasks_nothing_is_committed(workers: Client, store: Path) -> None:

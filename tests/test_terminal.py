@@ -13,6 +13,8 @@ from rich.console import Console
 
 from terralatent.pipeline import bars
 from terralatent.pipeline.bars import Bar, Events
+from terralatent.pipeline.lost_blocks import LostBlock
+from terralatent.pipeline.pace import Pace
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.terminal import Terminal
 
@@ -64,6 +66,69 @@ def test_a_bar_stays_on_one_line(width: int) -> None:
     assert "4321/8000" in last
     assert "loss -1.234  best -0.6039" in last
     assert len(last) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_bar_of_blocks_tells_pixels_a_second_and_the_time_that_is_left(
+    width: int, clock: list[float]
+) -> None:
+    file = io.StringIO()
+    bar = Bar(Console(file=file, width=width, force_terminal=True, color_system=None))
+    bar.start(1849, "decode")
+    for _ in range(3):
+        clock[0] += 60.0
+        bar.advance(**{"pixels/s": 1234567.8})
+    bar.close()
+
+    last = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).strip())[-1]
+    assert re.search("^decode .* 3/1849 pixels/s 1,234,568 .* left ", last)
+    assert len(last) <= width
+
+
+def test_the_pace_is_that_of_the_recent_past(clock: list[float]) -> None:
+    pace = Pace()
+    for _ in range(100):
+        clock[0] += 10.0
+        slow = pace.add(1_000)
+    for _ in range(100):
+        clock[0] += 10.0
+        fast = pace.add(20_000)
+    assert slow == pytest.approx(100.0)
+    assert fast == pytest.approx(2_000.0)
+
+
+def test_what_was_lost_is_a_table_on_a_terminal_and_lines_in_a_file() -> None:
+    block = LostBlock(
+        (0, 12), (0.0, 2560.0), (10.5, 20.0), "10.0.0.3:41235", "OSError: \x1b[2J full"
+    )
+    losses = [
+        block,
+        LostBlock((3, 4), (0.0, 1.0), (0.0, 1.0), "", "killed"),
+        "the cube is not whole",
+    ]
+    told = {}
+    for form in (True, False):
+        terminal, file = Terminal(), io.StringIO()
+        terminal.console = Console(
+            file=file, width=80, force_terminal=form, color_system=None, soft_wrap=True
+        )
+        terminal.lost(losses)
+        told[form] = file.getvalue()
+
+    rows = [re.split(r" {2,}", line.strip()) for line in told[True].splitlines()]
+    assert rows[0] == ["lost"]
+    assert ["block", "place", "worker", "reason"] in rows
+    assert ["(0, 12)", "x 0 to 2560", "10.0.0.3:41235", "OSError: \ufffd[2J full"] in rows
+    assert ["y 10.5 to 20"] in rows
+    assert ["(3, 4)", "x 0 to 1", "killed"] in rows
+    assert rows[-1] == ["lost: the cube is not whole"]
+    assert max(map(len, told[True].splitlines())) <= 80
+    assert told[False].splitlines() == [
+        "lost: block (0, 12): OSError: \ufffd[2J full (x 0 to 2560, y 10.5 to 20; "
+        "worker 10.0.0.3:41235)",
+        "lost: block (3, 4): killed (x 0 to 1, y 0 to 1)",
+        "lost: the cube is not whole",
+    ]
 
 
 def test_a_bar_in_a_file_is_a_line_now_and_then(clock: list[float]) -> None:

@@ -1,0 +1,137 @@
+"""Pixels of a block through a model: as many at once as the device that it lies on holds.
+
+On a GPU two blocks are under way at a time, each on a stream of its own, so that one is copied
+while the other computes; further blocks of the process are read, decompressed and written
+meanwhile. Observations travel as the integers of the cube, from pinned memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from terralatent.models.latent_model import LatentModel
+from terralatent.pipeline.series import CPU, SeriesBlock
+
+__all__ = ["BATCH_BYTES", "BATCH_OBSERVATIONS", "CPU_THREADS", "blocks_at_once", "infer_batches"]
+
+log = logging.getLogger(__name__)
+
+BATCH_OBSERVATIONS = 100_000
+"""Pixels times dates, seen and asked for, that go through a model on a CPU at once: more are not
+faster."""
+
+BATCH_BYTES = 2_000
+"""What a pixel and date take of a device while they are encoded and smoothed, at most."""
+
+BLOCKS_ON_GPU = 2
+"""Blocks that a GPU holds at a time: one computes, one is copied."""
+
+GPU_SHARE = 0.8
+"""Of a GPU's free memory, what the batches of all its blocks may take."""
+
+CPU_THREADS = 1
+"""Blocks that a process without a GPU works on."""
+
+GPU_THREADS = 8
+"""Blocks that a process with a GPU works on: most of the time they are read and decompressed."""
+
+_slots: dict[torch.device, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(BLOCKS_ON_GPU))
+_held: dict[torch.device, int] = {}
+"""Observations that a device could hold at once where it could not hold more."""
+
+
+def infer_batches(
+    model: LatentModel,
+    series: SeriesBlock,
+    pixels: NDArray[np.intp],
+    days: Tensor,
+    most: int | None = None,
+) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
+    """Infer the latents of some pixels, a batch at a time. What does not fit is halved.
+
+    Args:
+        model: On any device.
+        series: Of a block.
+        pixels: Row-major places within it.
+        days: Days since 1970-01-01 that are asked for, (Q,), float64.
+        most: Pixels times dates in a batch on a CPU at most; a GPU's own memory tells for itself.
+
+    Yields:
+        Some of the pixels, in their order, and mean and variance of their latents, (n, Q, L),
+        float32, on the model's device.
+
+    Raises:
+        ArithmeticError: If the model gives a value that is not finite.
+        RuntimeError: If not even one pixel fits the device.
+    """
+    dates = len(days) + sum(len(one.days) for one in series.by_sensor.values())
+    with _stream(model.device):
+        days = days.to(model.device)
+        size = _most(model.device)
+        if most is not None and model.device == CPU:
+            size = min(size, most)
+        start = 0
+        while start < len(pixels):
+            some = pixels[start : start + max(1, size // dates)]
+            try:
+                mean, var = model.infer(series.series(some, model.device), days)
+                finite = bool(torch.isfinite(mean.sum() + var.sum()))
+            except (MemoryError, RuntimeError) as error:
+                if not _is_full(error) or len(some) == 1:
+                    raise
+                size = _held[model.device] = len(some) * dates // 2
+                log.info("%s is full; going on with %d pixels at a time", model.device,
+                         max(1, size // dates))  # fmt: skip
+                continue
+            if not finite:
+                raise ArithmeticError("the model gave a latent that is not finite")
+            yield some, mean, var
+            start += len(some)
+
+
+def blocks_at_once(device: str) -> int:
+    """Blocks that a process works on at the same time, by where it runs the model.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ...; ``auto`` is as on this machine.
+    """
+    on_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+    return min(GPU_THREADS, len(os.sched_getaffinity(0))) if on_gpu else CPU_THREADS
+
+
+@contextmanager
+def _stream(device: torch.device) -> Iterator[None]:
+    """Let what a thread does on a GPU be ordered among itself only, for the time of a block."""
+    if device.type != "cuda":
+        yield
+        return
+    with _slots[device], torch.cuda.stream(torch.cuda.Stream(device)):
+        yield
+
+
+def _most(device: torch.device) -> int:
+    """Observations that a batch on a device may have, by what was free at its first batch."""
+    if device not in _held:
+        _held[device] = BATCH_OBSERVATIONS
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            _held[device] = max(1, int(GPU_SHARE * free) // BLOCKS_ON_GPU // BATCH_BYTES)
+    return _held[device]
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether an error says that memory is used up; torch says so of a CPU in words alone."""
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        return True
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
