@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -86,7 +85,7 @@ class Crew:
             self._told = True
 
     async def _ask(self) -> None:
-        while self._open:
-            with suppress(OSError):  # the scheduler may be lost, which is noticed where tasks end
-                self.threads = await self._client.scheduler.ncores()
-            await asyncio.sleep(ASK_EVERY_S)
+        with suppress(OSError):  # the scheduler may be lost, which is noticed where tasks end
+            self.threads = await self._client.scheduler.ncores()
+        if self._open:  # asked for anew, not slept in: a loop that closes complains of sleepers
+            self._client.loop.call_later(ASK_EVERY_S, self._ask)
