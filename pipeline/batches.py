@@ -8,7 +8,6 @@ meanwhile. Observations travel as the integers of the cube, from pinned memory.
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from torch import Tensor
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.series import CPU, SeriesBlock
 
-__all__ = ["BATCH_BYTES", "BATCH_OBSERVATIONS", "CPU_THREADS", "blocks_at_once", "infer_batches"]
+__all__ = ["BATCH_BYTES", "BATCH_OBSERVATIONS", "infer_batches", "on_gpu"]
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +37,6 @@ BLOCKS_ON_GPU = 2
 
 GPU_SHARE = 0.8
 """Of a GPU's free memory, what the batches of all its blocks may take."""
-
-CPU_THREADS = 1
-"""Blocks that a process without a GPU works on."""
-
-GPU_THREADS = 8
-"""Blocks that a process with a GPU works on: most of the time they are read and decompressed."""
 
 _slots: dict[torch.device, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(BLOCKS_ON_GPU))
 _held: dict[torch.device, int] = {}
@@ -99,14 +92,9 @@ def infer_batches(
             start += len(some)
 
 
-def blocks_at_once(device: str) -> int:
-    """Blocks that a process works on at the same time, by where it runs the model.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda``, ...; ``auto`` is as on this machine.
-    """
-    on_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
-    return min(GPU_THREADS, len(os.sched_getaffinity(0))) if on_gpu else CPU_THREADS
+def on_gpu(device: str) -> bool:
+    """Whether a model runs on a GPU of this machine: ``auto``, ``cpu``, ``cuda``, ..."""
+    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from terralatent.pipeline.pairing import Pairing
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.series import HALO
 
-__all__ = ["Budget", "Pieces", "cut_pieces"]
+__all__ = ["PROCESS", "Budget", "Pieces", "cut_pieces"]
 
 PROCESS = 700_000_000
 """What a worker takes beside its blocks: libraries, a compiled smoother, the model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -29,7 +30,7 @@ from terralatent.pipeline.arrays import (
     grid_arrays,
     time_array,
 )
-from terralatent.pipeline.batches import CPU_THREADS, blocks_at_once
+from terralatent.pipeline.batches import on_gpu
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.cube import grid_coords, lazy, times
 from terralatent.pipeline.damage import telling_damage
@@ -39,12 +40,13 @@ from terralatent.pipeline.layout import grid_attrs
 from terralatent.pipeline.lost_blocks import LostBlock
 from terralatent.pipeline.pace import Pace
 from terralatent.pipeline.pairing import Pairing, unfinished
-from terralatent.pipeline.pieces import Budget
+from terralatent.pipeline.pieces import PROCESS, Budget
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.scene_errors import SceneErrors, keep_scene_errors, kept_scene_errors
 from terralatent.pipeline.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.states import DONE, PARTIAL, PENDING
+from terralatent.pipeline.storage import local_path
 from terralatent.pipeline.store import ABOUT, exists, lay_out, open_group
 from terralatent.pipeline.stream import Failure, stream_blocks
 from terralatent.pipeline.unit_cuts import memory_bytes
@@ -66,6 +68,13 @@ log = logging.getLogger(__name__)
 OUTLIERS = "outliers"
 """Attribute of a store: for each sensor that was searched for them, the outliers that were masked
 and the looks they were of, in the blocks that are done."""
+
+
+GPU_THREADS = 8
+"""Blocks that a process with a GPU works on: most of the time they are read and decompressed."""
+
+TASK = 1_000_000_000
+"""Bytes that a block should have before another is worked on beside it."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +238,7 @@ def fill(
         ExitStack() as stack,
     ):
         # A new store is laid out only once there is somebody to fill it.
-        joining = _joining(pairing, client, workers, memory)
+        joining = _joining(pairing, out, client, workers, memory)
         joined = None if exists(out) else stack.enter_context(joining)
         lay_out(out, layout)
         keep_for(out, pairing.cube, pairing.snapshot)
@@ -303,13 +312,16 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
 
 
 def _joining(
-    pairing: Pairing, client: Client | str | None, workers: int | None, memory: str
+    pairing: Pairing, out: str | Path, client: Client | str | None, workers: int | None, memory: str
 ) -> AbstractContextManager[Client]:
-    """Who works. Here, several blocks at a time keep a GPU busy, in one process for all of it."""
-    threads = blocks_at_once(pairing.device)
-    if threads > CPU_THREADS and client in (None, "local"):
-        workers = workers or 1
-    return client_for(client, workers=workers, memory=memory, threads=threads)
+    """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
+    gpu = on_gpu(pairing.device)
+    remote = local_path(pairing.cube) is None or local_path(out) is None
+    threads = min(GPU_THREADS, len(os.sched_getaffinity(0))) if gpu else 1 + remote
+    room = (memory_bytes(memory) - PROCESS) // TASK
+    if gpu and client in (None, "local"):
+        workers = workers or 1  # it has the whole GPU
+    return client_for(client, workers=workers, memory=memory, threads=max(1, min(threads, room)))
 
 
 def _smaller(run: Run[Block]) -> Run[Block]:
