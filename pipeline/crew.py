@@ -85,7 +85,8 @@ class Crew:
             self._told = True
 
     async def _ask(self) -> None:
-        with suppress(OSError):  # the scheduler may be lost, which is noticed where tasks end
+        # The scheduler may be lost, which is noticed where tasks end.
+        with suppress(OSError, RuntimeError):
             self.threads = await self._client.scheduler.ncores()
         if self._open:  # asked for anew, not slept in: a loop that closes complains of sleepers
             self._client.loop.call_later(ASK_EVERY_S, self._ask)

@@ -10,6 +10,7 @@ from distributed import Client, get_worker
 from distributed.versions import get_versions
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.scheduler_loss import is_scheduler_loss
 
 __all__ = ["FellowWorkers", "this_process"]
 
@@ -51,8 +52,10 @@ class FellowWorkers:
                 told = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
                 self._scheduler_known = True
                 answers = {**told, **answers}
-        except OSError:  # the scheduler is lost, which is told by whoever waits for a result
-            return
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) or is_scheduler_loss(error):
+                return  # the scheduler is lost, which is told by whoever waits for a result
+            raise
         wrong = {
             worker: reasons
             for worker, answer in sorted(answers.items())

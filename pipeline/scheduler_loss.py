@@ -9,10 +9,20 @@ from distributed.comm import CommClosedError
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["lost_scheduler", "telling_lost_scheduler"]
+__all__ = ["is_scheduler_loss", "lost_scheduler", "telling_lost_scheduler"]
 
 UNREACHED = "Timed out trying to connect to "
 """How the plain OSError begins that Dask raises where it cannot connect."""
+
+CLOSED_TWICE = "Cannot change state of expiring Timeout"
+"""What Dask's pool of connections says where one breaks while it is being opened."""
+
+
+def is_scheduler_loss(error: BaseException) -> bool:
+    """Whether an error of Dask says that the connection to the scheduler broke."""
+    if isinstance(error, OSError):
+        return isinstance(error, CommClosedError) or str(error).startswith(UNREACHED)
+    return isinstance(error, RuntimeError) and str(error).startswith(CLOSED_TWICE)
 
 
 def lost_scheduler(reason: str) -> InputError:
@@ -32,7 +42,7 @@ def telling_lost_scheduler() -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if isinstance(error, CommClosedError) or str(error).startswith(UNREACHED):
+    except Exception as error:
+        if is_scheduler_loss(error):
             raise lost_scheduler("it does not answer") from error
         raise

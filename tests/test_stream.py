@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client, LocalCluster, get_worker
+from distributed.comm import CommClosedError
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import crew
 from terralatent.pipeline import stream as streaming
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.clusters import client_for
+from terralatent.pipeline.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.store import lay_out, open_group, open_repository, snapshot_id
 from terralatent.pipeline.stream import Failure, stream_blocks
 
@@ -259,6 +261,26 @@ class Leave:
 
     def close(self) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CommClosedError("in <TCP>: Stream is closed"),
+        OSError("Timed out trying to connect to tcp://127.0.0.1:8786 after 30 s"),
+        RuntimeError("Cannot change state of expiring Timeout"),
+    ],
+)
+def test_whatever_dask_says_of_a_lost_scheduler_is_told_as_that(error: Exception) -> None:
+    with pytest.raises(InputError, match="The Dask scheduler is lost"), telling_lost_scheduler():
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("shape")])
+def test_what_else_goes_wrong_is_not_taken_for_a_lost_scheduler(error: Exception) -> None:
+    with pytest.raises(type(error)) as told, telling_lost_scheduler():
+        raise error
+    assert told.value is error
 
 
 def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store: Path) -> None:
