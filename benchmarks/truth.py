@@ -215,7 +215,7 @@ def ask(region: Region, pairing: Pairing, *, window: int | None = None) -> Answe
     """
     number = (region.days - region.days[0]).astype(int) // (window or 10**6)
     parts = []
-    for block in blocks(region.chosen.shape, pairing.identity()["block"]):
+    for block in blocks(region.chosen.shape, pairing.block):
         places = np.flatnonzero(region.chosen[block.y, block.x])
         if places.size:
             series = pairing.read(block)
@@ -228,7 +228,7 @@ def ask(region: Region, pairing: Pairing, *, window: int | None = None) -> Answe
     place = np.arange(region.chosen.size).reshape(region.chosen.shape)
     order = [
         place[block.y, block.x][region.chosen[block.y, block.x]]
-        for block in blocks(region.chosen.shape, pairing.identity()["block"])
+        for block in blocks(region.chosen.shape, pairing.block)
     ]
     rank = np.argsort(np.concatenate(order))
     return Answer(*(np.concatenate(each)[rank] for each in zip(*parts, strict=True)))

@@ -186,7 +186,7 @@ def _decoded(
 def _arrays(pairing: Pairing, sensor: str) -> tuple[ArrayLayout, ...]:
     """Lay out the five arrays and their bands. No shards: an inner chunk is written at once."""
     rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
-    inner = inner_chunk(pairing.identity()["block"])
+    inner = inner_chunk(pairing.block)
     config = pairing.config().sensor(sensor)
     bands, dates = len(config.bands), len(pairing.times)
     return (

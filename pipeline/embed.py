@@ -172,7 +172,7 @@ def embed_block(
 
 
 def _pieces(pairing: Pairing, packed: bool, budget: Budget) -> Pieces:
-    latents, block = pairing.config().latents, pairing.identity()["block"]
+    latents, block = pairing.config().latents, pairing.block
     return cut_pieces(pairing, budget, latents * (4 if packed else 8), block**2)
 
 
@@ -187,7 +187,7 @@ def _write(array: zarr.Array[Any], dates: slice, block: Block, values: NDArray[n
 def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:
     """Lay out ``mean``, ``std``, ``observations`` and their own coordinates."""
     rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
-    block = pairing.identity()["block"]
+    block = pairing.block
     latents, dates = pairing.config().latents, len(pairing.times)
     inner = inner_chunk(block)
     shape = (dates, latents, rows, columns)

@@ -129,7 +129,7 @@ def read_where(
     Yields:
         A block, its series, and the wanted pixels' row-major places within it.
     """
-    for block in blocks(wanted.shape, pairing.identity()["block"]):
+    for block in blocks(wanted.shape, pairing.block):
         places = np.flatnonzero(wanted[block.y, block.x])
         if places.size:
             yield block, pairing.read(block), places

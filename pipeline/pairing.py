@@ -104,6 +104,11 @@ class Pairing:
         return _load(self.model, self.model_hash, self.device, self.encoder)
 
     @property
+    def block(self) -> int:
+        """Pixels along y and x of the cube's blocks. Reads no table: workers ask at every block."""
+        return int(_about(self.open_cube())["identity"]["block"])
+
+    @property
     def dates(self) -> Times:
         """The dates asked for, datetime64[us], shape (Q,)."""
         return np.array(self.times, dtype="datetime64[us]")

@@ -102,7 +102,7 @@ def cut_pieces(pairing: Pairing, budget: Budget, result: int, held: int) -> Piec
         InputError: If the smallest pieces do not fit; what a worker that died makes them smaller
             by ends there.
     """
-    block = pairing.identity()["block"]
+    block = pairing.block
     series, seen = _series_bytes(pairing)
     dates, least = len(pairing.times), inner_chunk(block)
 

@@ -163,7 +163,7 @@ def result_layout(
     Reads no pixels. ``identity`` and ``attributes`` are added to those of ``pairing``.
     """
     grid = grid_of(pairing.open_cube()[pairing.sensors[0]])
-    size = pairing.identity()["block"]
+    size = pairing.block
     counts = (math.ceil(grid.shape[0] / size), math.ceil(grid.shape[1] / size))
     times = time_array("time", "time", pairing.dates)
     states = tuple(

@@ -26,7 +26,7 @@ def a_pairing(dates: int, seen: Sequence[int] = (73, 60), block: int = 256) -> P
         sensors=tuple(sizes),
         times=tuple(range(dates)),
         open_cube=lambda: arrays,
-        identity=lambda: {"block": block},
+        block=block,
     )
     return cast(Pairing, told)
 
