@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import zarr
 from distributed import CancelledError, Client, Future, KilledWorker, get_worker
+from distributed.protocol.pickle import dumps, loads
 from icechunk import ForkSession
 
 from terralatent.catalogs.errors import InputError
@@ -23,7 +24,7 @@ from terralatent.pipeline.crew import Crew
 from terralatent.pipeline.damage import damage_of
 from terralatent.pipeline.scheduler_loss import lost_scheduler
 
-__all__ = ["Attempt", "Ended", "Flight", "Run", "Smaller", "one_line", "run_task"]
+__all__ = ["Attempt", "Ended", "Flight", "Run", "Smaller", "one_line", "run_sealed"]
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,9 @@ class Flight(Generic[T]):
     blame, for needing more memory than there is. So all of them come last, one at a time: the one
     that kills is then known, and takes no other with it.
 
+    A scheduler unpickles the tasks that it is sent. These are pickled before, so that it imports
+    nothing that only workers use, such as torch; and ``run`` is pickled once, not for every task.
+
     Args:
         client: Of the cluster.
         crew: Its workers.
@@ -119,6 +123,7 @@ class Flight(Generic[T]):
         smaller: Smaller[T] | None,
     ) -> None:
         self._client, self._crew, self._run, self._fork = client, crew, run, fork
+        self._sealed: dict[int, bytes] = {}
         self._fresh = iter(tasks)
         self._limit, self._retries, self._smaller = limit, retries, smaller
         self._running: dict[Any, _Sent[T]] = {}
@@ -202,15 +207,25 @@ class Flight(Generic[T]):
 
     def _send(self, attempt: Attempt[T]) -> None:
         self._require_scheduler()
-        run = self._run
-        for _ in range(attempt.kills - 1):
-            run = self._smaller(run) if self._smaller else run
         only = self._crew.elsewhere(attempt.failed_at) if attempt.failed_at else frozenset()
         future = self._client.submit(
-            run_task, run, self._fork, attempt.task, pure=False, workers=sorted(only) or None
+            run_sealed,
+            self._seal(max(0, attempt.kills - 1)),
+            dumps(attempt.task),
+            pure=False,
+            workers=sorted(only) or None,
         )
         self._running[future.key] = _Sent(attempt, future, only)
         future.add_done_callback(self._ended.put)
+
+    def _seal(self, times: int) -> bytes:
+        """Pickle the fork and what runs a task, made smaller so many times."""
+        if times not in self._sealed:
+            run = self._run
+            for _ in range(times):
+                run = self._smaller(run) if self._smaller else run
+            self._sealed[times] = dumps((run, self._fork))
+        return self._sealed[times]
 
     def _release_stranded(self) -> None:
         """Send what only workers may run that have all left to whoever is there.
@@ -226,17 +241,22 @@ class Flight(Generic[T]):
             self._send(sent.attempt)
 
 
-def run_task(run: Run[T], fork: ForkSession, task: T) -> Ended:
-    """Run one task on a worker and hand back the fork through which it wrote."""
+def run_sealed(sealed: bytes, task: bytes) -> Ended:
+    """Run one task on a worker and hand back the fork through which it wrote; both are pickled."""
     here = str(get_worker().address)
     try:
-        result = run(zarr.open_group(fork.store, mode="r+"), task)
+        fork, result = run_task(*loads(sealed), loads(task))
     except Exception as error:  # told by the coordinator; left to Dask, every worker prints it
         if log.isEnabledFor(logging.DEBUG):
             log.debug("task failed: %s", without_secrets(traceback.format_exc()))
         is_input = isinstance(error, InputError)
         return Ended(error=one_line(error), input_error=is_input, worker=here)
     return Ended(fork, result, worker=here)
+
+
+def run_task(run: Run[T], fork: ForkSession, task: T) -> tuple[ForkSession, Any]:
+    """Run one task; gives the fork, which knows what was written, and what ``run`` returned."""
+    return fork, run(zarr.open_group(fork.store, mode="r+"), task)
 
 
 def _outcome(future: Future) -> Ended | None:

@@ -116,8 +116,7 @@ def stream_blocks(
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
-    repository = open_repository(store)
-    session = repository.writable_session(branch)
+    session = open_repository(store).writable_session(branch)
     tip, fork = session.snapshot_id, session.fork()
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
@@ -125,7 +124,7 @@ def stream_blocks(
 
     def commit() -> None:
         nonlocal committed, tip
-        tip = _commit(repository, branch, tip, finished, record, message, metadata)
+        tip = _commit(store, branch, tip, finished, record, message, metadata)
         finished.clear()
         committed = time.monotonic()
 
@@ -169,7 +168,7 @@ def stream_blocks(
 
 
 def _commit(
-    repository: Any,
+    store: str | Path,
     branch: str,
     tip: str,
     finished: Sequence[tuple[T, ForkSession, R]],
@@ -184,7 +183,8 @@ def _commit(
     """
     if not finished:
         return tip
-    session = repository.writable_session(branch)
+    # Opened anew: one that stays open remembers, of every commit, where all chunks are.
+    session = open_repository(store).writable_session(branch)
     if session.snapshot_id != tip:
         raise InputError(MEANWHILE)
     session.merge(*(fork for _, fork, _ in finished))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,6 +58,8 @@ def test_a_running_cluster_builds_and_embeds_as_local_processes_do_and_lives_on(
         assert ended.code == 0, ended.told
         assert store.is_whole()
     assert cluster.run(os.getpid) == processes
+    torch = cluster.run_on_scheduler(lambda: "torch" in sys.modules)
+    assert not torch, "a scheduler imports nothing that only workers need"
     assert cluster.submit(lambda: 1 + 1).result() == 2
 
 

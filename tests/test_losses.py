@@ -36,7 +36,7 @@ def test_a_task_that_kills_every_worker_is_named_and_takes_no_other_with_it(
     (line,) = lost(ended)
     assert "every scene from 2018-05-03 to 2018-05-09 (unit 0/16/32)" in line
     assert line.endswith("the worker process died under it; it may need more memory than there is")
-    assert "run_task" not in ended.told
+    assert "run_sealed" not in ended.told
     assert store.done() == 8
 
     again = build_cube(radar, region(), store.path, block=16, client=workers)
