@@ -4,6 +4,7 @@
 #   make install   lay .venv from requirements.lock, with the project in it (editable)
 #   make test      the tests; TESTS="tests/test_cube.py -x" runs some of them
 #   make test-slurm  jobs on a SLURM of one node; wants root and Debian's packages of it
+#   make test-gateway  clusters of a Dask Gateway on this machine, which it installs into .venv
 #   make lint      ruff and mypy
 #   make bench     the figures of README.md and benchmarks/RESULTS.md, in short runs
 #   make soak      what runs for long on purpose
@@ -27,7 +28,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install test test-slurm lint format bench soak lock clean
+.PHONY: help demo install test test-slurm test-gateway lint format bench soak lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -61,6 +62,10 @@ test: install
 
 test-slurm: install
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slurm tests/test_slurm.py
+
+test-gateway: install
+	$(PIP) install --constraint requirements.lock 'dask-gateway>=2025.1' 'dask-gateway-server[local]>=2025.1'
+	$(ONE_THREAD) $(BIN)/python -m pytest -m gateway tests/test_gateway.py
 
 lint: install
 	$(BIN)/ruff format --check .

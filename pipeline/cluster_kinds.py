@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1:0"
 """Where dashboards listen: nobody but this machine's users may look."""
 
+_ended: list[Any] = []
+"""Clusters of a gateway, kept until this process ends: one that is deleted before is closed a
+second time by its library, which complains that it cannot."""
+
 ONE = "; --workers asks for more"
 """Told where neither the command nor the configuration says how many."""
 
@@ -193,7 +197,8 @@ def _gateway(library: Any, size: Size) -> Iterator[Asked]:
             "Dask's configuration does not say where the gateway is: write gateway.address into "
             "~/.config/dask/gateway.yaml, or set DASK_GATEWAY__ADDRESS."
         )
-    with library.Gateway() as gateway, gateway.new_cluster() as cluster:
+    with library.GatewayCluster() as cluster:
+        _ended.append(cluster)
         cluster.scale(size.workers or 1)
         yield Asked(
             cluster, f"{size.workers or 1} workers of {address}{ONE * (size.workers is None)}"
@@ -241,7 +246,8 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "gateway", "dask_gateway", "dask-gateway", _gateway,
-            "Is gateway.address in ~/.config/dask/gateway.yaml right, and may you start clusters",
+            "Are gateway.address and .proxy-address in ~/.config/dask/gateway.yaml right, and may "
+            "you start clusters",
             slow=True,
         ),
         Kind(

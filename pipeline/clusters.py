@@ -111,8 +111,7 @@ def _started(where: str | None, size: Size, interrupts: Interrupts) -> Iterator[
             yield client
     else:
         with ExitStack() as stack:
-            asked = _asked(_kind(where), size, interrupts, stack)
-            client = stack.enter_context(asked.cluster.get_client())
+            asked, client = _asked(_kind(where), size, interrupts, stack)
             _await_first(client, asked, interrupts)
             yield client
 
@@ -126,11 +125,14 @@ def _kind(name: str) -> Kind:
     return KINDS[name]
 
 
-def _asked(kind: Kind, size: Size, interrupts: Interrupts, stack: ExitStack) -> Asked:
-    """Ask for a cluster, whose end is left to ``stack``."""
+def _asked(
+    kind: Kind, size: Size, interrupts: Interrupts, stack: ExitStack
+) -> tuple[Asked, Client]:
+    """Ask for a cluster, whose end is left to ``stack``, and for a client of it."""
     try:
         with interrupts.let_through() if kind.slow else ExitStack():
-            return stack.enter_context(kind.ask(size))
+            asked = stack.enter_context(kind.ask(size))
+            return asked, stack.enter_context(asked.cluster.get_client())
     except InputError:
         raise
     except Exception as error:  # each library has its own, and its libraries theirs

@@ -11,17 +11,17 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from tests.cluster_commands import until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PACKAGES = "apt-get install --no-install-recommends slurmctld slurmd slurm-client munge"
 
 NODE = "node"
 CORES = 2
-WITHIN_S = 180.0
 
 
 def missing() -> str | None:
@@ -54,14 +54,6 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
             stack.enter_context(_daemon(command, variables, folder))
         until(lambda: "idle" in _said(variables, "sinfo", "--noheader", "--format=%T"), "the node")
         yield variables
-
-
-def until(known: Callable[[], bool], what: str) -> None:
-    """Wait for what no process tells of."""
-    end = time.monotonic() + WITHIN_S
-    while not known():
-        assert time.monotonic() < end, f"waited {WITHIN_S} s for {what}"
-        time.sleep(0.1)
 
 
 def jobs(variables: Mapping[str, str]) -> list[str]:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, Ended
+from tests.cluster_commands import Command, are_held, go_on, held, until
 from tests.contents import contents, same
-from tests.mishaps import Mishap, environment
 from tests.plans import Plan
-from tests.slurm import cancel, jobs, missing, occupy, one_node, until
+from tests.slurm import cancel, jobs, missing, occupy, one_node
 
 pytestmark = pytest.mark.slurm
-
-MAIN = "from terralatent.pipeline.cli import main; main()"
-WITHIN_S = 180
 
 JOBQUEUE = """\
 jobqueue:
@@ -48,56 +40,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield {**variables, "DASK_CONFIG": str(folder / "dask")}
 
 
-class Command:
-    """``terralatent ARGUMENTS`` as a process group of its own; what it writes goes to a file."""
-
-    def __init__(self, folder: Path, variables: Mapping[str, str], *arguments: str | Path) -> None:
-        self._told = folder / "told"
-        with self._told.open("wb") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", MAIN, *map(str, arguments)],
-                cwd=ROOT, env={**os.environ, **variables},
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            )  # fmt: skip
-
-    def tells(self, words: str) -> bool:
-        """Whether it has written ``words``; it must not have ended without."""
-        told = self._told.read_text()
-        assert words in told or self._process.poll() is None, told
-        return words in told
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C, which every process of the group hears."""
-        os.killpg(self._process.pid, signal.SIGINT)
-
-    def end(self) -> Ended:
-        """Wait for its end."""
-        try:
-            return Ended(self._process.wait(WITHIN_S), self._told.read_text())
-        finally:
-            self._process.kill()
-
-
 def embedding(plan: Plan, out: Path, *options: str) -> tuple[str, ...]:
     return (*plan.command, str(out), "--client", "slurm", "--device", "cpu", *options)
-
-
-def held(folder: Path) -> dict[str, str]:
-    """Variables that let a worker hold each task, once it has written, until ``go_on``."""
-    (folder / "held").mkdir()
-    held = Mishap("written", "wait", nth=0, after=("gone on", 1))
-    return {
-        **environment(folder / "held", (held,)),
-        "DASK_DISTRIBUTED__WORKER__PRELOAD": "['tests.mishaps']",
-    }
-
-
-def go_on(folder: Path) -> None:
-    (folder / "held" / "gone on.1").touch()
-
-
-def are_held(folder: Path, count: int) -> bool:
-    return (folder / "held" / f"written.{count}").exists()
 
 
 def test_two_jobs_give_what_local_processes_give_and_are_gone_afterwards(
