@@ -22,9 +22,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from far_store import LATE_S, compare_threads
 from fresh_workers import Cost, cost_of, fresh_workers
 from gpu import measure_device, missing_device
 from mapped import PACKING, map_cube
+from memory_bound import Case, hold_memory
 from repeated import DATES, random_model, repeated_cube, scenes_cube
 from scaling import compare_blocks, compare_workers
 from scheduler_load import load_scheduler
@@ -83,8 +85,12 @@ class Bench:
 
     def model(self, cube: Path) -> Path:
         """The model that was given, or one of random weights for the sensors of ``cube``."""
-        made = self.folder / "model"
-        return self.given or (made if made.exists() else random_model(cube, made))
+        return self.given or self.random_model(cube, 16)
+
+    def random_model(self, cube: Path, latents: int) -> Path:
+        """A model of random weights for the sensors of ``cube``."""
+        made = self.folder / f"model of {latents}"
+        return made if made.exists() else random_model(cube, made, latents)
 
 
 def main() -> int:
@@ -153,6 +159,42 @@ def _blocks(bench: Bench) -> None:
     print(f"# 4 and 16 blocks of {bench.side // 2} x {bench.side // 2} pixels")
     model = bench.model(few)
     compare_blocks(few, many, 4, model, bench.folder, bench.memory, bench.rounds)
+
+
+def _memory(bench: Bench) -> None:
+    """Whether workers stay within what they may use."""
+    side, block = bench.side, bench.side // 2
+    few, many = bench.cube(side), bench.cube(2 * side)
+    usual, wide = (bench.random_model(few, latents) for latents in (16, 64))
+    print(f"# blocks of {block} x {block} pixels, 2 workers, float32 encoders")
+    cases = [
+        Case(
+            memory, dates, cube, model, f"{size} x {size} pixels, {dates} dates, {latents} latents"
+        )
+        for memory, dates, cube, size, model, latents in (
+            ("4GB", "monthly", few, side, usual, 16),
+            ("4GB", "5D", few, side, usual, 16),
+            ("4GB", "monthly", few, side, wide, 64),
+            ("1.5GB", "monthly", few, side, usual, 16),
+            ("1.5GB", "monthly", many, 2 * side, usual, 16),
+            ("1.5GB", "5D", few, side, usual, 16),
+            ("2GB", "5D", few, side, usual, 16),
+            ("2GB", "monthly", few, side, wide, 64),
+            ("2.5GB", "5D", few, side, wide, 64),
+        )
+    ]
+    hold_memory(cases, bench.folder / "memory")
+
+
+def _far(bench: Bench) -> None:
+    """What a second block a process brings where cube and result are far away."""
+    side = bench.side if bench.quick else 2 * bench.side
+    cube = bench.cube(side)
+    for late in LATE_S:
+        print(
+            f"# {side} x {side} pixels, cube and result on S3, {late * 1e3:.0f} ms late, 2 workers"
+        )
+        compare_threads(cube, bench.model(cube), side, late, bench.memory, bench.rounds)
 
 
 def _scheduler(bench: Bench) -> None:
@@ -232,6 +274,8 @@ PARTS = {
     "speed": _speed,
     "workers": _workers,
     "blocks": _blocks,
+    "memory": _memory,
+    "far": _far,
     "scheduler": _scheduler,
     "mapped": _mapped,
     "device": _device,

@@ -71,9 +71,9 @@ def _warm_up(folder: Path, device: str) -> None:
     seen = {
         sensor.name: Observations(
             days=days,
-            values=torch.zeros(512, 128, len(sensor.bands), device=device),
-            valid=torch.ones(512, 128, len(sensor.bands), dtype=torch.bool, device=device),
-            distance=torch.full((512, 128), 16.0, device=device),
+            values=torch.zeros(32, 128, len(sensor.bands), device=device),
+            valid=torch.ones(32, 128, len(sensor.bands), dtype=torch.bool, device=device),
+            distance=torch.full((32, 128), 16.0, device=device),
             incidence=torch.full((128,), torch.nan, device=device),
         )
         for sensor in model.config.sensors

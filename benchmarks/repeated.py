@@ -82,7 +82,7 @@ def repeated_cube(source: Path, side: int, block: int) -> Path:
     return cube
 
 
-def random_model(cube: Path, folder: Path) -> Path:
+def random_model(cube: Path, folder: Path, latents: int = 16) -> Path:
     """A model of default size with random weights that fits ``cube``: the work is the same."""
     sensors = []
     for name in DATES:
@@ -92,7 +92,7 @@ def random_model(cube: Path, folder: Path) -> Path:
         centre, spread = (-12.0, 4.0) if units == "dB" else (0.2, 0.1)
         many = {"centre": [centre] * len(bands), "spread": [spread] * len(bands)}
         sensors.append(SensorConfig(name=name, bands=bands, units=units, **many))
-    model = GPVAE(ModelConfig(sensors=tuple(sensors)))
+    model = GPVAE(ModelConfig(sensors=tuple(sensors), latents=latents))
     generator = torch.Generator().manual_seed(0)
     for name in DATES:  # networks begin at zero, where no device and no dtype makes a difference
         last: Any = model.sensor(name).encoder.network[-1]

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import psutil
 import zarr
-from distributed import Client, SchedulerPlugin
+from distributed import Client
+from task_count import MostTasks, most_tasks
 
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.clusters import client_for
@@ -37,23 +37,6 @@ LOOKS = 5
 
 START_S = 60
 """How long a scheduler has to start."""
-
-
-class MostTasks(SchedulerPlugin):
-    """Notes the most tasks that a scheduler ever knew at once."""
-
-    name = "most-tasks"
-
-    def __init__(self) -> None:
-        self.most = 0
-
-    async def start(self, scheduler: Any) -> None:
-        """Stay with the scheduler."""
-        self.scheduler = scheduler
-
-    def transition(self, *args: Any, **options: Any) -> None:
-        """Count at every change of any task."""
-        self.most = max(self.most, len(self.scheduler.tasks))
 
 
 class Memory:
@@ -99,7 +82,7 @@ def load_scheduler(folder: Path, first: int, last: int) -> None:
             message="simulate", total=last, in_flight=flight, progress=memory,
         )  # fmt: skip
         wall = time.perf_counter() - began
-        most = client.run_on_scheduler(_most)
+        most = client.run_on_scheduler(most_tasks)
     if failures:
         raise RuntimeError(f"a simulated block failed: {failures[0].reason}")
     print(f"{last:,} simulated blocks: {wall:.0f} s, {wall / last * 1e3:.1f} ms a block")
@@ -107,8 +90,9 @@ def load_scheduler(folder: Path, first: int, last: int) -> None:
           f"(wanted: at most {2 * flight})")  # fmt: skip
     for name in memory.held:
         before, after = memory.near(name, first), memory.near(name, last)
+        wanted = " (wanted: at most 10)" if name == "scheduler" else ""
         print(f"memory of the {name}, {first:,} to {last:,} blocks: {before:.1f} to {after:.1f} "
-              f"MB, {after - before:+.1f} MB (wanted: at most 10)")  # fmt: skip
+              f"MB, {after - before:+.1f} MB{wanted}")  # fmt: skip
 
 
 @contextmanager
@@ -154,8 +138,3 @@ def _write(group: zarr.Group, task: int) -> BlockDone:
 
 def _record(group: zarr.Group, task: int, done: BlockDone) -> None:
     group["state"][task] = done.pixels
-
-
-def _most(dask_scheduler: Any) -> int:
-    most: int = dask_scheduler.plugins[MostTasks.name].most
-    return most

@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.series import CPU, SeriesBlock
 
-__all__ = ["BATCH_BYTES", "BATCH_OBSERVATIONS", "infer_batches", "on_gpu"]
+__all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches", "on_gpu"]
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ BATCH_OBSERVATIONS = 100_000
 """Pixels times dates, seen and asked for, that go through a model on a CPU at once: more are not
 faster."""
 
-BATCH_BYTES = 2_000
-"""What a pixel and date take of a device while they are encoded and smoothed, at most."""
+ENCODED_BYTES, LATENT_BYTES = 1_500, 32
+"""What a pixel and date take of a device while they are encoded, and what each latent of them adds
+while it is smoothed, at most."""
 
 BLOCKS_ON_GPU = 2
 """Blocks that a GPU holds at a time: one computes, one is copied."""
@@ -41,6 +43,11 @@ GPU_SHARE = 0.8
 _slots: dict[torch.device, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(BLOCKS_ON_GPU))
 _held: dict[torch.device, int] = {}
 """Observations that a device could hold at once where it could not hold more."""
+
+
+def batch_bytes(config: ModelConfig) -> int:
+    """What a pixel and date take of a device while they go through a model, at most."""
+    return ENCODED_BYTES + LATENT_BYTES * config.latents
 
 
 def infer_batches(
@@ -70,7 +77,7 @@ def infer_batches(
     dates = len(days) + sum(len(one.days) for one in series.by_sensor.values())
     with _stream(model.device):
         days = days.to(model.device)
-        size = _most(model.device)
+        size = _most(model)
         if most is not None and model.device == CPU:
             size = min(size, most)
         start = 0
@@ -107,13 +114,15 @@ def _stream(device: torch.device) -> Iterator[None]:
         yield
 
 
-def _most(device: torch.device) -> int:
+def _most(model: LatentModel) -> int:
     """Observations that a batch on a device may have, by what was free at its first batch."""
+    device = model.device
     if device not in _held:
         _held[device] = BATCH_OBSERVATIONS
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
-            _held[device] = max(1, int(GPU_SHARE * free) // BLOCKS_ON_GPU // BATCH_BYTES)
+            room = int(GPU_SHARE * free) // BLOCKS_ON_GPU
+            _held[device] = max(1, room // batch_bytes(model.config))
     return _held[device]
 
 

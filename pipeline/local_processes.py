@@ -31,6 +31,13 @@ LEAST_BYTES = 100_000_000
 than it may."""
 
 
+NOT_STARTED = (
+    "The worker processes did not start. A script must start them below "
+    '`if __name__ == "__main__":`, for each of them reads the script first; if it does, what was '
+    "printed before this tells why."
+)
+
+
 @dataclass(frozen=True)
 class Size:
     """How many worker processes are asked for, and of what size."""
@@ -52,19 +59,23 @@ def local_processes(size: Size) -> LocalCluster:
         size: One process for each core this one may use by default.
 
     Raises:
-        InputError: If the memory is no size, or too little for a process that does nothing.
+        InputError: If the memory is no size, or too little for a process that does nothing, or if
+            they do not start, as where a script does not say that it is the main one.
     """
     limit = memory_limit(size.memory)
     resource_tracker.ensure_running()  # else started below, where it lets its thread hear again
-    with process_settings(), deaf_threads():
-        return LocalCluster(
-            n_workers=size.workers or len(os.sched_getaffinity(0)),
-            threads_per_worker=size.threads,
-            processes=True,
-            memory_limit=limit,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        )
+    try:
+        with process_settings(), deaf_threads():
+            return LocalCluster(
+                n_workers=size.workers or len(os.sched_getaffinity(0)),
+                threads_per_worker=size.threads,
+                processes=True,
+                memory_limit=limit,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
+    except RuntimeError as error:  # what Dask says is only that one of its parts did not
+        raise InputError(NOT_STARTED) from error
 
 
 def memory_limit(memory: str | None) -> int | str:

@@ -55,14 +55,14 @@ class Place:
         """Read a URL such as ``s3://bucket/cube``.
 
         Raises:
-            InputError: If it has another scheme, names no bucket or no path, or has a user, a
-                query or a fragment, which may be secrets.
+            InputError: If it has another scheme, names no bucket or no path, or has a blank, or a
+                user, a query or a fragment, which may be secrets.
         """
         told = bare_href(url)
         if not re.fullmatch(r"[^?#\s]*", url) or "@" in url.split("://")[-1].split("/")[0]:
             raise InputError(
-                f"{told}: a store's URL has no user, query or fragment; credentials come from the "
-                "environment."
+                f"{told}: a store's URL has no blank, user, query or fragment; credentials come "
+                "from the environment."
             )
         parts = urlsplit(url)
         if parts.scheme not in KEYS:

@@ -12,7 +12,7 @@ from distributed import get_worker
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.arrays import TIME_CHUNK, inner_chunk
-from terralatent.pipeline.batches import BATCH_BYTES, BATCH_OBSERVATIONS
+from terralatent.pipeline.batches import BATCH_OBSERVATIONS, batch_bytes
 from terralatent.pipeline.pairing import Pairing
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.series import HALO
@@ -105,6 +105,7 @@ def cut_pieces(pairing: Pairing, budget: Budget, result: int, held: int) -> Piec
     block = pairing.block
     series, seen = _series_bytes(pairing)
     dates, least = len(pairing.times), inner_chunk(block)
+    inferring = batch_bytes(pairing.config())
 
     def size(rows: int, some: int, batch: int) -> float:
         halo = (rows + 2 * HALO) * (block + 2 * HALO) / (rows * block)
@@ -112,7 +113,7 @@ def cut_pieces(pairing: Pairing, budget: Budget, result: int, held: int) -> Piec
         return (
             rows * block * series * halo
             + held * result * (min(some, dates) + WRITING * shard)
-            + batch * BATCH_BYTES
+            + batch * inferring
         ) / SAFE
 
     def fewest(some: int) -> int:
@@ -129,7 +130,7 @@ def cut_pieces(pairing: Pairing, budget: Budget, result: int, held: int) -> Piec
     limit = max(smallest, limit >> budget.halvings)
     for some in range(math.ceil(dates / TIME_CHUNK) * TIME_CHUNK, 0, -TIME_CHUNK):
         for rows in range(block, 0, -least):
-            left = int((limit - size(rows, some, 0)) * SAFE / BATCH_BYTES)
+            left = int((limit - size(rows, some, 0)) * SAFE / inferring)
             if left >= fewest(some) or (rows, some) == (least, TIME_CHUNK):
                 most = max(BATCH_OBSERVATIONS >> budget.halvings, fewest(some))
                 return Pieces(rows, some, max(min(most, left), fewest(some)))

@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import tomllib
 from contextlib import suppress
@@ -48,6 +50,18 @@ def test_local_workers_are_processes_with_one_thread_for_each_task() -> None:
         with client_for(here) as other:
             assert other.submit(os.getpid).result() == process
         assert client.submit(abs, -1).result() == 1, "a cluster that was joined lives on"
+
+
+def test_a_script_that_does_not_say_that_it_is_the_main_one_is_told_to(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    calls = "from terralatent.pipeline.clusters import client_for\nwith client_for(): pass\n"
+    script.write_text(calls)
+
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+
+    assert ended.returncode == 1
+    last = ended.stderr.splitlines()[-1]
+    assert 'must start them below `if __name__ == "__main__":`' in last, ended.stderr
 
 
 def test_a_client_is_taken_as_it_is(workers: Client) -> None:

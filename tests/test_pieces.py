@@ -18,7 +18,9 @@ from terralatent.pipeline.region import Block
 GB = 10**9
 
 
-def a_pairing(dates: int, seen: Sequence[int] = (73, 60), block: int = 256) -> Pairing:
+def a_pairing(
+    dates: int, seen: Sequence[int] = (73, 60), block: int = 256, latents: int = 16
+) -> Pairing:
     """A pairing of a cube of two sensors, as far as it is asked for its sizes."""
     sizes = {"optical": (seen[0], 10), "radar": (seen[1], 2)}
     arrays = {f"{name}/data": np.empty((*size, 0), "int16") for name, size in sizes.items()}
@@ -27,14 +29,15 @@ def a_pairing(dates: int, seen: Sequence[int] = (73, 60), block: int = 256) -> P
         times=tuple(range(dates)),
         open_cube=lambda: arrays,
         block=block,
+        config=lambda: SimpleNamespace(latents=latents),
     )
     return cast(Pairing, told)
 
 
 def cut(memory: float, dates: int = 12, halvings: int = 0, **sizes: Any) -> Pieces:
-    block = sizes.get("block", 256)
+    block, latents = sizes.get("block", 256), sizes.get("latents", 16)
     budget = Budget(int(memory * GB), halvings)
-    return cut_pieces(a_pairing(dates, **sizes), budget, 16 * 4, block**2)
+    return cut_pieces(a_pairing(dates, **sizes), budget, latents * 4, block**2)
 
 
 def test_pieces_are_a_whole_block_where_it_fits_and_shrink_with_the_memory() -> None:
@@ -46,6 +49,14 @@ def test_pieces_are_a_whole_block_where_it_fits_and_shrink_with_the_memory() -> 
     assert sizes == sorted(sizes, reverse=True)
     assert len({(dates, rows) for dates, rows, _ in sizes}) > 2
     assert all(each.rows % 64 == 0 and each.dates % TIME_CHUNK == 0 for each in pieces)
+
+
+def test_more_latents_take_smaller_pieces() -> None:
+    pieces = [cut(2.7, latents=latents) for latents in (4, 16, 64, 128)]
+
+    sizes = [(each.rows, each.observations) for each in pieces]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
 
 
 def test_what_is_too_little_is_refused_and_what_it_says_is_enough() -> None:
