@@ -245,7 +245,8 @@ def run_sealed(sealed: bytes, task: bytes) -> Ended:
     """Run one task on a worker and hand back the fork through which it wrote; both are pickled."""
     here = str(get_worker().address)
     try:
-        fork, result = run_task(*loads(sealed), loads(task))
+        run, fork = loads(sealed)
+        result = run_task(run, fork, loads(task))
     except Exception as error:  # told by the coordinator; left to Dask, every worker prints it
         if log.isEnabledFor(logging.DEBUG):
             log.debug("task failed: %s", without_secrets(traceback.format_exc()))
@@ -254,9 +255,9 @@ def run_sealed(sealed: bytes, task: bytes) -> Ended:
     return Ended(fork, result, worker=here)
 
 
-def run_task(run: Run[T], fork: ForkSession, task: T) -> tuple[ForkSession, Any]:
-    """Run one task; gives the fork, which knows what was written, and what ``run`` returned."""
-    return fork, run(zarr.open_group(fork.store, mode="r+"), task)
+def run_task(run: Run[T], fork: ForkSession, task: T) -> Any:
+    """Run one task, which writes through ``fork``; gives what ``run`` returned."""
+    return run(zarr.open_group(fork.store, mode="r+"), task)
 
 
 def _outcome(future: Future) -> Ended | None:
