@@ -48,7 +48,7 @@ class FellowWorkers:
         try:
             new = sorted(set(self._client.nthreads()) - self._known)
             answers = self._client.run(get_versions, PACKAGES, workers=new, on_error="ignore")
-            if not self._scheduler_known:  # it unpickles tasks too
+            if not self._scheduler_known:  # it imports what runs tasks
                 told = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
                 self._scheduler_known = True
                 answers = {**told, **answers}
