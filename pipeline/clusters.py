@@ -27,6 +27,10 @@ ANSWER_WITHIN_S = 5
 LOOK_EVERY_S = 15
 """How often it is looked whether a worker can still come, while none has."""
 
+PIN_TRIES = 3
+"""How often workers are told to pin threads where one of them breaks off. The scheduler tells those
+that join later by itself."""
+
 LEAVE_WITHIN_S = 5
 """How long a cluster that lives on has to forget the pinning of threads."""
 
@@ -157,7 +161,7 @@ def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
     """Check the workers and pin their threads, also of those that join meanwhile."""
     FellowWorkers(client).require()
     name = f"{PIN_THREADS}-{uuid4().hex}"  # others may work on the same cluster
-    client.register_plugin(pin_threads(), name=name)
+    _pin_threads(client, name)
     try:
         yield
     finally:
@@ -168,6 +172,16 @@ def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
                     name=name,
                     callback_timeout=LEAVE_WITHIN_S,
                 )
+
+
+def _pin_threads(client: Client, name: str) -> None:
+    """Pin the threads of all workers; one that dies meanwhile is not in the way of the others."""
+    for _ in range(PIN_TRIES):
+        try:
+            client.register_plugin(pin_threads(), name=name)
+            return
+        except OSError:  # of the scheduler, or of a worker that it could not tell
+            client.nthreads()
 
 
 @contextmanager

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from distributed import Client, get_worker
+from distributed import Client, WorkerPlugin, get_worker
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline import clusters
 from terralatent.pipeline.arrays import ArrayLayout, GroupLayout, Layout
 from terralatent.pipeline.clusters import client_for
 from terralatent.pipeline.embed import embed
@@ -61,6 +63,24 @@ def test_a_running_cluster_builds_and_embeds_as_local_processes_do_and_lives_on(
     torch = cluster.run_on_scheduler(lambda: "torch" in sys.modules)
     assert not torch, "a scheduler imports nothing that only workers need"
     assert cluster.submit(lambda: 1 + 1).result() == 2
+
+
+def test_a_worker_that_dies_as_it_joins_is_not_taken_for_the_scheduler(
+    empty: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = tmp_path / "died"
+
+    class Deadly(WorkerPlugin):
+        def setup(self, worker: object) -> None:
+            with suppress(FileExistsError):
+                died.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(clusters, "pin_threads", Deadly)
+    with worker(empty, tmp_path), worker(empty, tmp_path):
+        with client_for(empty.scheduler.address) as client:
+            assert client.submit(abs, -1).result(timeout=60) == 1
+        assert died.exists()
 
 
 def test_a_worker_that_sees_another_model_is_named(
