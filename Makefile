@@ -2,7 +2,7 @@
 #
 #   make demo      a simulated region, the commands to its maps, pictures and scores, into demo/
 #   make install   lay .venv from requirements.lock, with the project in it (editable)
-#   make test      the tests; TESTS="tests/test_cube.py -x" runs some of them
+#   make test      the tests; TESTS="tests/pipeline/cube/test_cube.py -x" runs some of them
 #   make test-slurm  jobs on a SLURM of one node; wants root and Debian's packages of it
 #   make test-gateway  clusters of a Dask Gateway on this machine, which it installs into .venv
 #   make lint      ruff and mypy
@@ -61,11 +61,11 @@ test: install
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 test-slurm: install
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slurm tests/test_slurm.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slurm tests/pipeline/cluster/test_slurm.py
 
 test-gateway: install
 	$(PIP) install --constraint requirements.lock 'dask-gateway>=2025.1' 'dask-gateway-server[local]>=2025.1'
-	$(ONE_THREAD) $(BIN)/python -m pytest -m gateway tests/test_gateway.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -m gateway tests/pipeline/cluster/test_gateway.py
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -77,18 +77,18 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/python benchmarks/posteriors.py --quick
-	$(BIN)/python benchmarks/training.py --quick
-	$(BIN)/python benchmarks/truth.py --quick
-	$(BIN)/python benchmarks/outliers.py --seeds 0
-	$(BIN)/python benchmarks/ingest.py --quick $(SCENES)
+	$(BIN)/python -m benchmarks.posteriors --quick
+	$(BIN)/python -m benchmarks.posteriors.training_step --quick
+	$(BIN)/python -m benchmarks.simulation.truth --quick
+	$(BIN)/python -m benchmarks.simulation.outliers --seeds 0
+	$(BIN)/python -m benchmarks.ingest --quick $(SCENES)
 ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else
-	$(BIN)/python benchmarks/embed.py --quick $(SCENES)
-	$(BIN)/python benchmarks/gapfill.py --quick $(SCENES)
-	$(BIN)/python benchmarks/ablation.py --quick $(SCENES)
-	$(BIN)/python benchmarks/simulation.py --quick --real $(SCENES)
+	$(BIN)/python -m benchmarks.embed --quick $(SCENES)
+	$(BIN)/python -m benchmarks.gapfill --quick $(SCENES)
+	$(BIN)/python -m benchmarks.gapfill.ablation --quick $(SCENES)
+	$(BIN)/python -m benchmarks.simulation.realism --quick --real $(SCENES)
 endif
 
 # pytest ends with 5 where it finds no test to run.

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 __all__ = ["SENSORS", "Access", "Scenes", "Sensor", "Source", "search_scenes"]
 
 if TYPE_CHECKING:
-    from terralatent.catalogs.access import Access
-    from terralatent.catalogs.scenes import Scenes
-    from terralatent.catalogs.search import search_scenes
-    from terralatent.catalogs.sensors import SENSORS, Sensor
-    from terralatent.catalogs.sources import Source
+    from terralatent.catalogs.documents.access import Access
+    from terralatent.catalogs.scenes.scenes import Scenes
+    from terralatent.catalogs.scenes.search import search_scenes
+    from terralatent.catalogs.sources.sensors import SENSORS, Sensor
+    from terralatent.catalogs.sources.sources import Source
 else:
     _HOMES = {
-        "SENSORS": "sensors",
-        "Access": "access",
-        "Scenes": "scenes",
-        "Sensor": "sensors",
-        "Source": "sources",
-        "search_scenes": "search",
+        "SENSORS": "sources.sensors",
+        "Access": "documents.access",
+        "Scenes": "scenes.scenes",
+        "Sensor": "sources.sensors",
+        "Source": "sources.sources",
+        "search_scenes": "scenes.search",
     }
 
     def __getattr__(name):

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from terralatent.models.latent_model import LatentModel
-from terralatent.models.likelihoods import Likelihood
-from terralatent.models.networks import season
 from terralatent.models.observations import Observations
+from terralatent.models.sensor.likelihoods import Likelihood
+from terralatent.models.sensor.networks import season
 
 __all__ = ["calibrate"]
 

@@ -14,23 +14,24 @@ __all__ = ["DEFAULT", "MODELS", "find_family", "make_model"]
 
 DEFAULT = "gpvae"
 
-BASELINES = "terralatent.models.baselines"
+LEARNED = "terralatent.models.baselines.learned"
+UNLEARNED = "terralatent.models.baselines.unlearned"
 
 MODELS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "gpvae": ("terralatent.models.gpvae", "GPVAE"),
         # Other variational autoencoders, trained by the same loop.
-        "vae": (f"{BASELINES}.vae", "VAE"),
-        "series": (f"{BASELINES}.series", "SeriesVAE"),
-        "mtan": (f"{BASELINES}.mtan", "MTANVAE"),
-        "hetvae": (f"{BASELINES}.hetvae", "HeTVAE"),
-        "transformer": (f"{BASELINES}.transformer", "TransformerVAE"),
+        "vae": (f"{LEARNED}.vae", "VAE"),
+        "series": (f"{LEARNED}.series", "SeriesVAE"),
+        "mtan": (f"{LEARNED}.mtan", "MTANVAE"),
+        "hetvae": (f"{LEARNED}.hetvae", "HeTVAE"),
+        "transformer": (f"{LEARNED}.transformer", "TransformerVAE"),
         # What needs no training.
-        "linear": (f"{BASELINES}.linear", "Linear"),
-        "whittaker": (f"{BASELINES}.whittaker", "Whittaker"),
-        "harmonics": (f"{BASELINES}.harmonics", "Harmonics"),
-        "gp": (f"{BASELINES}.gp", "BandGP"),
-        "mogpr": (f"{BASELINES}.mogpr", "MOGPR"),
+        "linear": (f"{UNLEARNED}.linear", "Linear"),
+        "whittaker": (f"{UNLEARNED}.whittaker", "Whittaker"),
+        "harmonics": (f"{UNLEARNED}.harmonics", "Harmonics"),
+        "gp": (f"{UNLEARNED}.gp", "BandGP"),
+        "mogpr": (f"{UNLEARNED}.mogpr", "MOGPR"),
     }
 )
 """Module and class of each family; imported when first asked for, since some bring GPyTorch."""

@@ -14,7 +14,7 @@ from terralatent.models.latent_model import Elbo, LatentModel, Marginals, initia
 from terralatent.models.observations import Observations
 from terralatent.models.posteriors import Posterior, make_posterior
 from terralatent.models.refinement import refine
-from terralatent.models.sensor_model import Prediction
+from terralatent.models.sensor.model import Prediction
 from terralatent.models.sites import Sites, merge_calendars
 
 __all__ = ["GPVAE", "Elbo", "HeldOut", "ModelConfig", "Prediction", "SensorConfig", "Sites"]
@@ -50,8 +50,8 @@ class GPVAE(LatentModel):
         sensor learns, latents inferred without it stay bit-equal. Where others of a batch have it,
         its days join the calendar: series without it then keep their latents to rounding, if the
         posterior is ``calendar_free``. Start it from series that have
-        old and new sensors with :func:`~terralatent.models.start.start_sensor`. Sensors may be
-        added one after the other, in any order; each then stands for itself.
+        old and new sensors with :func:`~terralatent.models.start.linear.start_sensor`. Sensors may
+        be added one after the other, in any order; each then stands for itself.
 
         Args:
             config: The new sensor; its bands, units and normalisation.
@@ -163,8 +163,8 @@ class GPVAE(LatentModel):
 
     def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
         """See :meth:`LatentModel.start`: the linear solution,
-        :func:`~terralatent.models.start.linear_start`."""
-        from terralatent.models.start import linear_start
+        :func:`~terralatent.models.start.linear.linear_start`."""
+        from terralatent.models.start.linear import linear_start
 
         if self.config.start != "random":
             linear_start(self, pools, seed=seed)

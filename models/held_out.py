@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from terralatent.models.networks import season
 from terralatent.models.observations import Observations
-from terralatent.models.predictive import predictive_log_density
-from terralatent.models.sensor_model import SensorModel
+from terralatent.models.sensor.model import SensorModel
+from terralatent.models.sensor.networks import season
+from terralatent.models.sensor.predictive import predictive_log_density
 
 
 class HeldOut(NamedTuple):

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.held_out import HeldOut, score_hidden
-from terralatent.models.networks import season
 from terralatent.models.observations import Observations
-from terralatent.models.sensor_model import Prediction, SensorModel
+from terralatent.models.sensor.model import Prediction, SensorModel
+from terralatent.models.sensor.networks import season
 from terralatent.models.sites import merge_calendars
 
 __all__ = ["Elbo", "LatentModel", "Marginals"]

@@ -37,9 +37,9 @@ import torch
 from torch import Tensor
 
 from terralatent.models.gpvae import GPVAE
-from terralatent.models.networks import season
 from terralatent.models.observations import Observations
 from terralatent.models.refinement import agreement, cavities
+from terralatent.models.sensor.networks import season
 
 __all__ = ["scene_offsets", "shrunk"]
 

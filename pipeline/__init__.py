@@ -17,26 +17,23 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from terralatent.pipeline.cube import open_cube
-    from terralatent.pipeline.decode import decode
-    from terralatent.pipeline.embed import embed, open_latents
-    from terralatent.pipeline.ingest import build_cube
-    from terralatent.pipeline.masking import Masking
-    from terralatent.pipeline.status import status
-    from terralatent.pipeline.train import train
+    from terralatent.pipeline.cube.masking import Masking
+    from terralatent.pipeline.cube.opened import open_cube
+    from terralatent.pipeline.info.status import status
+    from terralatent.pipeline.ingest.build import build_cube
+    from terralatent.pipeline.mapping.decode import decode
+    from terralatent.pipeline.mapping.embed import embed, open_latents
+    from terralatent.pipeline.training.train import train
 else:
-    import sys
-    from types import ModuleType
-
     _HOMES = {
-        "Masking": "masking",
-        "build_cube": "ingest",
-        "decode": "decode",
-        "embed": "embed",
-        "open_cube": "cube",
-        "open_latents": "embed",
-        "status": "status",
-        "train": "train",
+        "Masking": "cube.masking",
+        "build_cube": "ingest.build",
+        "decode": "mapping.decode",
+        "embed": "mapping.embed",
+        "open_cube": "cube.opened",
+        "open_latents": "mapping.embed",
+        "status": "info.status",
+        "train": "training.train",
     }
 
     def __getattr__(name):
@@ -52,17 +49,3 @@ else:
     def __dir__():
         """Offer the names that are not imported yet beside those that are."""
         return sorted({*globals(), *__all__})
-
-    class _Package(ModuleType):
-        """Gives ``pipeline.train`` one meaning, the function, whatever was imported before.
-
-        An import of the module ``terralatent.pipeline.train`` would bind the same name to the
-        module. ``from terralatent.pipeline.train import ...`` finds the module all the same.
-        """
-
-        def __setattr__(self, name, value):
-            if _HOMES.get(name) == name and isinstance(value, ModuleType):
-                value = getattr(value, name)
-            super().__setattr__(name, value)
-
-    sys.modules[__name__].__class__ = _Package

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
-from terralatent.catalogs.scenes import Scenes
-from terralatent.catalogs.search import search_scenes
-from terralatent.pipeline.ingest import build_cube
-from tests.catalogue import region, write_catalogue
-from tests.commands import Launcher, launching
-from tests.plans import Plan, Store, plan_build, plan_embed
-from tests.tiny import tiny_cube
-from tests.trainings import Training
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.pipeline.ingest.build import build_cube
+from tests.commands.plans import Plan, Store, plan_build, plan_embed
+from tests.commands.processes import Launcher, launching
+from tests.commands.trainings import Training
+from tests.made.catalogue import region, write_catalogue
+from tests.made.tiny import tiny_cube
 
 # What runs in the background is often started deaf to Ctrl-C, and every process would inherit that:
 # the tests send Ctrl-C, and hear it, however they were started themselves.
@@ -50,7 +50,7 @@ def workers() -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny made-up catalogue of ``tests.catalogue``; not to be changed."""
+    """The tiny made-up catalogue of ``tests.made.catalogue``; not to be changed."""
     return write_catalogue(tmp_path_factory.mktemp("catalogue"))
 
 
@@ -73,7 +73,7 @@ def cube(made_up: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def launcher() -> Iterator[Launcher]:
-    """Starts commands with a tiny plan; see ``tests.launcher``."""
+    """Starts commands with a tiny plan; see ``tests.commands.launcher``."""
     with launching() as started:
         yield started
 

@@ -31,9 +31,9 @@ dates are dense against its lengthscale the bound is loose by nats a date. Where
 apart, or the kernel is periodic, :math:`K^{-1}` reads slopes from q that are not there, and
 variances elsewhere rise far above the prior's. Constant and periodic kernels alone are singular;
 their KL is that of the white share which
-:data:`~terralatent.models.posteriors.bidiagonal.WHITE` tells of, and useless.
+:data:`~terralatent.models.posteriors.tridiagonal.WHITE` tells of, and useless.
 
-q on its own days takes :math:`O(V)` (:mod:`terralatent.models.posteriors.bidiagonal`), its KL and
+q on its own days takes :math:`O(V)` (:mod:`terralatent.models.posteriors.tridiagonal`), its KL and
 all other days :math:`O(V^3)`: time :math:`O(N L V^2 (V + T + Q))`, memory
 :math:`O(N L V (V + T + Q))`, of a tile of the series where nothing takes gradients. All is done in
 float64.
@@ -51,7 +51,6 @@ import torch
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
-from terralatent.models.posteriors.bidiagonal import Bidiagonal, Calendar
 from terralatent.models.posteriors.contract import (
     DRAW_JITTER,
     Inference,
@@ -60,6 +59,7 @@ from terralatent.models.posteriors.contract import (
     randn,
 )
 from terralatent.models.posteriors.tiles import by_tiles
+from terralatent.models.posteriors.tridiagonal import Bidiagonal, Calendar
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
-from terralatent.models.posteriors.chain import link
 from terralatent.models.posteriors.contract import Inference, Posterior, check_sites
-from terralatent.models.posteriors.walks import smooth_chain, walk_chain
+from terralatent.models.posteriors.kalman.chain import link
+from terralatent.models.posteriors.kalman.dispatch import smooth_chain, walk_chain
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def log_densities(w: Tensor, spread: Tensor, innovation: Tensor) -> Tensor:
 
     Arguments:
         w: Precisions, (N, T, L); a site without any has density 0.
-        spread: s, as in a :class:`~terralatent.models.posteriors.chain.Walk`.
+        spread: s, as in a :class:`~terralatent.models.posteriors.kalman.chain.Walk`.
         innovation: :math:`r = \eta - w m_0`, the same.
     """
     seen = w > 0

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
-from terralatent.models.posteriors import recursion
-from terralatent.models.posteriors.chain import link
 from terralatent.models.posteriors.contract import checked_sites
+from terralatent.models.posteriors.kalman import eager as recursion
+from terralatent.models.posteriors.kalman.chain import link
 from terralatent.models.posteriors.markov import log_densities
 
 LAGS = (1.0, 10.0, 40.0, 150.0, 365.0, 1500.0)

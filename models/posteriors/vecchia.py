@@ -36,10 +36,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from terralatent.models.kernels.temporal import TemporalKernel
-from terralatent.models.posteriors.chain import Chain, pairs
 from terralatent.models.posteriors.contract import Inference, Posterior, checked_sites
+from terralatent.models.posteriors.kalman.chain import Chain, pairs
+from terralatent.models.posteriors.kalman.dispatch import smooth_chain, walk_chain
 from terralatent.models.posteriors.markov import log_densities
-from terralatent.models.posteriors.walks import smooth_chain, walk_chain
 from terralatent.models.posteriors.windows import Windows, covariance
 
 

@@ -24,7 +24,7 @@ def bands_picture(
     Computes: reads the dates shown.
 
     Args:
-        bands: As :func:`terralatent.pipeline.decode.open_bands` gives it.
+        bands: As :func:`terralatent.pipeline.mapping.decode.open_bands` gives it.
         variable: A band, drawn in its units; a colour composite by default.
         date: ISO date; only the stored date nearest to it.
 

@@ -1,0 +1,1 @@
+"""What is measured, and how; run as ``python -m benchmarks.NAME``."""

@@ -1,0 +1,1 @@
+"""The speed, memory and scaling of ``embed``."""

@@ -1,0 +1,1 @@
+"""How well hidden acquisitions are predicted, by every method."""

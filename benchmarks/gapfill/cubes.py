@@ -1,0 +1,202 @@
+"""What Sentinel-2 truly saw, and cubes of the same scenes from which some of it is left out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely import union_all
+from shapely.geometry import box, shape
+
+from terralatent.catalogs.items.item import sensed_at
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.catalogs.sources.sensors import SENSORS
+from terralatent.pipeline.cube.opened import open_cube
+from terralatent.pipeline.ingest.build import build_cube
+
+if TYPE_CHECKING:
+    from benchmarks.gapfill.holdouts import Rotation
+
+__all__ = ["SENSOR", "Looks", "cube_of", "nearest_look", "prepare", "read_looks"]
+
+Array = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+SENSOR = "sentinel-2-l2a"
+OPTICAL = ("landsat-c2-l2",)
+"""Other sensors whose clear looks make a gap shorter."""
+
+CLEAN = 0.02
+CLEAN_DAYS = 16.0
+WHOLE = "all"
+SAME_PASS = np.timedelta64(10, "m")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Every Sentinel-2 look at the pixels inside the scenes, row by row of the grid."""
+
+    times: NDArray[np.datetime64]
+    """(time,), datetime64[us]."""
+
+    days: Array
+    """Days since 1970, (time,)."""
+
+    bands: tuple[str, ...]
+    """Their names."""
+
+    values: Array
+    """Reflectance, (pixel, time, band), float32; 0 where not clear."""
+
+    clear: Mask
+    """(pixel, time)"""
+
+    clean: Mask
+    """Clear, and B02 within 0.02 of the median of all clear looks within 16 days, (pixel, time):
+    some haze escapes the mask."""
+
+    inside: Mask
+    """Which pixels of the grid these are, (y * x,)."""
+
+    shape: tuple[int, int]
+    """Of the grid."""
+
+    others: tuple[tuple[Array, Mask], ...]
+    """Days (time,) and clear looks (pixel, time) of the other optical sensors."""
+
+    @property
+    def share(self) -> Array:
+        """Share of the pixels at which each acquisition is clear, (time,)."""
+        return self.clear.mean(0)
+
+
+def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -> Looks:
+    """Build the whole cube in ``work``, and that of each rotation, where it is not yet there."""
+    cubes = work / "cubes"
+    region = _region_of(catalogue)
+    scenes = search_scenes(catalogue, region, "1980-01-01", "2100-01-01")
+    _build(cubes / WHOLE, scenes, region, {})
+    looks = read_looks(cubes / WHOLE)
+    for rotation in rotations:
+        hidden = looks.times[list(rotation.hidden)]
+        kept = [item for item in scenes.items if not _is_hidden(item, hidden)]
+        rest = Scenes.gather(
+            kept,
+            [SENSORS[name] for name in scenes.asked],
+            source=scenes.source,
+            period=scenes.period,
+            access=scenes.access,
+        )
+        _build(cube_of(work, rotation.name), rest, region, asdict(rotation))
+    return looks
+
+
+def cube_of(work: Path, rotation: str = WHOLE) -> Path:
+    """Where the cube of a rotation lies."""
+    return work / "cubes" / rotation
+
+
+def _is_hidden(item: dict[str, object], hidden: NDArray[np.datetime64]) -> bool:
+    time = sensed_at(item)
+    alike = item["collection"] in SENSORS[SENSOR].collections and time is not None
+    return alike and bool((np.abs(hidden - time) < SAME_PASS).any())
+
+
+def _build(cube: Path, scenes: Scenes, region: object, plan: dict[str, object]) -> None:
+    """Build a cube, unless it is whole there already, of the same scenes by the same plan."""
+    note = cube.with_suffix(".json")
+    # Regions of two seeds or sizes have acquisitions of the same names.
+    wanted = json.loads(
+        json.dumps({"source": scenes.source, "scenes": scenes.digest, "plan": plan})
+    )
+    if note.exists() and json.loads(note.read_text()) == wanted:
+        return
+    note.unlink(missing_ok=True)
+    read_looks.cache_clear()
+    if cube.exists():
+        shutil.rmtree(cube)
+    cube.parent.mkdir(parents=True, exist_ok=True)
+    print(f"building the cube {cube.name}", flush=True)
+    file = cube.with_suffix(".parquet")
+    scenes.to_parquet(file)
+    build_cube(Scenes.from_parquet(file), region, cube)
+    note.write_text(json.dumps(wanted))
+
+
+def _region_of(catalogue: Path) -> object:
+    """The catalogue's region.geojson, or the box around all its footprints."""
+    beside = catalogue / "region.geojson"
+    if beside.exists():
+        return beside
+    items = search_scenes(catalogue, "-180,-90,180,90", "1980-01-01", "2100-01-01").items
+    return box(*union_all([shape(item["geometry"]) for item in items]).bounds)
+
+
+@lru_cache(maxsize=1)
+def read_looks(cube: Path) -> Looks:
+    """Read every look of a whole cube; computes."""
+    tree = open_cube(cube, clear=True)
+    group = tree[SENSOR].to_dataset()
+    data = group["data"].transpose("y", "x", "time", "band").to_numpy()
+    values = data.reshape(-1, *data.shape[2:])
+    clear = np.isfinite(values).all(-1)
+    inside = clear.any(1)
+    values, clear = values[inside], clear[inside]
+    times = group["time"].to_numpy().astype("datetime64[us]")
+    days = times.astype(np.int64) / 86_400e6
+    others = []
+    for name in OPTICAL:
+        if name in tree:
+            other = tree[name].to_dataset()
+            seen = np.isfinite(other["data"]).any("band").transpose("y", "x", "time").to_numpy()
+            then = other["time"].to_numpy().astype("datetime64[us]").astype(np.int64) / 86_400e6
+            others.append((then, seen.reshape(-1, seen.shape[-1])[inside]))
+    return Looks(
+        times=times,
+        days=days,
+        bands=tuple(str(band) for band in group["band"].to_numpy()),
+        values=np.nan_to_num(values),
+        clear=clear,
+        clean=_clean(np.where(clear, values[..., 0], np.nan), clear, days),
+        inside=inside,
+        shape=(data.shape[0], data.shape[1]),
+        others=tuple(others),
+    )
+
+
+def _clean(blue: Array, clear: Mask, days: Array) -> Mask:
+    clean = np.zeros_like(clear)
+    for at, day in enumerate(days):
+        near = blue[:, np.abs(days - day) <= CLEAN_DAYS]
+        some = clear[:, at]
+        if some.any():
+            middle = np.nanmedian(near[some], axis=1)
+            clean[some, at] = np.abs(blue[some, at] - middle) < CLEAN
+    return clean
+
+
+def nearest_look(looks: Looks, asked: Array, hidden: Sequence[int] = ()) -> Array:
+    """Days from each day ``asked`` to the nearest clear look by any optical sensor that is left,
+    (pixel, asked).
+
+    Args:
+        looks: All of them.
+        asked: Days since 1970.
+        hidden: Acquisitions of Sentinel-2 that are not there.
+    """
+    seen = looks.clear.copy()
+    seen[:, list(hidden)] = False
+    found = np.full((len(seen), len(asked)), np.inf)
+    for days, clear in ((looks.days, seen), *looks.others):
+        for place, day in enumerate(asked):
+            away = np.where(clear, np.abs(days - day), np.inf).min(1, initial=np.inf)
+            found[:, place] = np.minimum(found[:, place], away)
+    return found

@@ -1,0 +1,1 @@
+"""The speed, bytes and memory of ``build``."""

@@ -1,0 +1,1 @@
+"""Times, bounds and errors of the posteriors over time."""

@@ -1,0 +1,1 @@
+"""The simulated region beside real scenes, and models beside its truth."""

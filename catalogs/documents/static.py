@@ -1,0 +1,186 @@
+"""Static catalogues: folders, documents that link to each other, item collections, GeoParquet."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import rustac
+
+from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.documents.fetch import Documents, read_document, why
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.hrefs import (
+    HrefError,
+    absolute_href,
+    bare_href,
+    is_remote,
+    without_user,
+)
+
+__all__ = ["is_parquet", "read_parquet", "walk", "with_absolute_hrefs"]
+
+_LOG = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+"""Documents asked for at once over HTTP."""
+
+_DEEPEST = 32
+"""Documents below each other: a catalogue that goes on has no end."""
+
+
+def walk(
+    where: str,
+    wanted: Callable[[str], bool] = lambda _: True,
+    access: Access | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Give every item of a static catalogue, hrefs of its assets made absolute.
+
+    Args:
+        where: A folder (its ``catalog.json`` or ``collection.json``, else every item in the JSON
+            files below it), a STAC document (catalogue, collection, item, item collection), or a
+            ``.parquet`` file. A path or a URL.
+        wanted: Told the id of a collection, says whether to go in.
+        access: What documents may be read; by default what :meth:`Access.of` grants to ``where``.
+
+    Raises:
+        InputError: If a document cannot be read, if one links to what may not be read, or if there
+            is no STAC.
+    """
+    if is_parquet(where):
+        yield from read_parquet(where, access)
+        return
+    documents = Documents(where, access)
+    for start in _starts(where):
+        below = _Walk(documents, wanted, {start})
+        yield from below.items(read_document(start, documents), start, 0)
+
+
+def is_parquet(where: str) -> bool:
+    """Tell whether ``where``, a path or a URL, is that of a stac-geoparquet file."""
+    return (urlsplit(where).path if is_remote(where) else where).endswith(".parquet")
+
+
+def read_parquet(where: str, access: Access | None = None) -> Iterator[dict[str, Any]]:
+    """Give every item of a stac-geoparquet file, a path or a URL.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    name = bare_href(where)
+    with tempfile.TemporaryDirectory(prefix="terralatent-search-") as aside:
+        file = where
+        try:
+            if is_remote(where):  # fetched by ourselves: rustac would follow it anywhere
+                file = str(Path(aside, "items.parquet"))
+                Documents(where, access).fetch(without_user(where), Path(file))
+            content = rustac.read_sync(file, format="parquet")
+        except HrefError as error:
+            raise InputError(f"The file {name} cannot be read: {error}.") from error
+        except OSError as error:  # those of requests are some
+            raise InputError(f"The file {name} cannot be read: {why(error)}.") from error
+        except Exception as error:  # rustac has no class of its own for most of them
+            raise InputError(
+                f"The file {name} cannot be read as stac-geoparquet: {error}."
+            ) from error
+    for item in content["features"]:
+        if isinstance(item.get("bbox"), tuple):
+            item["bbox"] = list(item["bbox"])
+        yield with_absolute_hrefs(item, where)
+
+
+def with_absolute_hrefs(item: dict[str, Any], base: str) -> dict[str, Any]:
+    """Make the hrefs of an item's assets absolute, in place; what is no text stays."""
+    assets = item.get("assets")
+    for asset in assets.values() if isinstance(assets, dict) else ():
+        href = asset.get("href") if isinstance(asset, dict) else None
+        if isinstance(href, str) and href:
+            asset["href"] = absolute_href(href, base)
+    return item
+
+
+def _starts(where: str) -> list[str]:
+    if is_remote(where):
+        return [without_user(where)]
+    folder = Path(where).absolute()
+    if not folder.is_dir():
+        return [str(folder)]
+    for name in ("catalog.json", "collection.json"):
+        if (folder / name).is_file():
+            return [str(folder / name)]
+    found = sorted(str(path) for path in folder.rglob("*.json"))
+    if not found:
+        raise InputError(
+            f"The folder {where} holds no catalog.json, no collection.json and no item as JSON."
+        )
+    return found
+
+
+class _Walk:
+    """A way through documents that link to each other, each gone once."""
+
+    def __init__(self, documents: Documents, wanted: Callable[[str], bool], seen: set[str]) -> None:
+        self._documents = documents
+        self._wanted = wanted
+        self._seen = seen
+
+    def items(self, document: dict[str, Any], href: str, depth: int) -> Iterator[dict[str, Any]]:
+        """Give the items of a document, and of those that it links to."""
+        kind = document.get("type")
+        if kind == "Feature":
+            yield with_absolute_hrefs(document, href)
+        elif kind == "FeatureCollection":
+            yield from _features(document, href)
+        elif kind in ("Catalog", "Collection"):
+            if kind == "Collection" and not self._wanted(str(document.get("id"))):
+                return
+            if depth == _DEEPEST:
+                raise InputError(
+                    f"The document {bare_href(href)} lies {depth} documents below the first."
+                )
+            for link, content in self._read(self._links(document, href)):
+                yield from self.items(content, link, depth + 1)
+        else:
+            raise InputError(f"The document {bare_href(href)} is of the type {kind!r}, not STAC.")
+
+    def _links(self, document: dict[str, Any], href: str) -> list[str]:
+        """Where a catalogue or collection leads that was not read yet."""
+        links = document.get("links")
+        found = [
+            absolute_href(str(link.get("href")), href)
+            for rel in ("item", "items", "child")
+            for link in (links if isinstance(links, list) else ())
+            if isinstance(link, dict) and link.get("rel") == rel
+        ]
+        new = [link for link in dict.fromkeys(found) if link not in self._seen]
+        for link in new:
+            try:
+                self._documents.access.check(link)
+            except HrefError as error:
+                raise InputError(f"The document {bare_href(href)} has a link: {error}.") from error
+        self._seen.update(new)
+        return new
+
+    def _read(self, hrefs: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Read documents in order, several at once where they come over HTTP."""
+        if not any(is_remote(href) for href in hrefs):
+            for href in hrefs:
+                yield href, read_document(href, self._documents)
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = pool.map(lambda href: read_document(href, self._documents), hrefs)
+            yield from zip(hrefs, found, strict=True)
+
+
+def _features(document: dict[str, Any], href: str) -> Iterator[dict[str, Any]]:
+    features = document.get("features")
+    for item in features if isinstance(features, list) else ():
+        if isinstance(item, dict):
+            yield with_absolute_hrefs(item, href)
+        else:
+            _LOG.warning("%s lists a %s as an item", bare_href(href), type(item).__name__)

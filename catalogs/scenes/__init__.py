@@ -1,0 +1,1 @@
+"""From a region and a period to scenes: search, passes, and the fate of every item."""

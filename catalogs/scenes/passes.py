@@ -1,0 +1,256 @@
+"""From items to acquisitions: reprocessed copies are dropped, the items of one pass are merged."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from shapely.geometry import mapping
+
+from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.hrefs import HrefError
+from terralatent.catalogs.items import item as told
+from terralatent.catalogs.items.georeference import PlacementError, read_placement
+from terralatent.catalogs.items.scaling import ScalingError, read_scaling
+from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
+from terralatent.catalogs.scenes.duplicates import Scene, newest_copies
+from terralatent.catalogs.sources.sensors import Sensor
+
+__all__ = ["OF_NO_SENSOR", "group_items", "in_order"]
+
+_T = TypeVar("_T")
+
+OF_NO_SENSOR = "it belongs to none of"
+"""How the reason begins why an item of some other sensor was dropped."""
+
+_ONE_PASS = np.timedelta64(15, "m")
+"""Items of one solar day this near belong to one pass where no orbit is told: the rows of one pass
+follow each other by seconds, the next pass comes 98 minutes later."""
+
+_KEPT = (
+    *("type", "stac_version", "stac_extensions", "id", "collection"),
+    *("geometry", "bbox", "properties"),
+)
+
+_PLAIN_ID = re.compile(r"[^/\\.\uFFFD][^/\\\uFFFD]{0,199}")
+"""An id that could be the name of a file and of nothing else, though none is ever made of it."""
+
+
+def group_items(
+    items: Iterable[Mapping[str, Any]], sensors: Sequence[Sensor], access: Access | None = None
+) -> tuple[dict[str, tuple[Acquisition, ...]], tuple[Fate, ...]]:
+    """Sort items into acquisitions; the result does not depend on the order of ``items``.
+
+    Of one acquisition that was processed several times (same sensor, tile, data strip or footprint,
+    within seconds) that of the first collection of the source is used, then of the newest baseline,
+    then the one made last. What is left of one sensor, solar day and relative orbit is one
+    acquisition: its tiles and the halves of them are merged. Reads no pixels.
+
+    Args:
+        items: STAC items with absolute hrefs.
+        sensors: The sensors asked for, as the source sees them.
+        access: What the items may name; by default public hosts.
+
+    Returns:
+        For each sensor that has any, its acquisitions in ascending, unique times; and what became
+        of every item, ordered by sensor, time and id.
+    """
+    fates: list[Fate] = []
+    scenes: list[Scene] = []
+    for item in _each_once(items):
+        found = _read(item, sensors, access or Access())
+        if isinstance(found, Fate):
+            fates.append(found)
+        else:
+            scenes.append(found)
+
+    acquisitions: dict[str, tuple[Acquisition, ...]] = {}
+    for sensor in sensors:
+        own = [scene for scene in scenes if scene.sensor == sensor]
+        for rule in (_of_one_mask, newest_copies):
+            own, lost = rule(own)
+            fates += lost
+        passes = sorted((_acquisition(group) for group in _passes(own)), key=lambda a: a.time)
+        if passes:
+            acquisitions[sensor.name] = tuple(passes)
+        fates += [fate for acquisition in passes for fate in _fates(acquisition)]
+    return acquisitions, in_order(fates)
+
+
+def in_order(fates: Iterable[Fate]) -> tuple[Fate, ...]:
+    """Return ``fates`` by sensor, time and id."""
+    return tuple(sorted(fates, key=lambda f: (f.sensor, str(f.time), f.item_id, f.reason)))
+
+
+def _each_once(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Leave out items that a catalogue lists twice: pages overlap, links repeat."""
+    seen: list[Mapping[str, Any]] = []
+    by_id: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for item in items:
+        same = by_id.setdefault((str(item.get("collection")), str(item.get("id"))), [])
+        if item not in same:
+            same.append(item)
+            seen.append(item)
+    yield from sorted(seen, key=lambda item: (str(item.get("id")), str(item.get("collection"))))
+
+
+def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) -> Scene | Fate:
+    time = told.sensed_at(item)
+    name = item.get("id")
+    shown = str(name)
+
+    def dropped(reason: str, sensor: Sensor | None = None) -> Fate:
+        when = np.datetime64("NaT", "us") if time is None else time
+        called = shown if len(shown) <= 200 else f"{shown[:200]}..."
+        return Fate(called, "" if sensor is None else sensor.name, when, "dropped", reason)
+
+    if not isinstance(name, str) or not name:
+        return dropped("it has no id" if not name else f"its id is a {type(name).__name__}")
+    if _PLAIN_ID.fullmatch(name) is None or not name.isprintable():
+        return dropped("its id is no plain name")
+    sensor = _sensor_of(item, sensors)
+    if isinstance(sensor, str):
+        return dropped(sensor)
+    if time is None:
+        return dropped("it has no readable datetime", sensor)
+    place = told.footprint(item)
+    if place is None:
+        return dropped("it has no readable geometry", sensor)
+    assets = item.get("assets")
+    if not isinstance(assets, Mapping) or not all(isinstance(a, Mapping) for a in assets.values()):
+        return dropped("it has no readable assets", sensor)
+    keys = sensor.asset_keys(assets)
+    missing = [band for band in sensor.bands if band not in keys]
+    if missing:
+        return dropped(f"it has no asset for {', '.join(missing)}", sensor)
+    masks = [(band.asset, key) for band in sensor.quality for key in band.keys if key in assets]
+    if sensor.quality and not masks:
+        return dropped(f"it has no mask band {sensor.quality[0].asset}", sensor)
+    quality = masks[0][0] if masks else None
+    wanted = {**keys, **dict(masks[:1])}
+    try:
+        for band, key in wanted.items():
+            _check_href(band, assets[key], access)
+            read_placement(item, assets[key])
+        scaling = read_scaling(item, sensor, keys)
+    except (HrefError, PlacementError, ScalingError) as error:
+        return dropped(str(error), sensor)
+    except told.MALFORMED as error:
+        return dropped(f"it cannot be read ({type(error).__name__}: {error})", sensor)
+    kept = {name: item[name] for name in _KEPT if name in item}
+    kept["geometry"] = mapping(place)
+    kept["links"] = []
+    kept["assets"] = {band: dict(assets[key]) for band, key in wanted.items()}
+    baseline = told.processing_baseline(item)
+    return Scene(kept, sensor, time, scaling, quality, told.orbit(item), baseline, told.tile(item))
+
+
+def _check_href(band: str, asset: Mapping[str, Any], access: Access) -> None:
+    try:
+        access.check(asset.get("href"))
+    except HrefError as error:
+        raise HrefError(f"the href of its {band}: {error}") from error
+
+
+def _sensor_of(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> Sensor | str:
+    """The sensor of an item among ``sensors``, or why it has none."""
+    collection, constellation = str(item.get("collection") or ""), told.constellation(item)
+    near = [s for s in sensors if collection in s.collections]
+    if not near:
+        near = [s for s in sensors if constellation == s.constellation and _has_bands(item, s)]
+    if not near:
+        return f"{OF_NO_SENSOR} {', '.join(sensor.name for sensor in sensors)}"
+    state = told.properties(item).get("sat:orbit_state")
+    for sensor in near:
+        if sensor.orbit_state in (None, state):
+            return sensor
+    if state in ("ascending", "descending"):
+        return f"it is {state}, not {near[0].orbit_state}"
+    return "it does not tell whether its orbit is ascending or descending"
+
+
+def _has_bands(item: Mapping[str, Any], sensor: Sensor) -> bool:
+    assets = item.get("assets")
+    if not isinstance(assets, Mapping):
+        return False
+    masked = not sensor.quality or any(k in assets for band in sensor.quality for k in band.keys)
+    return masked and bool(sensor.asset_keys(assets))
+
+
+def _of_one_mask(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
+    """Keep the scenes that carry the most frequent mask band: the cube stores one kind of it."""
+    counts = Counter(scene.quality for scene in scenes)
+    if len(counts) < 2:
+        return scenes, []
+    common = max(counts, key=lambda quality: (counts[quality], str(quality)))
+    kept = [scene for scene in scenes if scene.quality == common]
+    lost = [
+        scene.dropped(f"its mask band is {scene.quality}, that of the others {common}")
+        for scene in scenes
+        if scene.quality != common
+    ]
+    return kept, lost
+
+
+def _passes(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
+    """Part the scenes of one sensor by solar day and orbit, and where no orbit is told, by time."""
+    groups: list[list[Scene]] = []
+    for day in _groups(scenes, lambda s: (str(s.day), s.orbit)):
+        by_time = sorted(day, key=lambda s: (s.time, s.id))
+        group = [by_time[0]]
+        for before, scene in pairwise(by_time):
+            if scene.orbit < 0 and scene.time - before.time > _ONE_PASS:
+                groups.append(group)
+                group = []
+            group.append(scene)
+        groups.append(group)
+    # Times must be unique: two groups that begin together are one pass, told in two ways.
+    for same in _groups(groups, lambda g: str(g[0].time)):
+        yield [scene for group in same for scene in group]
+
+
+def _groups(things: Iterable[_T], key: Callable[[_T], Any]) -> Iterator[list[_T]]:
+    for _, group in groupby(sorted(things, key=key), key):
+        yield list(group)
+
+
+def _acquisition(scenes: Sequence[Scene]) -> Acquisition:
+    def merge_order(scene: Scene) -> tuple[Any, ...]:
+        major, minor = told.baseline_key(scene.baseline)
+        return (-major, -minor, scene.time, scene.id)
+
+    ordered = sorted(scenes, key=merge_order)
+    return Acquisition(
+        sensor=ordered[0].sensor.name,
+        time=min(scene.time for scene in scenes),
+        items=tuple(scene.item for scene in ordered),
+        scalings=tuple(scene.scaling for scene in ordered),
+        quality=ordered[0].quality,
+        platform="+".join(sorted({told.platform(scene.item) for scene in scenes} - {""})),
+        orbit=ordered[0].orbit,
+        baseline="+".join(sorted({scene.baseline for scene in scenes} - {""})),
+        cloud_cover=_mean(told.cloud_cover(scene.item) for scene in ordered),
+        incidence=_mean(told.incidence(scene.item) for scene in ordered),
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _fates(acquisition: Acquisition) -> Iterator[Fate]:
+    first = acquisition.items[0]
+    for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True):
+        time = told.sensed_at(item)
+        assert time is not None
+        if item is first:
+            yield Fate(item["id"], acquisition.sensor, time, "used", "", scaling)
+        else:
+            reason = f"of one pass with {first['id']}"
+            yield Fate(item["id"], acquisition.sensor, time, "merged", reason, scaling)

@@ -1,0 +1,249 @@
+"""The result of a search: acquisitions, the fate of every item, kept as GeoParquet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from shapely import union_all
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
+from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.items.item import footprint, sensed_at
+from terralatent.catalogs.items.items_file import read_items, write_items
+from terralatent.catalogs.period import Period
+from terralatent.catalogs.printable import printable_json
+from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
+from terralatent.catalogs.scenes.aoi import reach_of
+from terralatent.catalogs.scenes.passes import group_items
+from terralatent.catalogs.sources.registry import read_descriptions
+from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
+from terralatent.catalogs.sources.sources import Source
+
+__all__ = ["Scenes"]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What a search found. Picklable; holds no pixels."""
+
+    place: Source
+    """Where they come from."""
+
+    period: Period
+    """First and last day asked for, both included."""
+
+    wanted: tuple[Sensor, ...]
+    """The sensors asked for."""
+
+    items: tuple[dict[str, Any], ...] = field(repr=False)
+    """Every item of the search as the source gave it, but with absolute hrefs."""
+
+    fates: tuple[Fate, ...] = field(repr=False)
+    """What became of every item, ordered by sensor, time and id."""
+
+    by_sensor: Mapping[str, tuple[Acquisition, ...]] = field(repr=False)
+    """For each sensor that has scenes, its acquisitions."""
+
+    access: Access = Access()  # noqa: RUF009 - it is frozen
+    """What the items may name: it is checked again when their files are read."""
+    mask: str | None = None
+    """The mask band asked for; None: the best that most scenes of a sensor have."""
+
+    @classmethod
+    def gather(
+        cls,
+        items: Iterable[dict[str, Any]],
+        sensors: Sequence[Sensor],
+        *,
+        source: Source | str,
+        period: Period,
+        access: Access | None = None,
+        mask: str | None = None,
+    ) -> Scenes:
+        """Group items into acquisitions.
+
+        Items whose hrefs are not for ``access`` are dropped by name.
+
+        Args:
+            items: STAC items with absolute hrefs.
+            sensors: Those asked for.
+            source: Where the items come from, or a name for it where it is not described.
+            period: First and last day asked for.
+            access: What the items may name; by default what the source's description grants, else
+                what any catalogue elsewhere may: public hosts, and no file of this machine.
+            mask: The mask band to take where a sensor may come with it.
+
+        Raises:
+            InputError: If ``mask`` is no mask band of any sensor.
+        """
+        place = source if isinstance(source, Source) else Source(source, "")
+        access = access or (place.access if place.where else Access())
+        kept = tuple(printable_json(item) for item in items)
+        seen = [place.sees(sensor) for sensor in sensors]
+        by_sensor, fates = group_items(kept, seen if mask is None else mask_by(seen, mask), access)
+        return cls(place, period, tuple(sensors), kept, fates, by_sensor, access, mask)
+
+    @property
+    def source(self) -> str:
+        """Name or place of the source."""
+        return self.place.name
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the sensors asked for."""
+        return tuple(sensor.name for sensor in self.wanted)
+
+    def sensor(self, name: str) -> Sensor:
+        """Return the sensor called ``name`` as the source sees it.
+
+        Raises:
+            InputError: If it was not asked for.
+        """
+        (sensor,) = pick_sensors([name], {sensor.name: sensor for sensor in self.wanted})
+        return self.place.sees(sensor)
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Names of the sensors that have scenes, in the order asked for."""
+        return tuple(self.by_sensor)
+
+    def acquisitions(self, sensor: str) -> tuple[Acquisition, ...]:
+        """Return the acquisitions of ``sensor`` in ascending, unique times; none where it has none.
+
+        Raises:
+            InputError: If there is no such sensor.
+        """
+        if sensor not in self.asked:
+            pick_sensors([sensor])
+        return self.by_sensor.get(sensor, ())
+
+    def hrefs(self) -> Iterator[str]:
+        """Yield the href of every file of the acquisitions."""
+        for acquisitions in self.by_sensor.values():
+            for acquisition in acquisitions:
+                for item in acquisition.items:
+                    yield from (asset["href"] for asset in item["assets"].values())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the ids, times and fates: equal for equal acquisitions, wherever they lie."""
+        lines = [f"{f.sensor} {f.time} {f.item_id} {f.fate}" for f in self.fates]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def summary(self) -> str:
+        """Say in one line how many acquisitions there are and what became of the items."""
+        counts = [f"{len(found)} {name}" for name, found in self.by_sensor.items()]
+        dropped = sum(fate.fate == "dropped" for fate in self.fates)
+        merged = sum(fate.fate == "merged" for fate in self.fates)
+        return (
+            f"{', '.join(counts) or 'no'} acquisitions from {len(self.fates)} items "
+            f"({merged} merged into another of their pass, {dropped} dropped)"
+        )
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the items and the search's own facts as stac-geoparquet, replacing ``path`` whole.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        facts = {
+            "source": self.place.name,
+            "period": [day.isoformat() for day in self.period],
+            "sensors": list(self.asked),
+            "mask": self.mask,
+            "stated": {s.name: s.stated for s in self.wanted if s.stated is not None},
+            "access": self.access.to_json(),
+        }
+        write_items(Path(path), self.items, facts)
+
+    def require(self, outline: BaseGeometry) -> None:
+        """Check that there is anything to build for a region.
+
+        Args:
+            outline: The region in EPSG:4326.
+
+        Raises:
+            InputError: If there is no acquisition, or none that touches the region.
+        """
+        if not self.sensors:
+            known = ", ".join(sorted({str(item.get("collection")) for item in self.items}))
+            raise InputError(
+                f"None of the {len(self.items)} items of {self.source} is of "
+                f"{', '.join(self.asked)}; they are of the collections {known}."
+            )
+        kept = [a for acquisitions in self.by_sensor.values() for a in acquisitions]
+        shapes = [shape for a in kept for item in a.items if (shape := footprint(item)) is not None]
+        if not any(shape.intersects(outline) for shape in shapes):
+            bounds = union_all([box(*shape.bounds) for shape in shapes]).bounds
+            region = ",".join(f"{edge:.4g}" for edge in outline.bounds)
+            raise InputError(
+                f"No scene touches the region {region}; the scenes of {self.source} lie "
+                f"{reach_of(bounds, outline)}. Give their region, or search for scenes of this one."
+            )
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, described: Sequence[str | Path] = ()) -> Scenes:
+        """Read what :meth:`to_parquet` wrote, or any other stac-geoparquet file of scenes.
+
+        A file that a search wrote is believed in what its items may name. Those of other files may
+        name public hosts, and files below the file's own folder.
+
+        Args:
+            path: The file.
+            described: Files that describe its source or sensors, where they are a user's own.
+
+        Raises:
+            InputError: If the file does not exist, is no stac-geoparquet, or holds no item; or if
+                its source or sensors are not known.
+        """
+        where = Path(path).resolve()
+        if not where.is_file():
+            raise InputError(f"There is no file of scenes {str(path)!r}; make one by a search.")
+        items, facts = read_items(where)
+        if not items:
+            raise InputError(f"The file of scenes {str(path)!r} holds no item.")
+        known = read_descriptions(described)
+        try:
+            told = facts.get("period")
+            period = _span(items) if told is None else _period(*told)
+            access = (
+                Access.from_json(facts["access"]) if "access" in facts else Access.of(str(where))
+            )
+            sensors = with_offsets(
+                pick_sensors(facts.get("sensors"), known.sensors), facts.get("stated")
+            )
+        except InputError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"The file of scenes {str(path)!r} is damaged: {error}. Search again."
+            ) from error
+        name = str(facts.get("source", path))
+        source = known.sources.get(name) or Source(name, "")
+        return cls.gather(
+            items,
+            sensors,
+            source=source,
+            period=period,
+            access=access,
+            mask=facts.get("mask"),
+        )
+
+
+def _period(first: str, last: str) -> Period:
+    return date.fromisoformat(first), date.fromisoformat(last)
+
+
+def _span(items: Sequence[dict[str, Any]]) -> Period:
+    times = [time for item in items if (time := sensed_at(item)) is not None]
+    if not times:
+        raise ValueError("none of its items tells when it was sensed")
+    first, last = (time.astype("datetime64[D]").astype(date) for time in (min(times), max(times)))
+    return first, last

@@ -1,0 +1,261 @@
+"""Region and period in, scenes out: from an API, a static catalogue or a GeoParquet file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pystac_client import Client
+from pystac_client.exceptions import APIError
+from shapely.geometry.base import BaseGeometry
+
+from terralatent.catalogs.documents.fetch import failures, open_api, status_of
+from terralatent.catalogs.documents.static import is_parquet, walk, with_absolute_hrefs
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.hrefs import is_remote
+from terralatent.catalogs.items.item import footprint, sensed_at
+from terralatent.catalogs.items.scaling import LEFT
+from terralatent.catalogs.period import Period, read_period, within
+from terralatent.catalogs.scenes.aoi import reach_of, read_outline
+from terralatent.catalogs.scenes.passes import OF_NO_SENSOR
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.sources.registry import read_descriptions
+from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
+from terralatent.catalogs.sources.sources import Source, known_collections, resolve_source
+
+__all__ = ["search_scenes"]
+
+_LOG = logging.getLogger(__name__)
+
+Item = dict[str, Any]
+
+
+def search_scenes(
+    source: str | Path | Source,
+    region: str | Path | Mapping[str, Any] | BaseGeometry,
+    start: str | date,
+    end: str | date,
+    sensors: Sequence[str] | None = None,
+    *,
+    offsets: Mapping[str, float] | None = None,
+    described: Sequence[str | Path] = (),
+    mask: str | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Scenes:
+    """Find the scenes of a region and period. Reads no pixels.
+
+    Args:
+        source: A source's name, the URL of a STAC API or document, a folder, or a file.
+        region: As for :func:`~terralatent.catalogs.scenes.aoi.read_outline`.
+        start: First day, ISO, UTC.
+        end: Last day, included.
+        sensors: Names of the sensors wanted; None: all that the source offers.
+        offsets: By the names of sensors, the offset, in units, of items that do not tell theirs.
+        described: Files that describe sources and sensors of a user's own, see
+            :func:`~terralatent.catalogs.sources.registry.read_descriptions`.
+        mask: Asset key of a mask band, see
+            :attr:`~terralatent.catalogs.sources.sensors.Sensor.quality`: sensors that may come
+            with it take it instead of their best.
+        report: Is told how far the search is, one line at a time.
+
+    Returns:
+        The scenes: each acquisition once, and what became of every item.
+
+    Raises:
+        InputError: If an argument cannot be used, if the source does not answer as one, or if it
+            has no scene that can be used.
+    """
+    known = read_descriptions(described)
+    place, outline = resolve_source(source, known.sources), read_outline(region)
+    period = read_period(start, end)
+    wanted = with_offsets(_wanted(place, sensors, known.sensors), offsets)
+    if mask is not None:
+        mask_by(wanted, mask)  # tells a wrong name before anything is looked for
+    tell = report or _LOG.info
+
+    looked = Looked()
+    items = []
+    for item in looked.count(_items(place, outline, period, wanted)):
+        if _matches(item, outline, period):
+            items.append(item)
+            if len(items) % 100 == 0:
+                tell(f"{len(items)} items from {place.name}")
+    if not items:
+        raise InputError(_nothing(place, outline, period, wanted, looked))
+    scenes = Scenes.gather(items, wanted, source=place, period=period, mask=mask)
+    if not scenes.sensors:
+        raise InputError(_no_use(place, period, scenes))
+    tell(scenes.summary())
+    _doubt(scenes)
+    return scenes
+
+
+def _doubt(scenes: Scenes) -> None:
+    """Warn of items whose flag Earth Search is known to have set wrongly, now and then."""
+    told = [fate.scaling for fate in scenes.fates if fate.scaling is not None]
+    doubtful = [one for one in told if one.offset_from.endswith(LEFT) and one.offset]
+    if doubtful:
+        _LOG.warning(
+            "%d items of %s say by a flag that their offset was not taken off; some such items are "
+            "wrong (https://github.com/Element84/earth-search/issues/71): look at their dates",
+            len(doubtful),
+            scenes.source,
+        )
+
+
+def _wanted(
+    place: Source, names: Sequence[str] | None, known: Mapping[str, Sensor]
+) -> tuple[Sensor, ...]:
+    """The sensors to look for: those named, else all that the source has in a form of use."""
+    wanted = pick_sensors(names, known)
+    if place.sensors is None:
+        return wanted
+    usable = [offer.sensor for offer in place.sensors if not offer.refused]
+    for sensor in wanted if names is not None else ():
+        offer = place.offer(sensor.name)
+        if offer is None:
+            raise InputError(f"{place.name} has no {sensor.name}; it has {', '.join(usable)}.")
+        if offer.refused:
+            raise InputError(
+                f"{place.name} has {sensor.name} only as {', '.join(offer.collections)}, which "
+                f"cannot be used: {offer.refused}."
+            )
+    return tuple(sensor for sensor in wanted if sensor.name in usable)
+
+
+class Looked:
+    """Counts the items that a source gave, and how far they reach in space and time."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.box: tuple[float, float, float, float] | None = None
+        self.period: tuple[np.datetime64, np.datetime64] | None = None
+
+    def count(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Pass ``items`` through."""
+        for item in items:
+            self.items += 1
+            shape = footprint(item)
+            if shape is not None:
+                a, b = shape.bounds, self.box or shape.bounds
+                self.box = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+            time = sensed_at(item)
+            if time is not None:
+                day = time.astype("datetime64[D]")
+                first, last = self.period or (day, day)
+                self.period = (min(first, day), max(last, day))
+            yield item
+
+
+def _items(
+    place: Source, outline: BaseGeometry, period: Period, sensors: Sequence[Sensor]
+) -> Iterator[Item]:
+    """Every item that ``place`` gives; more than asked for where it cannot filter."""
+    asked = dict.fromkeys(name for sensor in sensors for name in place.collections_of(sensor))
+    is_api = False
+    if is_remote(place.where) and not is_parquet(place.where):
+        with failures(place.name):
+            client = open_api(place.where, place.access)
+            is_api = client.get_search_link() is not None
+    if is_api:
+        yield from _search_api(client, place, list(asked), outline, period)
+    else:
+        yield from walk(place.where, _enters(asked), place.access)
+
+
+def _enters(asked: Mapping[str, None]) -> Callable[[str], bool]:
+    """Leave out the collections that are known to hold other sensors only."""
+    known = known_collections()
+    return lambda name: name in asked or name not in known
+
+
+def _search_api(
+    client: Client, place: Source, asked: list[str], outline: BaseGeometry, period: Period
+) -> Iterator[Item]:
+    with failures(place.name):
+        if place.sensors is None:
+            asked = _offered(client, place, asked)
+        # A box and a period are all that every API understands; the rest is filtered here.
+        search = client.search(
+            collections=asked,
+            bbox=outline.bounds,
+            datetime=f"{period[0]}T00:00:00Z/{period[1]}T23:59:59.999Z",
+            limit=place.page,
+        )
+        found: Iterator[object] = search.items_as_dicts()  # whatever an API lists
+        for item in found:
+            if isinstance(item, dict):
+                yield _absolute(item, place.where)
+            else:
+                _LOG.warning("%s lists a %s as an item", place.name, type(item).__name__)
+
+
+def _offered(client: Client, place: Source, asked: list[str]) -> list[str]:
+    """Those of the collections ``asked`` that the API has."""
+    offered = []
+    for name in asked:
+        try:
+            found = client.get_collection(name)
+        except APIError as error:
+            status = status_of(error)
+            if status is None or status >= 500:
+                raise
+            found = None
+        if found is not None:
+            offered.append(name)
+    if not offered:
+        raise InputError(f"The source {place.name} has none of the collections {', '.join(asked)}.")
+    return offered
+
+
+def _absolute(item: Item, root: str) -> Item:
+    links = item.get("links")
+    own = [
+        link["href"]
+        for link in (links if isinstance(links, list) else ())
+        if isinstance(link, dict) and link.get("rel") == "self" and is_remote(str(link.get("href")))
+    ]
+    return with_absolute_hrefs(item, own[0] if own else root)
+
+
+def _matches(item: Item, outline: BaseGeometry, period: Period) -> bool:
+    """Whether an item is of the search; one that does not say is, and is dropped by name later."""
+    time, shape = sensed_at(item), footprint(item)
+    if time is not None and not within(time, period):
+        return False
+    return shape is None or bool(shape.intersects(outline))
+
+
+def _nothing(
+    place: Source, outline: BaseGeometry, period: Period, sensors: Sequence[Sensor], looked: Looked
+) -> str:
+    region = ",".join(f"{edge:.4g}" for edge in outline.bounds)
+    names = ", ".join(sensor.name for sensor in sensors)
+    found = f"No scene of {names} was found in {place.name} for the region {region} from "
+    found += f"{period[0]} to {period[1]}"
+    if looked.items == 0 or looked.box is None:
+        return f"{found}; ask for another region, period or source."
+    found += f"; its {looked.items} items lie {reach_of(looked.box, outline)}"
+    if looked.period is not None:
+        found += f"; they are from {looked.period[0]} to {looked.period[1]}"
+    return f"{found}."
+
+
+def _no_use(place: Source, period: Period, scenes: Scenes) -> str:
+    """Why none of the items found is a scene of the sensors asked for."""
+    where = f"{place.name} has for the region from {period[0]} to {period[1]}"
+    for fate in scenes.fates:
+        if not fate.reason.startswith(OF_NO_SENSOR):
+            return (
+                f"None of the {len(scenes.items)} items that {where} can be used; the first, "
+                f"{fate.item_id}: {fate.reason}."
+            )
+    known = ", ".join(sorted({str(item.get("collection")) for item in scenes.items}))
+    return (
+        f"None of the {len(scenes.items)} items that {where} is of {', '.join(scenes.asked)}; "
+        f"they are of the collections {known}."
+    )

@@ -1,0 +1,1 @@
+"""What the GP-VAE is compared with: other variational autoencoders of pixel series."""

@@ -1,0 +1,1 @@
+"""What the GP-VAE is compared with: gap filling that takes no training."""

@@ -1,0 +1,76 @@
+"""Training acquisitions hidden for all pixels: on them methods choose settings and are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from terralatent.models.baselines.unlearned.band_series import BandSeries
+from terralatent.models.observations import clear_dates
+
+__all__ = ["Fold", "hide_looks"]
+
+FOLDS = 4
+EVERY = 8
+"""Of so many clear dates one is hidden alone, and of so many runs of that many dates one whole."""
+
+FEWEST_CLEAR = 4
+"""A sensor with fewer such dates counts every date on which it saw anything."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One choice of what is hidden."""
+
+    seen: Mapping[str, BandSeries]
+    """By sensor name, all dates; hidden ones are not valid."""
+
+    hidden: Mapping[str, BandSeries]
+    """The hidden dates only, by sensor name."""
+
+    def first(self, count: int) -> Fold:
+        """Return the same of the first pixels only."""
+        return Fold(
+            {name: each.first(count) for name, each in self.seen.items()},
+            {name: each.first(count) for name, each in self.hidden.items()},
+        )
+
+
+def hide_looks(pool: Mapping[str, BandSeries]) -> list[Fold]:
+    """Hide single dates and runs of dates of every sensor, in four ways.
+
+    A quarter of a sensor's clear dates each time, so that what is left is nearly as dense as what
+    will be filled. A sensor with a single clear date keeps it.
+    """
+    folds = []
+    for fold in range(FOLDS):
+        masks = {name: _hidden(series, fold) for name, series in pool.items()}
+        folds.append(
+            Fold(
+                {name: series.hide(masks[name]) for name, series in pool.items()},
+                {
+                    name: BandSeries(
+                        series.days[mask], series.values[:, mask], series.valid[:, mask]
+                    )
+                    for (name, series), mask in zip(pool.items(), masks.values(), strict=True)
+                },
+            )
+        )
+    return folds
+
+
+def _hidden(series: BandSeries, fold: int) -> Tensor:
+    """Which dates of one sensor are hidden, shape (T,), bool."""
+    seen = series.valid.any(-1)
+    clear = clear_dates(seen)
+    if int(clear.sum()) < FEWEST_CLEAR:
+        clear = seen.any(0)
+    place = clear.cumsum(0) - 1
+    step = EVERY // FOLDS * fold
+    alone = place % EVERY == 1 + step
+    run = (place // EVERY) % EVERY == (2 + step) % EVERY
+    # Of a short calendar a run would be all there is.
+    hidden: Tensor = clear & (alone | (run & (clear.sum() > 2 * EVERY)))
+    return hidden

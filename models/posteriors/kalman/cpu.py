@@ -1,0 +1,191 @@
+"""Kalman filter and smoother compiled for the CPU, with their adjoint, as one autograd function.
+
+The lanes of vector instructions are latents and series, in the order in which they lie in memory:
+nothing is transposed. A thread takes a few series at a time through all visits, so that what
+passes between two visits stays in its cache. Gradients come from walking again, not from keeping
+what was walked.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from terralatent.models.posteriors.kalman.chain import Chain, Smoothed, Walk
+from terralatent.models.posteriors.kalman.cpu_compile import compiled_loop
+from terralatent.models.posteriors.kalman.program import GROUP, GROUPS, LANES
+from terralatent.models.posteriors.kalman.step import MOMENTS, moment_count
+
+Array = npt.NDArray[Any]
+
+SPANS = 16
+"""Into how many spans the tiles of a chunk are cut for the threads. Each has sums of its own, so
+that their order, and with it the last bits of gradients, does not depend on the threads."""
+
+
+def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) -> Walk:
+    """Filter and smooth sites (N, T, L). Differentiable once.
+
+    Arguments:
+        chain: What calendar and kernel fix, of few states, without measures.
+        w: Precisions, (N, T, L), on the CPU.
+        eta: The same shape and dtype. Where w is 0 it is not read as more than 0, and neither of
+            the two has a gradient.
+        sites: Whether mean and variance are wanted on the days of the sites.
+        predicted: Whether spread and innovation are wanted; they are (N, 0, L) otherwise.
+    """
+    first = w.shape[1] if sites else 0
+    mean, var, spread, innovation, _ = _walk(chain, w, eta, first, predicted, scored=False)
+    mean, var = mean[..., None], var[..., None]
+    at_sites = (mean[:, :first, :, 0], var[:, :first, :, 0])
+    return Walk(*at_sites, mean[:, first:], var[:, first:], spread, innovation)
+
+
+def smooth(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
+    """Return mean, variance and KL, summed along the walk; else as :func:`walk` with sites."""
+    total = w.shape[1]
+    mean, var, _, _, kl = _walk(chain, w, eta, total, predicted=False, scored=True)
+    return Smoothed(mean[:, :total], var[:, :total], mean[:, total:], var[:, total:], kl[:, 0])
+
+
+def _walk(
+    chain: Chain, w: Tensor, eta: Tensor, sites: int, predicted: bool, *, scored: bool
+) -> tuple[Tensor, ...]:
+    """Return mean and variance at sites and queries (N, R, L), spread, innovation and KL."""
+    visited = np.array(chain.visits, dtype=np.int64)
+    rows = np.where(visited < sites, visited, -1)
+    rows[visited < 0] = chain.asked.numpy() + sites
+    size = lane_width(w.shape[2])
+    # No time passes after the last visit, and nothing is seen there.
+    a = torch.cat([chain.a.flatten(-2), torch.zeros_like(chain.a[:1]).flatten(-2)])
+    q = torch.cat([chain.q, torch.zeros_like(chain.q[:1])])
+    moves = _lanes(torch.cat([a, q], dim=-1).transpose(0, 1), size)
+    start = torch.nn.functional.pad(chain.start, (chain.a.shape[-1], 0))
+    wanted = (sites + len(chain.asked), w.shape[1] if predicted else 0, 1 if scored else 0)
+    states = chain.a.shape[-1]
+    start = _lanes(start, size)
+    outputs = _Walk.apply(states, visited, rows, wanted, moves, start, w, eta)  # type: ignore[no-untyped-call]
+    return tuple(outputs)
+
+
+def lane_width(latents: int) -> int:
+    """Return how many latents go into a group of lanes: a divisor that leaves few lanes empty."""
+    divisors = [width for width in range(1, GROUP + 1) if latents % width == 0]
+    return max(divisors, key=lambda width: (GROUP // width * width, width))
+
+
+def _lanes(of_latents: Tensor, size: int) -> Tensor:
+    """Lay (L, ..., rows) out for a group of lanes of each chunk: (C, ..., rows, GROUP)."""
+    chunks = of_latents.unflatten(0, (-1, size)).movedim(1, -1)
+    spare = GROUP - GROUP // size * size
+    repeated = chunks.repeat(*(1,) * (chunks.ndim - 1), GROUP // size)
+    return torch.nn.functional.pad(repeated, (0, spare))
+
+
+class _Walk(torch.autograd.Function):
+    """The walk as one function of moves (C, S + 1, rows, GROUP), start (C, r, GROUP) and sites."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: int,
+        visited: Array,
+        rows: Array,
+        wanted: tuple[int, int, int],
+        moves: Tensor,
+        start: Tensor,
+        w: Tensor,
+        eta: Tensor,
+    ) -> tuple[Tensor, ...]:
+        smoothed, predicted, scored = wanted
+        inputs = [_array(each) for each in (moves, start, w, eta)]
+        counts = (smoothed, smoothed, predicted, predicted, scored)
+        outputs = [np.empty((len(w), count, w.shape[2]), inputs[2].dtype) for count in counts]
+        loop = compiled_loop("forward", states, str(inputs[2].dtype))
+        width = MOMENTS + states + 1
+
+        def work(chunk: int, begin: int, end: int, _: int) -> None:
+            loop(
+                *(begin, end, chunk, visited, rows),
+                *(each[chunk].reshape(len(each[chunk]), -1) for each in inputs[:2]),
+                *(_chunked(each, size) for each in inputs[2:]),
+                *_room(len(visited), width, states, inputs[2].dtype),
+                *(_chunked(each, size) for each in outputs),
+            )
+
+        size = lane_width(w.shape[2])
+        _share(work, len(w), len(moves), size)
+        ctx.plan = states, visited, rows
+        ctx.save_for_backward(moves, start, w, eta)
+        return tuple(torch.from_numpy(each) for each in outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor | None, ...]:
+        states, visited, rows = ctx.plan
+        inputs = [_array(each) for each in ctx.saved_tensors]
+        moves, start, w, eta = inputs
+        given = [_array(each) for each in seeds]
+        bars = [np.zeros((SPANS, *each.shape), each.dtype) for each in (moves, start)]
+        w_bar, eta_bar = np.empty_like(w), np.empty_like(eta)
+        loop = compiled_loop("backward", states, str(w.dtype))
+        r = moment_count(states)
+
+        def work(chunk: int, begin: int, end: int, span: int) -> None:
+            tape, state = _room(len(visited), MOMENTS + 2 * r, states, w.dtype)
+            bar, _ = _room(len(visited), MOMENTS + states + 1, states, w.dtype)
+            moves_bar, start_bar = (each[span, chunk] for each in bars)
+            loop(
+                *(begin, end, chunk, visited, rows),
+                *(each[chunk].reshape(len(each[chunk]), -1) for each in inputs[:2]),
+                *(_chunked(each, size) for each in inputs[2:]),
+                *(tape, state),
+                *(_chunked(each, size) for each in given),
+                *(bar, moves_bar.reshape(len(moves_bar), -1), start_bar),
+                *(_chunked(each, size) for each in (w_bar, eta_bar)),
+            )
+
+        size = lane_width(w.shape[2])
+        _share(work, len(w), len(moves), size)
+        gradients = [torch.from_numpy(each) for each in (*bars, w_bar, eta_bar)]
+        summed = [each.sum(0) for each in gradients[:2]]
+        return None, None, None, None, *summed, *gradients[2:]
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().contiguous().numpy()
+
+
+def _chunked(each: Array, size: int) -> Array:
+    return each.reshape(*each.shape[:2], each.shape[2] // size, size)
+
+
+def _room(visits: int, rows: int, states: int, dtype: Any) -> tuple[Array, Array]:
+    """Return a tape, where queries have no site, and a state."""
+    return np.zeros((visits, rows * LANES), dtype), np.zeros(moment_count(states) * LANES, dtype)
+
+
+def _share(work: Callable[[int, int, int, int], None], series: int, chunks: int, size: int) -> None:
+    """Do ``work(chunk, begin, end, span)`` for all spans of tiles, in as many threads as torch."""
+    tiles = -(-series // (GROUPS * (GROUP // size)))
+    edges = np.linspace(0, tiles, SPANS + 1).astype(int).tolist()
+    spans = [
+        (chunk, begin, end, span)
+        for chunk in range(chunks)
+        for span, (begin, end) in enumerate(pairwise(edges))
+        if begin < end
+    ]
+    threads = min(torch.get_num_threads(), len(spans))
+    if threads <= 1:
+        for span in spans:
+            work(*span)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, *span) for span in spans]:
+            done.result()

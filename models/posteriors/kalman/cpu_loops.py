@@ -1,0 +1,211 @@
+"""The loops over tiles of series, in the Python that numba compiles.
+
+They are compiled as source beside the walks that :mod:`terralatent.models.posteriors.kalman.step`
+writes for a number of states, so they use nothing but numpy and the names in ``GIVEN``. Arrays of
+sites have shape (N, T, C, width): C chunks of latents. One thread takes a span of tiles of a
+chunk; what passes between two visits stays in its cache.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from terralatent.models.posteriors.kalman.divergence import score, score_back
+from terralatent.models.posteriors.kalman.program import GROUP, GROUPS, LANES
+from terralatent.models.posteriors.kalman.step import ETA, INNOVATION, MEAN, SPREAD, VAR, W
+
+Array = npt.NDArray[Any]
+
+GIVEN = {
+    "GROUP": GROUP,
+    "GROUPS": GROUPS,
+    "LANES": LANES,
+    "W": W,
+    "ETA": ETA,
+    "MEAN": MEAN,
+    "VAR": VAR,
+    "INNOVATION": INNOVATION,
+    "SPREAD": SPREAD,
+}
+"""All that the loops take from elsewhere, but for the walks."""
+
+
+def _written(tape: Array, bar: Array, state: Array, moves: Array, moves_bar: Array) -> None:
+    """Stands for a walk of :func:`~terralatent.models.posteriors.kalman.step.sweep_sources`."""
+
+
+filter_sites = smooth_sites = filter_all = smooth_all = smooth_back = filter_back = _written
+
+
+def take(first: int, chunk: int, at: Array, source: Array, tape: Array, row: int) -> None:
+    """Lay what ``source`` has for the series of a tile at visits' places ``at`` on the tape."""
+    width = source.shape[3]
+    per = GROUP // width
+    count = min(len(source) - first, GROUPS * per)
+    for v in range(len(at)):
+        if at[v] < 0 or source.shape[1] == 0:
+            continue
+        record = tape[v, row * LANES : (row + 1) * LANES]
+        if width == GROUP:
+            for s in range(count):
+                cells = source[first + s, at[v], chunk]
+                for k in range(GROUP):
+                    record[s * GROUP + k] = cells[k]
+            for k in range(count * GROUP, LANES):
+                record[k] = 0
+        else:
+            record[:] = 0
+            for s in range(count):
+                cells = source[first + s, at[v], chunk]
+                to = (s // per) * GROUP + (s % per) * width
+                for k in range(width):
+                    record[to + k] = cells[k]
+
+
+def give(first: int, chunk: int, at: Array, tape: Array, row: int, target: Array) -> None:
+    """Write what :func:`take` reads."""
+    width = target.shape[3]
+    per = GROUP // width
+    count = min(len(target) - first, GROUPS * per)
+    for v in range(len(at)):
+        if at[v] < 0 or target.shape[1] == 0:
+            continue
+        record = tape[v, row * LANES : (row + 1) * LANES]
+        if width == GROUP:
+            for s in range(count):
+                cells = target[first + s, at[v], chunk]
+                for k in range(GROUP):
+                    cells[k] = record[s * GROUP + k]
+        else:
+            for s in range(count):
+                cells = target[first + s, at[v], chunk]
+                to = (s // per) * GROUP + (s % per) * width
+                for k in range(width):
+                    cells[k] = record[to + k]
+
+
+def mask(tape: Array, values: Array) -> None:
+    """Set w and eta of ``values`` to 0 where those of the tape have no precision."""
+    for v in range(len(tape)):
+        for k in range(LANES):
+            if not tape[v, W * LANES + k] > 0:
+                values[v, W * LANES + k] = 0
+                values[v, ETA * LANES + k] = 0
+
+
+def begin_at(start: Array, state: Array) -> None:
+    """Set the state of all lanes to the moments before the first visit."""
+    for row in range(len(start)):
+        for g in range(GROUPS):
+            for k in range(GROUP):
+                state[row * LANES + g * GROUP + k] = start[row, k]
+
+
+def forward(
+    begin: int,
+    end: int,
+    chunk: int,
+    visited: Array,
+    rows: Array,
+    moves: Array,
+    start: Array,
+    w: Array,
+    eta: Array,
+    tape: Array,
+    state: Array,
+    mean: Array,
+    var: Array,
+    spread: Array,
+    innovation: Array,
+    divergence: Array,
+) -> None:
+    """Filter and smooth the tiles from ``begin`` to ``end`` of a chunk.
+
+    Outputs that are not wanted have no rows: mean and var to skip the smoother altogether.
+    """
+    scored = np.empty(LANES)
+    first_scores = np.zeros(1, np.int64)
+    size = GROUPS * (GROUP // w.shape[3])
+    for tile in range(begin, end):
+        first = tile * size
+        take(first, chunk, visited, w, tape, W)
+        take(first, chunk, visited, eta, tape, ETA)
+        mask(tape, tape)
+        begin_at(start, state)
+        filter_sites(tape, tape, state, moves, moves)
+        give(first, chunk, visited, tape, SPREAD, spread)
+        give(first, chunk, visited, tape, INNOVATION, innovation)
+        if mean.shape[1] > 0:
+            state[:] = 0
+            smooth_sites(tape, tape, state, moves, moves)
+            give(first, chunk, rows, tape, MEAN, mean)
+            give(first, chunk, rows, tape, VAR, var)
+        if divergence.shape[1] > 0:
+            score(tape, scored)
+            give(first, chunk, first_scores, scored.reshape(1, -1), 0, divergence)
+
+
+def backward(
+    begin: int,
+    end: int,
+    chunk: int,
+    visited: Array,
+    rows: Array,
+    moves: Array,
+    start: Array,
+    w: Array,
+    eta: Array,
+    tape: Array,
+    state: Array,
+    mean_bar: Array,
+    var_bar: Array,
+    spread_bar: Array,
+    innovation_bar: Array,
+    divergence_bar: Array,
+    bar: Array,
+    moves_bar: Array,
+    start_bar: Array,
+    w_bar: Array,
+    eta_bar: Array,
+) -> None:
+    """Walk the same tiles again, and back from the adjoints of all outputs to those of inputs.
+
+    Those of moves and start are added to, lane by lane.
+    """
+    seed = np.zeros((1, LANES), tape.dtype)
+    first_scores = np.zeros(1, np.int64)
+    size = GROUPS * (GROUP // w.shape[3])
+    for tile in range(begin, end):
+        first = tile * size
+        take(first, chunk, visited, w, tape, W)
+        take(first, chunk, visited, eta, tape, ETA)
+        mask(tape, tape)
+        begin_at(start, state)
+        filter_all(tape, tape, state, moves, moves)
+        bar[:] = 0
+        take(first, chunk, visited, spread_bar, bar, SPREAD)
+        take(first, chunk, visited, innovation_bar, bar, INNOVATION)
+        take(first, chunk, rows, mean_bar, bar, MEAN)
+        take(first, chunk, rows, var_bar, bar, VAR)
+        if mean_bar.shape[1] > 0:
+            state[:] = 0
+            smooth_all(tape, tape, state, moves, moves)
+            if divergence_bar.shape[1] > 0:
+                take(first, chunk, first_scores, divergence_bar, seed, 0)
+                score_back(tape, bar, seed[0])
+            state[:] = 0
+            smooth_back(tape, bar, state, moves, moves_bar)
+        state[:] = 0
+        filter_back(tape, bar, state, moves, moves_bar)
+        for row in range(len(start_bar)):
+            for g in range(GROUPS):
+                for k in range(GROUP):
+                    start_bar[row, k] += state[row * LANES + g * GROUP + k]
+        mask(tape, bar)
+        give(first, chunk, visited, bar, W, w_bar)
+        give(first, chunk, visited, bar, ETA, eta_bar)
+
+
+LOOPS = (take, give, mask, begin_at, score, score_back, forward, backward)
+"""What is compiled, after the walks."""

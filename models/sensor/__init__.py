@@ -1,0 +1,1 @@
+"""What each sensor brings: its encoder, its decoder, its likelihood."""

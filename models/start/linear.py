@@ -1,0 +1,216 @@
+r"""Where training starts: the linear solution, a Gaussian process over several outputs.
+
+The first sensor (the one that tells most) is split into components of independent noise
+(:mod:`~terralatent.models.start.noise_fractions`); each has its own kernel, signal and noise,
+fitted by evidence. Its encoder and decoder are those projections, and the networks beside them are
+zero, so that step 0 is exact inference in
+
+.. math:: x(t) = b + D z(t) + \epsilon, \quad z_l \sim GP(0, k_l), \quad \epsilon \sim N(0, R)
+
+Every other sensor starts from a regression on the first one's latents
+(:mod:`~terralatent.models.start.regression`). A sensor of another kind (radar beside reflectance)
+also gets latents of its own for what the regression leaves, as long as there are any.
+
+A sensor that a trained model is given later starts from the same regression, on what all the old
+ones tell: :func:`start_sensor`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.kernels.matern import LONGEST, SHORTEST, Matern
+from terralatent.models.start.components import Components, fit_components
+from terralatent.models.start.covariances import lifted, robust_scatter
+from terralatent.models.start.noise_fractions import minimum_noise_fractions, neighbour_differences
+from terralatent.models.start.regression import (
+    Regression,
+    damp,
+    regress,
+    set_sensor,
+    start_sensor,
+    weigh,
+)
+from terralatent.models.start.sensor import (
+    SERIES,
+    Looks,
+    Pool,
+    hide_dates,
+    looks_of,
+    pools_of,
+    set_decoder,
+    set_encoder,
+    set_noise,
+    set_precision,
+)
+
+__all__ = ["linear_start", "start_sensor"]
+
+log = logging.getLogger(__name__)
+
+SPARE = 0.03
+"""Size of the projections of latents that no sensor needs at the start."""
+
+
+def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
+    """Set kernels, encoders and decoders of ``model`` to the linear solution, in place.
+
+    Args:
+        model: Its normalisation is used; its networks must still be zero at their last layer.
+        pools: Series of some hundred pixels, one pool for each calendar, by sensor name.
+        seed: Of the small random projections of latents that nothing needs yet.
+
+    Raises:
+        TooFewObservationsError: If a sensor has too few clear observations to start from.
+    """
+    looks = {
+        name: looks_of(model, name, pools)
+        for name in sorted(sensor.name for sensor in model.config.sensors)
+    }
+    order = sorted(looks, key=lambda name: -_told(looks[name]))
+    first = order[0]
+    log.info("the linear start begins with %s", first)
+    for name in order[1:]:
+        set_precision(model, name, torch.zeros(model.config.latents))
+    used = _start_first(model, first, looks[first])
+    told = pools_of(first, pools)
+    _judge_noise(model, first, [{first: pool[first]} for pool in told])
+    for name in order[1:]:
+        if not _told(looks_of(model, name, told)):
+            log.warning(
+                "%s has no clear observation beside %s in the sample; it starts at random",
+                name,
+                first,
+            )
+            continue
+        found = regress(model, [first], name, told, used)
+        if not _alike(model, name, first):
+            found = _with_own_latents(model, found)
+            used = found.linear.shape[1]
+        set_sensor(model, name, found)
+        if model.config.start == "joint" and _alike(model, name, first):
+            weigh(model, first, name, told)
+        else:
+            damp(model, [first], name, told)
+        _judge_noise(model, name, pools_of(name, told))
+    _fill_spare(model, used, seed)
+
+
+def _alike(model: GPVAE, name: str, other: str) -> bool:
+    """Whether two sensors measure the same quantity."""
+    return model.config.sensor(name).units == model.config.sensor(other).units
+
+
+def _told(looks: Sequence[Looks]) -> int:
+    """How many numbers a sensor tells about the pools."""
+    return sum(int(each.whole.sum()) * each.values.shape[-1] for each in looks)
+
+
+def _start_first(model: GPVAE, name: str, looks: Sequence[Looks]) -> int:
+    """Set the first sensor and its latents' kernels; return how many latents it took."""
+    rows = torch.cat([each.rows() for each in looks])
+    centre, scatter = robust_scatter(rows)
+    count = min(scatter.shape[-1], model.config.latents)
+    forward, backward, parts = _split(model, looks, centre, scatter, count)
+    _set_kernels(model, parts, slice(0, count))
+    linear = backward[:, :count] * parts.signal.sqrt()
+    noise = backward[:, :count] * parts.noise @ backward[:, :count].T
+    lost = backward[:, count:]
+    noise = noise + lost @ (forward[count:] @ scatter @ forward[count:].T) @ lost.T
+    set_decoder(model, name, centre, linear, noise)
+    project = forward[:count] / parts.signal.sqrt()[:, None]
+    set_encoder(model, name, project, centre, parts.signal / parts.noise, linear, noise)
+    return count
+
+
+def _split(
+    model: GPVAE, looks: Sequence[Looks], centre: Tensor, scatter: Tensor, count: int
+) -> tuple[Tensor, Tensor, Components]:
+    """Return the transform, its inverse, and the first ``count`` components fitted."""
+    noise = torch.cat([neighbour_differences(each.values, each.whole, each.days) for each in looks])
+    _, inner = robust_scatter(noise, torch.zeros_like(centre))
+    split = minimum_noise_fractions(scatter, inner)
+    series = [
+        (
+            each.days,
+            ((each.values[:SERIES].double() - centre) @ split.forward[:count].T).float(),
+            each.whole[:SERIES],
+        )
+        for each in looks
+    ]
+    return split.forward, split.backward, fit_components(series, model.config.kernel)
+
+
+def _with_own_latents(model: GPVAE, found: Regression) -> Regression:
+    """Give a sensor latents of its own for what a regression leaves, if any are left."""
+    used = found.linear.shape[1]
+    count = min(len(found.centre), model.config.latents - used)
+    if count <= 0:
+        return found
+    _, scatter = robust_scatter(torch.cat([each.rows() for each in found.rest]), found.centre)
+    _, backward, parts = _split(model, found.rest, found.centre, scatter, count)
+    _set_kernels(model, parts, slice(used, used + count))
+    own = backward[:, :count] * parts.signal.sqrt()
+    return replace(
+        found,
+        linear=torch.cat([found.linear, own], dim=1),
+        noise=lifted(found.noise - own @ own.T, 0.2 * found.noise.diagonal()),
+    )
+
+
+def _judge_noise(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
+    """Set a sensor's scale matrix to what it misses hidden dates by.
+
+    The evidence takes noise as Gaussian: what few bad dates add to it all dates would pay for.
+    """
+    sensor = model.sensor(name)
+    errors, signals = [], []
+    for pool in pools:
+        seen, held = hide_dates(model, name, pool)
+        whole = held.valid.all(-1)
+        errors.append(held.error[whole].double())
+        signals.append(model.infer(seen, held.days)[1][whole].double())
+    linear = sensor.decoder.linear.detach().double()
+    ratio = float(sensor.likelihood.variance_ratio().detach())
+    dof = 2.0 * ratio / (ratio - 1.0) if ratio > 1.0 else 1e6
+    rows = torch.cat(errors)
+    if len(rows) <= rows.shape[-1]:
+        log.warning("%s has too few clear dates to judge its noise by; it stays the fit's", name)
+        return
+    _, scatter = robust_scatter(rows, torch.zeros_like(rows[0]), dof)
+    surface = linear * torch.cat(signals).mean(0) @ linear.T
+    set_noise(model, name, lifted(scatter - surface, 0.2 * scatter.diagonal()))
+
+
+def _set_kernels(model: GPVAE, parts: Components, where: slice) -> None:
+    """Copy the kernels of fitted components; every parameter has the latents in its first dim."""
+    with torch.no_grad():
+        mine = dict(model.kernel.named_parameters())
+        for name, value in parts.kernel.named_parameters():
+            mine[name][where] = value
+
+
+def _fill_spare(model: GPVAE, used: int, seed: int) -> None:
+    """Give latents that nothing needs small random projections and spread lengthscales."""
+    spare = model.config.latents - used
+    if spare <= 0:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.logspace(math.log10(2 * SHORTEST), math.log10(LONGEST / 10), spare)
+    with torch.no_grad():
+        for module in model.kernel.modules():
+            if isinstance(module, Matern):
+                days = module.lengthscale.clone()
+                days[used:] = scales
+                module.set_lengthscale(days)
+        for sensor in model.config.sensors:
+            decoder = model.sensor(sensor.name).decoder
+            shape = decoder.linear[:, used:].shape
+            decoder.linear[:, used:] = SPARE * torch.randn(shape, generator=generator)

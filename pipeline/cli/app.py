@@ -1,0 +1,395 @@
+"""``terralatent VERB``: one function for each verb, which reads its options and makes one call.
+
+What a verb needs is imported inside it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.global_options import Debug, GlobalOptions, LogJson, Quiet, Verbs
+from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, Terminal
+from terralatent.pipeline.command import PROGRAM, command_line
+from terralatent.pipeline.progress import counting
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name=PROGRAM,
+    cls=Verbs,
+    help="Latent maps of the Earth, with their uncertainty, from every Sentinel acquisition.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+terminal = Terminal()
+
+KEEPING = ("build", "train", "embed", "decode", "demo")
+"""Verbs that keep what is done when they are interrupted; the same command goes on with it."""
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    debug: Debug = False,
+    quiet: Quiet = False,
+    log_json: LogJson = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where everything goes.")] = "demo",
+    size: Annotated[int, typer.Option(help="Pixels of 10 m along the region.")] = 128,
+    seed: Annotated[int, typer.Option(help="Of the simulated region and the training.")] = 0,
+) -> None:
+    """Show the main job from nothing: a simulated region, the commands to its maps, and scores."""
+    from terralatent.pipeline.cli.demo import StoppedError, demo
+
+    try:
+        report = demo(
+            out,
+            size=size,
+            seed=seed,
+            announce=terminal.announce,
+            options=GlobalOptions.take(sys.argv[1:])[0].given(),
+        )
+    except StoppedError as stopped:
+        raise typer.Exit(stopped.code) from stopped
+    terminal.show(report.page())
+
+
+@app.command()
+def simulate(
+    out: Annotated[str, typer.Option(metavar="DIR", help="A folder that is not there yet.")],
+    size: Annotated[int, typer.Option(help="Pixels of 10 m along y and x.")] = 256,
+    years: Annotated[int, typer.Option(help="Calendar years from 2018 on.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+) -> None:
+    """Simulate a region with known truth: scenes as the Sentinels take them, and the truth."""
+    from terralatent.catalogs.simulation.simulate import simulate
+
+    bar = terminal.bar()
+    simulate(out, size=size, years=years, seed=seed, tell=counting(bar, "simulate"))
+    bar.close()
+    terminal.say(f"-> {out}")
+
+
+@app.command()
+def serve(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder of STAC items.")],
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 7822,
+) -> None:
+    """Serve a folder of STAC items as a STAC API on this machine, until Ctrl-C."""
+    from terralatent.catalogs.documents.serve import serve
+
+    serve(folder, port, ready=lambda url: terminal.say(f"STAC API at {url} (Ctrl-C ends it)"))
+
+
+@app.command()
+def sources(described: opt.Described = None, json: opt.Json = False) -> None:
+    """List the sources of scenes: what they have, what each needs, and whether that is there."""
+    from terralatent.pipeline.cli.pages.sources import source_list, source_page
+
+    listing = source_list(described or ())
+    terminal.show(listing if json else source_page(listing))
+
+
+@app.command()
+def search(
+    source: Annotated[str, typer.Option(help="A source's name, a URL or a folder.", metavar="S")],
+    region: opt.Region,
+    start: Annotated[str, typer.Option(help="First day, such as 2018-01-01.", metavar="D")],
+    end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
+    out: Annotated[str, typer.Option(metavar="scenes.parquet")],
+    sensor: opt.Sensors = None,
+    offset: opt.Offsets = None,
+    sources: opt.Described = None,
+    mask: opt.Mask = None,
+) -> None:
+    """Find the scenes of a region and period; keep them as stac-geoparquet."""
+    from terralatent.catalogs.scenes.search import search_scenes
+    from terralatent.pipeline.cli.scenes import parse_offsets
+
+    scenes = search_scenes(
+        source,
+        region,
+        start,
+        end,
+        sensor or None,
+        offsets=parse_offsets(offset or ()),
+        described=sources or (),
+        mask=mask,
+    )
+    scenes.to_parquet(out)
+    terminal.say(f"-> {out}")
+
+
+@app.command()
+def build(
+    region: opt.Region,
+    out: Annotated[str, typer.Option(metavar="STORE", help="Where the cube goes.")],
+    source: opt.Source = None,
+    start: opt.Start = None,
+    end: opt.End = None,
+    scenes: opt.ScenesFile = None,
+    sensor: opt.Sensors = None,
+    offset: opt.Offsets = None,
+    sources: opt.Described = None,
+    mask: opt.Mask = None,
+    resolution: opt.Metres = 10.0,
+    crs: opt.Crs = None,
+    block: opt.BlockSide = 256,
+    memory: opt.Memory = "4GB",
+    requests: opt.Requests = 64,
+    client: opt.Cluster = "local",
+    workers: opt.Workers = None,
+    dry_run: opt.DryRun = False,
+    json: opt.Json = False,
+) -> None:
+    """Read the scenes into a cube that keeps each sensor on its own dates."""
+    from terralatent.pipeline.cli.pages.plan import plan_page
+    from terralatent.pipeline.cli.scenes import choose_scenes, parse_offsets
+    from terralatent.pipeline.ingest.build import build_cube
+    from terralatent.pipeline.ingest.plan import plan_build
+
+    if json and not dry_run:
+        raise InputError("--json is for --dry-run: a build tells its progress, see --log-json.")
+    found = choose_scenes(
+        region,
+        kept=scenes,
+        source=source,
+        start=start,
+        end=end,
+        sensors=sensor,
+        offsets=parse_offsets(offset or ()),
+        described=sources or (),
+        mask=mask,
+        say=terminal.say,
+    )
+    how: dict[str, Any] = {"resolution": resolution, "crs": crs, "block": block}
+    how |= {"memory": memory, "client": client, "workers": workers}
+    if dry_run:
+        plan = plan_build(found, region, out, **how)
+        terminal.show(plan.to_json() if json else plan_page(plan))
+        return
+    terminal.finish(
+        build_cube(found, region, out, requests=requests, progress=terminal.bar(), **how), out
+    )
+
+
+@app.command()
+def train(
+    cubes: Annotated[list[str], typer.Argument(metavar="CUBE...")],
+    out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
+    extend: opt.Extend = None,
+    model: opt.Family = None,
+    latents: opt.Latents = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
+    seed: int = 0,
+    device: opt.Device = "auto",
+    sensor: opt.Sensors = None,
+    kernel: opt.Kernel = None,
+    posterior: opt.Posterior = None,
+    posterior_size: opt.PosteriorSize = None,
+    choice: opt.OtherChoices = None,
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
+) -> None:
+    """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
+    from terralatent.pipeline.cube.masks import parse_masking
+    from terralatent.pipeline.training.choices import parse_choices
+    from terralatent.pipeline.training.train import train
+
+    given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    given |= {"model": model, "latents": latents, "kernel": kernel, "posterior": posterior}
+    given |= {"posterior_size": posterior_size, **parse_choices(choice or ())}
+    report = train(
+        cubes,
+        out,
+        extend=extend,
+        seed=seed,
+        device=device,
+        sensors=sensor or None,
+        masking=parse_masking(dilate, outliers, clear_rule),
+        progress=terminal.bar(),
+        **given,
+    )
+    terminal.finish(report, out)
+
+
+@app.command()
+def embed(
+    cube: opt.Cube,
+    model: opt.Model,
+    out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
+    dates: opt.When = "monthly",
+    precision: Annotated[str, typer.Option(help="packed (integers) or float32.")] = "packed",
+    encoder: Annotated[
+        str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")
+    ] = "float32",
+    client: opt.Cluster = "local",
+    workers: opt.Workers = None,
+    memory: opt.Memory = "4GB",
+    device: opt.Device = "auto",
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
+    at: opt.At = None,
+) -> None:
+    """Infer each pixel's latent series, mean and standard deviation, at any dates."""
+    from terralatent.pipeline.cube.masks import parse_masking
+    from terralatent.pipeline.mapping.embed import embed
+
+    report = embed(
+        cube,
+        model,
+        out,
+        dates=dates,
+        precision=precision,
+        encoder=encoder,
+        device=device,
+        masking=parse_masking(dilate, outliers, clear_rule),
+        at=at,
+        client=client,
+        workers=workers,
+        memory=memory,
+        progress=terminal.bar(),
+    )
+    terminal.finish(report, out)
+
+
+@app.command()
+def decode(
+    cube: opt.Cube,
+    model: opt.Model,
+    sensor: Annotated[str, typer.Option(help="A sensor of the model.")],
+    dates: opt.When,
+    out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
+    client: opt.Cluster = "local",
+    workers: opt.Workers = None,
+    memory: opt.Memory = "4GB",
+    device: opt.Device = "auto",
+    dilate: opt.Dilate = None,
+    outliers: opt.Outliers = None,
+    clear_rule: opt.ClearRules = None,
+    at: opt.At = None,
+) -> None:
+    """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
+    from terralatent.pipeline.cube.masks import parse_masking
+    from terralatent.pipeline.mapping.decode import decode
+
+    report = decode(
+        cube,
+        model,
+        sensor,
+        dates,
+        out,
+        device=device,
+        masking=parse_masking(dilate, outliers, clear_rule),
+        at=at,
+        client=client,
+        workers=workers,
+        memory=memory,
+        progress=terminal.bar(),
+    )
+    terminal.finish(report, out)
+
+
+@app.command()
+def show(
+    store: opt.AnyStore,
+    out: Annotated[str, typer.Option(metavar="picture.png")],
+    sensor: opt.OneSensor = None,
+    variable: opt.Variable = None,
+    date: opt.Date = None,
+    pixel: opt.Pixel = None,
+    at: opt.At = None,
+) -> None:
+    """Draw a picture of a store, or of the series of one of its pixels."""
+    from terralatent.pipeline.pictures.show import show
+
+    show(store, out, sensor=sensor, variable=variable, date=date, pixel=pixel, at=at)
+    terminal.say(f"-> {out}")
+
+
+@app.command()
+def export(
+    store: opt.AnyStore,
+    out: Annotated[str, typer.Option(metavar="FOLDER.zarr")],
+    sensor: opt.OneSensor = None,
+    variable: opt.Variable = None,
+    date: opt.Date = None,
+    at: opt.At = None,
+) -> None:
+    """Copy a store, or a part of it, as plain Zarr v3."""
+    from terralatent.pipeline.export.zarr import export
+
+    export(store, out, sensor=sensor, variable=variable, date=date, at=at)
+    terminal.say(f"-> {out}")
+
+
+@app.command()
+def status(
+    store: opt.StoreOrModel,
+    json: opt.Json = False,
+    history: Annotated[bool, typer.Option("--history", help="List its earlier states.")] = False,
+    at: opt.At = None,
+) -> None:
+    """Tell what a store or a model holds, what is missing, and how far a run on it is."""
+    from terralatent.pipeline.cli.pages.status import history_page, status_page
+    from terralatent.pipeline.info.status import status
+    from terralatent.pipeline.store import history as states
+
+    if history:
+        found = states.history(store)
+        terminal.show({"snapshots": [s.to_json() for s in found]} if json else history_page(found))
+        return
+    told = status(store, at=at)
+    terminal.show(told.to_json() if json else status_page(told))
+
+
+@app.command()
+def expire(
+    store: opt.AnyStore,
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Such as 30D or 12h.")],
+    release: Annotated[
+        list[str] | None,
+        typer.Option(help="A tag whose result is gone and keeps nothing more; may be repeated."),
+    ] = None,
+) -> None:
+    """Let go of old states of a store, and of what no state needs. The newest one stays."""
+    from terralatent.pipeline.store.history import expire
+
+    terminal.say(f"{expire(store, older_than, release=release or ())} -> {store}")
+
+
+def main() -> None:
+    """Run the command line: the one place where exceptions become a line and an exit code."""
+    speech, arguments = GlobalOptions.take(sys.argv[1:])
+    terminal.settle(debug=speech.debug, quiet=speech.quiet, log_json=speech.log_json)
+    terminal.listen()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # ends as Ctrl-C does
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Threads of torch that wait for each other by spinning slow each other down 10 times and more
+    # where the cores are shared; torch reads this when it is imported, inside a verb.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    go_on = command_line(sys.argv[1:]) if arguments[:1] and arguments[0] in KEEPING else None
+    try:
+        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False) or FINISHED
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as error:
+        code = terminal.complain(error, go_on=go_on)
+    sys.exit(code)

@@ -1,0 +1,194 @@
+"""The main job from nothing: a simulated region, served as a STAC API, and the user's commands.
+
+Each command is printed, then run as it stands in a process of its own, so that what is seen is
+what anybody gets. The same demonstration again goes on with what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from terralatent.catalogs.documents.serve import free_port
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.simulation.simulate import FIRST_YEAR
+from terralatent.pipeline.cli.terminal import INTERRUPTED
+from terralatent.pipeline.command import PROGRAM
+from terralatent.pipeline.interrupts import Interrupts
+
+__all__ = ["DemoReport", "StoppedError", "demo"]
+
+STEPS = 150
+"""Steps of training: enough to see the model at work within five minutes."""
+
+SIZE = 128
+"""Pixels of 10 m along the region."""
+
+SERVES_WITHIN_S = 60.0
+
+
+class StoppedError(Exception):
+    """A command of the demonstration failed; it has said why itself."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"a command ended with exit code {code}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demonstration leaves."""
+
+    pictures: tuple[Path, ...]
+    """Files that were drawn."""
+
+    summary: tuple[str, ...]
+    """Five lines: what was there, and scores against the truth."""
+
+    seconds: float
+    """From the first command to the last score."""
+
+    def page(self) -> str:
+        """What is said at the end."""
+        pictures = "\n".join(f"  {picture}" for picture in self.pictures)
+        scores = "\n".join(f"  {line}" for line in self.summary)
+        took = f"{self.seconds / 60:.1f} minutes"
+        return f"\nPictures, after {took}:\n{pictures}\n\nAgainst the known truth:\n{scores}"
+
+
+def demo(
+    out: str | Path,
+    *,
+    size: int = SIZE,
+    seed: int = 0,
+    steps: int = STEPS,
+    announce: Callable[[str], None] = lambda command: None,
+    options: Sequence[str] = (),
+) -> DemoReport:
+    """Simulate a region in ``out`` and run the main job on it, command by command.
+
+    Args:
+        out: A folder; region, cube, model, latents, bands and pictures go there.
+        size: Pixels of 10 m along the region, even, at least 64.
+        seed: Of the simulation and the training.
+        steps: Of the training.
+        announce: Is told each command before it runs.
+        options: Added to every command but not announced: ``--quiet``, ``--log-json``.
+
+    Raises:
+        InputError: If ``size`` is too small, or ``out`` is a file.
+        StoppedError: If a command failed.
+    """
+    begun = time.monotonic()
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"{folder} is a file; the demonstration wants a folder. Give another --out."
+        )
+    if size < 64:
+        raise InputError(f"Size {size} is too small to demonstrate anything; give 64 or more.")
+    folder.mkdir(parents=True, exist_ok=True)
+    region, cube, model, latents, bands = (
+        folder / name for name in ("region", "cube", "model", "latents", "bands")
+    )
+    outline, scenes = region / "region.geojson", folder / "scenes.parquet"
+
+    def run(*words: object) -> None:
+        command = [PROGRAM, *map(str, words)]
+        announce(shlex.join(command))
+        if code := _run([_program(), *options, *command[1:]]):
+            raise StoppedError(code)
+
+    run("simulate", "--out", region, "--size", size, "--seed", seed)
+    port = free_port()
+    announce(f"{shlex.join([PROGRAM, 'serve', str(region), '--port', str(port)])} &")
+    with _served(region, port) as url:
+        days = ("--start", f"{FIRST_YEAR}-01-01", "--end", f"{FIRST_YEAR}-12-31")
+        run("search", "--source", url, "--region", outline, *days, "--out", scenes)
+        run("build", "--scenes", scenes, "--region", outline, "--block", 64, "--out", cube)
+    run("train", cube, "--out", model, "--steps", steps, "--seed", seed)
+    run("embed", cube, model, "--dates", "monthly", "--out", latents)
+    run("decode", cube, model, "--sensor", "sentinel-2-l2a", "--dates", "10D", "--out", bands)
+    pixel = f"{size // 2},{size // 2}"
+    drawn = {
+        "cube.png": (cube,),
+        "latents.png": (latents,),
+        "bands.png": (bands,),
+        "series.png": (bands, "--pixel", pixel),
+    }
+    for name, words in drawn.items():
+        run("show", *words, "--out", folder / name)
+
+    from terralatent.pipeline.cli.demo_scores import score
+
+    scores = score(region, cube, latents, bands)
+    return DemoReport(
+        pictures=tuple(folder / name for name in drawn),
+        summary=tuple(scores.lines()),
+        seconds=time.monotonic() - begun,
+    )
+
+
+@contextmanager
+def _served(region: Path, port: int) -> Iterator[str]:
+    """Run ``terralatent serve`` for the time of a ``with`` block; yields the API's URL."""
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [_program(), "--quiet", "serve", str(region), "--port", str(port)],
+        start_new_session=True,  # Ctrl-C is for the command that runs, and then for us
+    )
+    try:
+        end = time.monotonic() + SERVES_WITHIN_S
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > end:
+                raise StoppedError(process.returncode or 1)
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/collections", timeout=1.0):
+            return True
+    except (URLError, OSError):
+        return False
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run a command to its end, also on Ctrl-C, which it hears itself."""
+    with Interrupts(), subprocess.Popen(command) as process:
+        try:
+            code = process.wait()
+        except BaseException:  # it does not end although it was asked to
+            process.terminate()
+            raise
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
+
+
+def _program() -> str:
+    """The program beside this Python, whether or not it is on the search path."""
+    beside = Path(sysconfig.get_path("scripts")) / PROGRAM
+    found = str(beside) if beside.is_file() else shutil.which(PROGRAM)
+    if found is None:
+        raise InputError(f"The program {PROGRAM} is missing beside {sys.executable}; install it.")
+    return found

@@ -1,0 +1,194 @@
+"""How well latents and decoded bands of a simulated region tell its truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.simulation.truth import TRUTH
+from terralatent.pipeline.cube.opened import open_cube
+from terralatent.pipeline.mapping.decode import open_bands
+from terralatent.pipeline.mapping.embed import open_latents
+from terralatent.pipeline.pictures.cube import sensors_of
+
+__all__ = ["Scores", "open_truth", "score"]
+
+SENSOR = "sentinel-2-l2a"
+
+MOST_PIXELS = 4096
+"""Pixels that are scored, evenly spread over the region."""
+
+NINETY_PERCENT = 1.645
+"""Standard deviations to either side that hold 90 % of a normal variable."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What came of one simulated region; reflectance errors over all bands and decoded dates."""
+
+    dates: dict[str, int]
+    """Acquisitions of each sensor."""
+    clear: float
+    """Share of clear looks by the mask."""
+    surface_error: float
+    """Root mean square error of the decoded surface."""
+    interpolation_error: float
+    """The same for a straight line between the clear looks before and after."""
+    coverage: float
+    """Share of the truth within the 90 % intervals of the surface."""
+    accuracy: float
+    """Share of pixels of held-out parcels whose land cover a random forest tells from latents."""
+    classes: int
+    """Classes of land cover."""
+    leaf_area_r2: float
+    """Share of the variance of leaf area, held-out parcels, a linear regression tells."""
+    leaf_area_error: float
+    """Its root mean square error, m2/m2."""
+
+    def lines(self) -> list[str]:
+        """Five lines for a reader."""
+        optical = self.dates[SENSOR]
+        radar = sum(self.dates.values()) - optical
+        error, straight = self.surface_error, self.interpolation_error
+        return [
+            f"scenes   {optical} Sentinel-2 dates, {self.clear:.0%} of looks clear; "
+            f"{radar} Sentinel-1 dates",
+            f"surface  error {error:.4f} in reflectance; lines between clear looks {straight:.4f}",
+            f"honesty  90 % intervals of the surface hold {self.coverage:.0%} of the truth",
+            f"land     {self.accuracy:.0%} of pixels right in {self.classes} classes, "
+            "on parcels not trained on",
+            f"leaves   leaf area within {self.leaf_area_error:.2f} m2/m2, "
+            f"R2 {self.leaf_area_r2:.2f}, on parcels not trained on",
+        ]
+
+
+def score(region: str | Path, cube: str | Path, latents: str | Path, bands: str | Path) -> Scores:
+    """Compare the cube, latents and decoded Sentinel-2 bands of a region with its truth. Computes.
+
+    Args:
+        region: Folder that :func:`terralatent.catalogs.simulation.simulate.simulate` wrote.
+        cube: Of the whole region.
+        latents: Of that cube, at any dates.
+        bands: Sentinel-2 of that cube, decoded at any dates.
+    """
+    truth = open_truth(region)
+    opened = open_cube(cube)
+    optical = opened[SENSOR].ds
+    size = truth.sizes["y"]
+    every = max(1, int(np.ceil(size / MOST_PIXELS**0.5)))
+    thin = {"y": slice(every // 2, None, every), "x": slice(every // 2, None, every)}
+
+    clear = _clear(optical.isel(thin))
+    decoded = open_bands(bands).isel(thin)
+    days = decoded.time.values.astype("datetime64[D]")
+    surface = _true_days(truth, "reflectance", days, thin).transpose("band", "time", "y", "x")
+    wanted = surface.sel(band=decoded.band.values.astype(str)).values
+    mean = _values(decoded["mean"])
+    spread = NINETY_PERCENT * _values(decoded["std_signal"])
+    straight = _interpolated(clear, decoded)
+    latent = open_latents(latents).isel(thin)
+    told = _tell_land(truth, latent, thin)
+    return Scores(
+        dates={name: opened[name].sizes["time"] for name in sensors_of(opened)},
+        clear=float(np.isfinite(clear.values[:, 0]).mean()),
+        surface_error=_rms(mean - wanted),
+        interpolation_error=_rms(straight - wanted),
+        coverage=float((np.abs(mean - wanted) <= spread).mean()),
+        **told,
+    )
+
+
+def open_truth(region: str | Path) -> xr.DataTree:
+    """Open the truth of a simulated region, lazily: what is in it tells
+    :mod:`terralatent.catalogs.simulation.truth`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    store = Path(region) / TRUTH
+    if not store.is_dir():
+        raise InputError(f"{region} has no {TRUTH}: it is no region that `simulate` wrote.")
+    return xr.open_datatree(store, engine="zarr", chunks=None, consolidated=False)
+
+
+def _tell_land(truth: xr.DataTree, latents: xr.Dataset, thin: dict[str, slice]) -> dict[str, Any]:
+    """Land cover and leaf area of parcels from the latents of others."""
+    parcel = truth.ds["parcel"].isel(thin).values.ravel()
+    cover = truth.ds["land_cover"].isel(thin).values[0].ravel()
+    learns = np.isin(parcel, _half_of_each_class(parcel, cover))
+    means = latents["mean"].transpose("time", "latent", "y", "x").values
+    by_pixel = means.reshape(-1, cover.size).T
+    forest = RandomForestClassifier(200, min_samples_leaf=2, n_jobs=-1, random_state=0)
+    forest.fit(by_pixel[learns], cover[learns])
+    right = forest.predict(by_pixel[~learns]) == cover[~learns]
+
+    days = latents.time.values.astype("datetime64[D]")
+    area = _true_days(truth, "leaf_area", days, thin).values.reshape(len(days), -1)
+    by_date = means.reshape(len(days), means.shape[1], -1)
+    ridge = make_pipeline(StandardScaler(), Ridge(1.0))
+    ridge.fit(_rows(by_date[..., learns]), area[:, learns].ravel())
+    wanted = area[:, ~learns].ravel()
+    missed = ridge.predict(_rows(by_date[..., ~learns])) - wanted
+    return {
+        "accuracy": float(right.mean()),
+        "classes": len(np.unique(cover)),
+        "leaf_area_r2": float(1 - (missed**2).mean() / wanted.var()),
+        "leaf_area_error": _rms(missed),
+    }
+
+
+def _half_of_each_class(parcel: NDArray[Any], cover: NDArray[Any]) -> NDArray[Any]:
+    """Every other parcel of each class; the only one of its class is learnt from."""
+    chosen = [np.unique(parcel[cover == kind])[::2] for kind in np.unique(cover)]
+    return np.concatenate(chosen)
+
+
+def _rows(by_date: NDArray[Any]) -> NDArray[Any]:
+    """(dates, latents, pixels) to one row for a date of a pixel."""
+    return by_date.transpose(0, 2, 1).reshape(-1, by_date.shape[1])
+
+
+def _true_days(
+    truth: xr.DataTree, name: str, days: NDArray[np.datetime64], thin: dict[str, slice]
+) -> xr.DataArray:
+    """The truth of ``days``; reads those only."""
+    daily = truth["daily"].ds[name].isel(thin)
+    first = daily.time.values[0].astype("datetime64[D]")
+    return daily.isel(time=(days - first).astype(int)).load()
+
+
+def _clear(optical: xr.Dataset) -> xr.DataArray:
+    """Reflectance with NaN where it is not clear, (time, band, y, x), in memory."""
+    return optical["data"].transpose("time", "band", "y", "x").load()
+
+
+def _values(data: xr.DataArray) -> NDArray[np.float32]:
+    return data.transpose("band", "time", "y", "x").values
+
+
+def _interpolated(clear: xr.DataArray, decoded: xr.Dataset) -> NDArray[np.float64]:
+    """Straight lines between clear looks at the decoded dates, (band, time, y, x)."""
+    seen = clear.time.values.astype("datetime64[s]").astype(float)
+    asked = decoded.time.values.astype("datetime64[s]").astype(float)
+    values = clear.sel(band=decoded.band.values).values
+    out = np.empty((values.shape[1], len(asked), *values.shape[2:]))
+    for y, x in np.ndindex(values.shape[2:]):
+        for band in range(values.shape[1]):
+            series = values[:, band, y, x]
+            there = np.isfinite(series)
+            out[band, :, y, x] = np.interp(asked, seen[there], series[there])
+    return out
+
+
+def _rms(error: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))

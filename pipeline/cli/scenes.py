@@ -1,0 +1,96 @@
+"""What the command line says on scenes, to the scenes: from a search now, or from a file of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.catalogs.sources.sensors import pick_sensors, with_offsets
+
+__all__ = ["choose_scenes", "parse_offsets"]
+
+
+def choose_scenes(
+    region: str,
+    *,
+    kept: str | None = None,
+    source: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    sensors: Sequence[str] | None = None,
+    offsets: Mapping[str, float] | None = None,
+    described: Sequence[Path] = (),
+    mask: str | None = None,
+    say: Callable[[str], None],
+) -> Scenes:
+    """Read the scenes of the file ``kept``, or search for them. Reads no pixels.
+
+    Args:
+        region: As for :func:`~terralatent.catalogs.scenes.search.search_scenes`, as all that
+        follows. kept: A file of ``terralatent search``, instead of a source and a period.
+        source: Where to search.
+        start: First day.
+        end: Last day.
+        sensors: Names of sensors; None: all.
+        offsets: What is stated for items that do not tell their offset.
+        described: Files of descriptions.
+        mask: The mask band to take.
+        say: Is told what the file holds.
+
+    Raises:
+        InputError: If both or neither are given, or what is given cannot be used.
+    """
+    if kept is None and source and start and end:
+        return search_scenes(
+            source,
+            region,
+            start,
+            end,
+            sensors or None,
+            offsets=offsets,
+            described=described,
+            mask=mask,
+        )
+    if kept is None or source or start or end:
+        raise InputError("give either --scenes, or all of --source, --start and --end.")
+    found = Scenes.from_parquet(kept, described)
+    if sensors or offsets or mask:
+        known = {sensor.name: sensor for sensor in found.wanted}
+        found = Scenes.gather(
+            found.items,
+            with_offsets(pick_sensors(sensors or None, known), offsets),
+            source=found.place,
+            period=found.period,
+            access=found.access,
+            mask=mask or found.mask,
+        )
+    say(found.summary())
+    return found
+
+
+def parse_offsets(given: Sequence[str]) -> dict[str, float]:
+    """Read offsets as ``--offset`` takes them.
+
+    >>> parse_offsets(["sentinel-2-l2a=-0.1"])
+    {'sentinel-2-l2a': -0.1}
+
+    Raises:
+        InputError: If one is not the name of a sensor and a number.
+    """
+    offsets = {}
+    for each in given:
+        name, _, number = each.partition("=")
+        try:
+            offsets[name] = float(number)
+        except ValueError:
+            offsets[name] = math.nan
+        if not math.isfinite(offsets[name]):
+            raise InputError(
+                f"The offset {each!r} cannot be used; give a sensor and a number, such as "
+                "sentinel-2-l2a=-0.1."
+            )
+    return offsets

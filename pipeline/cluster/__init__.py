@@ -1,0 +1,1 @@
+"""Dask: clients and workers, and the stream of tasks through them."""

@@ -1,0 +1,208 @@
+"""A Dask client from a name or an address, its workers checked and their threads pinned."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from uuid import uuid4
+
+from distributed import Client
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.kinds import KINDS, Asked, Kind, words_of
+from terralatent.pipeline.cluster.local import Size, end_processes, local_processes
+from terralatent.pipeline.cluster.pinning import PIN_THREADS, pin_threads
+from terralatent.pipeline.cluster.workers import FellowWorkers
+from terralatent.pipeline.interrupts import Interrupts
+
+__all__ = ["client_for", "workers_of"]
+
+log = logging.getLogger(__name__)
+
+ANSWER_WITHIN_S = 5
+"""How long a scheduler has to answer before its address counts as wrong."""
+
+LOOK_EVERY_S = 15
+"""How often it is looked whether a worker can still come, while none has."""
+
+PIN_TRIES = 3
+"""How often workers are told to pin threads where one of them breaks off. The scheduler tells those
+that join later by itself."""
+
+LEAVE_WITHIN_S = 5
+"""How long a cluster that lives on has to forget the pinning of threads."""
+
+
+@contextmanager
+def client_for(
+    where: str | Client | None = None,
+    *,
+    workers: int | None = None,
+    memory: str | None = None,
+    threads: int = 1,
+) -> Iterator[Client]:
+    """Yield a client for the time of a ``with`` block; what was started here ends with it.
+
+    Args:
+        where: ``local`` or None starts processes on this machine; ``cuda`` one for each GPU of it;
+            ``slurm``, ``kubernetes`` or ``gateway`` ask for a cluster as Dask's own
+            configuration files describe it, and wait for its first worker; an address such as
+            ``tcp://10.0.0.5:8786`` joins a running cluster, which lives on afterwards; a client is
+            taken as it is.
+        workers: Processes to start or to ask for. By default one for each core this process may
+            use; one for each GPU; what the configuration says; one job or worker.
+        memory: Limit of one process on this machine, such as ``4GB``; an even share of the
+            machine's by default. That of others is said by configuration.
+        threads: Of one process on this machine: tasks that it works on at the same time.
+
+    Raises:
+        InputError: If ``where`` is none of these, no scheduler answers there, a kind's library or
+            configuration is missing or it does not start, ``memory`` is no size, or a worker runs
+            another version of this package or of what it shares with this process.
+        KeyboardInterrupt: On Ctrl-C, which ends the wait for workers too, and jobs that queue.
+    """
+    if isinstance(where, Client):
+        with _ready(where, lives_on=True):
+            yield where
+        return
+    # Ctrl-C waits until all has started, and until all has ended.
+    with (
+        Interrupts() as interrupts,
+        _quiet("distributed", "distributed.client", "tornado.application"),
+        _started(where, Size(workers, memory, threads), interrupts) as client,
+        _ready(client, lives_on=where is not None and "://" in where),
+        interrupts.let_through(),
+    ):
+        yield client
+
+
+def workers_of(where: str | Client | None, workers: int | None = None) -> int:
+    """Tell how many tasks would be worked on at the same time; starts nothing.
+
+    Args:
+        where: As for :func:`client_for`.
+        workers: As for :func:`client_for`.
+
+    Raises:
+        InputError: If ``where`` is neither a kind nor a client, or no scheduler answers there.
+    """
+    if isinstance(where, Client):
+        return sum(where.nthreads().values())
+    if where is not None and "://" in where:
+        with _connected(where) as client:
+            return sum(client.nthreads().values())
+    if where in (None, "local"):
+        return workers or len(os.sched_getaffinity(0))
+    _kind(str(where))
+    return workers or 1
+
+
+@contextmanager
+def _started(where: str | None, size: Size, interrupts: Interrupts) -> Iterator[Client]:
+    if where is None or where == "local":
+        with local_processes(size) as cluster, Client(cluster) as client:
+            try:
+                yield client
+            except BaseException:
+                end_processes(cluster)
+                raise
+    elif "://" in where:
+        with _connected(where) as client:
+            if not client.nthreads():
+                log.info("%s has no workers yet; the work begins when one joins it", where)
+            yield client
+    else:
+        with ExitStack() as stack:
+            asked, client = _asked(_kind(where), size, interrupts, stack)
+            _await_first(client, asked, interrupts)
+            yield client
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise InputError(
+            f"Client {name!r} is neither `local`, {', '.join(f'`{kind}`' for kind in KINDS)} nor "
+            "the address of a Dask scheduler, such as tcp://127.0.0.1:8786."
+        )
+    return KINDS[name]
+
+
+def _asked(
+    kind: Kind, size: Size, interrupts: Interrupts, stack: ExitStack
+) -> tuple[Asked, Client]:
+    """Ask for a cluster, whose end is left to ``stack``, and for a client of it."""
+    try:
+        with interrupts.let_through() if kind.slow else ExitStack():
+            asked = stack.enter_context(kind.ask(size))
+            return asked, stack.enter_context(asked.cluster.get_client())
+    except InputError:
+        raise
+    except Exception as error:  # each library has its own, and its libraries theirs
+        raise InputError(f"--client {kind.name}: {words_of(error)}. {kind.hint}.") from error
+
+
+def _await_first(client: Client, asked: Asked, interrupts: Interrupts) -> None:
+    if client.nthreads():
+        return
+    log.info("asked for %s; waiting for the first worker (Ctrl-C gives up)", asked.what)
+    while True:
+        with suppress(TimeoutError), interrupts.let_through():
+            client.wait_for_workers(1, timeout=LOOK_EVERY_S)
+            return
+        reason = asked.why_none()
+        if reason is not None:
+            raise InputError(reason)
+
+
+@contextmanager
+def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
+    """Check the workers and pin their threads, also of those that join meanwhile."""
+    FellowWorkers(client).require()
+    name = f"{PIN_THREADS}-{uuid4().hex}"  # others may work on the same cluster
+    _pin_threads(client, name)
+    try:
+        yield
+    finally:
+        if lives_on and client.status == "running":  # who joins it later is none of our business
+            with suppress(Exception):
+                client.sync(
+                    client.scheduler.unregister_worker_plugin,
+                    name=name,
+                    callback_timeout=LEAVE_WITHIN_S,
+                )
+
+
+def _pin_threads(client: Client, name: str) -> None:
+    """Pin the threads of all workers; one that dies meanwhile is not in the way of the others."""
+    for _ in range(PIN_TRIES):
+        try:
+            client.register_plugin(pin_threads(), name=name)
+            return
+        except OSError:  # of the scheduler, or of a worker that it could not tell
+            client.nthreads()
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Keep loggers still: what goes wrong with a task is told by whoever asked for it."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _connected(address: str) -> Client:
+    try:
+        return Client(address, timeout=ANSWER_WITHIN_S)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No Dask scheduler answers at {address} (waited {ANSWER_WITHIN_S} s). Start one with "
+            "`dask scheduler`, or leave --client out for processes on this machine."
+        ) from error

@@ -1,0 +1,259 @@
+"""Clusters that are started for one command and end with it, each through its own library.
+
+Each is configured by Dask's own files (``~/.config/dask/*.yaml``) and variables (``DASK_...``), and
+what they say is not overridden here.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from multiprocessing import resource_tracker
+from types import ModuleType
+from typing import Any
+
+import dask
+from distributed import Status
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.local import Size, end_processes, memory_limit, process_settings
+from terralatent.pipeline.interrupts import deaf_threads
+
+__all__ = ["KINDS", "Asked", "Kind", "words_of"]
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1:0"
+"""Where dashboards listen: nobody but this machine's users may look."""
+
+_ended: list[Any] = []
+"""Clusters of a gateway, kept until this process ends: one that is deleted before is closed a
+second time by its library, which complains that it cannot."""
+
+ONE = "; --workers asks for more"
+"""Told where neither the command nor the configuration says how many."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A cluster, and what was asked for."""
+
+    cluster: Any
+    """Dask's; its workers come when they can."""
+
+    what: str
+    """In words."""
+
+    why_none: Callable[[], str | None] = lambda: None
+    """Tells why no worker will ever come; None while there is hope."""
+
+
+Start = Callable[[Any, Size], AbstractContextManager[Asked]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of cluster that is asked for by name."""
+
+    name: str
+    """As given to ``--client``, and of the extra that brings its library."""
+
+    module: str
+    """Of its library."""
+
+    package: str
+    """That has the module."""
+
+    start: Start
+    """Starts one, by module and size; what was started ends with the ``with`` block."""
+
+    hint: str
+    """What to look at where it cannot be started."""
+
+    slow: bool = False
+    """Whether its start may take long, and may be interrupted."""
+
+    def ask(self, size: Size) -> AbstractContextManager[Asked]:
+        """Start a cluster for the time of a ``with`` block, told its size or by configuration.
+
+        Raises:
+            InputError: If its library is missing.
+        """
+        return self.start(self._library(), size)
+
+    def _library(self) -> ModuleType:
+        hearing = signal.getsignal(signal.SIGINT)
+        try:
+            return import_module(self.module)
+        except ModuleNotFoundError as error:
+            missing = "" if error.name == self.module.split(".")[0] else f" whole ({error})"
+            raise InputError(
+                f"--client {self.name} needs {self.package}, which is not here{missing}. Type: "
+                f'pip install "terralatent[{self.name}]", or: conda install --channel conda-forge '
+                f"{self.package}."
+            ) from error
+        finally:
+            # dask_jobqueue leaves a handler of its own, which ends the process without a word.
+            if signal.getsignal(signal.SIGINT) is not hearing:
+                signal.signal(signal.SIGINT, hearing)
+
+
+@contextmanager
+def _slurm(library: Any, size: Size) -> Iterator[Asked]:
+    if shutil.which("sbatch") is None:
+        raise InputError(
+            "--client slurm submits jobs with sbatch, which is not on PATH here. Run this where "
+            "jobs are submitted, such as the login node."
+        )
+    told = partial(dask.config.get, default=None)
+    missing = [name for name in ("cores", "memory") if told(f"jobqueue.slurm.{name}") is None]
+    if missing:
+        raise InputError(
+            f"Dask's configuration does not say {' and '.join(missing)} of a SLURM job: write "
+            "jobqueue.slurm.cores and .memory, and the queue if need be, into "
+            "~/.config/dask/jobqueue.yaml."
+        )
+    # Jobs end when their time is over: Dask itself gives their tasks to others.
+    with deaf_threads():  # its thread starts sbatch and scancel, which Ctrl-C must not reach
+        cluster = library.SLURMCluster(
+            silence_logs=logging.CRITICAL,
+            scheduler_options={
+                "dashboard_address": LOOPBACK,
+                **(told("jobqueue.slurm.scheduler-options") or {}),
+            },
+            worker_extra_args=[
+                "--dashboard-address", LOOPBACK, *(told("jobqueue.slurm.worker-extra-args") or ()),
+            ],
+        )  # fmt: skip
+    with cluster:
+        if size.workers is None:
+            cluster.scale(jobs=1)
+        else:
+            cluster.scale(size.workers)
+        refused = [error for error in cluster.sync(_submitted, cluster) if error is not None]
+        jobs = [str(job.job_id) for job in cluster.workers.values() if job.job_id]
+        if not jobs:
+            raise refused[0]
+        if refused:
+            log.warning("SLURM took %d jobs of %d: %s", len(jobs), len(jobs) + len(refused),
+                        words_of(refused[0]))  # fmt: skip
+        what = f"{len(jobs)} SLURM job{'s' * (len(jobs) > 1)} ({', '.join(jobs)})"
+        yield Asked(cluster, what + ONE * (size.workers is None), partial(_all_ended, jobs))
+
+
+async def _submitted(cluster: Any) -> list[BaseException | None]:
+    """Wait until all jobs are submitted; gives the error of each that SLURM did not take."""
+    with suppress(Exception):  # of one of them: they are told one by one below
+        await cluster._correct_state()
+    return [await _error_of(job) for job in list(cluster.workers.values())]
+
+
+async def _error_of(job: Any) -> BaseException | None:
+    if job.job_id:
+        return None
+    try:
+        await job.start()  # once more
+    except Exception as error:
+        job.status = Status.failed  # else its cluster will not close
+        return error
+    return None
+
+
+def _all_ended(jobs: list[str]) -> str | None:
+    command = ["squeue", "--noheader", "--format=%T", f"--jobs={','.join(jobs)}"]
+    listed = subprocess.run(command, capture_output=True, check=False, text=True)
+    if listed.returncode or listed.stdout.strip():
+        return None
+    return (
+        f"SLURM jobs {', '.join(jobs)} ended before a worker came of them; what they wrote tells "
+        "why: slurm-ID.out in this folder, or in jobqueue.slurm.log-directory."
+    )
+
+
+@contextmanager
+def _kubernetes(library: Any, size: Size) -> Iterator[Asked]:
+    with library.KubeCluster(quiet=True) as cluster:
+        named = dask.config.get("kubernetes.custom-cluster-spec", None) or cluster.n_workers
+        if size.workers or not named:
+            cluster.scale(size.workers or 1)
+        what = (
+            f"{size.workers or 1} workers" if size.workers or not named else "workers as configured"
+        )
+        yield Asked(cluster, f"{what} of Kubernetes{ONE * (size.workers is None and not named)}")
+
+
+@contextmanager
+def _gateway(library: Any, size: Size) -> Iterator[Asked]:
+    address = dask.config.get("gateway.address", None)
+    if address is None:
+        raise InputError(
+            "Dask's configuration does not say where the gateway is: write gateway.address into "
+            "~/.config/dask/gateway.yaml, or set DASK_GATEWAY__ADDRESS."
+        )
+    with library.GatewayCluster() as cluster:
+        _ended.append(cluster)
+        cluster.scale(size.workers or 1)
+        yield Asked(
+            cluster, f"{size.workers or 1} workers of {address}{ONE * (size.workers is None)}"
+        )
+
+
+@contextmanager
+def _cuda(library: Any, size: Size) -> Iterator[Asked]:
+    limit = memory_limit(size.memory)
+    resource_tracker.ensure_running()
+    with process_settings(), deaf_threads():
+        cluster = library.LocalCUDACluster(
+            n_workers=size.workers,  # one for each GPU in CUDA_VISIBLE_DEVICES by default
+            threads_per_worker=size.threads,
+            memory_limit=limit,
+            dashboard_address=LOOPBACK,
+            silence_logs=logging.CRITICAL,
+        )
+    with cluster:
+        try:
+            yield Asked(cluster, f"{len(cluster.workers)} GPU workers")
+        except BaseException:
+            end_processes(cluster)
+            raise
+
+
+def words_of(error: BaseException) -> str:
+    """One line of what a library says; of a command that failed, what that wrote."""
+    text = " ".join(str(error).split())
+    return text.rpartition("stderr: ")[2] or type(error).__name__
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "slurm", "dask_jobqueue", "dask-jobqueue", _slurm,
+            "See what `sbatch` and ~/.config/dask/jobqueue.yaml say",
+        ),
+        Kind(
+            "kubernetes", "dask_kubernetes.operator", "dask-kubernetes", _kubernetes,
+            "Does `kubectl get daskclusters` answer? It needs a reachable cluster that runs the "
+            "Dask operator; ~/.config/dask/kubernetes.yaml names image and namespace",
+            slow=True,
+        ),
+        Kind(
+            "gateway", "dask_gateway", "dask-gateway", _gateway,
+            "Are gateway.address and .proxy-address in ~/.config/dask/gateway.yaml right, and may "
+            "you start clusters",
+            slow=True,
+        ),
+        Kind(
+            "cuda", "dask_cuda", "dask-cuda", _cuda,
+            "Does `nvidia-smi` list the GPUs? --workers may not ask for more than there are",
+        ),
+    )
+}  # fmt: skip
+"""By name."""

@@ -1,0 +1,102 @@
+"""Workers and scheduler run what runs here: the same versions of all whose objects travel."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+from distributed import Client, get_worker
+from distributed.versions import get_versions
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.scheduler_loss import is_scheduler_loss
+
+__all__ = ["FellowWorkers", "this_process"]
+
+PACKAGES = ("terralatent", "icechunk", "zarr")
+"""Their objects are pickled here and unpickled on workers, or the other way round."""
+
+TOLD = 3
+"""Workers that are named one by one."""
+
+
+class FellowWorkers:
+    """The workers of a client and its scheduler, each asked once what it runs.
+
+    Nothing of this package is sent to them for that: one that lacks it answers too.
+
+    Args:
+        client: Whose workers. Nobody is asked yet.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: set[str] = set()
+        self._scheduler_known = False
+
+    def require(self, address: str | None = None) -> None:
+        """Ask those that were not asked before; nobody if ``address`` is of one that was.
+
+        Raises:
+            InputError: If a worker or the scheduler lacks this package, or has another version of
+                it, of Python or of a library whose objects it exchanges with this process.
+        """
+        if address is not None and address in self._known:
+            return
+        here = _versions(get_versions(PACKAGES))
+        try:
+            new = sorted(set(self._client.nthreads()) - self._known)
+            answers = self._client.run(get_versions, PACKAGES, workers=new, on_error="ignore")
+            if not self._scheduler_known:  # it imports what runs tasks
+                told = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
+                self._scheduler_known = True
+                answers = {**told, **answers}
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) or is_scheduler_loss(error):
+                return  # the scheduler is lost, which is told by whoever waits for a result
+            raise
+        wrong = {
+            worker: reasons
+            for worker, answer in sorted(answers.items())
+            if (reasons := list(_differences(_versions(answer), here)))
+        }
+        if wrong:
+            raise InputError(self._refusal(wrong))
+        self._known |= set(answers)
+
+    def _refusal(self, wrong: dict[str, list[str]]) -> str:
+        named = list(wrong)[:TOLD]
+        workers = [worker for worker in named if worker]
+        hosts = self._client.run(platform.node, workers=workers, on_error="ignore")
+        names = {worker: f"worker {worker} on {hosts.get(worker, 'its host')}" for worker in named}
+        names[""] = f"the scheduler {self._client.scheduler.address}"
+        told = [f"{names[worker]} has {', '.join(wrong[worker])}" for worker in named]
+        more = f"; {len(wrong) - TOLD} more are like that" if len(wrong) > TOLD else ""
+        return (
+            f"{'; '.join(told)}{more}. They must run what runs here: start them from the same "
+            "environment, or install these versions in theirs."
+        )
+
+
+def this_process() -> str:
+    """Which worker this is, or that it is none, and on which host; for the words of errors."""
+    try:
+        return f"worker {get_worker().address} on {platform.node()}"
+    except ValueError:
+        return f"this process on {platform.node()}"
+
+
+def _versions(answer: Any) -> dict[str, str | None]:
+    packages = answer["packages"]
+    python = ".".join(str(packages["python"]).split(".")[:2])
+    return {"Python": python, **{name: packages[name] for name in PACKAGES}}
+
+
+def _differences(there: dict[str, str | None], here: dict[str, str | None]) -> Iterator[str]:
+    for name, wanted in here.items():
+        found = there[name]
+        if found is None and wanted is not None:
+            yield f"no {name} (wanted: {wanted})"
+        elif found != wanted:
+            yield f"{name} {found} (wanted: {wanted})"

@@ -1,0 +1,1 @@
+"""What a cube is, and how its pixels are read."""

@@ -1,0 +1,151 @@
+"""The cube's table of items: what became of each item of every search that made it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import zarr
+
+from terralatent.catalogs.items.item import sensed_at
+from terralatent.catalogs.scenes.acquisition import Fate
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, time_array
+
+__all__ = [
+    "ItemRow",
+    "in_order",
+    "item_arrays",
+    "rows_of",
+    "stored_rows",
+]
+
+NO_TIME = np.datetime64("NaT", "us")
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """One item of a search."""
+
+    id: str
+    """Its id."""
+
+    sensor: str
+    """Name of its sensor; empty where it has none."""
+
+    time: np.datetime64
+    """When it was sensed, datetime64[us]; NaT where it does not say."""
+
+    fate: str
+    """``used``, ``merged`` or ``dropped``."""
+
+    reason: str
+    """Why it was merged or dropped."""
+
+    scale: float = math.nan
+    """Units for one step of its digital numbers; NaN where it was dropped."""
+
+    offset: float = math.nan
+    """Units of its digital number 0; NaN where it was dropped."""
+
+    offset_from: str = ""
+    """Who told its offset."""
+
+    acquisition: np.datetime64 = NO_TIME
+    """The date of the cube that it is part of; NaT where it was dropped."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Tells it from other items: a search finds each once."""
+        return self.sensor, str(self.time), self.id
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All of it as text, so that equal rows are equal: a NaN equals none."""
+        return tuple(str(getattr(self, field.name)) for field in fields(self))
+
+
+def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
+    """What became of every item of a search, ordered by sensor, time and id."""
+    dates = {
+        (name, item["id"], str(sensed_at(item))): acquisition.time
+        for name in scenes.sensors
+        for acquisition in scenes.acquisitions(name)
+        for item in acquisition.items
+    }
+    return in_order(
+        ItemRow(
+            fate.item_id,
+            fate.sensor,
+            fate.time,
+            fate.fate,
+            fate.reason,
+            **_part(fate, dates),
+        )
+        for fate in scenes.fates
+    )
+
+
+def _part(fate: Fate, dates: Mapping[tuple[str, str, str], np.datetime64]) -> dict[str, Any]:
+    """What is told of an item only where it is part of a date."""
+    if fate.scaling is None or fate.fate == "dropped":
+        return {}
+    told = {name: getattr(fate.scaling, name) for name in ("scale", "offset", "offset_from")}
+    return {**told, "acquisition": dates[fate.sensor, fate.item_id, str(fate.time)]}
+
+
+def in_order(rows: Iterable[ItemRow]) -> tuple[ItemRow, ...]:
+    """Return ``rows`` by sensor, time and id."""
+    return tuple(sorted(rows, key=lambda row: (*row.key, row.reason)))
+
+
+def stored_rows(table: zarr.Group) -> tuple[ItemRow, ...]:
+    """Read the table of a cube; its group must have all columns."""
+    columns: dict[str, np.ndarray] = {
+        name: np.asarray(array[...]) for name, array in table.arrays()
+    }
+    for name in ("time", "acquisition"):
+        columns[name] = columns[name].astype("datetime64[us]")
+    names = [array.name for array in item_arrays(())]
+    return tuple(
+        ItemRow(
+            **{
+                name: value.item() if name in ("scale", "offset") else value
+                for name, value in zip(names, row, strict=True)
+            }
+        )
+        for row in zip(*(columns[name] for name in names), strict=True)
+    )
+
+
+def item_arrays(rows: Sequence[ItemRow]) -> tuple[ArrayLayout, ...]:
+    """Lay the table out, one array for each column."""
+
+    def text(name: str, about: str) -> ArrayLayout:
+        values = np.array([getattr(row, name) for row in rows], dtype=object)
+        return coordinate(name, ("item",), values, {"long_name": about})
+
+    def number(name: str, about: str) -> ArrayLayout:
+        values = np.array([getattr(row, name) for row in rows], "float64")
+        return coordinate(name, ("item",), values, {"long_name": about})
+
+    def time(name: str, about: str) -> ArrayLayout:
+        return time_array(name, "item", [getattr(row, name) for row in rows], about)
+
+    return (
+        text("id", "item id"),
+        text("sensor", "sensor, empty where it has none"),
+        time("time", "when it was sensed"),
+        text("fate", "used, merged or dropped"),
+        text("reason", "why it was merged or dropped"),
+        number("scale", "units for one step of its digital numbers, NaN where dropped"),
+        number("offset", "units of its digital number 0, NaN where dropped"),
+        text(
+            "offset_from",
+            "who told its offset: the item's bands, its baseline, a flag, the product, the user",
+        ),
+        time("acquisition", "the date of the cube that it is part of"),
+    )

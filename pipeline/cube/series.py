@@ -1,0 +1,252 @@
+"""Pixel series of a window of the cube: packed integers in memory, tensors for as many as asked.
+
+Straight from Zarr, without dask: workers and the training sampler read one window at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+from scipy.ndimage import distance_transform_edt
+
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.sources.clear import ClearRule
+from terralatent.models.observations import DISTANCE_CAP, Observations
+from terralatent.pipeline.cube.coarse_grid import CoarseWindow
+from terralatent.pipeline.cube.masking import Masking, clear_sky
+from terralatent.pipeline.cube.masks import AS_STORED, Masks
+from terralatent.pipeline.cube.outliers import find_outliers
+
+__all__ = ["CPU", "SensorSeries", "SeriesBlock", "read_series"]
+
+HALO = int(DISTANCE_CAP)
+"""Pixels read around a window, so that the distance to a masked pixel knows no tiling."""
+
+CPU = torch.device("cpu")
+
+US_PER_DAY = 86_400_000_000.0
+
+
+@dataclass(frozen=True, eq=False)
+class SensorSeries:
+    """What one sensor saw of a window, as the cube stores it; N = rows * columns, row by row."""
+
+    bands: tuple[str, ...]
+    """Band names."""
+
+    units: str
+    """Units of the values."""
+
+    days: npt.NDArray[np.float64]
+    """Days since 1970-01-01 UTC, ascending, (T,)."""
+
+    incidence: npt.NDArray[np.float32]
+    """Degrees, NaN where unknown, (T,)."""
+
+    packed: npt.NDArray[np.integer]
+    """Integers (N, T, B), the fill value where there is no data."""
+
+    clear: npt.NDArray[np.bool_]
+    """Where the ground was seen by what was asked of the mask; True where there is none, (N, T)."""
+
+    distance: npt.NDArray[np.float32]
+    """Pixels to the nearest one that rule and dilation mask, at most 16, (N, T)."""
+
+    scale_factor: float
+    """value = packed * scale_factor + add_offset, in :attr:`units`."""
+
+    add_offset: float
+    """In :attr:`units`."""
+
+    fill_value: int
+    """The integer that means no data."""
+
+    outliers: npt.NDArray[np.uint16] | None = None
+    """Looks of each pixel that no neighbour in time supports, which :attr:`clear` leaves out, (N,);
+    None where none was searched for."""
+
+    errors: CoarseWindow | None = None
+    """What acquisitions are known to be off by, (T, B) at each pixel, in :attr:`units`; it is taken
+    off the values."""
+
+    def observations(
+        self, pixels: npt.NDArray[np.integer] | slice, device: torch.device = CPU
+    ) -> Observations:
+        """Tensors of some pixels: values in physical units, valid where there is clear data.
+
+        They are unpacked on ``device``.
+        """
+        packed = _on(device, self.packed[pixels])
+        values = packed.to(torch.float32)
+        valid = (values != self.fill_value) & _on(device, self.clear[pixels]).unsqueeze(-1)
+        values.mul_(self.scale_factor).add_(self.add_offset)
+        if self.errors is not None:
+            values.sub_(_on(device, self.errors.at(pixels)))
+        return Observations(
+            days=_on(device, self.days),
+            values=torch.where(valid, values, 0.0),
+            valid=valid,
+            distance=_on(device, self.distance[pixels]),
+            incidence=_on(device, self.incidence),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesBlock:
+    """What all sensors saw of a window: integers, and tensors of the pixels asked for."""
+
+    shape: tuple[int, int]
+    """Rows and columns of the window."""
+
+    by_sensor: dict[str, SensorSeries]
+    """In the order in which the sensors were asked for."""
+
+    seen: npt.NDArray[np.bool_]
+    """Whether a pixel is inside some scene: any valid number on any date, cloudy or not, (N,)."""
+
+    observations: npt.NDArray[np.uint16]
+    """Clear acquisitions of each pixel, (sensor, N)."""
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Sensors in the order of :attr:`observations`."""
+        return tuple(self.by_sensor)
+
+    def __len__(self) -> int:
+        """The number of pixels N."""
+        return self.shape[0] * self.shape[1]
+
+    def outliers(
+        self, pixels: npt.NDArray[np.integer] | slice = slice(None)
+    ) -> dict[str, tuple[int, int]]:
+        """For each sensor that was searched for them: its outliers, and the looks they were of."""
+        counts = zip(self.by_sensor.items(), self.observations, strict=True)
+        return {
+            name: (taken := int(one.outliers[pixels].sum()), taken + int(count[pixels].sum()))
+            for (name, one), count in counts
+            if one.outliers is not None
+        }
+
+    def series(
+        self, pixels: npt.NDArray[np.integer] | slice | None = None, device: torch.device = CPU
+    ) -> dict[str, Observations]:
+        """Observations of some pixels by every sensor.
+
+        Args:
+            pixels: Row-major indices, ``row * columns + column``, or a slice of them; None: all.
+            device: Where the tensors are to lie.
+        """
+        chosen = slice(None) if pixels is None else pixels
+        return {name: one.observations(chosen, device) for name, one in self.by_sensor.items()}
+
+
+def read_series(
+    cube: zarr.Group, sensors: Sequence[str], y: slice, x: slice, masks: Masks = AS_STORED
+) -> SeriesBlock:
+    """Read the series of every pixel in a window of the cube. Computes.
+
+    Every value of a pixel is the same whatever the window around it: the distance to a masked
+    pixel is measured with 16 pixels beyond the window, and as many more as masks are dilated.
+    Masked is what the sensor's rule says is not clear, and its dilation; a pixel without data,
+    outside the scene or outside the cube, masks nothing, so that the edge of a swath does not look
+    like the edge of a cloud.
+
+    Args:
+        cube: Root group of a cube.
+        sensors: Names of groups of the cube.
+        y: Rows of the grid, ``start`` and ``stop`` inside it.
+        x: Columns of the grid, likewise.
+        masks: How the sensors are masked.
+
+    Raises:
+        InputError: If the cube has no such sensor, or a rule cannot be used.
+    """
+    by_sensor = {
+        name: _read_sensor(_sensor_group(cube, name), y, x, masks.of(name)) for name in sensors
+    }
+    shape = (y.stop - y.start, x.stop - x.start)
+    seen = np.zeros(shape[0] * shape[1], dtype=bool)
+    counts = np.zeros((len(by_sensor), len(seen)), dtype=np.uint16)
+    for index, one in enumerate(by_sensor.values()):
+        data = (one.packed != one.fill_value).any(axis=2)
+        seen |= data.any(axis=1)
+        counts[index] = (data & one.clear).sum(axis=1)
+    return SeriesBlock(shape, by_sensor, seen, counts)
+
+
+def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
+    """An array on a device; through pinned memory to a GPU, which nobody waits for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
+    found = cube.get(name)
+    if not isinstance(found, zarr.Group) or "data" not in found:
+        there = [key for key, group in cube.groups() if "data" in group]
+        raise InputError(f"The cube has no sensor {name}; it has {', '.join(sorted(there))}.")
+    return found
+
+
+def _read_sensor(group: Any, y: slice, x: slice, masking: Masking) -> SensorSeries:
+    data = group["data"]
+    dates, bands, rows, columns = data.shape
+    halo = HALO + (masking.dilate or 0)
+    outer_y = slice(max(0, y.start - halo), min(rows, y.stop + halo))
+    outer_x = slice(max(0, x.start - halo), min(columns, x.stop + halo))
+    inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
+    inner_x = slice(x.start - outer_x.start, x.stop - outer_x.start)
+    packed = np.asarray(data[:, :, y, x]).reshape(dates, bands, -1)
+    pixels = packed.shape[2]
+    if "quality" in group:
+        quality = group["quality"]
+        rule, nodata = ClearRule.from_json(quality.attrs["clear_rule"]), quality.attrs["nodata"]
+        mask = np.asarray(quality[:, outer_y, outer_x])
+        clear, masked = clear_sky(mask, masking, rule, nodata)
+        distance = _distance(masked)[:, inner_y, inner_x]
+        clear = clear[:, inner_y, inner_x]
+    else:
+        clear = np.ones((dates, pixels), dtype=bool)
+        distance = np.full((dates, pixels), DISTANCE_CAP, dtype=np.float32)
+    packed = np.ascontiguousarray(packed.transpose(2, 0, 1))
+    clear = np.ascontiguousarray(clear.reshape(dates, pixels).T)
+    days, fill_value = np.asarray(group["time"][...]) / US_PER_DAY, int(data.attrs["_FillValue"])
+    outliers = None
+    if masking.outliers:
+        looks = clear & (packed != fill_value).all(axis=2)
+        found = find_outliers(packed, looks, days)
+        clear &= ~found
+        outliers = found.sum(axis=1).astype(np.uint16)
+    return SensorSeries(
+        bands=tuple(str(band) for band in group["band"][...]),
+        units=str(data.attrs["units"]),
+        days=days,
+        incidence=np.asarray(group["incidence"][...], dtype=np.float32),
+        packed=packed,
+        clear=clear,
+        distance=np.ascontiguousarray(distance.reshape(dates, pixels).T),
+        scale_factor=float(data.attrs["scale_factor"]),
+        add_offset=float(data.attrs["add_offset"]),
+        fill_value=fill_value,
+        outliers=outliers,
+    )
+
+
+def _distance(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Euclidean distance to the nearest masked pixel of each date, capped, (T, y, x)."""
+    distance = np.full(masked.shape, DISTANCE_CAP, dtype=np.float32)
+    for date in range(len(masked)):
+        if masked[date].all():
+            distance[date] = 0.0
+        elif masked[date].any():
+            exact = distance_transform_edt(~masked[date])
+            np.minimum(exact, DISTANCE_CAP, out=distance[date], casting="same_kind")
+    return distance

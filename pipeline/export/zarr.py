@@ -1,0 +1,225 @@
+"""A store, or part of one, as plain Zarr v3 that any reader opens without Icechunk."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.store.arrays import ArrayLayout
+from terralatent.pipeline.store.damage import damage_of
+from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.repository import ABOUT, describe, exists, open_group, snapshot_id
+from terralatent.pipeline.store.storage import is_url
+
+__all__ = ["export"]
+
+OTHER_FORMATS = (".tif", ".tiff", ".nc", ".nc4", ".h5", ".hdf5", ".zip", ".png", ".parquet", ".npz")
+"""What a file would have to be called that holds something else."""
+
+
+def export(
+    store: str | Path,
+    out: str | Path,
+    *,
+    sensor: str | None = None,
+    variable: str | None = None,
+    date: str | None = None,
+    at: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Copy a store, or part of it, to a folder of plain Zarr v3. Computes, a shard at a time.
+
+    Integers, packing, attributes, chunks and coordinates stay as they are, so that
+    ``xarray.open_zarr``, ``xarray.open_datatree`` and this package read the same values. The folder
+    appears under its name when it is whole. The same call again changes nothing.
+
+    Args:
+        store: A cube, latents or bands, by path or URL.
+        out: Folder to make.
+        sensor: Take this sensor of a cube alone.
+        variable: Of the arrays over the grid, take this one alone, such as ``data`` or ``mean``.
+        date: Take the dates of this day (``2018-07-01``) or this instant alone.
+        at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
+        progress: Told of each shard.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If the store has no such sensor, variable or date, or if ``out`` exists and is
+            not this export.
+    """
+    open_group(store)  # tells what is there instead
+    snapshot = find_snapshot(store, at) or snapshot_id(store)
+    root = open_group(store, snapshot=snapshot or None)
+    about: dict[str, Any] = dict(root.attrs.asdict().get(ABOUT, {}))
+    part = {"sensor": sensor, "variable": variable, "date": date}
+    about["export"] = {**part, "snapshot": snapshot}
+    if is_url(out):
+        raise InputError(f"{out}: exports go to a local folder; copy it from there.")
+    if Path(out).suffix.lower() in OTHER_FORMATS:
+        raise InputError(
+            f"{out}: an export is a folder of plain Zarr v3, not a {Path(out).suffix} file; end it "
+            "in .zarr."
+        )
+    folder = Path(out).expanduser().absolute()
+    if folder.exists():
+        if exists(folder) and describe(folder) == about:
+            return folder
+        raise InputError(f"{folder} exists and is not this export; choose another --out.")
+    groups = _groups(root, store, sensor)
+    if variable is not None:
+        _refuse_unknown(groups, store, variable)
+    kept = {path: _dates(group, date) for path, group in groups.items()}
+    if date is not None:
+        _refuse_empty(groups, kept, store, date)
+
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        target = zarr.create_group(str(partial), attributes={**root.attrs.asdict(), ABOUT: about})
+        for path, group in groups.items():
+            into = target.require_group(path) if path else target
+            into.update_attributes(group.attrs.asdict() if path else {})
+            for name, array in group.arrays():
+                if _wanted(name, array, variable, date):
+                    _copy(array, into, name, kept[path], progress or Silent())
+        _consolidate(partial, list(groups))
+        partial.rename(folder)
+    except Exception as error:
+        # Of an export there is no part: a disk that is full or a folder that may not be written
+        # leaves nothing, as does a store that cannot be read to its end.
+        if (told := damage_of(error)) is not None and not isinstance(error, OSError):
+            raise InputError(f"{store} {told}") from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"Cannot write {folder}: {error.strerror or error}.") from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _consolidate(folder: Path, groups: list[str]) -> None:
+    """Gather the metadata of each group and of the whole in one file, where xarray looks."""
+    with warnings.catch_warnings():
+        # zarr-python warns that Zarr v3 does not specify it; xarray warns where it is absent.
+        warnings.simplefilter("ignore", UserWarning)
+        for path in sorted(groups, reverse=True):
+            zarr.consolidate_metadata(str(folder), path=path or None, zarr_format=3)
+
+
+def _groups(root: zarr.Group, store: str | Path, sensor: str | None) -> dict[str, zarr.Group]:
+    """The groups to copy, by path; the root's is empty."""
+    found = dict(sorted(root.groups()))
+    sensors = [name for name, group in found.items() if "data" in group]
+    if sensor is not None and sensor not in sensors:
+        there = f"it has {', '.join(sensors)}" if sensors else "it is not divided by sensors"
+        raise InputError(f"{store} has no sensor {sensor!r}; {there}.")
+    chosen = {name: found[name] for name in found if sensor in (None, name) or name not in sensors}
+    return {"": root, **chosen}
+
+
+def _refuse_unknown(groups: dict[str, zarr.Group], store: str | Path, variable: str) -> None:
+    there = {name for group in groups.values() for name, array in group.arrays() if _on_grid(array)}
+    if variable not in there:
+        raise InputError(
+            f"{store} has no variable {variable!r}; it has {', '.join(sorted(there))}."
+        )
+
+
+def _dates(group: zarr.Group, date: str | None) -> slice:
+    """The dates of the group's time axis that fall on ``date``; all where none is asked for."""
+    if date is None or not _has_calendar(group):
+        return slice(None)
+    try:
+        asked = np.datetime64(date)
+    except ValueError as error:
+        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.") from error
+    if np.isnat(asked):  # what numpy makes of nothing
+        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.")
+    unit = np.datetime_data(asked.dtype)[0]
+    times = np.asarray(group["time"][...]).astype("datetime64[us]")
+    places = np.flatnonzero(times.astype(f"datetime64[{unit}]") == asked)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+
+
+def _refuse_empty(
+    groups: dict[str, zarr.Group], kept: dict[str, slice], store: str | Path, date: str
+) -> None:
+    dated = [path for path, group in groups.items() if _has_calendar(group)]
+    if any(kept[path].stop > 0 for path in dated):
+        return
+    times = np.concatenate([np.asarray(groups[path]["time"][...]) for path in dated]).astype(
+        "datetime64[us]"
+    )
+    nearest = times[np.argmin(np.abs(times - np.datetime64(date, "us")))]
+    raise InputError(f"{store} has nothing on {date}; the nearest date is {nearest}.")
+
+
+def _has_calendar(group: zarr.Group) -> bool:
+    return "time" in group and _dims(group["time"]) == ("time",)
+
+
+def _dims(array: Any) -> tuple[str, ...]:
+    return tuple(array.metadata.dimension_names or ())
+
+
+def _on_grid(array: zarr.Array) -> bool:
+    return {"y", "x"} <= set(_dims(array))
+
+
+def _wanted(name: str, array: zarr.Array, variable: str | None, date: str | None) -> bool:
+    """Coordinates always; of the arrays over the grid the one asked for; states only of a whole."""
+    if _on_grid(array):
+        return variable in (None, name)
+    return date is None or "unit_t" not in _dims(array)
+
+
+def _copy(
+    array: zarr.Array, group: zarr.Group, name: str, dates: slice, progress: Progress
+) -> None:
+    """Copy one array, of the time axis the ``dates`` alone, one shard in memory at a time."""
+    dims = _dims(array)
+    start, stop, _ = dates.indices(array.shape[dims.index("time")] if "time" in dims else 0)
+    shape = tuple(
+        stop - start if dim == "time" else size for dim, size in zip(dims, array.shape, strict=True)
+    )
+    ArrayLayout(
+        name=name,
+        dims=dims,
+        shape=shape,
+        dtype="string" if array.dtype.kind in "TO" else array.dtype.name,
+        chunks=array.chunks,
+        shards=array.shards,
+        fill_value=array.fill_value,
+        attrs=array.attrs.asdict(),
+    ).create(group)
+    target: Any = group[name]
+    pieces = list(_pieces(shape, array.shards or array.chunks))
+    progress.start(len(pieces), f"export {group.path or ''}/{name}".replace(" /", " "))
+    for piece in pieces:
+        source = tuple(
+            slice(part.start + start, part.stop + start) if dim == "time" else part
+            for dim, part in zip(dims, piece, strict=True)
+        )
+        target[piece] = array[source]
+        progress.advance()
+    progress.close()
+
+
+def _pieces(shape: tuple[int, ...], size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    ranges = [
+        [slice(i, min(i + step, n)) for i in range(0, n, step)]
+        for n, step in zip(shape, size, strict=True)
+    ]
+    yield from itertools.product(*ranges)

@@ -1,0 +1,1 @@
+"""What stores and models say of themselves."""

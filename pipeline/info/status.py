@@ -1,0 +1,259 @@
+"""How a cube, latents, bands or a model stands: what it holds, what is missing, what runs on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.info.models import ModelStatus, holds_model, model_status
+from terralatent.pipeline.info.stores import CubeStatus, ResultStatus, cube_status, result_status
+from terralatent.pipeline.json_value import json_value
+from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.lock.run_note import Run, iso, read_run
+from terralatent.pipeline.store.repository import (
+    ABOUT,
+    exists,
+    is_growing,
+    open_group,
+    open_repository,
+    snapshot_id,
+)
+from terralatent.pipeline.store.storage import local_path
+from terralatent.pipeline.training.files import FOLDER as TRAINING
+
+__all__ = ["Grid", "Status", "status"]
+
+CATALOGUE = ("catalog.json", "collection.json")
+"""Files that a folder of scenes begins with."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels of a store."""
+
+    crs: str
+    """``EPSG:N``, or WKT where it has no code."""
+
+    shape: tuple[int, int]
+    """Rows and columns."""
+
+    resolution: float
+    """Side of a pixel in units of the CRS."""
+
+    bounds: tuple[float, float, float, float]
+    """Left, bottom, right and top, in units of the CRS."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a store or a model stands. All times are ISO 8601 in UTC."""
+
+    store: str
+    """Its absolute path, or its URL."""
+
+    kind: str | None
+    """``cube``, ``latents``, ``bands`` or ``model``; None where a run has not laid it out yet."""
+
+    format: str | None
+    """``icechunk``, ``zarr`` (plain Zarr v3) or, of a model, ``folder``."""
+
+    code_version: str | None
+    """Version of the code that made it."""
+
+    bytes: int | None
+    """Size on disk; None for a URL."""
+
+    snapshot: str | None
+    """Of an Icechunk store: the newest, or the earlier one that was asked for."""
+
+    commits: int | None
+    """Commits of an Icechunk store; None for a URL, where counting asks for each of them."""
+
+    committed: str | None
+    """Time of the last commit."""
+
+    grid: Grid | None
+    """Of a cube, latents and bands."""
+
+    block: int | None
+    """Pixels along a side of a block."""
+
+    cube: CubeStatus | None
+    """What a cube holds; None for anything else."""
+
+    result: ResultStatus | None
+    """What latents or bands hold; None for anything else."""
+
+    model: ModelStatus | None
+    """What a model holds; None for anything else."""
+
+    growing: bool
+    """Whether a cube has begun to grow, which readers do not see before it is whole."""
+
+    run: Run | None
+    """The run that writes it now, or that was cut short; None if there is none, and for a URL."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values, under their names; ``run`` with ``left_s`` and ``go_on``."""
+        told = asdict(self)
+        if self.run is not None:
+            told["run"] = {**told["run"], "left_s": self.run.left_s, "go_on": self.run.go_on}
+        return dict(json_value(told))
+
+
+def status(store: str | Path, *, at: str | None = None) -> Status:
+    """Say how a cube, latents, bands or a model stands, finished or in the making.
+
+    Reads states, coordinates and attributes, no pixels and no tensors, and changes nothing. A run
+    that writes the store meanwhile does not notice.
+
+    Args:
+        store: Path or URL, an Icechunk store or plain Zarr v3; or the local folder of a model.
+        at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
+
+    Raises:
+        InputError: If there is nothing at ``store``, or something else.
+        CheckpointError: If it is the folder of a model and ``model.json`` is broken.
+    """
+    path = local_path(store)
+    run = read_run(store)
+    if path is not None and (holds_model(path) or (run and (path / TRAINING).is_dir())):
+        model, version = model_status(path)
+        return _status(path, "model", "folder", version, run=run, model=model)
+    if path is None or path.is_dir():
+        if exists(store):
+            with telling_damage(store):
+                return _store(store, run, at)
+        if path is not None and any(path.iterdir()):
+            raise _not_ours(store, path)
+    if run is not None and (run.going or (path is not None and path.is_dir())):
+        return _status(path or store, None, None, None, run=run)
+    raise _not_ours(store, path)
+
+
+def _store(store: str | Path, run: Run | None, at: str | None) -> Status:
+    """How a cube, latents or bands stand, all at one snapshot."""
+    try:
+        snapshot = find_snapshot(store, at) or snapshot_id(store)
+        root = open_group(store, snapshot=snapshot or None)
+    except FileNotFoundError:  # nothing plain at a URL, or a repository that is not laid out yet
+        if run is None:
+            raise _not_ours(store, local_path(store)) from None
+        return _status(store, None, "icechunk", None, run=run)
+    about: Any = root.attrs.get(ABOUT)
+    if not isinstance(about, Mapping):
+        raise _not_ours(store, local_path(store))
+    kind, identity = about.get("kind"), about.get("identity", {})
+    commits, committed = _commits(store, snapshot) if snapshot else (None, None)
+    return _status(
+        local_path(store) or store,
+        kind,
+        "icechunk" if snapshot else "zarr",
+        about.get("code_version"),
+        run=run,
+        snapshot=snapshot or None,
+        commits=commits,
+        committed=committed,
+        grid=_grid(root),
+        block=identity.get("block"),
+        cube=cube_status(root, identity) if kind == "cube" else None,
+        result=result_status(root) if kind in ("latents", "bands") else None,
+        growing=bool(snapshot) and kind == "cube" and is_growing(store),
+    )
+
+
+def _status(
+    store: str | Path,
+    kind: str | None,
+    form: str | None,
+    version: str | None,
+    *,
+    run: Run | None,
+    snapshot: str | None = None,
+    commits: int | None = None,
+    committed: str | None = None,
+    grid: Grid | None = None,
+    block: int | None = None,
+    cube: CubeStatus | None = None,
+    result: ResultStatus | None = None,
+    model: ModelStatus | None = None,
+    growing: bool = False,
+) -> Status:
+    path = local_path(store)
+    return Status(
+        store=str(path or store),
+        kind=kind,
+        format=form,
+        code_version=version,
+        bytes=None if path is None else sum(_sizes(path)),
+        snapshot=snapshot,
+        commits=commits,
+        committed=committed,
+        grid=grid,
+        block=block,
+        cube=cube,
+        result=result,
+        model=model,
+        growing=growing,
+        run=run,
+    )
+
+
+def _commits(store: str | Path, snapshot: str) -> tuple[int | None, str | None]:
+    """How many commits there are after Icechunk's own first one, and when the last was made."""
+    ancestry = open_repository(store).ancestry(snapshot_id=snapshot)
+    newest = next(iter(ancestry))
+    count = None if local_path(store) is None else sum(1 for _ in ancestry)
+    return count, iso(newest.written_at)
+
+
+def _grid(root: zarr.Group) -> Grid | None:
+    """The grid as the conventions of the root, or else of its first group that has them, say."""
+    for group in (root, *(group for _, group in sorted(root.groups()))):
+        attrs: dict[str, Any] = group.attrs.asdict()
+        if "spatial:transform" in attrs:
+            rows, columns = attrs["spatial:shape"]
+            left, bottom, right, top = attrs["spatial:bbox"]
+            return Grid(
+                crs=attrs.get("proj:code") or attrs.get("proj:wkt2") or "",
+                shape=(rows, columns),
+                resolution=abs(attrs["spatial:transform"][0]),
+                bounds=(left, bottom, right, top),
+            )
+    return None
+
+
+def _sizes(path: Path) -> Iterator[int]:
+    """The size of every file below ``path``; what is removed meanwhile counts as nothing."""
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _sizes(Path(entry.path))
+                else:
+                    yield entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return
+
+
+def _not_ours(store: str | Path, path: Path | None) -> InputError:
+    """Say what is there instead."""
+    wanted = "a cube, latents, bands or a model is wanted here"
+    if path is None or not path.exists():
+        return InputError(f"{store}: there is nothing here; {wanted}.")
+    if path.is_file():
+        scenes = path.suffix == ".parquet"
+        hint = "; `terralatent build --scenes` makes a cube of what a search found" * scenes
+        return InputError(f"{store} is a file; {wanted}{hint}.")
+    if any((path / name).is_file() for name in CATALOGUE):
+        return InputError(
+            f"{store} is a folder of scenes; {wanted}: `terralatent build` makes a cube of it."
+        )
+    return InputError(f"{store} is not of terralatent; {wanted}.")

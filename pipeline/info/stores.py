@@ -1,0 +1,221 @@
+"""What the states, coordinates and attributes of a store tell of a cube, latents or bands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+
+from terralatent.pipeline.cube.losses import told_losses
+from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
+
+__all__ = [
+    "CubeStatus",
+    "Dates",
+    "Items",
+    "ResultStatus",
+    "SensorStatus",
+    "States",
+    "cube_status",
+    "result_status",
+]
+
+LOSSES_TOLD = 20
+"""Losses of a sensor that are told one by one."""
+
+OF_THE_GRID = ("proj:", "spatial:", "zarr_conventions", "coordinates", "terralatent")
+"""How attributes begin that say nothing of where results come from."""
+
+
+@dataclass(frozen=True)
+class Dates:
+    """A time axis."""
+
+    count: int
+    """Dates."""
+
+    first: str | None
+    """The first, ISO 8601, UTC; None where there is none."""
+
+    last: str | None
+    """The last one."""
+
+
+@dataclass(frozen=True)
+class States:
+    """How many pieces of work are in which state."""
+
+    done: int
+    """Read, or computed."""
+
+    partial: int
+    """Done with something missing: a scene that failed, or a cube that is not whole there."""
+
+    pending: int
+    """Not done yet."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.done + self.partial + self.pending
+
+
+@dataclass(frozen=True)
+class SensorStatus:
+    """One sensor of a cube."""
+
+    bands: tuple[str, ...]
+    """Its bands in the cube's order."""
+
+    dates: Dates
+    """Its acquisitions."""
+
+    units: States | None
+    """Its read units, counted by block and time shard; None in the export of a single date."""
+
+    losses: int
+    """Files that could not be read, and whole read units that were lost."""
+
+    first_losses: tuple[str, ...]
+    """The first 20 of them, one line each: sensor, item, band and reason."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """What became of the items of the search."""
+
+    used: int
+    """Items that were read."""
+
+    merged: int
+    """Items merged into another one of their pass."""
+
+    dropped: int
+    """Items that were left out."""
+
+    reasons: Mapping[str, Mapping[str, int]]
+    """Why, for ``merged`` and for ``dropped``: reason, with ids left out as ``...``, to items."""
+
+
+@dataclass(frozen=True)
+class CubeStatus:
+    """A cube."""
+
+    period: tuple[str, str] | None
+    """First and last day asked for."""
+
+    sensors: Mapping[str, SensorStatus]
+    """By name."""
+
+    items: Items | None
+    """Of the search; None in the export of a single sensor."""
+
+
+@dataclass(frozen=True)
+class ResultStatus:
+    """Latents or bands."""
+
+    arrays: Mapping[str, Mapping[str, Any]]
+    """For each array over the grid ``dims``, name to size, and ``dtype`` as stored."""
+
+    dates: Dates
+    """The dates of the result."""
+
+    blocks: States | None
+    """None in the export of a single date."""
+
+    clipped: int
+    """Values that did not fit the packing."""
+
+    provenance: Mapping[str, Any]
+    """Attributes that say what it was made from: model, cube, sensors, kernels."""
+
+
+def cube_status(root: zarr.Group, identity: Mapping[str, Any]) -> CubeStatus:
+    """Take stock of a cube; reads no pixels."""
+    period = identity.get("period")
+    return CubeStatus(
+        period=(period[0], period[1]) if period else None,
+        sensors={name: _sensor(group) for name, group in sorted(root.groups()) if "data" in group},
+        items=_items(root["items"]) if "items" in root else None,
+    )
+
+
+def result_status(root: zarr.Group) -> ResultStatus:
+    """Take stock of latents or bands; reads no pixels."""
+    arrays: dict[str, Any] = {name: array for name, array in sorted(root.arrays())}
+    dims = {name: tuple(array.metadata.dimension_names or ()) for name, array in arrays.items()}
+    attrs: dict[str, Any] = root.attrs.asdict()
+    return ResultStatus(
+        arrays={
+            name: {
+                "dims": dict(zip(dims[name], array.shape, strict=True)),
+                "dtype": str(array.dtype),
+            }
+            for name, array in arrays.items()
+            if {"y", "x"} <= set(dims[name])
+        },
+        dates=_dates(root),
+        blocks=_states(root),
+        clipped=int(np.asarray(arrays["clipped"][...]).sum()) if "clipped" in arrays else 0,
+        provenance={
+            name: value for name, value in attrs.items() if not name.startswith(OF_THE_GRID)
+        },
+    )
+
+
+def _sensor(group: Any) -> SensorStatus:
+    losses = tuple(str(loss) for loss in told_losses(group.attrs.get("losses", ())))
+    return SensorStatus(
+        bands=tuple(str(band) for band in np.asarray(group["band"][...])),
+        dates=_dates(group),
+        units=_states(group),
+        losses=len(losses),
+        first_losses=losses[:LOSSES_TOLD],
+    )
+
+
+def _dates(group: Any) -> Dates:
+    if "time" not in group:
+        return Dates(0, None, None)
+    times = np.asarray(group["time"][...]).astype("datetime64[us]").astype("datetime64[s]")
+    told = [str(time) for time in np.datetime_as_string(times, timezone="UTC")]
+    return Dates(len(told), told[0], told[-1]) if told else Dates(0, None, None)
+
+
+def _states(group: Any) -> States | None:
+    if "state" not in group:
+        return None
+    state = np.asarray(group["state"][...])
+    counts = [int(np.count_nonzero(state == value)) for value in (DONE, PARTIAL, PENDING)]
+    return States(*counts)
+
+
+def _items(table: Any) -> Items:
+    ids, fates, reasons = (
+        [str(value) for value in np.asarray(table[name][...])] for name in ("id", "fate", "reason")
+    )
+    count = Counter(fates)
+    known = set(ids)
+    why: dict[str, Counter[str]] = {"merged": Counter(), "dropped": Counter()}
+    for fate, reason in zip(fates, reasons, strict=True):
+        if fate in why:
+            why[fate][_without_ids(reason, known)] += 1
+    return Items(
+        count["used"],
+        count["merged"],
+        count["dropped"],
+        {fate: dict(reasons.most_common()) for fate, reasons in why.items()},
+    )
+
+
+def _without_ids(reason: str, ids: set[str]) -> str:
+    """The reason with the ids of other items left out, so that equal reasons are equal."""
+    return " ".join(
+        "..." + word[len(bare) :] if (bare := word.rstrip(",.;:")) in ids else word
+        for word in reason.split()
+    )

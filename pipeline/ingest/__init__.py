@@ -1,0 +1,1 @@
+"""Scenes to cube: plan, read, harmonise, write."""

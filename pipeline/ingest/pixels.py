@@ -1,0 +1,229 @@
+"""The pixels of one read unit: some acquisitions of one sensor over one window of the grid.
+
+Items of one acquisition are read one by one and merged here, so that all bands of a pixel and its
+mask come from the same item.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.items.georeference import read_placement
+from terralatent.catalogs.items.scaling import Scaling, told_type
+from terralatent.catalogs.scenes.acquisition import Acquisition
+from terralatent.catalogs.sources.sensors import Sensor
+from terralatent.catalogs.sources.signing import readable
+from terralatent.catalogs.sources.sources import Source
+from terralatent.pipeline.cube.losses import Loss
+from terralatent.pipeline.ingest.allocation import giving_back
+from terralatent.pipeline.ingest.assets import Band, read_sources
+from terralatent.pipeline.ingest.assets import Source as ItemFiles
+from terralatent.pipeline.ingest.border_noise import border_halo, border_noise
+from terralatent.pipeline.ingest.harmonise import linear_power, pack_item
+
+__all__ = ["UnitPixels", "is_near", "read_dtype", "read_pixels"]
+
+MARGIN_DEGREES = 0.01
+"""How far outside its footprint an item is still read: footprints in catalogues are coarse, and
+which pixels a window gets must not depend on the window."""
+
+HALO_PIXELS = 4_000_000
+"""Pixels, halo included, of the items that are read at once to look for noise along their edges."""
+
+STRIP = 64
+"""Rows that are packed at a time."""
+
+UNKNOWN = Source("unknown", "")
+"""Where files come from that are readable as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnitPixels:
+    """What was read of one unit."""
+
+    data: np.ndarray
+    """Packed integers (time, band, y, x); the packing's fill value where there is no data."""
+
+    quality: np.ndarray | None
+    """The mask band (time, y, x) as the sensor gives it; None where it has none."""
+
+    losses: tuple[Loss, ...]
+    """What could not be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One item of one acquisition of the unit."""
+
+    place: int
+    item: Mapping[str, Any]
+    scaling: Scaling
+    halo: int = 0
+
+
+@giving_back()
+def read_pixels(
+    acquisitions: Sequence[Acquisition],
+    sensor: Sensor,
+    window: GeoBox,
+    *,
+    access: Access,
+    source: Source = UNKNOWN,
+    grid: GeoBox | None = None,
+    threads: int = 1,
+    together: int | None = None,
+    into: Mapping[str, np.ndarray] | None = None,
+    places: Sequence[int] | None = None,
+    at_once: int | None = None,
+) -> UnitPixels:
+    """Read, harmonise and merge the pixels of ``acquisitions`` in ``window``. Computes.
+
+    The result depends on nothing but its arguments: neither on the number of threads or of items
+    read together nor on the windows around. Of two items the first that has data at a pixel counts
+    there. What fails to read is masked and named.
+
+    Args:
+        acquisitions: At least one, all of ``sensor``, in the order of the cube's time axis.
+        sensor: Their sensor.
+        window: Part of the cube's grid.
+        access: What files may be read.
+        source: Where the files come from.
+        grid: The cube's grid, by default the window alone.
+        threads: Files read at the same time.
+        together: Items that are in memory as their files hold them at the same time; by default
+            all that are read alike.
+        into: Arrays ``data`` and ``quality`` of the result to be written to, instead of new ones.
+        places: Where on their time axis each acquisition goes; the other dates are left alone.
+        at_once: Requests to each host at the same time, see :func:`read_sources`.
+    """
+    fill = sensor.packing.fill_value
+    mask = sensor.quality_band(acquisitions[0].quality) if acquisitions[0].quality else None
+    places = list(range(len(acquisitions)) if places is None else places)
+    if into is None:
+        size = (len(acquisitions), len(sensor.bands), *window.shape)
+        into = {"data": np.empty(size, sensor.packing.dtype)}
+        if mask is not None:
+            into["quality"] = np.empty((size[0], *size[2:]), mask.dtype)
+    data, quality = into["data"], into.get("quality")
+    data[places] = fill
+    if mask is not None and quality is not None:
+        quality[places] = mask.fill_value
+    losses: list[Loss] = []
+
+    grid = window if grid is None else grid
+    for bands, parts in _read_alike(
+        _near(acquisitions, window), sensor, window, grid, together or len(acquisitions)
+    ):
+        if mask is not None:
+            bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
+        halo = parts[0].halo
+        pixels, unread = read_sources(
+            [_files(part.item) for part in parts],
+            bands,
+            window.pad(halo),
+            access=access,
+            opened=partial(readable, source=source),
+            threads=threads,
+            at_once=at_once,
+        )
+        losses += [Loss(sensor.name, file.source, file.band, file.reason) for file in unread]
+        inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
+        for index, part in enumerate(parts):
+            read = [pixels[band][index] for band in sensor.bands]
+            noise = None
+            if halo and sensor.border is not None:
+                power = np.stack([linear_power(band, part.scaling, sensor) for band in read])
+                noise = border_noise(power, sensor.border.below, halo)[inner]
+                del power
+            for rows in _strips(window.shape[0]):
+                packed = np.stack(
+                    [pack_item(band[inner][rows], part.scaling, sensor) for band in read]
+                )
+                if noise is not None:
+                    packed[:, noise[rows]] = fill
+                here = data[places[part.place], :, rows]
+                fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
+                np.copyto(here, packed, where=fresh)
+                if mask is not None and quality is not None:
+                    classes = pixels[mask.asset][index][inner][rows]
+                    np.copyto(quality[places[part.place], rows], classes, where=fresh)
+        del pixels, read  # before the next are read
+    return UnitPixels(data, quality, tuple(sorted(losses, key=lambda loss: (loss.item, loss.band))))
+
+
+def _strips(rows: int) -> Iterator[slice]:
+    """Few rows at a time: what is computed on the way to packed integers stays small."""
+    for first in range(0, rows, STRIP):
+        yield slice(first, min(first + STRIP, rows))
+
+
+def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
+    """The items that may have pixels in the window, in merge order within each acquisition."""
+    extent: BaseGeometry = window.extent.to_crs("EPSG:4326").geom
+    return [
+        _Part(place, item, scaling)
+        for place, acquisition in enumerate(acquisitions)
+        for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True)
+        if is_near(item, extent)
+    ]
+
+
+def is_near(item: Mapping[str, Any], extent: BaseGeometry) -> bool:
+    """Whether files of an item are opened for a window with this extent in degrees."""
+    outline = item.get("geometry")
+    return outline is None or bool(shape(outline).distance(extent) <= MARGIN_DEGREES)
+
+
+def _read_alike(
+    parts: Sequence[_Part], sensor: Sensor, window: GeoBox, grid: GeoBox, together: int
+) -> Iterator[tuple[list[Band], list[_Part]]]:
+    """Group parts that one call can read: of one dtype and no data, and of one rank in merging.
+
+    Ranks come in order, so that first items are merged before second ones; at most ``together``
+    parts at once, and of those that are read with a halo only so many as memory holds.
+    """
+    groups: dict[tuple[int, str, float | None, int], list[_Part]] = defaultdict(list)
+    rank: dict[int, int] = defaultdict(int)
+    for part in parts:
+        dtype = read_dtype(part.item["assets"][sensor.bands[0]], part.scaling)
+        halo = border_halo(part.item, sensor.border, grid)
+        groups[rank[part.place], dtype, part.scaling.nodata, halo].append(replace(part, halo=halo))
+        rank[part.place] += 1
+    for (_, dtype, nodata, halo), alike in sorted(groups.items(), key=lambda entry: entry[0][0]):
+        bands = [Band(band, dtype, nodata, sensor.resampling) for band in sensor.bands]
+        rows, columns = (size + 2 * halo for size in window.shape)
+        most = max(1, min(together, HALO_PIXELS // (rows * columns))) if halo else together
+        for first in range(0, len(alike), most):
+            yield bands, alike[first : first + most]
+
+
+def read_dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
+    """The NumPy name of what a file is read as.
+
+    The small integer that its asset tells if that holds its no data too, else float32.
+    """
+    told, nodata = told_type(asset), scaling.nodata
+    if told not in ("uint8", "int16", "uint16") or nodata is None:
+        return "float32"
+    limits = np.iinfo(told)
+    holds = float(nodata).is_integer() and limits.min <= nodata <= limits.max
+    return told if holds else "float32"
+
+
+def _files(item: Mapping[str, Any]) -> ItemFiles:
+    assets = item["assets"]
+    return ItemFiles(
+        str(item["id"]),
+        {name: asset["href"] for name, asset in assets.items()},
+        {name: read_placement(item, asset) for name, asset in assets.items()},
+    )

@@ -1,0 +1,270 @@
+"""A file of another host that does not come: what is worth another try, when, and when to stop.
+
+GDAL tries single requests again by itself, those that end in a 5xx, a timeout or a broken
+connection (:data:`terralatent.pipeline.ingest.raster.GDAL_OPTIONS` says how often). Measured with
+GDAL 3.10: it takes no notice of ``Retry-After``, a range that is cut short fails the file, a token
+that ended stays in its URL, and where a GET was refused its error does not tell the status. Here a
+whole file is tried again, its server is asked what the matter is, and a host that does not answer
+at all is not waited for by file after file.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from time import monotonic, sleep
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from rasterio._err import (
+    CPLE_AWSAccessDeniedError,
+    CPLE_AWSBucketNotFoundError,
+    CPLE_AWSInvalidCredentialsError,
+    CPLE_AWSObjectNotFoundError,
+    CPLE_AWSSignatureDoesNotMatchError,
+    CPLE_BaseError,
+)
+from rasterio.errors import RasterioError
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from terralatent.catalogs.hrefs import is_remote
+from terralatent.catalogs.sources.signing import Readable, forget_token
+
+__all__ = ["GaveUpError", "Host", "host_of", "persist"]
+
+T = TypeVar("T")
+
+TRIES = 6
+"""How often a file is tried whose server is there, but in trouble."""
+
+TRIES_OF_NO_RASTER = 2
+"""How often a file is tried that came, and is none: most likely it always will be."""
+
+NEW_TOKENS = 2
+"""How often a file is tried with a fresh token after it was refused."""
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
+"""Before the second try, and before any: who asks for more patience by ``Retry-After`` is left."""
+
+PATIENCE_S = 300.0
+"""No try of a file begins later than this after its first."""
+
+DOWN_AFTER = 16
+"""Tries of a host that failed in a row, of whatever files: from then on one try is enough."""
+
+ASK_S = (5.0, 10.0)
+"""Seconds to connect and to answer, where a server is asked what the matter is."""
+
+FAULTS = (RasterioError, CPLE_BaseError)
+"""What GDAL's errors become."""
+
+_REFUSED = (
+    CPLE_AWSAccessDeniedError,
+    CPLE_AWSBucketNotFoundError,
+    CPLE_AWSInvalidCredentialsError,
+    CPLE_AWSObjectNotFoundError,
+    CPLE_AWSSignatureDoesNotMatchError,
+)
+"""What a bucket says for good, without the status."""
+
+_STATUS = re.compile(r"HTTP (?:response|error) code ?: ?(\d{3})")
+
+_NO_RASTER = "not recognized as being in a supported file format"
+
+
+class GaveUpError(OSError):
+    """A file did not come; says why, how often it was tried, and what its server answers."""
+
+
+class Host:
+    """One host, as the threads of this process know it."""
+
+    def __init__(self, at_once: int | None) -> None:
+        """Take the number of files that may be open ``at_once``; None: any."""
+        self.slot: AbstractContextManager[object] = (
+            nullcontext() if at_once is None else threading.BoundedSemaphore(at_once)
+        )
+        self._failed = 0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether nothing came of it for long."""
+        return self._failed >= DOWN_AFTER
+
+    def answered(self, well: bool) -> None:
+        """Tell it that something came, or that a try failed."""
+        self._failed = 0 if well else self._failed + 1
+
+
+def host_of(href: str, at_once: int | None) -> Host | None:
+    """Return the host of a URL, the same for all threads; None for a file of this machine."""
+    return _host(urlsplit(href).netloc.lower(), at_once) if is_remote(href) else None
+
+
+@cache
+def _host(name: str, at_once: int | None) -> Host:
+    return Host(at_once)
+
+
+def persist(host: Host | None, opened: Callable[[], Readable], read: Callable[[Readable], T]) -> T:
+    """Read a file, again where that may help. Sleeps between tries, and holds no slot then.
+
+    Args:
+        host: Of the file; None: it is tried once.
+        opened: Says how to open it now. What it raises is not tried again.
+        read: Opens and reads it. Its faults are tried again where they may pass, others never.
+
+    Raises:
+        GaveUpError: If the fault remained.
+        Exception: What ``opened`` or ``read`` raised.
+    """
+    if host is None:
+        return read(opened())
+    tries = _Tries(host)
+    while True:
+        with host.slot:
+            now = opened()
+            try:
+                found = read(now)
+            except FAULTS as error:
+                wait = tries.wait(error, now)
+            else:
+                host.answered(well=True)
+                return found
+        sleep(wait)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a server says of a file."""
+
+    status: int | None = None
+    """Of HTTP; None where it does not answer, or was not asked."""
+
+    after: float | None = None
+    """Seconds after which it wants to be asked again."""
+
+    @property
+    def refuses(self) -> bool:
+        return self.status in (401, 403)
+
+    @property
+    def may_pass(self) -> bool:
+        return self.status is None or self.status < 400 or self.in_trouble
+
+    @property
+    def in_trouble(self) -> bool:
+        return self.status in (408, 425, 429) or (self.status is not None and self.status >= 500)
+
+
+class _Tries:
+    """The tries of one file."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._count = self._refused = 0
+        self._begun = monotonic()
+
+    def wait(self, error: Exception, now: Readable) -> float:
+        """Take note of a try that failed; gives the seconds until the next.
+
+        Raises:
+            GaveUpError: If there is to be none.
+        """
+        self._count += 1
+        answer = _answer(error, now)
+        if answer.refuses:
+            self._refused += 1
+            if forget_token(now) and self._refused <= NEW_TOKENS:
+                return 0.0
+            raise self._over(error, answer) from error
+        self._host.answered(well=not (answer.status is None or answer.in_trouble))
+        wait = self._backoff(answer)
+        late = monotonic() - self._begun + wait > PATIENCE_S
+        most = TRIES_OF_NO_RASTER if _came(answer) and _NO_RASTER in str(error) else TRIES
+        if (
+            not answer.may_pass
+            or self._count >= most
+            or self._host.is_down
+            or wait > LONGEST_WAIT_S
+            or late
+        ):
+            raise self._over(error, answer) from error
+        return wait
+
+    def _backoff(self, answer: _Answer) -> float:
+        """What is asked for; else twice as long each time, unless the server is well again.
+
+        Between half of it and all, because the files that failed together come again together.
+        """
+        if answer.after is not None:
+            return answer.after + random.uniform(0.0, FIRST_WAIT_S)
+        doubled = 1 if _came(answer) else 2 ** (self._count - 1)
+        return min(FIRST_WAIT_S * doubled, LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
+
+    def _over(self, error: Exception, answer: _Answer) -> GaveUpError:
+        told = [str(error).rstrip()]
+        if answer.status is not None and f"{answer.status}" not in told[0] and not _came(answer):
+            told.append(f"its server answers {answer.status}")
+        if answer.after is not None:
+            told.append(f"its server asks to wait {answer.after:.0f} s")
+        if self._count > 1:
+            told.append(f"tried {self._count} times")
+        return GaveUpError("; ".join(told))
+
+
+def _came(answer: _Answer) -> bool:
+    return answer.status is not None and answer.status < 400
+
+
+def _answer(error: Exception, now: Readable) -> _Answer:
+    """What the server of a file says, by GDAL's error if that is clear, else by asking it."""
+    if any(isinstance(each, _REFUSED) for each in _chain(error)):
+        return _Answer(403)
+    told = next(filter(None, (_STATUS.search(str(each)) for each in _chain(error))), None)
+    said = _Answer(int(told[1]) if told else None)
+    if said.may_pass and now.href.startswith(("http://", "https://")):
+        return _ask(now.href)
+    return said
+
+
+def _ask(url: str) -> _Answer:
+    """Ask for one byte of a file, to hear what GDAL keeps for itself."""
+    proxy = os.environ.get("GDAL_HTTP_PROXY", "")
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    try:
+        with requests.get(
+            url,
+            headers={"Range": "bytes=0-0"},
+            timeout=ASK_S,
+            stream=True,  # some send the whole file
+            allow_redirects=False,  # whoever it leads to, the host itself is well
+            proxies={"http": proxy, "https": proxy} if proxy else None,
+        ) as response:
+            status = response.status_code
+            return _Answer(status, _after(response) if status >= 400 else None)
+    except (OSError, HTTPError, ValueError):
+        return _Answer()
+
+
+def _after(response: requests.Response) -> float | None:
+    try:
+        return Retry().get_retry_after(response.raw)
+    except (HTTPError, ValueError):  # neither seconds nor a date
+        return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__ or each.__context__

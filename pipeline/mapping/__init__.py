@@ -1,0 +1,1 @@
+"""Cube and model to latents and bands, block by block."""

@@ -1,0 +1,252 @@
+"""A cube and a model -> latents: each pixel's mean and standard deviation at any dates."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+import zarr
+from distributed import Client
+from numpy.typing import NDArray
+from torch import Tensor
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.local import memory_bytes
+from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.dates import When
+from terralatent.pipeline.mapping.block import BlockWork
+from terralatent.pipeline.mapping.job import Pairing, pair
+from terralatent.pipeline.mapping.memory import Budget, Pieces, cut_pieces
+from terralatent.pipeline.mapping.results import (
+    BlockDone,
+    ResultReport,
+    fill,
+    open_result,
+    result_layout,
+    time_chunk,
+)
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.region import Block, grid_of
+from terralatent.pipeline.store.arrays import TIME_CHUNK, ArrayLayout, coordinate, inner_chunk
+
+__all__ = ["embed", "open_latents"]
+
+log = logging.getLogger(__name__)
+
+MEAN_STEP, STD_STEP = 2.5e-4, 2e-5
+"""Packing steps, in prior standard deviations: below a tenth of a posterior std of 0.0025."""
+
+MANY_CLIPPED = 1e-4
+"""Share of clipped values above which they are worth a warning; the report counts them anyway."""
+
+MEAN_FILL, STD_FILL = -32768, 65535
+MEAN_END, STD_END = 32767, 65534
+"""Largest packed values: a mean of 8.19 prior standard deviations, a std of 1.31."""
+
+
+def embed(
+    cube: str | Path,
+    model: str | Path,
+    out: str | Path,
+    *,
+    dates: When = "monthly",
+    precision: str = "packed",
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: Asked = None,
+    at: str | None = None,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ResultReport:
+    """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
+
+    Block by block on Dask workers. The same call again computes only what is not done; the cube is
+    read at one snapshot, which it keeps from now on, and the result does not depend on its blocks.
+
+    Args:
+        cube: Path or URL of a cube.
+        model: Folder of a model that fits the cube; it may know sensors that the cube lacks.
+        out: Path or URL of the latents store, see :func:`open_latents`.
+        dates: See :func:`terralatent.pipeline.dates.parse_when`.
+        precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as
+            uint16 in steps of 2e-5; ``float32`` keeps both as they are.
+        encoder: In what the encoders' networks compute: ``float32`` or ``bfloat16``, which is
+            faster and changes the latents by a small part of their standard deviations.
+        device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
+        masking: How the sensors are masked; as the model was trained, where it leaves that open.
+        at: An earlier snapshot of the cube, see
+            :func:`terralatent.pipeline.store.history.find_snapshot`.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.cluster.client.client_for`; processes on this machine by
+            default.
+        workers: Worker processes to start; one for each core of this machine by default.
+        memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
+        progress: Told of every block.
+
+    Raises:
+        InputError: If the cube, the dates or ``out`` cannot be used.
+        CheckpointError: If the model cannot be read or does not fit the cube.
+    """
+    if precision not in ("packed", "float32"):
+        raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
+    packed = precision == "packed"
+    pairing = pair(cube, model, dates, device=device, encoder=encoder, masking=masking, at=at)
+    layout = result_layout(
+        pairing,
+        "latents",
+        _arrays(pairing, packed=packed),
+        {"precision": precision},
+        {"title": "latent series of pixels: posterior mean and standard deviation"},
+    )
+    _pieces(pairing, packed, Budget(memory_bytes(memory)))  # too little is told before anything
+    run = partial(embed_block, pairing, packed)
+    report = fill(
+        pairing, out, layout, run,
+        title="embed", client=client, workers=workers, memory=memory, progress=progress,
+    )  # fmt: skip
+    if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(out)["mean"].size:
+        log.warning(
+            "%d latent values did not fit the packing and were clipped; --precision float32 "
+            "keeps them.",
+            report.clipped,
+        )
+    return report
+
+
+def open_latents(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open latents as dask arrays; reads no pixels.
+
+    Returns:
+        ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
+        outside every scene; ``observations`` (sensor, y, x), uint16: clear acquisitions of each
+        pixel. The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
+
+    Raises:
+        InputError: If there is no such store.
+    """
+    return open_result(store, "latents", snapshot=snapshot)
+
+
+def embed_block(
+    pairing: Pairing, packed: bool, budget: Budget, group: zarr.Group, block: Block
+) -> BlockDone:
+    """Read, infer, pack and write one block; runs on a worker and writes whole shards.
+
+    Args:
+        pairing: What to infer from, and when.
+        packed: Whether ``group`` holds integers.
+        budget: What the task may take.
+        group: Root of the latents store, writable.
+        block: Which pixels.
+    """
+    latents = group["mean"].shape[1]
+    pieces = _pieces(pairing, packed, budget)
+    work = BlockWork(pairing, group, block, pieces)
+    for dates in pieces.parts(len(pairing.times)):
+        shape = (dates.stop - dates.start, latents, *block.shape)
+        means, stds = _blank(shape, packed)
+        for rows, series in work.strips():
+            inside = np.flatnonzero(series.seen)
+            strip = (*shape[:2], len(series))
+            some_means, some_stds = (one[:, :, rows].reshape(strip) for one in (means, stds))
+            with work.clock.time("infer"):
+                for pixels, mean, var in pairing.infer(
+                    series, inside, dates=dates, most=pieces.observations
+                ):
+                    some_means[:, :, pixels], wide = _pack(mean, MEAN_STEP, MEAN_END, packed)
+                    std = var.clamp_min(0.0).sqrt()
+                    some_stds[:, :, pixels], broad = _pack(std, STD_STEP, STD_END, packed)
+                    work.clipped += wide + broad
+        with work.clock.time("write"):
+            for name, values in (("mean", means), ("std", stds)):
+                _write(group[name], dates, block, values)
+    with work.clock.time("write"):
+        group["observations"][:, block.y, block.x] = work.observations
+    return work.done()
+
+
+def _pieces(pairing: Pairing, packed: bool, budget: Budget) -> Pieces:
+    latents, block = pairing.config().latents, pairing.block
+    return cut_pieces(pairing, budget, latents * (4 if packed else 8), block**2)
+
+
+def _write(array: zarr.Array[Any], dates: slice, block: Block, values: NDArray[np.generic]) -> None:
+    """Write the dates of a block shard by shard: Zarr compresses all it is given at once."""
+    for first in range(0, len(values), TIME_CHUNK):
+        shard = values[first : first + TIME_CHUNK]
+        start = dates.start + first
+        array[start : start + len(shard), :, block.y, block.x] = shard
+
+
+def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:
+    """Lay out ``mean``, ``std``, ``observations`` and their own coordinates."""
+    rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
+    block = pairing.block
+    latents, dates = pairing.config().latents, len(pairing.times)
+    inner = inner_chunk(block)
+    shape = (dates, latents, rows, columns)
+    about: dict[str, Any] = {
+        "mean": {"long_name": "posterior mean of each latent series", "units": "1"},
+        "std": {"long_name": "posterior standard deviation of each latent series", "units": "1"},
+    }
+    steps = {"mean": MEAN_STEP, "std": STD_STEP}
+    fills = {"mean": MEAN_FILL, "std": STD_FILL}
+    dtypes = {"mean": "int16", "std": "uint16"}
+    return (
+        *(
+            ArrayLayout(
+                name,
+                ("time", "latent", "y", "x"),
+                shape,
+                dtypes[name] if packed else "float32",
+                chunks=(time_chunk(dates), latents, inner, inner),
+                shards=(time_chunk(dates), latents, block, block),
+                fill_value=fills[name] if packed else np.nan,
+                attrs={
+                    **about[name],
+                    "grid_mapping": "spatial_ref",
+                    **({"scale_factor": steps[name], "_FillValue": fills[name]} if packed else {}),
+                },
+            )
+            for name in ("mean", "std")
+        ),
+        ArrayLayout(
+            "observations",
+            ("sensor", "y", "x"),
+            (len(pairing.sensors), rows, columns),
+            "uint16",
+            chunks=(len(pairing.sensors), inner, inner),
+            shards=(len(pairing.sensors), block, block),
+            fill_value=0,
+            attrs={"long_name": "clear acquisitions", "units": "1", "grid_mapping": "spatial_ref"},
+        ),
+        coordinate("latent", ("latent",), np.arange(latents, dtype=np.int64)),
+        coordinate("sensor", ("sensor",), np.array(pairing.sensors)),
+    )
+
+
+def _blank(shape: tuple[int, ...], packed: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return means and standard deviations of a block outside every scene."""
+    if packed:
+        return np.full(shape, MEAN_FILL, np.int16), np.full(shape, STD_FILL, np.uint16)
+    return np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+
+
+def _pack(values: Tensor, step: float, end: int, packed: bool) -> tuple[NDArray[Any], int]:
+    """Return what is stored for ``values`` (n, Q, L), as (Q, L, n), and how many did not fit.
+
+    Packed where they lie, so that a GPU hands over no more than is stored.
+    """
+    values = values.permute(1, 2, 0)
+    if not packed:
+        return values.cpu().numpy(), 0
+    steps = (values * (1.0 / step)).round_()
+    outside = int((steps.abs() > end).sum())
+    return steps.clamp_(-end, end).to(torch.int32).cpu().numpy(), outside

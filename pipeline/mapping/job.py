@@ -1,0 +1,343 @@
+"""A cube and a model made to meet: checked here, then used on workers block by block."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.checkpoint import (
+    CheckpointError,
+    check_cube,
+    load_model,
+    model_hash,
+    read_manifest,
+)
+from terralatent.models.config import ModelConfig
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
+from terralatent.pipeline.cluster.workers import this_process
+from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
+from terralatent.pipeline.cube.series import SeriesBlock, read_series
+from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.mapping.batches import infer_batches
+from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
+from terralatent.pipeline.region import Block
+from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.repository import ABOUT, open_group, snapshot_id
+from terralatent.pipeline.store.storage import local_path
+
+__all__ = ["Pairing", "pair", "unfinished"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Kinds of devices; whether a worker has one shows there."""
+
+ENCODERS = ("float32", "bfloat16")
+"""In what the networks of the encoders can compute."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A cube at one snapshot, a model that fits it, and the dates asked for.
+
+    Small and picklable: tasks carry this and never pixels or weights.
+    """
+
+    cube: str
+    """Absolute path or URL."""
+
+    snapshot: str
+    """The cube's Icechunk snapshot; empty for plain Zarr."""
+
+    model: str
+    """Absolute path of the model's folder."""
+
+    model_hash: str
+    """Of the model as it was when the work began."""
+
+    sensors: tuple[str, ...]
+    """Sensors that cube and model share, sorted."""
+
+    times: tuple[int, ...]
+    """The dates asked for, microseconds since 1970-01-01 UTC, ascending."""
+
+    device: str
+    """``auto``, ``cpu``, ``cuda``, ...; ``auto`` is decided on the worker."""
+
+    encoder: str = "float32"
+    """In what the encoders' networks compute, ``float32`` or ``bfloat16``."""
+
+    corrects: bool = False
+    """Whether the model wants errors over scenes taken off what it sees."""
+
+    masks: Masks = AS_STORED
+    """How the sensors are masked."""
+
+    def open_cube(self) -> zarr.Group:
+        """The cube's root at the snapshot; opened once a process. Reads no pixels."""
+        return _open(self.cube, self.snapshot)
+
+    def config(self) -> ModelConfig:
+        """The model's sizes, sensors and bands. Reads no weights."""
+        return ModelConfig.model_validate(read_manifest(self.model)["config"])
+
+    def load(self) -> LatentModel:
+        """The model on its device; loaded once a process.
+
+        Raises:
+            InputError: If a file is missing or broken, the folder holds another model by now, or
+                there is no such device.
+        """
+        return _load(self.model, self.model_hash, self.device, self.encoder)
+
+    @property
+    def block(self) -> int:
+        """Pixels along y and x of the cube's blocks. Reads no table: workers ask at every block."""
+        return int(_about(self.open_cube())["identity"]["block"])
+
+    @property
+    def dates(self) -> Times:
+        """The dates asked for, datetime64[us], shape (Q,)."""
+        return np.array(self.times, dtype="datetime64[us]")
+
+    def read(self, block: Block, errors: SceneErrors | None = None) -> SeriesBlock:
+        """Read the series of a block, as the integers the cube holds.
+
+        Args:
+            block: Which pixels.
+            errors: Errors over scenes, for a model that wants them taken off; estimated on first
+                need if None.
+
+        Raises:
+            OSError: If the cube is damaged there; other blocks may be whole.
+        """
+        with telling_damage(self.cube, OSError):
+            series = read_series(self.open_cube(), self.sensors, block.y, block.x, self.masks)
+            if not self.corrects:
+                return series
+            return (errors or self.scene_errors()).taken_off(series, block.y, block.x)
+
+    def scene_errors(self) -> SceneErrors:
+        """Errors over scenes, by this cube and model alone; estimated once a process. Computes.
+
+        Raises:
+            InputError: If the model is of a family that cannot tell them.
+        """
+        return _scene_errors(replace(self, times=()))
+
+    def infer(
+        self,
+        series: SeriesBlock,
+        pixels: NDArray[np.intp],
+        *,
+        dates: slice = slice(None),
+        most: int | None = None,
+    ) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
+        """Infer ``pixels`` (row-major places within ``series``) at ``dates`` of those asked for.
+
+        See :func:`terralatent.pipeline.mapping.batches.infer_batches`.
+        """
+        days = torch.from_numpy(days_since_1970(self.dates[dates]))
+        return infer_batches(self.load(), series, pixels, days, most)
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a store of results to be gone on with; JSON values."""
+        about = _about(self.open_cube())
+        return {
+            "model": self.model_hash,
+            "cube": {
+                "snapshot": self.snapshot,
+                "items": _items_hash(self.open_cube()),
+                "grid": about["identity"]["grid"],
+            },
+            "sensors": list(self.sensors),
+            "dates": [str(date) for date in self.dates],
+            "block": about["identity"]["block"],
+            # Results from before there was a choice stay what they were.
+            **({} if self.encoder == "float32" else {"encoder": self.encoder}),
+            **self._masking(),
+        }
+
+    def attributes(self) -> dict[str, Any]:
+        """Where results come from, for the attributes of their store; JSON values."""
+        manifest = read_manifest(self.model)
+        return {
+            "model_hash": self.model_hash,
+            "model_sensors": [sensor.name for sensor in self.config().sensors],
+            "cube_snapshot": self.snapshot,
+            "cube_items_hash": _items_hash(self.open_cube()),
+            "kernel_days": manifest.get("kernel_days", {}),
+            "sensors": list(self.sensors),
+            **self._masking(),
+        }
+
+    def _masking(self) -> dict[str, Any]:
+        """The entry ``masking`` of identity and attributes; none where all is as the cube says."""
+        told = self.masks.to_json()
+        return {"masking": told} if told else {}
+
+
+def pair(
+    cube: str | Path,
+    model: str | Path,
+    dates: When,
+    *,
+    acquisitions_of: str | None = None,
+    device: str = "auto",
+    encoder: str = "float32",
+    masking: Asked = None,
+    at: str | None = None,
+) -> Pairing:
+    """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
+
+    Args:
+        cube: Path or URL of a cube.
+        model: Folder of a model.
+        dates: See :func:`terralatent.pipeline.dates.parse_when`.
+        acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
+        device: Where the model runs.
+        encoder: In what the encoders' networks compute.
+        masking: How the sensors are masked; as the model was trained, where it leaves that open.
+        at: Snapshot of the cube, see :func:`terralatent.pipeline.store.history.find_snapshot`; the
+            newest by default.
+
+    Raises:
+        InputError: If there is no cube or it is damaged, the dates mean nothing, it cannot be
+            masked so, or there is no such kind of device or of encoder, or the model no encoder of
+            that kind.
+        CheckpointError: If there is no model, or it does not fit the cube.
+    """
+    if device.partition(":")[0] not in DEVICES:
+        raise InputError(f"Device {device!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
+    if encoder not in ENCODERS:
+        raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
+    with telling_damage(cube):
+        pairing = _pair(cube, model, dates, acquisitions_of, encoder, masking, at)
+    return replace(pairing, device=device, encoder=encoder)
+
+
+def _pair(
+    cube: str | Path,
+    model: str | Path,
+    dates: When,
+    acquisitions_of: str | None,
+    encoder: str,
+    masking: Asked,
+    at: str | None,
+) -> Pairing:
+    open_group(cube, kind="cube")
+    snapshot = find_snapshot(cube, at) or snapshot_id(cube)
+    root = open_group(cube, kind="cube", snapshot=snapshot or None)
+    # A broken model is told here, before anything is laid out.
+    config = load_model(model).config
+    if encoder != "float32" and config.model != "gpvae":
+        raise InputError(
+            f"{model} is a {config.model} model; only a gpvae has encoders that compute in "
+            f"{encoder}. Leave --encoder out."
+        )
+    if config.scene_errors and config.model != "gpvae":
+        raise InputError(
+            f"{model} is a {config.model} model with scene_errors, which only a gpvae can tell; "
+            "train it without."
+        )
+    sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
+    masks = settle(mask_bands(root, sensors), masking, Masks.of_model(read_manifest(model)))
+    masks.to_json()  # a function without a name is told before anything is laid out
+    of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
+    seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
+    first, last = _about(root)["identity"]["period"]
+    period = (np.datetime64(first, "D"), np.datetime64(last, "D"))
+    times = parse_when(dates, period, seen.astype("datetime64[us]"))
+    return Pairing(
+        cube=str(local_path(cube) or cube),
+        snapshot=snapshot,
+        model=str(Path(model).expanduser().absolute()),
+        model_hash=model_hash(model),
+        sensors=sensors,
+        times=tuple(int(time) for time in times.astype(np.int64)),
+        device="auto",
+        corrects=config.scene_errors,
+        masks=masks,
+    )
+
+
+def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Tell for each block (row, column) whether some unit of the cube is not whole there."""
+    states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
+    shape = _block_counts(root)
+    found = [(state != 1).any(axis=0) for state in states]
+    return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
+
+
+def _block_counts(root: zarr.Group) -> tuple[int, int]:
+    size = _about(root)["identity"]["block"]
+    ny, nx = root[f"{_sensors(root)[0]}/data"].shape[-2:]
+    return math.ceil(ny / size), math.ceil(nx / size)
+
+
+def _sensors(root: zarr.Group) -> list[str]:
+    return sorted(name for name, group in root.groups() if "data" in group)
+
+
+def _bands_and_units(root: zarr.Group, sensor: str) -> tuple[list[str], str]:
+    bands = [str(band) for band in np.asarray(root[f"{sensor}/band"])]
+    return bands, str(root[f"{sensor}/data"].attrs.get("units", ""))
+
+
+def _about(root: zarr.Group) -> Mapping[str, Any]:
+    return root.attrs[ABOUT]
+
+
+def _items_hash(root: zarr.Group) -> str:
+    """A sha256 over the ids of the cube's items and their fates, in any order."""
+    if "items" not in root:
+        return ""
+    ids, fates = (np.asarray(root[f"items/{name}"]) for name in ("id", "fate"))
+    lines = sorted(f"{one}\t{fate}" for one, fate in zip(ids, fates, strict=True))
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _open(cube: str, snapshot: str) -> zarr.Group:
+    return open_group(cube, kind="cube", snapshot=snapshot or None)
+
+
+@lru_cache(maxsize=2)
+def _scene_errors(pairing: Pairing) -> SceneErrors:
+    return estimate_scene_errors(
+        pairing.open_cube(), pairing.sensors, pairing.load(), masks=pairing.masks
+    )
+
+
+@lru_cache(maxsize=2)
+def _load(folder: str, wanted: str, device: str, encoder: str) -> LatentModel:
+    if model_hash(folder) != wanted:
+        raise InputError(
+            f"{folder} holds another model for {this_process()} than where the work began "
+            f"({wanted[:12]}…); workers must see the same folder, and it must not change under "
+            "them."
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model = load_model(folder, device)
+        if isinstance(model, GPVAE):
+            model.encode_in(getattr(torch, encoder))
+        return model
+    except CheckpointError as error:
+        raise InputError(str(error)) from error
+    except (RuntimeError, AssertionError) as error:  # what torch says of a device it lacks
+        raise InputError(f"Device {device!r} cannot be used: {error}") from error

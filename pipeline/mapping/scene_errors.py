@@ -1,0 +1,159 @@
+"""Errors that an acquisition shares over a scene: estimated once for a cube, then taken off.
+
+They are a pure function of the cube's snapshot and the model, on a coarse grid that knows no
+blocks, so that two tilings of a region give the same latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
+from terralatent.models.scene_errors import scene_offsets
+from terralatent.pipeline.cube.coarse_grid import CELL, CoarseGrid, interpolate
+from terralatent.pipeline.cube.masks import AS_STORED, Masks
+from terralatent.pipeline.cube.series import SeriesBlock, read_series
+from terralatent.pipeline.store.arrays import ArrayLayout, coordinate
+from terralatent.pipeline.store.repository import BRANCH, open_repository
+
+__all__ = ["SceneErrors", "estimate_scene_errors", "keep_scene_errors", "kept_scene_errors"]
+
+GROUP = "scene_errors"
+"""Where they are kept in a store of results."""
+
+PIXELS = 16
+"""Pixels along a side of a patch that are looked at, 256 in all: neighbours are alike, so that all
+4,096 would tell little more at 16 times the cost."""
+
+CELLS_A_CHUNK = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SceneErrors:
+    """What acquisitions are off by, on a coarse grid over a cube."""
+
+    nodes: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Rows, and columns, of the cube's grid at which the values are, ascending."""
+
+    offsets: Mapping[str, Any]
+    """By sensor, physical units, (time, band, cell_y, cell_x), float32: an array, or one of Zarr
+    that is read where it is needed."""
+
+    def taken_off(self, series: SeriesBlock, y: slice, x: slice) -> SeriesBlock:
+        """Return the series of a window without these errors.
+
+        Args:
+            series: Of the window, as the cube has them.
+            y: Rows of the cube's grid.
+            x: Columns of the cube's grid.
+        """
+        by_sensor = {
+            name: replace(one, errors=interpolate(self.offsets[name], self.nodes, y, x))
+            for name, one in series.by_sensor.items()
+        }
+        return replace(series, by_sensor=by_sensor)
+
+
+def estimate_scene_errors(
+    cube: zarr.Group,
+    sensors: Sequence[str],
+    model: LatentModel,
+    *,
+    cell: int = CELL,
+    masks: Masks = AS_STORED,
+) -> SceneErrors:
+    """Estimate what the acquisitions of a cube are off by; computes, one patch of a cell at a time.
+
+    Args:
+        cube: Root group of a cube.
+        sensors: Those that the model shares with it.
+        model: See :func:`terralatent.models.scene_errors.scene_offsets`.
+        cell: Pixels along a side of a cell.
+        masks: How the sensors are masked.
+
+    Raises:
+        InputError: If the model is of a family that cannot tell them.
+    """
+    if not isinstance(model, GPVAE):
+        raise InputError(
+            f"errors over scenes are told by a gpvae, not by a {model.config.model} model; train "
+            "it without scene_errors."
+        )
+    rows, columns = cube[f"{sensors[0]}/data"].shape[-2:]
+    grid = CoarseGrid((rows, columns), cell)
+    counts = (len(grid.y), len(grid.x))
+    shapes = {name: cube[f"{name}/data"].shape[:2] for name in sensors}
+    offsets = {name: np.zeros((*shapes[name], *counts), np.float32) for name in sensors}
+    for patch in grid.patches():
+        series = read_series(cube, sensors, patch.y, patch.x, masks)
+        pixels = _spread_pixels(series)
+        if pixels.size:
+            seen = series.series(pixels, model.device)
+            for name, one in scene_offsets(model, seen).items():
+                offsets[name][(..., *patch.index)] = one.cpu().numpy()
+    return SceneErrors((grid.y, grid.x), offsets)
+
+
+def _spread_pixels(series: SeriesBlock) -> NDArray[np.intp]:
+    """Every so many rows and columns a pixel, of those inside some scene; row-major places."""
+    chosen = np.zeros(series.shape, dtype=bool)
+    steps = [-(-length // PIXELS) for length in series.shape]
+    chosen[steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]] = True
+    return np.flatnonzero(chosen.ravel() & series.seen)
+
+
+def keep_scene_errors(store: str | Path, errors: SceneErrors, cube: zarr.Group) -> None:
+    """Write errors into a store of results, in one commit; the store has none so far.
+
+    The group ``scene_errors`` then holds for each sensor an array of its name (time, band, cell_y,
+    cell_x), with the sensor's own dates and bands beside it. To be called by the coordinator alone.
+
+    Args:
+        store: Path or URL of an Icechunk store.
+        errors: As estimated.
+        cube: Root group of the cube.
+    """
+    session = open_repository(store).writable_session(BRANCH)
+    group = zarr.open_group(session.store, mode="r+").create_group(GROUP)
+    for name, places in zip(("cell_y", "cell_x"), errors.nodes, strict=True):
+        about = {"long_name": f"{name[-1]} of a cell's values, pixels from the grid's first"}
+        coordinate(name, (name,), places, about).create(group)
+    for name, values in errors.offsets.items():
+        time, band = f"{name}_time", f"{name}_band"
+        own: Any = cube[name]
+        coordinate(time, (time,), own["time"][...], own["time"].attrs.asdict()).create(group)
+        coordinate(band, (band,), own["band"][...]).create(group)
+        dates, bands, *counts = values.shape
+        ArrayLayout(
+            name,
+            (time, band, "cell_y", "cell_x"),
+            values.shape,
+            "float32",
+            chunks=(max(1, dates), bands, *(min(CELLS_A_CHUNK, count) for count in counts)),
+            fill_value=0.0,
+            attrs={
+                "long_name": f"what acquisitions of {name} are off by over a scene",
+                "units": str(own["data"].attrs.get("units", "")),
+            },
+            data=values,
+        ).create(group)
+    session.commit("estimate errors over scenes")
+
+
+def kept_scene_errors(root: zarr.Group) -> SceneErrors | None:
+    """The errors that a store of results holds, None where it holds none. Reads no pixels."""
+    group = root.get(GROUP)
+    if not isinstance(group, zarr.Group):
+        return None
+    arrays: dict[str, Any] = dict(group.arrays())
+    offsets = {name: one for name, one in arrays.items() if one.ndim == 4}
+    return SceneErrors((np.asarray(arrays["cell_y"]), np.asarray(arrays["cell_x"])), offsets)

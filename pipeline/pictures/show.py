@@ -1,0 +1,146 @@
+"""Pictures of stores, for looking at what was built, inferred and predicted."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
+import xarray as xr
+from matplotlib.figure import Figure
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.repository import describe
+
+__all__ = ["show"]
+
+
+def show(
+    store: str | Path,
+    out: str | Path,
+    *,
+    sensor: str | None = None,
+    variable: str | None = None,
+    date: str | None = None,
+    pixel: str | None = None,
+    at: str | None = None,
+) -> Path:
+    """Draw a picture of a store, or of the series of one of its pixels. Computes.
+
+    Args:
+        store: A cube (clearest dates in colour, clear share through time), latents (three of them
+            as colours, and the uncertainty) or decoded bands (surface and its uncertainty).
+        out: The picture's file; its ending says the format (.png, .pdf, .svg, .jpg).
+        sensor: Of a cube: the first sensor by default, or with ``pixel`` all.
+        variable: A band, a latent (name or number) or ``observations``.
+        date: ISO date; only the stored date nearest to it.
+        pixel: ``X,Y`` in map coordinates or, as whole numbers, column and row.
+        at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
+
+    Raises:
+        InputError: If there is no such store, sensor, variable or pixel, if the store is damaged,
+            or if ``out`` cannot be written.
+    """
+    _check_format(Path(out))
+    if pixel is not None and date is not None:
+        raise InputError("A series of a pixel shows every date; give either --pixel or --date.")
+    with telling_damage(store):
+        figure = _draw(store, find_snapshot(store, at), _Asked(sensor, variable, date, pixel))
+    return _save(figure, Path(out))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What of a store is to be drawn."""
+
+    sensor: str | None
+    variable: str | None
+    date: str | None
+    pixel: str | None
+
+
+def _draw(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
+    kind = describe(store).get("kind")
+    if kind == "cube":
+        return _cube(store, snapshot, asked)
+    if kind == "latents":
+        if asked.sensor is not None:
+            raise InputError(
+                f"{store} holds latents, which are of all sensors; leave --sensor out."
+            )
+        return _latents(store, snapshot, asked)
+    if kind == "bands":
+        return _bands(store, snapshot, asked)
+    raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
+
+
+def _cube(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
+    from terralatent.pipeline.cube.opened import open_cube
+    from terralatent.pipeline.pictures.cube import cube_picture, sensors_of
+    from terralatent.pipeline.pictures.series import find_pixel, observed_series
+
+    cube = open_cube(store, clear=False, snapshot=snapshot)
+    sensors = sensors_of(cube)
+    if asked.sensor is not None and asked.sensor not in sensors:
+        raise InputError(f"{store} has no sensor {asked.sensor!r}; it has {', '.join(sensors)}.")
+    if asked.pixel is None:
+        return cube_picture(
+            cube, asked.sensor or _first(sensors), variable=asked.variable, date=asked.date
+        )
+    at = find_pixel(cube[sensors[0]].ds, asked.pixel)
+    return observed_series(cube, [asked.sensor] if asked.sensor else sensors, at, asked.variable)
+
+
+def _latents(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
+    from terralatent.pipeline.mapping.embed import open_latents
+    from terralatent.pipeline.pictures.latents import latents_picture
+    from terralatent.pipeline.pictures.series import find_pixel, latent_series
+
+    latents = open_latents(store, snapshot=snapshot)
+    if asked.pixel is None:
+        return latents_picture(latents, variable=asked.variable, date=asked.date)
+    if asked.variable is not None:
+        raise InputError("A series of a pixel shows every latent; leave --variable out.")
+    return latent_series(latents, find_pixel(latents, asked.pixel))
+
+
+def _bands(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
+    from terralatent.pipeline.mapping.decode import open_bands
+    from terralatent.pipeline.pictures.bands import bands_picture
+    from terralatent.pipeline.pictures.series import band_series, find_pixel
+
+    bands: xr.Dataset = open_bands(store, snapshot=snapshot)
+    if asked.sensor is not None and asked.sensor != bands.attrs.get("sensor"):
+        raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {asked.sensor}.")
+    if asked.pixel is None:
+        return bands_picture(bands, variable=asked.variable, date=asked.date)
+    return band_series(bands, find_pixel(bands, asked.pixel), asked.variable)
+
+
+def _first(sensors: list[str]) -> str:
+    """The sensor to show when none is named: the one most people can read."""
+    return "sentinel-2-l2a" if "sentinel-2-l2a" in sensors else sensors[0]
+
+
+def _check_format(out: Path) -> None:
+    if out.suffix.lstrip(".").lower() not in Figure().canvas.get_supported_filetypes():
+        raise InputError(f"Cannot draw {out.name!r}: end it in one of .png, .pdf, .svg or .jpg.")
+
+
+def _save(figure: Figure, out: Path) -> Path:
+    """Write the picture; one that was there before stays until the new one is whole."""
+    aside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(aside)
+        os.replace(aside, out)
+    except OSError as error:
+        raise InputError(f"Cannot write {out}: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+    return out

@@ -1,0 +1,324 @@
+"""The writer's lock of a store in an object store: one object, held as long as it is renewed.
+
+An object store keeps no lock that ends with a process. What it has is the conditional write: make
+an object only if there is none, replace it only if it is still the one that was read. So the lock
+is an object beside the store, made on the first condition and renewed every few seconds on the
+second. Whoever finds one that is not renewed for a minute of its own clock replaces it, on the
+second condition too, so that of two that try one succeeds. A holder that is known to be gone (it
+ran on this machine, or said that it ended, or left its object alone for longer than any clock may
+be wrong) is not waited for.
+
+The lock keeps two runs from doing the same work; a store stays whole without it. A process that is
+stopped for a minute may wake up and hold it no more, and no lock in another place can prevent that.
+So each commit is conditional as well: :mod:`terralatent.pipeline.cluster.stream` commits only on
+top of its own last commit.
+
+A branch or tag of Icechunk's, which is made by a conditional write too, was not taken for it: there
+is none before the first build, it cannot be renewed, and it holds no word on who made it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.location import Place, open_objects, telling_objects
+from terralatent.pipeline.store.lock.run_note import Run, decode_run
+
+__all__ = ["Lease", "leased_run"]
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 5.0
+"""How often a lock is renewed."""
+
+STALE_S = 60.0
+"""A lock that is not renewed for so long may be taken over."""
+
+LOOK_S = 0.5
+"""How often one looks whether a lock is renewed."""
+
+LONG_AGO = timedelta(minutes=20)
+"""A lock this old is not watched: object stores refuse clocks that are off by a quarter hour."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The lock's object as it was read."""
+
+    note: bytes
+    """What its writer told of its run, see
+    :func:`terralatent.pipeline.store.lock.run_note.encode_run`."""
+
+    holder: str | None
+    """Who holds it; None where its writer has let go."""
+
+    process: str | None
+    """The holder's process, see :func:`_process`."""
+
+    version: dict[str, Any]
+    """What to name on the condition that it is still this one."""
+
+    body: bytes
+    """All of it."""
+
+    modified: datetime
+    """When it was written, by the object store's clock."""
+
+    @property
+    def who(self) -> str:
+        """Its writer in a few words."""
+        return Run(going=True, **(decode_run(self.note) or {})).who
+
+
+class Lease:
+    """The lock of one store; not taken yet.
+
+    Args:
+        store: URL of the store.
+
+    Raises:
+        InputError: If the URL, or the environment, does not say where that is.
+    """
+
+    def __init__(self, store: str) -> None:
+        self._place = Place.of(store)
+        self._objects = _objects(self._place)
+        self._holder = uuid4().hex
+        self._process = _process(os.getpid())
+        self._beats = 0
+        self._note = b""
+        self._version: dict[str, Any] = {}
+        self._beaten = 0.0
+        self._lost: str | None = None
+        self._over, self._awake = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+
+    def claim(self) -> bytes:
+        """Take the lock; waits up to a minute where its last holder may be gone.
+
+        Returns:
+            What an earlier run left, where it was cut short.
+
+        Raises:
+            InputError: If another process holds it, or it cannot be written.
+        """
+        left = b""
+        with telling_objects(self._place):
+            while not self._put("create"):
+                found = _fetch(self._objects, self._place)
+                if found is not None and self._is_free(found):
+                    left = found.note
+                    if self._put(found.version):
+                        break
+        self._thread.start()
+        return left
+
+    def keep(self, note: bytes, *, now: bool = False) -> None:
+        """Tell ``note`` with the next renewal, or ``now``."""
+        self._note = note
+        if now:
+            self._awake.set()
+
+    def require(self) -> None:
+        """Check that the lock is still held.
+
+        Raises:
+            InputError: If another run has taken it over.
+        """
+        if self._lost is not None:
+            raise InputError(self._lost)
+
+    def release(self, left: bytes) -> None:
+        """Let go, and leave a note of a run that was cut short, or nothing. Never raises."""
+        import obstore
+
+        self._over.set()
+        self._awake.set()
+        self._thread.join()
+        if self._lost is not None:
+            return
+        try:
+            if not left and time.monotonic() - self._beaten < STALE_S / 2:
+                # No condition is needed: nobody else may have it yet.
+                obstore.delete(self._objects, self._place.beside)
+            else:
+                self._note, self._holder = left, ""
+                self._put(self._version)
+        except Exception as error:  # it is not renewed any more, which will do
+            log.debug("cannot remove the lock of %s: %s", self._place, type(error).__name__)
+
+    def _keep_beating(self) -> None:
+        while not self._over.is_set():
+            self._awake.wait(BEAT_S)
+            self._awake.clear()
+            if self._over.is_set():
+                return
+            try:
+                held = self._put(self._version)
+            except Exception as error:  # no answer: the next beat may get one
+                log.debug("cannot renew the lock of %s: %s", self._place, type(error).__name__)
+                continue
+            if not held:
+                self._lost = (
+                    f"{self._place} was taken over by another run: for more than {STALE_S:g} s "
+                    "this one gave no sign of life there. What was committed is kept."
+                )
+                return
+
+    def _put(self, mode: Any) -> bool:
+        """Write the object on a condition; False if it does not hold."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        self._beats += 1
+        held = {"holder": self._holder, "process": self._process, "beat": self._beats}
+        body = (self._note or b"\n") + (json.dumps(held).encode() + b"\n" if self._holder else b"")
+        while True:
+            begun = time.monotonic()
+            try:
+                put = obstore.put(
+                    self._objects, self._place.beside, body, mode=mode, use_multipart=False
+                )
+                version = _version(put)
+            except (AlreadyExistsError, PreconditionError):
+                # A request whose answer was lost is sent again, and meets what it wrote itself.
+                found = _fetch(self._objects, self._place)
+                if found is None or not self._holder or found.holder != self._holder:
+                    return False
+                mode = version = found.version
+                if found.body != body:
+                    continue
+            self._version, self._beaten = version, begun
+            return True
+
+    def _is_free(self, found: _Found) -> bool:
+        """Whether the one who held the lock is gone; waits where that cannot be told at once.
+
+        Returns:
+            False if what is there has changed and is to be looked at again.
+
+        Raises:
+            InputError: If the holder is there.
+        """
+        alive = _alive(found.process)
+        if alive:
+            raise self._refusal(found)
+        if found.holder is None or alive is False:
+            return True
+        if datetime.now(UTC) - found.modified > LONG_AGO:
+            return True
+        log.info(
+            "%s is locked by %s; waiting up to %g s for a sign of life",
+            self._place, found.who, STALE_S,
+        )  # fmt: skip
+        until = time.monotonic() + STALE_S
+        while time.monotonic() < until:
+            time.sleep(LOOK_S)
+            later = _fetch(self._objects, self._place)
+            if later is None or later.holder is None:
+                return False
+            if later.body != found.body:
+                raise self._refusal(later)
+        return True
+
+    def _refusal(self, found: _Found) -> InputError:
+        return InputError(
+            f"{self._place} is being written by {found.who}; wait until it ends, or end it."
+        )
+
+
+def leased_run(store: str) -> Run | None:
+    """How far the run is that writes a store in an object store, or that was cut short.
+
+    A note that is older than a minute by this machine's clock, or whose process is known to be
+    gone, is that of a run that was cut short. None also where the lock may not be read.
+
+    Raises:
+        InputError: If the object store cannot be used.
+    """
+    from obstore.exceptions import PermissionDeniedError
+
+    place = Place.of(store)
+    with telling_objects(place):
+        try:
+            found = _fetch(_objects(place), place)
+        except PermissionDeniedError:
+            return None
+    if found is None:
+        return None
+    told, alive = decode_run(found.note), _alive(found.process)
+    fresh = datetime.now(UTC) - found.modified < timedelta(seconds=STALE_S)
+    going = found.holder is not None and (fresh if alive is None else alive)
+    if told is None:
+        return Run(going=True) if going else None
+    return Run(going=going, **told)
+
+
+def _objects(place: Place) -> Any:
+    with telling_objects(place):
+        return open_objects(place)
+
+
+def _fetch(objects: Any, place: Place) -> _Found | None:
+    """Read the lock's object; None if there is none."""
+    import obstore
+
+    from terralatent.pipeline.store.location import trouble_of
+
+    try:
+        got = obstore.get(objects, place.beside)
+    except FileNotFoundError as error:
+        if trouble_of(str(error)) is not None:  # not even its bucket
+            raise
+        return None
+    body = bytes(got.bytes())
+    note, _, rest = body.partition(b"\n")
+    try:
+        held = dict(json.loads(rest)) if rest else {}
+    except ValueError:  # not ours, or cut: to be watched like any other
+        held = {"holder": "unknown"}
+    return _Found(
+        note=note + b"\n",
+        holder=held.get("holder"),
+        process=held.get("process"),
+        version=_version(got.meta),
+        body=body,
+        modified=got.meta["last_modified"],
+    )
+
+
+def _version(told: Any) -> dict[str, Any]:
+    """What identifies one version of an object, without what its store does not know."""
+    return {key: told[key] for key in ("e_tag", "version") if told.get(key) is not None}
+
+
+def _process(pid: int) -> str | None:
+    """A name that no other process ever has: the machine's start, its pids, and the process's.
+
+    None where the system does not tell, or there is no such process.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        pids = os.readlink("/proc/self/ns/pid")
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else f"{boot} {pids} {pid} {fields[18]}"
+
+
+def _alive(process: str | None) -> bool | None:
+    """Whether a process lives; None where that cannot be told from here."""
+    here = _process(os.getpid())
+    if process is None or here is None or process.split()[:2] != here.split()[:2]:
+        return None
+    return _process(int(process.split()[2])) == process

@@ -1,0 +1,82 @@
+"""The files of a training, and what they tell of it without a tensor being read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from terralatent.catalogs.errors import InputError
+
+__all__ = [
+    "FOLDER",
+    "LOG",
+    "METADATA",
+    "SETTINGS",
+    "STATE",
+    "read_rmse",
+    "read_settings",
+    "read_stand",
+]
+
+FOLDER, STATE, SETTINGS, LOG = "training", "state.safetensors", "settings.json", "log.jsonl"
+"""The folder within that of the model, and its files."""
+
+METADATA = "terralatent"
+"""Where the header of :data:`STATE` keeps everything of the state that is no tensor."""
+
+
+def read_settings(model: Path) -> dict[str, Any] | None:
+    """What the training in the folder ``model`` was asked for; None if there is none.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    file = model / FOLDER / SETTINGS
+    try:
+        settings: dict[str, Any] = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); remove {model} and train again.") from error
+    return settings
+
+
+def read_stand(model: Path) -> dict[str, Any] | None:
+    """How far the training is whose state was last written: step, scores, whether it is finished.
+
+    Returns:
+        The fields of :class:`terralatent.pipeline.training.state.TrainingState` that are no
+        tensors; None if no state was written yet.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    file = model / FOLDER / STATE
+    if not file.exists():
+        return None
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            stand: dict[str, Any] = json.loads(stored.metadata()[METADATA])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} is damaged ({error}); remove {model} and train again.") from error
+    return stand
+
+
+def read_rmse(model: Path, step: int) -> dict[str, float]:
+    """The held-out error of each sensor, in its units, when ``step`` was validated.
+
+    Returns:
+        Empty where the log does not tell.
+    """
+    file = model / FOLDER / LOG
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            told = json.loads(line)
+        except ValueError:  # the last line, cut short by a kill
+            continue
+        if told.get("step") == step and "validation" in told:
+            return dict(told["validation"].get("rmse", {}))
+    return {}

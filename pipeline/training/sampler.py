@@ -1,0 +1,209 @@
+"""Cubes -> batches of pixel series for training."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.observations import Observations
+from terralatent.pipeline.cube.series import SeriesBlock, read_series
+from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.training.cubes import TrainingCube
+
+__all__ = ["Batch", "PixelSampler"]
+
+BUFFER_PATCHES = 8
+"""Patches that one buffer mixes."""
+BUFFER_BATCHES = 16
+"""Steps that share a buffer."""
+CACHE_BYTES = 256 * 2**20
+"""Patches kept in memory; small cubes are read once."""
+
+BUFFER_KEY, ORDER_KEY, POOL_KEY, VALIDATION_KEY = range(4)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Series of one training step; all pixels are of one cube, since calendars differ."""
+
+    cube: int
+    """The place of the cube among those of the sampler."""
+
+    observations: dict[str, Observations]
+    """For each sensor of the cube, ``batch`` pixels on all of its days, on the CPU."""
+
+
+class PixelSampler:
+    """Draws pixel series from cubes that may be larger than memory.
+
+    Sixteen steps share a buffer: pixels of up to eight patches drawn at random from one cube. Each
+    step takes its part of a random order of the buffer's pixels. Both draws depend on the seed and
+    the step alone, so a batch is the same whatever was asked for before; the order of steps only
+    decides how often patches are read.
+
+    Pixels without any clear observation are passed over, and blocks apart are left alone.
+
+    Args:
+        cubes: At least one. A cube is drawn in proportion to its area.
+        seed: Another seed, other batches.
+        batch: Pixels in a batch; a pixel comes again only where a cube has too few.
+    """
+
+    def __init__(self, cubes: Sequence[TrainingCube], *, seed: int, batch: int = 256) -> None:
+        self.cubes = tuple(cubes)
+        self.seed = seed
+        self.batch_size = batch
+        self._training = [cube.choose(apart=False) for cube in self.cubes]
+        area = [
+            sum(math.prod(cube.patches[place].shape) for place in places)
+            for cube, places in zip(self.cubes, self._training, strict=True)
+        ]
+        self._share = np.array(area) / sum(area)
+        self._outliers: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
+        self._patches: OrderedDict[tuple[int, int], SeriesBlock] = OrderedDict()
+        self._buffer: tuple[int, Batch] | None = None
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, a pure function of the sampler's arguments and ``step``.
+
+        Computes: reads the patches of the step's buffer unless the last call needed the same.
+
+        Raises:
+            InputError: If the cube has no pixel with a clear observation.
+        """
+        turn, place = divmod(step, BUFFER_BATCHES)
+        buffer = self._read_buffer(turn)
+        pixels = len(next(iter(buffer.observations.values())))
+        generator = np.random.default_rng([self.seed, ORDER_KEY, turn])
+        rounds = math.ceil(BUFFER_BATCHES * self.batch_size / pixels)
+        order = np.concatenate([generator.permutation(pixels) for _ in range(rounds)])
+        start = place * self.batch_size
+        chosen = torch.from_numpy(order[start : start + self.batch_size])
+        return Batch(buffer.cube, _select(buffer.observations, chosen))
+
+    def pool(self, pixels: int) -> list[dict[str, Observations]]:
+        """Up to ``pixels`` training pixels of each cube, for the normalisation and the start.
+
+        Computes; the same pixels at every call.
+        """
+        return [
+            self._gather(cube, self._training[cube], pixels, [self.seed, POOL_KEY, cube])
+            for cube in range(len(self.cubes))
+        ]
+
+    def validation(self, pixels: int) -> list[dict[str, Observations]]:
+        """Up to ``pixels`` pixels of each cube to validate on, half of them from blocks apart.
+
+        Where a cube has no blocks apart, all are training pixels, whose held-out acquisitions
+        training has not seen either. Computes; the same pixels at every call.
+        """
+        found = []
+        for place, cube in enumerate(self.cubes):
+            apart, key = cube.choose(apart=True), [self.seed, VALIDATION_KEY, place]
+            half = pixels // 2 if apart else 0
+            series = self._gather(place, self._training[place], pixels - half, [*key, 0])
+            if apart:
+                other = self._gather(place, apart, half, [*key, 1], may_be_empty=True)
+                series = _concatenate([series, other] if other else [series])
+            found.append(series)
+        return found
+
+    def outliers(self) -> dict[str, float]:
+        """For each sensor that is searched for them, their share of the looks read so far."""
+        told: dict[str, list[tuple[int, int]]] = {}
+        for patch in self._outliers.values():
+            for name, counts in patch.items():
+                told.setdefault(name, []).append(counts)
+        sums = {name: np.sum(counts, axis=0) for name, counts in told.items()}
+        return {name: float(some / max(looks, 1)) for name, (some, looks) in sums.items()}
+
+    def _read_buffer(self, turn: int) -> Batch:
+        if self._buffer is None or self._buffer[0] != turn:
+            key = [self.seed, BUFFER_KEY, turn]
+            cube = int(np.random.default_rng(key).choice(len(self.cubes), p=self._share))
+            pixels = BUFFER_BATCHES * self.batch_size
+            self._buffer = (
+                turn,
+                Batch(cube, self._gather(cube, self._training[cube], pixels, [*key, 1])),
+            )
+        return self._buffer[1]
+
+    def _gather(
+        self,
+        cube: int,
+        places: Sequence[int],
+        pixels: int,
+        key: Sequence[int],
+        *,
+        may_be_empty: bool = False,
+    ) -> dict[str, Observations]:
+        """Up to ``pixels`` pixels from patches in an order drawn by ``key``; {} for none.
+
+        Patches take turns, so that the first few pixels come from all over the cube as well.
+        """
+        generator = np.random.default_rng(key)
+        each = math.ceil(pixels / min(len(places), BUFFER_PATCHES))
+        parts: list[dict[str, Observations]] = []
+        left = pixels
+        for place in generator.permutation(places):
+            block = self._read_patch(cube, int(place))
+            usable = np.flatnonzero(block.observations.any(axis=0))
+            if usable.size:
+                taken = min(each, left, usable.size)
+                chosen = generator.choice(usable, taken, replace=False)
+                parts.append(block.series(chosen))
+                left -= taken
+            if left == 0:
+                break
+        if not parts and not may_be_empty:
+            raise InputError(
+                f"{self.cubes[cube].store}: no pixel has a clear observation by "
+                f"{', '.join(self.cubes[cube].sensors)}; build it for a longer period or another "
+                "region."
+            )
+        turns = [np.arange(len(next(iter(part.values())))) for part in parts]
+        order = np.argsort(np.concatenate([[], *turns]), kind="stable")
+        return _select(_concatenate(parts), torch.from_numpy(order))
+
+    def _read_patch(self, cube: int, place: int) -> SeriesBlock:
+        """All series of one patch, from memory if it was read lately."""
+        key = (cube, place)
+        if key not in self._patches:
+            source = self.cubes[cube]
+            patch = source.patches[place]
+            with telling_damage(source.store):
+                block = read_series(
+                    source.group, tuple(source.sensors), patch.y, patch.x, source.masks
+                )
+            self._patches[key] = block
+            self._outliers[key] = block.outliers()
+        self._patches.move_to_end(key)
+        while len(self._patches) > 1 and sum(map(_bytes, self._patches.values())) > CACHE_BYTES:
+            self._patches.popitem(last=False)
+        return self._patches[key]
+
+
+def _bytes(block: SeriesBlock) -> int:
+    """The memory of a patch, without its calendars."""
+    return sum(
+        one.packed.nbytes + one.clear.nbytes + one.distance.nbytes
+        for one in block.by_sensor.values()
+    )
+
+
+def _select(series: Mapping[str, Observations], pixels: torch.Tensor) -> dict[str, Observations]:
+    return {name: one.select(pixels) for name, one in series.items()}
+
+
+def _concatenate(parts: Sequence[Mapping[str, Observations]]) -> dict[str, Observations]:
+    """Join pixels of one cube, sensor by sensor; {} for no parts."""
+    return {
+        name: Observations.concatenate([part[name] for part in parts])
+        for name in (parts[0] if parts else ())
+    }

@@ -1,0 +1,336 @@
+"""Cubes -> a trained model: its start, and what training adds to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+from torch import Tensor
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.calibration import calibrate
+from terralatent.models.checkpoint import MANIFEST, save_model
+from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.families import find_family, make_model
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
+from terralatent.models.observations import Observations
+from terralatent.models.start.covariances import TooFewObservationsError
+from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.device import find_device, make_fabric
+from terralatent.pipeline.interrupts import Interrupts
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.history import keep_for
+from terralatent.pipeline.training.choices import Choices, choose
+from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
+from terralatent.pipeline.training.extend import BaseModel, read_base
+from terralatent.pipeline.training.holdout import FEWEST_CLEAR, Holdout, hold_out
+from terralatent.pipeline.training.loop import Schedule, describe_timescales, fit, fit_all
+from terralatent.pipeline.training.normalisation import centre_and_spread
+from terralatent.pipeline.training.sampler import PixelSampler
+from terralatent.pipeline.training.state import TrainingFolder, TrainingState, copy_tensors
+from terralatent.pipeline.training.training_origin import tell_origin
+from terralatent.pipeline.training.validation import Validation
+
+__all__ = ["TrainReport", "train"]
+
+log = logging.getLogger(__name__)
+
+WIDTHS = ("noise_factor", "signal_factor")
+"""Buffers that calibration sets."""
+
+POOL_PIXELS = 2048
+"""Pixels of each cube for the normalisation, the start and the choice of clear acquisitions."""
+VALIDATION_PIXELS = 512
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How a training ended. Scores are log predictive densities by held-out value, in nats."""
+
+    steps: int
+    """Steps done."""
+
+    best_step: int
+    """Steps done when the best weights were reached; 0 is the start, which is then kept."""
+
+    score: float
+    """Score of the best weights, before the last steps on all acquisitions."""
+
+    start_score: float
+    """Score of the start."""
+
+    repeated: bool
+    """Whether the model was there before and nothing was done."""
+
+    def __str__(self) -> str:
+        before = "already trained, nothing done: " if self.repeated else ""
+        return (
+            f"{before}best of {self.steps} steps is step {self.best_step}, "
+            f"held-out log density {self.score:.3f} (start {self.start_score:.3f})"
+        )
+
+
+def train(
+    cubes: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    extend: str | Path | None = None,
+    steps: int = 800,
+    seed: int = 0,
+    device: str = "auto",
+    batch: int = 64,
+    sensors: Sequence[str] | None = None,
+    validate_every: int = 40,
+    patience: int = 6,
+    beta: float = 1.0,
+    hide: bool = True,
+    calibrated: bool = True,
+    masking: Asked = None,
+    progress: Progress | None = None,
+    **given: Unpack[Choices],
+) -> TrainReport:
+    """Train a model on pixel series of one or more cubes; computes.
+
+    Whole acquisitions (and blocks, where a cube has several) are held out. The start is the
+    first candidate; from the weights that predict what was held out best, a few last steps learn
+    from that as well, and their model is kept at ``out``. The same call again goes on where it was
+    interrupted and ends with the same bytes as without; when it is done it does nothing.
+
+    With ``extend`` the sensors of the cubes that a trained model does not know are added to it.
+    Only what is theirs is trained, so that latents of series without them stay bit-equal, and no
+    model is kept that predicts held-out acquisitions of the old sensors worse.
+
+    Args:
+        cubes: Path or URL of a cube, or of several, each read at its newest snapshot.
+        out: Local folder of the model; its folder ``training`` holds settings, log and state.
+        extend: Folder of a trained model to which sensors are added; it is only read.
+        steps: Steps at most; 0 keeps the start.
+        seed: Of every random draw, at least 0.
+        device: ``auto``, ``cpu`` or ``cuda``, with a number for one of several: ``cuda:1``.
+        batch: Pixel series in a step.
+        sensors: Groups of the cubes to learn from, or to add to a model; all by default.
+        validate_every: Steps between two validations.
+        patience: Validations without a better one after which training stops.
+        beta: Weight of the KL divergence; with 1 the objective is a bound on the evidence.
+        hide: Whether the encoders see a random part of what is counted, or all of it.
+        calibrated: Whether the widths of intervals are fitted in the end, see
+            :func:`terralatent.models.calibration.calibrate`.
+        masking: How the sensors are masked; the model notes it, and is used so by default. An
+            extension masks the sensors that it adds so.
+        progress: Told of every step, with loss and best score.
+        given: Choices of the model, see :class:`terralatent.pipeline.training.choices.Choices`.
+
+    Raises:
+        InputError: If a cube cannot be read, lacks every sensor asked for or disagrees with another
+            about a sensor's bands; if they cannot be masked so; if too few acquisitions are clear;
+            if an argument is no such thing, or one that an extension cannot change; if there is no
+            sensor to add; or if ``out`` holds something else than a part of the same training.
+        CheckpointError: If the model to extend cannot be read.
+        KeyboardInterrupt: On Ctrl-C, after the state is written.
+    """
+    _check_counts(1, batch=batch, validate_every=validate_every, patience=patience)
+    _check_counts(0, steps=steps, seed=seed)
+    base = None if extend is None else read_base(extend)
+    choices = choose(dict(given), base.config if base else None)
+    accelerator, devices = find_device(device)
+    if base is None:
+        sources = open_training_cubes(cubes, sensors, seed=seed, masking=masking)
+    else:
+        sources = base.open_cubes(cubes, sensors, seed=seed, masking=masking)
+    settings = {
+        "cubes": [source.snapshot or source.store for source in sources],
+        "sensors": sorted({name for source in sources for name in source.sensors}),
+        **choices,
+        "extend": base.hash if base else None,
+        "steps": steps,
+        "seed": seed,
+        "batch": batch,
+        "validate_every": validate_every,
+        "patience": patience,
+        "beta": beta,
+        "hide": hide,
+        "calibrated": calibrated,
+        "masking": sources[0].masks.to_json() or None,
+    }
+    folder = TrainingFolder(out)
+    with folder.claim(settings) as lock, telling_damage(folder.out):
+        state = folder.load()
+        if state is not None and state.published and (folder.out / MANIFEST).exists():
+            log.info("%s: this training is done; nothing is left to do", folder.out)
+            return _report(state, repeated=True)
+
+        sampler = PixelSampler(sources, seed=seed, batch=batch)
+        looks = sampler.pool(POOL_PIXELS)
+        for source in sources:
+            keep_for(folder.out, source.store, source.snapshot)
+        for name, share in sampler.outliers().items():
+            log.info("%.2f %% of the looks of %s are outliers in time, masked", 100 * share, name)
+        holdouts = _hold_out(looks, sources, seed)
+        series = sampler.validation(VALIDATION_PIXELS)
+        guard = base.guard(series, holdouts) if base else None
+        validation = Validation(series, holdouts, guard)
+
+        if state is None:
+            pools = [held.training(look) for held, look in zip(holdouts, looks, strict=True)]
+            config = _configure(sources, pools, choices, base)
+            state = _start(config, base, pools, validation, folder, seed)
+        else:
+            log.info("%s: going on after step %d", folder.out, state.step)
+            folder.trim_log(state.step)
+        unstarted = _unstarted(ModelConfig.model_validate(state.config), base, seed)
+        final = None
+
+        try:
+            if unstarted.trainable:
+                schedule = Schedule(steps, validate_every, patience, beta=beta, hide=hide)
+                fabric = make_fabric(accelerator, devices)
+                fit(
+                    unstarted,
+                    sampler,
+                    holdouts,
+                    validation,
+                    schedule,
+                    state,
+                    folder=folder,
+                    fabric=fabric,
+                    progress=lock.telling(progress),
+                )
+                # What an extension may change was judged by its guard: nothing goes beyond that.
+                if base is None:
+                    again = _unstarted(ModelConfig.model_validate(state.config), base, seed)
+                    final = fit_all(again, sampler, schedule, state, fabric=fabric)
+                else:
+                    final = state.best
+            else:
+                state.finished = True
+                final = state.best
+        finally:
+            with Interrupts():
+                origin = tell_origin(
+                    sources, settings, looks, holdouts, state, base, final=final is not None
+                )
+                _publish(state, final, folder, origin, series if calibrated else (), base)
+    return _report(state, repeated=False)
+
+
+def _hold_out(
+    looks: Sequence[dict[str, Observations]], sources: Sequence[TrainingCube], seed: int
+) -> list[Holdout]:
+    """The acquisitions kept from training, by cube; at least one among all cubes."""
+    holdouts = [hold_out(look, seed) for look in looks]
+    if all(one.empty for one in holdouts):
+        raise InputError(
+            f"{', '.join(source.store for source in sources)}: no sensor has "
+            f"{FEWEST_CLEAR} acquisitions that are clear over half of the pixels, too few to train "
+            "and to validate; build the cube for a longer period."
+        )
+    return holdouts
+
+
+def _configure(
+    sources: Sequence[TrainingCube],
+    pools: Sequence[dict[str, Observations]],
+    choices: dict[str, Any],
+    base: BaseModel | None,
+) -> ModelConfig:
+    """Describe the model: bands as the cubes have them, normalised by the pools.
+
+    Sensors of a base model stay as it has them.
+    """
+    there = {name: bands for source in sources for name, bands in source.sensors.items()}
+    sensors = list(base.config.sensors) if base else []
+    known = base.known if base else frozenset()
+    for name, bands in sorted(there.items()):
+        if name in known:
+            continue
+        centre, spread = centre_and_spread([pool[name] for pool in pools if name in pool])
+        sensors.append(
+            SensorConfig(
+                name=name,
+                bands=bands.names,
+                units=bands.units,
+                centre=tuple(centre.tolist()),
+                spread=tuple(spread.tolist()),
+            )
+        )
+    sensors.sort(key=lambda sensor: sensor.name)
+    if base:
+        return base.config.model_copy(update={"sensors": tuple(sensors)})
+    config = ModelConfig.model_validate({"sensors": sensors, **choices})
+    return find_family(config.model).sized(config)
+
+
+def _unstarted(config: ModelConfig, base: BaseModel | None, seed: int) -> LatentModel:
+    """A model in which what is to learn takes gradients, and has not been started."""
+    return make_model(config, seed=seed) if base is None else base.extend(config, seed)
+
+
+def _start(
+    config: ModelConfig,
+    base: BaseModel | None,
+    pools: Sequence[dict[str, Observations]],
+    validation: Validation,
+    folder: TrainingFolder,
+    seed: int,
+) -> TrainingState:
+    """The start, judged: the first candidate for the best model."""
+    model = _unstarted(config, base, seed)
+    try:
+        if base is None:
+            model.start(pools, seed=seed)
+        else:
+            base.start(cast(GPVAE, model), pools, validation)
+    except TooFewObservationsError as error:
+        raise InputError(f"The cube tells too little: {error}") from error
+    score = validation.score(model)
+    log.info("the start has a held-out log density of %.3f", score.log_density)
+    weights = copy_tensors(model.state_dict())
+    state = TrainingState(
+        config=config.model_dump(mode="json", exclude_none=True),
+        start_score=score.log_density,
+        best_score=score.log_density,
+        weights=weights,
+        best=weights,
+    )
+    folder.trim_log(-1)
+    folder.log(step=0, validation=score.told(), timescales=describe_timescales(model))
+    folder.save(state)
+    return state
+
+
+def _publish(
+    state: TrainingState,
+    final: dict[str, Tensor] | None,
+    folder: TrainingFolder,
+    origin: dict[str, Any],
+    series: Sequence[dict[str, Observations]],
+    base: BaseModel | None,
+) -> None:
+    """Put the best model so far into its folder; the final one calibrated, and noted as such."""
+    model = make_model(ModelConfig.model_validate(state.config))
+    model.load_state_dict(state.best)
+    if final is not None and model.trainable:
+        known = base.known if base else frozenset()
+        # By the best weights: what was held out is still new to them.
+        calibrate(model, series, sorted(set(model.sensors) - known))
+        widths = {name: each for name, each in model.state_dict().items() if name.endswith(WIDTHS)}
+        model.load_state_dict({**final, **widths})
+    save_model(model, folder.out, origin)
+    if final is not None:
+        state.published = True
+        folder.save(state)
+
+
+def _report(state: TrainingState, *, repeated: bool) -> TrainReport:
+    return TrainReport(state.step, state.best_step, state.best_score, state.start_score, repeated)
+
+
+def _check_counts(at_least: int, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < at_least:
+            raise InputError(f"{name} is {count}; it must be at least {at_least}.")

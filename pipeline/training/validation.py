@@ -1,0 +1,121 @@
+"""How well a model predicts whole acquisitions that it does not see."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import torch
+
+from terralatent.models.latent_model import LatentModel
+from terralatent.models.observations import Observations
+from terralatent.pipeline.training.holdout import Holdout
+
+__all__ = ["Guard", "Score", "Validation"]
+
+CHUNK = 256
+"""Series inferred at once."""
+
+TOLERANCE = 0.005
+"""By how much, in nats a value, a guarded sensor may be predicted worse: about half a percent of
+its error, less than another choice of what is held out makes."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Sensors that must be predicted no worse than a model did that is being extended."""
+
+    sensors: AbstractSet[str]
+    """Their names."""
+
+    log_density: float
+    """That model's mean log predictive density of their held-out values."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures over every clear value of the acquisitions held out."""
+
+    log_density: float
+    """Mean log predictive density of a value, normalised units, all sensors together; larger is
+    better."""
+
+    rmse: dict[str, float]
+    """Root mean squared error of each sensor with such values, in its units, all bands together."""
+
+    by_sensor: dict[str, float]
+    """Mean log predictive density of a value of each of these sensors."""
+
+    worse: bool = False
+    """Whether guarded sensors are predicted worse than they must be."""
+
+    def told(self) -> dict[str, object]:
+        """As it is written into the log."""
+        told: dict[str, object] = {"log_density": self.log_density, "rmse": self.rmse}
+        if len(self.by_sensor) > 1:
+            told["by_sensor"] = self.by_sensor
+        return told | ({"worse": True} if self.worse else {})
+
+
+class Validation:
+    """A fixed set of series with some acquisitions hidden from the encoder and asked for.
+
+    Args:
+        series: For each cube, series of some pixels on all days, on the CPU.
+        holdouts: For each cube, the acquisitions that are hidden; not all of them empty.
+        guard: Sensors that must be predicted no worse than before; none by default.
+    """
+
+    def __init__(
+        self,
+        series: Sequence[dict[str, Observations]],
+        holdouts: Sequence[Holdout],
+        guard: Guard | None = None,
+    ) -> None:
+        self._guard = guard
+        self._pairs = [
+            (_part(holdout.training(one), start), _part(holdout.validation(one), start))
+            for one, holdout in zip(series, holdouts, strict=True)
+            for start in range(0, len(next(iter(one.values()))), CHUNK)
+        ]
+
+    def score(self, model: LatentModel) -> Score:
+        """Judge a model where it lies; no gradient is kept, and nothing is drawn at random."""
+        device = model.device
+        model.eval()
+        densities: dict[str, float] = defaultdict(float)
+        squares: dict[str, float] = defaultdict(float)
+        counts: dict[str, int] = defaultdict(int)
+        with torch.no_grad():
+            for seen, hidden in self._pairs:
+                predicted = model.log_predictive(
+                    {name: one.to(device) for name, one in seen.items()},
+                    {name: one.to(device) for name, one in hidden.items()},
+                )
+                for name, held in predicted.items():
+                    count = int(held.valid.sum())
+                    spread = held.error.new_tensor(model.config.sensor(name).spread)
+                    densities[name] += float(held.log_density.double().sum())
+                    squares[name] += float((held.error * spread).double().square().sum())
+                    counts[name] += count
+        told = [name for name in sorted(counts) if counts[name]]
+
+        def density(names: Sequence[str]) -> float:
+            values = sum(counts[name] for name in names)
+            return sum(densities[name] for name in names) / max(values, 1)
+
+        guard = self._guard
+        return Score(
+            density(told),
+            {name: (squares[name] / counts[name]) ** 0.5 for name in told},
+            {name: density([name]) for name in told},
+            guard is not None
+            and density([name for name in told if name in guard.sensors])
+            < guard.log_density - TOLERANCE,
+        )
+
+
+def _part(series: dict[str, Observations], start: int) -> dict[str, Observations]:
+    return {name: one.select(slice(start, start + CHUNK)) for name, one in series.items()}

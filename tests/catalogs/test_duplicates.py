@@ -1,0 +1,163 @@
+"""One acquisition, once, in the forms of the sources: copies, halves of a tile, neighbours."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from terralatent.catalogs.items.item import orbit, processed_at, processing_baseline, tile
+from terralatent.catalogs.scenes.passes import group_items
+from terralatent.catalogs.sources.sensors import SENSORS, Sensor
+from terralatent.catalogs.sources.sources import SOURCES, Source
+from tests.made.recorded import COPERNICUS, EARTH_SEARCH, EARTH_SEARCH_C1, changed, recorded
+
+PC = "planetary-computer/sentinel-2-l2a-"
+HALVES = (f"{PC}half-1", f"{PC}half-2")
+
+Item = dict[str, Any]
+
+
+def seen(source: str | None) -> list[Sensor]:
+    place = Source("any", "https://any.example") if source is None else SOURCES[source]
+    return [place.sees(sensor) for sensor in SENSORS.values()]
+
+
+def fates(*items: Mapping[str, Any], source: str | None = None) -> dict[str, tuple[str, str]]:
+    """Fate and reason of each item; every item has one, and their order does not matter."""
+    found, told = group_items(items, seen(source))
+    shuffled = list(copy.deepcopy(items))
+    random.Random(1).shuffle(shuffled)
+    assert group_items(shuffled, seen(source))[1] == told
+    assert sorted(fate.item_id for fate in told) == sorted(str(item["id"]) for item in items)
+    used = [item["id"] for each in found.values() for a in each for item in a.items]
+    assert sorted(used) == sorted(f.item_id for f in told if f.fate != "dropped")
+    assert all(fate.reason for fate in told if fate.fate != "used")
+    return {fate.item_id: (fate.fate, fate.reason) for fate in told}
+
+
+def only(told: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {name: fate for name, (fate, _) in told.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "baseline", "passed", "made"),
+    [
+        (f"{PC}02.12", "06VVN", "02.12", 43, "2020-10-06T08:05:31"),
+        (EARTH_SEARCH, "39QTA", "05.09", 106, "2023-06-28T11:39:55"),
+        (EARTH_SEARCH_C1, "38XNF", "05.11", 93, "2025-04-22T10:11:10"),
+        (COPERNICUS, "33UWP", "05.11", 122, "2025-03-30T14:59:14"),
+    ],
+)
+def test_each_form_tells_tile_baseline_orbit_and_when_it_was_made(
+    name: str, where: str, baseline: str, passed: int, made: str
+) -> None:
+    item = recorded(name)
+    assert (tile(item), processing_baseline(item), orbit(item)) == (where, baseline, passed)
+    assert processed_at(item).startswith(made)
+
+
+def test_two_halves_of_a_tile_complete_each_other() -> None:
+    one, two = (recorded(name) for name in HALVES)
+    assert sorted(only(fates(one, two)).values()) == ["merged", "used"]
+
+
+def test_halves_are_told_from_copies_by_their_footprints_where_no_data_strip_is_told() -> None:
+    one, two = (changed(recorded(name), s2__datastrip_id=None) for name in HALVES)
+    assert sorted(only(fates(one, two)).values()) == ["merged", "used"]
+    two["geometry"], two["bbox"] = one["geometry"], one["bbox"]
+    assert sorted(only(fates(one, two)).values()) == ["dropped", "used"]
+
+
+def test_neighbours_of_one_pass_are_merged_over_the_border_of_two_zones() -> None:
+    names = (f"{PC}05.10", f"{PC}neighbour", f"{PC}other-zone")
+    told = only(fates(*(recorded(name) for name in names)))
+    assert sorted(told.values()) == ["merged", "merged", "used"]
+
+
+def again(item: Item, **how: Any) -> Item:
+    """The same acquisition, processed once more."""
+    made = changed(item, **how)
+    made["id"] = f"{item['id']}-again"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        # Planetary Computer: another product of the same second.
+        (f"{PC}02.12", {"s2__processing_baseline": "05.00"}),
+        # Earth Search: the time of the tile, which is told anew, on the other side of a second.
+        (EARTH_SEARCH, {"s2__sequence": "1", "datetime": "2023-06-28T07:24:42.011000Z",
+                        "s2__generation_time": "2024-01-01T00:00:00Z"}),
+        # Copernicus: another name, another version.
+        (COPERNICUS, {"processing__version": "05.12",
+                      "processing__datetime": "2026-01-01T00:00:00Z"}),
+    ],
+)  # fmt: skip
+def test_of_a_reprocessed_copy_the_newer_is_used(name: str, how: dict[str, str]) -> None:
+    old = recorded(name)
+    new = again(old, **how)
+    told = fates(old, new)
+    assert only(told) == {old["id"]: "dropped", new["id"]: "used"}
+    assert told[old["id"]][1].startswith(f"the same acquisition as {new['id']}, which is newer")
+
+
+def test_when_a_product_was_made_counts_and_not_when_a_catalogue_took_it_up() -> None:
+    old = recorded(EARTH_SEARCH)
+    new = again(old, s2__generation_time="2024-01-01T00:00:00Z", created="2023-01-01T00:00:00Z")
+    assert only(fates(old, new))[new["id"]] == "used"
+
+
+def in_both(item: Item) -> tuple[Item, Item]:
+    """One product in both collections of Earth Search, the older as the recorded item is."""
+    newer = copy.deepcopy(item)
+    newer |= {"collection": "sentinel-2-c1-l2a", "id": "S2A_T39QTA_20230628T071848_L2A"}
+    del newer["properties"]["earthsearch:boa_offset_applied"]
+    return item, newer
+
+
+def test_of_the_collections_of_earth_search_the_first_is_used() -> None:
+    old, new = in_both(recorded(EARTH_SEARCH))
+    told = fates(old, new, source="earth-search")
+    assert only(told) == {old["id"]: "dropped", new["id"]: "used"}
+    assert told[old["id"]][1].endswith("which is of the collection sentinel-2-c1-l2a")
+
+
+def test_slices_of_one_radar_pass_are_merged_and_copies_of_one_dropped() -> None:
+    slices = [recorded(f"planetary-computer/sentinel-1-rtc-{n}") for n in (1, 2)]
+    assert sorted(only(fates(*slices)).values()) == ["merged", "used"]
+    # Processed again, a slice has another box, by some metres.
+    copied = again(slices[0], created="2026-01-01T00:00:00Z")
+    copied["bbox"] = [edge + 0.0007 for edge in copied["bbox"]]
+    told = only(fates(*slices, copied))
+    assert told[slices[0]["id"]] == "dropped"
+    assert sorted(told.values()) == ["dropped", "merged", "used"]
+
+
+def test_ascending_and_descending_radar_never_mix() -> None:
+    down = recorded("planetary-computer/sentinel-1-rtc-1")
+    up = changed(recorded("planetary-computer/sentinel-1-rtc-2"), sat__orbit_state="ascending")
+    found, _ = group_items([down, up], seen("planetary-computer"))
+    assert {name: [len(a.items) for a in each] for name, each in found.items()} == {
+        "sentinel-1-asc": [1],
+        "sentinel-1-desc": [1],
+    }
+
+
+def test_rows_of_one_landsat_path_are_merged() -> None:
+    rows = [recorded(f"planetary-computer/landsat-c2-l2-{n}") for n in (1, 2)]
+    assert sorted(only(fates(*rows)).values()) == ["merged", "used"]
+    rows = [recorded(f"usgs/landsat-c2l2-sr-{n}") for n in (7, 8)]
+    assert sorted(only(fates(*rows)).values()) == ["used", "used"]
+
+
+def test_items_without_calibration_are_dropped_by_name() -> None:
+    told = fates(
+        recorded("copernicus/sentinel-1-grd"), recorded("planetary-computer/sentinel-1-grd")
+    )
+    assert {fate for fate, _ in told.values()} == {"dropped"}
+    assert all("calibrated" in reason for _, reason in told.values())

@@ -1,0 +1,1 @@
+"""Real processes of the command line, and what befalls them."""

@@ -1,0 +1,105 @@
+"""Starts commands as a shell does, each a process group of its own, but without their imports.
+
+``python -m tests.commands.launcher FD`` imports what the verbs import, once. For each request on
+the socket FD it forks a process that runs the command line. Its workers are started as always.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+from tests.commands import mishaps
+
+if __name__ == "__mp_main__":  # a worker process, which is told to import this first
+    mishaps.worker_started()
+
+
+def serve(channel: socket.socket) -> tuple[dict[str, Any], int] | None:
+    """Answer requests; returns what to run, and where it writes, in a forked process alone.
+
+    A request is JSON: ``arguments`` and ``environment``, together with a descriptor for the output,
+    start a command and are answered by its ``pid``; ``pid`` is answered by its exit ``code``.
+    """
+    channel.send(b"{}")
+    while True:
+        message, files, _, _ = socket.recv_fds(channel, 1 << 20, 1)
+        if not message:
+            return None
+        request = json.loads(message)
+        if "pid" in request:
+            _, status = os.waitpid(request["pid"], 0)
+            reply = {"code": os.waitstatus_to_exitcode(status)}
+        else:
+            pid = os.fork()
+            if pid == 0:
+                os.setsid()
+                channel.close()
+                return request, files[0]
+            os.close(files[0])
+            reply = {"pid": pid}
+        channel.send(json.dumps(reply).encode())
+
+
+def become(request: dict[str, Any], output: int) -> None:
+    """Take the place of the command."""
+    for standard in (sys.stdout.fileno(), sys.stderr.fileno()):
+        os.dup2(output, standard)
+    os.close(output)
+    os.environ.update(request["environment"])
+    for name in [name for name, value in request["environment"].items() if not value]:
+        del os.environ[name]
+    sys.argv[:] = [request["program"], *request["arguments"]]
+
+
+def make_small() -> None:
+    """Let a tiny region take several tasks and commits, and a tiny training several validations."""
+    from terralatent.models.start import components
+    from terralatent.pipeline import train
+    from terralatent.pipeline.cluster import crew, stream
+    from terralatent.pipeline.ingest import windows as unit_cuts
+
+    os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
+    crew.ASK_EVERY_S = crew.LONELY_S = stream.LOOK_EVERY_S = 0.1
+    unit_cuts.WIDEST = 16
+    components.EVIDENCE_STEPS = 5
+    stream.stream_blocks.__kwdefaults__["commit_every"] = 2
+    train.__kwdefaults__.update(batch=16, validate_every=2)
+
+
+def main() -> None:
+    os.environ["DASK_LOGGING__DISTRIBUTED"] = "error"  # as the command line says before dask comes
+    import lightning.fabric  # noqa: F401
+    from distributed.cli import dask_scheduler, dask_worker
+
+    import terralatent.pipeline.ingest.build
+    import terralatent.pipeline.mapping.decode
+    import terralatent.pipeline.mapping.embed
+    import terralatent.pipeline.training.train  # noqa: F401
+    from terralatent.pipeline.cli.app import main as command_line
+
+    programs = {
+        "terralatent": command_line,
+        "dask-scheduler": dask_scheduler.main,
+        "dask-worker": dask_worker.main,
+    }
+    make_small()
+    gc.freeze()  # else a collection copies what the forked processes share
+    found = serve(socket.socket(fileno=int(sys.argv[1])))
+    if found is not None:
+        become(*found)
+        mishaps.arrange_command()
+        try:
+            programs[sys.argv[0]]()
+        except SystemExit as ended:
+            atexit._run_exitfuncs()
+            os._exit(int(ended.code or 0))  # to take down all that was imported takes a second
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,376 @@
+"""What hosts do to requests changes no pixel: it is read again, or masked and named."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from distributed import Client, LocalCluster
+from odc.geo.geobox import GeoBox
+from rasterio import Affine
+from rasterio.warp import transform_bounds
+from shapely.geometry import box
+
+from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.sources.sensors import pick_sensors
+from terralatent.catalogs.sources.sources import SOURCES
+from terralatent.pipeline.ingest import raster as rasters
+from terralatent.pipeline.ingest import retry as retries
+from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
+from terralatent.pipeline.ingest.build import BuildReport, build_cube
+from terralatent.pipeline.store.repository import open_group
+from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
+from tests.made.recorded import PC, moved
+from tests.servers.faulty import QUICK, Faulty, Trouble, faulty, hurry
+
+SIDE = 256
+GRID = Affine(10.0, 0.0, LEFT, 0.0, -10.0, TOP)
+EDGES = (LEFT + 30, TOP - 10 * SIDE + 30, LEFT + 10 * SIDE - 30, TOP - 30)
+REGION = box(*transform_bounds(CRS, "EPSG:4326", *EDGES, densify_pts=21))
+DAYS = (1, 6, 11, 16)
+ACCOUNT = "http://{}.blob.core.windows.net"
+GROUP = "sentinel-2-l2a"
+
+THE_ISSUE = {"busy": 0.10, "cut": 0.02, "late": 0.05, "wait": 1.5}
+
+
+def write(path: Path, pixels: np.ndarray, **how: Any) -> None:
+    """A GeoTIFF with the region's corner; half the region's side is in pixels of 20 m."""
+    size = 20.0 if len(pixels) == SIDE // 2 else 10.0
+    told = {"crs": CRS, "transform": Affine(size, 0.0, LEFT, 0.0, -size, TOP), "nodata": 0, **how}
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype=pixels.dtype, count=1, width=len(pixels),
+        height=len(pixels), **told,
+    ) as file:  # fmt: skip
+        file.write(pixels, 1)
+
+
+def numbers(side: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 60_000, (side, side)).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Client]:
+    """Two worker processes that lose patience soon."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of four dates, two of which are said to lie with another account."""
+    folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(3)
+    for day in DAYS:
+        place = folder / "tiles" / str(day)
+        place.mkdir(parents=True)
+        for band in (*FINE, *COARSE):
+            side = SIDE if band in FINE else SIDE // 2
+            pixels = rng.integers(1, 9000, (side, side)).astype(np.uint16)
+            write(place / f"{band}.tif", pixels, compress="deflate")
+        clear = rng.integers(4, 8, (SIDE // 2, SIDE // 2)).astype(np.uint8)
+        write(place / "SCL.tif", clear, compress="deflate")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes(files: Path) -> Scenes:
+    """Files that are read with tokens: four dates, of two accounts by turns."""
+    items = []
+    for number, day in enumerate(DAYS):
+        place = f"{ACCOUNT.format('odd' if number % 2 else 'even')}/tiles/{day}"
+        hrefs = {path.stem: f"{place}/{path.name}" for path in (files / f"tiles/{day}").iterdir()}
+        time = f"2018-05-{day:02d}T10:50:31Z"
+        items.append(moved(PC, hrefs, side=SIDE, time=time, item_id=f"day-{day}"))
+    period = tuple(np.array(["2018-05-01", "2018-05-31"], "datetime64[D]").tolist())
+    place, sensors = SOURCES["planetary-computer"], pick_sensors([GROUP])
+    return Scenes.gather(items, sensors, source=place, period=period)
+
+
+def build(
+    scenes: Scenes, host: Faulty, out: Path, processes: Client, **options: Any
+) -> BuildReport:
+    """Build the cube, in four units, by the worker processes and through ``host``."""
+    processes.run(hurry, QUICK, host.arrange())
+    return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
+
+
+@pytest.fixture(scope="module")
+def faultless(
+    scenes: Scenes, files: Path, processes: Client, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("faultless")
+    with faulty(files, folder / "log", Trouble()) as host:
+        report = build(scenes, host, folder / "cube", processes)
+    assert (report.losses, report.units) == ((), 4)
+    return folder / "cube"
+
+
+def require_same(cube: Path, faultless: Path) -> None:
+    """Check that two cubes are equal array by array, and that nothing is missing in them."""
+    found, wanted = open_group(cube)[GROUP], open_group(faultless)[GROUP]
+    assert set(found.array_keys()) == set(wanted.array_keys()) >= {"data", "quality", "state"}
+    for name, array in wanted.arrays():
+        np.testing.assert_array_equal(found[name][...], array[...], err_msg=name)
+    assert found.attrs["losses"] == wanted.attrs["losses"] == []
+
+
+def suffered(host: Faulty) -> Counter[str]:
+    return Counter(each["answer"] for each in host.asked)
+
+
+def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
+    scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
+) -> None:
+    """And tokens that are said to last are taken back while they are in use."""
+    trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, good=1.5)
+    with faulty(files, tmp_path / "log", trouble) as host:
+        report = build(scenes, host, tmp_path / "cube", processes)
+        asked = host.asked
+        assert min(suffered(host)[each] for each in ("503", "cut", "late", "reset")) > 0
+    assert report.losses == ()
+    require_same(tmp_path / "cube", faultless)
+    refused = sum(each["what"] == "token" for each in asked)
+    assert refused > 2 * 2  # accounts and processes
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
+    scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path, seed: int
+) -> None:
+    """Tokens end after 30 s, told or, by turns, untold; requests are so slow that they do."""
+    told = 30.0 if seed % 2 else 3600.0
+    issue = {**THE_ISSUE, "wait": 4.0}
+    trouble = Trouble(seed=seed, **issue, slow=0.8, told=told, good=30.0)
+    quick = {**QUICK, "GDAL_HTTP_TIMEOUT": 2}
+    with faulty(files, tmp_path / "log", trouble) as host:
+        processes.run(hurry, quick, host.arrange())
+        report = build_cube(
+            scenes, REGION, tmp_path / "cube", block=128, memory="30MB", client=processes
+        )
+    assert report.losses == ()
+    require_same(tmp_path / "cube", faultless)
+
+
+def test_all_workers_together_keep_to_the_limit_of_a_host(
+    scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
+) -> None:
+    with faulty(files, tmp_path / "log", Trouble(slow=0.02)) as host:
+        report = build(scenes, host, tmp_path / "cube", processes, requests=2)
+        most = max(each["open"] for each in host.asked)
+    assert report.losses == ()
+    require_same(tmp_path / "cube", faultless)
+    # The two accounts are two hosts behind one proxy; each worker has one request to each.
+    assert 2 <= most <= 4
+
+
+def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
+    scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
+) -> None:
+    """Its tries get fewer when it is seen to be down."""
+    lost = {f"tiles/{day}/": "503" for day in DAYS[1::2]}
+    with faulty(files, tmp_path / "log", Trouble(always=lost)) as host:
+        report = build(scenes, host, tmp_path / "cube", processes)
+        suffering = {each["what"] for each in host.asked if each["answer"] == "503"}
+        asked = tries(host)
+    bands = {*FINE, *COARSE, "SCL"}
+    wanted = {(f"day-{day}", band) for day in DAYS[1::2] for band in bands}
+    assert {(loss.item, loss.band) for loss in report.losses} == wanted
+    assert all("503" in loss.reason for loss in report.losses)
+    assert not any("sig=" in loss.reason for loss in report.losses)
+    assert len(suffering) == len(wanted)
+    assert len(asked) < 2 * 4 * len(wanted)  # of four units; each would be tried six times
+    data, whole = (open_group(cube)[GROUP]["data"] for cube in (tmp_path / "cube", faultless))
+    np.testing.assert_array_equal(data[0::2], whole[0::2])
+    assert (data[1::2] == data.fill_value).all()
+    with faulty(files, tmp_path / "log 2", Trouble()) as host:
+        report = build(scenes, host, tmp_path / "cube", processes)
+    assert (report.losses, report.units) == ((), 4)
+    require_same(tmp_path / "cube", faultless)
+
+
+def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
+    """However many ranges of a file its window touches: so threads count requests."""
+    write(tmp_path / "a.tif", numbers(1024), tiled=True, blockxsize=128, blockysize=128)
+    with faulty(tmp_path, tmp_path / "log", Trouble(slow=0.02)) as host:
+        _, unread = read(host, "a.tif", GeoBox((1024, 200), GRID, CRS))
+        asked = host.asked
+    assert unread == []
+    assert len(asked) >= 8
+    assert {each["open"] for each in asked} == {1}
+
+
+# -- one file -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process lose patience soon, and know no host."""
+    for name, value in QUICK.items():
+        monkeypatch.setitem(rasters.GDAL_OPTIONS, name, value)  # type: ignore[arg-type]
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.01)
+    retries._host.cache_clear()
+
+
+SMALL = GeoBox((64, 64), GRID, CRS)
+
+
+def read(host: Faulty, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, list[Unread]]:
+    pixels, unread = read_sources(
+        [Source("one", {"band": f"{host.url}/{name}"})],
+        [Band("band", "uint16", 0)],
+        window,
+        access=Access.of(host.url),
+        threads=1,
+        at_once=1,
+    )
+    return pixels["band"][0], unread
+
+
+def tries(host: Faulty) -> list[dict[str, Any]]:
+    """What was asked for by retries.py, not by GDAL."""
+    return [each for each in host.asked if each.get("range") == "bytes=0-0"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("answer", ["cut", "reset", "429", "503", "408"])
+@pytest.mark.parametrize("spared", [0, 2])
+def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", pixels := numbers(SIDE))
+    window = GeoBox((SIDE, SIDE), GRID, CRS)
+    trouble = Trouble(always={"a.tif": answer}, first=5, spared=spared)
+    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+        found, unread = read(host, "a.tif", window)
+    assert unread == []
+    np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("answer", ["404", "403"])
+@pytest.mark.parametrize("spared", [0, 1, 2])
+def test_what_is_for_good_is_tried_once(answer: str, spared: int, tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", numbers(SIDE))
+    window = GeoBox((SIDE, SIDE), GRID, CRS)
+    trouble = Trouble(always={"a.tif": answer}, spared=spared)
+    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+        found, (loss,) = read(host, "a.tif", window)
+        log = host.asked
+        heads = [each for each in log if each["method"] == "HEAD"]
+        asked = tries(host)
+    assert not found.any()
+    assert answer in loss.reason
+    assert "tried" not in loss.reason
+    assert len(heads) == 1
+    assert len(asked) <= 1
+    if not spared:
+        assert len(log) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) -> None:
+    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+        _, (loss,) = read(host, "a.tif")
+        assert "404" in loss.reason
+        assert read(host, "a.tif")[1] == [loss]  # in the same words
+        for pixels in (numbers(64), numbers(64)[::-1]):
+            write(tmp_path / "a.tif", pixels)
+            found, unread = read(host, "a.tif")
+            assert unread == []
+            np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_page_that_is_no_raster_is_not_asked_for_long(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_text("<html>Who are you?</html>" * 100)
+    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+        _, (loss,) = read(host, "a.tif")
+        assert len(tries(host)) == retries.TRIES_OF_NO_RASTER
+    assert "not recognized" in loss.reason
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", numbers(64), crs=None)
+    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+        _, (loss,) = read(host, "a.tif")
+        assert tries(host) == []
+    assert "does not tell where it lies" in loss.reason
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", pixels := numbers(64))
+    trouble = Trouble(always={"a.tif": "429"}, first=2, after="1")
+    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+        found, unread = read(host, "a.tif")
+        told = [each for each in host.asked if each["answer"] == "429"]
+        after = [each for each in host.asked if not each["answer"]]
+    assert unread == []
+    np.testing.assert_array_equal(found, pixels)
+    assert after[0]["at"] - told[-1]["at"] >= 1.0
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("after", ["3600", "Wed, 21 Oct 2115 07:28:00 GMT", "9" * 400])
+def test_a_server_that_asks_for_too_much_patience_is_left(
+    after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.tif", numbers(64))
+    slept: list[float] = []
+    monkeypatch.setattr(retries, "sleep", slept.append)
+    trouble = Trouble(always={"a.tif": "429"}, after=after)
+    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+        _, (loss,) = read(host, "a.tif")
+    assert "its server asks to wait" in loss.reason
+    assert slept == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("answer", ["cut", "404"])
+@pytest.mark.parametrize(("tile", "columns"), [(16, 1024), (256, 300)])
+def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
+    answer: str, tile: int, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the requests begin to fail: in a directory of many tiles, which is read piece by
+    piece, or between rows of tiles. All of the file or nothing."""
+    monkeypatch.setattr(retries, "TRIES", 2)
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
+    side = 1024
+    tiles = {"tiled": True, "blockxsize": tile, "blockysize": tile}
+    write(tmp_path / "a.tif", pixels := numbers(side), **tiles)
+    window = GeoBox((side, columns), GRID, CRS)
+    ended = set()
+    for spared in range(1, 8):
+        retries._host.cache_clear()
+        trouble = Trouble(always={"a.tif": answer}, spared=spared)
+        with faulty(tmp_path, tmp_path / f"log {spared}", trouble) as host:
+            found, unread = read(host, "a.tif", window)
+        ended.add(bool(unread))
+        np.testing.assert_array_equal(found, 0 if unread else pixels[:, :columns])
+    assert True in ended
+
+
+@pytest.mark.usefixtures("quick")
+def test_waits_grow_and_differ_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host whose name leads nowhere."""
+    slept: list[float] = []
+    monkeypatch.setattr(retries, "sleep", slept.append)
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
+    for _ in range(2):
+        _, (loss,) = read(Faulty("http://127.0.0.1:9", Path(os.devnull)), "a.tif")
+        assert f"tried {retries.TRIES} times" in loss.reason
+    first, second = slept[: retries.TRIES - 1], slept[retries.TRIES - 1 :]
+    assert first != second
+    for waits in (first, second):
+        for nth, wait in enumerate(waits):
+            assert 0.5 <= wait / (retries.FIRST_WAIT_S * 2**nth) <= 1.0

@@ -1,0 +1,298 @@
+"""A cube that grew is the cube that was built at once, and readers see no step between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.pipeline.cube.layout import DATES_A_SHARD
+from terralatent.pipeline.info.status import status
+from terralatent.pipeline.ingest import unit_work
+from terralatent.pipeline.ingest.build import BuildReport, build_cube
+from terralatent.pipeline.store.history import history
+from terralatent.pipeline.store.repository import GROWING, is_growing, open_group, snapshot_id
+from tests.commands.contents import contents, same
+from tests.made.catalogue import SIDE, add_sentinel_1, add_sentinel_2, optical, region
+
+S1, S2 = "sentinel-1-asc", "sentinel-2-l2a"
+PASSES = 2 * DATES_A_SHARD + 5
+"""Radar dates: two whole time shards, and a part of a third."""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Many radar dates and a few optical ones; of the last one there is a later processing."""
+    folder, rng = tmp_path_factory.mktemp("archive"), np.random.default_rng(3)
+    for n in range(PASSES):
+        power = {
+            band: rng.gamma(2.0, 0.05, (SIDE // 2, SIDE // 2)).astype(np.float32)
+            for band in ("vv", "vh")
+        }
+        day, month = 1 + n % 28, 3 + n // 28
+        add_sentinel_1(folder, f"2018-{month:02d}-{day:02d}T17:30:00Z", power, name=f"R{n:02d}")
+    for day in (2, 7, 12):
+        add_sentinel_2(folder, f"2018-03-{day:02d}T10:50:00Z", optical(rng), name=f"O{day:02d}")
+    left, right = optical(rng, columns=24), optical(rng, columns=24)
+    add_sentinel_2(folder, "2018-03-17T10:50:00Z", left, name="O17_left")
+    add_sentinel_2(folder, "2018-03-17T10:50:20Z", right, name="O17_right", first_column=16)
+    again = {
+        band: np.where(pixels == 0, 0, pixels + (1000 if band != "SCL" else 0)).astype(pixels.dtype)
+        for band, pixels in optical(rng).items()
+    }
+    add_sentinel_2(
+        folder, "2018-03-12T10:50:00Z", again, name="O12_N0500", baseline="05.00", offset=-0.1
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def every(archive: Path) -> Scenes:
+    return search_scenes(archive, region(), "2018-03-01", "2018-04-30")
+
+
+@pytest.fixture(scope="module")
+def whole(every: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cube of all scenes, built at once; not to be changed."""
+    path = tmp_path_factory.mktemp("whole") / "cube"
+    build_cube(every, region(), path, block=32, client=workers)
+    return path
+
+
+@pytest.fixture
+def build(workers: Client, tmp_path: Path) -> Callable[[Scenes], BuildReport]:
+    """Builds the one cube of a test, or lets it grow."""
+    return lambda scenes: build_cube(scenes, region(), tmp_path / "cube", block=32, client=workers)
+
+
+def part(scenes: Scenes, wanted: Callable[[str], bool], sensors: Sequence[str] = ()) -> Scenes:
+    """What a search would find of some items alone."""
+    return Scenes.gather(
+        [item for item in scenes.items if wanted(item["id"])],
+        [sensor for sensor in scenes.wanted if not sensors or sensor.name in sensors],
+        source=scenes.place,
+        period=scenes.period,
+        access=scenes.access,
+    )
+
+
+def items_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the items that are read from now on."""
+    read: list[str] = []
+    plain = unit_work.read_pixels
+
+    def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
+        read.extend(item["id"] for each in acquisitions for item in each.items)
+        return plain(acquisitions, *args, **options)
+
+    monkeypatch.setattr(unit_work, "read_pixels", noting)
+    return read
+
+
+def without(*names: str) -> Callable[[str], bool]:
+    return lambda name: name not in names
+
+
+LATE = [f"R{n:02d}" for n in (0, 5, 16, 17, 30)]
+
+STEPS: dict[str, list[Callable[[str], bool]]] = {
+    "two dates at the end": [without("R35", "R36")],
+    "a part of a shard, then more than a shard": [
+        lambda name: name < "R10" or name == "O02",
+        lambda name: name < "R30" or name == "O07",
+    ],
+    "late arrivals": [without(*LATE, "O07")],
+    "the first of all, last": [without("R00", "O02")],
+    "a better processing": [without("O12_N0500")],
+    "a second tile of a pass": [without("O17_right")],
+    "the first tile of a pass": [without("O17_left")],
+}
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_a_cube_that_grew_is_the_cube_that_was_built_at_once(
+    steps: str, every: Scenes, whole: Path, build: Any, tmp_path: Path
+) -> None:
+    for wanted in STEPS[steps]:
+        build(part(every, wanted))
+    before = snapshot_id(tmp_path / "cube")
+
+    report = build(every)
+
+    same(contents(tmp_path / "cube"), contents(whole))
+    assert report.new > 0
+    assert report.losses == ()
+    assert snapshot_id(tmp_path / "cube") != before
+    assert not is_growing(tmp_path / "cube")
+
+
+def test_the_period_is_that_of_all_searches(
+    archive: Path, whole: Path, build: Any, tmp_path: Path
+) -> None:
+    for start, end in (("2018-03-10", "2018-03-20"), ("2018-03-21", "2018-04-30")):
+        build(search_scenes(archive, region(), start, end))
+    build(search_scenes(archive, region(), "2018-03-01", "2018-03-09"))
+    same(contents(tmp_path / "cube"), contents(whole))
+
+
+def test_a_search_that_brings_no_date_is_noted_nevertheless(
+    archive: Path, build: Any, tmp_path: Path
+) -> None:
+    build(search_scenes(archive, region(), "2018-04-08", "2018-04-30"))
+    before = open_group(tmp_path / "cube")
+    report = build(search_scenes(archive, region(), "2018-04-08", "2018-05-20"))
+    newest = history(tmp_path / "cube")[0]
+
+    assert (report.new, report.units) == (0, 0)
+    assert newest.id == snapshot_id(tmp_path / "cube")
+    assert newest.message == "grow to 2018-05-20"
+    told = status(tmp_path / "cube").cube
+    assert told is not None
+    assert told.period == ("2018-04-08", "2018-05-20")
+    after = open_group(tmp_path / "cube")
+    np.testing.assert_array_equal(after[f"{S1}/data"][...], before[f"{S1}/data"][...])
+
+
+def test_nothing_new_writes_nothing(every: Scenes, build: Any, tmp_path: Path) -> None:
+    build(every)
+    before = snapshot_id(tmp_path / "cube")
+    for scenes in (every, part(every, without("R03", "O07", "O17_left"))):
+        assert build(scenes).new == 0
+    assert snapshot_id(tmp_path / "cube") == before
+
+
+@pytest.mark.parametrize("gone", ["O12_N0500", "O17_right"])
+def test_what_is_stored_is_not_replaced_by_less(
+    gone: str, every: Scenes, build: Any, tmp_path: Path
+) -> None:
+    build(every)
+    before = snapshot_id(tmp_path / "cube")
+    report = build(part(every, without(gone)))
+    assert report.new == 0
+    data = open_group(tmp_path / "cube", snapshot=before)[f"{S2}/data"][...]
+    np.testing.assert_array_equal(open_group(tmp_path / "cube")[f"{S2}/data"][...], data)
+    table = open_group(tmp_path / "cube")["items"]
+    fates = dict(zip(map(str, table["id"][:]), map(str, table["fate"][:]), strict=True))
+    assert fates[gone] in ("used", "merged")
+
+
+def test_dates_that_only_move_are_copied_and_not_read(
+    every: Scenes, whole: Path, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(part(every, without("R00")))
+    read = items_read(monkeypatch)
+    build(every)
+    assert set(read) == {"R00"}
+    same(contents(tmp_path / "cube"), contents(whole))
+
+
+def test_a_rerun_reads_only_the_dates_of_which_something_is_missing(
+    every: Scenes, whole: Path, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [Path(asset["href"]) for item in every.items for asset in item["assets"].values()]
+    broken = [f for f in files if f.parent.name in ("R02", "R20") and f.name == "vv.tif"]
+    for file in broken:
+        file.rename(file.with_suffix(".away"))
+    first = build(every)
+    for file in broken:
+        file.with_suffix(".away").rename(file)
+    assert {loss.item for loss in first.losses} == {"R02", "R20"}
+    read = items_read(monkeypatch)
+    assert build(every).losses == ()
+    assert set(read) == {"R02", "R20"}
+    same(contents(tmp_path / "cube"), contents(whole))
+
+
+def test_what_is_missing_stays_named_while_the_cube_grows(
+    every: Scenes, whole: Path, build: Any, tmp_path: Path
+) -> None:
+    hrefs = {
+        item["id"]: item["assets"]["vv"]["href"] for item in every.items if "vv" in item["assets"]
+    }
+    gone, back = Path(hrefs["R02"]), Path(hrefs["R03"])
+    for file in (gone, back):
+        file.rename(file.with_suffix(".away"))
+    try:
+        assert {loss.item for loss in build(part(every, without("R00", "R36"))).losses} == {
+            "R02", "R03",
+        }  # fmt: skip
+        back.with_suffix(".away").rename(back)
+        # The search does not find one of them any more: it cannot be read again.
+        report = build(part(every, without("R02")))
+    finally:
+        gone.with_suffix(".away").rename(gone)
+    assert [(loss.item, loss.band) for loss in report.losses] == [("R02", "vv")]
+    assert build(every).losses == ()
+    same(contents(tmp_path / "cube"), contents(whole))
+
+
+def test_another_rule_for_what_is_stored_is_refused(
+    every: Scenes, build: Any, tmp_path: Path
+) -> None:
+    build(part(every, lambda name: name[0] == "O"))
+    before = snapshot_id(tmp_path / "cube")
+    items = [dict(item, properties={**item["properties"]}) for item in every.items]
+    for item in items:
+        if item["id"] == "O07":
+            item["assets"] = {
+                key: {**asset, "raster:bands": [{**asset["raster:bands"][0], "offset": 0.05}]}
+                for key, asset in item["assets"].items()
+            }
+    other = Scenes.gather(
+        items, every.wanted, source=every.place, period=every.period, access=every.access
+    )
+    with pytest.raises(InputError, match=r"O07 was stored with scale 0\.0001 and offset 0, now"):
+        build(part(other, lambda name: name[0] == "O"))
+    assert snapshot_id(tmp_path / "cube") == before
+
+
+def test_another_set_of_sensors_is_refused(every: Scenes, build: Any, tmp_path: Path) -> None:
+    build(part(every, lambda _: True, [S1]))
+    with pytest.raises(InputError, match=r"sensors\.sentinel-2-l2a.* is absent there"):
+        build(every)
+    build(part(every, without("R36"), [S1]))  # of one that was asked for there may be nothing new
+
+
+def test_readers_see_nothing_of_a_cube_that_grows_before_it_is_whole(
+    every: Scenes, whole: Path, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(part(every, without(*LATE)))
+    seen, before = contents(tmp_path / "cube"), snapshot_id(tmp_path / "cube")
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise OSError("the disk is on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unit_work, "read_pixels", failing)
+        report = build(every)
+    assert report.losses
+    assert is_growing(tmp_path / "cube")
+    assert snapshot_id(tmp_path / "cube") == before
+    same(contents(tmp_path / "cube"), seen)
+    growing = open_group(tmp_path / "cube", branch=GROWING)[f"{S1}/time"].shape[0]
+    assert growing == PASSES
+
+    build(every)
+    same(contents(tmp_path / "cube"), contents(whole))
+
+
+def test_what_began_to_grow_for_scenes_that_are_gone_is_begun_anew(
+    every: Scenes, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(part(every, without("R35", "R36")))
+    with monkeypatch.context() as patch:
+        patch.setattr(unit_work, "read_pixels", lambda *_, **__: 1 / 0)
+        build(part(every, without("R36")))
+    assert is_growing(tmp_path / "cube")
+
+    report = build(part(every, without("R35")))
+
+    assert (report.new, report.losses) == (1, ())
+    assert open_group(tmp_path / "cube")[f"{S1}/time"].shape[0] == PASSES - 1

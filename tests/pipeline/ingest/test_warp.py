@@ -1,0 +1,173 @@
+"""Files onto the cube's grid: tilings agree across zones and kernels, no data never mixes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from distributed import Client
+from odc.geo.geobox import GeoBox
+from rasterio import Affine
+from rasterio.warp import transform
+
+from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.catalogs.sources.sensors import Resampling
+from terralatent.pipeline.ingest.assets import Band, Source, read_sources
+from terralatent.pipeline.ingest.build import build_cube
+from terralatent.pipeline.store.repository import open_group
+from tests.made.catalogue import add_sentinel_2, optical, region
+from tests.made.recorded import PC, moved, write_bands, write_items
+
+KERNELS: tuple[Resampling, ...] = ("nearest", "bilinear", "cubic", "average")
+MAY = ("2018-05-01", "2018-05-31")
+
+
+def read(path: Path, window: GeoBox, how: Resampling, nodata: float = 0) -> np.ndarray:
+    found, unread = read_sources(
+        [Source("one", {"B02": str(path)})],
+        [Band("B02", "uint16", nodata, how)],
+        window,
+        access=Access(folder=str(path.parent)),
+        threads=1,
+    )
+    assert unread == []
+    return found["B02"][0]
+
+
+def tiles_of(path: Path, window: GeoBox, how: Resampling, side: int) -> np.ndarray:
+    whole = np.zeros(window.shape, np.uint16)
+    for y in range(0, window.shape[0], side):
+        for x in range(0, window.shape[1], side):
+            rows = slice(y, min(y + side, window.shape[0]))
+            columns = slice(x, min(x + side, window.shape[1]))
+            whole[rows, columns] = read(path, window[rows, columns], how)
+    return whole
+
+
+@pytest.fixture(scope="module")
+def eastern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of zone 32, near the border of zone 31, with holes, overviews and no word on them."""
+    path = tmp_path_factory.mktemp("eastern") / "east.tif"
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(3000, 5000, (1000, 1000)).astype(np.uint16)
+    pixels[rng.random(pixels.shape) < 0.05] = 0
+    pixels[400:460, 420:500] = 0
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="uint16", count=1, crs="EPSG:32632", height=1000,
+        width=1000, transform=Affine(10, 0, 300_000, 0, -10, 5_600_000), tiled=True,
+        blockxsize=256, blockysize=256,
+    ) as file:  # fmt: skip
+        file.write(pixels, 1)
+        file.build_overviews([2, 4])
+    return path
+
+
+def western_grid(size: float, side: int) -> GeoBox:
+    """A grid of zone 31 in the middle of that file."""
+    (x,), (y,) = transform("EPSG:32632", "EPSG:32631", [305_000], [5_595_000])
+    left, top = (round(edge / size) * size for edge in (x - side * size / 2, y + side * size / 2))
+    return GeoBox((side, side), Affine(size, 0, left, 0, -size, top), "EPSG:32631")
+
+
+@pytest.mark.parametrize("size", [10.0, 20.0])
+@pytest.mark.parametrize("how", KERNELS)
+def test_tilings_agree_across_the_border_of_two_zones(
+    eastern: Path, how: Resampling, size: float
+) -> None:
+    grid = western_grid(size, 160)
+    whole = read(eastern, grid, how)
+    assert 0.5 < (whole > 0).mean() < 1.0
+    for side in (40, 97):
+        np.testing.assert_array_equal(tiles_of(eastern, grid, how, side), whole)
+
+
+@pytest.mark.parametrize("how", KERNELS)
+def test_no_data_never_mixes_in_where_the_file_does_not_tell_it(
+    eastern: Path, how: Resampling
+) -> None:
+    """Every pixel of data is 3000 or more, so that a mixture with 0 would lie below."""
+    found = read(eastern, western_grid(10.0, 160), how)
+    data = found[found > 0]
+    assert data.size
+    assert data.min() > (2000 if how == "cubic" else 2999)  # cubic swings around its neighbours
+
+
+@pytest.mark.parametrize("how", KERNELS)
+def test_on_the_files_own_grid_every_kernel_gives_the_file(eastern: Path, how: Resampling) -> None:
+    with rasterio.open(eastern) as file:
+        wanted = file.read(1)[100:164, 200:264]
+    grid = GeoBox((64, 64), Affine(10, 0, 302_000, 0, -10, 5_599_000), "EPSG:32632")
+    np.testing.assert_array_equal(read(eastern, grid, how), wanted)
+
+
+def test_a_sensor_has_its_own_kernel_and_classes_the_nearest(
+    workers: Client, tmp_path: Path
+) -> None:
+    add_sentinel_2(tmp_path / "files", "2018-05-01T10:50:00Z", optical(np.random.default_rng(8)),
+                   name="one")  # fmt: skip
+    own = tmp_path / "own.toml"
+    own.write_text('[sensors.sentinel-2-l2a]\nlike = "sentinel-2-l2a"\nresampling = "bilinear"\n')
+    cubes = {}
+    for name, described in (("nearest", []), ("bilinear", [own])):
+        found = search_scenes(tmp_path / "files", region(), *MAY, described=described)
+        build_cube(found, region(), tmp_path / name, block=16, client=workers)
+        cubes[name] = open_group(tmp_path / name)["sentinel-2-l2a"]
+    one, other = (cubes[name]["data"][0].astype(int) for name in ("nearest", "bilinear"))
+    np.testing.assert_array_equal(one[0], other[0])
+    assert (one[9] != other[9]).mean() > 0.5, "B12 has pixels of 20 m"
+    np.testing.assert_array_equal(
+        cubes["nearest"]["quality"][...], cubes["bilinear"]["quality"][...]
+    )
+
+    found = search_scenes(tmp_path / "files", region(), *MAY, described=[own])
+    build_cube(found, region(), tmp_path / "tiles", block=8, memory="8MB", client=workers)
+    tiles = open_group(tmp_path / "tiles")["sentinel-2-l2a/data"]
+    np.testing.assert_array_equal(tiles[...], cubes["bilinear"]["data"][...])
+
+
+# -- where an item says that its files lie ---------------------------------------------------------
+
+
+def shifted(item: Mapping[str, Any], **told: Any) -> dict[str, Any]:
+    """The item, which says something else of the grid of its B03."""
+    assets = {**item["assets"], "B03": {**item["assets"]["B03"], **told}}
+    return {**item, "assets": assets}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"proj:transform": [10, 0, 501_860, 0, -10, 5_629_680]}, "500 from where its item says"),
+        ({"proj:transform": [10, 0, 501_360, 0, -10, 5_629_180], "proj:shape": None}, "500 from"),
+        ({"proj:shape": [80, 40]}, "from where its item says"),
+        ({"proj:epsg": 32632}, "it lies in EPSG:32631, its item says EPSG:32632"),
+    ],
+)
+def test_a_file_that_lies_elsewhere_is_masked_and_named_and_never_shifted(
+    told: dict[str, Any], words: str, workers: Client, tmp_path: Path
+) -> None:
+    hrefs = write_bands(tmp_path / "files" / "tiles", optical(np.random.default_rng(3)))
+    told = {key.replace("proj:epsg", "proj:code"): value for key, value in told.items()}
+    if "proj:code" in told:
+        told["proj:code"] = f"EPSG:{told['proj:code']}"
+    write_items(tmp_path / "files", [shifted(moved(PC, hrefs, item_id="one"), **told)])
+    found = search_scenes(tmp_path / "files", region(), *MAY)
+    (loss,) = build_cube(found, region(), tmp_path / "cube", block=40, client=workers).losses
+    assert (loss.item, loss.band) == ("one", "B03")
+    assert words in loss.reason
+    data = open_group(tmp_path / "cube")["sentinel-2-l2a/data"][0]
+    assert (data[1] == 0).all()
+    assert (data[0] > 0).any()
+
+
+def test_a_band_keeps_what_it_was() -> None:
+    band = Band("B02", "uint16", 0)
+    assert band.resampling == "nearest"
+    with pytest.raises(ValueError, match="need a no data value"):
+        replace(band, nodata=None)

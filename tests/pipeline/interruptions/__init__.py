@@ -1,0 +1,1 @@
+"""Commands that are killed, interrupted, or lose what they need."""

@@ -1,0 +1,83 @@
+"""What cannot be done is named and the rest goes on; once it can be done, nothing is missing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from distributed import Client
+
+from terralatent.catalogs.documents.serve import serving
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.pipeline.cube.losses import Loss
+from terralatent.pipeline.ingest.build import BuildReport, build_cube
+from tests.commands.contents import contents, same
+from tests.commands.mishaps import Mishap
+from tests.commands.plans import WHERE, Plan, Store, computed
+from tests.commands.processes import Ended, Launcher
+from tests.made.catalogue import region
+
+
+def lost(ended: Ended) -> list[str]:
+    """The lines that name a loss."""
+    return [line for line in ended.told.splitlines() if line.startswith("lost: ")]
+
+
+def test_a_task_that_kills_every_worker_is_named_and_takes_no_other_with_it(
+    radar: Scenes, radar_plan: Plan, filling: Callable[[Plan], Store], workers: Client
+) -> None:
+    store = filling(radar_plan)
+
+    ended = store.run(mishap=Mishap("written", "die", nth=0, task="0/16/32"))
+
+    assert (ended.code, computed(ended)) == (3, 8)
+    (line,) = lost(ended)
+    assert "every scene from 2018-05-03 to 2018-05-09 (unit 0/16/32)" in line
+    assert line.endswith("the worker process died under it; it may need more memory than there is")
+    assert "run_sealed" not in ended.told
+    assert store.done() == 8
+
+    again = build_cube(radar, region(), store.path, block=16, client=workers)
+
+    assert (again.units, again.losses) == (1, ())
+    assert store.is_whole()
+
+
+def test_missing_and_truncated_files_are_named_and_read_once_they_are_back(
+    catalogue: Path, made_up: Scenes, workers: Client, launcher: Launcher, tmp_path: Path
+) -> None:
+    build_cube(made_up, region(), tmp_path / "whole", block=64, client=workers)
+    served = shutil.copytree(catalogue, tmp_path / "catalogue")
+    cut = served / "sentinel-2-l2a" / "S2_C" / "B03.tif"
+    gone = served / "sentinel-1-rtc" / "S1_9" / "vh.tif"
+    whole = {path: path.read_bytes() for path in (cut, gone)}
+    with serving(served) as url:
+        days = ("--start", "2018-05-01", "--end", "2018-05-31")
+        where = (*WHERE, "--block", "64", "--out", str(tmp_path / "cube"))
+        command = ("build", "--source", url, *days, *where)
+        cut.write_bytes(whole[cut][:900])
+        gone.unlink()
+
+        ended = launcher.run(*command)
+
+        assert ended.code == 3, ended.told
+        first, second = lost(ended)
+        assert re.match(r"lost: sentinel-2-l2a S2_C B03: Read failed: .*expected \d+", first)
+        assert re.match(r"lost: sentinel-1-asc S1_9 vh: .*404", second)
+        assert "Traceback" not in ended.told
+
+        for path, content in whole.items():
+            path.write_bytes(content)
+        again = launcher.run(*command)
+
+    assert (again.code, computed(again)) == (0, 2), "every unit had lost something"
+    assert lost(again) == []
+    same(contents(tmp_path / "cube"), contents(tmp_path / "whole"))
+
+
+def test_a_build_that_read_nothing_does_not_say_that_nothing_is_left() -> None:
+    loss = Loss("sentinel-1-asc", "every scene", "", "no memory")
+    assert "(0 read units)" in str(BuildReport("cube", "", {}, units=0, losses=(loss,)))
+    assert "(nothing left to read)" in str(BuildReport("cube", "", {}, units=0, losses=()))

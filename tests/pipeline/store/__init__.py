@@ -1,0 +1,1 @@
+"""Tests of stores, their history and their locks."""

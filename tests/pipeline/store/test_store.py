@@ -1,0 +1,171 @@
+"""A store is made once, changed by one writer, and never mistaken for another."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import icechunk
+import numpy as np
+import pytest
+import zarr
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
+from terralatent.pipeline.store.repository import (
+    describe,
+    exists,
+    lay_out,
+    open_group,
+    open_repository,
+    snapshot_id,
+)
+from terralatent.pipeline.store.storage import local_path, open_storage
+
+
+def layout(kind: str = "cube", **identity: object) -> Layout:
+    names = coordinate("name", ("item",), np.array(["a", "", "ü"], dtype=object))
+    data = ArrayLayout("data", ("y", "x"), (8, 8), "uint16", (2, 2), (4, 4), fill_value=7)
+    groups = (GroupLayout("", (names,), {"note": 1}), GroupLayout("sensor", (data,)))
+    return Layout(kind, {"block": 4, "grid": {"shape": [8, 8]}, **identity}, groups)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    lay_out(tmp_path / "store", layout())
+    return tmp_path / "store"
+
+
+def test_no_path_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match="path of a store is empty"):
+        local_path("")
+
+
+def test_a_store_holds_what_was_laid_out(store: Path) -> None:
+    root = open_group(store, kind="cube")
+
+    assert list(root["name"][:]) == ["a", "", "ü"]
+    assert (root["sensor/data"][:] == 7).all()
+    assert root["sensor/data"].shards == (4, 4)
+    assert root.attrs["note"] == 1
+    assert describe(store)["kind"] == "cube"
+    assert describe(store)["identity"] == {"block": 4, "grid": {"shape": [8, 8]}}
+
+
+def test_laying_out_again_changes_nothing(store: Path) -> None:
+    before = snapshot_id(store)
+
+    assert lay_out(store, layout()) is False
+    assert snapshot_id(store) == before
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (layout(block=8), "block is 4 there, 8 here"),
+        (layout(grid={"shape": [8, 9]}), r"grid.shape is \[8, 8\] there, \[8, 9\] here"),
+        (layout(model="ab"), 'model is absent there, "ab" here'),
+        (layout("latents"), "is a cube store, not a latents store"),
+    ],
+)
+def test_another_identity_is_refused_by_its_difference(
+    store: Path, other: Layout, words: str
+) -> None:
+    before = snapshot_id(store)
+
+    with pytest.raises(InputError, match=words):
+        lay_out(store, other)
+
+    assert snapshot_id(store) == before
+
+
+def test_what_is_no_store_is_neither_written_nor_read(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("mine")
+    zarr.create_group(str(tmp_path / "plain"))
+
+    with pytest.raises(InputError, match="exists and is no store"):
+        lay_out(tmp_path / "folder", layout())
+    with pytest.raises(InputError, match="is plain Zarr, which is only read"):
+        lay_out(tmp_path / "plain", layout())
+    with pytest.raises(InputError, match="there is no store here"):
+        open_group(tmp_path / "nothing")
+    with pytest.raises(InputError, match="not of terralatent; a cube store is wanted"):
+        open_group(tmp_path / "plain", kind="cube")
+
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["thesis.txt"]
+    assert not exists(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_store_whose_maker_was_killed_is_gone_on_with(tmp_path: Path) -> None:
+    icechunk.Repository.create(open_storage(tmp_path / "store"))
+
+    assert lay_out(tmp_path / "store", layout()) is True
+    assert open_group(tmp_path / "store", kind="cube")["sensor/data"].shape == (8, 8)
+
+
+def test_a_snapshot_never_changes(store: Path) -> None:
+    before = snapshot_id(store)
+    session = open_repository(store).writable_session("main")
+    zarr.open_group(session.store)["sensor/data"][:] = 1
+    session.commit("change")
+
+    assert (open_group(store, snapshot=before)["sensor/data"][:] == 7).all()
+    assert (open_group(store)["sensor/data"][:] == 1).all()
+    assert snapshot_id(store) != before
+    with pytest.raises(InputError, match="has no snapshot"):
+        open_group(store, snapshot="NOSUCHSNAPSHOT")
+
+
+def test_the_wrong_kind_is_refused(store: Path) -> None:
+    with pytest.raises(InputError, match="is a cube store; a latents store is wanted here"):
+        open_group(store, kind="latents")
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "s3://bucket", "az://container/x"])
+def test_urls_that_lead_nowhere_are_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+
+    with pytest.raises(InputError, match=url):
+        open_storage(url)
+
+
+@pytest.mark.parametrize("left", [[], ["snapshots"], ["snapshots", "refs"]])
+def test_a_store_whose_maker_was_killed_is_made_anew(tmp_path: Path, left: list[str]) -> None:
+    """In a folder that was there before; one that was not is put into its place as a whole."""
+    whole, begun = tmp_path / "whole", tmp_path / "begun"
+    icechunk.Repository.create(icechunk.local_filesystem_storage(str(whole)))
+    begun.mkdir()
+    for name in left:
+        shutil.copytree(whole / name, begun / name)
+
+    assert lay_out(begun, layout())
+
+    assert describe(begun)["kind"] == "cube"
+    assert not lay_out(begun, layout())
+
+
+def test_what_is_left_of_a_store_that_was_never_put_into_its_place_is_removed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".new.new" / "snapshots").mkdir(parents=True)
+    (tmp_path / ".new.new" / "snapshots" / "half").write_bytes(b"")
+
+    assert lay_out(tmp_path / "new", layout())
+
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new"]
+
+
+def test_lists_that_differ_are_told_by_their_ends(tmp_path: Path) -> None:
+    def made_of(dates: list[str]) -> Layout:
+        return Layout("latents", {"dates": dates}, (GroupLayout("", ()),))
+
+    months = [f"2018-{month:02d}-15" for month in range(1, 13)]
+    lay_out(tmp_path / "s", made_of(months))
+    with pytest.raises(InputError) as refused:
+        lay_out(tmp_path / "s", made_of(["2018-01-15", "2018-02-15"]))
+    assert 'dates is "2018-01-15" to "2018-12-15" (12 in all) there, ' in str(refused.value)
+    assert '["2018-01-15", "2018-02-15"] here' in str(refused.value)
+    with pytest.raises(InputError, match="there and here, but not the same between"):
+        lay_out(tmp_path / "s", made_of([*months[:5], "2018-06-16", *months[6:]]))

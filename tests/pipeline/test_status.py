@@ -1,0 +1,441 @@
+"""What `status` says of stores and models, finished, in the making or cut short."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from distributed import Client
+from rich.console import Console
+
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.models.checkpoint import CheckpointError, model_hash
+from terralatent.pipeline import open_cube, open_latents, status
+from terralatent.pipeline.cli.pages.status import _timescales, status_page
+from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.info.status import Status
+from terralatent.pipeline.info.stores import States
+from terralatent.pipeline.ingest.build import build_cube
+from terralatent.pipeline.store.lock.run_note import Run, read_run
+from terralatent.pipeline.store.lock.writer import writer_lock
+from terralatent.pipeline.store.repository import open_repository, snapshot_id
+from tests.made.catalogue import region
+from tests.made.models import made_up_model
+from tests.made.tiny import tiny_cube
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHIN_S = 120.0
+
+
+def page(found: Status, width: int = 80) -> str:
+    """The page as somebody reads it whose standard output is a file."""
+    out = Console(file=io.StringIO(), width=width, highlight=False)
+    out.print(status_page(found), crop=False)
+    return out.file.getvalue()  # type: ignore[attr-defined]
+
+
+def until(other: subprocess.Popen[str], store: Path, known: Callable[[Run], bool]) -> Status:
+    """Ask until the run is as it should be; what it knows it tells within a second."""
+    end = time.monotonic() + WITHIN_S
+    while (run := read_run(store)) is None or not known(run):
+        assert other.poll() is None
+        assert time.monotonic() < end, run
+        time.sleep(0.05)
+    return status(store)
+
+
+def start(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Start ``code`` in another process, with a progress ``Gate(n)`` that stops at ``n`` units.
+
+    It says so by a line, and goes on when its standard input is closed.
+    """
+    gate = (
+        "import sys\n"
+        "from distributed import Client, LocalCluster\n"
+        "class Gate:\n"
+        "    def __init__(self, stop): self.done, self.stop = 0, stop\n"
+        "    def start(self, total, title): pass\n"
+        "    def close(self): pass\n"
+        "    def advance(self, n=1, **fields):\n"
+        "        self.done += n\n"
+        "        if self.done == self.stop:\n"
+        "            print('stopped', flush=True)\n"
+        "            sys.stdin.read()\n"
+        "def client():\n"
+        "    return Client(LocalCluster(n_workers=1, threads_per_worker=1, processes=False,\n"
+        "                               dashboard_address=None))\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", gate + code, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    return other
+
+
+def stopped(other: subprocess.Popen[str]) -> None:
+    assert other.stdout is not None
+    assert other.stdout.readline() == "stopped\n"
+
+
+EMBED = """
+from terralatent.pipeline.mapping.embed import embed
+embed(*sys.argv[1:], dates="2018-05-20,2018-06-20", client=client(), progress=Gate(4))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up_model(cube, tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="module")
+def seen_embedding(
+    cube: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[Status]]:
+    """Latents that another process made, and what was said of them while it did."""
+    out = tmp_path_factory.mktemp("latents") / "latents"
+    other = start(EMBED, cube, model, out)
+    try:
+        stopped(other)
+        seen = [until(other, out, lambda run: run.done == 4)]
+        seen += [status(out) for _ in range(20)]
+        assert other.stdin is not None
+        other.stdin.close()
+        while other.poll() is None:  # to the end, at any moment
+            seen.append(status(out))
+            with suppress(subprocess.TimeoutExpired):
+                other.wait(0.05)
+        assert other.returncode == 0
+    finally:
+        other.kill()
+        other.wait()
+    return out, seen
+
+
+def test_a_cube_is_told_as_it_is_opened(cube: Path, made_up: Scenes) -> None:
+    found, tree = status(cube), open_cube(cube)
+    assert (found.kind, found.format, found.run) == ("cube", "icechunk", None)
+    assert (found.store, found.snapshot) == (str(cube), snapshot_id(cube))
+    assert found.commits == len(list(open_repository(cube).ancestry(branch="main"))) - 1
+    assert found.bytes == sum(file.stat().st_size for file in cube.rglob("*") if file.is_file())
+    assert found.cube is not None
+    assert found.cube.period == ("2018-05-01", "2018-05-31")
+
+    assert set(found.cube.sensors) == set(made_up.sensors)
+    for name, sensor in found.cube.sensors.items():
+        node = tree[name].to_dataset()
+        assert list(sensor.bands) == list(node.band.values)
+        times = [acquisition.time for acquisition in made_up.acquisitions(name)]
+        assert sensor.dates.count == len(times)
+        for told, time_ in ((sensor.dates.first, times[0]), (sensor.dates.last, times[-1])):
+            assert told == f"{time_.astype('datetime64[s]')}Z"
+        assert sensor.units == States(node.state.size, 0, 0)
+        assert (sensor.losses, sensor.first_losses) == (0, ())
+
+    items, fates = found.cube.items, Counter(fate.fate for fate in made_up.fates)
+    assert items is not None
+    assert (items.used, items.merged, items.dropped) == (
+        fates["used"], fates["merged"], fates["dropped"],
+    )  # fmt: skip
+    assert {fate: sum(why.values()) for fate, why in items.reasons.items()} == {
+        "merged": fates["merged"], "dropped": fates["dropped"],
+    }  # fmt: skip
+    assert all("S2_" not in reason for why in items.reasons.values() for reason in why)
+
+    grid = tree["sentinel-2-l2a"].ds.odc.geobox
+    assert found.grid is not None
+    assert (found.grid.crs, found.grid.shape) == (
+        f"EPSG:{grid.crs.to_epsg()}",
+        tuple(grid.shape),
+    )
+    assert found.grid.bounds == grid.boundingbox.bbox
+    assert (found.grid.resolution, found.block) == (10.0, 16)
+
+
+def test_what_is_missing_is_counted_and_named(cube: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "cube"
+    shutil.copytree(cube, broken)
+    session = open_repository(broken).writable_session("main")
+    group = zarr.open_group(session.store)["sentinel-2-l2a"]
+    group["state"][0, 0, :2] = 2
+    group["state"][0, 1, 0] = 0
+    lost = [
+        {"sensor": "sentinel-2-l2a", "item": "S2_A", "band": band, "reason": "HTTP 404"}
+        for band in ("B02", "B03")
+    ]
+    # One file that failed in two units counts once.
+    group.attrs["losses"] = [
+        {"unit": unit, **each} for unit in ("0/0/0", "0/0/16") for each in lost
+    ]
+    session.commit("lose some")
+
+    found = status(broken)
+    assert found.cube is not None
+    sensor = found.cube.sensors["sentinel-2-l2a"]
+    assert sensor.units == States(done=6, partial=2, pending=1)
+    assert sensor.losses == 2
+    assert sensor.first_losses[0] == "sentinel-2-l2a S2_A B02: HTTP 404"
+    text = page(found)
+    assert "6 done, 2 partial, 1 pending" in " ".join(text.split())
+    assert "2 files could not be read" in text
+    assert "sentinel-2-l2a S2_A B03: HTTP 404" in text
+
+
+def test_an_embedding_in_another_process_is_seen_and_not_disturbed(
+    seen_embedding: tuple[Path, list[Status]],
+) -> None:
+    out, seen = seen_embedding
+    first = seen[0]
+    assert first.kind == "latents"
+    assert first.run is not None
+    assert (first.run.going, first.run.stage) == (True, "embed")
+    assert (first.run.done, first.run.total) == (4, 9)
+    assert first.result is not None
+    assert first.result.blocks == States(0, 0, 9)  # nothing is committed yet
+    assert "embed 4 of 9 (44 %)" in page(first)
+    counts = [one.run.done for one in seen if one.run is not None]
+    assert counts == sorted(counts)
+
+    assert status(out).run is None
+    assert [item.name for item in out.parent.iterdir()] == ["latents"]
+
+
+def test_latents_are_told_as_they_are_opened(
+    seen_embedding: tuple[Path, list[Status]], cube: Path, model: Path
+) -> None:
+    out, _ = seen_embedding
+    found, opened = status(out), open_latents(out)
+    assert found.kind == "latents"
+    assert found.result is not None
+    assert found.result.blocks == States(9, 0, 0)
+    assert {name: array["dims"] for name, array in found.result.arrays.items()} == {
+        name: dict(array.sizes) for name, array in opened.data_vars.items()
+    }
+    assert (found.result.dates.first, found.result.dates.last) == (
+        "2018-05-20T00:00:00Z", "2018-06-20T00:00:00Z",
+    )  # fmt: skip
+    provenance = found.result.provenance
+    assert provenance["model_hash"] == model_hash(model) == status(model).model.hash
+    assert provenance["cube_snapshot"] == status(cube).snapshot
+    assert provenance.items() <= opened.attrs.items()
+    assert found.result.clipped == 0
+
+
+def test_an_export_tells_the_same(
+    seen_embedding: tuple[Path, list[Status]], cube: Path, tmp_path: Path
+) -> None:
+    for store in (cube, seen_embedding[0]):
+        found = status(store)
+        plain = status(export(store, tmp_path / f"{store.name}.zarr"))
+        assert (plain.format, plain.snapshot, plain.commits) == ("zarr", None, None)
+        for name in ("kind", "code_version", "grid", "block", "cube", "result"):
+            assert getattr(plain, name) == getattr(found, name)
+    day = status(export(cube, tmp_path / "day.zarr", date="2018-05-01"))
+    assert day.cube is not None
+    assert day.cube.sensors["sentinel-2-l2a"].dates.count == 1
+    assert day.cube.sensors["sentinel-2-l2a"].units is None
+    assert page(day)
+
+
+BUILD = """
+from pathlib import Path
+from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.pipeline import ingest
+from terralatent.pipeline.ingest.build import build_cube
+from terralatent.pipeline.region import blocks
+from terralatent.pipeline.ingest.windows import UnitCut
+from tests.made.catalogue import region
+ingest.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
+scenes = search_scenes(Path(sys.argv[1]), region(), "2018-05-01", "2018-05-31")
+build_cube(scenes, region(), sys.argv[2], block=16, client=client(), progress=Gate(3))
+"""
+
+
+def test_a_build_that_was_killed_is_told_as_interrupted(
+    catalogue: Path, made_up: Scenes, cube: Path, workers: Client, tmp_path: Path
+) -> None:
+    out = tmp_path / "cube"
+    other = start(BUILD, catalogue, out)
+    stopped(other)
+    going = until(other, out, lambda run: run.done == 3)
+    assert going.run is not None
+    assert (going.run.going, going.run.pid, going.run.total) == (True, other.pid, 18)
+    assert going.cube is not None
+    assert {sensor.units for sensor in going.cube.sensors.values()} == {States(0, 0, 9)}
+    with pytest.raises(InputError, match=f"process {other.pid} on .* build 3 of 18;"):
+        build_cube(made_up, region(), out, block=16, client=workers)
+
+    other.send_signal(signal.SIGKILL)
+    other.communicate(timeout=WITHIN_S)
+    killed = status(out)
+    assert killed.run is not None
+    assert (killed.run.going, killed.run.done, killed.run.ended) == (False, 3, None)
+    text = page(killed)
+    assert "build was interrupted at 3 of 18 (17 %)" in text
+    assert "its process was killed" in text
+    assert "running" not in text
+
+    build_cube(made_up, region(), out, block=16, client=workers)
+    whole = status(out)
+    assert whole.run is None
+    assert whole.cube == status(cube).cube
+
+
+def test_a_training_in_another_process_is_seen_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cube = tiny_cube(tmp_path / "cube", side=16, block=8)
+    code = (
+        "from terralatent.models import components\n"
+        "from terralatent.pipeline import cli\n"
+        "from terralatent.pipeline.training.train import train\n"
+        "components.EVIDENCE_STEPS = 5\n"
+        "train.__kwdefaults__.update(batch=16, validate_every=2, patience=10**6)\n"
+        "sys.argv = ['/somewhere/bin/terralatent', *sys.argv[1:]]\n"
+        "cli.main()\n"
+    )
+    out = tmp_path / "a model"
+    steps = ("--latents", "2", "--steps", "100000")
+    other = start(code, "train", cube, "--out", out, *steps)
+    try:
+        seen = until(other, out, lambda run: run.done >= 2)
+        assert (seen.kind, seen.snapshot, seen.grid) == ("model", None, None)
+        assert seen.model is not None
+        assert seen.model.step is not None
+        assert (seen.model.finished, seen.model.hash, seen.model.steps) == (False, None, 100_000)
+        assert set(seen.model.sensors or ()) == {"sentinel-1-asc", "sentinel-2-l2a"}
+        assert [one.snapshot for one in seen.model.cubes] == [snapshot_id(cube)]
+        assert seen.run is not None
+        assert set(seen.run.fields) == {"loss", "best"}
+        other.send_signal(signal.SIGTERM)
+        other.communicate(timeout=WITHIN_S)
+        assert other.returncode == 130
+    finally:
+        other.kill()
+        other.wait()
+
+    ended = status(out)
+    assert ended.run is not None
+    assert ended.model is not None
+    assert (ended.run.going, ended.run.ended) == (False, "interrupted")
+    assert ended.model.hash == model_hash(out)
+    assert ended.model.step is not None
+    assert ended.model.step >= ended.run.done >= 2
+    assert [one.store for one in ended.model.cubes] == [str(cube)]
+    command = f"terralatent train {cube} --out '{out}' {' '.join(steps)}"
+    assert ended.run.go_on == command
+    # One line, however wide the terminal; where it was typed it can be typed as it is.
+    monkeypatch.chdir(ROOT)
+    assert page(ended).endswith(f"\n  go on with: {command}\n")
+    monkeypatch.chdir(tmp_path)
+    assert page(ended).endswith(f"\n  go on with: cd {ROOT} && {command}\n")
+
+
+def test_a_model_without_its_training_is_told(model: Path) -> None:
+    found = status(model)
+    assert found.model is not None
+    assert (found.kind, found.model.hash) == ("model", model_hash(model))
+    assert (found.model.latents, found.model.step, found.model.cubes) == (4, None, ())
+    assert page(found)
+
+
+def test_a_store_that_is_not_laid_out_yet_is_told(tmp_path: Path) -> None:
+    with writer_lock(tmp_path / "cube"):
+        found = status(tmp_path / "cube")
+        assert found.run is not None
+        assert (found.kind, found.run.going, found.bytes) == (None, True, 0)
+        assert "starting" in page(found)
+    with pytest.raises(InputError, match="there is nothing here"):
+        status(tmp_path / "cube")
+
+
+def test_json_has_every_field_and_iso_times(
+    cube: Path, model: Path, seen_embedding: tuple[Path, list[Status]]
+) -> None:
+    for found in (status(cube), status(model), seen_embedding[1][0]):
+        told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+        assert set(told) == set(Status.__dataclass_fields__)
+        for time_ in (told["committed"], (told["run"] or {}).get("updated")):
+            assert time_ is None or datetime.fromisoformat(time_).tzinfo is not None
+    assert told["run"]["going"] is True
+    assert {"left_s", "go_on"} <= set(told["run"])
+    assert told["result"]["blocks"] == {"done": 0, "partial": 0, "pending": 9}
+
+
+def test_pages_fit_into_80_columns(
+    cube: Path, model: Path, seen_embedding: tuple[Path, list[Status]]
+) -> None:
+    for found in (status(cube), status(model), seen_embedding[1][0], status(seen_embedding[0])):
+        lines = page(found).splitlines()
+        head = f"{found.kind}  {found.store}"
+        assert " ".join(lines).replace(" ", "").startswith(head.replace(" ", ""))
+        assert max(map(len, lines)) <= 80
+        assert "\x1b" not in page(found)
+
+
+def test_what_is_none_of_ours_is_refused_in_one_line(
+    catalogue: Path, made_up: Scenes, tmp_path: Path
+) -> None:
+    file = tmp_path / "scenes.parquet"
+    made_up.to_parquet(file)
+    plain = tmp_path / "foreign.zarr"
+    zarr.create_group(str(plain)).create_array("x", shape=(2,), dtype="int8")
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "catalogue" / "catalog.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    for place, words in (
+        (
+            tmp_path / "nowhere",
+            "there is nothing here; a cube, latents, bands or a model is wanted",
+        ),
+        (file, r"scenes.parquet is a file; .* `terralatent build --scenes`"),
+        (plain, "foreign.zarr is not of terralatent"),
+        (catalogue, "is not of terralatent"),
+        (tmp_path / "catalogue", "is a folder of scenes; .* `terralatent build` makes a cube"),
+        (tmp_path / "empty", "is not of terralatent"),
+        ("ftp://host/x", "ftp://"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(InputError, match=words):
+            status(place)
+        assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "empty" / "model.json").write_text('{"name": "another program"}')
+    with pytest.raises(CheckpointError, match="not a terralatent model"):
+        status(tmp_path / "empty")
+
+
+def test_reading_no_pixels_it_needs_no_chunks(cube: Path, tmp_path: Path) -> None:
+    """A plain export whose pixels are gone is told all the same."""
+    plain = export(cube, tmp_path / "cube.zarr")
+    before = status(plain)
+    for name in before.cube.sensors:  # type: ignore[union-attr]
+        shutil.rmtree(plain / name / "data" / "c")
+    after = status(plain)
+    assert after.cube == before.cube
+    assert np.isnan(open_cube(plain)["sentinel-1-asc"]["data"].values).all()
+
+
+def test_a_kernel_is_told_with_the_memories_it_has() -> None:
+    told = _timescales({"constant": [None, None], "white": [0.0, 0.0], "matern32": [9.6, 40.2]})
+
+    assert told == "kernel constant + white + matern32 of 10 to 40 days"

@@ -1,0 +1,135 @@
+"""What q does not see differs from step to step, and is never all of a series."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.observations import Observations
+from terralatent.pipeline.training.dropout import LONGEST_WINDOW_DAYS, hide_some, seeded
+from terralatent.pipeline.training.holdout import hold_out
+from terralatent.pipeline.training.normalisation import centre_and_spread
+from tests.made.tiny import SENSORS, tiny_pixels, tiny_series
+
+PIXELS = 64
+
+
+def observed(series: dict[str, Observations]) -> torch.Tensor:
+    return torch.cat([series[name].observed for name in sorted(series)], dim=1)
+
+
+@pytest.mark.parametrize("step", range(20))
+def test_some_is_hidden_nothing_is_shown_and_no_series_loses_all(step: int) -> None:
+    series = tiny_pixels(PIXELS)
+    seen = hide_some(series, seeded(0, step))
+
+    assert not (observed(seen) & ~observed(series)).any()
+    assert (observed(seen).sum() < observed(series).sum()).item()
+    assert torch.equal(observed(seen).any(1), observed(series).any(1))
+
+
+def test_even_a_single_observation_is_left() -> None:
+    series = tiny_series(PIXELS, "sentinel-1-asc").at(slice(0, 1))
+    for step in range(20):
+        assert torch.equal(hide_some({"s": series}, seeded(0, step))["s"].valid, series.valid)
+
+
+def test_a_series_without_observations_stays_empty() -> None:
+    series = tiny_pixels(PIXELS)
+    empty = {n: one.hide(torch.ones(len(one.days)) > 0) for n, one in series.items()}
+    assert not observed(hide_some(empty, seeded(0))).any()
+
+
+def test_the_masks_follow_from_the_seed_alone() -> None:
+    series = tiny_pixels(PIXELS)
+    first = hide_some(series, seeded(5, 9))
+    torch.rand(100)
+    again = hide_some(dict(reversed(series.items())), seeded(5, 9))
+    other = hide_some(series, seeded(5, 10))
+
+    assert torch.equal(observed(first), observed(again))
+    assert not torch.equal(observed(first), observed(other))
+
+
+def test_values_do_not_decide_what_is_hidden() -> None:
+    series = tiny_pixels(PIXELS)
+    noisy = {
+        n: Observations(**{**vars(one), "values": one.values + 1}) for n, one in series.items()
+    }
+    first, second = hide_some(series, seeded(1)), hide_some(noisy, seeded(1))
+    assert torch.equal(observed(first), observed(second))
+
+
+def test_all_three_kinds_of_gap_occur() -> None:
+    series = tiny_pixels(PIXELS)
+    radar = series["sentinel-1-asc"]
+    assert radar.observed.all()
+    dropped, untouched, longest = 0, 0, 0.0
+    for step in range(100):
+        seen = hide_some(series, seeded(0, step))["sentinel-1-asc"].observed
+        dropped += int(not seen.any(0).any() or int(seen.sum()) <= PIXELS // 8)
+        untouched += int(seen.all(1).sum())
+        sparse = seen.float().mean(1) > 0.6
+        for row in seen[sparse]:
+            longest = max(longest, float(radar.days[row].diff().max()))
+    assert 2 <= dropped <= 20
+    assert untouched > 100
+    assert 30.0 < longest <= LONGEST_WINDOW_DAYS + 60.0
+
+
+def changed(
+    series: dict[str, Observations], seen: dict[str, Observations]
+) -> dict[str, Observations]:
+    """The same as ``seen``, with other numbers wherever it hides what ``series`` has."""
+    return {
+        name: replace(
+            one,
+            values=torch.where(series[name].valid & ~one.valid, 1e3, one.values),
+        )
+        for name, one in seen.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def model() -> GPVAE:
+    sensors = [
+        SensorConfig(
+            name=name,
+            bands=tuple("abc"[:bands]),
+            units="1",
+            centre=(0.2,) * bands,
+            spread=(0.1,) * bands,
+        )
+        for name, (bands, _, _) in SENSORS.items()
+    ]
+    return GPVAE(ModelConfig(sensors=tuple(sensors), latents=4), seed=0)
+
+
+def test_what_is_hidden_never_reaches_q(model: GPVAE) -> None:
+    series = tiny_pixels(8)
+    seen = hide_some(series, seeded(0, 3))
+    with torch.no_grad():
+        first, second = model.posterior(seen), model.posterior(changed(series, seen))
+    assert torch.equal(first.mean, second.mean)
+    assert torch.equal(first.var, second.var)
+    assert torch.equal(first.kl, second.kl)
+
+
+def test_what_is_held_out_never_reaches_training(model: GPVAE) -> None:
+    series = tiny_pixels(8)
+    training = hold_out(series, 0).training(series)
+    other = changed(series, training)
+    for name in series:
+        for one, two in zip(
+            centre_and_spread([training[name]]), centre_and_spread([other[name]]), strict=True
+        ):
+            assert torch.equal(one, two)
+    with torch.no_grad():
+        first, second = (
+            model.elbo(hide_some(one, seeded(0)), one, seeded(1)) for one in (training, other)
+        )
+    assert torch.equal(first.elbo, second.elbo)

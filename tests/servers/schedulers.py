@@ -1,0 +1,83 @@
+"""Clusters of a scheduler and workers that are processes of their own, to be killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL
+
+from tests.commands.mishaps import Mishap
+from tests.commands.processes import WITHIN_S, Command, Launcher
+
+
+class Cluster:
+    """A scheduler on loopback, and workers without nannies, of one thread each.
+
+    Args:
+        launcher: Starts them.
+        folder: Of the cluster's own files, and where its workers count what befalls them.
+        mishaps: What is to befall its workers.
+    """
+
+    def __init__(self, launcher: Launcher, folder: Path, mishaps: tuple[Mishap, ...] = ()) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self._launcher, self._mishaps = launcher, mishaps
+        told = folder / "scheduler.json"
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+            "--scheduler-file", told,
+        )  # fmt: skip
+        self.workers: list[Command] = []
+        self.address = _address(told)
+
+    def join(self) -> Command:
+        """Start one more worker."""
+        worker = self._start(
+            "worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--nthreads", "1",
+            "--no-dashboard", mishaps=self._mishaps,
+        )  # fmt: skip
+        self.workers.append(worker)
+        return worker
+
+    def end(self) -> None:
+        """Kill what still runs of it."""
+        for process in (self.scheduler, *self.workers):
+            with suppress(ProcessLookupError):
+                process.signal(SIGKILL)
+
+    def _start(
+        self, what: str, *arguments: str | Path, mishaps: tuple[Mishap, ...] = ()
+    ) -> Command:
+        """Start a process of it, whose number the file ``what`` tells."""
+        command = self._launcher.start(
+            *arguments, program=f"dask-{what}", mishaps=mishaps, folder=self.folder / "counts"
+        )
+        (self.folder / what).write_text(str(command.pid))
+        return command
+
+
+def _address(told: Path) -> str:
+    """What a scheduler says of itself, as soon as it does."""
+    until = time.monotonic() + WITHIN_S
+    while time.monotonic() < until:
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return str(json.loads(told.read_text())["address"])
+        time.sleep(0.01)
+    raise AssertionError(f"no scheduler has written {told}")
+
+
+@contextmanager
+def cluster_in(
+    launcher: Launcher, folder: Path, mishaps: tuple[Mishap, ...] = ()
+) -> Iterator[Cluster]:
+    """Keep a cluster with one worker for the time of a ``with`` block."""
+    cluster = Cluster(launcher, folder, mishaps)
+    try:
+        cluster.join()
+        yield cluster
+    finally:
+        cluster.end()
