@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.held_out import HeldOut
 from terralatent.models.kernels import make_kernel
-from terralatent.models.latent_model import Elbo, LatentModel, Marginals, initial_sensor
-from terralatent.models.observations import Observations
+from terralatent.models.latent_model import Elbo, HeldOut, LatentModel, Marginals, initial_sensor
+from terralatent.models.observations import Observations, Sites, merge_calendars
 from terralatent.models.posteriors import Posterior, make_posterior
 from terralatent.models.refinement import refine
 from terralatent.models.sensor.model import Prediction
-from terralatent.models.sites import Sites, merge_calendars
 
 __all__ = ["GPVAE", "Elbo", "HeldOut", "ModelConfig", "Prediction", "SensorConfig", "Sites"]
 

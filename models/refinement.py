@@ -24,11 +24,10 @@ import torch
 from torch import Tensor
 
 from terralatent.models.kernels import TemporalKernel
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, Sites
 from terralatent.models.posteriors.contract import Inference
 from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.networks import season
-from terralatent.models.sites import Sites
 
 __all__ = ["Cavity", "agreement", "cavities", "refine"]
 

@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.observations import Observations
-from terralatent.models.sensor.cubature import hadamard_nodes
 from terralatent.models.sensor.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.sensor.networks import Decoder, Encoder, acquisition_context, season
-from terralatent.models.sensor.predictive import quantile_table, upper_quantile
+from terralatent.models.sensor.predictive import hadamard_nodes, quantile_table, upper_quantile
 
 ROWS = 4096
 """Latent vectors decoded at once: bounds memory, and what passes between layers stays cached."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from terralatent.models.gpvae import GPVAE
-from terralatent.models.held_out import HeldOut
+from terralatent.models.latent_model import HeldOut
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import diagonal_plus_factor
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.sensor.cubature import hadamard_nodes
 from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.networks import (
     YEAR_DAYS,
@@ -16,6 +15,7 @@ from terralatent.models.sensor.networks import (
     acquisition_context,
     season,
 )
+from terralatent.models.sensor.predictive import hadamard_nodes
 
 BANDS, LATENTS, ROWS = 5, 3, 40
 

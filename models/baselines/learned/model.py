@@ -9,14 +9,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from terralatent.models.baselines.learned.attention import TimeEncoding
 from terralatent.models.baselines.learned.decoder_start import start_decoders
 from terralatent.models.baselines.learned.reading import Reader
-from terralatent.models.baselines.learned.time_encoding import TimeEncoding
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, merge_calendars
 from terralatent.models.sensor.model import SensorModel
-from terralatent.models.sites import merge_calendars
 
 __all__ = ["LatentsAt", "LearnedBaseline", "gaussian_kl", "pass_on", "silence"]
 

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from terralatent.models.baselines.learned.decoder_start import one_look
 from terralatent.models.config import ModelConfig
-from terralatent.models.observations import DISTANCE_CAP, Observations
+from terralatent.models.observations import DISTANCE_CAP, Observations, merge_calendars
 from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.networks import CONTEXT, INPUT_LIMIT
-from terralatent.models.sites import merge_calendars
 
 __all__ = ["Reader", "Reading"]
 

@@ -23,8 +23,7 @@ from torch import Tensor
 from terralatent.models.baselines.learned.decoder_start import one_look, start_decoders
 from terralatent.models.baselines.learned.model import LatentsAt, gaussian_kl
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations
-from terralatent.models.sites import merge_calendars
+from terralatent.models.observations import Observations, merge_calendars
 
 __all__ = ["VAE"]
 

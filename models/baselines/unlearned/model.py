@@ -15,8 +15,7 @@ from terralatent.models.baselines.unlearned.hidden import Fold, hide_looks
 from terralatent.models.baselines.unlearned.noise import fit_noise
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations
-from terralatent.models.sites import merge_calendars
+from terralatent.models.observations import Observations, merge_calendars
 from terralatent.models.start.covariances import TooFewObservationsError
 
 __all__ = ["FilledBands"]

@@ -18,7 +18,7 @@ from terralatent.models.baselines.unlearned.hidden import Fold
 from terralatent.models.baselines.unlearned.model import FilledBands
 from terralatent.models.baselines.unlearned.robust import weigh_looks
 from terralatent.models.config import ModelConfig
-from terralatent.models.sites import merge_calendars
+from terralatent.models.observations import merge_calendars
 from terralatent.models.start.covariances import TooFewObservationsError
 
 __all__ = ["MOGPR", "PROCESSES"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from terralatent.models.baselines.unlearned.hidden import Fold
+from terralatent.models.observations import merge_calendars
 from terralatent.models.sensor.predictive import quantile_table, upper_quantile
-from terralatent.models.sites import merge_calendars
 from terralatent.models.start.covariances import diagonal_plus_factor, lifted, robust_scatter
 
 if TYPE_CHECKING:
