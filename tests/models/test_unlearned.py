@@ -19,8 +19,7 @@ from torch import Tensor
 from terralatent.models.baselines.unlearned import evidence as coregionalised_evidence
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.baselines.unlearned.coregionalisation import project_looks, smooth_looks
-from terralatent.models.baselines.unlearned.coregionalised_sample import Sample
-from terralatent.models.baselines.unlearned.evidence import Covariance
+from terralatent.models.baselines.unlearned.evidence import Covariance, Sample
 from terralatent.models.baselines.unlearned.gap_variance import GAPS, gap_to_variance
 from terralatent.models.baselines.unlearned.gp import band_process
 from terralatent.models.baselines.unlearned.harmonics import LEVEL, design, penalties, regress

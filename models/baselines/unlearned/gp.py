@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from terralatent.models.baselines.unlearned.band_series import BandSeries
-from terralatent.models.baselines.unlearned.hidden import Fold
+from terralatent.models.baselines.unlearned.hidden import Fold, choose_by_band
 from terralatent.models.baselines.unlearned.model import EachSensor
-from terralatent.models.baselines.unlearned.settings import choose_by_band
 from terralatent.models.config import ModelConfig
 from terralatent.models.kernels.matern32 import Matern32
 from terralatent.models.posteriors.markov import Markov

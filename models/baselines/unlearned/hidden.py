@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.observations import clear_dates
 
-__all__ = ["Fold", "hide_looks"]
+__all__ = ["Fold", "choose_by_band", "hide_looks"]
 
 FOLDS = 4
 EVERY = 8
@@ -18,6 +20,11 @@ EVERY = 8
 
 FEWEST_CLEAR = 4
 """A sensor with fewer such dates counts every date on which it saw anything."""
+
+PIXELS = 128
+"""Series of each fold on which settings are compared."""
+
+Setting = TypeVar("Setting")
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,29 @@ def _hidden(series: BandSeries, fold: int) -> Tensor:
     # Of a short calendar a run would be all there is.
     hidden: Tensor = clear & (alone | (run & (clear.sum() > 2 * EVERY)))
     return hidden
+
+
+def choose_by_band(
+    folds: Sequence[Fold],
+    name: str,
+    settings: Sequence[Setting],
+    fill: Callable[[BandSeries, Tensor, Sequence[Setting]], Iterable[Tensor]],
+) -> list[Setting]:
+    """Return the setting with the least squared error of each band; none if nothing is hidden.
+
+    Args:
+        folds: What is hidden.
+        name: The sensor.
+        settings: What is tried.
+        fill: Gives the bands (N, Q, B) at some days for each setting.
+    """
+    some = [fold.first(PIXELS) for fold in folds if name in fold.hidden]
+    told = [(fold.seen[name], fold.hidden[name]) for fold in some]
+    if not any(bool(hidden.valid.any()) for _, hidden in told):
+        return []
+    errors = torch.zeros(len(settings), told[0][0].values.shape[-1], dtype=torch.float64)
+    for seen, hidden in told:
+        for error, filled in zip(errors, fill(seen, hidden.days, settings), strict=True):
+            missed = torch.where(hidden.valid, filled - hidden.values, 0.0).double()
+            error += missed.square().sum((0, 1)).cpu()
+    return [settings[int(best)] for best in errors.argmin(0)]

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.baselines.unlearned.gap_variance import GapVariance
-from terralatent.models.baselines.unlearned.hidden import Fold
-from terralatent.models.baselines.unlearned.settings import choose_by_band
+from terralatent.models.baselines.unlearned.hidden import Fold, choose_by_band
 from terralatent.models.config import ModelConfig
 
 __all__ = ["PENALTIES", "Whittaker", "smooth"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from terralatent.models.kernels import TemporalKernel
 from terralatent.models.posteriors import Vecchia
 from terralatent.models.posteriors.kalman import dispatch as walks
-from terralatent.models.posteriors.windows import WHITE
+from terralatent.models.posteriors.vecchia import WHITE
 from tests.made.kernels import level_and_matern32
 from tests.made.sites import KERNELS, LATENTS, Case, assert_near, make_case, oracle, prior
 

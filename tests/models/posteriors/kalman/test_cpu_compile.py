@@ -11,7 +11,7 @@ import pytest
 
 from terralatent.models.posteriors.kalman import cpu_compile as written
 from terralatent.models.posteriors.kalman import cpu_loops as loops
-from terralatent.models.posteriors.kalman.code_cache import cache_folder, keep_text
+from terralatent.models.posteriors.kalman.cpu_compile import cache_folder, keep_text
 
 # The smallest of the loops stands for all.
 PROGRAM = """
