@@ -1,9 +1,9 @@
 """The loops over tiles of series, in the Python that numba compiles.
 
-They are compiled as source beside the walks that :mod:`terralatent.models.posteriors.kalman.step`
-writes for a number of states, so they use nothing but numpy, math and the names in ``GIVEN``. Arrays of
-sites have shape (N, T, C, width): C chunks of latents. One thread takes a span of tiles of a
-chunk; what passes between two visits stays in its cache.
+They are compiled as source beside the sweeps that :mod:`terralatent.models.posteriors.kalman.step`
+writes for a number of states, so they use nothing but numpy, math and the names in ``GIVEN``.
+Arrays of sites have shape (N, T, C, width): C chunks of latents. One thread takes a span of tiles
+of a chunk; what passes between two steps stays in its cache.
 """
 
 import math

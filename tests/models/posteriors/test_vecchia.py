@@ -10,7 +10,7 @@ from torch import Tensor
 
 from terralatent.models.kernels import TemporalKernel
 from terralatent.models.posteriors import Vecchia
-from terralatent.models.posteriors.kalman import dispatch as walks
+from terralatent.models.posteriors.kalman import dispatch
 from terralatent.models.posteriors.vecchia import WHITE
 from tests.made.kernels import level_and_matern32
 from tests.made.sites import KERNELS, LATENTS, Case, assert_near, make_case, oracle, prior
@@ -206,7 +206,7 @@ def test_the_compiled_walk_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     case = make_case()
     with torch.no_grad():
         eager = Vecchia(2).infer(kernel, *case[:3])
-        monkeypatch.setattr(walks, "COMPILED_FROM", 0)
+        monkeypatch.setattr(dispatch, "COMPILED_FROM", 0)
         compiled = Vecchia(2).infer(kernel, *case[:3])
 
     assert_near(compiled.mean, eager.mean, 1e-10)
