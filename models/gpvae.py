@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,19 @@ class GPVAE(LatentModel):
     Raises:
         ValueError: If the kernel or the posterior is unknown.
     """
+
+    linear_start: ClassVar[bool] = True
+    takes_sensors: ClassVar[bool] = True
+    encoder_dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+    has_scene_errors: ClassVar[bool] = True
+    own_choices: ClassVar[tuple[str, ...]] = (
+        "kernel",
+        "posterior",
+        "posterior_size",
+        "start",
+        "refinements",
+        "scene_errors",
+    )
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__(config, seed=seed)
@@ -75,16 +89,11 @@ class GPVAE(LatentModel):
         self.encode_in(self.encoder_dtype)
 
     def encode_in(self, dtype: torch.dtype) -> None:
-        """Let the encoders' networks compute in ``dtype``; all else stays float32.
+        """See :meth:`LatentModel.encode_in`.
 
-        Args:
-            dtype: float32, as a model is made, or bfloat16: faster where a device has units for it.
-
-        Raises:
-            ValueError: If the dtype is another.
+        A model is made in float32; bfloat16 is faster where a device has units for it.
         """
-        if dtype not in (torch.float32, torch.bfloat16):
-            raise ValueError(f"encoders compute in float32 or bfloat16, not in {dtype}.")
+        super().encode_in(dtype)
         self.encoder_dtype = dtype
         for name in self.sensors:
             self.sensor(name).encoder.network_dtype = dtype
@@ -158,14 +167,6 @@ class GPVAE(LatentModel):
         """
         sites = self.sites(observations)
         return self.inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
-
-    def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
-        """See :meth:`LatentModel.start`: the linear solution,
-        :func:`~terralatent.models.start.linear.linear_start`."""
-        from terralatent.models.start.linear import linear_start
-
-        if self.config.start != "random":
-            linear_start(self, pools, seed=seed)
 
     def timescales(self) -> dict[str, Tensor]:
         """See :meth:`LatentModel.timescales`: the kernel's, infinite for constants."""

@@ -78,7 +78,25 @@ class LatentModel(nn.Module, ABC):
     """
 
     trainable: ClassVar[bool] = True
-    """Whether anything is left to learn by gradients after :meth:`start`."""
+    """Whether anything is left to learn by gradients after the start."""
+
+    linear_start: ClassVar[bool] = False
+    """Whether training starts at the linear solution of :mod:`terralatent.models.start.linear`;
+    other families have a :meth:`start` of their own."""
+
+    takes_sensors: ClassVar[bool] = False
+    """Whether a trained model can be given further sensors, beside which the old ones stay."""
+
+    encoder_dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    """Names of the dtypes in which the encoders' networks compute, see :meth:`encode_in`."""
+
+    has_scene_errors: ClassVar[bool] = False
+    """Whether errors that an acquisition shares over a scene are estimated by it, see
+    :mod:`terralatent.models.scene_errors`."""
+
+    own_choices: ClassVar[tuple[str, ...]] = ()
+    """Fields of :class:`~terralatent.models.config.ModelConfig` that this family reads and others
+    do not."""
 
     rate: ClassVar[float | None] = None
     """Learning rate of all parameters, for families that start from little; None: the schedule's
@@ -109,9 +127,8 @@ class LatentModel(nn.Module, ABC):
         """
         return cast(SensorModel, self.sensors[self.config.sensor(name).name])
 
-    @abstractmethod
     def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
-        """Set from data what can be set before training, in place.
+        """Set from data what a family without a linear start sets before training, in place.
 
         Args:
             pools: Series of some hundred pixels, one pool for each calendar, by sensor name.
@@ -120,6 +137,24 @@ class LatentModel(nn.Module, ABC):
         Raises:
             TooFewObservationsError: If a sensor has too few clear observations to start from.
         """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no start of its own; start it with "
+            "terralatent.models.start.linear.start_model, which knows the start of each family."
+        )
+
+    def encode_in(self, dtype: torch.dtype) -> None:
+        """Let the encoders' networks compute in ``dtype``; all else stays float32.
+
+        Args:
+            dtype: One of :attr:`encoder_dtypes`.
+
+        Raises:
+            ValueError: If the dtype is another.
+        """
+        name = str(dtype).removeprefix("torch.")
+        if name not in self.encoder_dtypes:
+            known = " or ".join(self.encoder_dtypes)
+            raise ValueError(f"encoders compute in {known}, not in {dtype}.")
 
     @abstractmethod
     def marginals(

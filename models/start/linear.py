@@ -21,12 +21,14 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.kernels.matern import LONGEST, SHORTEST, Matern
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.start.components import Components, fit_components
 from terralatent.models.start.covariances import lifted, robust_scatter
 from terralatent.models.start.noise_fractions import minimum_noise_fractions, neighbour_differences
@@ -36,27 +38,48 @@ from terralatent.models.start.regression import (
     regress,
     set_sensor,
     start_sensor,
-    weigh,
 )
 from terralatent.models.start.sensor import (
     SERIES,
     Looks,
     Pool,
+    full_precision,
     hide_dates,
     looks_of,
     pools_of,
+    seen_by,
     set_decoder,
     set_encoder,
     set_noise,
     set_precision,
 )
 
-__all__ = ["linear_start", "start_sensor"]
+__all__ = ["linear_start", "start_model", "start_sensor"]
 
 log = logging.getLogger(__name__)
 
 SPARE = 0.03
 """Size of the projections of latents that no sensor needs at the start."""
+
+WEIGH_STEPS = 30
+"""Steps of the fit of a sensor's precisions by evidence."""
+
+
+def start_model(model: LatentModel, pools: Sequence[Pool], *, seed: int = 0) -> None:
+    """Set from data what can be set before training, in place, as the model's family does.
+
+    Args:
+        model: Not started yet.
+        pools: Series of some hundred pixels, one pool for each calendar, by sensor name.
+        seed: Of random draws.
+
+    Raises:
+        TooFewObservationsError: If a sensor has too few clear observations to start from.
+    """
+    if not model.linear_start:
+        model.start(pools, seed=seed)
+    elif model.config.start != "random":
+        linear_start(cast(GPVAE, model), pools, seed=seed)
 
 
 def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
@@ -96,7 +119,7 @@ def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
             used = found.linear.shape[1]
         set_sensor(model, name, found)
         if model.config.start == "joint" and _alike(model, name, first):
-            weigh(model, first, name, told)
+            _weigh(model, first, name, told)
         else:
             damp(model, [first], name, told)
         _judge_noise(model, name, pools_of(name, told))
@@ -195,6 +218,41 @@ def _set_kernels(model: GPVAE, parts: Components, where: slice) -> None:
         mine = dict(model.kernel.named_parameters())
         for name, value in parts.kernel.named_parameters():
             mine[name][where] = value
+
+
+def _weigh(model: GPVAE, first: str, name: str, pools: Sequence[Pool]) -> None:
+    """Fit the precision of a sensor for each latent by the evidence of both sensors' series.
+
+    The first one's sites stay; robust factors are those of the start of the fit.
+    """
+    cap = model.sensor(name).encoder.precision_cap
+    full = full_precision(model, name)
+    parts = []
+    with torch.no_grad():
+        for pool in pools_of(name, pools):
+            both = {
+                each: series.select(slice(0, SERIES))
+                for each, series in seen_by([first, name], pool).items()
+            }
+            sites = model.sites(both)
+            its = torch.zeros(len(sites.days), 1)
+            its[sites.places[name]] = 1.0
+            parts.append((sites, its))
+    logs = torch.zeros(model.config.latents, requires_grad=True)
+    optimiser = torch.optim.Adam([logs], lr=0.15)
+    for _ in range(WEIGH_STEPS):
+        optimiser.zero_grad()
+        total = torch.zeros(())
+        for sites, its in parts:
+            factor = torch.exp(its * logs)
+            total = total - model.inference.log_evidence(
+                model.kernel, sites.days, sites.w * factor, sites.eta * factor
+            ).sum() / len(sites.w)
+        total.backward()
+        optimiser.step()
+    factor = logs.detach().exp()
+    log.info("%s is heard with these shares of its precision: %s", name, factor)
+    set_precision(model, name, (full * factor).clamp_max(cap))
 
 
 def _fill_spare(model: GPVAE, used: int, seed: int) -> None:

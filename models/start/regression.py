@@ -15,30 +15,27 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.start.covariances import TooFewObservationsError, robust_regression
 from terralatent.models.start.sensor import (
-    SERIES,
     Looks,
     Pool,
     full_precision,
     hide_dates,
     looks_of,
     pools_of,
+    seen_by,
     set_decoder,
     set_encoder,
     set_precision,
 )
 
-__all__ = ["Regression", "damp", "regress", "set_sensor", "start_sensor", "weigh"]
+__all__ = ["Regression", "damp", "regress", "set_sensor", "start_sensor"]
 
 log = logging.getLogger(__name__)
 
 DAMPING = (0.0, 0.03, 0.1, 0.3, 0.6)
 """Factors tried for the precisions of a sensor that starts from a regression."""
-
-WEIGH_STEPS = 30
-"""Steps of the fit of a sensor's precisions by evidence."""
 
 KNOWN = 0.1
 """Least share of a latent's prior variance that the others tell, for bands to be regressed on it:
@@ -62,7 +59,7 @@ class Regression:
     """What D and the latents' means leave of each pool; the centre is still in it."""
 
 
-def start_sensor(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
+def start_sensor(model: LatentModel, name: str, pools: Sequence[Pool]) -> None:
     """Set encoder and decoder of a sensor that a trained model was given, in place.
 
     Its bands are regressed on what all other sensors tell of the latents, and it is heard with the
@@ -84,7 +81,7 @@ def start_sensor(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
     """
     new = model.sensor(name).config
     others = sorted({sensor.name for sensor in model.config.sensors} - {name})
-    told = [pool for pool in pools_of(name, pools) if _given(others, pool)]
+    told = [pool for pool in pools_of(name, pools) if seen_by(others, pool)]
     looks = looks_of(model, name, told)
     clear = sum(int(each.whole.sum()) for each in looks)
     if clear <= len(new.bands):
@@ -99,7 +96,7 @@ def start_sensor(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
 
 
 def regress(
-    model: GPVAE,
+    model: LatentModel,
     given: Sequence[str],
     name: str,
     pools: Sequence[Pool],
@@ -120,7 +117,7 @@ def regress(
     looks = looks_of(model, name, pools)
     means, variances = [], []
     for pool, each in zip(pools_of(name, pools), looks, strict=True):
-        mean, var = model.infer(_given(given, pool), each.days)
+        mean, var = model.infer(seen_by(given, pool), each.days)
         means.append(mean[..., :latents].double())
         variances.append(var[..., :latents].double())
     wholes = [each.whole for each in looks]
@@ -136,7 +133,7 @@ def regress(
     return Regression(centre, linear, noise, rest)
 
 
-def set_sensor(model: GPVAE, name: str, found: Regression) -> None:
+def set_sensor(model: LatentModel, name: str, found: Regression) -> None:
     """Set the decoder of a sensor to a regression, and the encoder to what one look then tells."""
     linear, noise = found.linear, found.noise
     set_decoder(model, name, found.centre, linear, noise)
@@ -149,7 +146,7 @@ def set_sensor(model: GPVAE, name: str, found: Regression) -> None:
     set_encoder(model, name, project, found.centre, kept / cov.diagonal(), linear, noise)
 
 
-def damp(model: GPVAE, judges: Sequence[str], name: str, pools: Sequence[Pool]) -> None:
+def damp(model: LatentModel, judges: Sequence[str], name: str, pools: Sequence[Pool]) -> None:
     """Choose the factor on a sensor's precisions that predicts the judges' hidden dates best."""
     full = full_precision(model, name)
     scores: dict[float, float] = {}
@@ -164,43 +161,3 @@ def damp(model: GPVAE, judges: Sequence[str], name: str, pools: Sequence[Pool]) 
     log.info("%s is heard with %g of its precision", name, best)
     log.debug("%s: log predictive density by share of precision %s", name, scores)
     set_precision(model, name, best * full)
-
-
-def weigh(model: GPVAE, first: str, name: str, pools: Sequence[Pool]) -> None:
-    """Fit the precision of a sensor for each latent by the evidence of both sensors' series.
-
-    The first one's sites stay; robust factors are those of the start of the fit.
-    """
-    cap = model.sensor(name).encoder.precision_cap
-    full = full_precision(model, name)
-    parts = []
-    with torch.no_grad():
-        for pool in pools_of(name, pools):
-            both = {
-                each: series.select(slice(0, SERIES))
-                for each, series in _given([first, name], pool).items()
-            }
-            sites = model.sites(both)
-            its = torch.zeros(len(sites.days), 1)
-            its[sites.places[name]] = 1.0
-            parts.append((sites, its))
-    logs = torch.zeros(model.config.latents, requires_grad=True)
-    optimiser = torch.optim.Adam([logs], lr=0.15)
-    for _ in range(WEIGH_STEPS):
-        optimiser.zero_grad()
-        total = torch.zeros(())
-        for sites, its in parts:
-            factor = torch.exp(its * logs)
-            total = total - model.inference.log_evidence(
-                model.kernel, sites.days, sites.w * factor, sites.eta * factor
-            ).sum() / len(sites.w)
-        total.backward()
-        optimiser.step()
-    factor = logs.detach().exp()
-    log.info("%s is heard with these shares of its precision: %s", name, factor)
-    set_precision(model, name, (full * factor).clamp_max(cap))
-
-
-def _given(names: Sequence[str], pool: Pool) -> Pool:
-    """The part of a pool that some sensors saw."""
-    return {name: pool[name] for name in names if name in pool and len(pool[name].days)}

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from terralatent.models.gpvae import GPVAE
-from terralatent.models.latent_model import HeldOut
+from terralatent.models.latent_model import HeldOut, LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import diagonal_plus_factor
 
@@ -29,6 +28,7 @@ __all__ = [
     "hide_dates",
     "looks_of",
     "pools_of",
+    "seen_by",
     "set_decoder",
     "set_encoder",
     "set_noise",
@@ -71,7 +71,12 @@ def pools_of(name: str, pools: Sequence[Pool]) -> list[Pool]:
     return [pool for pool in pools if name in pool and len(pool[name].days)]
 
 
-def looks_of(model: GPVAE, name: str, pools: Sequence[Pool]) -> list[Looks]:
+def seen_by(names: Sequence[str], pool: Pool) -> Pool:
+    """The part of a pool that some sensors saw."""
+    return {name: pool[name] for name in names if name in pool and len(pool[name].days)}
+
+
+def looks_of(model: LatentModel, name: str, pools: Sequence[Pool]) -> list[Looks]:
     """One sensor's part of every pool in which it has dates."""
     found = []
     for pool in pools_of(name, pools):
@@ -81,7 +86,7 @@ def looks_of(model: GPVAE, name: str, pools: Sequence[Pool]) -> list[Looks]:
     return found
 
 
-def hide_dates(model: GPVAE, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
+def hide_dates(model: LatentModel, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
     """Hide dates of a sensor and predict them; give what was seen, and how it went."""
     some = {each: series.select(slice(0, SERIES)) for each, series in pool.items()}
     dates = torch.arange(len(some[name].days))
@@ -91,7 +96,9 @@ def hide_dates(model: GPVAE, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
     return seen, model.log_predictive(seen, {name: some[name].hide(~hidden)})[name]
 
 
-def set_decoder(model: GPVAE, name: str, centre: Tensor, linear: Tensor, noise: Tensor) -> None:
+def set_decoder(
+    model: LatentModel, name: str, centre: Tensor, linear: Tensor, noise: Tensor
+) -> None:
     """Set x = centre (B,) + linear (B, K) z + noise of a covariance (B, B); float64.
 
     The latents beyond the first K get no weight.
@@ -104,7 +111,7 @@ def set_decoder(model: GPVAE, name: str, centre: Tensor, linear: Tensor, noise: 
     )
 
 
-def set_noise(model: GPVAE, name: str, scale: Tensor) -> None:
+def set_noise(model: LatentModel, name: str, scale: Tensor) -> None:
     """Set the scale matrix (B, B) of the decoder's likelihood, float64; all else stays."""
     decoder = model.sensor(name).decoder
     diagonal, factor = diagonal_plus_factor(scale, decoder.factor.shape[-1])
@@ -113,7 +120,7 @@ def set_noise(model: GPVAE, name: str, scale: Tensor) -> None:
 
 
 def set_encoder(
-    model: GPVAE,
+    model: LatentModel,
     name: str,
     project: Tensor,
     centre: Tensor,
@@ -143,13 +150,13 @@ def set_encoder(
     set_precision(model, name, _wide(model, precision[None])[0])
 
 
-def full_precision(model: GPVAE, name: str) -> Tensor:
+def full_precision(model: LatentModel, name: str) -> Tensor:
     """The precision (L,) that a whole observation of a sensor has while the networks are 0."""
     encoder = model.sensor(name).encoder
     return torch.sigmoid(encoder.log_precision.detach()) * encoder.precision_cap
 
 
-def set_precision(model: GPVAE, name: str, precision: Tensor) -> None:
+def set_precision(model: LatentModel, name: str, precision: Tensor) -> None:
     """Set what :func:`full_precision` gives, within what a gradient can move."""
     encoder = model.sensor(name).encoder
     cap = encoder.precision_cap
@@ -157,7 +164,7 @@ def set_precision(model: GPVAE, name: str, precision: Tensor) -> None:
         encoder.log_precision.copy_(torch.logit(precision.clamp(SILENT, 0.95 * cap) / cap))
 
 
-def _wide(model: GPVAE, linear: Tensor) -> Tensor:
+def _wide(model: LatentModel, linear: Tensor) -> Tensor:
     """Lay (B, K) into (B, L), zero beyond."""
     wide = linear.new_zeros(len(linear), model.config.latents)
     wide[:, : linear.shape[1]] = linear
