@@ -113,7 +113,7 @@ class GPVAE(LatentModel):
             ValueError: If there are no observations, a sensor is unknown, or bands or N disagree.
         """
         pixels = self.check(observations)
-        calendar = {name: each.days for name, each in observations.items()}
+        calendar = {name: series.days for name, series in observations.items()}
         days, places = merge_calendars({**(calendars or {}), **calendar})
         rows, precisions, informations = [], [], []
         for name in sorted(observations):
@@ -177,8 +177,8 @@ class GPVAE(LatentModel):
     ) -> Marginals:
         """See :meth:`LatentModel.marginals`."""
         sites = self.sites(seen, calendars)
-        found = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
-        return Marginals(found.mean, found.var, found.kl, sites.places)
+        q = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
+        return Marginals(q.mean, q.var, q.kl, sites.places)
 
     @torch.no_grad()
     def infer(

@@ -21,7 +21,7 @@ from terralatent.models.sensor.predictive import predictive_log_density
 __all__ = ["Elbo", "HeldOut", "LatentModel", "Marginals"]
 
 SEASON_KEPT = 0.5
-"""Share of the series whose decoders are told the time of year in training."""
+"""Share of the series whose decoders know the time of year in training."""
 
 
 class Elbo(NamedTuple):
@@ -69,7 +69,7 @@ class Marginals:
 class LatentModel(nn.Module, ABC):
     """Observations of any sensors on any days -> Gaussian latents at any day -> bands.
 
-    A family of models is one subclass: it says how the marginals come about. Decoders,
+    A family of models is one subclass: it has its own way to the marginals. Decoders,
     likelihoods and calibration are the sensors' own and the same in all families.
 
     Args:
@@ -231,7 +231,7 @@ class LatentModel(nn.Module, ABC):
         Args:
             seen: What q sees, by sensor name; whole sensors may be absent.
             counted: What the likelihood counts; sensors that are also seen have the same days.
-            generator: Draws the latents, and which series' decoders are told the time of year.
+            generator: Draws the latents, and which series' decoders know the time of year.
 
         Raises:
             ValueError: If a sensor has other days in ``seen`` than in ``counted``.
@@ -243,33 +243,33 @@ class LatentModel(nn.Module, ABC):
                     f"{name}: what q sees has other days than what is counted; hide observations "
                     "with Observations.hide, which keeps the days."
                 )
-        found = self.marginals(seen, {name: each.days for name, each in counted.items()})
-        pixels, total, latents = found.mean.shape
-        mean = found.mean.reshape(-1, latents)
-        var = found.var.reshape(-1, latents)
+        q = self.marginals(seen, {name: series.days for name, series in counted.items()})
+        pixels, total, latents = q.mean.shape
+        mean = q.mean.reshape(-1, latents)
+        var = q.var.reshape(-1, latents)
         device = mean.device
-        told = torch.rand(pixels, generator=generator, device=generator.device) < SEASON_KEPT
-        told = told.to(device)
+        known = torch.rand(pixels, generator=generator, device=generator.device) < SEASON_KEPT
+        known = known.to(device)
         loglik = mean.new_zeros(pixels)
         for name in sorted(counted):
-            each, sensor = counted[name], self.sensor(name)
-            shape = (pixels, len(each.days), latents)
+            series, sensor = counted[name], self.sensor(name)
+            shape = (pixels, len(series.days), latents)
             noise = self.draw(shape, generator).to(device)
-            pixel, date = each.observed.nonzero(as_tuple=True)
-            row = pixel * total + found.places[name][date]
+            pixel, date = series.observed.nonzero(as_tuple=True)
+            row = pixel * total + q.places[name][date]
             std = var.index_select(0, row).clamp_min(1e-10).sqrt()
             latent = mean.index_select(0, row) + std * noise[pixel, date]
             density = sensor.log_likelihood(
                 latent,
-                each.values[pixel, date],
-                each.valid[pixel, date],
-                season(each.days)[date],
-                told[pixel],
+                series.values[pixel, date],
+                series.valid[pixel, date],
+                season(series.days)[date],
+                known[pixel],
             )
-            laid = mean.new_zeros(pixels * len(each.days))
-            laid = laid.index_copy(0, pixel * len(each.days) + date, density)
+            laid = mean.new_zeros(pixels * len(series.days))
+            laid = laid.index_copy(0, pixel * len(series.days) + date, density)
             loglik = loglik + laid.reshape(pixels, -1).sum(-1)
-        return Elbo(loglik - found.kl, loglik, found.kl)
+        return Elbo(loglik - q.kl, loglik, q.kl)
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
         """Draw the standard normal noise (N, T, L) by which latents leave their means."""
@@ -287,12 +287,14 @@ class LatentModel(nn.Module, ABC):
                 valid are computed and returned.
         """
         self.check(hidden)
-        asked = {name: each.at(each.observed.any(0)) for name, each in hidden.items()}
-        days, places = merge_calendars({name: each.days for name, each in asked.items()})
+        dated = {name: series.at(series.observed.any(0)) for name, series in hidden.items()}
+        days, places = merge_calendars({name: series.days for name, series in dated.items()})
         mean, var = self.infer(seen, days)
         return {
-            name: score_hidden(self.sensor(name), each, mean[:, places[name]], var[:, places[name]])
-            for name, each in asked.items()
+            name: score_hidden(
+                self.sensor(name), series, mean[:, places[name]], var[:, places[name]]
+            )
+            for name, series in dated.items()
         }
 
     def check(self, observations: Mapping[str, Observations]) -> int:
@@ -303,11 +305,11 @@ class LatentModel(nn.Module, ABC):
         """
         if not observations:
             raise ValueError("the model needs observations of at least one sensor, got none.")
-        counts = {name: len(each) for name, each in observations.items()}
+        counts = {name: len(series) for name, series in observations.items()}
         if len(set(counts.values())) != 1:
             raise ValueError(f"all sensors must have the same number of pixels, got {counts}.")
-        for name, each in observations.items():
-            self.sensor(name).check(each)
+        for name, series in observations.items():
+            self.sensor(name).check(series)
         return next(iter(counts.values()))
 
 

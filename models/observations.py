@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 DISTANCE_CAP = 16.0
-"""Largest distance to a masked pixel that is told apart, in pixels."""
+"""Largest distance to a masked pixel, in pixels; farther ones count as this far."""
 
 CLEAR_SHARE = 0.5
 """An acquisition counts as clear where at least this share of the pixels is."""
@@ -59,10 +59,10 @@ class Observations:
             "incidence": ((t,), torch.float32),
         }
         for name, (shape, dtype) in wanted.items():
-            found: Tensor = getattr(self, name)
-            if tuple(found.shape) != shape or found.dtype != dtype:
+            tensor: Tensor = getattr(self, name)
+            if tuple(tensor.shape) != shape or tensor.dtype != dtype:
                 raise ValueError(
-                    f"{name}: got shape {tuple(found.shape)} and {found.dtype}; for values of "
+                    f"{name}: got shape {tuple(tensor.shape)} and {tensor.dtype}; for values of "
                     f"shape {tuple(self.values.shape)} it must be {shape} and {dtype}."
                 )
         if not bool(torch.isfinite(self.days).all()):
@@ -148,7 +148,7 @@ class Observations:
 
 
 def clear_dates(observed: Tensor) -> Tensor:
-    """Tell which acquisitions are clear over at least half of the pixels.
+    """Return which acquisitions are clear over at least half of the pixels.
 
     Pixels that were never observed are left out of the share, so that the edge of a swath does
     not make an acquisition cloudy.

@@ -22,11 +22,11 @@ from terralatent.models.start.covariances import diagonal_plus_factor
 
 __all__ = [
     "SERIES",
-    "Looks",
+    "NormalisedPool",
     "Pool",
     "full_precision",
     "hide_dates",
-    "looks_of",
+    "normalised_pools",
     "pools_of",
     "seen_by",
     "set_decoder",
@@ -42,15 +42,15 @@ SERIES = 256
 """Series of each pool that evidence and predictions are computed on."""
 
 SILENT = 1e-4
-"""Precision of what tells nothing at the start: a gradient still reaches it."""
+"""Precision of what says nothing at the start: a gradient still reaches it."""
 
 HIDE_EVERY = 4
 """Every so many dates of a sensor are hidden when it is judged how well they are predicted."""
 
 
 @dataclass(frozen=True)
-class Looks:
-    """One sensor's pool in normalised units."""
+class NormalisedPool:
+    """One sensor's observations in a pool, in normalised units."""
 
     days: Tensor
     """shape (T,), float64."""
@@ -76,19 +76,19 @@ def seen_by(names: Sequence[str], pool: Pool) -> Pool:
     return {name: pool[name] for name in names if name in pool and len(pool[name].days)}
 
 
-def looks_of(model: LatentModel, name: str, pools: Sequence[Pool]) -> list[Looks]:
-    """One sensor's part of every pool in which it has dates."""
-    found = []
+def normalised_pools(model: LatentModel, name: str, pools: Sequence[Pool]) -> list[NormalisedPool]:
+    """One sensor's observations in every pool in which it has dates, normalised."""
+    normalised = []
     for pool in pools_of(name, pools):
-        each = pool[name]
-        values = model.sensor(name).normalise(each.values, each.valid)
-        found.append(Looks(each.days, values, each.valid.all(-1)))
-    return found
+        observed = pool[name]
+        values = model.sensor(name).normalise(observed.values, observed.valid)
+        normalised.append(NormalisedPool(observed.days, values, observed.valid.all(-1)))
+    return normalised
 
 
 def hide_dates(model: LatentModel, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
-    """Hide dates of a sensor and predict them; give what was seen, and how it went."""
-    some = {each: series.select(slice(0, SERIES)) for each, series in pool.items()}
+    """Hide dates of a sensor and predict them; return what was seen, and the scores."""
+    some = {sensor: series.select(slice(0, SERIES)) for sensor, series in pool.items()}
     dates = torch.arange(len(some[name].days))
     # Single dates, and windows of a few: short gaps and long ones.
     hidden = (dates % HIDE_EVERY == 1) | ((dates // 8) % HIDE_EVERY == 2)
@@ -140,9 +140,9 @@ def set_encoder(
         noise: R, the same, shape (B, B).
     """
     encoder = model.sensor(name).encoder
-    told = linear.square().T / noise.diagonal() + 1e-9
-    share = _wide(model, (told / told.sum(-1, keepdim=True)).T).T
-    share[len(told) :] = 1.0 / share.shape[-1]
+    information = linear.square().T / noise.diagonal() + 1e-9
+    share = _wide(model, (information / information.sum(-1, keepdim=True)).T).T
+    share[len(information) :] = 1.0 / share.shape[-1]
     wide = _wide(model, project.T).T
     encoder.set_linear(
         wide.float(), encoder.log_precision.detach(), share.float(), (-wide @ centre).float()

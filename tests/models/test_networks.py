@@ -130,7 +130,7 @@ def test_set_linear_says_what_is_wrong() -> None:
         network.set_linear(torch.zeros(LATENTS, BANDS), torch.full((LATENTS,), math.inf), fine)
 
 
-def test_the_decoder_starts_linear_and_is_told_the_season_only_if_known() -> None:
+def test_the_decoder_starts_linear_and_uses_the_season_only_if_known() -> None:
     torch.manual_seed(1)
     decoder = Decoder(BANDS, LATENTS, hidden=16)
     bias, linear = torch.randn(BANDS), torch.randn(BANDS, LATENTS)

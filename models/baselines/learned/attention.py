@@ -101,10 +101,10 @@ class TimeAttention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """Return the weights (H, Q, T), in (0, 1], of encoded days (Q, D) and (T, D)."""
-        asked = nn.functional.normalize(query @ self.query, dim=-1)
-        given = nn.functional.normalize(key @ self.key, dim=-1)
+        queries = nn.functional.normalize(query @ self.query, dim=-1)
+        keys = nn.functional.normalize(key @ self.key, dim=-1)
         sharp = SHARPEST * torch.sigmoid(self.sharpness)[:, None, None]
-        return torch.exp(sharp * (asked @ given.mT - 1.0))
+        return torch.exp(sharp * (queries @ keys.mT - 1.0))
 
     def pool(self, weights: Tensor, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Average what was observed.

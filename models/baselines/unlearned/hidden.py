@@ -12,7 +12,7 @@ from torch import Tensor
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.observations import clear_dates
 
-__all__ = ["Fold", "choose_by_band", "hide_looks"]
+__all__ = ["Fold", "choose_by_band", "hide_acquisitions"]
 
 FOLDS = 4
 EVERY = 8
@@ -40,12 +40,12 @@ class Fold:
     def first(self, count: int) -> Fold:
         """Return the same of the first pixels only."""
         return Fold(
-            {name: each.first(count) for name, each in self.seen.items()},
-            {name: each.first(count) for name, each in self.hidden.items()},
+            {name: series.first(count) for name, series in self.seen.items()},
+            {name: series.first(count) for name, series in self.hidden.items()},
         )
 
 
-def hide_looks(pool: Mapping[str, BandSeries]) -> list[Fold]:
+def hide_acquisitions(pool: Mapping[str, BandSeries]) -> list[Fold]:
     """Hide single dates and runs of dates of every sensor, in four ways.
 
     A quarter of a sensor's clear dates each time, so that what is left is nearly as dense as what
@@ -98,11 +98,11 @@ def choose_by_band(
         fill: Gives the bands (N, Q, B) at some days for each setting.
     """
     some = [fold.first(PIXELS) for fold in folds if name in fold.hidden]
-    told = [(fold.seen[name], fold.hidden[name]) for fold in some]
-    if not any(bool(hidden.valid.any()) for _, hidden in told):
+    pairs = [(fold.seen[name], fold.hidden[name]) for fold in some]
+    if not any(bool(hidden.valid.any()) for _, hidden in pairs):
         return []
-    errors = torch.zeros(len(settings), told[0][0].values.shape[-1], dtype=torch.float64)
-    for seen, hidden in told:
+    errors = torch.zeros(len(settings), pairs[0][0].values.shape[-1], dtype=torch.float64)
+    for seen, hidden in pairs:
         for error, filled in zip(errors, fill(seen, hidden.days, settings), strict=True):
             missed = torch.where(hidden.valid, filled - hidden.values, 0.0).double()
             error += missed.square().sum((0, 1)).cpu()

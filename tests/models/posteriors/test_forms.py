@@ -238,7 +238,7 @@ def test_no_days_and_no_series(form: Inference) -> None:
         ),
     ],
 )
-def test_bad_input_is_told(
+def test_bad_input_is_refused(
     form: Inference, change: dict[str, Callable[[Tensor], Tensor]], words: str
 ) -> None:
     case = make_case()

@@ -232,7 +232,7 @@ def test_samples_have_the_dense_mean_and_covariance() -> None:
     assert_near(found, cov, 10.0 / math.sqrt(20_000))
 
 
-def test_the_means_are_linear_in_what_they_are_told(kernel: TemporalKernel) -> None:
+def test_the_means_are_linear_in_the_informations(kernel: TemporalKernel) -> None:
     case = calm_case()
     etas = torch.stack([case.eta, 2.0 * case.eta.flip(0) * (case.w > 0), torch.zeros_like(case.w)])
 
@@ -301,7 +301,7 @@ def test_gradients_are_finite_beside_a_minute_and_for_an_empty_series(
             assert bool(parameter.grad.isfinite().all())
 
 
-def test_too_few_and_too_many_neighbours_are_told() -> None:
+def test_too_few_and_too_many_neighbours_are_refused() -> None:
     days = torch.arange(600.0).double()
     sites = torch.zeros(1, 600, 16)
 
