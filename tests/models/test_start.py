@@ -157,7 +157,7 @@ def test_the_start_sees_the_surface_through_haze_that_all_bands_share() -> None:
     mean, var = model.infer(first, days)
     predicted = model.decode("first", mean, var, days)
     error = (predicted.mean - surface).square().mean().sqrt()
-    # What a band alone is off by where the haze is all its noise, smoothed over about 5 observations.
+    # What a band alone is off by where haze is all its noise, smoothed over some 5 observations.
     alone = 1.2 / math.sqrt(5.0)
     assert float(error) < 0.7 * alone
     inside = ((predicted.mean - surface).abs() < 1.645 * predicted.std_signal).float().mean()

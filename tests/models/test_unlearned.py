@@ -88,7 +88,7 @@ def test_whittaker_solves_the_normal_equations_of_a_daily_grid() -> None:
     start, length = 17_340, 600
     differences = np.diff(np.eye(length), 2, axis=0)
     for pixel, band, days, values in each_band(series):
-        # Days without observations beyond the ends change nothing between them: their cost can be 0.
+        # Days never observed beyond the ends change nothing between them: their cost can be 0.
         rows = np.zeros((len(days), length))
         rows[np.arange(len(days)), np.floor(days).astype(int) - start] = 1.0
         system = rows.T @ rows + float(penalty[band]) * differences.T @ differences
