@@ -155,15 +155,20 @@ def serving_files(folder: Path, log: Path, trouble: Trouble | None = None) -> It
             [sys.executable, "-m", "tests.servers.file_server", str(folder), str(log),
              json.dumps(asdict(trouble or Trouble())), str(listening.fileno())],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             pass_fds=[listening.fileno()],
             cwd=Path(__file__).resolve().parents[2],
         )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
+            # A reader that loses patience soon would not wait for Python to start.
+            assert process.stdout.read(1), "the file server did not start"
             yield FileServer(f"http://127.0.0.1:{listening.getsockname()[1]}", log)
         finally:
-            assert process.stdin is not None
             process.stdin.close()
             process.wait(10)
+            process.stdout.close()
 
 
 def hurry(settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
@@ -342,6 +347,8 @@ def _serve(folder: str, log: str, trouble: str, descriptor: str) -> None:
         os._exit(0)  # requests that are late still sleep
 
     threading.Thread(target=stop_with_parent, daemon=True).start()
+    sys.stdout.write("\n")
+    sys.stdout.flush()
     server.serve_forever()
 
 
