@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from terralatent.catalogs.documents import access as asking
+from terralatent.catalogs.documents import access as access_module
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import HrefError, absolute_href, bare_href
@@ -32,9 +32,9 @@ def addresses(*told: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
-    asking._addresses.cache_clear()
+    access_module._addresses.cache_clear()
     yield
-    asking._addresses.cache_clear()
+    access_module._addresses.cache_clear()
 
 
 VIRTUAL = [

@@ -16,7 +16,7 @@ from rasterio import Affine
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.items.georeference import Placement, PlacementError, read_placement
 from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
-from tests.servers.strangers import LOG_IN
+from tests.servers.scripted import LOG_IN
 
 SIDE = 40
 GRID = Affine(10.0, 0.0, 501_360.0, 0.0, -10.0, 5_629_680.0)
