@@ -23,8 +23,8 @@ SECRET = "s3cr3t"
 
 def catalogue(*hrefs: str, rel: str = "item") -> Answer:
     links = [{"rel": rel, "href": href} for href in hrefs]
-    told = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "d"}
-    return Answer(json.dumps({**told, "links": links}).encode())
+    document = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "d"}
+    return Answer(json.dumps({**document, "links": links}).encode())
 
 
 @pytest.mark.parametrize("rel", ["item", "child", "items"])
@@ -65,13 +65,13 @@ def test_a_catalogue_in_a_folder_does_not_lead_out_of_it(tmp_path: Path) -> None
 )
 def test_no_redirect_leads_to_a_file_or_to_another_private_host(target: str) -> None:
     with scripted(lambda _: Answer(status=302, headers={"location": target})) as it:
-        for ask in (
+        for read in (
             lambda: read_document(f"{it.url}/c.json", Documents(it.url)),
             lambda: open_api(it.url),
             lambda: list(walk(f"{it.url}/items.parquet")),
         ):
             with pytest.raises(Exception, match=r"may not be read|No connection adapters"):
-                ask()
+                read()
         with pytest.raises(InputError, match=r"is refused|does not answer"):
             search_scenes(it.url, region(), "2018-05-01", "2018-05-31")
 
@@ -110,7 +110,7 @@ def test_the_next_page_of_an_api_is_no_file_and_no_deletion() -> None:
         ({"href": "file:///etc/passwd"}, "may not be read|is refused|does not answer"),
         ({"href": "/etc/passwd"}, "may not be read|is refused|does not answer"),
         ({"href": "http://10.0.0.1/next"}, "private"),
-        ({"href": "http://127.0.0.1:9/next", "method": "DELETE"}, "may not be asked to DELETE"),
+        ({"href": "http://127.0.0.1:9/next", "method": "DELETE"}, "may not be requested by DELETE"),
     ):
         page = {"rel": "next", **link}
         with (

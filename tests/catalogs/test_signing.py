@@ -43,7 +43,7 @@ def _forgotten() -> Iterator[None]:
 
 
 def scenes(folder: Path) -> tuple[Scenes, np.ndarray]:
-    """Two dates in an account of Planetary Computer, and what one band holds."""
+    """Two dates in an account of Planetary Computer, and what B02 holds."""
     bands = optical(np.random.default_rng(5))
     items = []
     for day in (1, 6):
@@ -63,7 +63,7 @@ def test_no_file_is_opened_with_a_token_that_is_about_to_expire(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A token that lasts is asked for once; one that does not, for each of the 22 files."""
+    """A token that lasts is requested once; one that does not, for each of the 22 files."""
     found, band = scenes(tmp_path / "files")
     trouble = Trouble(key=KEY, token_stated=seconds)
     with serving_files(tmp_path / "files", tmp_path / "log", trouble) as server:
@@ -126,11 +126,11 @@ def test_files_elsewhere_get_no_token_and_no_key() -> None:
 
 def test_what_opens_a_file_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDSE_ACCESS_KEY_ID", "KEYOFMINE")
-    monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-told")
+    monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-shown")
     made = readable("s3://eodata/a.jp2", SOURCES["copernicus"])
     assert made.options["AWS_S3_ENDPOINT"] == "eodata.dataspace.copernicus.eu"
     assert made.options["AWS_VIRTUAL_HOSTING"] == "NO"
-    assert "not-to-be-told" not in repr(made)
+    assert "not-to-be-shown" not in repr(made)
     assert "KEYOFMINE" not in repr(made)
 
 

@@ -134,7 +134,9 @@ class FileServer:
     def requests(self) -> list[Request]:
         """The requests that were answered, in the order in which they arrived."""
         lines = self.log.read_text().splitlines()
-        return sorted((Request(**json.loads(line)) for line in lines), key=lambda one: one.at)
+        return sorted(
+            (Request(**json.loads(line)) for line in lines), key=lambda request: request.at
+        )
 
     def environment(self) -> dict[str, str]:
         """Variables by which this server gives the tokens and is the proxy of all hosts."""
@@ -279,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = b""
         elif kind == "cut":
             content = content[: len(content) // 2]
-        # Before the client can know: what it then asks for is counted after this.
+        # Before the client can know: what it then requests is counted after this.
         self.server.end(request(kind, open_, status, len(content)))
         try:
             if status == 0:

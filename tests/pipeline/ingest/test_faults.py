@@ -297,7 +297,7 @@ def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_page_that_is_no_raster_is_not_asked_for_long(tmp_path: Path) -> None:
+def test_a_page_that_is_no_raster_is_not_requested_for_long(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("<html>Who are you?</html>" * 100)
     with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")

@@ -211,7 +211,7 @@ def test_an_item_that_tells_nothing_is_refused_by_name_until_a_user_states_it(
     hrefs = write_bands(tmp_path / "files" / "tiles", numbers)
     silent = changed(moved(PC, hrefs, item_id="silent"), s2__processing_baseline=None)
     folder = write_items(tmp_path / "files", [silent])
-    with pytest.raises(InputError, match=r"the first, silent: it tells neither an offset"):
+    with pytest.raises(InputError, match=r"the first, silent: it states neither an offset"):
         search_scenes(folder, region(), *MAY)
 
     found = search_scenes(folder, region(), *MAY, offsets={"sentinel-2-l2a": 0.0})
@@ -229,14 +229,14 @@ def test_an_item_that_tells_nothing_is_refused_by_name_until_a_user_states_it(
 def test_what_an_item_tells_wins_over_what_a_user_states() -> None:
     item = recorded(COPERNICUS)
     (stated,) = with_offsets([S2], {"sentinel-2-l2a": 0.5})
-    seen = SOURCES["copernicus"].sees(stated)
+    seen = SOURCES["copernicus"].adapt(stated)
     scaling = read_scaling(item, seen, seen.asset_keys(item["assets"]))
     assert (scaling.offset, scaling.offset_from) == (-0.1, "bands")
 
 
 def test_a_source_may_say_which_words_of_its_items_count() -> None:
     offer = Offer("sentinel-2-l2a", ("sentinel-2-l2a",), offset=0.0, believe=())
-    seen = Source("liar", "https://liar.example", sensors=(offer,)).sees(S2)
+    seen = Source("liar", "https://liar.example", sensors=(offer,)).adapt(S2)
     item = recorded(COPERNICUS)
     assert read_scaling(item, seen, seen.asset_keys(item["assets"])).offset == 0.0
 
