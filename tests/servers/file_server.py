@@ -31,11 +31,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.waiting import WITHIN_S
+
 KEY = "KEYOFMINE"
 """A key for :attr:`Trouble.key`."""
 
-QUICK = {"GDAL_HTTP_TIMEOUT": 1, "GDAL_HTTP_RETRY_DELAY": 0.05}
-"""GDAL's settings for readers that are to lose patience soon."""
+QUICK = {"GDAL_HTTP_TIMEOUT": 120, "GDAL_HTTP_RETRY_DELAY": 0.05}
+"""GDAL's settings for readers that are to retry soon, once they have an answer."""
+
+IMPATIENT = {**QUICK, "GDAL_HTTP_TIMEOUT": 1}
+"""And for those that are to give up what comes late. A busy machine is late too, which must cost
+them nothing but requests: where requests are counted, nobody is impatient."""
 
 QUICK_WAIT_S = 0.05
 """What such readers wait before they try a file again."""
@@ -169,7 +175,7 @@ def serving_files(folder: Path, log: Path, trouble: Trouble | None = None) -> It
             yield FileServer(f"http://127.0.0.1:{listening.getsockname()[1]}", log)
         finally:
             process.stdin.close()
-            process.wait(10)
+            process.wait(WITHIN_S)
             process.stdout.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from terralatent.pipeline.store.repository import open_group
 from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.made.recorded import PC, moved
 from tests.servers.file_server import (
+    IMPATIENT,
     QUICK,
     FileServer,
     Request,
@@ -104,10 +105,15 @@ def scenes(files: Path) -> Scenes:
 
 
 def build(
-    scenes: Scenes, host: FileServer, out: Path, processes: Client, **options: Any
+    scenes: Scenes,
+    host: FileServer,
+    out: Path,
+    processes: Client,
+    settings: Mapping[str, float] = QUICK,
+    **options: Any,
 ) -> BuildReport:
     """Build the cube, in four units, by the worker processes and through ``host``."""
-    processes.run(hurry, QUICK, host.environment())
+    processes.run(hurry, settings, host.environment())
     return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
 
 
@@ -141,7 +147,7 @@ def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
     """And tokens that are said to last are taken back while they are in use."""
     trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, token_lasts=1.5)
     with serving_files(files, tmp_path / "log", trouble) as host:
-        report = build(scenes, host, tmp_path / "cube", processes)
+        report = build(scenes, host, tmp_path / "cube", processes, IMPATIENT)
         requests = host.requests
         assert min(suffered(host)[kind] for kind in ("503", "cut", "late", "reset")) > 0
     assert report.losses == ()
@@ -159,9 +165,9 @@ def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
     stated = 30.0 if seed % 2 else 3600.0
     issue = {**THE_ISSUE, "wait": 4.0}
     trouble = Trouble(seed=seed, **issue, slow=0.8, token_stated=stated, token_lasts=30.0)
-    quick = {**QUICK, "GDAL_HTTP_TIMEOUT": 2}
+    impatient = {**IMPATIENT, "GDAL_HTTP_TIMEOUT": 2}
     with serving_files(files, tmp_path / "log", trouble) as host:
-        processes.run(hurry, quick, host.environment())
+        processes.run(hurry, impatient, host.environment())
         report = build_cube(
             scenes, REGION, tmp_path / "cube", block=128, memory="30MB", client=processes
         )
@@ -222,7 +228,7 @@ def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process lose patience soon, and know no host."""
+    """Let this process ask again soon, and know no host."""
     for name, value in QUICK.items():
         monkeypatch.setitem(rasters.GDAL_OPTIONS, name, value)  # type: ignore[arg-type]
     monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.01)
