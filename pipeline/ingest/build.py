@@ -30,8 +30,13 @@ from terralatent.pipeline.cube.losses import Loss, told_losses
 from terralatent.pipeline.cube.states import PENDING
 from terralatent.pipeline.ingest.growing import abandon_growth, begin_growth, show_growth
 from terralatent.pipeline.ingest.growth import as_stored, plan_growth
-from terralatent.pipeline.ingest.read_tasks import GoneError, ReadUnit, open_units
-from terralatent.pipeline.ingest.unit_work import read_unit, record_unit
+from terralatent.pipeline.ingest.read_tasks import (
+    GoneError,
+    ReadTask,
+    open_tasks,
+    record_task,
+    run_task,
+)
 from terralatent.pipeline.ingest.windows import READ_THREADS, unit_cut
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
@@ -189,7 +194,7 @@ class _Work:
     stack: ExitStack
     done: int = 0
     new: int = 0
-    failures: list[Failure[ReadUnit]] = field(default_factory=list)
+    failures: list[Failure[ReadTask]] = field(default_factory=list)
     _filled: bool = False
     _workers: Client | None = None
 
@@ -245,8 +250,8 @@ class _Work:
                 workers,
                 self.out,
                 units,
-                partial(read_unit, store=str(self.out), threads=READ_THREADS, at_once=at_once),
-                record_unit,
+                partial(run_task, store=str(self.out), threads=READ_THREADS, at_once=at_once),
+                record_task,
                 message="build",
                 total=len(units),
                 branch=branch,
@@ -258,7 +263,7 @@ class _Work:
         if branch == GROWING and not self.failures:
             show_growth(self.out, f"grow to {self.scenes.period[1]}")
 
-    def units(self, branch: str) -> list[ReadUnit]:
+    def units(self, branch: str) -> list[ReadTask]:
         """The read units that are open on a branch.
 
         Raises:
@@ -266,7 +271,7 @@ class _Work:
         """
         cube = open_group(self.out, branch=branch)
         cuts = {name: cut for name, cut in self._cuts.items() if name in cube}
-        return list(open_units(cube, self.scenes, self.pixels, self.block, cuts))
+        return list(open_tasks(cube, self.scenes, self.pixels, self.block, cuts))
 
     def is_pending(self, branch: str) -> bool:
         """Whether there are read units without pixels."""
@@ -275,7 +280,7 @@ class _Work:
         return any(bool((state == PENDING).any()) for state in states)
 
 
-def _lost_units(failures: Sequence[Failure[ReadUnit]]) -> Iterator[Loss]:
+def _lost_units(failures: Sequence[Failure[ReadTask]]) -> Iterator[Loss]:
     for failure in failures:
         unit = failure.task
         days = [str(a.time.astype("datetime64[D]")) for a in unit.acquisitions]

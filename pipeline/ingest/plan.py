@@ -25,7 +25,7 @@ from terralatent.pipeline.cube.states import PENDING
 from terralatent.pipeline.ingest.estimate import take_sample
 from terralatent.pipeline.ingest.growing import MOVED, lay_out_growth
 from terralatent.pipeline.ingest.growth import as_stored, plan_growth
-from terralatent.pipeline.ingest.read_tasks import ReadUnit, open_units
+from terralatent.pipeline.ingest.read_tasks import ReadTask, open_tasks
 from terralatent.pipeline.ingest.windows import unit_cut
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.region import Block, grid
@@ -188,7 +188,7 @@ def plan_build(
     if there:
         require_same(out, layout.kind, json_value(as_stored(out, layout, scenes).identity))
     cube = _as_it_will_be(out, scenes) if there else _laid_out(layout)
-    units = list(open_units(cube, scenes, pixels, block, cuts))
+    units = list(open_tasks(cube, scenes, pixels, block, cuts))
     fates = Counter(fate.fate for fate in scenes.fates)
     return BuildPlan(
         out=str(out),
@@ -206,7 +206,7 @@ def plan_build(
 
 
 def _sensor_plan(
-    name: str, scenes: Scenes, units: Sequence[ReadUnit], pixels: GeoBox, block: int
+    name: str, scenes: Scenes, units: Sequence[ReadTask], pixels: GeoBox, block: int
 ) -> SensorPlan:
     own = [unit for unit in units if unit.sensor.name == name]
     dates = len(scenes.acquisitions(name))
