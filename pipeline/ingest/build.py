@@ -37,7 +37,7 @@ from terralatent.pipeline.ingest.read_tasks import (
     record_task,
     run_task,
 )
-from terralatent.pipeline.ingest.windows import READ_THREADS, unit_cut
+from terralatent.pipeline.ingest.windows import READ_THREADS, plan_windows
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
 from terralatent.pipeline.store.damage import telling_damage
@@ -200,8 +200,8 @@ class _Work:
 
     def __post_init__(self) -> None:
         limit = memory_bytes(self.memory)
-        self._cuts = {
-            name: unit_cut(
+        self._windows = {
+            name: plan_windows(
                 self.scenes.sensor(name),
                 self.scenes.acquisitions(name),
                 self.pixels,
@@ -270,13 +270,13 @@ class _Work:
             GoneError: If the search does not find the scenes of one.
         """
         cube = open_group(self.out, branch=branch)
-        cuts = {name: cut for name, cut in self._cuts.items() if name in cube}
-        return list(open_tasks(cube, self.scenes, self.pixels, self.block, cuts))
+        windows = {name: plan for name, plan in self._windows.items() if name in cube}
+        return list(open_tasks(cube, self.scenes, self.pixels, self.block, windows))
 
     def is_pending(self, branch: str) -> bool:
         """Whether there are read units without pixels."""
         cube = open_group(self.out, branch=branch)
-        states = (np.asarray(cube[f"{name}/state"]) for name in self._cuts if name in cube)
+        states = (np.asarray(cube[f"{name}/state"]) for name in self._windows if name in cube)
         return any(bool((state == PENDING).any()) for state in states)
 
 

@@ -26,7 +26,7 @@ from terralatent.pipeline.ingest.estimate import take_sample
 from terralatent.pipeline.ingest.growing import MOVED, lay_out_growth
 from terralatent.pipeline.ingest.growth import as_stored, plan_growth
 from terralatent.pipeline.ingest.read_tasks import ReadTask, open_tasks
-from terralatent.pipeline.ingest.windows import unit_cut
+from terralatent.pipeline.ingest.windows import plan_windows
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.region import Block, grid
 from terralatent.pipeline.store.arrays import Layout
@@ -180,15 +180,15 @@ def plan_build(
     pixels = grid(outline, resolution, crs)
     limit = memory_bytes(memory)
     layout = cube_layout(scenes, pixels, block)
-    cuts = {
-        name: unit_cut(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
+    windows = {
+        name: plan_windows(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
         for name in scenes.sensors
     }
     there = exists(out)
     if there:
         require_same(out, layout.kind, json_value(as_stored(out, layout, scenes).identity))
     cube = _as_it_will_be(out, scenes) if there else _laid_out(layout)
-    units = list(open_tasks(cube, scenes, pixels, block, cuts))
+    units = list(open_tasks(cube, scenes, pixels, block, windows))
     fates = Counter(fate.fate for fate in scenes.fates)
     return BuildPlan(
         out=str(out),

@@ -28,7 +28,7 @@ from terralatent.pipeline.cube.time_axis import CubeDate, found_dates, stored_da
 from terralatent.pipeline.ingest.growing import MOVED
 from terralatent.pipeline.ingest.growth import require_rows
 from terralatent.pipeline.ingest.pixels import read_pixels
-from terralatent.pipeline.ingest.windows import UnitCut
+from terralatent.pipeline.ingest.windows import ReadWindows
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.repository import open_group
 
@@ -109,7 +109,7 @@ class ReadTask:
 
 
 def open_tasks(
-    cube: Any, scenes: Scenes, pixels: GeoBox, block: int, cuts: Mapping[str, UnitCut]
+    cube: Any, scenes: Scenes, pixels: GeoBox, block: int, windows: Mapping[str, ReadWindows]
 ) -> Iterator[ReadTask]:
     """Yield the read tasks of a cube that are not done; reads states and coordinates, no pixels.
 
@@ -121,20 +121,20 @@ def open_tasks(
         scenes: What a search found; a date that it does not find is not read again.
         pixels: Its grid.
         block: Pixels along y and x of a block.
-        cuts: For each sensor, its windows, see
-        :func:`terralatent.pipeline.ingest.windows.unit_cut`.
+        windows: Those of each sensor, see
+            :func:`terralatent.pipeline.ingest.windows.plan_windows`.
 
     Raises:
         GoneError: If a date has no pixels yet and the search does not find it.
     """
     rows = require_rows(cube)
-    for name, cut in cuts.items():
+    for name, plan in windows.items():
         group = cube[name]
         dates = stored_dates(group, name, rows, found_dates(scenes.acquisitions(name)))
         state = np.asarray(group["state"][...])
         for shard in range(state.shape[0]):
             axis = dates[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
-            for window in cut.windows:
+            for window in plan.windows:
                 task = ReadTask(
                     sensor=scenes.sensor(name),
                     shard=shard,
@@ -144,7 +144,7 @@ def open_tasks(
                     grid=pixels,
                     source=replace(scenes.place, where=""),  # may hold a key; no file is read by it
                     access=scenes.access,
-                    together=cut.together,
+                    together=plan.together,
                     **_NOTHING,
                 )
                 states = state[task.states]
