@@ -22,7 +22,7 @@ from terralatent.pipeline.cluster.client import workers_of
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.states import PENDING
-from terralatent.pipeline.ingest.estimate import take_sample
+from terralatent.pipeline.ingest.estimate import estimate_reading
 from terralatent.pipeline.ingest.growing import MOVED, lay_out_growth
 from terralatent.pipeline.ingest.growth import as_stored, plan_growth
 from terralatent.pipeline.ingest.read_tasks import ReadTask, open_tasks
@@ -220,11 +220,11 @@ def _sensor_plan(
         todo[unit.window.index] += len(unit.acquisitions)
         stored += len(unit.acquisitions) * unit.window.shape[0] * unit.window.shape[1]
     acquisitions = {a.time: a for unit in own for a in unit.acquisitions}
-    sample = take_sample(
+    estimate = estimate_reading(
         scenes, name, [acquisitions[time] for time in sorted(acquisitions)],
         list(windows.values()), pixels, block,
     )  # fmt: skip
-    fetch = sum(todo[index] * size for index, size in zip(windows, sample.fetched, strict=True))
+    fetch = sum(todo[index] * size for index, size in zip(windows, estimate.fetched, strict=True))
     return SensorPlan(
         name=name,
         dates=dates,
@@ -232,10 +232,10 @@ def _sensor_plan(
         units=len(own),
         window=max((unit.window.shape for unit in own), key=lambda shape: shape[0] * shape[1]),
         fetch=round(fetch),
-        store=round(stored * sample.stored),
-        seconds=fetch * sample.fetching + stored * sample.storing,
-        files=sample.files,
-        unread=sample.unread,
+        store=round(stored * estimate.stored),
+        seconds=fetch * estimate.fetching + stored * estimate.storing,
+        files=estimate.files,
+        unread=estimate.unread,
     )
 
 
