@@ -1,7 +1,7 @@
 """Scenes to a cube: read by read units on Dask workers, harmonised, committed as they come.
 
 A cube that is there grows: what a later search found is put in its place, see
-:mod:`terralatent.pipeline.ingest.growing`.
+:mod:`terralatent.pipeline.ingest.growth`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,13 @@ from terralatent.pipeline.cluster.stream import Failure, stream_blocks
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import Loss, told_losses
 from terralatent.pipeline.cube.states import PENDING
-from terralatent.pipeline.ingest.growing import abandon_growth, begin_growth, show_growth
-from terralatent.pipeline.ingest.growth import as_stored, plan_growth
+from terralatent.pipeline.ingest.growth import (
+    abandon_growth,
+    as_stored,
+    begin_growth,
+    plan_growth,
+    show_growth,
+)
 from terralatent.pipeline.ingest.read_tasks import (
     GoneError,
     ReadTask,

@@ -23,8 +23,12 @@ from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.states import PENDING
 from terralatent.pipeline.ingest.estimate import estimate_reading
-from terralatent.pipeline.ingest.growing import MOVED, lay_out_growth
-from terralatent.pipeline.ingest.growth import as_stored, plan_growth
+from terralatent.pipeline.ingest.growth import (
+    MOVED,
+    as_stored,
+    lay_out_growth,
+    plan_growth,
+)
 from terralatent.pipeline.ingest.read_tasks import ReadTask, open_tasks
 from terralatent.pipeline.ingest.windows import plan_windows
 from terralatent.pipeline.json_value import json_value

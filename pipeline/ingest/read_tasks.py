@@ -25,8 +25,7 @@ from terralatent.pipeline.cube.losses import (
 )
 from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.cube.time_axis import CubeDate, found_dates, stored_dates
-from terralatent.pipeline.ingest.growing import MOVED
-from terralatent.pipeline.ingest.growth import require_rows
+from terralatent.pipeline.ingest.growth import MOVED, require_rows
 from terralatent.pipeline.ingest.pixels import read_pixels
 from terralatent.pipeline.ingest.windows import ReadWindows
 from terralatent.pipeline.region import Block
