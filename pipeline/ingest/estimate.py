@@ -26,7 +26,7 @@ from terralatent.catalogs.sources.sensors import Sensor
 from terralatent.catalogs.sources.signing import readable
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.ingest.assets import opening, reason_of
-from terralatent.pipeline.ingest.pixels import UnitPixels, is_near, read_dtype, read_pixels
+from terralatent.pipeline.ingest.pixels import TaskPixels, is_near, read_dtype, read_pixels
 from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, source_window
 from terralatent.pipeline.ingest.warp import ONE_GRID
 from terralatent.pipeline.ingest.windows import READ_THREADS
@@ -186,7 +186,7 @@ def _within(side: slice, block: int) -> slice:
     return slice(start, start + length)
 
 
-def _stored_bytes(scenes: Scenes, name: str, read: UnitPixels, window: GeoBox, block: int) -> int:
+def _stored_bytes(scenes: Scenes, name: str, read: TaskPixels, window: GeoBox, block: int) -> int:
     """Write pixels as the cube would keep them, in memory, and count their bytes."""
     group = zarr.open_group(MemoryStore(), mode="w")
     (layout,) = (g for g in cube_layout(scenes, window, block).groups if g.path == name)

@@ -21,7 +21,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import SENSORS, Resampling
 from terralatent.pipeline.ingest import warp as warping
-from terralatent.pipeline.ingest.pixels import UnitPixels, read_pixels
+from terralatent.pipeline.ingest.pixels import TaskPixels, read_pixels
 from terralatent.pipeline.ingest.windows import cut_windows, plan_windows, tile_edges
 
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"
@@ -138,7 +138,7 @@ def read(
     window: GeoBox,
     together: int | None = None,
     how: Resampling = "nearest",
-) -> UnitPixels:
+) -> TaskPixels:
     return read_pixels(
         scenes.acquisitions(name),
         replace(scenes.sensor(name), resampling=how),
