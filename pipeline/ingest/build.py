@@ -26,8 +26,7 @@ from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.cluster.stream import Failure, stream_blocks
 from terralatent.pipeline.cube.layout import cube_layout
-from terralatent.pipeline.cube.losses import Loss, told_losses
-from terralatent.pipeline.cube.states import PENDING
+from terralatent.pipeline.cube.losses import PENDING, Loss, told_losses
 from terralatent.pipeline.ingest.growth import (
     abandon_growth,
     as_stored,

@@ -33,8 +33,7 @@ from terralatent.pipeline.cube.items import (
     stored_rows,
 )
 from terralatent.pipeline.cube.layout import DATES_A_SHARD, state_array, state_shape
-from terralatent.pipeline.cube.losses import Entry, entries_in
-from terralatent.pipeline.cube.states import PENDING
+from terralatent.pipeline.cube.losses import PENDING, Entry, entries_in
 from terralatent.pipeline.cube.time_axis import CubeDate, date_arrays, found_dates, stored_dates
 from terralatent.pipeline.store.arrays import Layout
 from terralatent.pipeline.store.repository import (

@@ -21,7 +21,7 @@ from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import workers_of
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cube.layout import cube_layout
-from terralatent.pipeline.cube.states import PENDING
+from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.ingest.estimate import estimate_reading
 from terralatent.pipeline.ingest.growth import (
     MOVED,

@@ -17,13 +17,15 @@ from terralatent.catalogs.sources.sensors import Sensor
 from terralatent.catalogs.sources.sources import Source
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
 from terralatent.pipeline.cube.losses import (
+    DONE,
+    PARTIAL,
+    PENDING,
     Entry,
     Loss,
     entries_of,
     entries_within,
     told_losses,
 )
-from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.cube.time_axis import CubeDate, found_dates, stored_dates
 from terralatent.pipeline.ingest.growth import MOVED, require_rows
 from terralatent.pipeline.ingest.pixels import read_pixels

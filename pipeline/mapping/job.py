@@ -29,6 +29,7 @@ from terralatent.models.config import ModelConfig
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cluster.workers import this_process
+from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
@@ -278,7 +279,7 @@ def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
     """Tell for each block (row, column) whether some unit of the cube is not whole there."""
     states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
     shape = _block_counts(root)
-    found = [(state != 1).any(axis=0) for state in states]
+    found = [(state != DONE).any(axis=0) for state in states]
     return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
 
 

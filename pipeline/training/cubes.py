@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store.damage import telling_damage
@@ -138,7 +139,7 @@ def _open_whole(store: str | Path, seed: int) -> TrainingCube:
         if data.shape[0]:
             names = tuple(str(band) for band in part["band"][:])
             sensors[name] = Bands(names, str(data.attrs.get("units", "")))
-            if (part["state"][:] == 0).any():
+            if (part["state"][:] == PENDING).any():
                 log.warning("%s: %s is not built to the end; what is there is used", store, name)
     whole = blocks(shape, edge)
     full = np.array([math.prod(block.shape) == edge * edge for block in whole])
