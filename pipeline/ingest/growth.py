@@ -23,6 +23,7 @@ import zarr
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.items.item import baseline_key
 from terralatent.catalogs.period import Period
+from terralatent.catalogs.scenes.passes import ONE_PASS
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cube.items import (
     NO_TIME,
@@ -60,9 +61,6 @@ __all__ = [
     "require_rows",
     "show_growth",
 ]
-
-ONE_PASS = np.timedelta64(15, "m")
-"""Two dates this near, on one orbit, are one acquisition told twice."""
 
 MOVED = "moved"
 """Attribute of a sensor's group while it grows: the snapshot it grew ``from``, its first time shard
@@ -192,6 +190,7 @@ def _merged(
 
 
 def _is_same_pass(one: CubeDate, other: CubeDate) -> bool:
+    """Whether two dates are of one acquisition, by two searches: near, and on no two orbits."""
     orbits = {int(one.facts["orbit"]), int(other.facts["orbit"])} - {-1}
     return bool(one.time == other.time) or (
         len(orbits) < 2 and bool(abs(one.time - other.time) <= ONE_PASS)
