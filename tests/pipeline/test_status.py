@@ -37,9 +37,9 @@ from terralatent.pipeline.store.repository import open_repository, snapshot_id
 from tests.made.catalogue import region
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN_S = 120.0
 
 
 def page(found: Status, width: int = 80) -> str:
