@@ -40,7 +40,7 @@ from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.ingest.windows import unit_cut
+from terralatent.pipeline.ingest.windows import plan_windows
 from terralatent.pipeline.region import grid
 
 LATENCY = 0.02
@@ -134,8 +134,8 @@ def _bytes(folder: Path, dates: int, side: int = 4096, memory: str = "4GB") -> N
         scenes = made.scenes(server.url)
         pixels = grid(read_aoi(made.region()), 10.0)
         acquisitions = scenes.acquisitions(S2)
-        cut = unit_cut(scenes.sensor(S2), acquisitions, pixels, 256, memory_bytes(memory))
-        rows, columns = (sorted({w.index[axis] for w in cut.windows}) for axis in (0, 1))
+        plan = plan_windows(scenes.sensor(S2), acquisitions, pixels, 256, memory_bytes(memory))
+        rows, columns = (sorted({w.index[axis] for w in plan.windows}) for axis in (0, 1))
         print(f"# {side} x {side} pixels at --memory {memory}: {len(rows)} x {len(columns)} units")
         build_cube(scenes, made.region(), folder / "units", memory=memory, client=client)
         _fetched(server, made, side, f"{len(rows)} x {len(columns)} units", 2.0)

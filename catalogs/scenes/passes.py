@@ -34,14 +34,14 @@ from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
 from terralatent.catalogs.scenes.duplicates import Scene, drop_duplicates
 from terralatent.catalogs.sources.sensors import Sensor
 
-__all__ = ["OF_NO_SENSOR", "group_items", "in_order"]
+__all__ = ["OF_NO_SENSOR", "ONE_PASS", "group_items", "in_order"]
 
 _T = TypeVar("_T")
 
 OF_NO_SENSOR = "it belongs to none of"
 """How the reason begins why an item of some other sensor was dropped."""
 
-_ONE_PASS = np.timedelta64(15, "m")
+ONE_PASS = np.timedelta64(15, "m")
 """Items of one solar day this near belong to one pass where no orbit is given: the rows of one pass
 follow each other by seconds, the next pass comes 98 minutes later."""
 
@@ -217,7 +217,7 @@ def _passes(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
         by_time = sorted(day, key=lambda s: (s.time, s.id))
         group = [by_time[0]]
         for before, scene in pairwise(by_time):
-            if scene.orbit < 0 and scene.time - before.time > _ONE_PASS:
+            if scene.orbit < 0 and scene.time - before.time > ONE_PASS:
                 groups.append(group)
                 group = []
             group.append(scene)

@@ -18,7 +18,7 @@ import pystac
 import rasterio
 import rasterio.errors
 from odc.geo.geobox import GeoBox
-from odc.loader._rio import RioDriver
+from odc.loader import RioDriver
 from rasterio.session import Session
 from shapely.geometry import mapping
 

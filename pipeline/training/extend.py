@@ -30,7 +30,7 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.linear import start_sensor
 from terralatent.models.start.sensor import set_precision
-from terralatent.pipeline.cube.masks import Asked, Masks
+from terralatent.pipeline.cube.masking import MaskingRequest, Masks
 from terralatent.pipeline.training.cubes import TrainingCube, mask, open_training_cubes
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.validation import Guard, Validation
@@ -72,7 +72,7 @@ class BaseModel:
         sensors: Sequence[str] | None,
         *,
         seed: int,
-        masking: Asked = None,
+        masking: MaskingRequest = None,
     ) -> tuple[TrainingCube, ...]:
         """Open the cubes with the sensors the model knows and those it is to learn.
 

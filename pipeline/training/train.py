@@ -19,7 +19,7 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import TooFewObservationsError
 from terralatent.models.start.linear import start_model
-from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress
@@ -90,7 +90,7 @@ def train(
     beta: float = 1.0,
     hide: bool = True,
     calibrated: bool = True,
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     progress: Progress | None = None,
     **given: Unpack[Choices],
 ) -> TrainReport:

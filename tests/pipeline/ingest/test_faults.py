@@ -14,6 +14,7 @@ import rasterio
 from distributed import Client, LocalCluster
 from odc.geo.geobox import GeoBox
 from rasterio import Affine
+from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
@@ -21,8 +22,7 @@ from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import pick_sensors
 from terralatent.catalogs.sources.sources import SOURCES
-from terralatent.pipeline.ingest import raster as rasters
-from terralatent.pipeline.ingest import retry as retries
+from terralatent.pipeline.ingest import raster, retry
 from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.repository import open_group
@@ -230,9 +230,9 @@ def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process ask again soon, and know no host."""
     for name, value in QUICK.items():
-        monkeypatch.setitem(rasters.GDAL_OPTIONS, name, value)  # type: ignore[arg-type]
-    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.01)
-    retries._host.cache_clear()
+        monkeypatch.setitem(raster.GDAL_OPTIONS, name, value)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
+    retry._host.cache_clear()
 
 
 SMALL = GeoBox((64, 64), GRID, CRS)
@@ -253,6 +253,13 @@ def read(host: FileServer, name: str, window: GeoBox = SMALL) -> tuple[np.ndarra
 def tries(host: FileServer) -> list[Request]:
     """The requests that retry.py makes, not GDAL."""
     return [request for request in host.requests if request.range == "bytes=0-0"]
+
+
+def test_rasterio_still_chains_the_errors_of_gdal_that_it_does_not_offer() -> None:
+    with pytest.raises(RasterioError) as caught:
+        rasterio.open("/nowhere.tif")
+    assert any(isinstance(error, retry.CPLE_BaseError) for error in retry._chain(caught.value))
+    assert all(issubclass(refused, retry.CPLE_BaseError) for refused in retry._REFUSED)
 
 
 @pytest.mark.usefixtures("quick")
@@ -307,7 +314,7 @@ def test_a_page_that_is_no_raster_is_not_requested_for_long(tmp_path: Path) -> N
     (tmp_path / "a.tif").write_text("<html>Who are you?</html>" * 100)
     with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
-        assert len(tries(host)) == retries.TRIES_OF_NO_RASTER
+        assert len(tries(host)) == retry.TRIES_OF_NO_RASTER
     assert "not recognized" in loss.reason
 
 
@@ -340,7 +347,7 @@ def test_a_server_that_asks_for_too_much_patience_is_left(
 ) -> None:
     write(tmp_path / "a.tif", numbers(64))
     slept: list[float] = []
-    monkeypatch.setattr(retries, "sleep", slept.append)
+    monkeypatch.setattr(retry, "sleep", slept.append)
     trouble = Trouble(always={"a.tif": "429"}, after=after)
     with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         _, (loss,) = read(host, "a.tif")
@@ -356,15 +363,15 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
 ) -> None:
     """Wherever the requests begin to fail: in a directory of many tiles, which is read piece by
     piece, or between rows of tiles. All of the file or nothing."""
-    monkeypatch.setattr(retries, "TRIES", 2)
-    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "TRIES", 2)
+    monkeypatch.setitem(raster.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
     side = 1024
     tiles = {"tiled": True, "blockxsize": tile, "blockysize": tile}
     write(tmp_path / "a.tif", pixels := numbers(side), **tiles)
     window = GeoBox((side, columns), GRID, CRS)
     ended = set()
     for spared in range(1, 8):
-        retries._host.cache_clear()
+        retry._host.cache_clear()
         trouble = Trouble(always={"a.tif": answer}, spared=spared)
         with serving_files(tmp_path, tmp_path / f"log {spared}", trouble) as host:
             found, unread = read(host, "a.tif", window)
@@ -377,13 +384,13 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
 def test_waits_grow_and_differ_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a host whose name leads nowhere."""
     slept: list[float] = []
-    monkeypatch.setattr(retries, "sleep", slept.append)
-    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "sleep", slept.append)
+    monkeypatch.setitem(raster.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
     for _ in range(2):
         _, (loss,) = read(FileServer("http://127.0.0.1:9", Path(os.devnull)), "a.tif")
-        assert f"tried {retries.TRIES} times" in loss.reason
-    first, second = slept[: retries.TRIES - 1], slept[retries.TRIES - 1 :]
+        assert f"tried {retry.TRIES} times" in loss.reason
+    first, second = slept[: retry.TRIES - 1], slept[retry.TRIES - 1 :]
     assert first != second
     for waits in (first, second):
         for nth, wait in enumerate(waits):
-            assert 0.5 <= wait / (retries.FIRST_WAIT_S * 2**nth) <= 1.0
+            assert 0.5 <= wait / (retry.FIRST_WAIT_S * 2**nth) <= 1.0
