@@ -15,8 +15,7 @@ from terralatent.pipeline.cli import bars
 from terralatent.pipeline.cli.bars import Bar, Events
 from terralatent.pipeline.cli.terminal import Terminal
 from terralatent.pipeline.mapping.report import LostBlock
-from terralatent.pipeline.pace import Pace
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress, Rate, Silent
 
 
 @pytest.fixture
@@ -85,14 +84,14 @@ def test_a_bar_of_blocks_tells_pixels_a_second_and_the_time_that_is_left(
     assert len(last) <= width
 
 
-def test_the_pace_is_that_of_the_recent_past(clock: list[float]) -> None:
-    pace = Pace()
+def test_the_rate_is_that_of_the_recent_past(clock: list[float]) -> None:
+    rate = Rate()
     for _ in range(100):
         clock[0] += 10.0
-        slow = pace.add(1_000)
+        slow = rate.add(1_000)
     for _ in range(100):
         clock[0] += 10.0
-        fast = pace.add(20_000)
+        fast = rate.add(20_000)
     assert slow == pytest.approx(100.0)
     assert fast == pytest.approx(2_000.0)
 
