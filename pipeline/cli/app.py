@@ -14,7 +14,6 @@ import typer
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import options as opt
-from terralatent.pipeline.cli.global_options import Debug, GlobalOptions, LogJson, Quiet, Verbs
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, Terminal
 from terralatent.pipeline.command import PROGRAM, command_line
 from terralatent.pipeline.progress import counting
@@ -23,7 +22,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name=PROGRAM,
-    cls=Verbs,
+    cls=opt.Verbs,
     help="Latent maps of the Earth, with their uncertainty, from every Sentinel acquisition.",
     add_completion=False,
     rich_markup_mode="rich",
@@ -39,9 +38,9 @@ KEEPING = ("build", "train", "embed", "decode", "demo")
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    debug: Debug = False,
-    quiet: Quiet = False,
-    log_json: LogJson = False,
+    debug: opt.Debug = False,
+    quiet: opt.Quiet = False,
+    log_json: opt.LogJson = False,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -62,7 +61,7 @@ def demo(
             size=size,
             seed=seed,
             announce=terminal.announce,
-            options=GlobalOptions.take(sys.argv[1:])[0].given(),
+            options=opt.GlobalOptions.take(sys.argv[1:])[0].given(),
         )
     except StoppedError as stopped:
         raise typer.Exit(stopped.code) from stopped
@@ -377,7 +376,7 @@ def expire(
 
 def main() -> None:
     """Run the command line: the one place where exceptions become a line and an exit code."""
-    speech, arguments = GlobalOptions.take(sys.argv[1:])
+    speech, arguments = opt.GlobalOptions.take(sys.argv[1:])
     terminal.settle(debug=speech.debug, quiet=speech.quiet, log_json=speech.log_json)
     terminal.listen()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # ends as Ctrl-C does
