@@ -26,7 +26,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.simulation.simulate import FIRST_YEAR
 from terralatent.pipeline.cli.terminal import INTERRUPTED
 from terralatent.pipeline.command import PROGRAM
-from terralatent.pipeline.interrupts import Interrupts
+from terralatent.pipeline.interrupts import uninterrupted
 
 __all__ = ["DemoReport", "StoppedError", "demo"]
 
@@ -174,7 +174,7 @@ def _answers(url: str) -> bool:
 
 def _run(command: Sequence[str]) -> int:
     """Run a command to its end, also on Ctrl-C, which it hears itself."""
-    with Interrupts(), subprocess.Popen(command) as process:
+    with uninterrupted(), subprocess.Popen(command) as process:
         try:
             code = process.wait()
         except BaseException:  # it does not end although it was asked to

@@ -248,7 +248,7 @@ def _judge(
     else:
         state.stale += 1
     state.finished = state.step >= schedule.steps or state.stale >= schedule.patience
-    return score.told()
+    return score.to_json()
 
 
 def describe_timescales(model: LatentModel) -> dict[str, list[float]]:

@@ -51,12 +51,12 @@ class Score:
     worse: bool = False
     """Whether guarded sensors are predicted worse than they must be."""
 
-    def told(self) -> dict[str, object]:
-        """As it is written into the log."""
-        told: dict[str, object] = {"log_density": self.log_density, "rmse": self.rmse}
+    def to_json(self) -> dict[str, object]:
+        """As it is written into the log, JSON values."""
+        values: dict[str, object] = {"log_density": self.log_density, "rmse": self.rmse}
         if len(self.by_sensor) > 1:
-            told["by_sensor"] = self.by_sensor
-        return told | ({"worse": True} if self.worse else {})
+            values["by_sensor"] = self.by_sensor
+        return values | ({"worse": True} if self.worse else {})
 
 
 class Validation:

@@ -12,7 +12,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.pipeline.training.dropout import LONGEST_WINDOW_DAYS, hide_some, seeded
 from terralatent.pipeline.training.holdout import hold_out
-from terralatent.pipeline.training.normalisation import centre_and_spread
+from terralatent.pipeline.training.start import centre_and_spread
 from tests.made.tiny import SENSORS, tiny_pixels, tiny_series
 
 PIXELS = 64

@@ -12,8 +12,8 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.training import sampler as sample
 from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
-from terralatent.pipeline.training.normalisation import centre_and_spread
 from terralatent.pipeline.training.sampler import Batch, PixelSampler
+from terralatent.pipeline.training.start import centre_and_spread
 from tests.made.tiny import SENSORS, tiny_cube, tiny_series
 
 
