@@ -7,12 +7,10 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import cast
 
-from terralatent.models.config import ModelConfig
+from terralatent.models.config import DEFAULT, ModelConfig
 from terralatent.models.latent_model import LatentModel
 
 __all__ = ["DEFAULT", "MODELS", "find_family", "make_model"]
-
-DEFAULT = "gpvae"
 
 LEARNED = "terralatent.models.baselines.learned"
 UNLEARNED = "terralatent.models.baselines.unlearned"

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:  # it brings what reads rasters, which those who only tell losses do without
     from terralatent.pipeline.region import Block
 
-__all__ = ["Entry", "Loss", "entries_in", "entries_of", "entries_within", "told_losses"]
+__all__ = [
+    "LOSSES_LISTED",
+    "Entry",
+    "Loss",
+    "entries_in",
+    "entries_of",
+    "entries_within",
+    "told_losses",
+]
+
+LOSSES_LISTED = 20
+"""Losses that are listed one by one; of more than these there is the number."""
 
 Entry: TypeAlias = Mapping[str, Any]
 """One of the attribute ``losses`` of a sensor's group: a :class:`Loss`, the ``unit`` in which it

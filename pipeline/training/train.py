@@ -12,8 +12,8 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.calibration import calibrate
-from terralatent.models.checkpoint import MANIFEST, save_model
-from terralatent.models.config import ModelConfig
+from terralatent.models.checkpoint import save_model
+from terralatent.models.config import MANIFEST, ModelConfig
 from terralatent.models.families import make_model
 from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.masks import Asked
@@ -113,16 +113,16 @@ def train(
         validate_every: Steps between two validations.
         patience: Validations without a better one after which training stops.
         beta: Weight of the KL divergence; with 1 the objective is a bound on the evidence.
-        hide: Whether the encoders see a random part of what is counted, or all of it.
-        calibrated: Whether the widths of intervals are fitted in the end, see
+        hide: Whether observation dropout is on: the encoders see a random part of what is counted.
+        calibrated: Whether the widths of predictive intervals are fitted in the end, see
             :func:`terralatent.models.calibration.calibrate`.
         masking: How the sensors are masked; the model notes it, and is used so by default. An
             extension masks the sensors that it adds so.
-        progress: Told of every step, with loss and best score.
+        progress: Shown every step, with loss and best score.
         given: Choices of the model, see :class:`terralatent.pipeline.training.choices.Choices`.
 
     Raises:
-        InputError: If a cube cannot be read, lacks every sensor asked for or disagrees with another
+        InputError: If a cube cannot be read, lacks every sensor wanted or disagrees with another
             about a sensor's bands; if they cannot be masked so; if too few acquisitions are clear;
             if an argument is no such thing, or one that an extension cannot change; if there is no
             sensor to add; or if ``out`` holds something else than a part of the same training.
@@ -165,7 +165,9 @@ def train(
         for source in sources:
             keep_for(folder.out, source.store, source.snapshot)
         for name, share in sampler.outliers().items():
-            log.info("%.2f %% of the looks of %s are outliers in time, masked", 100 * share, name)
+            log.info(
+                "%.2f %% of the observations of %s are outliers in time, masked", 100 * share, name
+            )
         holdouts = _hold_out(pools, sources, seed)
         series = sampler.validation(VALIDATION_PIXELS)
         guard = base.guard(series, holdouts) if base else None
@@ -215,10 +217,10 @@ def train(
 
 
 def _hold_out(
-    looks: Sequence[dict[str, Observations]], sources: Sequence[TrainingCube], seed: int
+    pools: Sequence[dict[str, Observations]], sources: Sequence[TrainingCube], seed: int
 ) -> list[Holdout]:
     """The acquisitions kept from training, by cube; at least one among all cubes."""
-    holdouts = [hold_out(look, seed) for look in looks]
+    holdouts = [hold_out(pool, seed) for pool in pools]
     if all(one.empty for one in holdouts):
         raise InputError(
             f"{', '.join(source.store for source in sources)}: no sensor has "
@@ -243,7 +245,8 @@ def _publish(
         known = base.known if base else frozenset()
         # By the best weights: what was held out is still new to them.
         calibrate(model, series, sorted(set(model.sensors) - known))
-        widths = {name: each for name, each in model.state_dict().items() if name.endswith(WIDTHS)}
+        weights = model.state_dict()
+        widths = {name: weights[name] for name in weights if name.endswith(WIDTHS)}
         model.load_state_dict({**final, **widths})
     save_model(model, folder.out, record)
     if final is not None:

@@ -111,7 +111,7 @@ def test_what_was_lost_is_a_table_on_a_terminal_and_lines_in_a_file() -> None:
         terminal.console = Console(
             file=file, width=80, force_terminal=form, color_system=None, soft_wrap=True
         )
-        terminal.lost(losses)
+        terminal.report_losses(losses)
         told[form] = file.getvalue()
 
     rows = [re.split(r" {2,}", line.strip()) for line in told[True].splitlines()]
