@@ -15,7 +15,7 @@ RECENT_S = 300.0
 
 
 class Progress(Protocol):
-    """Is told how far one long job is. Called from one thread; cheap enough to call at every step.
+    """Shows how far one long job is. Called from one thread; cheap enough to call at every step.
 
     One object may be started and closed several times, once for each stage of a job.
     """

@@ -97,9 +97,9 @@ class TrainingFolder:
     def __init__(self, out: str | Path) -> None:
         path = local_path(out)
         if path is None or is_url(out):
-            raise InputError(f"{out}: a model is a local folder; choose a path for --out.")
+            raise InputError(f"{out}: a model is a local folder; choose a path.")
         if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; a model is a folder. Choose another --out.")
+            raise InputError(f"{path} is a file; a model is a folder. Choose another one.")
         self.out = path
         self.path = path / FOLDER
         self._settings: dict[str, Any] = {}
@@ -138,7 +138,7 @@ class TrainingFolder:
         if not file.exists():
             if self.out.is_dir() and any(item.name != FOLDER for item in self.out.iterdir()):
                 raise InputError(
-                    f"{self.out} exists and holds no training; choose another --out, or remove it."
+                    f"{self.out} exists and holds no training; choose another folder, or remove it."
                 )
             return
         there = {**EARLIER, **json.loads(file.read_text())}
@@ -150,7 +150,7 @@ class TrainingFolder:
         if unlike:
             raise InputError(
                 f"{self.out} exists and holds another training: {'; '.join(unlike)}. "
-                "Choose another --out, or train with what it holds."
+                "Choose another folder, or train with what it holds."
             )
 
     def load(self) -> TrainingState | None:
