@@ -317,8 +317,8 @@ def status(
             {"snapshots": [s.to_json() for s in states]} if json else history_page(states)
         )
         return
-    stands = status(store, at=at)
-    terminal.show(stands.to_json() if json else status_page(stands))
+    report = status(store, at=at)
+    terminal.show(report.to_json() if json else status_page(report))
 
 
 @app.command()

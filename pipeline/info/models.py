@@ -121,7 +121,7 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
     own = family == DEFAULT
     best = stand.get("best_step", trained.get("step"))
     cubes = trained.get("cubes") or [{"snapshot": cube} for cube in settings.get("cubes", ())]
-    stands = ModelStatus(
+    model = ModelStatus(
         hash=identity,
         created=manifest.get("created"),
         sensors={
@@ -145,7 +145,7 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         finished=bool(stand.get("published", trained.get("finished", False))),
         settings=settings,
     )
-    return stands, manifest.get("code_version")
+    return model, manifest.get("code_version")
 
 
 def _posterior(choices: Mapping[str, Any]) -> str | None:

@@ -186,7 +186,8 @@ class BaseModel:
             start_sensor(model, name, seen)
         if validation.score(model).worse:
             log.warning(
-                "held-out acquisitions of %s are predicted worse with %s, whose precisions start at 0",
+                "held-out acquisitions of %s are predicted worse with %s; its encoder starts with "
+                "precisions of 0",
                 ", ".join(sorted(self.known)),
                 " and ".join(added),
             )

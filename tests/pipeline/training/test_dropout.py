@@ -42,7 +42,7 @@ def test_even_a_single_observation_is_left() -> None:
 
 def test_a_series_without_observations_stays_empty() -> None:
     series = tiny_pixels(PIXELS)
-    empty = {n: one.hide(torch.ones(len(one.days)) > 0) for n, one in series.items()}
+    empty = {n: own.hide(torch.ones(len(own.days)) > 0) for n, own in series.items()}
     assert not observed(drop_observations(empty, seeded(0))).any()
 
 
@@ -60,7 +60,7 @@ def test_the_masks_follow_from_the_seed_alone() -> None:
 def test_values_do_not_decide_what_is_hidden() -> None:
     series = tiny_pixels(PIXELS)
     noisy = {
-        n: Observations(**{**vars(one), "values": one.values + 1}) for n, one in series.items()
+        n: Observations(**{**vars(own), "values": own.values + 1}) for n, own in series.items()
     }
     first, second = drop_observations(series, seeded(1)), drop_observations(noisy, seeded(1))
     assert torch.equal(observed(first), observed(second))
@@ -89,10 +89,10 @@ def changed(
     """The same as ``seen``, with other numbers wherever it hides what ``series`` has."""
     return {
         name: replace(
-            one,
-            values=torch.where(series[name].valid & ~one.valid, 1e3, one.values),
+            own,
+            values=torch.where(series[name].valid & ~own.valid, 1e3, own.values),
         )
-        for name, one in seen.items()
+        for name, own in seen.items()
     }
 
 
@@ -132,7 +132,7 @@ def test_what_is_held_out_never_reaches_training(model: GPVAE) -> None:
             assert torch.equal(one, two)
     with torch.no_grad():
         first, second = (
-            model.elbo(drop_observations(one, seeded(0)), one, seeded(1))
-            for one in (training, other)
+            model.elbo(drop_observations(counted, seeded(0)), counted, seeded(1))
+            for counted in (training, other)
         )
     assert torch.equal(first.elbo, second.elbo)
