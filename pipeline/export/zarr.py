@@ -110,7 +110,7 @@ def export(
 
 
 def _consolidate(folder: Path, groups: list[str]) -> None:
-    """Gather the metadata of each group and of the whole in one file, where xarray looks."""
+    """Gather the metadata of each group and of the whole in one file, where xarray expects it."""
     with warnings.catch_warnings():
         # zarr-python warns that Zarr v3 does not specify it; xarray warns where it is absent.
         warnings.simplefilter("ignore", UserWarning)

@@ -221,7 +221,7 @@ def _hold_out(
 ) -> list[Holdout]:
     """The acquisitions kept from training, by cube; at least one among all cubes."""
     holdouts = [hold_out(pool, seed) for pool in pools]
-    if all(one.empty for one in holdouts):
+    if all(holdout.empty for holdout in holdouts):
         raise InputError(
             f"{', '.join(source.store for source in sources)}: no sensor has "
             f"{FEWEST_CLEAR} acquisitions that are clear over half of the pixels, too few to train "

@@ -155,7 +155,7 @@ MISTAKES: list[tuple[str, str]] = [
     *((f"{verb} --client {where}", "neither `local`, .* nor the address of a Dask scheduler")
       for verb in (BUILD, EMBED) for where in ("remote", "127.0.0.1:8786", "''")),
     # build: where
-    *((f"{verb} --out {{file}}", "is a file; a (store|model) is a folder. Choose another --out")
+    *((f"{verb} --out {{file}}", "is a file; a (store|model) is a folder. Choose another ")
       for verb in (BUILD, EMBED, DECODE, TRAIN)),
     *((f"{verb} --out {{file}}/x", "cannot be written: (Not a directory|File exists)")
       for verb in (BUILD, EMBED, DECODE, TRAIN)),
@@ -167,7 +167,7 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{BUILD} --out {{plain}}", "is plain Zarr, which is only read; choose another --out"),
     (f"{BUILD} --out ftp://somewhere/cube", "cannot write to ftp://; use a path, s3://, gs:// or"),
     (f"{BUILD} --out s3://bucket", "a store's URL names a bucket and a path, as s3://bucket/cube"),
-    (f"{TRAIN} --out s3://bucket/model", "a model is a local folder; choose a path for --out"),
+    (f"{TRAIN} --out s3://bucket/model", "a model is a local folder; choose a path"),
     # another thing on the same store: the difference is named
     (f"{AGAIN} --resolution 20", r"grid.transform is \[10.0.* there, \[20.0.* here; grid.shape is"),
     (f"{AGAIN} --crs EPSG:32632", 'grid.crs is "EPSG:32631" there, "EPSG:32632" here'),
