@@ -41,16 +41,17 @@ def bands_picture(
         composite = composite_of(bands["mean"])
         images = [composite.image(chosen["mean"].isel(time=n)) for n in range(len(places))]
         mean = Strip(f"surface: {composite.title}", stretch(images), captions)
-        names, label = composite.bands, f"mean of {', '.join(composite.bands)}"
+        names = composite.bands
     else:
         known = [str(band) for band in bands.band.values]
         if variable not in known:
             raise InputError(f"There is no band {variable!r} here; there are {', '.join(known)}.")
         images = list(chosen["mean"].sel(band=variable).values)
         mean = Strip(f"surface: {variable}", images, captions, units, "cividis")
-        names, label = (variable,), variable
+        names = (variable,)
     spreads = np.sqrt((chosen["std_signal"].sel(band=list(names)) ** 2).mean("band").values)
-    title = f"standard deviation of the surface: {label}"
+    over = ", root mean square over" if len(names) > 1 else ":"
+    title = f"standard deviation of the surface{over} {', '.join(names)}"
     std = Strip(title, list(spreads), captions, units, "magma")
     sensor = str(bands.attrs.get("sensor", ""))
     return draw([mean, std], where_and_what(bands, sensor, f"decoded at {count} dates"))[0]

@@ -104,7 +104,7 @@ def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) ->
         raise InputError(f"There is no band {variable!r} here; there are {known}.")
     heading = f"{bands.attrs.get('sensor', 'decoded')}, {_place(bands, at)}"
     figure, axes = _axes(math.ceil(len(names) / 2), min(2, len(names)), heading, 2.0)
-    for n, (axis, band) in enumerate(zip(axes.flat, names, strict=False)):
+    for axis, band in zip(axes.flat, names, strict=False):
         decoded = group.sel(band=band)
         time, mean = decoded.time.values, decoded["mean"].values
         half = NINETY * decoded["std_signal"].values
@@ -118,9 +118,8 @@ def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) ->
         axis.plot(time, mean, label="surface", **marks)
         axis.set_title(str(band), fontsize=9, loc="left")
         axis.set_ylabel(units_of(group["mean"]), fontsize=8)
-        if n == 0:
-            place = {"loc": "lower right", "bbox_to_anchor": (1, 0.97)}
-            axis.legend(fontsize=7, frameon=False, ncols=3, **place)
+    key = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*key, loc="outside lower left", fontsize=7, frameon=False, ncols=3)
     return figure
 
 
