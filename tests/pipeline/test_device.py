@@ -13,7 +13,7 @@ def test_devices_are_named_as_torch_names_them() -> None:
     assert find_device("cpu") == ("cpu", 1)
     assert find_device("auto")[0] == ("cuda" if torch.cuda.is_available() else "cpu")
     for device in ("gpu", "cuda:one", "", "cuda:99"):
-        with pytest.raises(InputError, match="is unknown; give|is not here"):
+        with pytest.raises(InputError, match=r"is unknown; give|is not here"):
             find_device(device)
 
 
