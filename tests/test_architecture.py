@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import WITHIN_S
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("catalogs", "models", "pipeline")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -143,7 +145,11 @@ def test_every_name_that_a_package_offers_is_there(package: str) -> None:
 def run_python(code: str) -> str:
     """Run ``code`` in a fresh interpreter, away from the repository, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code],
+        cwd=ROOT.parent,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

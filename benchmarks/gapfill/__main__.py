@@ -22,13 +22,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.gapfill.budget import SENSOR_SETS
 from benchmarks.gapfill.cubes import Looks, prepare
 from benchmarks.gapfill.figures import draw_coverage, draw_error, draw_series
 from benchmarks.gapfill.holdouts import KINDS, Rotation, development, reported
 from benchmarks.gapfill.pool import read_run, run_all
 from benchmarks.gapfill.results import ALL, CLEAN, Results, collect, reservations
-from benchmarks.gapfill.runs import HINDSIGHT, Run
+from benchmarks.gapfill.runs import HINDSIGHT, SENSOR_SETS, Run
 from benchmarks.gapfill.tables import (
     by_band,
     by_gap,

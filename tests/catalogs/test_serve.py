@@ -25,6 +25,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from tests.made.catalogue import region
+from tests.waiting import WITHIN_S
 
 MAY = ("2018-05-01", "2018-05-31")
 
@@ -42,7 +43,7 @@ def served(api: str) -> Scenes:
 
 def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=WITHIN_S)
     connection.request(method, parts.path, headers=headers)
     answer = connection.getresponse()
     told = {name.lower(): value for name, value in answer.getheaders()}
@@ -200,7 +201,7 @@ def test_a_signal_ends_it_and_all_that_it_started(number: int, catalogue: Path) 
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(catalogue)], stdout=subprocess.PIPE, text=True
     )
-    watchdog = threading.Timer(30, process.kill)
+    watchdog = threading.Timer(WITHIN_S, process.kill)
     watchdog.start()
     try:
         assert process.stdout is not None
@@ -208,7 +209,7 @@ def test_a_signal_ends_it_and_all_that_it_started(number: int, catalogue: Path) 
         assert ask(url)[0] == 200
         href = next(iter(hrefs(search_scenes(url, region(), *MAY)).values()))
         os.kill(process.pid, number)
-        assert process.wait(10) == 0
+        assert process.wait(WITHIN_S) == 0
         for gone in (url, href):
             with pytest.raises(OSError):
                 ask(gone)

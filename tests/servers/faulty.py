@@ -27,8 +27,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-QUICK = {"GDAL_HTTP_TIMEOUT": 1, "GDAL_HTTP_RETRY_DELAY": 0.05}
-"""GDAL's settings for readers that are to lose patience soon."""
+from tests.waiting import WITHIN_S
+
+QUICK = {"GDAL_HTTP_TIMEOUT": 120, "GDAL_HTTP_RETRY_DELAY": 0.05}
+"""GDAL's settings for readers that are to ask again soon, once they have an answer."""
+
+IMPATIENT = {**QUICK, "GDAL_HTTP_TIMEOUT": 1}
+"""And for those that are to give up what comes late. A busy machine is late too, which must cost
+them nothing but requests: where requests are counted, nobody is impatient."""
 
 QUICK_WAIT_S = 0.05
 """What such readers wait before they try a file again."""
@@ -116,7 +122,7 @@ def faulty(folder: Path, log: Path, trouble: Trouble) -> Iterator[Faulty]:
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            process.wait(10)
+            process.wait(WITHIN_S)
 
 
 def hurry(settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:

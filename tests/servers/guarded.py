@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from terralatent.catalogs.documents.range_files import RangeFiles
+from tests.waiting import WITHIN_S
 
 KEY = "KEYOFMINE"
 
@@ -67,7 +68,7 @@ def guarded(folder: Path, log: Path, *, seconds: float = 3600.0) -> Iterator[Gua
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            process.wait(10)
+            process.wait(WITHIN_S)
 
 
 class _Guard:

@@ -18,6 +18,8 @@ from typing import Any
 
 import boto3
 
+from tests.waiting import WITHIN_S
+
 BUCKET = "lake"
 
 POLICY = {
@@ -71,7 +73,7 @@ class S3Server:
         request = urllib.request.Request(
             f"{self.url}/moto-api/reset-auth", count.encode(), {"Content-Type": "text/plain"}
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=WITHIN_S).close()
 
 
 UNSET = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.repository import open_group
 from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.made.recorded import PC, moved
-from tests.servers.faulty import QUICK, Faulty, Trouble, faulty, hurry
+from tests.servers.faulty import IMPATIENT, QUICK, Faulty, Trouble, faulty, hurry
 
 SIDE = 256
 GRID = Affine(10.0, 0.0, LEFT, 0.0, -10.0, TOP)
@@ -97,10 +97,15 @@ def scenes(files: Path) -> Scenes:
 
 
 def build(
-    scenes: Scenes, host: Faulty, out: Path, processes: Client, **options: Any
+    scenes: Scenes,
+    host: Faulty,
+    out: Path,
+    processes: Client,
+    settings: Mapping[str, float] = QUICK,
+    **options: Any,
 ) -> BuildReport:
     """Build the cube, in four units, by the worker processes and through ``host``."""
-    processes.run(hurry, QUICK, host.arrange())
+    processes.run(hurry, settings, host.arrange())
     return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
 
 
@@ -134,7 +139,7 @@ def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
     """And tokens that are said to last are taken back while they are in use."""
     trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, good=1.5)
     with faulty(files, tmp_path / "log", trouble) as host:
-        report = build(scenes, host, tmp_path / "cube", processes)
+        report = build(scenes, host, tmp_path / "cube", processes, IMPATIENT)
         asked = host.asked
         assert min(suffered(host)[each] for each in ("503", "cut", "late", "reset")) > 0
     assert report.losses == ()
@@ -152,9 +157,9 @@ def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
     told = 30.0 if seed % 2 else 3600.0
     issue = {**THE_ISSUE, "wait": 4.0}
     trouble = Trouble(seed=seed, **issue, slow=0.8, told=told, good=30.0)
-    quick = {**QUICK, "GDAL_HTTP_TIMEOUT": 2}
+    impatient = {**IMPATIENT, "GDAL_HTTP_TIMEOUT": 2}
     with faulty(files, tmp_path / "log", trouble) as host:
-        processes.run(hurry, quick, host.arrange())
+        processes.run(hurry, impatient, host.arrange())
         report = build_cube(
             scenes, REGION, tmp_path / "cube", block=128, memory="30MB", client=processes
         )
@@ -215,7 +220,7 @@ def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process lose patience soon, and know no host."""
+    """Let this process ask again soon, and know no host."""
     for name, value in QUICK.items():
         monkeypatch.setitem(rasters.GDAL_OPTIONS, name, value)  # type: ignore[arg-type]
     monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.01)

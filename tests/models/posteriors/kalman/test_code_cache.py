@@ -12,6 +12,7 @@ import pytest
 from terralatent.models.posteriors.kalman import cpu_compile as written
 from terralatent.models.posteriors.kalman import cpu_loops as loops
 from terralatent.models.posteriors.kalman.code_cache import cache_folder, keep_text
+from tests.waiting import WITHIN_S
 
 # The smallest of the loops stands for all.
 PROGRAM = """
@@ -41,7 +42,7 @@ def start(cache: dict[str, str]) -> subprocess.Popen[str]:
 def run(cache: dict[str, str]) -> tuple[bool, Path, str]:
     """Return whether nothing was compiled, where the code is kept, and what was said of it."""
     process = start(cache)
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, error
     hits, _, path = out.strip().partition(" ")
     return hits == "1", Path(path), error
@@ -86,7 +87,7 @@ def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     processes = [start(cache) for _ in range(3)]
 
     for process in processes:
-        assert process.communicate(timeout=120)[1] == ""
+        assert process.communicate(timeout=WITHIN_S)[1] == ""
         assert process.returncode == 0
     assert run(cache)[0]
     assert not list(tmp_path.rglob("*.partial"))
