@@ -13,8 +13,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.kinds import KINDS, Asked, Kind, words_of
 from terralatent.pipeline.cluster.local import Size, end_processes, local_processes
-from terralatent.pipeline.cluster.pinning import PIN_THREADS, pin_threads
-from terralatent.pipeline.cluster.workers import FellowWorkers
+from terralatent.pipeline.cluster.workers import PIN_THREADS, VersionCheck, pin_threads
 from terralatent.pipeline.interrupts import Interrupts
 
 __all__ = ["client_for", "workers_of"]
@@ -159,7 +158,7 @@ def _await_first(client: Client, asked: Asked, interrupts: Interrupts) -> None:
 @contextmanager
 def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
     """Check the workers and pin their threads, also of those that join meanwhile."""
-    FellowWorkers(client).require()
+    VersionCheck(client).require_same_versions()
     name = f"{PIN_THREADS}-{uuid4().hex}"  # others may work on the same cluster
     _pin_threads(client, name)
     try:

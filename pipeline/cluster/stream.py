@@ -20,9 +20,8 @@ from distributed import Client
 from icechunk import ConflictError, ForkSession
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cluster.crew import Crew
-from terralatent.pipeline.cluster.tasks import Flight, Smaller
-from terralatent.pipeline.cluster.workers import FellowWorkers
+from terralatent.pipeline.cluster.tasks import Smaller, TaskQueue, WorkerRegistry
+from terralatent.pipeline.cluster.workers import VersionCheck
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, open_repository
@@ -129,39 +128,39 @@ def stream_blocks(
         committed = time.monotonic()
 
     progress.start(total, message)
-    with Interrupts() as interrupts, Crew(client) as crew:
-        flight = Flight(
-            client, crew, run, fork, tasks, limit=in_flight, retries=retries, smaller=smaller
+    with Interrupts() as interrupts, WorkerRegistry(client) as workers:
+        queue = TaskQueue(
+            client, workers, run, fork, tasks, limit=in_flight, retries=retries, smaller=smaller
         )
-        fellows = FellowWorkers(client)
+        versions = VersionCheck(client)
         try:
-            while flight.fill():
+            while queue.submit():
                 with interrupts.let_through():
-                    landed = flight.wait(LOOK_EVERY_S)
-                crew.tell()
-                if landed is not None:
-                    future, ended = landed
-                    attempt = flight.land(future)
-                    if not ended.killed:  # a worker may have joined since the work began
-                        fellows.require(ended.worker)
-                    if ended.error is not None and ended.input_error:
-                        raise InputError(ended.error)
-                    if ended.error is None:
-                        assert ended.fork is not None
-                        finished.append((attempt.task, ended.fork, ended.result))
-                        progress.advance(1, **(told(ended.result) if told else {}))
-                    elif flight.try_again(attempt, ended):
-                        log.info("%s: a task is tried again: %s", message, ended)
+                    ended = queue.wait(LOOK_EVERY_S)
+                workers.log_changes()
+                if ended is not None:
+                    future, outcome = ended
+                    attempt = queue.release(future)
+                    if not outcome.killed:  # a worker may have joined since the work began
+                        versions.require_same_versions(outcome.worker)
+                    if outcome.error is not None and outcome.input_error:
+                        raise InputError(outcome.error)
+                    if outcome.error is None:
+                        assert outcome.fork is not None
+                        finished.append((attempt.task, outcome.fork, outcome.result))
+                        progress.advance(1, **(told(outcome.result) if told else {}))
+                    elif queue.retry(attempt, outcome):
+                        log.info("%s: a task is tried again: %s", message, outcome)
                     else:
-                        failures.append(Failure(attempt.task, ended.error, ended.worker))
+                        failures.append(Failure(attempt.task, outcome.error, outcome.worker))
                         progress.advance()
                 if len(finished) >= commit_every or time.monotonic() - committed > commit_seconds:
                     commit()
         except KeyboardInterrupt:
-            finished += flight.unheard()
+            finished += queue.unclaimed()
             raise
         finally:
-            flight.cancel()
+            queue.cancel()
             progress.close()
             commit()
     return failures

@@ -1,4 +1,4 @@
-"""Workers and scheduler run what runs here: the same versions of all whose objects travel."""
+"""What workers must be: of the same versions as this process, and of one thread for each task."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
-from distributed import Client, get_worker
+from distributed import Client, WorkerPlugin, get_worker
 from distributed.versions import get_versions
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.scheduler_loss import is_scheduler_loss
 
-__all__ = ["FellowWorkers", "this_process"]
+__all__ = ["PIN_THREADS", "VersionCheck", "pin_threads", "this_process"]
 
 PACKAGES = ("terralatent", "icechunk", "zarr")
 """Their objects are pickled here and unpickled on workers, or the other way round."""
 
-TOLD = 3
+MOST_NAMED = 3
 """Workers that are named one by one."""
 
+PIN_THREADS = "terralatent-pin-threads"
+"""Name of the plugin."""
 
-class FellowWorkers:
+POOLS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "BLOSC_NTHREADS",
+)
+"""Variables that size the thread pools of the libraries a worker may import later."""
+
+
+class VersionCheck:
     """The workers of a client and its scheduler, each asked once what it runs.
 
     Nothing of this package is sent to them for that: one that lacks it answers too.
@@ -35,7 +47,7 @@ class FellowWorkers:
         self._known: set[str] = set()
         self._scheduler_known = False
 
-    def require(self, address: str | None = None) -> None:
+    def require_same_versions(self, address: str | None = None) -> None:
         """Ask those that were not asked before; nobody if ``address`` is of one that was.
 
         Raises:
@@ -66,17 +78,48 @@ class FellowWorkers:
         self._known |= set(answers)
 
     def _refusal(self, wrong: dict[str, list[str]]) -> str:
-        named = list(wrong)[:TOLD]
+        named = list(wrong)[:MOST_NAMED]
         workers = [worker for worker in named if worker]
         hosts = self._client.run(platform.node, workers=workers, on_error="ignore")
         names = {worker: f"worker {worker} on {hosts.get(worker, 'its host')}" for worker in named}
         names[""] = f"the scheduler {self._client.scheduler.address}"
         told = [f"{names[worker]} has {', '.join(wrong[worker])}" for worker in named]
-        more = f"; {len(wrong) - TOLD} more are like that" if len(wrong) > TOLD else ""
+        more = f"; {len(wrong) - MOST_NAMED} more are like that" if len(wrong) > MOST_NAMED else ""
         return (
             f"{'; '.join(told)}{more}. They must run what runs here: start them from the same "
             "environment, or install these versions in theirs."
         )
+
+
+def pin_threads() -> WorkerPlugin:
+    """A plugin that pins the pools of a worker's process: those loaded, and those that may come.
+
+    Each task gets one thread of torch, BLAS and blosc, and a worker's zarr as many as the worker
+    has. Dask runs as many tasks at once in a worker as that; a library that starts a pool for all
+    cores inside each of them makes them wait for one another.
+    """
+
+    # Pickled by value, being no module's: else a worker without this package could not join a
+    # cluster while another's work goes on there.
+    class PinThreads(WorkerPlugin):
+        name = PIN_THREADS
+
+        def setup(self, worker: object) -> None:
+            import os
+            import sys
+
+            os.environ.update({name: "1" for name in POOLS})
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(1)
+            if "numcodecs" in sys.modules:
+                sys.modules["numcodecs"].blosc.set_nthreads(1)
+            try:
+                import zarr
+            except ImportError:
+                return  # a worker of others, on which nothing of ours will run
+            zarr.config.set({"threading.max_workers": worker.state.nthreads})  # type: ignore[attr-defined]
+
+    return PinThreads()
 
 
 def this_process() -> str:

@@ -61,11 +61,11 @@ def make_small() -> None:
     """Let a tiny region take several tasks and commits, and a tiny training several validations."""
     from terralatent.models.start import components
     from terralatent.pipeline import train
-    from terralatent.pipeline.cluster import crew, stream
+    from terralatent.pipeline.cluster import stream, tasks
     from terralatent.pipeline.ingest import windows as unit_cuts
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
-    crew.ASK_EVERY_S = crew.LONELY_S = stream.LOOK_EVERY_S = 0.1
+    tasks.REFRESH_S = tasks.NO_WORKER_S = stream.LOOK_EVERY_S = 0.1
     unit_cuts.WIDEST = 16
     components.EVIDENCE_STEPS = 5
     stream.stream_blocks.__kwdefaults__["commit_every"] = 2

@@ -105,9 +105,9 @@ def arrange_command() -> None:
 
 def dask_setup(worker: Any) -> None:
     """Patch a worker process; Dask calls this when the worker has started."""
-    from terralatent.pipeline.cluster import tasks as flight
+    from terralatent.pipeline.cluster import tasks
 
-    _then(flight, "run_task", "written", lambda run, fork, task: _name(task))
+    _then(tasks, "run_task", "written", lambda run, fork, task: _name(task))
 
 
 def worker_started() -> None:

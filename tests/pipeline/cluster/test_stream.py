@@ -19,8 +19,8 @@ from distributed import Client, LocalCluster, get_worker
 from distributed.comm import CommClosedError
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cluster import crew
 from terralatent.pipeline.cluster import stream as streaming
+from terralatent.pipeline.cluster import tasks as queueing
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.cluster.stream import Failure, stream_blocks
@@ -339,8 +339,8 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
 @pytest.fixture
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name in (
-        (crew, "ASK_EVERY_S"),
-        (crew, "LONELY_S"),
+        (queueing, "REFRESH_S"),
+        (queueing, "NO_WORKER_S"),
         (streaming, "LOOK_EVERY_S"),
     ):
         monkeypatch.setattr(owner, name, 0.05)
@@ -388,7 +388,7 @@ def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_ta
             assert stream(client, store, partial(hold, held=range(TASKS), go=go)) == []
 
     np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
-    told = [each.getMessage() for each in caplog.records if each.name == crew.__name__]
+    told = [each.getMessage() for each in caplog.records if each.name == queueing.__name__]
     assert [line.partition(" at ")[0].partition(" joined ")[0] for line in told] == [
         "no worker is there yet",
         "a worker has",
