@@ -22,7 +22,7 @@ from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cube.series import CPU, SeriesBlock
 
-__all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches", "on_gpu"]
+__all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches"]
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +97,6 @@ def infer_batches(
                 raise ArithmeticError("the model gave a latent that is not finite")
             yield some, mean, var
             start += len(some)
-
-
-def on_gpu(device: str) -> bool:
-    """Whether a model runs on a GPU of this machine: ``auto``, ``cpu``, ``cuda``, ..."""
-    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
 @contextmanager

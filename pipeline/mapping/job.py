@@ -32,6 +32,7 @@ from terralatent.pipeline.cluster.workers import this_process
 from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.device import DEVICES
 from terralatent.pipeline.mapping.batches import infer_batches
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
 from terralatent.pipeline.region import Block
@@ -41,9 +42,6 @@ from terralatent.pipeline.store.repository import ABOUT, open_group, snapshot_id
 from terralatent.pipeline.store.storage import local_path
 
 __all__ = ["Pairing", "pair", "unfinished"]
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-"""Kinds of devices; whether a worker has one shows there."""
 
 ENCODERS = ("float32", "bfloat16")
 """In what the networks of the encoders can compute."""

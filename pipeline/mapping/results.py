@@ -30,7 +30,7 @@ from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
-from terralatent.pipeline.mapping.batches import on_gpu
+from terralatent.pipeline.device import on_gpu
 from terralatent.pipeline.mapping.job import Pairing, unfinished
 from terralatent.pipeline.mapping.memory import PROCESS, Budget
 from terralatent.pipeline.mapping.report import LostBlock
