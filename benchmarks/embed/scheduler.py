@@ -22,7 +22,7 @@ from distributed import Client
 from benchmarks.embed.task_count import MostTasks, most_tasks
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.stream import stream_blocks
-from terralatent.pipeline.mapping.results import BlockDone
+from terralatent.pipeline.mapping.block import BlockDone
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.store.repository import lay_out
 

@@ -2,40 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import zarr
 
 from terralatent.pipeline.cube.series import SeriesBlock
-from terralatent.pipeline.mapping.job import Pairing
-from terralatent.pipeline.mapping.memory import Pieces
-from terralatent.pipeline.mapping.results import BlockDone, Clock
+from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.memory import MemoryPlan
 from terralatent.pipeline.mapping.scene_errors import kept_scene_errors
 from terralatent.pipeline.region import Block
 
-__all__ = ["BlockWork"]
+__all__ = ["BlockDone", "BlockWork", "Clock"]
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """What a worker says of a block that it wrote."""
+
+    pixels: int
+    """Pixels inside some scene."""
+
+    clipped: int = 0
+    """Values that did not fit the packing and were set to its end."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time spent, by stage: ``read``, ``infer``, ``write``."""
+
+    outliers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """For each sensor that was searched for them: its outliers, and the looks they were of."""
+
+
+class Clock:
+    """Adds up the seconds a worker spends in each stage of a block."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the time of a ``with`` block for ``stage``."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
 
 
 class BlockWork:
     """A block on its way through a worker.
 
     Args:
-        pairing: What to infer from, and when.
+        job: What to infer from, and when.
         group: Root of the store of results.
         block: Which pixels.
-        pieces: How much of it is read at a time.
+        plan: How much of it is read at a time.
     """
 
-    def __init__(self, pairing: Pairing, group: zarr.Group, block: Block, pieces: Pieces) -> None:
+    def __init__(self, job: MappingJob, group: zarr.Group, block: Block, plan: MemoryPlan) -> None:
         self.clock = Clock()
         self.clipped = 0
         """Values that did not fit the packing."""
-        self.observations = np.zeros((len(pairing.sensors), *block.shape), np.uint16)
+        self.observations = np.zeros((len(job.sensors), *block.shape), np.uint16)
         """Clear acquisitions, (sensor, y, x), of the strips that were read."""
-        self._pairing, self._block = pairing, block
-        self._strips = pieces.strips(block)
-        self._errors = kept_scene_errors(group) if pairing.corrects else None
+        self._pairing, self._block = job, block
+        self._strips = plan.strips(block)
+        self._errors = kept_scene_errors(group) if job.corrects else None
         self._kept: SeriesBlock | None = None
         self._pixels = 0
         self._outliers: dict[str, tuple[int, int]] = {}

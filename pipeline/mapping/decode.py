@@ -17,17 +17,11 @@ from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cube.masks import Asked
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import When, days_since_1970
-from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.job import Pairing, pair
-from terralatent.pipeline.mapping.memory import Budget, Pieces, cut_pieces
-from terralatent.pipeline.mapping.results import (
-    BlockDone,
-    ResultReport,
-    fill,
-    open_result,
-    result_layout,
-    time_chunk,
-)
+from terralatent.pipeline.mapping.block import BlockDone, BlockWork
+from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
+from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results import fill, open_result, result_layout, time_chunk
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import INNER_CHUNK, ArrayLayout, coordinate, inner_chunk
@@ -87,23 +81,23 @@ def decode(
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    pairing = pair(
+    job = plan_job(
         cube, model, dates, acquisitions_of=sensor, device=device, masking=masking, at=at
     )
-    known = [each.name for each in pairing.config().sensors]
+    known = [each.name for each in job.config().sensors]
     if sensor not in known:
         raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
     layout = result_layout(
-        pairing,
+        job,
         "bands",
-        _arrays(pairing, sensor),
+        _arrays(job, sensor),
         {"sensor": sensor},
         {"title": f"{sensor}, predicted", "sensor": sensor},
     )
-    _pieces(pairing, sensor, Budget(memory_bytes(memory)))  # too little is told before anything
-    run = partial(decode_block, pairing, sensor)
+    _plan(job, sensor, MemoryLimit(memory_bytes(memory)))  # too little is told before anything
+    run = partial(decode_block, job, sensor)
     return fill(
-        pairing, out, layout, run,
+        job, out, layout, run,
         title="decode", client=client, workers=workers, memory=memory, progress=progress,
     )  # fmt: skip
 
@@ -124,22 +118,22 @@ def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
 
 
 def decode_block(
-    pairing: Pairing, sensor: str, budget: Budget, group: zarr.Group, block: Block
+    job: MappingJob, sensor: str, limit: MemoryLimit, group: zarr.Group, block: Block
 ) -> BlockDone:
     """Read, infer, decode and write one block; runs on a worker and writes whole chunks.
 
     Decoded and written one inner chunk after the other.
 
     Args:
-        pairing: What to infer from, and when.
+        job: What to infer from, and when.
         sensor: One of the model's.
-        budget: What the task may take.
+        limit: What the task may take.
         group: Root of the bands store, writable.
         block: Which pixels.
     """
     bands = group["mean"].shape[1]
-    pieces = _pieces(pairing, sensor, budget)
-    work = BlockWork(pairing, group, block, pieces)
+    plan = _plan(job, sensor, limit)
+    work = BlockWork(job, group, block, plan)
     for rows, series in work.strips():
         places = np.arange(len(series)).reshape(series.shape)
         top = block.y.start + rows.start
@@ -147,24 +141,22 @@ def decode_block(
             y = slice(top + tile.y.start, top + tile.y.stop)
             x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
             pixels = places[tile.y, tile.x].ravel()
-            for dates in pieces.parts(len(pairing.times)):
+            for dates in plan.date_groups(len(job.times)):
                 with work.clock.time("infer"):
-                    values = _decoded(
-                        pairing, sensor, series, pixels, dates, bands, pieces.observations
-                    )
+                    values = _decoded(job, sensor, series, pixels, dates, bands, plan.observations)
                 with work.clock.time("write"):
                     for name, one in zip(ARRAYS, values, strict=True):
                         group[name][dates, :, y, x] = one.reshape(*one.shape[:2], *tile.shape)
     return work.done()
 
 
-def _pieces(pairing: Pairing, sensor: str, budget: Budget) -> Pieces:
-    values = len(ARRAYS) * len(pairing.config().sensor(sensor).bands)
-    return cut_pieces(pairing, budget, values * np.dtype(np.float32).itemsize, INNER_CHUNK**2)
+def _plan(job: MappingJob, sensor: str, limit: MemoryLimit) -> MemoryPlan:
+    values = len(ARRAYS) * len(job.config().sensor(sensor).bands)
+    return plan_memory(job, limit, values * np.dtype(np.float32).itemsize, INNER_CHUNK**2)
 
 
 def _decoded(
-    pairing: Pairing,
+    job: MappingJob,
     sensor: str,
     series: SeriesBlock,
     pixels: NDArray[np.intp],
@@ -173,23 +165,23 @@ def _decoded(
     most: int,
 ) -> NDArray[np.float32]:
     """The :data:`ARRAYS` of some pixels and dates, (5, Q, B, n), NaN outside every scene."""
-    days = torch.from_numpy(days_since_1970(pairing.dates[dates]))
+    days = torch.from_numpy(days_since_1970(job.dates[dates]))
     values = np.full((len(ARRAYS), len(days), bands, pixels.size), np.nan, dtype=np.float32)
     inside = pixels[series.seen[pixels]]
-    for some, mean, var in pairing.infer(series, inside, dates=dates, most=most):
-        found = pairing.load().decode(sensor, mean, var, days.to(mean.device))
+    for some, mean, var in job.infer(series, inside, dates=dates, most=most):
+        found = job.load().decode(sensor, mean, var, days.to(mean.device))
         at = np.searchsorted(pixels, some)
         for place, name in enumerate(ARRAYS):
             values[place][:, :, at] = getattr(found, name).permute(1, 2, 0).cpu().numpy()
     return values
 
 
-def _arrays(pairing: Pairing, sensor: str) -> tuple[ArrayLayout, ...]:
+def _arrays(job: MappingJob, sensor: str) -> tuple[ArrayLayout, ...]:
     """Lay out the five arrays and their bands. No shards: an inner chunk is written at once."""
-    rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
-    inner = inner_chunk(pairing.block)
-    config = pairing.config().sensor(sensor)
-    bands, dates = len(config.bands), len(pairing.times)
+    rows, columns = grid_of(job.open_cube()[job.sensors[0]]).shape
+    inner = inner_chunk(job.block)
+    config = job.config().sensor(sensor)
+    bands, dates = len(config.bands), len(job.times)
     return (
         *(
             ArrayLayout(

@@ -19,17 +19,11 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cube.masks import Asked
 from terralatent.pipeline.dates import When
-from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.job import Pairing, pair
-from terralatent.pipeline.mapping.memory import Budget, Pieces, cut_pieces
-from terralatent.pipeline.mapping.results import (
-    BlockDone,
-    ResultReport,
-    fill,
-    open_result,
-    result_layout,
-    time_chunk,
-)
+from terralatent.pipeline.mapping.block import BlockDone, BlockWork
+from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
+from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results import fill, open_result, result_layout, time_chunk
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, grid_of
 from terralatent.pipeline.store.arrays import TIME_CHUNK, ArrayLayout, coordinate, inner_chunk
@@ -97,18 +91,18 @@ def embed(
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
     packed = precision == "packed"
-    pairing = pair(cube, model, dates, device=device, encoder=encoder, masking=masking, at=at)
+    job = plan_job(cube, model, dates, device=device, encoder=encoder, masking=masking, at=at)
     layout = result_layout(
-        pairing,
+        job,
         "latents",
-        _arrays(pairing, packed=packed),
+        _arrays(job, packed=packed),
         {"precision": precision},
         {"title": "latent series of pixels: posterior mean and standard deviation"},
     )
-    _pieces(pairing, packed, Budget(memory_bytes(memory)))  # too little is told before anything
-    run = partial(embed_block, pairing, packed)
+    _plan(job, packed, MemoryLimit(memory_bytes(memory)))  # too little is told before anything
+    run = partial(embed_block, job, packed)
     report = fill(
-        pairing, out, layout, run,
+        job, out, layout, run,
         title="embed", client=client, workers=workers, memory=memory, progress=progress,
     )  # fmt: skip
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(out)["mean"].size:
@@ -135,21 +129,21 @@ def open_latents(store: str | Path, *, snapshot: str | None = None) -> xr.Datase
 
 
 def embed_block(
-    pairing: Pairing, packed: bool, budget: Budget, group: zarr.Group, block: Block
+    job: MappingJob, packed: bool, limit: MemoryLimit, group: zarr.Group, block: Block
 ) -> BlockDone:
     """Read, infer, pack and write one block; runs on a worker and writes whole shards.
 
     Args:
-        pairing: What to infer from, and when.
+        job: What to infer from, and when.
         packed: Whether ``group`` holds integers.
-        budget: What the task may take.
+        limit: What the task may take.
         group: Root of the latents store, writable.
         block: Which pixels.
     """
     latents = group["mean"].shape[1]
-    pieces = _pieces(pairing, packed, budget)
-    work = BlockWork(pairing, group, block, pieces)
-    for dates in pieces.parts(len(pairing.times)):
+    plan = _plan(job, packed, limit)
+    work = BlockWork(job, group, block, plan)
+    for dates in plan.date_groups(len(job.times)):
         shape = (dates.stop - dates.start, latents, *block.shape)
         means, stds = _blank(shape, packed)
         for rows, series in work.strips():
@@ -157,8 +151,8 @@ def embed_block(
             strip = (*shape[:2], len(series))
             some_means, some_stds = (one[:, :, rows].reshape(strip) for one in (means, stds))
             with work.clock.time("infer"):
-                for pixels, mean, var in pairing.infer(
-                    series, inside, dates=dates, most=pieces.observations
+                for pixels, mean, var in job.infer(
+                    series, inside, dates=dates, most=plan.observations
                 ):
                     some_means[:, :, pixels], wide = _pack(mean, MEAN_STEP, MEAN_END, packed)
                     std = var.clamp_min(0.0).sqrt()
@@ -172,9 +166,9 @@ def embed_block(
     return work.done()
 
 
-def _pieces(pairing: Pairing, packed: bool, budget: Budget) -> Pieces:
-    latents, block = pairing.config().latents, pairing.block
-    return cut_pieces(pairing, budget, latents * (4 if packed else 8), block**2)
+def _plan(job: MappingJob, packed: bool, limit: MemoryLimit) -> MemoryPlan:
+    latents, block = job.config().latents, job.block
+    return plan_memory(job, limit, latents * (4 if packed else 8), block**2)
 
 
 def _write(array: zarr.Array[Any], dates: slice, block: Block, values: NDArray[np.generic]) -> None:
@@ -185,11 +179,11 @@ def _write(array: zarr.Array[Any], dates: slice, block: Block, values: NDArray[n
         array[start : start + len(shard), :, block.y, block.x] = shard
 
 
-def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:
+def _arrays(job: MappingJob, *, packed: bool) -> tuple[ArrayLayout, ...]:
     """Lay out ``mean``, ``std``, ``observations`` and their own coordinates."""
-    rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
-    block = pairing.block
-    latents, dates = pairing.config().latents, len(pairing.times)
+    rows, columns = grid_of(job.open_cube()[job.sensors[0]]).shape
+    block = job.block
+    latents, dates = job.config().latents, len(job.times)
     inner = inner_chunk(block)
     shape = (dates, latents, rows, columns)
     about: dict[str, Any] = {
@@ -220,15 +214,15 @@ def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:
         ArrayLayout(
             "observations",
             ("sensor", "y", "x"),
-            (len(pairing.sensors), rows, columns),
+            (len(job.sensors), rows, columns),
             "uint16",
-            chunks=(len(pairing.sensors), inner, inner),
-            shards=(len(pairing.sensors), block, block),
+            chunks=(len(job.sensors), inner, inner),
+            shards=(len(job.sensors), block, block),
             fill_value=0,
             attrs={"long_name": "clear acquisitions", "units": "1", "grid_mapping": "spatial_ref"},
         ),
         coordinate("latent", ("latent",), np.arange(latents, dtype=np.int64)),
-        coordinate("sensor", ("sensor",), np.array(pairing.sensors)),
+        coordinate("sensor", ("sensor",), np.array(job.sensors)),
     )
 
 

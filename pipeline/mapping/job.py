@@ -41,14 +41,14 @@ from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.repository import ABOUT, open_group, snapshot_id
 from terralatent.pipeline.store.storage import local_path
 
-__all__ = ["Pairing", "pair", "unfinished"]
+__all__ = ["MappingJob", "plan_job", "unfinished"]
 
 ENCODERS = ("float32", "bfloat16")
 """In what the networks of the encoders can compute."""
 
 
 @dataclass(frozen=True)
-class Pairing:
+class MappingJob:
     """A cube at one snapshot, a model that fits it, and the dates asked for.
 
     Small and picklable: tasks carry this and never pixels or weights.
@@ -188,7 +188,7 @@ class Pairing:
         return {"masking": told} if told else {}
 
 
-def pair(
+def plan_job(
     cube: str | Path,
     model: str | Path,
     dates: When,
@@ -198,7 +198,7 @@ def pair(
     encoder: str = "float32",
     masking: Asked = None,
     at: str | None = None,
-) -> Pairing:
+) -> MappingJob:
     """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
 
     Args:
@@ -223,11 +223,11 @@ def pair(
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
     with telling_damage(cube):
-        pairing = _pair(cube, model, dates, acquisitions_of, encoder, masking, at)
-    return replace(pairing, device=device, encoder=encoder)
+        job = _plan_job(cube, model, dates, acquisitions_of, encoder, masking, at)
+    return replace(job, device=device, encoder=encoder)
 
 
-def _pair(
+def _plan_job(
     cube: str | Path,
     model: str | Path,
     dates: When,
@@ -235,7 +235,7 @@ def _pair(
     encoder: str,
     masking: Asked,
     at: str | None,
-) -> Pairing:
+) -> MappingJob:
     open_group(cube, kind="cube")
     snapshot = find_snapshot(cube, at) or snapshot_id(cube)
     root = open_group(cube, kind="cube", snapshot=snapshot or None)
@@ -259,7 +259,7 @@ def _pair(
     first, last = _about(root)["identity"]["period"]
     period = (np.datetime64(first, "D"), np.datetime64(last, "D"))
     times = parse_when(dates, period, seen.astype("datetime64[us]"))
-    return Pairing(
+    return MappingJob(
         cube=str(local_path(cube) or cube),
         snapshot=snapshot,
         model=str(Path(model).expanduser().absolute()),
@@ -314,10 +314,8 @@ def _open(cube: str, snapshot: str) -> zarr.Group:
 
 
 @lru_cache(maxsize=2)
-def _scene_errors(pairing: Pairing) -> SceneErrors:
-    return estimate_scene_errors(
-        pairing.open_cube(), pairing.sensors, pairing.load(), masks=pairing.masks
-    )
+def _scene_errors(job: MappingJob) -> SceneErrors:
+    return estimate_scene_errors(job.open_cube(), job.sensors, job.load(), masks=job.masks)
 
 
 @lru_cache(maxsize=2)

@@ -6,9 +6,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,10 @@ from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.device import on_gpu
-from terralatent.pipeline.mapping.job import Pairing, unfinished
-from terralatent.pipeline.mapping.memory import PROCESS, Budget
-from terralatent.pipeline.mapping.report import LostBlock
+from terralatent.pipeline.mapping.block import BlockDone
+from terralatent.pipeline.mapping.job import MappingJob, unfinished
+from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
+from terralatent.pipeline.mapping.report import LostBlock, ResultReport
 from terralatent.pipeline.mapping.scene_errors import (
     SceneErrors,
     keep_scene_errors,
@@ -58,9 +58,6 @@ from terralatent.pipeline.store.storage import local_path
 
 __all__ = [
     "OUTLIERS",
-    "BlockDone",
-    "Clock",
-    "ResultReport",
     "fill",
     "open_result",
     "result_layout",
@@ -81,82 +78,8 @@ TASK = 1_000_000_000
 """Bytes that a block should have before another is worked on beside it."""
 
 
-@dataclass(frozen=True)
-class BlockDone:
-    """What a worker says of a block that it wrote."""
-
-    pixels: int
-    """Pixels inside some scene."""
-
-    clipped: int = 0
-    """Values that did not fit the packing and were set to its end."""
-
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Time spent, by stage: ``read``, ``infer``, ``write``."""
-
-    outliers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """For each sensor that was searched for them: its outliers, and the looks they were of."""
-
-
-class Clock:
-    """Adds up the seconds a worker spends in each stage of a block."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Count the time of a ``with`` block for ``stage``."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
-
-
-@dataclass(frozen=True)
-class ResultReport:
-    """How an embedding or decoding ended."""
-
-    blocks: int
-    """Blocks of the store."""
-
-    computed: int
-    """Blocks computed now; the others were there before."""
-
-    pixels: int
-    """Pixels computed now that lie inside some scene."""
-
-    clipped: int
-    """Values of the whole store that did not fit the packing."""
-
-    wall: float
-    """Seconds from first to last block."""
-
-    seconds: Mapping[str, float]
-    """Seconds of all workers together, by stage."""
-
-    losses: tuple[LostBlock | str, ...]
-    """What failed, or came from a cube that is not whole, one line each."""
-
-    outliers: Mapping[str, float] = field(default_factory=dict)
-    """For each sensor that was searched for them, the share of its looks, in the whole store, that
-    no neighbour in time supports; they are masked."""
-
-    def __str__(self) -> str:
-        done = f"{self.computed} of {self.blocks} blocks"
-        failed = sum(isinstance(loss, LostBlock) for loss in self.losses)
-        before = " (the others were done)" if self.computed < self.blocks - failed else ""
-        lost = f", {failed} failed (the same command tries them again)" if failed else ""
-        rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
-        clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
-        taken = (f", {share:.2%} of {name}'s looks taken as outliers"
-                 for name, share in self.outliers.items())  # fmt: skip
-        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
-
-
 def result_layout(
-    pairing: Pairing,
+    job: MappingJob,
     kind: str,
     arrays: tuple[ArrayLayout, ...],
     identity: Mapping[str, Any],
@@ -164,12 +87,12 @@ def result_layout(
 ) -> Layout:
     """Lay out a store on the cube's grid: ``arrays``, coordinates and the blocks' states.
 
-    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``pairing``.
+    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``job``.
     """
-    grid = grid_of(pairing.open_cube()[pairing.sensors[0]])
-    size = pairing.block
+    grid = grid_of(job.open_cube()[job.sensors[0]])
+    size = job.block
     counts = (math.ceil(grid.shape[0] / size), math.ceil(grid.shape[1] / size))
-    times = time_array("time", "time", pairing.dates)
+    times = time_array("time", "time", job.dates)
     states = tuple(
         ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
         for name, dtype, attrs in (
@@ -177,7 +100,7 @@ def result_layout(
             ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
         )
     )
-    searched = [name for name in pairing.sensors if pairing.masks.of(name).outliers]
+    searched = [name for name in job.sensors if job.masks.of(name).outliers]
     counted = {OUTLIERS: {name: [0, 0] for name in searched}} if searched else {}
     everything = (*arrays, times, *grid_arrays(grid), *states)
     root = GroupLayout(
@@ -186,12 +109,12 @@ def result_layout(
         {
             **grid_attrs(grid),
             "coordinates": "spatial_ref",
-            **pairing.attributes(),
+            **job.attributes(),
             **counted,
             **attributes,
         },
     )
-    return Layout(kind, {**pairing.identity(), **identity}, (root,))
+    return Layout(kind, {**job.identity(), **identity}, (root,))
 
 
 def time_chunk(dates: int) -> int:
@@ -200,10 +123,10 @@ def time_chunk(dates: int) -> int:
 
 
 def fill(
-    pairing: Pairing,
+    job: MappingJob,
     out: str | Path,
     layout: Layout,
-    run: Callable[[Budget, zarr.Group, Block], BlockDone],
+    run: Callable[[MemoryLimit, zarr.Group, Block], BlockDone],
     *,
     title: str,
     client: Client | str | None = None,
@@ -217,10 +140,10 @@ def fill(
     block and kept in ``out``, where workers find them.
 
     Args:
-        pairing: What the results come from.
+        job: What the results come from.
         out: Path or URL of the store; one with the same identity is gone on with.
         layout: See :func:`result_layout`.
-        run: Computes and writes one block on a worker within a budget; see
+        run: Computes and writes one block on a worker within a limit; see
             :func:`terralatent.pipeline.cluster.stream.stream_blocks`.
         title: Of the progress and the commits.
         client: See :func:`terralatent.pipeline.cluster.client.client_for`.
@@ -242,25 +165,25 @@ def fill(
         ExitStack() as stack,
     ):
         # A new store is laid out only once there is somebody to fill it.
-        joining = _joining(pairing, out, client, workers, memory)
+        joining = _joining(job, out, client, workers, memory)
         joined = None if exists(out) else stack.enter_context(joining)
         lay_out(out, layout)
-        keep_for(out, pairing.cube, pairing.snapshot)
+        keep_for(out, job.cube, job.snapshot)
         root = open_group(out)
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
         if tasks:
             joined = joined or stack.enter_context(joining)
-            with telling_damage(pairing.cube):
-                whole = unfinished(pairing.open_cube(), pairing.sensors)
-                errors = _missing_errors(pairing, root)
+            with telling_damage(job.cube):
+                whole = unfinished(job.open_cube(), job.sensors)
+                errors = _missing_errors(job, root)
             if errors is not None:
-                keep_scene_errors(out, errors, pairing.open_cube())
+                keep_scene_errors(out, errors, job.open_cube())
             record = partial(_record, whole, total)
             begun = time.monotonic()
             failures = stream_blocks(
-                joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
+                joined, out, tasks, partial(run, MemoryLimit(memory_bytes(memory))), record,
                 smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
                 progress=lock.telling(progress),
             )  # fmt: skip
@@ -316,11 +239,11 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
 
 
 def _joining(
-    pairing: Pairing, out: str | Path, client: Client | str | None, workers: int | None, memory: str
+    job: MappingJob, out: str | Path, client: Client | str | None, workers: int | None, memory: str
 ) -> AbstractContextManager[Client]:
     """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
-    gpu = on_gpu(pairing.device)
-    remote = local_path(pairing.cube) is None or local_path(out) is None
+    gpu = on_gpu(job.device)
+    remote = local_path(job.cube) is None or local_path(out) is None
     threads = min(GPU_THREADS, len(os.sched_getaffinity(0))) if gpu else 1 + remote
     room = (memory_bytes(memory) - PROCESS) // TASK
     if gpu and client in (None, "local"):
@@ -331,14 +254,14 @@ def _joining(
 def _smaller(run: Run[Block]) -> Run[Block]:
     """What a block is tried with whose worker died under it."""
     assert isinstance(run, partial)
-    *given, budget = run.args
-    return partial(run.func, *given, budget.halved())
+    *given, limit = run.args
+    return partial(run.func, *given, limit.halved())
 
 
-def _missing_errors(pairing: Pairing, root: zarr.Group) -> SceneErrors | None:
+def _missing_errors(job: MappingJob, root: zarr.Group) -> SceneErrors | None:
     """Estimate the errors over scenes that the model wants taken off and the store lacks."""
-    wanted = pairing.corrects and kept_scene_errors(root) is None
-    return pairing.scene_errors() if wanted else None
+    wanted = job.corrects and kept_scene_errors(root) is None
+    return job.scene_errors() if wanted else None
 
 
 def _labels(array: zarr.Array) -> NDArray[Any]:

@@ -27,7 +27,7 @@ from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import MEAN_END, MEAN_FILL, MEAN_STEP, STD_STEP, _pack
 from terralatent.pipeline.mapping.job import _load
-from terralatent.pipeline.mapping.memory import Pieces
+from terralatent.pipeline.mapping.memory import MemoryPlan
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.repository import exists, open_group, open_repository, snapshot_id
 from tests.made.models import made_up_model, outside_every_scene, wide_region
@@ -314,12 +314,12 @@ def test_values_beyond_the_packing_are_clipped_and_counted() -> None:
     assert packed.min() > MEAN_FILL
 
 
-SMALL = Pieces(rows=24, dates=TIME_CHUNK, observations=300)
-"""Strips that end anywhere, dates in parts, and batches of a few pixels."""
+SMALL = MemoryPlan(rows=24, dates=TIME_CHUNK, observations=300)
+"""Strips that end anywhere, dates in groups, and batches of a few pixels."""
 
 
 @pytest.mark.parametrize("precision", ["packed", "float32"])
-def test_latents_are_the_same_in_whatever_pieces(
+def test_latents_are_the_same_whatever_is_planned_for_the_memory(
     cubes: dict[int, Path],
     model: Path,
     workers: Client,
@@ -331,7 +331,7 @@ def test_latents_are_the_same_in_whatever_pieces(
     how = {"dates": dates, "precision": precision, "client": workers}
     whole = embed(cubes[64], model, tmp_path / "whole", **how)
     monkeypatch.setattr(
-        sys.modules["terralatent.pipeline.mapping.embed"], "cut_pieces", lambda *given: SMALL
+        sys.modules["terralatent.pipeline.mapping.embed"], "plan_memory", lambda *given: SMALL
     )
 
     cut = embed(cubes[64], model, tmp_path / "cut", **how)

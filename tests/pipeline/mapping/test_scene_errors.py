@@ -28,8 +28,8 @@ from terralatent.models.scene_errors import FAR, FEWEST_PIXELS, scene_offsets, s
 from terralatent.pipeline import decode, embed, open_latents
 from terralatent.pipeline.cube.states import PENDING
 from terralatent.pipeline.export.zarr import export
-from terralatent.pipeline.mapping import job as pairing_module
-from terralatent.pipeline.mapping.job import pair
+from terralatent.pipeline.mapping import job as job_module
+from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.scene_errors import estimate_scene_errors, kept_scene_errors
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.repository import BRANCH, open_group, open_repository
@@ -203,7 +203,7 @@ def small_cells() -> Iterator[None]:
     """Cells of 16 pixels, nine of them on the made-up cube."""
     with pytest.MonkeyPatch.context() as patch:
         small = partial(estimate_scene_errors, cell=CELL)
-        patch.setattr(pairing_module, "estimate_scene_errors", small)
+        patch.setattr(job_module, "estimate_scene_errors", small)
         yield
 
 
@@ -273,12 +273,12 @@ def test_two_tilings_give_the_same_latents(
 def test_a_pixel_is_inferred_from_its_series_less_what_its_acquisitions_are_off_by(
     cubes: dict[int, Path], models: dict[bool, Path], latents: Path
 ) -> None:
-    asked = pair(cubes[16], models[True], DAYS)
+    asked = plan_job(cubes[16], models[True], DAYS)
     kept = kept_scene_errors(open_group(latents))
     assert kept is not None
     y, x = 29, 11
     window = Block((0, 0), slice(y, y + 1), slice(x, x + 1))
-    plain = pair(cubes[16], models[False], DAYS).read(window).series()
+    plain = plan_job(cubes[16], models[False], DAYS).read(window).series()
     nodes = [
         np.clip(place, each[0], each[-1]) for place, each in zip((y, x), kept.nodes, strict=True)
     ]
@@ -316,8 +316,8 @@ def test_a_run_goes_on_with_the_errors_that_the_store_holds(
     def estimate(*_: object) -> None:
         raise AssertionError("estimated again")
 
-    monkeypatch.setattr(pairing_module, "estimate_scene_errors", estimate)
-    pairing_module._scene_errors.cache_clear()
+    monkeypatch.setattr(job_module, "estimate_scene_errors", estimate)
+    job_module._scene_errors.cache_clear()
     report = embed(cubes[16], models[True], out, dates=DAYS, precision="float32", client=workers)
 
     assert (report.computed, report.losses) == (3, ())
@@ -332,12 +332,12 @@ def test_without_the_option_nothing_is_estimated_kept_or_changed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pairing_module, "estimate_scene_errors", None)
+    monkeypatch.setattr(job_module, "estimate_scene_errors", None)
     out = tmp_path / "latents"
     embed(cubes[16], models[False], out, dates=DAYS, precision="float32", client=workers)
     assert kept_scene_errors(open_group(out)) is None
     assert not np.allclose(of_store(out), of_store(latents), atol=0.01, equal_nan=True)
-    read = pair(cubes[16], models[False], DAYS).read(Block((0, 0), slice(0, 4), slice(0, 4)))
+    read = plan_job(cubes[16], models[False], DAYS).read(Block((0, 0), slice(0, 4), slice(0, 4)))
     assert all(one.errors is None for one in read.by_sensor.values())
 
 
@@ -368,4 +368,4 @@ def test_other_families_refuse_the_option(
         estimate_scene_errors(open_group(cubes[16]), ["sentinel-2-l2a"], other)
     save_model(other, tmp_path / "vae", {})
     with pytest.raises(InputError, match="a vae model with scene_errors"):
-        pair(cubes[16], tmp_path / "vae", DAYS)
+        plan_job(cubes[16], tmp_path / "vae", DAYS)

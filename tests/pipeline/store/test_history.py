@@ -19,7 +19,7 @@ from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.info.status import status
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import embed, open_latents
-from terralatent.pipeline.mapping.job import pair
+from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.store.history import expire, find_snapshot, history
 from terralatent.pipeline.store.repository import open_group, snapshot_id
 from tests.commands.contents import contents
@@ -88,7 +88,7 @@ def test_an_earlier_state_is_exported_and_paired(grown: Path, tmp_path: Path) ->
     earlier = history(grown / "cube")[1].id
     export(grown / "cube", tmp_path / "out.zarr", at=earlier)
     assert open_group(tmp_path / "out.zarr")[f"{S1}/time"].shape == (1,)
-    assert pair(grown / "cube", grown / "model", DATES, at=earlier).snapshot == earlier
+    assert plan_job(grown / "cube", grown / "model", DATES, at=earlier).snapshot == earlier
 
 
 def test_what_is_old_goes_and_what_a_result_keeps_stays(copied: Path) -> None:
