@@ -5,26 +5,27 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.kinds import KINDS, Asked, Kind, words_of
-from terralatent.pipeline.cluster.local import Size, end_processes, local_processes
+from terralatent.pipeline.cluster.local import Size, end_processes, local_processes, memory_bytes
 from terralatent.pipeline.cluster.workers import PIN_THREADS, VersionCheck, pin_threads
 from terralatent.pipeline.interrupts import Interrupts
 
-__all__ = ["client_for", "workers_of"]
+__all__ = ["Workers", "client_for", "workers_of"]
 
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN_S = 5
 """How long a scheduler has to answer before its address counts as wrong."""
 
-LOOK_EVERY_S = 15
-"""How often it is looked whether a worker can still come, while none has."""
+POLL_S = 15
+"""How often it is checked whether a worker can still come, while none has."""
 
 PIN_TRIES = 3
 """How often workers are told to pin threads where one of them breaks off. The scheduler tells those
@@ -32,6 +33,32 @@ that join later by itself."""
 
 LEAVE_WITHIN_S = 5
 """How long a cluster that lives on has to forget the pinning of threads."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work, as the caller of a public function requests it; starts nothing."""
+
+    client: Client | str | None = None
+    """A Dask client, its address, or a kind of cluster, see :func:`client_for`."""
+
+    count: int | None = None
+    """Processes to start or to request."""
+
+    memory: str = "4GB"
+    """What a worker may use."""
+
+    def memory_bytes(self) -> int:
+        """The same in bytes.
+
+        Raises:
+            InputError: If it is no size above zero.
+        """
+        return memory_bytes(self.memory)
+
+    def join(self, threads: int = 1) -> AbstractContextManager[Client]:
+        """A client of them for the time of a ``with`` block, see :func:`client_for`."""
+        return client_for(self.client, workers=self.count, memory=self.memory, threads=threads)
 
 
 @contextmanager
@@ -148,7 +175,7 @@ def _await_first(client: Client, asked: Asked, interrupts: Interrupts) -> None:
     log.info("asked for %s; waiting for the first worker (Ctrl-C gives up)", asked.what)
     while True:
         with suppress(TimeoutError), interrupts.let_through():
-            client.wait_for_workers(1, timeout=LOOK_EVERY_S)
+            client.wait_for_workers(1, timeout=POLL_S)
             return
         reason = asked.why_none()
         if reason is not None:

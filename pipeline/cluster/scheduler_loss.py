@@ -1,4 +1,4 @@
-"""A Dask scheduler that is lost, told in one line."""
+"""A Dask scheduler that is lost: recognised, and reported in one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distributed.comm import CommClosedError
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["is_scheduler_loss", "lost_scheduler", "telling_lost_scheduler"]
+__all__ = ["is_scheduler_loss", "lost_scheduler", "translated_scheduler_loss"]
 
 UNREACHED = "Timed out trying to connect to "
 """How the plain OSError begins that Dask raises where it cannot connect."""
@@ -34,8 +34,8 @@ def lost_scheduler(reason: str) -> InputError:
 
 
 @contextmanager
-def telling_lost_scheduler() -> Iterator[None]:
-    """Tell so wherever inside a ``with`` block the connection to it breaks.
+def translated_scheduler_loss() -> Iterator[None]:
+    """Translate what Dask raises inside a ``with`` block where the connection to it breaks.
 
     Raises:
         InputError: If it does.

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.fields.perturbation import perturb
 from terralatent.pipeline.fields.pixels import read_where
@@ -38,7 +39,6 @@ from terralatent.pipeline.fields.shared_errors import SharedErrors, estimate_sha
 from terralatent.pipeline.labels import FieldLabels, Fields, lay_fields
 from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.mapping.results import OUTLIERS
-from terralatent.pipeline.region import grid_of
 
 __all__ = ["field_means"]
 
@@ -91,13 +91,12 @@ def field_means(
             or a count is below 1.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    job = plan_job(cube, model, dates, acquisitions_of=sensor, device=device, masking=masking)
-    known = [each.name for each in job.config().sensors]
-    if sensor not in known:
-        raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
+    reading = Reading(masking)
+    job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
+    job.require_sensor(sensor)
     if draws < 1 or most_pixels < 1:
         raise InputError(f"draws is {draws}, most_pixels {most_pixels}; both must be at least 1.")
-    labels = lay_fields(fields, grid_of(job.open_cube()[job.sensors[0]]))
+    labels = lay_fields(fields, job.grid)
     sums = _sum_pixels(job, sensor, labels)
     if not sums.inside.any():
         raise InputError(f"None of the {len(labels)} fields has a pixel inside a scene of {cube}.")

@@ -23,8 +23,8 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.local import memory_bytes
-from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
-from terralatent.pipeline.cluster.stream import Failure, stream_blocks
+from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
+from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import Loss, told_losses
 from terralatent.pipeline.cube.states import PENDING
@@ -138,7 +138,7 @@ def build_cube(
     with (
         writer_lock(out) as lock,
         telling_damage(out),
-        telling_lost_scheduler(),
+        translated_scheduler_loss(),
         ExitStack() as stack,
     ):
         work = _Work(
@@ -241,16 +241,14 @@ class _Work:
             workers = self.workers()
             many = max(1, len(workers.nthreads()), self.count or 1)  # those asked for may come yet
             at_once = max(1, self.requests // many)
+            read = partial(read_unit, store=str(self.out), threads=READ_THREADS, at_once=at_once)
+            metadata = STEP if branch == GROWING else None
             failures = stream_blocks(
                 workers,
                 self.out,
                 units,
-                partial(read_unit, store=str(self.out), threads=READ_THREADS, at_once=at_once),
-                record_unit,
-                message="build",
-                total=len(units),
-                branch=branch,
-                metadata=STEP if branch == GROWING else None,
+                Work(read, record_unit),
+                Commits(message="build", branch=branch, metadata=metadata),
                 progress=self.progress,
             )
             self.done += len(units) - len(failures)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import zarr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
@@ -29,16 +30,17 @@ from terralatent.models.config import ModelConfig
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cluster.workers import this_process
-from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
+from terralatent.pipeline.cube.masks import AS_STORED, Masks
+from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
+from terralatent.pipeline.cube.states import DONE
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
 from terralatent.pipeline.device import DEVICES
 from terralatent.pipeline.mapping.batches import infer_batches
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
-from terralatent.pipeline.region import Block
+from terralatent.pipeline.region import Block, grid_of
 from terralatent.pipeline.store.damage import telling_damage
-from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.repository import ABOUT, open_group, snapshot_id
+from terralatent.pipeline.store.repository import ABOUT, open_group
 from terralatent.pipeline.store.storage import local_path
 
 __all__ = ["MappingJob", "plan_job", "unfinished"]
@@ -92,6 +94,16 @@ class MappingJob:
         """The model's sizes, sensors and bands. Reads no weights."""
         return ModelConfig.model_validate(read_manifest(self.model)["config"])
 
+    def require_sensor(self, sensor: str) -> None:
+        """Check that the model knows a sensor; the cube need not have it.
+
+        Raises:
+            InputError: If it does not.
+        """
+        known = [its.name for its in self.config().sensors]
+        if sensor not in known:
+            raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
+
     def load(self) -> LatentModel:
         """The model on its device; loaded once a process.
 
@@ -105,6 +117,11 @@ class MappingJob:
     def block(self) -> int:
         """Pixels along y and x of the cube's blocks. Reads no table: workers ask at every block."""
         return int(_about(self.open_cube())["identity"]["block"])
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid that all sensors of the cube share."""
+        return grid_of(self.open_cube()[self.sensors[0]])
 
     @property
     def dates(self) -> Times:
@@ -192,12 +209,11 @@ def plan_job(
     cube: str | Path,
     model: str | Path,
     dates: When,
+    reading: Reading = NEWEST,
     *,
     acquisitions_of: str | None = None,
     device: str = "auto",
     encoder: str = "float32",
-    masking: Asked = None,
-    at: str | None = None,
 ) -> MappingJob:
     """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
 
@@ -205,12 +221,11 @@ def plan_job(
         cube: Path or URL of a cube.
         model: Folder of a model.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
+        reading: How the cube is read; by default its newest snapshot, masked as the model was
+            trained.
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.
         encoder: In what the encoders' networks compute.
-        masking: How the sensors are masked; as the model was trained, where it leaves that open.
-        at: Snapshot of the cube, see :func:`terralatent.pipeline.store.history.find_snapshot`; the
-            newest by default.
 
     Raises:
         InputError: If there is no cube or it is damaged, the dates mean nothing, it cannot be
@@ -223,7 +238,7 @@ def plan_job(
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
     with telling_damage(cube):
-        job = _plan_job(cube, model, dates, acquisitions_of, encoder, masking, at)
+        job = _plan_job(cube, model, dates, reading, acquisitions_of, encoder)
     return replace(job, device=device, encoder=encoder)
 
 
@@ -231,14 +246,11 @@ def _plan_job(
     cube: str | Path,
     model: str | Path,
     dates: When,
+    reading: Reading,
     acquisitions_of: str | None,
     encoder: str,
-    masking: Asked,
-    at: str | None,
 ) -> MappingJob:
-    open_group(cube, kind="cube")
-    snapshot = find_snapshot(cube, at) or snapshot_id(cube)
-    root = open_group(cube, kind="cube", snapshot=snapshot or None)
+    root, snapshot = reading.open(cube)
     # A broken model is told here, before anything is laid out.
     config = load_model(model).config
     if encoder != "float32" and config.model != "gpvae":
@@ -252,7 +264,7 @@ def _plan_job(
             "train it without."
         )
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
-    masks = settle(mask_bands(root, sensors), masking, Masks.of_model(read_manifest(model)))
+    masks = reading.masks(root, sensors, Masks.of_model(read_manifest(model)))
     masks.to_json()  # a function without a name is told before anything is laid out
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
     seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
@@ -276,7 +288,7 @@ def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
     """Tell for each block (row, column) whether some unit of the cube is not whole there."""
     states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
     shape = _block_counts(root)
-    found = [(state != 1).any(axis=0) for state in states]
+    found = [(state != DONE).any(axis=0) for state in states]
     return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
 
 

@@ -65,10 +65,10 @@ def make_small() -> None:
     from terralatent.pipeline.ingest import windows as unit_cuts
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
-    tasks.REFRESH_S = tasks.NO_WORKER_S = stream.LOOK_EVERY_S = 0.1
+    tasks.REFRESH_S = tasks.NO_WORKER_S = stream.POLL_S = 0.1
     unit_cuts.WIDEST = 16
     components.EVIDENCE_STEPS = 5
-    stream.stream_blocks.__kwdefaults__["commit_every"] = 2
+    stream.Commits.__init__.__kwdefaults__["every"] = 2
     train.__kwdefaults__.update(batch=16, validate_every=2)
 
 

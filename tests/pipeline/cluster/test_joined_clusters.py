@@ -18,7 +18,7 @@ from distributed import Client, WorkerPlugin, get_worker
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster import client as clusters
 from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.stream import stream_blocks
+from terralatent.pipeline.cluster.stream import Commits, Work, stream_blocks
 from terralatent.pipeline.mapping.embed import embed
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout
 from terralatent.pipeline.store.repository import lay_out, open_group
@@ -147,8 +147,8 @@ def test_nothing_is_taken_from_a_foreign_worker_that_joins_later(
 
         def write() -> Sequence[object]:
             return stream_blocks(
-                joined, store, range(60), write_row, record,
-                message="write", total=60, commit_every=4, in_flight=4,
+                joined, store, range(60), Work(write_row, record),
+                Commits(message="write", every=4), in_flight=4,
             )  # fmt: skip
 
         if version is None:

@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster import stream as streaming
 from terralatent.pipeline.cluster import tasks as queueing
 from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
-from terralatent.pipeline.cluster.stream import Failure, stream_blocks
+from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
+from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.store.repository import lay_out, open_group, open_repository, snapshot_id
 
@@ -49,10 +50,21 @@ def note(group: zarr.Group, task: int, result: int) -> None:
     group["state"][task] = 1
 
 
-def stream(client: Client, store: Path, run: object = write, **options: object) -> list[Failure]:
-    return stream_blocks(
-        client, store, range(TASKS), run, note, message="test", total=TASKS, **options
-    )
+def stream(
+    client: Client,
+    store: Path,
+    run: Callable[[zarr.Group, int], int] = write,
+    *,
+    tasks: Collection[int] = range(TASKS),
+    record: Callable[[zarr.Group, int, int], None] = note,
+    smaller: Callable[..., Any] | None = None,
+    every: int = 64,
+    seconds: float = 60.0,
+    **options: Any,
+) -> list[Failure]:
+    work = Work(run, record, smaller=smaller)
+    commits = Commits(message="test", every=every, seconds=seconds)
+    return stream_blocks(client, store, tasks, work, commits, **options)
 
 
 def wanted(tasks: Iterable[int]) -> np.ndarray:
@@ -63,17 +75,17 @@ def wanted(tasks: Iterable[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("slow", [(), (0, 1, 5)])
-@pytest.mark.parametrize("commit_every", [1, 5, 100])
+@pytest.mark.parametrize("every", [1, 5, 100])
 def test_the_order_in_which_tasks_end_changes_nothing(
-    workers: Client, store: Path, slow: tuple[int, ...], commit_every: int
+    workers: Client, store: Path, slow: tuple[int, ...], every: int
 ) -> None:
-    failures = stream(workers, store, partial(write, slow=slow), commit_every=commit_every)
+    failures = stream(workers, store, partial(write, slow=slow), every=every)
 
     assert failures == []
     np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
     assert open_group(store)["state"][:].all()
     commits = len(list(open_repository(store).ancestry(branch="main"))) - 2
-    assert commits == -(-TASKS // commit_every)
+    assert commits == -(-TASKS // every)
 
 
 def fail(group: zarr.Group, task: int) -> int:
@@ -272,13 +284,13 @@ class Leave:
     ],
 )
 def test_whatever_dask_says_of_a_lost_scheduler_is_told_as_that(error: Exception) -> None:
-    with pytest.raises(InputError, match="The Dask scheduler is lost"), telling_lost_scheduler():
+    with pytest.raises(InputError, match="The Dask scheduler is lost"), translated_scheduler_loss():
         raise error
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("shape")])
 def test_what_else_goes_wrong_is_not_taken_for_a_lost_scheduler(error: Exception) -> None:
-    with pytest.raises(type(error)) as told, telling_lost_scheduler():
+    with pytest.raises(type(error)) as told, translated_scheduler_loss():
         raise error
     assert told.value is error
 
@@ -341,7 +353,7 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name in (
         (queueing, "REFRESH_S"),
         (queueing, "NO_WORKER_S"),
-        (streaming, "LOOK_EVERY_S"),
+        (streaming, "POLL_S"),
     ):
         monkeypatch.setattr(owner, name, 0.05)
 
@@ -358,7 +370,7 @@ def test_what_is_finished_is_committed_while_another_task_takes_long(
 
     run = partial(hold, held=(1,), go=tmp_path / "go")
     with beside(go_on):
-        assert stream(workers, store, run, in_flight=2, commit_seconds=0.1) == []
+        assert stream(workers, store, run, in_flight=2, seconds=0.1) == []
     np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
 
 
@@ -398,7 +410,7 @@ def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_ta
 def test_without_tasks_nothing_is_committed(workers: Client, store: Path) -> None:
     before = snapshot_id(store)
 
-    assert stream_blocks(workers, store, [], write, note, message="test", total=0) == []
+    assert stream(workers, store, tasks=[]) == []
     assert snapshot_id(store) == before
 
 
@@ -411,19 +423,16 @@ def commit_between(group: zarr.Group, task: int, result: int, *, store: Path) ->
         session.commit("another's")
 
 
-@pytest.mark.parametrize("commit_every", [1, 100])
+@pytest.mark.parametrize("every", [1, 100])
 def test_nothing_is_committed_upon_the_commit_of_another(
-    workers: Client, store: Path, commit_every: int
+    workers: Client, store: Path, every: int
 ) -> None:
     record = partial(commit_between, store=store)
     with pytest.raises(InputError, match="Another run has committed to the store meanwhile"):
-        stream_blocks(
-            workers, store, range(TASKS), write, record,
-            message="test", total=TASKS, in_flight=1, commit_every=commit_every,
-        )  # fmt: skip
+        stream(workers, store, record=record, in_flight=1, every=every)
 
     root = open_group(store)
     assert root.attrs["by"] == "another", "its commit is the last"
-    kept = range(5 if commit_every == 1 else 0)
+    kept = range(5 if every == 1 else 0)
     np.testing.assert_array_equal(root["data"][:], wanted(kept))
     np.testing.assert_array_equal(np.flatnonzero(root["state"][:]), list(kept))

@@ -37,6 +37,7 @@ from terralatent.pipeline.cube.masks import (
     settle,
 )
 from terralatent.pipeline.cube.opened import open_cube
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
@@ -252,7 +253,7 @@ def test_a_masking_that_cannot_be_is_told_before_any_pixel_is_read(
 ) -> None:
     for call in (
         partial(open_cube, cube),
-        partial(plan_job, cube, model, DATES),
+        lambda masking: plan_job(cube, model, DATES, Reading(masking)),
         partial(train, cube, tmp_path / "out"),
     ):
         with pytest.raises(InputError, match=words):
@@ -346,8 +347,8 @@ def test_a_model_is_used_with_the_masking_it_was_trained_with(
     trained = noted(model, tmp_path / "model", told)
 
     own = plan_job(cube, trained, DATES)
-    other = plan_job(cube, trained, DATES, masking=Masking(dilate=1))
-    bare = plan_job(cube, trained, DATES, masking=Masking("stored", dilate=0))
+    other = plan_job(cube, trained, DATES, Reading(Masking(dilate=1)))
+    bare = plan_job(cube, trained, DATES, Reading(Masking("stored", dilate=0)))
 
     assert own.identity()["masking"] == own.attributes()["masking"] == told
     assert other.identity()["masking"] == {S2: {"rule": {"codes": [4, 5]}, "dilate": 1}}
@@ -369,9 +370,9 @@ def test_a_model_runs_no_code_that_is_not_asked_for(
     with pytest.raises(InputError, match="does not run code by itself: give that rule as well, or"):
         plan_job(cube, trained, DATES)
 
-    agreed = plan_job(cube, trained, DATES, masking=Masking(VEGETATION))
+    agreed = plan_job(cube, trained, DATES, Reading(Masking(VEGETATION)))
     assert agreed.identity()["masking"] == {S2: {"rule": VEGETATION, "dilate": 2}}
-    refused = plan_job(cube, trained, DATES, masking=Masking("stored"))
+    refused = plan_job(cube, trained, DATES, Reading(Masking("stored")))
     assert refused.identity()["masking"] == {S2: {"dilate": 2}}
 
 

@@ -15,6 +15,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cube.opened import open_cube
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.info.status import status
 from terralatent.pipeline.ingest.build import build_cube
@@ -88,7 +89,7 @@ def test_an_earlier_state_is_exported_and_paired(grown: Path, tmp_path: Path) ->
     earlier = history(grown / "cube")[1].id
     export(grown / "cube", tmp_path / "out.zarr", at=earlier)
     assert open_group(tmp_path / "out.zarr")[f"{S1}/time"].shape == (1,)
-    assert plan_job(grown / "cube", grown / "model", DATES, at=earlier).snapshot == earlier
+    assert plan_job(grown / "cube", grown / "model", DATES, Reading(at=earlier)).snapshot == earlier
 
 
 def test_what_is_old_goes_and_what_a_result_keeps_stays(copied: Path) -> None:
