@@ -11,11 +11,13 @@ from terralatent.catalogs.errors import InputError
 
 __all__ = ["is_scheduler_loss", "lost_scheduler", "translated_scheduler_loss"]
 
+# Two of the errors are of no class of their own and are known by their text alone, which tests
+# provoke from the libraries that are installed.
 UNREACHED = "Timed out trying to connect to "
 """How the plain OSError begins that Dask raises where it cannot connect."""
 
 CLOSED_TWICE = "Cannot change state of expiring Timeout"
-"""What Dask's pool of connections says where one breaks while it is being opened."""
+"""How asyncio's RuntimeError begins where a connection of Dask's pool breaks while it is opened."""
 
 
 def is_scheduler_loss(error: BaseException) -> bool:

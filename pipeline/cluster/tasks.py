@@ -62,7 +62,7 @@ UNCLAIMED_S = 2.0
 """How long an interrupt waits for it."""
 
 REFRESH_S = 1.0
-"""How often the scheduler is asked which workers there are."""
+"""How often the list of workers is taken from the scheduler."""
 
 NO_WORKER_S = 15.0
 """How long there must have been no worker before it is logged: a nanny starts another in less."""
@@ -112,8 +112,8 @@ class _Sent(Generic[T]):
 class WorkerRegistry:
     """The workers of a cluster, for the time of a ``with`` block.
 
-    The scheduler is asked in the background, so that nothing here waits for it: what it last said
-    holds until it says otherwise.
+    The list is taken from the scheduler in the background, so that nothing here waits for it: what
+    it last said holds until it says otherwise.
 
     Args:
         client: Of the cluster.
@@ -170,7 +170,7 @@ class WorkerRegistry:
         # The scheduler may be lost, which is noticed where tasks end.
         with suppress(OSError, RuntimeError):
             self.threads = await self._client.scheduler.ncores()
-        if self._open:  # asked for anew, not slept in: a loop that closes complains of sleepers
+        if self._open:  # called anew, not slept in: a loop that closes complains of sleepers
             self._client.loop.call_later(REFRESH_S, self._refresh)
 
 
@@ -333,7 +333,7 @@ def run_sealed(sealed: bytes, task: bytes) -> Outcome:
     try:
         run, fork = loads(sealed)
         result = run_task(run, fork, loads(task))
-    except Exception as error:  # told by the coordinator; left to Dask, every worker prints it
+    except Exception as error:  # reported by the coordinator; left to Dask, every worker prints it
         if log.isEnabledFor(logging.DEBUG):
             log.debug("task failed: %s", without_secrets(traceback.format_exc()))
         is_input = isinstance(error, InputError)
@@ -363,7 +363,7 @@ def _outcome_of(future: Future) -> Outcome | None:
 
 
 def one_line(error: BaseException) -> str:
-    """Tell what went wrong in a task, without secrets."""
+    """What went wrong in a task, without secrets."""
     text = without_secrets(printable(" ".join(str(error).split())))
     if isinstance(error, InputError):
         return text

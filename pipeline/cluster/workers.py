@@ -18,7 +18,7 @@ PACKAGES = ("terralatent", "icechunk", "zarr")
 """Their objects are pickled here and unpickled on workers, or the other way round."""
 
 MOST_NAMED = 3
-"""Workers that are named one by one."""
+"""Workers that a refusal names."""
 
 PIN_THREADS = "terralatent-pin-threads"
 """Name of the plugin."""
@@ -34,12 +34,12 @@ POOLS = (
 
 
 class VersionCheck:
-    """The workers of a client and its scheduler, each asked once what it runs.
+    """The versions of a client's workers and of its scheduler, each checked once.
 
     Nothing of this package is sent to them for that: one that lacks it answers too.
 
     Args:
-        client: Whose workers. Nobody is asked yet.
+        client: Whose workers. Nothing is checked yet.
     """
 
     def __init__(self, client: Client) -> None:
@@ -48,7 +48,7 @@ class VersionCheck:
         self._scheduler_known = False
 
     def require_same_versions(self, address: str | None = None) -> None:
-        """Ask those that were not asked before; nobody if ``address`` is of one that was.
+        """Check those that were not checked before; none if ``address`` is of one that was.
 
         Raises:
             InputError: If a worker or the scheduler lacks this package, or has another version of
@@ -61,12 +61,12 @@ class VersionCheck:
             new = sorted(set(self._client.nthreads()) - self._known)
             answers = self._client.run(get_versions, PACKAGES, workers=new, on_error="ignore")
             if not self._scheduler_known:  # it imports what runs tasks
-                told = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
+                scheduler = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
                 self._scheduler_known = True
-                answers = {**told, **answers}
+                answers = {**scheduler, **answers}
         except (OSError, RuntimeError) as error:
             if isinstance(error, OSError) or is_scheduler_loss(error):
-                return  # the scheduler is lost, which is told by whoever waits for a result
+                return  # the scheduler is lost, which whoever waits for a result reports
             raise
         wrong = {
             worker: reasons
@@ -83,10 +83,10 @@ class VersionCheck:
         hosts = self._client.run(platform.node, workers=workers, on_error="ignore")
         names = {worker: f"worker {worker} on {hosts.get(worker, 'its host')}" for worker in named}
         names[""] = f"the scheduler {self._client.scheduler.address}"
-        told = [f"{names[worker]} has {', '.join(wrong[worker])}" for worker in named]
+        reasons = [f"{names[worker]} has {', '.join(wrong[worker])}" for worker in named]
         more = f"; {len(wrong) - MOST_NAMED} more are like that" if len(wrong) > MOST_NAMED else ""
         return (
-            f"{'; '.join(told)}{more}. They must run what runs here: start them from the same "
+            f"{'; '.join(reasons)}{more}. They must run what runs here: start them from the same "
             "environment, or install these versions in theirs."
         )
 
@@ -138,8 +138,8 @@ def _versions(answer: Any) -> dict[str, str | None]:
 
 def _differences(there: dict[str, str | None], here: dict[str, str | None]) -> Iterator[str]:
     for name, wanted in here.items():
-        found = there[name]
-        if found is None and wanted is not None:
+        version = there[name]
+        if version is None and wanted is not None:
             yield f"no {name} (wanted: {wanted})"
-        elif found != wanted:
-            yield f"{name} {found} (wanted: {wanted})"
+        elif version != wanted:
+            yield f"{name} {version} (wanted: {wanted})"

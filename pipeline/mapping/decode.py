@@ -82,7 +82,7 @@ def decode(
             default.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
-        progress: Told of every block.
+        progress: Advanced by every block.
 
     Raises:
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.

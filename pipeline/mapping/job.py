@@ -1,4 +1,4 @@
-"""A cube and a model made to meet: checked here, then used on workers block by block."""
+"""A cube, a model that fits it and dates: checked here, then used on workers block by block."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ENCODERS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class MappingJob:
-    """A cube at one snapshot, a model that fits it, and the dates asked for.
+    """A cube at one snapshot, a model that fits it, and the requested dates.
 
     Small and picklable: tasks carry this and never pixels or weights.
     """
@@ -72,7 +72,7 @@ class MappingJob:
     """Sensors that cube and model share, sorted."""
 
     times: tuple[int, ...]
-    """The dates asked for, microseconds since 1970-01-01 UTC, ascending."""
+    """The requested dates, microseconds since 1970-01-01 UTC, ascending."""
 
     device: str
     """``auto``, ``cpu``, ``cuda``, ...; ``auto`` is decided on the worker."""
@@ -100,7 +100,7 @@ class MappingJob:
         Raises:
             InputError: If it does not.
         """
-        known = [its.name for its in self.config().sensors]
+        known = [config.name for config in self.config().sensors]
         if sensor not in known:
             raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
 
@@ -115,7 +115,7 @@ class MappingJob:
 
     @property
     def block(self) -> int:
-        """Pixels along y and x of the cube's blocks. Reads no table: workers ask at every block."""
+        """Pixels along y and x of the cube's blocks. Reads no table: every block needs it."""
         return int(_about(self.open_cube())["identity"]["block"])
 
     @property
@@ -125,7 +125,7 @@ class MappingJob:
 
     @property
     def dates(self) -> Times:
-        """The dates asked for, datetime64[us], shape (Q,)."""
+        """The requested dates, datetime64[us], shape (Q,)."""
         return np.array(self.times, dtype="datetime64[us]")
 
     def read(self, block: Block, errors: SceneErrors | None = None) -> SeriesBlock:
@@ -143,13 +143,13 @@ class MappingJob:
             series = read_series(self.open_cube(), self.sensors, block.y, block.x, self.masks)
             if not self.corrects:
                 return series
-            return (errors or self.scene_errors()).taken_off(series, block.y, block.x)
+            return (errors or self.scene_errors()).corrected(series, block.y, block.x)
 
     def scene_errors(self) -> SceneErrors:
         """Errors over scenes, by this cube and model alone; estimated once a process. Computes.
 
         Raises:
-            InputError: If the model is of a family that cannot tell them.
+            InputError: If the model is of a family that cannot estimate them.
         """
         return _scene_errors(replace(self, times=()))
 
@@ -161,7 +161,7 @@ class MappingJob:
         dates: slice = slice(None),
         most: int | None = None,
     ) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
-        """Infer ``pixels`` (row-major places within ``series``) at ``dates`` of those asked for.
+        """Infer ``pixels`` (row-major places within ``series``) at some of the requested ``dates``.
 
         See :func:`terralatent.pipeline.mapping.batches.infer_batches`.
         """
@@ -201,8 +201,8 @@ class MappingJob:
 
     def _masking(self) -> dict[str, Any]:
         """The entry ``masking`` of identity and attributes; none where all is as the cube says."""
-        told = self.masks.to_json()
-        return {"masking": told} if told else {}
+        masking = self.masks.to_json()
+        return {"masking": masking} if masking else {}
 
 
 def plan_job(
@@ -215,7 +215,7 @@ def plan_job(
     device: str = "auto",
     encoder: str = "float32",
 ) -> MappingJob:
-    """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
+    """Check that ``model`` is whole and fits ``cube``, and settle the dates. Reads no pixels.
 
     Args:
         cube: Path or URL of a cube.
@@ -251,7 +251,7 @@ def _plan_job(
     encoder: str,
 ) -> MappingJob:
     root, snapshot = reading.open(cube)
-    # A broken model is told here, before anything is laid out.
+    # A broken model is refused here, before anything is laid out.
     config = load_model(model).config
     if encoder != "float32" and config.model != "gpvae":
         raise InputError(
@@ -260,17 +260,17 @@ def _plan_job(
         )
     if config.scene_errors and config.model != "gpvae":
         raise InputError(
-            f"{model} is a {config.model} model with scene_errors, which only a gpvae can tell; "
-            "train it without."
+            f"{model} is a {config.model} model with scene_errors, which only a gpvae can "
+            "estimate; train it without."
         )
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
     masks = reading.masks(root, sensors, Masks.of_model(read_manifest(model)))
-    masks.to_json()  # a function without a name is told before anything is laid out
+    masks.to_json()  # a function without a name is refused before anything is laid out
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
-    seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
+    acquisitions = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
     first, last = _about(root)["identity"]["period"]
     period = (np.datetime64(first, "D"), np.datetime64(last, "D"))
-    times = parse_when(dates, period, seen.astype("datetime64[us]"))
+    times = parse_when(dates, period, acquisitions.astype("datetime64[us]"))
     return MappingJob(
         cube=str(local_path(cube) or cube),
         snapshot=snapshot,
@@ -285,11 +285,11 @@ def _plan_job(
 
 
 def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Tell for each block (row, column) whether some unit of the cube is not whole there."""
+    """For each block (row, column), whether some read task of the cube is not whole there."""
     states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
     shape = _block_counts(root)
-    found = [(state != DONE).any(axis=0) for state in states]
-    return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
+    open_blocks = [(state != DONE).any(axis=0) for state in states]
+    return np.logical_or.reduce([np.zeros(shape, dtype=bool), *open_blocks])
 
 
 def _block_counts(root: zarr.Group) -> tuple[int, int]:
@@ -316,7 +316,7 @@ def _items_hash(root: zarr.Group) -> str:
     if "items" not in root:
         return ""
     ids, fates = (np.asarray(root[f"items/{name}"]) for name in ("id", "fate"))
-    lines = sorted(f"{one}\t{fate}" for one, fate in zip(ids, fates, strict=True))
+    lines = sorted(f"{item}\t{fate}" for item, fate in zip(ids, fates, strict=True))
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 

@@ -33,7 +33,7 @@ class LostBlock:
 
     @classmethod
     def of(cls, failure: Failure[Block], grid: GeoBox) -> LostBlock:
-        """Tell where a task that failed lies on the store's grid."""
+        """Where a task that failed lies on the store's grid, and why it failed."""
         block = failure.task
         edges = grid[block.y, block.x].boundingbox
         worker = (failure.worker or "").rpartition("://")[2]
@@ -82,8 +82,8 @@ class ResultReport:
     """What failed, or came from a cube that is not whole, one line each."""
 
     outliers: Mapping[str, float] = field(default_factory=dict)
-    """For each sensor that was searched for them, the share of its looks, in the whole store, that
-    no neighbour in time supports; they are masked."""
+    """For each sensor that was searched for them, the share of its observations, in the whole
+    store, that no neighbour in time supports; they are masked."""
 
     def __str__(self) -> str:
         done = f"{self.computed} of {self.blocks} blocks"
@@ -92,9 +92,11 @@ class ResultReport:
         lost = f", {failed} failed (the same command tries them again)" if failed else ""
         rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
         clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
-        taken = (f", {share:.2%} of {name}'s looks taken as outliers"
-                 for name, share in self.outliers.items())  # fmt: skip
-        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
+        outliers = (
+            f", {share:.2%} of {name}'s observations taken as outliers"
+            for name, share in self.outliers.items()
+        )
+        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(outliers)}"
 
 
 def _span(edges: tuple[float, float]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.commands import mishaps
 
-if __name__ == "__mp_main__":  # a worker process, which is told to import this first
+if __name__ == "__mp_main__":  # a worker process, which imports this first
     mishaps.worker_started()
 
 
@@ -90,9 +90,9 @@ def main() -> None:
     }
     make_small()
     gc.freeze()  # else a collection copies what the forked processes share
-    found = serve(socket.socket(fileno=int(sys.argv[1])))
-    if found is not None:
-        become(*found)
+    request = serve(socket.socket(fileno=int(sys.argv[1])))
+    if request is not None:
+        become(*request)
         mishaps.arrange_command()
         try:
             programs[sys.argv[0]]()

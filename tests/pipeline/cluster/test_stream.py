@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client, LocalCluster, get_worker
-from distributed.comm import CommClosedError
+from distributed.comm import CommClosedError, connect
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster import stream as streaming
@@ -154,7 +156,7 @@ def kill(group: zarr.Group, task: int, *, batch: int, folder: Path) -> int:
     if task == 3:
         held = [np.ones(STEP, dtype=np.uint8) for _ in range(batch)]
         if batch == FULL:
-            time.sleep(60)  # Dask looks now and then
+            time.sleep(60)  # Dask checks the memory now and then
         assert len(held) == batch
     return write(group, task)
 
@@ -195,7 +197,7 @@ def test_a_mistake_of_the_user_ends_the_run_in_its_own_words(workers: Client, st
 
 
 class Watch:
-    """A progress that counts tasks, looks at the scheduler, and may break off."""
+    """A progress that counts tasks and those that the scheduler knows, and may break off."""
 
     def __init__(self, client: Client, stop_after: int = TASKS + 1) -> None:
         self.client, self.stop_after = client, stop_after
@@ -248,7 +250,7 @@ class StopLate(Watch):
         raise KeyboardInterrupt
 
 
-def test_what_ended_unheard_before_an_interrupt_is_kept_too(workers: Client, store: Path) -> None:
+def test_what_ended_unclaimed_before_an_interrupt_is_kept_too(workers: Client, store: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stream(workers, store, progress=StopLate(workers), in_flight=5)
 
@@ -283,16 +285,40 @@ class Leave:
         RuntimeError("Cannot change state of expiring Timeout"),
     ],
 )
-def test_whatever_dask_says_of_a_lost_scheduler_is_told_as_that(error: Exception) -> None:
+def test_whatever_dask_says_of_a_lost_scheduler_is_reported_as_that(error: Exception) -> None:
     with pytest.raises(InputError, match="The Dask scheduler is lost"), translated_scheduler_loss():
         raise error
 
 
+async def reach_nobody(address: str) -> None:
+    await connect(address, timeout=0.2)
+
+
+async def expire_twice(_: str) -> None:
+    """What befalls Dask's pool of connections, which reschedules a timeout that is expiring."""
+    async with asyncio.timeout(0) as timeout:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            timeout.reschedule(None)
+
+
+@pytest.mark.parametrize("happens", [reach_nobody, expire_twice])
+def test_what_the_installed_libraries_say_of_a_lost_scheduler_is_known(
+    happens: Callable[[str], Coroutine[Any, Any, None]],
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(InputError, match="The Dask scheduler is lost"), translated_scheduler_loss():
+        asyncio.run(happens(address))
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("shape")])
 def test_what_else_goes_wrong_is_not_taken_for_a_lost_scheduler(error: Exception) -> None:
-    with pytest.raises(type(error)) as told, translated_scheduler_loss():
+    with pytest.raises(type(error)) as raised, translated_scheduler_loss():
         raise error
-    assert told.value is error
+    assert raised.value is error
 
 
 def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store: Path) -> None:
@@ -313,7 +339,7 @@ def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store:
 
 
 def hold(group: zarr.Group, task: int, *, held: Iterable[int], go: Path) -> int:
-    """Write, when it is told to go where the task is one of those to be held."""
+    """Write; a task that is one of those to be held waits for the file ``go`` before."""
     until = time.monotonic() + 60
     while task in held and not go.exists():
         assert time.monotonic() < until
@@ -400,8 +426,8 @@ def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_ta
             assert stream(client, store, partial(hold, held=range(TASKS), go=go)) == []
 
     np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
-    told = [each.getMessage() for each in caplog.records if each.name == queueing.__name__]
-    assert [line.partition(" at ")[0].partition(" joined ")[0] for line in told] == [
+    lines = [entry.getMessage() for entry in caplog.records if entry.name == queueing.__name__]
+    assert [line.partition(" at ")[0].partition(" joined ")[0] for line in lines] == [
         "no worker is there yet",
         "a worker has",
     ]

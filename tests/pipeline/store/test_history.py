@@ -134,9 +134,9 @@ def test_the_command_line_tells_and_lets_go(copied: Path, launcher: Launcher) ->
     cube = copied / "cube"
     page = launcher.run("status", cube, "--history")
     assert page.code == 0
-    assert "grow to 2018-05-31" in page.told
-    assert "kept for latents-" in page.told
-    listed = json.loads(launcher.run("status", cube, "--history", "--json").told)["snapshots"]
+    assert "grow to 2018-05-31" in page.output
+    assert "kept for latents-" in page.output
+    listed = json.loads(launcher.run("status", cube, "--history", "--json").output)["snapshots"]
     assert [each["id"] for each in listed] == [each.id for each in history(cube)]
 
     ended = launcher.run(
@@ -144,7 +144,7 @@ def test_the_command_line_tells_and_lets_go(copied: Path, launcher: Launcher) ->
     )
 
     assert ended.code == 0
-    assert "2 snapshots dropped" in ended.told
+    assert "2 snapshots dropped" in ended.output
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_what_cannot_be_is_told_in_one_line(
 ) -> None:
     ended = launcher.run("expire", grown / "cube", *options)
     assert ended.code == 2
-    assert words in ended.told
-    assert "Traceback" not in ended.told
+    assert words in ended.output
+    assert "Traceback" not in ended.output
 
 
 def test_plain_zarr_has_no_history(grown: Path, tmp_path: Path) -> None:
