@@ -24,6 +24,7 @@ from terralatent.pipeline.cluster import kinds
 from terralatent.pipeline.cluster.client import client_for, workers_of
 from terralatent.pipeline.cluster.kinds import KINDS
 from terralatent.pipeline.cluster.local import Size
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -60,7 +61,9 @@ def test_a_script_that_does_not_say_that_it_is_the_main_one_is_refused(tmp_path:
     calls = "from terralatent.pipeline.cluster.client import client_for\nwith client_for(): pass\n"
     script.write_text(calls)
 
-    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=WITHIN_S
+    )
 
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
