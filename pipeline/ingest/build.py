@@ -18,7 +18,7 @@ from distributed import Client
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import client_for
@@ -107,7 +107,7 @@ def build_cube(
 
     Args:
         scenes: What a search found.
-        region: As for :func:`terralatent.catalogs.scenes.aoi.read_outline`.
+        region: As for :func:`terralatent.catalogs.scenes.aoi.read_aoi`.
         out: Path or URL of the cube.
         resolution: Pixel size in the units of ``crs``.
         crs: A projected CRS; the region's UTM zone by default.
@@ -130,7 +130,7 @@ def build_cube(
         InputError: If an argument cannot be used, if no scene touches the region, or if ``out``
             exists and holds something else: another grid, other sensors, another rule.
     """
-    outline = read_outline(region)
+    outline = read_aoi(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
@@ -159,7 +159,7 @@ def build_cube(
         while (branch := work.next_branch()) is not None:
             work.fill(branch)
     cube = open_group(out)
-    sensors = [name for name in scenes.asked if name in cube]
+    sensors = [name for name in scenes.requested if name in cube]
     return BuildReport(
         store=str(out),
         snapshot=snapshot_id(out),
@@ -203,7 +203,7 @@ class _Work:
                 self.block,
                 limit,
             )
-            for name in self.scenes.asked
+            for name in self.scenes.requested
         }
 
     def workers(self) -> Client:

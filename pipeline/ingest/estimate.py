@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from zarr.storage import MemoryStore
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.items.georeference import read_placement
+from terralatent.catalogs.items.georeference import read_georeference
 from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import Sensor
@@ -155,7 +155,7 @@ def _touched(file: _File, *, scenes: Scenes, boxes: Sequence[GeoBox]) -> list[in
         return [0] * len(boxes)
     asset = file.item["assets"][file.band]
     try:
-        told = read_placement(file.item, asset)
+        told = read_georeference(file.item, asset)
         opened = partial(readable, source=replace(scenes.place, where=""))
         with opening(
             asset["href"], file.dtype, told, access=scenes.access, opened=opened

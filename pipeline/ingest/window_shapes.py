@@ -9,7 +9,7 @@ from math import ceil
 
 from odc.geo.geobox import GeoBox
 
-from terralatent.catalogs.items.georeference import PlacementError, read_placement
+from terralatent.catalogs.items.georeference import GeoreferenceError, read_georeference
 from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.pipeline.region import Block
 
@@ -82,8 +82,8 @@ def tile_edges(acquisitions: Iterable[Acquisition], grid: GeoBox) -> tuple[TileE
         for item in acquisition.items:
             for asset in item["assets"].values():
                 try:
-                    told = read_placement(item, asset)
-                except PlacementError:  # told when the file is read
+                    told = read_georeference(item, asset)
+                except GeoreferenceError:  # told when the file is read
                     continue
                 if told.crs != code or told.transform is None:
                     continue
