@@ -105,16 +105,16 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", help="of the part `device`: cuda or cuda:N")
     parser.add_argument("--memory", default="4GB", help="what a worker may use")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "terralatent"))
-    told = parser.parse_args()
-    if not (told.scenes / "region.geojson").exists():
-        print(f"NOT MEASURED: there are no scenes at {told.scenes}", file=sys.stderr)
+    options = parser.parse_args()
+    if not (options.scenes / "region.geojson").exists():
+        print(f"NOT MEASURED: there are no scenes at {options.scenes}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(
-            told.scenes, told.cache, Path(folder), told.model, told.quick, told.rounds,
-            told.memory, told.device,
+            options.scenes, options.cache, Path(folder), options.model, options.quick,
+            options.rounds, options.memory, options.device,
         )  # fmt: skip
-        for part in told.only:
+        for part in options.only:
             began = time.perf_counter()
             PARTS[part](bench)
             print(f"({part}: {time.perf_counter() - began:.0f} s in all)", flush=True)
@@ -232,8 +232,8 @@ def _mapped(bench: Bench) -> None:
                 )
             )
     middle = {
-        name: (median(cost.wall for cost in told), median(cost.peak for cost in told))
-        for name, told in costs.items()
+        name: (median(cost.wall for cost in runs), median(cost.peak for cost in runs))
+        for name, runs in costs.items()
     }
     for name, (wall, peak) in middle.items():
         print(f"{name}: {wall:.1f} s, peak memory of a worker {peak:.0f} MB "
@@ -245,9 +245,9 @@ def _mapped(bench: Bench) -> None:
           "(wanted: at most 1)")  # fmt: skip
 
 
-def _steps_apart(one: Path, other: Path) -> int:
+def _steps_apart(embedded: Path, mapped: Path) -> int:
     """The largest difference of the packed integers of two stores."""
-    here, there = open_group(one), open_group(other)
+    here, there = open_group(embedded), open_group(mapped)
     furthest = 0
     for block in blocks(here["mean"].shape[-2:], 256):
         for name in PACKING:

@@ -51,12 +51,12 @@ def scenes_cube(scenes: Path, cache: Path) -> Path:
         cache: Where the cube is kept.
     """
     cube, region = cache / "scenes", scenes / "region.geojson"
-    found = search_scenes(scenes, region, *YEAR, list(DATES))
+    searched = search_scenes(scenes, region, *YEAR, list(DATES))
     try:
-        build_cube(found, region, cube, block=64)
+        build_cube(searched, region, cube, block=64)
     except InputError:  # kept by other code, or of other scenes
         shutil.rmtree(cube)
-        build_cube(found, region, cube, block=64)
+        build_cube(searched, region, cube, block=64)
     return cube
 
 

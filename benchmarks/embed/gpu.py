@@ -29,7 +29,7 @@ TILE, TILE_DATES = 10_980, 73 + 120
 """Pixels along y and x of a tile of Sentinel-2, and its dates of a year with those of radar."""
 
 SAMPLE_MS = 200
-"""How often the driver is asked how busy the GPU is."""
+"""Milliseconds between two samples of how busy the GPU is."""
 
 THREADS = 4
 """Blocks that the GPU's worker is at: what is read, decompressed or written beside the GPU."""
@@ -97,7 +97,7 @@ def _speed(
     print(f"{encoder}, {rows} x {columns} pixels: {rate:,.0f} pixels a second "
           f"({cost.wall:.1f} s, CPU {cost.cpu:.1f} s, peak {cost.peak:.0f} MB)")  # fmt: skip
     print(f"{encoder}, the GPU computes {fmean(busy):.0%} of the time by its driver"
-          if busy else f"{encoder}, NOT MEASURED: nvidia-smi tells no utilisation")  # fmt: skip
+          if busy else f"{encoder}, NOT MEASURED: nvidia-smi reports no utilisation")  # fmt: skip
     print(f"{encoder}, at some inference, waits between kernels included: {inside:.0%} of the time")
     hours = TILE**2 / rate * TILE_DATES / sum(DATES.values()) / 3600
     print(f"{encoder}, a tile-year ({TILE:,} x {TILE:,} pixels, {TILE_DATES} dates) at this rate, "
@@ -106,13 +106,13 @@ def _speed(
 
 @contextmanager
 def _driver_samples(device: str) -> Iterator[list[float]]:
-    """Ask the driver for the share of time in which a kernel ran; filled when the block ends."""
+    """Sample the driver's share of time in which a kernel ran; filled when the block ends."""
     busy: list[float] = []
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}".replace("GPU-GPU-", "GPU-")
     query = ["nvidia-smi", "-i", uuid, "--query-gpu=utilization.gpu", "-lms", str(SAMPLE_MS),
              "--format=csv,noheader,nounits"]  # fmt: skip
     try:
-        asking = subprocess.Popen(
+        sampler = subprocess.Popen(
             query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
     except FileNotFoundError:
@@ -121,9 +121,9 @@ def _driver_samples(device: str) -> Iterator[list[float]]:
     try:
         yield busy
     finally:
-        asking.terminate()
-        told, _ = asking.communicate()
-        busy += [float(line) / 100 for line in told.split() if line.strip().isdigit()]
+        sampler.terminate()
+        text, _ = sampler.communicate()
+        busy += [float(line) / 100 for line in text.split() if line.strip().isdigit()]
 
 
 def _note_spans() -> None:
@@ -135,10 +135,10 @@ def _note_spans() -> None:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         stream = torch.cuda.current_stream(model.device)
         begin.record(stream)
-        found = infer(model, *args, **options)
+        posterior = infer(model, *args, **options)
         end.record(stream)
         _spans.append((begin, end))
-        return found
+        return posterior
 
     GPVAE.infer = noted  # type: ignore[method-assign]
 
@@ -161,17 +161,17 @@ def _seconds_in_spans() -> float:
     return total / 1e3
 
 
-def _furthest(wanted: Path, found: Path) -> float:
+def _furthest(wanted: Path, measured: Path) -> float:
     """The largest difference of two stores of float32 latents, in posterior standard deviations."""
-    one, other = open_group(wanted), open_group(found)
+    cpu, gpu = open_group(wanted), open_group(measured)
     furthest = 0.0
-    for block in blocks(one["mean"].shape[-2:], 256):
+    for block in blocks(cpu["mean"].shape[-2:], 256):
         at = (..., block.y, block.x)
-        std = np.asarray(one["std"][at])
+        std = np.asarray(cpu["std"][at])
         for name in ("mean", "std"):
-            before, after = np.asarray(one[name][at]), np.asarray(other[name][at])
-            if (np.isnan(before) != np.isnan(after)).any():
+            expected, actual = np.asarray(cpu[name][at]), np.asarray(gpu[name][at])
+            if (np.isnan(expected) != np.isnan(actual)).any():
                 return float("inf")
-            off = np.abs(after - before) / std
+            off = np.abs(actual - expected) / std
             furthest = max(furthest, float(np.nanmax(off, initial=0.0)))
     return furthest

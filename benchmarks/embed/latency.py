@@ -53,9 +53,9 @@ def compare_threads(
     costs: dict[int, list[Cost]] = {1: [], 2: []}
     with _far_store(cube, late) as url:
         for turn in range(rounds):
-            for threads, told in costs.items():
+            for threads, runs in costs.items():
                 with fresh_workers(2, model, memory, threads=threads) as client:
-                    told.append(
+                    runs.append(
                         cost_of(
                             client,
                             lambda client=client, threads=threads, turn=turn: embed(
@@ -64,19 +64,22 @@ def compare_threads(
                             ),
                         )
                     )  # fmt: skip
-    for threads, told in costs.items():
-        wall, peak = (median(getattr(cost, name) for cost in told) for name in ("wall", "peak"))
+    for threads, runs in costs.items():
+        wall, peak = (median(getattr(cost, name) for cost in runs) for name in ("wall", "peak"))
         print(f"blocks at a time a process: {threads}, {wall:.1f} s, {side**2 / wall:,.0f} px/s, "
               f"peak memory of a worker {peak:.0f} MB (median of {rounds})")  # fmt: skip
-    one, two = (median(cost.wall for cost in told) for told in costs.values())
-    print(f"{late * 1e3:.0f} ms late, 2 blocks a process to 1, time: {two / one:.2f}")
+    single, double = (median(cost.wall for cost in runs) for runs in costs.values())
+    print(f"{late * 1e3:.0f} ms late, 2 blocks a process to 1, time: {double / single:.2f}")
 
 
 @contextmanager
 def _far_store(cube: Path, late: float) -> Iterator[str]:
     """Serve a copy of a cube, as ``URL/cube``, to this process and those that it starts."""
     moto = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with _told(moto) as near, _told([sys.executable, "-m", __spec__.name, near, str(late)]) as far:
+    with (
+        _server(moto) as near,
+        _server([sys.executable, "-m", __spec__.name, near, str(late)]) as far,
+    ):
         variables = {
             **KEYS,
             "AWS_ENDPOINT_URL": far,
@@ -93,22 +96,22 @@ def _far_store(cube: Path, late: float) -> Iterator[str]:
 
 
 @contextmanager
-def _told(command: list[str]) -> Iterator[str]:
-    """Run a server for the time of a ``with`` block; yields the URL that it tells."""
+def _server(command: list[str]) -> Iterator[str]:
+    """Run a server for the time of a ``with`` block; yields the URL that it reports."""
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stderr is not None
-        told = ""
-        while (found := re.search(r"http://127\.0\.0\.1:\d+", told)) is None:
+        output = ""
+        while (match := re.search(r"http://127\.0\.0\.1:\d+", output)) is None:
             line = process.stderr.readline()
             if not line:
-                raise RuntimeError(f"{' '.join(command)} did not start: {told}")
-            told += line
-        # It tells of each request, and would stop when nobody hears it.
+                raise RuntimeError(f"{' '.join(command)} did not start: {output}")
+            output += line
+        # It logs each request, and would stop when nobody reads the log.
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield found[0]
+        yield match[0]
     finally:
         process.terminate()
         process.wait()
@@ -118,9 +121,9 @@ async def _relay(near: str, late: float) -> None:
     """Pass on what is sent to a server at once, and what it answers ``late``."""
     where = urlparse(near)
 
-    async def connected(asking: StreamReader, asker: StreamWriter) -> None:
-        answering, answerer = await asyncio.open_connection(where.hostname, where.port)
-        await asyncio.gather(_pass_on(asking, answerer, 0.0), _pass_on(answering, asker, late))
+    async def connected(requests: StreamReader, client: StreamWriter) -> None:
+        answers, upstream = await asyncio.open_connection(where.hostname, where.port)
+        await asyncio.gather(_pass_on(requests, upstream, 0.0), _pass_on(answers, client, late))
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()

@@ -103,19 +103,24 @@ def _embed(
 ) -> xr.Dataset:
     """Infer one chunk."""
     infer, queries = _loaded(model), torch.from_numpy(days)
-    seen = {name: _observations(series, name, *told) for name, told in about.items()}
+    seen = {name: _observations(series, name, *dates) for name, dates in about.items()}
     rows, columns = series.sizes["y"], series.sizes["x"]
-    size = max(1, BATCH // sum(len(each.days) for each in seen.values()))
+    size = max(1, BATCH // sum(len(sensor.days) for sensor in seen.values()))
     shape = (len(days), infer.config.latents, rows * columns)
-    found = {name: np.empty(shape, np.float32) for name in PACKING}
+    latents = {name: np.empty(shape, np.float32) for name in PACKING}
     for start in range(0, rows * columns, size):
         some = slice(start, start + size)
-        mean, var = infer.infer({name: each.select(some) for name, each in seen.items()}, queries)
-        found["mean"][:, :, some] = mean.permute(1, 2, 0).numpy()
-        found["std"][:, :, some] = var.clamp_min(0.0).sqrt().permute(1, 2, 0).numpy()
+        mean, var = infer.infer(
+            {name: sensor.select(some) for name, sensor in seen.items()}, queries
+        )
+        latents["mean"][:, :, some] = mean.permute(1, 2, 0).numpy()
+        latents["std"][:, :, some] = var.clamp_min(0.0).sqrt().permute(1, 2, 0).numpy()
     dims = ("time", "latent", "y", "x")
     return xr.Dataset(
-        {name: (dims, values.reshape(*shape[:2], rows, columns)) for name, values in found.items()}
+        {
+            name: (dims, values.reshape(*shape[:2], rows, columns))
+            for name, values in latents.items()
+        }
     )
 
 

@@ -24,7 +24,7 @@ class Case:
     """Of a worker."""
 
     dates: str
-    """Asked for."""
+    """Requested."""
 
     cube: Path
     """A cube."""

@@ -14,9 +14,9 @@ __all__ = ["compare_blocks", "compare_workers"]
 def compare_workers(cube: Path, model: Path, out: Path, memory: str, rounds: int) -> None:
     """Print what two workers bring over one, each started once and measured in turns."""
     walls: dict[int, list[float]] = {1: [], 2: []}
-    with fresh_workers(1, model, memory) as one, fresh_workers(2, model, memory) as two:
+    with fresh_workers(1, model, memory) as single, fresh_workers(2, model, memory) as double:
         for turn in range(rounds):
-            for workers, client in ((1, one), (2, two)):
+            for workers, client in ((1, single), (2, double)):
                 where = out / f"{workers} workers, {turn}"
                 cost = cost_of(
                     client,
@@ -46,9 +46,9 @@ def compare_blocks(
     """
     costs: dict[Path, list[Cost]] = {few: [], many: []}
     for turn in range(rounds):
-        for cube, told in costs.items():
+        for cube, runs in costs.items():
             with fresh_workers(2, model, memory) as client:
-                told.append(
+                runs.append(
                     cost_of(
                         client,
                         lambda cube=cube, client=client, turn=turn: embed(
@@ -58,7 +58,7 @@ def compare_blocks(
                     )
                 )  # fmt: skip
     walls, peaks = (
-        {cube: median(getattr(cost, field) for cost in told) for cube, told in costs.items()}
+        {cube: median(getattr(cost, field) for cost in runs) for cube, runs in costs.items()}
         for field in ("wall", "peak")
     )
     print(f"{times} x the blocks: {walls[few]:.1f} to {walls[many]:.1f} s, a worker's peak "

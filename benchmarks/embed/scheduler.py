@@ -32,17 +32,17 @@ __all__ = ["load_scheduler"]
 
 WORKERS = 2
 EVERY = 50
-"""Blocks between two looks at the memory."""
+"""Blocks between two readings of the memory."""
 
-LOOKS = 5
-"""Looks at the memory whose median counts."""
+READINGS = 5
+"""Readings of the memory whose median counts."""
 
 START_S = 60
 """How long a scheduler has to start."""
 
 
 class Memory:
-    """A progress that looks at the memory of processes as blocks are done."""
+    """A progress that reads the memory of processes as blocks are done."""
 
     def __init__(self, **processes: int) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in processes.items()}
@@ -53,7 +53,7 @@ class Memory:
         """Nothing is to be begun."""
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
-        """Look at the memory now and then."""
+        """Read the memory now and then."""
         self._done += n
         if self._done % EVERY == 0:
             for name, process in self._processes.items():
@@ -63,8 +63,8 @@ class Memory:
         """Nothing is to be ended."""
 
     def near(self, name: str, done: int) -> float:
-        """MB that a process held when so many blocks were done: the median of some looks."""
-        return median([held for at, held in self.held[name] if at <= done][-LOOKS:])
+        """MB that a process held when so many blocks were done: the median of some readings."""
+        return median([held for at, held in self.held[name] if at <= done][-READINGS:])
 
 
 def load_scheduler(folder: Path, first: int, last: int) -> None:
@@ -102,11 +102,11 @@ def _cluster(folder: Path) -> Iterator[tuple[str, int]]:
     """Start `dask scheduler` and two `dask worker`; yield the address and the scheduler's id."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    told, log = folder / "scheduler.json", folder / "dask.log"
+    address_file, log = folder / "scheduler.json", folder / "dask.log"
     commands = [
         ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-         "--scheduler-file", str(told)],
-        ["worker", "--scheduler-file", str(told), "--nthreads", "1", "--no-dashboard",
+         "--scheduler-file", str(address_file)],
+        ["worker", "--scheduler-file", str(address_file), "--nthreads", "1", "--no-dashboard",
          "--nworkers", str(WORKERS), "--local-directory", str(folder)],
     ]  # fmt: skip
     with ExitStack() as stack, log.open("wb") as output:
@@ -118,7 +118,9 @@ def _cluster(folder: Path) -> Iterator[tuple[str, int]]:
             )  # fmt: skip
             stack.callback(_end, process)
             started.append(process)
-        with Client(scheduler_file=str(told), timeout=START_S, set_as_default=False) as client:
+        with Client(
+            scheduler_file=str(address_file), timeout=START_S, set_as_default=False
+        ) as client:
             client.wait_for_workers(WORKERS, timeout=START_S)
             address = client.scheduler_info()["address"]
         yield address, started[0].pid

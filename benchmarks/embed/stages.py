@@ -98,8 +98,8 @@ def print_table(client: Client, wall: float) -> None:
     native = cpu.pop(NATIVE)
     for stage, name in STAGES.items():
         if stage in seconds:
-            told = f", CPU {cpu[stage]:.2f} s" if stage in cpu else ""
-            print(f"  {name}: {seconds[stage]:.2f} s ({seconds[stage] / total:.1%}){told}")
+            cpu_time = f", CPU {cpu[stage]:.2f} s" if stage in cpu else ""
+            print(f"  {name}: {seconds[stage]:.2f} s ({seconds[stage] / total:.1%}){cpu_time}")
     other = used - native - sum(cpu.values())
     print(f"  CPU in no stage: threads of the store {native:.2f} s ({native / used:.1%} of all), "
           f"Dask and all else {other:.2f} s ({other / used:.1%})")  # fmt: skip
@@ -116,8 +116,12 @@ def print_table(client: Client, wall: float) -> None:
 
 
 def _summed(splits: Mapping[str, Split], field: str) -> dict[str, float]:
-    told = [getattr(split, field) for split in splits.values()]
-    return {name: sum(one.get(name, 0.0) for one in told) for one in told for name in one}
+    by_worker = [getattr(split, field) for split in splits.values()]
+    return {
+        stage: sum(seconds.get(stage, 0.0) for seconds in by_worker)
+        for seconds in by_worker
+        for stage in seconds
+    }
 
 
 def _instrument() -> None:
@@ -157,5 +161,5 @@ def _zarr_cpu() -> float:
 def _native_cpu() -> float:
     """CPU seconds of threads that Python did not start, in which Icechunk reads and writes."""
     python = {thread.native_id for thread in threading.enumerate()}
-    threads = (one for one in psutil.Process().threads() if one.id not in python)
-    return sum(one.user_time + one.system_time for one in threads)
+    threads = (thread for thread in psutil.Process().threads() if thread.id not in python)
+    return sum(thread.user_time + thread.system_time for thread in threads)

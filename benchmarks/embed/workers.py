@@ -53,7 +53,7 @@ def fresh_workers(
 
 
 def cost_of(client: Client, run: Callable[[], object]) -> Cost:
-    """Do one run on workers and tell what it cost; memory is that of their whole lives."""
+    """Do one run on workers and return what it cost; memory is that of their whole lives."""
     before, began = sum(client.run(_cpu_seconds).values()), time.perf_counter()
     run()
     wall = time.perf_counter() - began

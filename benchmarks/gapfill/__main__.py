@@ -5,12 +5,12 @@
                                  [--jobs N] [--all]
                                  [--development] [--quick] [--plan] [--tables] [--figures [DIR]]
 
-CATALOGUE is a static catalogue, ../shared/scenes by default. What is hidden tells
-``benchmarks/gapfill/holdouts.py`` (``--plan`` prints it): settings are chosen on the development
-rotations (``--development``), and what is reported was never looked at for it. A cube is built for
-each rotation without the hidden acquisitions, every method is trained on it for the same wall time
-(unlearned ones take what they take), and predicts them. Each run leaves a file in the work folder
-and is not repeated unless code has changed since; ``--keep`` takes what is there as it is.
+CATALOGUE is a static catalogue, ../shared/scenes by default. ``benchmarks/gapfill/holdouts.py``
+states what is hidden (``--plan`` prints it): settings are chosen on the development rotations
+(``--development``), never by scores of the reported ones. A cube is built for each rotation without
+the hidden acquisitions, every method is trained on it for the same wall time (unlearned ones take
+what they take), and predicts them. Each run leaves a file in the work folder and is not repeated
+unless code has changed since; ``--keep`` takes what is there as it is.
 
 Exit code 1 where there are no scenes or a run has failed.
 """
@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.gapfill.cubes import Looks, prepare
+from benchmarks.gapfill.cubes import PixelObservations, prepare
 from benchmarks.gapfill.figures import draw_coverage, draw_error, draw_series
 from benchmarks.gapfill.holdouts import KINDS, Rotation, development, reported
 from benchmarks.gapfill.pool import read_run, run_all
@@ -44,33 +44,34 @@ QUICK_STEPS = 6
 SEEDS = (0, 1, 2)
 OVERALL = (
     "Means over seeds, then over rotations; shares of the GP in hindsight are means over rotations "
-    "of each one's share. Errors, CRPS, interval score and width in reflectance, NLL in nats."
+    "of the shares in each. Intervals are predictive. Errors, CRPS, interval score and width in "
+    "reflectance, NLL in nats."
 )
 POOLED = (
-    "By the days to the nearest clear look by any optical sensor, and by how it was hidden: RMSE "
-    "as a share of that of the GP in hindsight, whose own is in reflectance, and how much the 90 % "
-    "interval covers, in per cent; all rotations and seeds pooled."
+    "By the days to the nearest clear observation by any optical sensor, and by how it was hidden: "
+    "RMSE as a share of that of the GP in hindsight, whose own is in reflectance, and how much the "
+    "90 % predictive interval covers, in per cent; all rotations and seeds pooled."
 )
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def main() -> int:
-    """Run what is asked for and print the tables."""
+    """Do the requested runs and print the tables."""
     options = _parser().parse_args()
     if not options.catalogue.exists():
         print(f"NOT MEASURED: there are no scenes at {options.catalogue}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        looks = prepare(options.catalogue, work)
-        # A quick look is a look: none at what is reported.
+        observations = prepare(options.catalogue, work)
+        # A quick run is never on the reported rotations: its scores would be known beforehand.
         plan = development if options.development or options.quick else reported
-        rotations = plan(looks.days, looks.share)
+        rotations = plan(observations.days, observations.share)
         if options.quick:
             rotations = rotations[:1]
         if options.rotation is not None:
             rotations = rotations[options.rotation : options.rotation + 1]
-        tell_plan(rotations, looks.times, looks.share)
+        print_plan(rotations, observations.times, observations.share)
         if options.plan:
             return 0
         if not options.tables:
@@ -79,7 +80,7 @@ def main() -> int:
         good = options.tables or run_all(
             work, runs, rotations, jobs=options.jobs, keep=options.keep
         )
-        page = tell(work, runs, looks, options.all)
+        page = format_page(work, runs, observations, options.all)
         (work / "tables.md").write_text(page)
         print(page)
         if options.figures:
@@ -88,14 +89,14 @@ def main() -> int:
 
 
 def choose_runs(options: argparse.Namespace, rotations: tuple[Rotation, ...]) -> list[Run]:
-    """All runs asked for, the references first; then seed by seed."""
+    """All requested runs, the references first; then seed by seed."""
     methods = options.methods or (QUICK if options.quick else (*LEARNED, *UNLEARNED))
     steps = QUICK_STEPS if options.quick else options.steps
     runs = [Run(rotation.name, HINDSIGHT) for rotation in rotations]
-    one = options.quick or options.development
-    seeds = options.seeds or ((0,) if one else SEEDS)
+    one_seed = options.quick or options.development
+    seeds = options.seeds or ((0,) if one_seed else SEEDS)
     for seed in seeds:
-        for sensors in ("+L8",) if one and not options.all else ("+L8", "+S1", "S2"):
+        for sensors in ("+L8",) if one_seed and not options.all else ("+L8", "+S1", "S2"):
             if sensors != "+L8" and seed and not options.all:
                 continue
             if options.sensors and sensors not in options.sensors:
@@ -117,26 +118,28 @@ def choose_runs(options: argparse.Namespace, rotations: tuple[Rotation, ...]) ->
     return runs
 
 
-def tell(work: Path, runs: list[Run], looks: Looks, every_seed: bool = False) -> str:
-    """All tables of what was found, as Markdown; sensor sets by the first seed or by every one."""
+def format_page(
+    work: Path, runs: list[Run], observations: PixelObservations, every_seed: bool = False
+) -> str:
+    """All tables of the scores, as Markdown; sensor sets by the first seed or by all of them."""
     by_set = {name: _collected(work, runs, name) for name in SENSOR_SETS}
-    measured = [name for name in SENSOR_SETS if by_set[name].found]
+    measured = [name for name in SENSOR_SETS if by_set[name].scores]
     if not measured:
         return "Nothing was measured."
     results = by_set[measured[-1]]
     parts = [heading("Gap filling"), f"Sensors: {', '.join(SENSOR_SETS[measured[-1]])}.", OVERALL]
-    parts += [told] if (told := reservations(work, runs)) else []
+    parts += [caveats] if (caveats := reservations(work, runs)) else []
     parts += [main_table(results, truth) for truth in (ALL, CLEAN)]
     parts.append(POOLED)
     parts += [by_gap(results, truth) for truth in (ALL, CLEAN)]
     parts.append(by_kind(results, ALL))
-    if DEFAULT in results.found:
-        parts += ["terralatent, band by band, pooled:", by_band(results, looks.bands)]
+    if DEFAULT in results.scores:
+        parts += ["terralatent, band by band, pooled:", by_band(results, observations.bands)]
     if len(measured) > 1:
         if not every_seed:
             by_set = {name: _collected(work, runs, name, seeds=(0,)) for name in measured}
-        told = "all seeds" if every_seed else "seed 0"
-        parts += [f"What other sensors add, as shares of the GP in hindsight, {told}:"]
+        seeds = "all seeds" if every_seed else "seed 0"
+        parts += [f"What other sensors add, as shares of the GP in hindsight, {seeds}:"]
         parts += [sensor_sets({name: by_set[name] for name in measured})]
     parts += ["What it took, means over runs, each with one thread:", costs(results)]
     return "\n\n".join(parts) + "\n"
@@ -147,10 +150,10 @@ def draw(work: Path, runs: list[Run], folder: Path) -> None:
     results = _collected(work, runs, "+L8")
     draw_error(results, folder / "gapfill-error.png")
     draw_coverage(results, folder / "gapfill-coverage.png")
-    found = [read_run(work, run) for run in runs if run.series]
-    told = [each["series"] for each in found if each and "series" in each]
-    if told:  # the longest window
-        longest = max(told, key=lambda each: max(end - start for start, end in each["windows"]))
+    records = [read_run(work, run) for run in runs if run.series]
+    series = [record["series"] for record in records if record and "series" in record]
+    if series:  # the longest window
+        longest = max(series, key=lambda pixel: max(end - start for start, end in pixel["windows"]))
         draw_series(longest, folder / "gapfill-series.png")
 
 
@@ -165,7 +168,7 @@ def _collected(
     return collect(work, by_method, [run for run in runs if run.method == HINDSIGHT])
 
 
-def tell_plan(rotations: tuple[Rotation, ...], times: object, share: object) -> None:
+def print_plan(rotations: tuple[Rotation, ...], times: object, share: object) -> None:
     """Print which acquisitions are hidden and which of them scored."""
     for rotation in rotations:
         print(f"{rotation.name}: {len(rotation.hidden)} hidden, {len(rotation.scored)} scored")
@@ -185,9 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("catalogue", nargs="?", type=Path, default=default)
     parser.add_argument("--work", type=Path, help="folder kept over runs")
     parser.add_argument("--methods", type=lambda text: tuple(text.split(",")))
-    parser.add_argument("--seeds", type=lambda text: tuple(int(one) for one in text.split(",")))
+    parser.add_argument("--seeds", type=lambda text: tuple(int(seed) for seed in text.split(",")))
     parser.add_argument("--sensors", type=lambda text: tuple(text.split(",")), help="S2, +S1, +L8")
-    parser.add_argument("--rotation", type=int, help="one of them instead of all, from 0")
+    parser.add_argument("--rotation", type=int, help="a single rotation, from 0")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training")
     parser.add_argument("--steps", type=int, help="training steps instead of a budget")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")

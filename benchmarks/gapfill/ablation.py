@@ -41,21 +41,23 @@ from terralatent.pipeline.training.train import train
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "the default": {},
     "start only, no training": {"steps": 0},
-    "start: optical sensors heard as evidence says": {"start": "joint"},
+    "start: optical sensors' precision fitted by evidence": {"start": "joint"},
     "start: random": {"start": "random"},
     "1 robust refinement": {"refinements": 1},
     "2 robust refinements": {"refinements": 2},
     "no nuisance latent: bands' noise independent": {"nuisance": 0},
     "1 nuisance latent": {"nuisance": 1},
     "4 nuisance latents": {"nuisance": 4},
-    "scene-wide errors taken off": {"scene_errors": True},
+    "scene-wide errors subtracted": {"scene_errors": True},
     "Gaussian likelihood": {"likelihood": "gaussian"},
     "no calibration": {"calibrated": False},
-    "looks masked that no neighbour supports": {"masking": Masking(outliers=True)},
+    "outliers masked: observations that no neighbour in time supports": {
+        "masking": Masking(outliers=True)
+    },
     "clouds widened by 1 pixel": {"masking": Masking(dilate=1)},
     "clouds widened by 3 pixels": {"masking": Masking(dilate=3)},
     "no day of year": {"season": False},
-    "nothing hidden in training": {"hide": False},
+    "no observation dropout in training": {"hide": False},
     "beta 0.1": {"beta": 0.1},
     "beta 4": {"beta": 4.0},
     "4 latents": {"latents": 4},
@@ -82,7 +84,7 @@ QUICK_ROWS = ("refinement",)
 
 
 def main() -> int:
-    """Run what is asked for and print the table."""
+    """Do the requested runs and print the table."""
     options = _parser().parse_args()
     if options.quick:
         options.steps, options.rows = QUICK_STEPS, QUICK_ROWS
@@ -91,9 +93,9 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        looks = prepare(options.catalogue, work)
+        observations = prepare(options.catalogue, work)
         plan = reported if options.rotations == "reported" else development
-        rotations = plan(looks.days, looks.share)[: 1 if options.quick else None]
+        rotations = plan(observations.days, observations.share)[: 1 if options.quick else None]
         rows = {
             label: changed
             for label, changed in ROWS.items()
@@ -115,48 +117,48 @@ def main() -> int:
             prepare(options.catalogue, work, rotations)
             if on_region:
                 prepare_region(options.simulated, work)
-            asked = [
+            requested = [
                 run
                 for label, changed in rows.items()
                 if not not_there(changed) and (not changed or not _is_default(changed))
                 for run in (*runs[label], *on_region.get(label, ()))
             ]
             good = run_all(
-                work, [*references, *asked], rotations, jobs=options.jobs, keep=options.keep
+                work, [*references, *requested], rotations, jobs=options.jobs, keep=options.keep
             )
-        page = tell(work, rows, runs, on_region, references)
+        page = format_page(work, rows, runs, on_region, references)
         (work / "ablation.md").write_text(page)
         print(page)
     return 0 if good else 1
 
 
-def tell(
+def format_page(
     work: Path,
     rows: Mapping[str, Mapping[str, Any]],
     runs: Mapping[str, list[Run]],
     on_region: Mapping[str, list[Run]],
     references: list[Run],
 ) -> str:
-    """The table of what was found, as Markdown."""
+    """The table of the scores, as Markdown."""
     results = collect(work, runs, references)
     surfaces = {
-        label: told
+        label: record
         for label, (run,) in on_region.items()
-        if (told := read_run(work, run)) is not None and "sums" in told
+        if (record := read_run(work, run)) is not None and "sums" in record
     }
     head = [
-        "changed", "RMSE of the GP in hindsight", "clean truth", "CRPS", "90 % interval covers",
-        "interval score", "held-out log density", "steps", "s",
+        "changed", "RMSE of the GP in hindsight", "clean truth", "CRPS",
+        "90 % predictive interval covers", "interval score", "held-out log density", "steps", "s",
     ]  # fmt: skip
     if on_region:
-        head += ["simulated: RMSE of the surface", "its 90 % interval covers", "CRPS"]
+        head += ["simulated: RMSE of the surface", "its 90 % credible interval covers", "CRPS"]
     lines = []
     for label, changed in rows.items():
         if missing := not_there(changed):
             cells = [f"not there: train has no {', '.join(missing)}"]
         elif changed and _is_default(changed):
             cells = ["the default"]
-        elif label not in results.found:
+        elif label not in results.scores:
             cells = [_why(work, runs[label])]
         else:
             cells = _scores(results, label)
@@ -164,34 +166,34 @@ def tell(
                 cells += _surface(surfaces[label])
         lines.append([label, *cells, *[""] * (len(head) - 1 - len(cells))])
     name = references[0].rotation.partition("-")[0] if references else ""
-    shown = [run for label in results.found for run in (*runs[label], *on_region.get(label, ()))]
+    shown = [run for label in results.scores for run in (*runs[label], *on_region.get(label, ()))]
     parts = [heading(f"Ablation, {name} rotations"), reservations(work, [*references, *shown])]
     return "\n\n".join(part for part in (*parts, table(head, lines)) if part) + "\n"
 
 
 def _scores(results: Results, label: str) -> list[str]:
-    found = results.mean(label)
+    scores = results.mean(label)
     return [
         f"{results.ratio(label, ALL)[0]:.3f}",
         f"{results.ratio(label, CLEAN)[0]:.3f}",
-        f"{found['crps']:.4f}",
-        f"{found['in90']:.1f} %",
-        f"{found['interval']:.4f}",
-        f"{results.told(label, 'score'):.3f}",
-        f"{results.told(label, 'steps'):.0f}",
-        f"{results.told(label, 'seconds'):.0f}",
+        f"{scores['crps']:.4f}",
+        f"{scores['in90']:.1f} %",
+        f"{scores['interval']:.4f}",
+        f"{results.mean_of(label, 'score'):.3f}",
+        f"{results.mean_of(label, 'steps'):.0f}",
+        f"{results.mean_of(label, 'seconds'):.0f}",
     ]
 
 
-def _surface(told: Mapping[str, Any]) -> list[str]:
-    found = figures(sums(told, ALL))
-    return [f"{found['rmse']:.4f}", f"{found['in90']:.1f} %", f"{found['crps']:.4f}"]
+def _surface(record: Mapping[str, Any]) -> list[str]:
+    scores = figures(sums(record, ALL))
+    return [f"{scores['rmse']:.4f}", f"{scores['in90']:.1f} %", f"{scores['crps']:.4f}"]
 
 
 def _why(work: Path, runs: list[Run]) -> str:
     """Why a row has no scores."""
-    told = [read_run(work, run) for run in runs]
-    errors = [each["error"] for each in told if each and "error" in each]
+    records = [read_run(work, run) for run in runs]
+    errors = [record["error"] for record in records if record and "error" in record]
     return f"failed: {errors[0]}" if errors else "not run"
 
 

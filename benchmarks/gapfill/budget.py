@@ -21,7 +21,7 @@ from terralatent.pipeline.training.train import train
 __all__ = ["is_timed", "probe", "probe_file", "train_within"]
 
 PROBE = 6
-"""Steps by which a method's speed is told."""
+"""Steps by which a method's speed is measured."""
 
 VALIDATE_EVERY = 40
 
@@ -42,8 +42,8 @@ def probe_file(work: Path, run: Run, code: str) -> Path:
         run: A timed one.
         code: Digest of the code that it depends on.
     """
-    told = dumps([dict(sorted(run.overrides.items())), run.region, code], default=str)
-    name = f"{run.method}-{run.sensors}-{sha256(told.encode()).hexdigest()[:8]}"
+    key = dumps([dict(sorted(run.overrides.items())), run.region, code], default=str)
+    name = f"{run.method}-{run.sensors}-{sha256(key.encode()).hexdigest()[:8]}"
     return work / "probes" / f"{name}.json"
 
 
@@ -54,10 +54,10 @@ def probe(cube: Path, aside: Path, run: Run, kept: Path) -> None:
     if alike not in _compiled:  # compilers are a process's, not a method's time
         _probe(cube, aside, arguments)
         _compiled.add(alike)
-    told = _probe(cube, aside, arguments)
+    seconds = _probe(cube, aside, arguments)
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".partial")
-    partial.write_text(dumps(told))
+    partial.write_text(dumps(seconds))
     partial.replace(kept)
 
 
@@ -83,21 +83,21 @@ def train_within(cube: Path, out: Path, run: Run, kept: Path) -> dict[str, Any]:
         cube: To learn from.
         out: Where the model goes; emptied.
         run: What is trained.
-        kept: What :func:`probe` found out, if the run is a timed one.
+        kept: What :func:`probe` measured, if the run is a timed one.
     """
     arguments = _arguments(cube, run)
-    told: dict[str, Any] = {}
+    record: dict[str, Any] = {}
     if is_timed(run):
-        told["probe"] = found = loads(kept.read_text())
-        step = found["step"] + found["validation"] / arguments["validate_every"]
-        fits = max(0, int((run.budget - found["start"]) / step))
+        record["probe"] = speed = loads(kept.read_text())
+        step = speed["step"] + speed["validation"] / arguments["validate_every"]
+        fits = max(0, int((run.budget - speed["start"]) / step))
         # The last steps, on all acquisitions, are a part of the budget.
         arguments["steps"] = fits - min(LAST_STEPS, fits // 2)
     shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     report = train([cube], out, **arguments)
-    return told | {
+    return record | {
         "seconds": time.perf_counter() - begun,
         "steps": report.steps,
         "best_step": report.best_step,

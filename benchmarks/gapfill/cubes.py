@@ -1,4 +1,4 @@
-"""What Sentinel-2 truly saw, and cubes of the same scenes from which some of it is left out."""
+"""What Sentinel-2 observed, and cubes of the same scenes from which some of it is left out."""
 
 from __future__ import annotations
 
@@ -25,14 +25,21 @@ from terralatent.pipeline.ingest.build import build_cube
 if TYPE_CHECKING:
     from benchmarks.gapfill.holdouts import Rotation
 
-__all__ = ["SENSOR", "Looks", "cube_of", "nearest_look", "prepare", "read_looks"]
+__all__ = [
+    "SENSOR",
+    "PixelObservations",
+    "cube_of",
+    "nearest_observation",
+    "prepare",
+    "read_observations",
+]
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 SENSOR = "sentinel-2-l2a"
 OPTICAL = ("landsat-c2-l2",)
-"""Other sensors whose clear looks make a gap shorter."""
+"""Other sensors whose clear observations make a gap shorter."""
 
 CLEAN = 0.02
 CLEAN_DAYS = 16.0
@@ -41,8 +48,8 @@ SAME_PASS = np.timedelta64(10, "m")
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Every Sentinel-2 look at the pixels inside the scenes, row by row of the grid."""
+class PixelObservations:
+    """Every Sentinel-2 observation at the pixels inside the scenes, row by row of the grid."""
 
     times: NDArray[np.datetime64]
     """(time,), datetime64[us]."""
@@ -60,8 +67,8 @@ class Looks:
     """(pixel, time)"""
 
     clean: Mask
-    """Clear, and B02 within 0.02 of the median of all clear looks within 16 days, (pixel, time):
-    some haze escapes the mask."""
+    """Clear, and B02 within 0.02 of the median of all clear observations within 16 days,
+    (pixel, time): some haze escapes the mask."""
 
     inside: Mask
     """Which pixels of the grid these are, (y * x,)."""
@@ -70,7 +77,7 @@ class Looks:
     """Of the grid."""
 
     others: tuple[tuple[Array, Mask], ...]
-    """Days (time,) and clear looks (pixel, time) of the other optical sensors."""
+    """Days (time,) and clear observations (pixel, time) of the other optical sensors."""
 
     @property
     def share(self) -> Array:
@@ -78,15 +85,15 @@ class Looks:
         return self.clear.mean(0)
 
 
-def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -> Looks:
+def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -> PixelObservations:
     """Build the whole cube in ``work``, and that of each rotation, where it is not yet there."""
     cubes = work / "cubes"
     region = _region_of(catalogue)
     scenes = search_scenes(catalogue, region, "1980-01-01", "2100-01-01")
     _build(cubes / WHOLE, scenes, region, {})
-    looks = read_looks(cubes / WHOLE)
+    observations = read_observations(cubes / WHOLE)
     for rotation in rotations:
-        hidden = looks.times[list(rotation.hidden)]
+        hidden = observations.times[list(rotation.hidden)]
         kept = [item for item in scenes.items if not _is_hidden(item, hidden)]
         rest = Scenes.gather(
             kept,
@@ -96,7 +103,7 @@ def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -
             access=scenes.access,
         )
         _build(cube_of(work, rotation.name), rest, region, asdict(rotation))
-    return looks
+    return observations
 
 
 def cube_of(work: Path, rotation: str = WHOLE) -> Path:
@@ -120,7 +127,7 @@ def _build(cube: Path, scenes: Scenes, region: object, plan: dict[str, object]) 
     if note.exists() and json.loads(note.read_text()) == wanted:
         return
     note.unlink(missing_ok=True)
-    read_looks.cache_clear()
+    read_observations.cache_clear()
     if cube.exists():
         shutil.rmtree(cube)
     cube.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +148,8 @@ def _region_of(catalogue: Path) -> object:
 
 
 @lru_cache(maxsize=1)
-def read_looks(cube: Path) -> Looks:
-    """Read every look of a whole cube; computes."""
+def read_observations(cube: Path) -> PixelObservations:
+    """Read every observation of a whole cube; computes."""
     tree = open_cube(cube, clear=True)
     group = tree[SENSOR].to_dataset()
     data = group["data"].transpose("y", "x", "time", "band").to_numpy()
@@ -159,7 +166,7 @@ def read_looks(cube: Path) -> Looks:
             seen = np.isfinite(other["data"]).any("band").transpose("y", "x", "time").to_numpy()
             then = other["time"].to_numpy().astype("datetime64[us]").astype(np.int64) / 86_400e6
             others.append((then, seen.reshape(-1, seen.shape[-1])[inside]))
-    return Looks(
+    return PixelObservations(
         times=times,
         days=days,
         bands=tuple(str(band) for band in group["band"].to_numpy()),
@@ -183,20 +190,22 @@ def _clean(blue: Array, clear: Mask, days: Array) -> Mask:
     return clean
 
 
-def nearest_look(looks: Looks, asked: Array, hidden: Sequence[int] = ()) -> Array:
-    """Days from each day ``asked`` to the nearest clear look by any optical sensor that is left,
-    (pixel, asked).
+def nearest_observation(
+    observations: PixelObservations, queries: Array, hidden: Sequence[int] = ()
+) -> Array:
+    """Days from each query day to the nearest clear observation by any optical sensor that is left,
+    (pixel, query).
 
     Args:
-        looks: All of them.
-        asked: Days since 1970.
+        observations: All of them.
+        queries: Days since 1970.
         hidden: Acquisitions of Sentinel-2 that are not there.
     """
-    seen = looks.clear.copy()
+    seen = observations.clear.copy()
     seen[:, list(hidden)] = False
-    found = np.full((len(seen), len(asked)), np.inf)
-    for days, clear in ((looks.days, seen), *looks.others):
-        for place, day in enumerate(asked):
+    nearest = np.full((len(seen), len(queries)), np.inf)
+    for days, clear in ((observations.days, seen), *observations.others):
+        for place, day in enumerate(queries):
             away = np.where(clear, np.abs(days - day), np.inf).min(1, initial=np.inf)
-            found[:, place] = np.minimum(found[:, place], away)
-    return found
+            nearest[:, place] = np.minimum(nearest[:, place], away)
+    return nearest

@@ -21,7 +21,7 @@ from terralatent.models.families import DEFAULT
 
 __all__ = ["draw_coverage", "draw_error", "draw_series"]
 
-# Okabe and Ito's colours, told apart by all kinds of colour vision.
+# Okabe and Ito's colours, distinct in all kinds of colour vision.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
 )  # fmt: skip
@@ -50,32 +50,42 @@ FEWEST = 2000
 """Values below which a gap's figure is not drawn."""
 
 
-def draw_series(told: Mapping[str, Any], file: Path) -> None:
-    """Draw one pixel's filled series beside what was seen and what was hidden."""
+def draw_series(series: Mapping[str, Any], file: Path) -> None:
+    """Draw one pixel's filled series beside its observed and hidden values."""
     with plt.rc_context(FONT):
         figure, panels = plt.subplots(
-            len(told["bands"]), 1, figsize=(INCHES, 6.4), sharex=True, layout="constrained"
+            len(series["bands"]), 1, figsize=(INCHES, 6.4), sharex=True, layout="constrained"
         )
-        days = _dates(told["days"])
-        for place, (band, axes) in enumerate(zip(told["bands"], panels, strict=True)):
+        days = _dates(series["days"])
+        for place, (band, axes) in enumerate(zip(series["bands"], panels, strict=True)):
             mean, std, low, high = (
-                np.array(told[name])[:, place] for name in ("mean", "std_signal", "q05", "q95")
+                np.array(series[name])[:, place] for name in ("mean", "std_signal", "q05", "q95")
             )
             axes.fill_between(
-                days, low, high, color=SKY, alpha=0.35, lw=0, label="new look, 90 % interval"
+                days,
+                low,
+                high,
+                color=SKY,
+                alpha=0.35,
+                lw=0,
+                label="observation, 90 % predictive interval",
             )
             axes.fill_between(
                 days, mean - Z90 * std, mean + Z90 * std, color=BLUE, alpha=0.45, lw=0,
-                label="surface, 90 % interval",
+                label="surface, 90 % credible interval",
             )  # fmt: skip
             axes.plot(days, mean, color=BLUE, lw=1.6, label="surface, mean")
-            seen, hidden = (np.array(told[name]["values"])[:, place] for name in ("seen", "hidden"))
-            axes.plot(_dates(told["seen"]["days"]), seen, "o", ms=5, color=BLACK, label="seen")
+            seen, hidden = (
+                np.array(series[name]["values"])[:, place] for name in ("seen", "hidden")
+            )
             axes.plot(
-                _dates(told["hidden"]["days"]), hidden, "D", ms=7, mfc=ORANGE, mec=BLACK, mew=0.8,
+                _dates(series["seen"]["days"]), seen, "o", ms=5, color=BLACK, label="observed"
+            )
+            axes.plot(
+                _dates(series["hidden"]["days"]), hidden, "D", ms=7, mfc=ORANGE, mec=BLACK, mew=0.8,
                 label="hidden, shown afterwards",
             )  # fmt: skip
-            for number, (start, end) in enumerate(told["windows"]):
+            for number, (start, end) in enumerate(series["windows"]):
                 axes.axvspan(
                     *_dates([start, end]), color=GREY, alpha=0.18, lw=0, zorder=0,
                     label="all Sentinel-2 hidden" if not number else None,
@@ -91,7 +101,7 @@ def draw_series(told: Mapping[str, Any], file: Path) -> None:
 
 
 def draw_error(results: Results, file: Path) -> None:
-    """Draw the error of all methods by the days to the nearest clear look."""
+    """Draw the error of all methods by the days to the nearest clear observation."""
     labels = _ordered(results)
     with plt.rc_context(FONT):
         figure, (left, right) = plt.subplots(
@@ -115,22 +125,22 @@ def draw_error(results: Results, file: Path) -> None:
 
 
 def draw_coverage(results: Results, file: Path) -> None:
-    """Draw found against nominal coverage, and that of 90 % intervals by gap."""
+    """Draw observed against nominal coverage, and that of 90 % predictive intervals by gap."""
     labels = _ordered(results)
     with plt.rc_context(FONT):
         figure, (left, right) = plt.subplots(1, 2, figsize=(INCHES, 6.0), layout="constrained")
         nominal = 100 * np.arange(1, LEVELS) / LEVELS
         left.plot([0, 100], [0, 100], color=GREY, lw=1, zorder=0)
-        left.text(52, 44, "as claimed", color=GREY, rotation=45, ha="center", va="center")
+        left.text(52, 44, "as stated", color=GREY, rotation=45, ha="center", va="center")
         for label in labels:
             counts = results.central(label).sum(0)
             _line(left, label, 100 * counts.cumsum()[:-1] / counts.sum(), nominal, marks=False)
             _line(right, label, _by_gap(results, label, "in90"))
-        left.set(xlabel="interval, % claimed", ylabel="% of hidden values found within")
+        left.set(xlabel="predictive interval, %", ylabel="% of hidden values within")
         left.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
         right.axhline(90, color=GREY, lw=1, zorder=0)
         right.axhspan(80, 96, color=GREY, alpha=0.15, lw=0, zorder=0)
-        right.set_ylabel("% of hidden values within the 90 % interval")
+        right.set_ylabel("% of hidden values within the 90 % predictive interval")
         right.set_ylim(min(76.0, np.floor(right.get_ylim()[0])), 100)
         right.yaxis.set_major_locator(MultipleLocator(5))
         _gap_axis(right)
@@ -140,7 +150,7 @@ def draw_coverage(results: Results, file: Path) -> None:
 
 def _ordered(results: Results) -> list[str]:
     """Methods in the order of :data:`STYLES`: ours, the reference, others."""
-    return [label for label in STYLES if label in results.found or label == HINDSIGHT]
+    return [label for label in STYLES if label in results.scores or label == HINDSIGHT]
 
 
 def _by_gap(results: Results, label: str, name: str, *, against: bool = False) -> np.ndarray:
@@ -149,11 +159,11 @@ def _by_gap(results: Results, label: str, name: str, *, against: bool = False) -
     own = results.pooled(label, ALL)
     if against and label != HINDSIGHT:
         own = results.against(label, ALL)
-    told = []
+    scores = []
     for gap in range(len(GAPS)):
         enough = figures(base, np.s_[:, gap])["n"] >= FEWEST
-        told.append(figures(own, np.s_[:, gap])[name] if enough else np.nan)
-    return np.array(told)
+        scores.append(figures(own, np.s_[:, gap])[name] if enough else np.nan)
+    return np.array(scores)
 
 
 def _line(
@@ -178,7 +188,7 @@ def _gap_axis(axes: Axes) -> None:
     names = [name.replace(" to ", "-").replace("over ", ">") for name in GAPS]
     axes.set_xticks(range(len(GAPS)), names)
     axes.set_xlim(-0.3, len(GAPS) - 0.7)
-    axes.set_xlabel("days to the nearest clear look")
+    axes.set_xlabel("days to the nearest clear observation")
     axes.grid(axis="y", alpha=0.3)
 
 

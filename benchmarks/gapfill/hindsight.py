@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gapfill.cubes import Looks
+from benchmarks.gapfill.cubes import PixelObservations
 from benchmarks.gapfill.holdouts import Rotation
 from benchmarks.gapfill.scoring import Predicted
 from terralatent.models.baselines.unlearned.gp import LENGTHSCALES, NOISES, band_process
@@ -26,19 +26,23 @@ CHUNK = 1024
 Z90 = 1.6448536269514722
 
 
-def in_hindsight(looks: Looks, rotation: Rotation, counted: NDArray[np.bool_]) -> Predicted:
-    """Predict the scored looks by the pair of lengthscale and noise that, band by band, has the
-    least error on those of them that are ``counted``, (pixel, time); computes."""
+def in_hindsight(
+    observations: PixelObservations, rotation: Rotation, counted: NDArray[np.bool_]
+) -> Predicted:
+    """Predict the scored observations by the pair of lengthscale and noise that, band by band, has
+    the least error on those of them that are ``counted``, (pixel, time); computes."""
     scored = list(rotation.scored)
-    seen = looks.clear.copy()
+    seen = observations.clear.copy()
     seen[:, list(rotation.hidden)] = False
     some = slice(None, None, STRIDE)
     clear = counted[some][:, scored]
-    truth = looks.values[some][:, scored]
+    truth = observations.values[some][:, scored]
     settings = list(product(LENGTHSCALES, NOISES))
-    bands = np.arange(len(looks.bands))
+    bands = np.arange(len(observations.bands))
     errors = [
-        np.square(_fill(looks, seen, scored, *setting, bands, some)[0] - truth)[clear].mean(0)
+        np.square(_fill(observations, seen, scored, *setting, bands, some)[0] - truth)[clear].mean(
+            0
+        )
         for setting in settings
     ]
     best = np.argmin(errors, axis=0)
@@ -46,14 +50,14 @@ def in_hindsight(looks: Looks, rotation: Rotation, counted: NDArray[np.bool_]) -
     mean, signal, noise = (np.empty(shape) for _ in range(3))
     for place in np.unique(best):
         chosen = np.flatnonzero(best == place)
-        found = _fill(looks, seen, scored, *settings[place], chosen, slice(None))
-        mean[..., chosen], signal[..., chosen], noise[..., chosen] = found
+        parts = _fill(observations, seen, scored, *settings[place], chosen, slice(None))
+        mean[..., chosen], signal[..., chosen], noise[..., chosen] = parts
     reach = Z90 * np.sqrt(signal + noise)
     return Predicted(mean, signal, noise, mean - reach, mean + reach)
 
 
 def _fill(
-    looks: Looks,
+    observations: PixelObservations,
     seen: NDArray[np.bool_],
     scored: list[int],
     lengthscale: float,
@@ -62,12 +66,12 @@ def _fill(
     pixels: slice,
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Mean, variance of the surface and of the noise, about the region's mean of each band; their
-    sum is the region's variance where there is no look."""
-    known = looks.values[..., bands][seen]
+    sum is the region's variance where there is no observation."""
+    known = observations.values[..., bands][seen]
     level, signal = known.mean(0), known.var(0, dtype=np.float64) / (1 + noise)
-    values = torch.from_numpy(looks.values[pixels][..., bands] - level)
+    values = torch.from_numpy(observations.values[pixels][..., bands] - level)
     mask = torch.from_numpy(seen[pixels])
-    days, query = torch.from_numpy(looks.days), torch.from_numpy(looks.days[scored])
+    days, query = torch.from_numpy(observations.days), torch.from_numpy(observations.days[scored])
     parts = [
         band_process(series, clear, days, query, lengthscale, noise)
         for series, clear in zip(values.split(CHUNK), mask.split(CHUNK), strict=True)

@@ -60,7 +60,7 @@ class Rotation:
     """Such as ``reported-0``."""
 
     hidden: tuple[int, ...]
-    """Acquisitions that no method sees, ascending indices into the calendar."""
+    """Acquisitions hidden from every method, ascending indices into the calendar."""
 
     scored: tuple[int, ...]
     """Those of them on which methods are judged, ascending."""
@@ -73,7 +73,7 @@ class Rotation:
 
 
 def sort_out(share: Array) -> Sorted:
-    """Tell what each acquisition is for.
+    """Sort the acquisitions by what they are for.
 
     Args:
         share: Share of the pixels at which each acquisition is clear, (time,), in order of time.
@@ -114,7 +114,9 @@ def reported(days: Array, share: Array, seed: int = 0) -> tuple[Rotation, ...]:
             }
             for lengths, row in zip(REPORTED_WINDOWS, starts, strict=True)
         ]
-        dealt = _deal(draw.permutation(sets.reported), [set(one) for one in within], sets.clear)
+        dealt = _deal(
+            draw.permutation(sets.reported), [set(places) for places in within], sets.clear
+        )
         if dealt is None:
             continue
         return tuple(

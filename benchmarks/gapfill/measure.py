@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gapfill.budget import is_timed, probe, probe_file, train_within
-from benchmarks.gapfill.cubes import Looks, cube_of, nearest_look, read_looks
+from benchmarks.gapfill.cubes import (
+    PixelObservations,
+    cube_of,
+    nearest_observation,
+    read_observations,
+)
 from benchmarks.gapfill.hindsight import in_hindsight
 from benchmarks.gapfill.holdouts import KINDS, Rotation
 from benchmarks.gapfill.predict import one_series, predict
@@ -63,41 +68,45 @@ def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
     if run.region:
         return measure_surface(work, run, speed_file(work, run))
     assert rotation is not None
-    looks = read_looks(cube_of(work))
+    observations = read_observations(cube_of(work))
     if run.method == HINDSIGHT:
-        return _in_hindsight(looks, rotation)
+        return _in_hindsight(observations, rotation)
     cube, model = cube_of(work, rotation.name), run.model(work)
-    told = train_within(cube, model, run, speed_file(work, run))
+    record = train_within(cube, model, run, speed_file(work, run))
     begun = time.perf_counter()
-    predicted, parameters = predict(cube, model, looks, looks.times[list(rotation.scored)])
-    told |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
+    predicted, parameters = predict(
+        cube, model, observations, observations.times[list(rotation.scored)]
+    )
+    record |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
     if run.series:
-        told["series"] = one_series(cube, model, looks, rotation)
-    return told | _cells(predicted, looks, rotation)
+        record["series"] = one_series(cube, model, observations, rotation)
+    return record | _cells(predicted, observations, rotation)
 
 
-def _in_hindsight(looks: Looks, rotation: Rotation) -> dict[str, Any]:
+def _in_hindsight(observations: PixelObservations, rotation: Rotation) -> dict[str, Any]:
     """Scores of the reference: all truth by settings chosen on it, clean truth by such on that."""
     begun = time.perf_counter()
-    told, clean = (
-        _cells(in_hindsight(looks, rotation, counted), looks, rotation)
-        for counted in (looks.clear, looks.clean)
+    record, clean = (
+        _cells(in_hindsight(observations, rotation, counted), observations, rotation)
+        for counted in (observations.clear, observations.clean)
     )
     for name, sums in clean["sums"].items():
-        told["sums"][name][1] = sums[1]
-    told["central"][1] = clean["central"][1]
-    return {"seconds": time.perf_counter() - begun, "parameters": 0, **told}
+        record["sums"][name][1] = sums[1]
+    record["central"][1] = clean["central"][1]
+    return {"seconds": time.perf_counter() - begun, "parameters": 0, **record}
 
 
-def _cells(predicted: Predicted, looks: Looks, rotation: Rotation) -> dict[str, Any]:
+def _cells(
+    predicted: Predicted, observations: PixelObservations, rotation: Rotation
+) -> dict[str, Any]:
     """Sums of scores of what a rotation hides."""
     scored = list(rotation.scored)
     return cells(
         predicted,
-        looks.values[:, scored],
-        looks.clear[:, scored],
-        looks.clean[:, scored],
+        observations.values[:, scored],
+        observations.clear[:, scored],
+        observations.clean[:, scored],
         np.array([KINDS.index(kind) for kind in rotation.kinds]),
         len(KINDS),
-        nearest_look(looks, looks.days[scored], rotation.hidden),
+        nearest_observation(observations, observations.days[scored], rotation.hidden),
     )

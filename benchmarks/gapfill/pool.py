@@ -48,16 +48,16 @@ def run_all(
     good = True
     # Workers live on, so that only a worker's first run waits for compilers.
     context = multiprocessing.get_context("spawn")
-    # Speeds are told one at a time, while nothing else runs.
+    # Speeds are measured one at a time, while nothing else runs.
     with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
         for future in [pool.submit(find_speed, work, run) for run in wanted]:
             future.result()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
-        asked = {pool.submit(_do, work, run, by_name.get(run.rotation)): run for run in wanted}
-        for count, future in enumerate(as_completed(asked), 1):
-            run, told = asked[future], future.result()
-            good &= "error" not in told
-            print(f"[{count}/{len(wanted)}] {_brief(run, told)}", flush=True)
+        submitted = {pool.submit(_do, work, run, by_name.get(run.rotation)): run for run in wanted}
+        for count, future in enumerate(as_completed(submitted), 1):
+            run, record = submitted[future], future.result()
+            good &= "error" not in record
+            print(f"[{count}/{len(wanted)}] {_brief(run, record)}", flush=True)
     return good
 
 
@@ -66,8 +66,8 @@ def read_run(work: Path, run: Run) -> dict[str, Any] | None:
     file = run.file(work)
     if not file.exists():
         return None
-    told: dict[str, Any] = json.loads(file.read_text())
-    return told
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
 
 
 def _begin() -> None:
@@ -80,10 +80,10 @@ def _begin() -> None:
 
 
 def _is_there(work: Path, run: Run, keep: bool) -> bool:
-    told = read_run(work, run)
-    if told is None or "error" in told or (run.series and "series" not in told):
+    record = read_run(work, run)
+    if record is None or "error" in record or (run.series and "series" not in record):
         return False
-    return keep or told["code"] == _digest(run.method)
+    return keep or record["code"] == _digest(run.method)
 
 
 def _digest(method: str) -> str:
@@ -100,30 +100,32 @@ def _digest_of(reference: bool) -> str:
 def _do(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
     """One run, in a worker; its scores, which are also written."""
     try:
-        told = measure(work, run, rotation)
+        record = measure(work, run, rotation)
     except Exception as error:
-        told = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
-    told = {
+        record = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+    record = {
         "run": {**asdict(run), "overrides": dict(run.overrides)},
         "code": _digest(run.method),
-        **told,
+        **record,
     }
     file = run.file(work)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(told, default=str))
+    partial.write_text(json.dumps(record, default=str))
     partial.replace(file)
-    return told
+    return record
 
 
-def _brief(run: Run, told: Mapping[str, Any]) -> str:
+def _brief(run: Run, record: Mapping[str, Any]) -> str:
     what = f"{run.rotation} {run.method} {run.sensors} seed {run.seed}"
     if run.overrides:
         what += f" {dict(run.overrides)}"
-    if "error" in told:
-        return f"{what}: FAILED, {told['error']}"
-    sums = dict(zip(MEASURES, (np.sum(told["sums"][name][0]) for name in MEASURES), strict=True))
+    if "error" in record:
+        return f"{what}: FAILED, {record['error']}"
+    sums = dict(zip(MEASURES, (np.sum(record["sums"][name][0]) for name in MEASURES), strict=True))
     line = f"{what}: RMSE {np.sqrt(sums['square'] / sums['n']):.4f}"
     line += f", 90 % covers {100 * sums['in90'] / sums['n']:.1f} %"
-    line += f", CRPS {sums['crps'] / sums['n']:.4f}, {told['seconds']:.0f} s"
-    return line + (f", {told['steps']} steps (best {told['best_step']})" if "steps" in told else "")
+    line += f", CRPS {sums['crps'] / sums['n']:.4f}, {record['seconds']:.0f} s"
+    return line + (
+        f", {record['steps']} steps (best {record['best_step']})" if "steps" in record else ""
+    )

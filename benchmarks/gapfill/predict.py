@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gapfill.cubes import SENSOR, Looks
+from benchmarks.gapfill.cubes import SENSOR, PixelObservations
 from benchmarks.gapfill.holdouts import Rotation
 from benchmarks.gapfill.scoring import Predicted
 from terralatent.pipeline.dates import days_since_1970
@@ -26,7 +26,7 @@ SERIES_BANDS = ("B04", "B08")
 
 
 def predict(
-    cube: Path, model: Path, looks: Looks, times: NDArray[np.datetime64]
+    cube: Path, model: Path, observations: PixelObservations, times: NDArray[np.datetime64]
 ) -> tuple[Predicted, int]:
     """Predict all bands of all pixels inside the scenes at ``times``, ascending; computes.
 
@@ -35,14 +35,14 @@ def predict(
     """
     job = plan_job(cube, model, times)
     loaded = job.load()
-    series = job.read(_whole(looks))
+    series = job.read(_whole(observations))
     days = torch.from_numpy(days_since_1970(job.dates))
     columns: dict[str, list[Array]] = {name: [] for name in FIELDS}
     with torch.no_grad():
-        for _, mean, var in job.infer(series, np.flatnonzero(looks.inside)):
-            found = loaded.decode(SENSOR, mean, var, days.to(mean.device), looks.bands)
+        for _, mean, var in job.infer(series, np.flatnonzero(observations.inside)):
+            surface = loaded.decode(SENSOR, mean, var, days.to(mean.device), observations.bands)
             for name in FIELDS:
-                columns[name].append(getattr(found, name).cpu().numpy())
+                columns[name].append(getattr(surface, name).cpu().numpy())
     whole = {name: np.concatenate(column) for name, column in columns.items()}
     if not all(np.isfinite(part).all() for part in whole.values()):
         raise ArithmeticError(f"{model}: a predicted value is not finite")
@@ -64,40 +64,44 @@ def predict(
     )
 
 
-def one_series(cube: Path, model: Path, looks: Looks, rotation: Rotation) -> dict[str, Any]:
-    """One pixel's gap-filled series: every three days, beside what was seen and what was hidden.
+def one_series(
+    cube: Path, model: Path, observations: PixelObservations, rotation: Rotation
+) -> dict[str, Any]:
+    """One pixel's gap-filled series: every three days, beside its observed and hidden values.
 
-    Of the pixels with the most scored looks clear, the one whose B08 varies more than that of
-    three quarters of them.
+    Of the pixels with the most clear scored observations, that whose B08 varies more than the B08
+    of three quarters of them.
     """
-    hidden = np.zeros(len(looks.days), bool)
+    hidden = np.zeros(len(observations.days), bool)
     hidden[list(rotation.hidden)] = True
-    spread = np.where(looks.clear, looks.values[..., looks.bands.index("B08")], np.nan)
+    spread = np.where(
+        observations.clear, observations.values[..., observations.bands.index("B08")], np.nan
+    )
     varies = np.nanstd(spread, axis=1)
-    whole = looks.clear[:, list(rotation.scored)].mean(1)
+    whole = observations.clear[:, list(rotation.scored)].mean(1)
     candidates = np.flatnonzero(whole == whole.max())
     pixel = int(candidates[np.argsort(varies[candidates])[len(candidates) * 3 // 4]])
-    times = np.arange(looks.times[0], looks.times[-1], SERIES_STEP)
+    times = np.arange(observations.times[0], observations.times[-1], SERIES_STEP)
     job = plan_job(cube, model, times)
-    place = np.flatnonzero(looks.inside)[[pixel]]
-    block = job.read(_whole(looks))
+    place = np.flatnonzero(observations.inside)[[pixel]]
+    block = job.read(_whole(observations))
     ((_, mean, var),) = job.infer(block, place)
     days = days_since_1970(job.dates)
-    found = job.load().decode(SENSOR, mean, var, torch.from_numpy(days), SERIES_BANDS)
-    seen, kept = looks.clear[pixel] & ~hidden, looks.clear[pixel] & hidden
-    bands = [looks.bands.index(band) for band in SERIES_BANDS]
-    values = looks.values[pixel][:, bands]
+    surface = job.load().decode(SENSOR, mean, var, torch.from_numpy(days), SERIES_BANDS)
+    seen, kept = observations.clear[pixel] & ~hidden, observations.clear[pixel] & hidden
+    bands = [observations.bands.index(band) for band in SERIES_BANDS]
+    values = observations.values[pixel][:, bands]
     return {
         "bands": list(SERIES_BANDS),
         "pixel": int(place[0]),
         "windows": [list(window) for window in rotation.windows],
         "days": days.tolist(),
-        **{name: getattr(found, name)[0].tolist() for name in FIELDS},
-        "seen": {"days": looks.days[seen].tolist(), "values": values[seen].tolist()},
-        "hidden": {"days": looks.days[kept].tolist(), "values": values[kept].tolist()},
+        **{name: getattr(surface, name)[0].tolist() for name in FIELDS},
+        "seen": {"days": observations.days[seen].tolist(), "values": values[seen].tolist()},
+        "hidden": {"days": observations.days[kept].tolist(), "values": values[kept].tolist()},
     }
 
 
-def _whole(looks: Looks) -> Block:
-    rows, columns = looks.shape
+def _whole(observations: PixelObservations) -> Block:
+    rows, columns = observations.shape
     return Block((0, 0), slice(0, rows), slice(0, columns))

@@ -65,40 +65,40 @@ def figures(sums: Mapping[str, Array], at: Any = ...) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Results:
-    """Scores that were found, by label and rotation: one entry for each seed."""
+    """Records of runs, by label and rotation: an entry for each seed."""
 
-    found: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
-    """By label (a method, or a row of an ablation) and rotation, what the runs told."""
+    scores: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+    """By label (a method, or a row of an ablation) and rotation, what the runs recorded."""
 
     reference: Mapping[str, Mapping[str, Any]]
-    """By rotation, what the GP in hindsight told."""
+    """By rotation, what the GP in hindsight recorded."""
 
     def labels(self, truth: int = ALL) -> list[str]:
         """Labels from the least error to the largest."""
-        return sorted(self.found, key=lambda label: self.ratio(label, truth)[0])
+        return sorted(self.scores, key=lambda label: self.ratio(label, truth)[0])
 
     def rotations(self, label: str) -> list[str]:
         """Rotations of which the label and the reference have scores."""
-        return sorted(set(self.found[label]) & set(self.reference))
+        return sorted(set(self.scores[label]) & set(self.reference))
 
     def mean(self, label: str, truth: int = ALL) -> dict[str, float]:
         """Scores over all cells: mean over seeds, then over rotations."""
         if label == HINDSIGHT:
-            each = [figures(sums(told, truth)) for told in self.reference.values()]
+            means = [figures(sums(record, truth)) for record in self.reference.values()]
         else:
-            each = [
-                _mean([figures(sums(told, truth)) for told in self.found[label][rotation]])
+            means = [
+                _mean([figures(sums(record, truth)) for record in self.scores[label][rotation]])
                 for rotation in self.rotations(label)
             ]
-        return _mean(each)
+        return _mean(means)
 
     def ratio(self, label: str, truth: int = ALL) -> tuple[float, float, float]:
         """RMSE as a share of the reference's: mean over rotations, least and largest of them."""
         ratios = []
         for rotation in self.rotations(label):
             base = figures(sums(self.reference[rotation], truth))["rmse"]
-            told = [figures(sums(each, truth))["rmse"] for each in self.found[label][rotation]]
-            ratios.append(float(np.mean(told)) / base)
+            rmse = [figures(sums(record, truth))["rmse"] for record in self.scores[label][rotation]]
+            ratios.append(float(np.mean(rmse)) / base)
         if not ratios:
             return (float("nan"),) * 3
         return float(np.mean(ratios)), min(ratios), max(ratios)
@@ -108,7 +108,11 @@ class Results:
         if label == HINDSIGHT:
             return _add(self.reference.values(), truth)
         return _add(
-            (each for rotation in self.rotations(label) for each in self.found[label][rotation]),
+            (
+                record
+                for rotation in self.rotations(label)
+                for record in self.scores[label][rotation]
+            ),
             truth,
         )
 
@@ -118,41 +122,42 @@ class Results:
             (
                 self.reference[rotation]
                 for rotation in self.rotations(label)
-                for _ in self.found[label][rotation]
+                for _ in self.scores[label][rotation]
             ),
             truth,
         )
 
     def central(self, label: str, truth: int = ALL) -> Array:
         """Counts by gap and by level of the smallest central interval, (gap, LEVELS)."""
-        told = (
+        records = (
             list(self.reference.values())
             if label == HINDSIGHT
-            else [each for rotation in self.found[label].values() for each in rotation]
+            else [record for seeds in self.scores[label].values() for record in seeds]
         )
-        return np.sum([each["central"][truth] for each in told], axis=0)
+        return np.sum([record["central"][truth] for record in records], axis=0)
 
-    def told(self, label: str, name: str) -> float:
-        """Mean over all runs of something else that they told; NaN where none did."""
-        every = [each for rotation in self.found[label].values() for each in rotation]
-        values = [each[name] for each in every if each.get(name) is not None]
+    def mean_of(self, label: str, name: str) -> float:
+        """Mean over all runs of another entry of their records; NaN where none has it."""
+        records = [record for seeds in self.scores[label].values() for record in seeds]
+        values = [record[name] for record in records if record.get(name) is not None]
         return float(np.mean(values)) if values else float("nan")
 
 
 def collect(work: Path, runs: Mapping[str, Sequence[Run]], references: Sequence[Run]) -> Results:
     """Read the scores of runs by label; those that are not there are left out."""
-    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    scores: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for label, some in runs.items():
         by_rotation: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for run in some:
-            told = read_run(work, run)
-            if told is not None and "sums" in told:
-                by_rotation[run.rotation].append(told)
+            record = read_run(work, run)
+            if record is not None and "sums" in record:
+                by_rotation[run.rotation].append(record)
         if by_rotation:
-            found[label] = dict(by_rotation)
+            scores[label] = dict(by_rotation)
     reference = {run.rotation: read_run(work, run) for run in references}
     return Results(
-        found, {name: told for name, told in reference.items() if told and "sums" in told}
+        scores,
+        {name: record for name, record in reference.items() if record and "sums" in record},
     )
 
 
@@ -163,10 +168,10 @@ def reservations(work: Path, runs: Iterable[Run]) -> str:
     absent, others, lines = [], 0, []
     wanted = {run.file(work): run for run in runs}
     for file, run in wanted.items():
-        told = read_run(work, run)
-        if told is None or "sums" not in told:
+        record = read_run(work, run)
+        if record is None or "sums" not in record:
             absent.append(f"{file.parent.name}/{file.stem}")
-        elif told["code"] != now[run.method == HINDSIGHT]:
+        elif record["code"] != now[run.method == HINDSIGHT]:
             others += 1
     if absent:
         lines.append(f"Not there, so left out of all means: {', '.join(absent)}.")
@@ -175,17 +180,17 @@ def reservations(work: Path, runs: Iterable[Run]) -> str:
     return " ".join(lines)
 
 
-def sums(told: Mapping[str, Any], truth: int) -> dict[str, Array]:
+def sums(record: Mapping[str, Any], truth: int) -> dict[str, Array]:
     """The sums of one run for one truth, by measure, shape (kind, gap, band)."""
-    return {name: np.array(told["sums"][name][truth]) for name in MEASURES}
+    return {name: np.array(record["sums"][name][truth]) for name in MEASURES}
 
 
-def _add(told: Iterable[Mapping[str, Any]], truth: int) -> dict[str, Array]:
-    parts = [sums(each, truth) for each in told]
+def _add(records: Iterable[Mapping[str, Any]], truth: int) -> dict[str, Array]:
+    parts = [sums(record, truth) for record in records]
     return {name: np.sum([part[name] for part in parts], axis=0) for name in MEASURES}
 
 
-def _mean(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    if not each:
+def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    if not scores:
         return {}
-    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}

@@ -60,8 +60,8 @@ class Run:
             length = f"{self.budget:g}s" if self.steps is None else f"{self.steps}steps"
             name = "-".join([self.method, self.sensors, length, f"seed{self.seed}"])
         if self.overrides or self.region:
-            told = json.dumps([dict(sorted(self.overrides.items())), self.region], default=str)
-            name += "-" + hashlib.sha256(told.encode()).hexdigest()[:8]
+            key = json.dumps([dict(sorted(self.overrides.items())), self.region], default=str)
+            name += "-" + hashlib.sha256(key.encode()).hexdigest()[:8]
         return work / "runs" / self.rotation / f"{name}.json"
 
     def model(self, work: Path) -> Path:

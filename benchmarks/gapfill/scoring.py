@@ -7,8 +7,8 @@ of Gaussians, so that the value is
 
 with s the variance of the surface and n the squared scale of the noise. Gaussian methods have one
 node, tau = 1; the Student-t has many. Everything is computed for u = (y - m) / sqrt(s + n), whose
-law depends on the share n / (s + n) only. The 90 % interval is the method's own (its 5 and 95 %
-quantiles); densities, CRPS and other levels come from the mixture.
+law depends on the share n / (s + n) only. The 90 % predictive interval is the method's own
+(its 5 and 95 % quantiles); densities, CRPS and other levels come from the mixture.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ MEASURES = ("n", "square", "absolute", "nll", "crps", "interval", "in50", "in90"
 
 GAPS = ("0 to 2", "2 to 5", "5 to 10", "10 to 20", "over 20")
 GAP_EDGES = (2.0, 5.0, 10.0, 20.0)
-"""Classes of the days to the nearest clear optical look."""
+"""Classes of the days to the nearest clear optical observation."""
 
 LEVELS = 20
-"""Steps of the nominal coverage at which the found one is kept."""
+"""Steps of the nominal coverage at which the observed coverage is kept."""
 
 ALPHA = 0.1
 SHARES = 257
@@ -52,7 +52,7 @@ class Predicted:
     """A prediction of values, each array (pixel, time, band), reflectance."""
 
     mean: Array
-    """Expected surface and expected new look."""
+    """Expected surface and expected new observation."""
 
     signal: Array
     """Variance of the surface."""
@@ -61,10 +61,10 @@ class Predicted:
     """Squared scale of the noise: its variance is this times the mean of 1 / tau."""
 
     low: Array
-    """5 % quantile of a new look."""
+    """5 % quantile of a new observation."""
 
     high: Array
-    """95 % quantile of a new look."""
+    """95 % quantile of a new observation."""
 
     mixture: tuple[Array, Array] = GAUSSIAN
     """Nodes tau and weights, each (K,); the weights add to one."""
@@ -84,11 +84,11 @@ def cells(
     Args:
         predicted: (pixel, time, band).
         truth: (pixel, time, band).
-        clear: Which looks count, (pixel, time).
+        clear: Which observations count, (pixel, time).
         clean: Those of them that are clean truth too, (pixel, time).
         kinds: How each acquisition was hidden, 0 to ``kind_count`` - 1, (time,).
         kind_count: How many ways there are.
-        gaps: Days to the nearest clear look, (pixel, time).
+        gaps: Days to the nearest clear observation, (pixel, time).
 
     Returns:
         ``sums``: for each of ``MEASURES`` lists of shape (truth, kind, gap, band), truth being all
@@ -100,27 +100,27 @@ def cells(
     shape = (kind_count, len(GAPS), bands)
     place = (kinds[time] * len(GAPS) + np.digitize(gaps[pixel, time], GAP_EDGES)) * bands
     where = (place[:, None] + np.arange(bands)).ravel()
-    told = value_scores(predicted, truth, pixel, time)
-    level = np.minimum((told.pop("central") * LEVELS).astype(int), LEVELS - 1).ravel()
+    scores = value_scores(predicted, truth, pixel, time)
+    level = np.minimum((scores.pop("central") * LEVELS).astype(int), LEVELS - 1).ravel()
     gap = np.digitize(gaps[pixel, time], GAP_EDGES).repeat(bands)
     sums: dict[str, list[Any]] = {name: [] for name in MEASURES}
     central = []
     for counts in (np.ones(where.shape, bool), clean[pixel, time].repeat(bands)):
         for name in MEASURES:
-            weight = told[name].ravel()[counts] if name != "n" else None
+            weight = scores[name].ravel()[counts] if name != "n" else None
             summed = np.bincount(where[counts], weight, minlength=math.prod(shape))
             sums[name].append(summed.reshape(shape).tolist())
         flat = gap[counts] * LEVELS + level[counts]
-        found = np.bincount(flat, minlength=len(GAPS) * LEVELS)
-        central.append(found.reshape(len(GAPS), LEVELS).tolist())
+        counted = np.bincount(flat, minlength=len(GAPS) * LEVELS)
+        central.append(counted.reshape(len(GAPS), LEVELS).tolist())
     return {"sums": sums, "central": central}
 
 
 def value_scores(
     predicted: Predicted, truth: Array, pixel: NDArray[np.integer], time: NDArray[np.integer]
 ) -> dict[str, Array]:
-    """Scores of single values, each (looks, band): those of ``MEASURES``, and ``central``, the
-    level of the smallest central interval that holds the value, 0 to 1."""
+    """Scores of single values, each (observation, band): those of ``MEASURES``, and ``central``,
+    the level of the smallest central interval that holds the value, 0 to 1."""
     value = truth[pixel, time]
     mean, low, high = (a[pixel, time] for a in (predicted.mean, predicted.low, predicted.high))
     error = value - mean

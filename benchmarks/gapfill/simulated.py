@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gapfill.budget import train_within
-from benchmarks.gapfill.cubes import cube_of, nearest_look, prepare, read_looks
+from benchmarks.gapfill.cubes import cube_of, nearest_observation, prepare, read_observations
 from benchmarks.gapfill.holdouts import KINDS
 from benchmarks.gapfill.predict import predict
 from benchmarks.gapfill.runs import Run
@@ -32,9 +32,9 @@ def prepare_region(region: Path, work: Path) -> None:
 
 
 def measure_surface(work: Path, run: Run, speed: Path) -> dict[str, Any]:
-    """Train on all that the satellites saw, and compare the surface with the truth every five days.
+    """Train on all observations, and compare the surface with the truth every five days.
 
-    Nothing is hidden but by clouds. The intervals are those of ``std_signal``. Computes.
+    Nothing is hidden but by clouds. The credible intervals are those of ``std_signal``. Computes.
 
     Args:
         work: Folder of cubes and models.
@@ -42,19 +42,21 @@ def measure_surface(work: Path, run: Run, speed: Path) -> dict[str, Any]:
         speed: Where the speed of the run is kept, if it has a budget.
     """
     cube = cube_of(work / SIMULATED)
-    looks = read_looks(cube)
-    told = train_within(cube, run.model(work), run, speed)
+    observations = read_observations(cube)
+    record = train_within(cube, run.model(work), run, speed)
     daily = open_truth(run.region)["daily"].ds["reflectance"]
     days = daily["time"].to_numpy().astype("datetime64[D]")
-    within = (days >= looks.times[0].astype("datetime64[D]")) & (days <= looks.times[-1])
+    within = (days >= observations.times[0].astype("datetime64[D]")) & (
+        days <= observations.times[-1]
+    )
     days = days[within][:: EVERY.astype(int)]
-    truth = daily.sel(time=days, band=list(looks.bands)).transpose("y", "x", "time", "band")
-    values = truth.to_numpy().reshape(-1, len(days), len(looks.bands))[looks.inside]
+    truth = daily.sel(time=days, band=list(observations.bands)).transpose("y", "x", "time", "band")
+    values = truth.to_numpy().reshape(-1, len(days), len(observations.bands))[observations.inside]
     # Sentinel-2 passes at noon.
     times = days.astype("datetime64[us]") + np.timedelta64(12, "h")
     begun = time.perf_counter()
-    predicted, parameters = predict(cube, run.model(work), looks, times)
-    told |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
+    predicted, parameters = predict(cube, run.model(work), observations, times)
+    record |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
     signal = np.maximum(predicted.signal, 1e-10)
     reach = Z90 * np.sqrt(signal)
     surface = Predicted(
@@ -65,6 +67,6 @@ def measure_surface(work: Path, run: Run, speed: Path) -> dict[str, Any]:
         predicted.mean + reach,
     )
     every = np.ones(values.shape[:2], bool)
-    nearest = nearest_look(looks, days_since_1970(times))
+    nearest = nearest_observation(observations, days_since_1970(times))
     kinds = np.zeros(len(days), int)
-    return told | cells(surface, values, every, every, kinds, len(KINDS), nearest)
+    return record | cells(surface, values, every, every, kinds, len(KINDS), nearest)

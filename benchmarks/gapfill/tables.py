@@ -32,7 +32,7 @@ __all__ = [
     "where",
 ]
 
-UNTOLD, UNTOLD_FLAGS = ("--work", "--figures"), ("--tables", "--keep")
+OMITTED, OMITTED_FLAGS = ("--work", "--figures"), ("--tables", "--keep")
 """Options that change no figure: those with a value, and those without."""
 
 TRUTHS = {ALL: "all truth", CLEAN: "clean truth"}
@@ -59,26 +59,26 @@ def main_table(results: Results, truth: int) -> str:
     """All scores of every method, best first; over all cells."""
     head = [
         f"{TRUTHS[truth]}", "RMSE", "of the GP in hindsight", "lowest, highest rotation", "MAE",
-        "NLL", "CRPS", "interval score", "50 % interval covers", "90 %", "its width",
+        "NLL", "CRPS", "interval score", "50 % predictive interval covers", "90 %", "its width",
     ]  # fmt: skip
     rows = []
     for label in [*results.labels(truth), HINDSIGHT]:
-        found = results.mean(label, truth)
+        scores = results.mean(label, truth)
         mean, low, high = (1.0, 1.0, 1.0) if label == HINDSIGHT else results.ratio(label, truth)
         bold = "**" if label == DEFAULT else ""
         rows.append(
             [
                 f"{bold}{name_of(label)}{bold}",
-                f"{found['rmse']:.4f}",
+                f"{scores['rmse']:.4f}",
                 f"{bold}{mean:.3f}{bold}",
                 f"{low:.3f}, {high:.3f}",
-                f"{found['mae']:.4f}",
-                f"{found['nll']:.3f}",
-                f"{found['crps']:.4f}",
-                f"{found['interval']:.4f}",
-                f"{found['in50']:.1f} %",
-                f"{found['in90']:.1f} %",
-                f"{found['width']:.4f}",
+                f"{scores['mae']:.4f}",
+                f"{scores['nll']:.3f}",
+                f"{scores['crps']:.4f}",
+                f"{scores['interval']:.4f}",
+                f"{scores['in50']:.1f} %",
+                f"{scores['in90']:.1f} %",
+                f"{scores['width']:.4f}",
             ]
         )
     return table(head, rows)
@@ -89,8 +89,11 @@ def costs(results: Results) -> str:
     head = ["method", "parameters", "training, s", "steps", "best step", "predicting, s"]
     rows = []
     for label in results.labels():
-        seconds, predicting = results.told(label, "seconds"), results.told(label, "predicting")
-        trained = [results.told(label, name) for name in ("parameters", "steps", "best_step")]
+        seconds, predicting = (
+            results.mean_of(label, "seconds"),
+            results.mean_of(label, "predicting"),
+        )
+        trained = [results.mean_of(label, name) for name in ("parameters", "steps", "best_step")]
         cells = [f"{value:,.0f}" for value in trained] if any(trained) else ["none", "–", "–"]
         rows.append([name_of(label), cells[0], f"{seconds:.0f}", *cells[1:], f"{predicting:.0f}"])
     return table(head, rows)
@@ -103,7 +106,7 @@ def by_gap(results: Results, truth: int) -> str:
     share = [
         f"{name} ({100 * n / sum(counts):.0f} %)" for name, n in zip(GAPS, counts, strict=True)
     ]
-    head = [f"days to the nearest clear look, {TRUTHS[truth]}", *share]
+    head = [f"days to the nearest clear observation, {TRUTHS[truth]}", *share]
     head += [f"90 % covers: {name}" for name in GAPS]
     return _by(results, truth, head, [np.s_[:, gap] for gap in range(len(GAPS))])
 
@@ -119,13 +122,13 @@ def _by(results: Results, truth: int, head: list[str], places: Sequence[object])
     for label in [*results.labels(truth), HINDSIGHT]:
         sums = results.pooled(label, truth)
         base = sums if label == HINDSIGHT else results.against(label, truth)
-        found = [figures(sums, at) for at in places]
+        scores = [figures(sums, at) for at in places]
         against = [figures(base, at)["rmse"] for at in places]
         ratios = [
-            f"{one['rmse']:.4f}" if label == HINDSIGHT else f"{one['rmse'] / rmse:.3f}"
-            for one, rmse in zip(found, against, strict=True)
+            f"{score['rmse']:.4f}" if label == HINDSIGHT else f"{score['rmse'] / rmse:.3f}"
+            for score, rmse in zip(scores, against, strict=True)
         ]
-        rows.append([name_of(label), *ratios, *(f"{one['in90']:.1f}" for one in found)])
+        rows.append([name_of(label), *ratios, *(f"{score['in90']:.1f}" for score in scores)])
     return table(head, rows)
 
 
@@ -133,7 +136,7 @@ def by_band(results: Results, bands: Sequence[str], label: str = DEFAULT) -> str
     """RMSE and coverage of one method in each band; all rotations pooled."""
     head = [
         "band", "RMSE", "of the GP in hindsight", "clean truth", "of the GP in hindsight",
-        "90 % interval covers", "its width",
+        "90 % predictive interval covers", "its width",
     ]  # fmt: skip
     rows = []
     for place, band in enumerate(bands):
@@ -143,15 +146,15 @@ def by_band(results: Results, bands: Sequence[str], label: str = DEFAULT) -> str
             rmse = figures(results.pooled(label, truth), at)["rmse"]
             base = figures(results.against(label, truth), at)["rmse"]
             cells += [f"{rmse:.4f}", f"{rmse / base:.3f}"]
-        found = figures(results.pooled(label, ALL), at)
-        rows.append([band, *cells, f"{found['in90']:.1f} %", f"{found['width']:.4f}"])
+        scores = figures(results.pooled(label, ALL), at)
+        rows.append([band, *cells, f"{scores['in90']:.1f} %", f"{scores['width']:.4f}"])
     return table(head, rows)
 
 
 def sensor_sets(by_set: Mapping[str, Results]) -> str:
     """RMSE as a share of the reference's for each set of sensors, of methods that have them all."""
     first, *others = by_set.values()
-    labels = [label for label in first.labels() if all(label in each.found for each in others)]
+    labels = [label for label in first.labels() if all(label in other.scores for other in others)]
     places = [(truth, name) for truth in (ALL, CLEAN) for name in by_set]
     named = {"S2": "S2 alone", "+L8": "+S1 +L8"}
     head = ["method", *(f"{named.get(name, name)}, {TRUTHS[truth]}" for truth, name in places)]
@@ -178,19 +181,19 @@ def _command() -> str:
     """How this was called, without where things are kept: of a folder, only its name."""
     words, left = [], iter(sys.argv[1:])
     for word in left:
-        if word in UNTOLD:
+        if word in OMITTED:
             next(left, None)
-        elif word not in UNTOLD_FLAGS:
+        elif word not in OMITTED_FLAGS:
             words.append(Path(word).name if Path(word).is_dir() else word)
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
 def _commit() -> str:
     def git(*words: str) -> str:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True
         )
-        return found.stdout.strip() if found.returncode == 0 else ""
+        return result.stdout.strip() if result.returncode == 0 else ""
 
     commit = git("rev-parse", "--short", "HEAD") or "unknown"
     return commit + (", changed since" if git("status", "--porcelain", "--", "..") else "")

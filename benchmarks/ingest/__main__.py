@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def _speed(folder: Path, rounds: int, side: int, dates: int) -> None:
-    """Time beside odc-stac, and the bytes of units that hold the whole region."""
+    """Time beside odc-stac, and the bytes of a read window that holds the whole region."""
     print(f"# {side} x {side} pixels, {dates} dates, 10 bands and a mask")
     made = make_scenes(folder / "speed", side=side, dates={S2: dates}, copies=64)
     with (
@@ -84,10 +84,10 @@ def _speed(folder: Path, rounds: int, side: int, dates: int) -> None:
         client.run(_warm_up)
         scenes = made.scenes(server.url)
         best = _race(scenes, made, client, folder / "out", rounds)
-        _told(best, 1.1)
+        _print_times(best, 1.1)
         server.forget()
         build_cube(scenes, made.region(), folder / "counted", client=client)
-        _fetched(server, made, side, "one unit", 1.3)
+        _print_bytes(server, made, side, "one read window", 1.3)
 
 
 def _race(
@@ -113,7 +113,7 @@ def _race(
     return best
 
 
-def _told(best: dict[str, float], wanted: float) -> None:
+def _print_times(best: dict[str, float], wanted: float) -> None:
     for name, seconds in best.items():
         print(f"{name}: {seconds:.2f} s")
     fastest = min(seconds for name, seconds in best.items() if "chunk" in name)
@@ -125,7 +125,7 @@ def _told(best: dict[str, float], wanted: float) -> None:
 
 
 def _bytes(folder: Path, dates: int, side: int = 4096, memory: str = "4GB") -> None:
-    """Bytes of 2 x 2 units."""
+    """Bytes of 2 x 2 read windows."""
     made = make_scenes(folder / "bytes", side=side, dates={S2: dates}, copies=1)
     with (
         counted(made.folder, folder / "bytes.log", latency=LATENCY) as server,
@@ -136,22 +136,26 @@ def _bytes(folder: Path, dates: int, side: int = 4096, memory: str = "4GB") -> N
         acquisitions = scenes.acquisitions(S2)
         plan = plan_windows(scenes.sensor(S2), acquisitions, pixels, 256, memory_bytes(memory))
         rows, columns = (sorted({w.index[axis] for w in plan.windows}) for axis in (0, 1))
-        print(f"# {side} x {side} pixels at --memory {memory}: {len(rows)} x {len(columns)} units")
-        build_cube(scenes, made.region(), folder / "units", memory=memory, client=client)
-        _fetched(server, made, side, f"{len(rows)} x {len(columns)} units", 2.0)
+        count = f"{len(rows)} x {len(columns)} read windows"
+        print(f"# {side} x {side} pixels at --memory {memory}: {count}")
+        build_cube(scenes, made.region(), folder / "windows", memory=memory, client=client)
+        _print_bytes(server, made, side, count, 2.0)
 
 
-def _fetched(server: Counted, made: Made, side: int, what: str, wanted: float) -> None:
-    """Print the bytes that were asked for over those of the tiles that the region touches."""
+def _print_bytes(server: Counted, made: Made, side: int, what: str, wanted: float) -> None:
+    """Print the bytes that were requested over those of the tiles that the region touches."""
     answers = server.answers()
     paths = {answer.path for answer in answers}
     needed = sum(_needed(made.folder / path.lstrip("/"), side) for path in paths)
-    asked = sum(answer.size for answer in answers)
+    requested = sum(answer.size for answer in answers)
     heads = sum(answer.method == "HEAD" for answer in answers)
     print(
-        f"{len(paths)} files, {len(answers)} requests ({heads} of them HEAD), {asked / 1e6:.1f} MB"
+        f"{len(paths)} files, {len(answers)} requests ({heads} of them HEAD), "
+        f"{requested / 1e6:.1f} MB"
     )
-    print(f"bytes requested over needed, {what}: {asked / needed:.2f} (wanted: at most {wanted})")
+    print(
+        f"bytes requested over needed, {what}: {requested / needed:.2f} (wanted: at most {wanted})"
+    )
 
 
 def _needed(path: Path, side: int) -> int:
@@ -242,7 +246,7 @@ def _real(folder: Path, place: Path, quick: bool, rounds: int) -> None:
         client.run(_warm_up)
         scenes = search_scenes(url, region, "2017-08-01", "2017-11-01" if quick else "2018-11-30")
         print(f"# real scenes: {scenes.summary()}")
-        _told(_race(scenes, region, client, folder / "real", rounds), 1.1)
+        _print_times(_race(scenes, region, client, folder / "real", rounds), 1.1)
 
 
 def _files(folder: Path) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A file server in a process of its own, that answers late and writes down what it was asked for.
+"""A file server in a process of its own, that answers late and logs its requests.
 
 It serves the files below a folder with range requests, as object stores do.
 """
@@ -54,7 +54,7 @@ class Counted:
     """Its root."""
 
     log: Path
-    """Where it writes down what it was asked for."""
+    """Where it logs its requests."""
 
     def answers(self) -> list[Answer]:
         """What every request since :meth:`forget` got, in order."""
@@ -95,22 +95,22 @@ class _Counting:
         self._latency = latency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        told: dict[str, Any] = {"path": scope["path"], "method": scope["method"], "status": 0,
-                                "first": 0, "size": 0}  # fmt: skip
+        answer: dict[str, Any] = {"path": scope["path"], "method": scope["method"], "status": 0,
+                                  "first": 0, "size": 0}  # fmt: skip
 
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told["status"] = message["status"]
+                answer["status"] = message["status"]
                 range_sent = dict(message["headers"]).get(b"content-range", b"bytes 0-").decode()
-                told["first"] = int(range_sent.removeprefix("bytes ").partition("-")[0])
+                answer["first"] = int(range_sent.removeprefix("bytes ").partition("-")[0])
             else:
-                told["size"] += len(message.get("body", b""))
+                answer["size"] += len(message.get("body", b""))
             await send(message)
 
         await asyncio.sleep(self._latency)
         await self._files(scope, receive, counting)
-        with open(self._log, "a") as log:  # whoever forgets what was asked for empties the file
-            log.write(json.dumps(told) + "\n")
+        with open(self._log, "a") as log:  # opened anew: forgetting empties the file
+            log.write(json.dumps(answer) + "\n")
 
 
 def _serve() -> None:

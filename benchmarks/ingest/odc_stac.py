@@ -18,8 +18,8 @@ from terralatent.pipeline.ingest.raster import GDAL_OPTIONS
 
 __all__ = ["CHUNKINGS", "computing", "to_zarr"]
 
-OPTIONS = {name: told for name, told in GDAL_OPTIONS.items() if name != "GDAL_HTTP_MULTIRANGE"}
-"""GDAL's settings for it: as for a build, but with ranges asked for side by side, which it may."""
+OPTIONS = {name: value for name, value in GDAL_OPTIONS.items() if name != "GDAL_HTTP_MULTIRANGE"}
+"""GDAL's settings for it: as for a build, but with ranges requested side by side, which it may."""
 
 CHUNKINGS: Mapping[str, Mapping[str, int]] = {
     "1 date": {"time": 1, "y": 2048, "x": 2048},
@@ -58,7 +58,9 @@ def computing(scenes: Scenes, window: GeoBox, chunks: Mapping[str, int]) -> Call
 
 def _load(scenes: Scenes, name: str, window: GeoBox, chunks: Mapping[str, int]) -> Any:
     acquisitions = scenes.acquisitions(name)
-    items = [pystac.Item.from_dict(item) for one in acquisitions for item in one.items]
+    items = [
+        pystac.Item.from_dict(item) for acquisition in acquisitions for item in acquisition.items
+    ]
     mask = acquisitions[0].quality
     odc.stac.configure_rio(cloud_defaults=True, **OPTIONS)
     return odc.stac.load(

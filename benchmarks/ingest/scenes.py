@@ -1,7 +1,7 @@
 """Made-up scenes in the form of the real ones: tiled files, bands of 20 m, an origin of their own.
 
 A handful of files stands for all of them: the others are links to these, under names of their own,
-so that no cache knows one by another.
+so that no cache takes one for another.
 """
 
 from __future__ import annotations
@@ -166,11 +166,14 @@ def _item(
     time += timedelta(days=n * EVERY[sensor])
     if sensor == "sentinel-2-l2a":
         kinds = {**dict.fromkeys(FINE, "fine"), **dict.fromkeys(COARSE, "coarse"), "SCL": "scl"}
-        told: dict[str, Any] = {"constellation": "sentinel-2", "s2:processing_baseline": "02.07"}
+        properties: dict[str, Any] = {
+            "constellation": "sentinel-2",
+            "s2:processing_baseline": "02.07",
+        }
         about = {"scale": 1e-4, "offset": 0.0, "nodata": 0}
     else:
         kinds = {"vv": "power", "vh": "power"}
-        told = {"constellation": "sentinel-1", "sat:orbit_state": "ascending"}
+        properties = {"constellation": "sentinel-1", "sat:orbit_state": "ascending"}
         about = {"nodata": "nan"}
     assets: dict[str, Any] = {}
     for band, kind in kinds.items():
@@ -189,7 +192,7 @@ def _item(
         "collection": "sentinel-2-l2a" if sensor == "sentinel-2-l2a" else "sentinel-1-rtc",
         "geometry": mapping(box(*bounds)),
         "bbox": list(bounds),
-        "properties": {**told, "datetime": time.isoformat()},
+        "properties": {**properties, "datetime": time.isoformat()},
         "links": [],
         "assets": assets,
     }

@@ -98,21 +98,21 @@ def sites_of(description: str, series: int, dates: int, dtype: torch.dtype) -> S
     w = 10.0 ** (2.0 * torch.rand(truth.shape, generator=rng).double())
     y = truth + torch.randn(truth.shape, generator=rng).double() / w.sqrt()
     seen = torch.rand(series, dates, 1, generator=rng) >= MASKED
-    told = (w * seen, w * seen * y, w * ~seen, y)
-    return Sites(days, *(each.to(dtype) for each in told))
+    arrays = (w * seen, w * seen * y, w * ~seen, y)
+    return Sites(days, *(array.to(dtype) for array in arrays))
 
 
 def _speed(series: int, rounds: int) -> None:
     """The default form beside its eager form and beside GPyTorch, microseconds a series."""
     two, three = kernel_of("matern32"), kernel_of("constant+matern32")
-    one, double = (sites_of("matern32", series, n, torch.float32) for n in (DATES, 2 * DATES))
+    once, twice = (sites_of("matern32", series, n, torch.float32) for n in (DATES, 2 * DATES))
     few = max(1, series // 512)
     ways: dict[str, tuple[int, Callable[[], object]]] = {
-        "compiled, 2 states": (series, lambda: _markov(two, one, 0)),
-        "compiled, 3 states": (series, lambda: _markov(three, one, 0)),
-        "compiled, 2 states, twice the days": (series, lambda: _markov(two, double, 0)),
-        "eager torch, 2 states": (series // 4, lambda: _markov(two, one, math.inf, series // 4)),
-        "GPyTorch batched exact": (few, lambda: _gpytorch(two, one, few)),
+        "compiled, 2 states": (series, lambda: _markov(two, once, 0)),
+        "compiled, 3 states": (series, lambda: _markov(three, once, 0)),
+        "compiled, 2 states, twice the days": (series, lambda: _markov(two, twice, 0)),
+        "eager torch, 2 states": (series // 4, lambda: _markov(two, once, math.inf, series // 4)),
+        "GPyTorch batched exact": (few, lambda: _gpytorch(two, once, few)),
     }
     best = dict.fromkeys(ways, math.inf)
     for turn in range(rounds + 1):  # the first compiles and warms up
@@ -126,14 +126,14 @@ def _speed(series: int, rounds: int) -> None:
         wanted = " (wanted: at most 15)" if name == "compiled, 2 states" else ""
         print(f"  {name}: {micros:,.1f}{wanted}")
     base = best["compiled, 2 states"]
-    for told, ratio in {
+    for name, ratio in {
         "eager over compiled (wanted: at least 10)": best["eager torch, 2 states"] / base,
         "GPyTorch over compiled (wanted: at least 300)": best["GPyTorch batched exact"] / base,
         "3 states over 2 (wanted: at most 3)": best["compiled, 3 states"] / base,
         "twice the days over once (wanted: at most 2.2)": best["compiled, 2 states, twice the days"]
         / base,
     }.items():
-        print(f"  {told}: {ratio:,.2f}")
+        print(f"  {name}: {ratio:,.2f}")
 
 
 def _markov(kernel: TemporalKernel, sites: Sites, compiled_from: float, series: int = -1) -> None:
@@ -165,12 +165,12 @@ def _gpytorch(kernel: TemporalKernel, sites: Sites, series: int) -> tuple[Tensor
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gpytorch.utils.warnings.GPInputWarning)  # as is wanted
-        told = Batch().eval()(x)
-    return told.mean, told.variance
+        marginals = Batch().eval()(x)
+    return marginals.mean, marginals.variance
 
 
-class Told(NamedTuple):
-    """What one form says of one calendar."""
+class Measured(NamedTuple):
+    """Marginals of one form on one calendar, and what they cost."""
 
     mean: Tensor
     var: Tensor
@@ -189,34 +189,34 @@ def _table(dates: tuple[int, ...], series: int) -> None:
     )
     for count in dates:
         sites = sites_of("constant+matern32", series, count, torch.float32)
-        told = {}
+        measured = {}
         for name in ("exact", *(n for n in POSTERIORS if n != "exact")):
             with context.Pool(1) as pool:
-                told[name] = pool.apply(_tell, (name, series, count))
-        exact = told["exact"]
-        for name, each in told.items():
-            print(_row(name, each, exact, sites))
+                measured[name] = pool.apply(_measure, (name, series, count))
+        exact = measured["exact"]
+        for name, form in measured.items():
+            print(_row(name, form, exact, sites))
 
 
-def _row(name: str, each: Told, exact: Told, sites: Sites) -> str:
+def _row(name: str, form: Measured, exact: Measured, sites: Sites) -> str:
     """Errors are root mean squares, in posterior standard deviations of exact."""
     std = exact.var.sqrt()
-    off = float(((each.mean - exact.mean) / std).square().mean().sqrt())
-    wide = float((each.var.sqrt() / std - 1.0).square().mean().sqrt())
+    off = float(((form.mean - exact.mean) / std).square().mean().sqrt())
+    wide = float((form.var.sqrt() / std - 1.0).square().mean().sqrt())
     seen, hidden = sites.w > 0, sites.hidden > 0
-    bound = f"{each.bound / int(seen.sum()):.4f}" if POSTERIORS[name].keeps_prior else "no prior"
-    spread = each.var + 1.0 / sites.hidden.where(hidden, 1.0)
+    bound = f"{form.bound / int(seen.sum()):.4f}" if POSTERIORS[name].keeps_prior else "no prior"
+    spread = form.var + 1.0 / sites.hidden.where(hidden, 1.0)
     density = -0.5 * (
-        (sites.hidden_y - each.mean).square() / spread + (2.0 * math.pi * spread).log()
+        (sites.hidden_y - form.mean).square() / spread + (2.0 * math.pi * spread).log()
     )
     return (
-        f"| {len(sites.days)} | `{make_posterior(name)}` | {each.micros:,.0f} | "
-        f"{each.micros / exact.micros:.3f} | {each.megabytes:,.0f} | {off:.1e} | {wide:.1e} | "
+        f"| {len(sites.days)} | `{make_posterior(name)}` | {form.micros:,.0f} | "
+        f"{form.micros / exact.micros:.3f} | {form.megabytes:,.0f} | {off:.1e} | {wide:.1e} | "
         f"{bound} | {float(density[hidden].mean()):.4f} |"
     )
 
 
-def _tell(name: str, series: int, count: int) -> Told:
+def _measure(name: str, series: int, count: int) -> Measured:
     """Time one form in this process, and see how far its memory rises."""
     dispatch.COMPILED_FROM = 0
     form, kernel = make_posterior(name), kernel_of("constant+matern32")
@@ -234,26 +234,26 @@ def _tell(name: str, series: int, count: int) -> Told:
             taken = time.perf_counter() - begun
             best, spent, rounds = min(best, taken), spent + taken, rounds + 1
         bound = float(form.log_evidence(*given).double().sum())
-    return Told(mean, var, bound, best / series * 1e6, peak.megabytes)
+    return Measured(mean, var, bound, best / series * 1e6, peak.megabytes)
 
 
 class _Peak:
-    """How far the resident memory of this process rises above where it was, looked at often."""
+    """How far the resident memory of this process rises above where it was, sampled often."""
 
     def __enter__(self) -> None:
         self.megabytes, self._done = 0.0, threading.Event()
         before, page = self._pages(), resource.getpagesize() / 2**20
 
-        def look() -> None:
+        def sample() -> None:
             while not self._done.wait(0.0005):
                 self.megabytes = max(self.megabytes, (self._pages() - before) * page)
 
-        self._looker = threading.Thread(target=look)
-        self._looker.start()
+        self._sampler = threading.Thread(target=sample)
+        self._sampler.start()
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        self._looker.join()
+        self._sampler.join()
 
     @staticmethod
     def _pages() -> int:
@@ -291,7 +291,7 @@ def _accelerator(series: int) -> None:
 
 
 def _model(series: int, device: torch.device) -> tuple[GPVAE, dict[str, Observations]]:
-    """A model of one sensor and what it saw."""
+    """A model of one sensor, and its observations."""
     bands = 10
     rng = torch.Generator(device).manual_seed(0)
     optical = SensorConfig(

@@ -1,14 +1,14 @@
-"""What the search for outliers takes: where the sky is known, by simulation, and of real scenes.
+"""What the search for outliers masks: where the sky is known, by simulation, and of real scenes.
 
 ``python -m benchmarks.simulation.outliers [REGION...] [--seeds 0,1,2,3] [--cube CUBE] [--far
 2,2.5,3]``
 
 A region is a folder of ``terralatent simulate``; without any, one of 64 x 64 pixels is simulated by
-each seed. Cubes are built in a temporary folder. Of the looks of Sentinel-2 that the mask lets
-pass, by what truly was above: their number, and which share is taken. Then again with a mask that
-fails: on every twelfth (``--every``) acquisition all looks pass. ``--cube`` adds a cube of real
-scenes, whose sky nobody knows: how many looks are taken there, and how far their blue lies from the
-pixel's median (haze and clouds are bright, shadows dark).
+each seed. Cubes are built in a temporary folder. Of the observations of Sentinel-2 that the mask
+lets pass, by what truly was above: their number, and which share is masked as outliers. Then again
+with a mask that fails: on every twelfth (``--every``) acquisition all observations pass. ``--cube``
+adds a cube of real scenes, whose sky nobody knows: how many observations are outliers there, and
+how far their blue lies from the pixel's median (haze and clouds are bright, shadows dark).
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ def main() -> None:
         "--every", type=int, default=12, help="acquisitions from failure to failure"
     )
     options = parser.parse_args()
-    thresholds = [float(one) for one in options.far.split(",")]
+    thresholds = [float(text) for text in options.far.split(",")]
     with tempfile.TemporaryDirectory() as temporary:
         regions = options.regions or [
             simulate(Path(temporary) / seed, size=SIZE, seed=int(seed))
             for seed in options.seeds.split(",")
         ]
-        found = [read_region(region) for region in regions]
+        simulated = [read_region(region) for region in regions]
     for name, every in (
         ("the mask as it is", 0),
         (f"it fails every {options.every}.", options.every),
     ):
-        for far in thresholds if found else ():
+        for far in thresholds if simulated else ():
             outliers.FAR = far
-            print(f"\n{name}, threshold {far:g}: share taken of the looks it lets pass")
-            tell(found, every)
+            print(f"\n{name}, threshold {far:g}: share of outliers among what it lets pass")
+            print_shares(simulated, every)
     for far in thresholds if options.cube else ():
         outliers.FAR = far
-        real(read_sensor(options.cube), far)
+        print_real(read_sensor(options.cube), far)
 
 
 def read_sensor(cube: Path) -> SensorSeries:
@@ -73,11 +73,11 @@ def read_sensor(cube: Path) -> SensorSeries:
 
 
 def read_region(folder: Path) -> tuple[SensorSeries, NDArray[np.uint8]]:
-    """The series of a simulated region, and what truly was above each look, (N, T)."""
+    """The series of a simulated region, and what truly was above each observation, (N, T)."""
     with tempfile.TemporaryDirectory() as work:
-        outline = folder / "region.geojson"
-        scenes = search_scenes(folder, outline, "1980-01-01", "2100-01-01", [SENSOR])
-        build_cube(scenes, outline, Path(work) / "cube", block=64)
+        region = folder / "region.geojson"
+        scenes = search_scenes(folder, region, "1980-01-01", "2100-01-01", [SENSOR])
+        build_cube(scenes, region, Path(work) / "cube", block=64)
         series = read_sensor(Path(work) / "cube")
     truth = open_truth(folder)[SENSOR].ds
     there = truth.time.values.astype("datetime64[s]").astype(float) / 86400.0
@@ -86,41 +86,54 @@ def read_region(folder: Path) -> tuple[SensorSeries, NDArray[np.uint8]]:
     return series, sky.reshape(len(sky), -1).T
 
 
-def tell(regions: list[tuple[SensorSeries, NDArray[np.uint8]]], every: int) -> None:
-    """Print what is taken of each kind of look; ``every`` acquisition of so many fails, 0: none."""
+def print_shares(regions: list[tuple[SensorSeries, NDArray[np.uint8]]], every: int) -> None:
+    """Print the share of outliers by what truly was above; the mask fails on every so many-th
+    acquisition, 0: on none."""
     parts = []
     for series, sky in regions:
         failing = np.zeros(len(series.days), dtype=bool)
         if every:
             failing[every // 2 :: every] = True
         data = (series.packed != series.fill_value).all(axis=2)
-        looks = (series.clear | failing) & data
-        taken = outliers.find_outliers(series.packed, looks, series.days)
-        parts.append((sky[looks], taken[looks], np.broadcast_to(failing, looks.shape)[looks]))
-    sky, taken, failing = (np.concatenate(each) for each in zip(*parts, strict=True))
+        observations = (series.clear | failing) & data
+        outlying = outliers.find_outliers(series.packed, observations, series.days)
+        parts.append(
+            (
+                sky[observations],
+                outlying[observations],
+                np.broadcast_to(failing, observations.shape)[observations],
+            )
+        )
+    sky, outlying, failing = (np.concatenate(part) for part in zip(*parts, strict=True))
     for kind in SkyClass:
         for where, some in (("", ~failing), (", mask failed", failing)):
             of = (sky == kind) & some
             if of.any():
-                print(f"{kind.name.lower() + where:28} {of.sum():9,} looks {taken[of].mean():8.2%}")
-    print(f"{'all':28} {len(taken):9,} looks {taken.mean():8.2%}")
+                name = kind.name.lower() + where
+                print(f"{name:28} {of.sum():9,} observations {outlying[of].mean():8.2%}")
+    print(f"{'all':28} {len(outlying):9,} observations {outlying.mean():8.2%}")
 
 
-def real(series: SensorSeries, far: float) -> None:
-    """Print what is taken of real looks."""
-    looks = (series.packed != series.fill_value).all(axis=2) & series.clear
+def print_real(series: SensorSeries, far: float) -> None:
+    """Print how many observations of real scenes are outliers, and how far their blue lies off."""
+    observations = (series.packed != series.fill_value).all(axis=2) & series.clear
     began = time.perf_counter()
-    taken = outliers.find_outliers(series.packed, looks, series.days)
+    outlying = outliers.find_outliers(series.packed, observations, series.days)
     took = time.perf_counter() - began
-    blue = np.where(looks, series.packed[..., 0] * series.scale_factor + series.add_offset, np.nan)
+    blue = np.where(
+        observations, series.packed[..., 0] * series.scale_factor + series.add_offset, np.nan
+    )
     rest = np.nanmedian(blue, axis=1, keepdims=True)
-    off, every = (blue - rest)[taken], (blue - rest)[looks]
-    dates = np.count_nonzero((taken.sum(axis=0) > 0.5 * looks.sum(axis=0)) & looks.any(axis=0))
-    theirs, all_looks = (np.quantile(one, (0.1, 0.5, 0.9)).round(3) for one in (off, every))
+    off, every = (blue - rest)[outlying], (blue - rest)[observations]
+    dates = np.count_nonzero(
+        (outlying.sum(axis=0) > 0.5 * observations.sum(axis=0)) & observations.any(axis=0)
+    )
+    theirs, of_all = (np.quantile(blues, (0.1, 0.5, 0.9)).round(3) for blues in (off, every))
     print(
-        f"\nreal scenes, threshold {far:g}: {taken.sum():,} of {looks.sum():,} looks "
-        f"({taken.sum() / looks.sum():.2%}) in {took:.1f} s, on {dates} dates more than half\n"
-        f"B02 less the pixel's median, 10, 50, 90 %: {theirs}, of all looks {all_looks}"
+        f"\nreal scenes, threshold {far:g}: {outlying.sum():,} of {observations.sum():,} "
+        f"observations ({outlying.sum() / observations.sum():.2%}) in {took:.1f} s, "
+        f"on {dates} dates more than half\n"
+        f"B02 less the pixel's median, 10, 50, 90 %: {theirs}, of all observations {of_all}"
     )
 
 

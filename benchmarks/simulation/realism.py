@@ -12,7 +12,7 @@ depend on how large a scene is, all numbers are of windows as large as the real 
     what | real | simulated: mean over windows | lowest and highest window | ratio or difference
 
 with a star where the real number lies outside the range of the simulated windows by more than its
-width, and by more than 5 % of itself. How each number is defined is told in scene_statistics.py.
+width, and by more than 5 % of itself. ``benchmarks/simulation/statistics.py`` defines each number.
 Sentinel-1's directions are compared where both have them; a direction that only the simulation has
 stands beside the real direction that there is.
 """
@@ -72,7 +72,7 @@ def main() -> int:
             for number, folder in enumerate(folders)
             for table in tables(folder, work / f"cube {number}", most=3)
         ]
-    tell(real, windows)
+    print_tables(real, windows)
     return 0
 
 
@@ -94,11 +94,11 @@ def tables(folder: Path, cube: Path, most: int) -> Iterator[Table]:
     names = [name for name in SENSORS if name in groups.children]
     size = groups[names[0]].sizes
     for y, x in product(starts(size["y"], most), starts(size["x"], most)):
-        found = {}
+        statistics = {}
         for name in names:
             window = groups[name].to_dataset().isel(y=slice(y, y + SIDE), x=slice(x, x + SIDE))
-            found[name] = tuple(measure(name, window))
-        yield found
+            statistics[name] = tuple(measure(name, window))
+        yield statistics
 
 
 def starts(size: int, most: int) -> Sequence[int]:
@@ -116,34 +116,34 @@ def measure(name: str, window: xr.Dataset) -> Iterator[Statistic]:
     window = window.isel(y=seen.any("x").to_numpy(), x=seen.any("y").to_numpy())
     pixel = float(abs(window["x"][1] - window["x"][0]))
     with warnings.catch_warnings():
-        # Pixels that one date does not show are NaN; what is left of them is asked for by name.
+        # Pixels that one date does not show are NaN; what is left of them is selected by name.
         warnings.simplefilter("ignore", RuntimeWarning)
         yield from (optical if name == OPTICAL else radar)(window, pixel)
 
 
-def tell(real: Table, windows: Sequence[Table]) -> None:
+def print_tables(real: Table, windows: Sequence[Table]) -> None:
     """Print a table for each sensor of the simulated regions."""
     names = [name for name in SENSORS if any(name in table for table in windows)]
     for name in names:
         beside = name if name in real else next((other for other in RADAR if other in real), None)
         if beside is None:
             continue
-        found = [table[name] for table in windows if name in table]
+        own = [table[name] for table in windows if name in table]
         title = name if beside == name else f"{name}, beside the real {beside}"
-        print(f"\n{title}, {len(found)} simulated window{'s' if len(found) > 1 else ''}")
+        print(f"\n{title}, {len(own)} simulated window{'s' if len(own) > 1 else ''}")
         print(
             f"  {'':38s} {'real':>8s} {'simul.':>8s} {'low':>8s} {'high':>8s}  ratio or difference"
         )
         for line, statistic in enumerate(real[beside]):
-            print(row(statistic, np.array([one[line].value for one in found])))
+            print(row(statistic, np.array([table[line].value for table in own])))
 
 
 def row(real: Statistic, values: np.ndarray) -> str:
     """One line: the real number, the mean over windows, their range, and how they compare."""
     known = values[np.isfinite(values)]
     if not known.size or not np.isfinite(real.value):
-        told = f"{real.value:8.3f} {known.mean() if known.size else np.nan:8.3f}"
-        return f"  {real.name:38s} {told}  not to be compared"
+        shown = f"{real.value:8.3f} {known.mean() if known.size else np.nan:8.3f}"
+        return f"  {real.name:38s} {shown}  not to be compared"
     mean, low, high = known.mean(), known.min(), known.max()
     numbers = " ".join(f"{value:{_form(real.value)}}" for value in (real.value, mean, low, high))
     compared = f"x {mean / real.value:.2f}" if real.ratio else f"{mean - real.value:+.3f}"

@@ -1,18 +1,18 @@
-"""Numbers that tell whether simulated scenes are a fair stand-in for real ones.
+"""Numbers that show whether simulated scenes are a fair stand-in for real ones.
 
 All of one window of a cube as `open_cube` gives it, small enough to lie in memory: the groups have
 ``data (time, band, y, x)``, NaN where not clear, and ``clear (time, y, x)``.
 
-**Looks.** A track is the dates whose days since 1970 leave the same remainder by half the repeat
-cycle (5 days for Sentinel-2, 6 for Sentinel-1), as two satellites half a cycle apart make one.
-Counts a year are counts by the time between first and last date.
+**Acquisitions.** A track is the dates whose days since 1970 leave the same remainder by half the
+repeat cycle (5 days for Sentinel-2, 6 for Sentinel-1), as two satellites half a cycle apart make
+one. Counts a year are counts by the time between first and last date.
 
-**Noise from date to date.** For three clear looks in a row of one pixel, the outer ones each within
-15 days of the middle one, ``r = (x1 - a x0 - (1 - a) x2) / sqrt(1 + a^2 + (1 - a)^2)``, where
-``a = (t2 - t1) / (t2 - t0)``: white noise of standard deviation s gives residuals r of standard
-deviation s, a straight line gives none. Beside the errors of a look it holds what truly changes
-within days. Its standard deviation is 1.4826 x the median of ``|r|``. Radar looks are in a row if
-they are of one track.
+**Noise from date to date.** For three clear observations in a row of one pixel, the outer two
+within 15 days of the middle one, ``r = (x1 - a x0 - (1 - a) x2) / sqrt(1 + a^2 + (1 - a)^2)``,
+where ``a = (t2 - t1) / (t2 - t0)``: white noise of standard deviation s gives residuals r of
+standard deviation s, a straight line gives none. Beside the errors of an observation it holds what
+truly changes within days. Its standard deviation is 1.4826 x the median of ``|r|``. Radar
+observations are in a row if they are of one track.
 
 **Common to the scene.** With m_t the mean and n_t the number of residuals of date t, over dates
 with a residual in 30 % of the pixels: ``sum n_t m_t^2 / sum r^2``.
@@ -51,7 +51,7 @@ class Statistic:
     """What it is, with its unit."""
 
     value: float
-    """NaN where the window does not tell it."""
+    """NaN where the window has too little for it."""
 
     ratio: bool = False
     """Whether two of them compare by their ratio rather than their difference."""
@@ -65,7 +65,7 @@ def optical(group: xr.Dataset, pixel: float) -> Iterator[Statistic]:
     month = group["time"].dt.month.to_numpy()
     quarter = np.array(QUARTERS)[month % 12 // 3]
     yield from dates(days, 5)
-    yield Statistic("clear share, all looks", share.mean())
+    yield Statistic("clear share, all observations", share.mean())
     for name in QUARTERS:
         yield Statistic(f"clear share, {name}", mean(share[quarter == name]))
     yield Statistic("dates more than 80 % clear", (share > 0.8).mean())
@@ -77,9 +77,9 @@ def optical(group: xr.Dataset, pixel: float) -> Iterator[Statistic]:
     seen = data.transpose(0, 2, 3, 1)[clear]
     for band, value in zip(bands, np.median(seen, 0), strict=True):
         yield Statistic(f"{band}, median", value, ratio=True)
-    for one, other in (pair.split() for pair in PAIRS):
-        related = np.corrcoef(seen[:, bands.index(one)], seen[:, bands.index(other)])[0, 1]
-        yield Statistic(f"correlation of {one} and {other}", related)
+    for first, second in (pair.split() for pair in PAIRS):
+        related = np.corrcoef(seen[:, bands.index(first)], seen[:, bands.index(second)])[0, 1]
+        yield Statistic(f"correlation of {first} and {second}", related)
     for name in QUARTERS:
         of_quarter = ndvi[quarter == name]
         for percent in (5, 50, 95):
@@ -116,31 +116,31 @@ def dates(days: Array, repeat: int) -> Iterator[Statistic]:
 
 
 def gaps(clear: Mask, days: Array) -> Iterator[Statistic]:
-    """Days between clear looks: quantiles over all gaps, the median pixel's longest."""
+    """Days between clear observations: quantiles over all gaps, the median pixel's longest."""
     series = clear.reshape(len(days), -1).T
-    found = [np.diff(days[seen]) for seen in series if seen.sum() > 1]
-    every = np.concatenate(found) if found else np.array([np.nan])
-    yield Statistic("gap between clear looks, median, days", np.median(every), ratio=True)
+    by_pixel = [np.diff(days[seen]) for seen in series if seen.sum() > 1]
+    every = np.concatenate(by_pixel) if by_pixel else np.array([np.nan])
+    yield Statistic("gap between clear observations, median, days", np.median(every), ratio=True)
     yield Statistic("gap, 90 %, days", np.quantile(every, 0.9), ratio=True)
-    longest = [gap.max() for gap in found] or [np.nan]
+    longest = [gap.max() for gap in by_pixel] or [np.nan]
     yield Statistic("gap, the longest of a pixel, days", np.median(longest), ratio=True)
 
 
 def noise(
     residual: Array, bands: Sequence[str], unit: str, pixel: float, apart: Sequence[str]
 ) -> Iterator[Statistic]:
-    """What the residuals (time, band, y, x) tell of the errors; in space for bands ``apart``."""
+    """What the residuals (time, band, y, x) show of the errors; in space for bands ``apart``."""
     known = np.isfinite(residual).all(1)
-    each = residual.transpose(0, 2, 3, 1)[known]
-    if len(each) == 0:
-        each = np.full((1, len(bands)), np.nan)
-    spread = 1.4826 * np.median(np.abs(each), 0)
+    values = residual.transpose(0, 2, 3, 1)[known]
+    if len(values) == 0:
+        values = np.full((1, len(bands)), np.nan)
+    spread = 1.4826 * np.median(np.abs(values), 0)
     for band, std in zip(bands, spread, strict=True):
         yield Statistic(f"{band}, noise std{unit}", std, ratio=True)
     for band, share in zip(bands, common(residual, known), strict=True):
         yield Statistic(f"{band}, common to the scene", share)
-    yield Statistic("noise beyond 3 std", (np.abs(each) > 3 * spread).mean())
-    related = np.corrcoef(each.T)
+    yield Statistic("noise beyond 3 std", (np.abs(values) > 3 * spread).mean())
+    related = np.corrcoef(values.T)
     between = [related[pair] for pair in combinations(range(len(bands)), 2)]
     yield Statistic("correlation of noise between bands", np.mean(between))
     for band in apart:
@@ -153,7 +153,7 @@ def noise(
 
 
 def common(residual: Array, known: Mask) -> Array:
-    """Share of the mean square that is one offset for each date, (band,)."""
+    """Share of the mean square that is an offset common to a date, (band,)."""
     total, shared = np.zeros(residual.shape[1]), np.zeros(residual.shape[1])
     for date, where in zip(residual, known, strict=True):
         if where.mean() >= 0.3:
@@ -164,14 +164,14 @@ def common(residual: Array, known: Mask) -> Array:
 
 
 def residuals(data: Array, days: Array, track: NDArray[np.integer]) -> Array:
-    """How far each look lies off the line between its two neighbours, (time, band, y, x)."""
-    found = np.full_like(data, np.nan)
-    flat, series = data.reshape(*data.shape[:2], -1), found.reshape(*data.shape[:2], -1)
+    """How far observations lie off the line between their two neighbours, (time, band, y, x)."""
+    residual = np.full_like(data, np.nan)
+    flat, series = data.reshape(*data.shape[:2], -1), residual.reshape(*data.shape[:2], -1)
     clear = np.isfinite(flat).all(1)
     for own in (np.flatnonzero(track == name) for name in np.unique(track)):
         for pixel in range(flat.shape[2]):
-            looks = own[clear[own, pixel]]
-            first, middle, last = looks[:-2], looks[1:-1], looks[2:]
+            dates = own[clear[own, pixel]]
+            first, middle, last = dates[:-2], dates[1:-1], dates[2:]
             before, after = days[middle] - days[first], days[last] - days[middle]
             near = (before <= NEAR_DAYS) & (after <= NEAR_DAYS)
             first, middle, last = first[near], middle[near], last[near]
@@ -179,20 +179,20 @@ def residuals(data: Array, days: Array, track: NDArray[np.integer]) -> Array:
             line = a * flat[first, :, pixel] + (1 - a) * flat[last, :, pixel]
             scale = np.sqrt(1 + a**2 + (1 - a) ** 2)
             series[middle, :, pixel] = (flat[middle, :, pixel] - line) / scale
-    return found
+    return residual
 
 
 def in_space(fields: Array, step: int) -> float:
     """Correlation of (time, y, x) with itself ``step`` pixels on."""
-    found = []
+    correlations = []
     for field in fields:
         if np.isfinite(field).mean() < 0.8 or np.nanstd(field) == 0:
             continue
-        for one, other in ((field[:, :-step], field[:, step:]), (field[:-step], field[step:])):
-            both = np.isfinite(one) & np.isfinite(other)
+        for near, far in ((field[:, :-step], field[:, step:]), (field[:-step], field[step:])):
+            both = np.isfinite(near) & np.isfinite(far)
             if both.any():
-                found.append(np.corrcoef(one[both], other[both])[0, 1])
-    return mean(np.array(found))
+                correlations.append(np.corrcoef(near[both], far[both])[0, 1])
+    return mean(np.array(correlations))
 
 
 def index_of(data: Array, bands: Sequence[str]) -> Array:

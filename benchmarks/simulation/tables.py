@@ -19,7 +19,7 @@ HALF, NINETY = 0.6745, 1.645
 """Standard deviations to either side that hold 50 and 90 % of a normal variable."""
 
 GAPS = (("0-2", 0, 2), ("3-7", 3, 7), ("8-15", 8, 15), ("16-30", 16, 30), ("> 30", 31, np.inf))
-"""Classes of days to the nearest look: first and last day."""
+"""Classes of days to the nearest observation: first and last day."""
 
 SIZES = ((9, 31), (32, 99), (100, 10**9))
 """Classes of parcels by their pixels, first and last."""
@@ -35,7 +35,7 @@ def classes(gap: Array) -> Iterator[tuple[str, Mask]]:
 
 
 class Table:
-    """Lines of errors and of how much their intervals cover."""
+    """Lines of errors and of how much the credible intervals cover."""
 
     def __init__(self, title: str) -> None:
         self.lines = [f"\n{title:48s} share    RMSE     MAE    50 %   90 %     std"]
@@ -49,12 +49,12 @@ class Table:
             self.lines.append(f"  {name:46s} none")
             return
         far = np.abs(error) / np.maximum(std, 1e-12)
-        told = [rms(error), np.abs(error).mean()]
-        told += [100 * (far <= HALF).mean(), 100 * (far <= NINETY).mean(), rms(std)]
-        self.finite &= bool(np.isfinite(told).all())
+        scores = [rms(error), np.abs(error).mean()]
+        scores += [100 * (far <= HALF).mean(), 100 * (far <= NINETY).mean(), rms(std)]
+        self.finite &= bool(np.isfinite(scores).all())
         self.lines.append(
-            f"  {name:46s} {share:5.3f}  {told[0]:6.4f}  {told[1]:6.4f}  {told[2]:5.1f}  "
-            f"{told[3]:5.1f}  {told[4]:6.4f}"
+            f"  {name:46s} {share:5.3f}  {scores[0]:6.4f}  {scores[1]:6.4f}  {scores[2]:5.1f}  "
+            f"{scores[3]:5.1f}  {scores[4]:6.4f}"
         )
 
     def print(self) -> bool:
@@ -63,7 +63,7 @@ class Table:
         return self.finite
 
 
-def leaves(region: Any, answer: Any) -> bool:
+def leaves(region: Any, surface: Any) -> bool:
     """Leaf area by a linear regression on latents, on parcels not fitted to; m2/m2."""
     fitted = np.concatenate(
         [np.unique(region.parcel[region.cover == kind])[::2] for kind in np.unique(region.cover)]
@@ -72,12 +72,12 @@ def leaves(region: Any, answer: Any) -> bool:
     if learns.all() or not learns.any():
         print("\nleaf area: too few parcels", flush=True)
         return True
-    latents, area = answer.latents, region.leaf_area
+    latents, area = surface.latents, region.leaf_area
     ridge = make_pipeline(StandardScaler(), Ridge(1.0))
     ridge.fit(latents[learns].reshape(-1, latents.shape[-1]), area[learns].ravel())
-    told = ridge.predict(latents[~learns].reshape(-1, latents.shape[-1]))
-    wanted, gap = area[~learns], answer.gap[~learns]
-    missed = told.reshape(wanted.shape) - wanted
+    predicted = ridge.predict(latents[~learns].reshape(-1, latents.shape[-1]))
+    wanted, gap = area[~learns], surface.gap[~learns]
+    missed = predicted.reshape(wanted.shape) - wanted
     print(f"\n{'leaf area, parcels not fitted to':48s} share    RMSE     MAE     R2")
     every = [("all", np.ones(gap.shape, dtype=bool))]
     every += [(f"{name} days", some) for name, some in classes(gap)]
@@ -88,26 +88,26 @@ def leaves(region: Any, answer: Any) -> bool:
             continue
         error, spread = missed[some], wanted[some].var()
         r2 = f"{1 - np.mean(error**2) / spread:6.2f}" if spread > 0 else "     -"
-        told_of = f"{some.mean():5.3f}  {rms(error):6.3f}  {np.abs(error).mean():6.3f} {r2}"
-        print(f"  {name:46s} {told_of}", flush=True)
+        scores = f"{some.mean():5.3f}  {rms(error):6.3f}  {np.abs(error).mean():6.3f} {r2}"
+        print(f"  {name:46s} {scores}", flush=True)
         finite &= bool(np.isfinite(error).all())
     return finite
 
 
-def radar(region: Any, answers: Mapping[int, Mapping[str, Any]]) -> bool:
-    """Errors with and without radar by class of gap; answers by days hidden and by sensors."""
+def radar(region: Any, surfaces: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Errors with and without radar by class of gap; surfaces by days hidden and by sensors."""
     month = region.days.astype("datetime64[M]").astype(int) % 12 + 1
     season = (month >= MONTHS[0]) & (month <= MONTHS[1])
     print(f"\n{'what radar adds':48s} share  RMSE S2  RMSE S1+S2  ratio  90 % S2  90 % S1+S2")
     finite = True
-    for days, both in answers.items():
+    for days, both in surfaces.items():
         gap = both["S2"].gap
         every = [("all", np.ones(gap.shape, dtype=bool)), *classes(gap)]
         every.append(("> 30, April to September", (gap > 30) & season[None, :]))
         hidden = f"{days} days hidden" if days else "as it is"
         for name, some in every:
             finite &= _with_and_without(f"{hidden}, {name}", region.surface, [(both, some)])
-    windows = [(both, both["S2"].gap > 30) for days, both in answers.items() if days]
+    windows = [(both, both["S2"].gap > 30) for days, both in surfaces.items() if days]
     return finite & _with_and_without("all windows, > 30", region.surface, windows)
 
 
@@ -119,27 +119,27 @@ def _with_and_without(
     if not share:
         print(f"  {name:46s} none")
         return True
-    found = []
+    row = []
     for which in ("S2", "S1+S2"):
         error = np.concatenate([(both[which].mean - surface)[some] for both, some in parts])
         std = np.concatenate([both[which].std[some] for both, some in parts])
-        found += [rms(error), 100 * float((np.abs(error) <= NINETY * std).mean())]
-    alone, covered, both_error, covers = found
+        row += [rms(error), 100 * float((np.abs(error) <= NINETY * std).mean())]
+    alone, covered, both_error, covers = row
     line = f"  {name:46s} {share:5.3f}   {alone:6.4f}      "
     line += f"{both_error:6.4f}  {both_error / alone:5.3f}    {covered:5.1f}"
     print(f"{line}       {covers:5.1f}", flush=True)
-    return bool(np.isfinite(found).all())
+    return bool(np.isfinite(row).all())
 
 
-def fields(found: xr.Dataset, wanted: Array) -> bool:
+def fields(means: xr.Dataset, wanted: Array) -> bool:
     """Means of parcels: their errors, and what four standard deviations cover."""
-    error = found["mean"].values - wanted
-    count = found["pixels"].values
+    error = means["mean"].values - wanted
+    count = means["pixels"].values
     stds = {
-        "field_means": found["std"].values,
-        "of it, errors of acquisitions": found["std_shared"].values,
-        "as if independent": found["std_pixel"].values / np.sqrt(count)[:, None, None],
-        "that of one pixel": found["std_pixel"].values,
+        "field_means": means["std"].values,
+        "of it, errors of acquisitions": means["std_shared"].values,
+        "as if independent": means["std_pixel"].values / np.sqrt(count)[:, None, None],
+        "that of one pixel": means["std_pixel"].values,
     }
     table = Table(f"means of {len(count)} parcels")
     for name, std in stds.items():
@@ -150,7 +150,7 @@ def fields(found: xr.Dataset, wanted: Array) -> bool:
         table.add(f"{size}, field_means", error, stds["field_means"], some)
         table.add(f"{size}, as if independent", error, stds["as if independent"], some)
     table.lines.append(
-        f"  of two pixels' errors in a gap, {100 * found.attrs['correlation']:.0f} % is common"
+        f"  of two pixels' errors in a gap, {100 * means.attrs['correlation']:.0f} % is common"
     )
     return table.print()
 

@@ -5,26 +5,26 @@
 
 REGION is a folder that `terralatent simulate` wrote; without one, a region of --size pixels is
 simulated into a temporary folder. A cube is built, a model is trained with default settings on all
-its sensors and another, with as many steps, on Sentinel-2 alone. Then both are asked for the
-surface every --dates days over the whole year, on up to 1,600 evenly spread pixels, and compared
-with the true reflectance of the day: the surface without noise, so that intervals are those of
+its sensors and another, with as many steps, on Sentinel-2 alone. Then both predict the surface
+every --dates days over the whole year, on up to 1,600 evenly spread pixels, and are compared with
+the true reflectance of the day: the surface without noise, so that credible intervals are those of
 `std_signal`. Errors are in reflectance. Tables:
 
-1. errors and intervals by band;
-2. by the time to the nearest clear look of Sentinel-2 by the mask, in days;
-3. by what truly was above the looks within 3 days that the mask let pass: such days of the pixels
-   above, and for clouds and shadows, which it seldom lets pass, of all pixels that had one;
+1. errors and credible intervals by band;
+2. by the time to the nearest clear observation of Sentinel-2 by the mask, in days;
+3. by what truly was above the observations within 3 days that the mask let pass: such days of the
+   pixels above, and for clouds and shadows, which it seldom lets pass, of all pixels that had one;
 4. leaf area by a linear regression on the latents, on parcels that it was not fitted to;
-5. what radar adds: Sentinel-2 as it is, and without all looks of windows of 45 and 90 days, which
-   take turns until each day was in one, the first and the last of the year as well, which have
-   looks on one side only. Windows are hidden from the posterior; training saw them, that of both
-   models alike;
+5. what radar adds: Sentinel-2 as it is, and without all observations of windows of 45 and 90 days,
+   which take turns until each day was in one, the first and the last of the year as well, which
+   have observations on one side only. Windows are hidden from the posterior; both models were
+   trained on them;
 6. means of parcels: the standard deviation of `field_means`, the part of it that errors of
    acquisitions make, and, as a warning, what independent errors of pixels would give.
 
-Columns: `share` of the values, `RMSE`, `MAE`, `50 %` and `90 %` how much of the truth the intervals
-cover in per cent, `std` the root mean square of the standard deviation. A value that is not finite
-fails the run (exit code 1).
+Columns: `share` of the values, `RMSE`, `MAE`, `50 %` and `90 %` how much of the truth the credible
+intervals cover in per cent, `std` the root mean square of the standard deviation. A value that is
+not finite fails the run (exit code 1).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A simulated region at the days and pixels that are asked for; Q days, P pixels, B bands."""
+    """A simulated region at the requested days and pixels; Q days, P pixels, B bands."""
 
     truth: xr.DataTree
     days: NDArray[np.datetime64]
@@ -86,8 +86,8 @@ class Region:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What a model says there, and how far the looks are from which it says so."""
+class Surface:
+    """What a model predicts there, and how far the nearest observations are."""
 
     mean: Array
     """(P, Q, B)"""
@@ -96,7 +96,7 @@ class Answer:
     latents: Array
     """Means, (P, Q, L)."""
     gap: Array
-    """Days to the nearest look of Sentinel-2 that the mask lets pass, (P, Q)."""
+    """Days to the nearest observation of Sentinel-2 that the mask lets pass, (P, Q)."""
 
 
 def main() -> int:
@@ -126,16 +126,16 @@ def main() -> int:
             )  # fmt: skip
             print(f"{name}: trained in {time.perf_counter() - began:.0f} s: {report}", flush=True)
             models[name] = plan_job(cube, work / name, times_of(region.days))
-        some = missed(region, models["S1+S2"])
-        return 0 if measure(region, read_region(folder, every, some), models) else 1
+        chosen = missed(region, models["S1+S2"])
+        return 0 if measure(region, read_region(folder, every, chosen), models) else 1
 
 
 def build(folder: Path, cube: Path) -> Path:
     """Build the cube of a simulated region, all of its acquisitions."""
-    outline = folder / "region.geojson"
-    scenes = search_scenes(folder, outline, "1980-01-01", "2100-01-01")
+    region = folder / "region.geojson"
+    scenes = search_scenes(folder, region, "1980-01-01", "2100-01-01")
     print(f"{folder}: {scenes.summary()}", flush=True)
-    build_cube(scenes, outline, cube, block=64)
+    build_cube(scenes, region, cube, block=64)
     return cube
 
 
@@ -177,8 +177,8 @@ def times_of(days: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
 
 def measure(region: Region, clouded: Region, models: dict[str, MappingJob]) -> bool:
     """Print the tables; whether all values are finite. ``clouded`` is of :func:`missed` pixels."""
-    answers = {name: ask(region, job) for name, job in models.items()}
-    ours, job = answers["S1+S2"], models["S1+S2"]
+    surfaces = {name: predict(region, job) for name, job in models.items()}
+    ours, job = surfaces["S1+S2"], models["S1+S2"]
     bands = list(job.config().sensor(SENSOR).bands)
     error, gap = ours.mean - region.surface, ours.gap
     print(f"\n{error.shape[0]} pixels at {error.shape[1]} dates, {len(bands)} bands")
@@ -191,28 +191,28 @@ def measure(region: Region, clouded: Region, models: dict[str, MappingJob]) -> b
     for name, some in skies(region, job):
         table.add(name, error, ours.std, some)
     if clouded.chosen.any():
-        theirs = ask(clouded, job)
+        theirs = predict(clouded, job)
         name, some = next(skies(clouded, job))
         name = f"{name.partition(' in ')[0]}, all such pixels"
         table.add(name, theirs.mean - clouded.surface, theirs.std, some)
     fine = table.print()
     fine &= truth_tables.leaves(region, ours)
     hidden = {
-        days: {name: ask(region, each, window=days) for name, each in models.items()}
+        days: {name: predict(region, model, window=days) for name, model in models.items()}
         for days in WINDOWS
     }
-    fine &= truth_tables.radar(region, {0: answers, **hidden})
+    fine &= truth_tables.radar(region, {0: surfaces, **hidden})
     return fine and parcels(region, job)
 
 
-def ask(region: Region, job: MappingJob, *, window: int | None = None) -> Answer:
+def predict(region: Region, job: MappingJob, *, window: int | None = None) -> Surface:
     """Infer and decode at the region's days and pixels.
 
     Args:
         region: Where and when.
         job: Of its cube.
-        window: Hide all looks of Sentinel-2 in windows of so many days, each in its turn, and ask
-            for the days within; None hides nothing.
+        window: Hide all observations of Sentinel-2 in windows of so many days, each in its turn,
+            and predict the days within; None hides nothing.
     """
     number = (region.days - region.days[0]).astype(int) // (window or 10**6)
     parts = []
@@ -221,10 +221,10 @@ def ask(region: Region, job: MappingJob, *, window: int | None = None) -> Answer
         if places.size:
             series = job.read(block)
             turns = [
-                ask_block(job, series, places, region.days[number == turn], window)
+                predict_block(job, series, places, region.days[number == turn], window)
                 for turn in np.unique(number)
             ]
-            parts.append([np.concatenate(each, axis=1) for each in zip(*turns, strict=True)])
+            parts.append([np.concatenate(column, axis=1) for column in zip(*turns, strict=True)])
     # Blocks go row by row, and so do pixels within them; the region's pixels go by whole rows.
     place = np.arange(region.chosen.size).reshape(region.chosen.shape)
     order = [
@@ -232,50 +232,54 @@ def ask(region: Region, job: MappingJob, *, window: int | None = None) -> Answer
         for block in blocks(region.chosen.shape, job.block)
     ]
     rank = np.argsort(np.concatenate(order))
-    return Answer(*(np.concatenate(each)[rank] for each in zip(*parts, strict=True)))
+    return Surface(*(np.concatenate(column)[rank] for column in zip(*parts, strict=True)))
 
 
-def ask_block(
+def predict_block(
     job: MappingJob,
     series: SeriesBlock,
     places: NDArray[np.intp],
     days: NDArray[np.datetime64],
     window: int | None,
 ) -> tuple[Array, Array, Array, Array]:
-    """Some pixels of a block on some days: mean, std, latents, days to the nearest look."""
+    """Some pixels of a block on some days: mean, std, latents, days to the nearest observation."""
     own = series.by_sensor[SENSOR]
     if window is not None:
         away = np.floor(own.days) - days[0].astype(int)
         own = replace(own, clear=own.clear & ~((away >= 0) & (away < window)))
         series = replace(series, by_sensor={**series.by_sensor, SENSOR: own})
     times = times_of(days)
-    asked = replace(job, times=tuple(int(one) for one in times.astype(np.int64)))
+    requested = replace(job, times=tuple(int(time) for time in times.astype(np.int64)))
     model, when = job.load(), torch.from_numpy(days_since_1970(times))
-    found: list[list[Array]] = [[], [], []]
-    for _, mean, var in asked.infer(series, places):
+    columns: list[list[Array]] = [[], [], []]
+    for _, mean, var in requested.infer(series, places):
         bands = model.decode(SENSOR, mean, var, when.to(mean.device))
-        for column, part in zip(found, (bands.mean, bands.std_signal, mean), strict=True):
+        for column, part in zip(columns, (bands.mean, bands.std_signal, mean), strict=True):
             column.append(part.cpu().double().numpy())
-    looks = own.observations(places).observed.numpy()
+    observed = own.observations(places).observed.numpy()
     apart = np.abs(np.floor(own.days)[:, None] - days.astype(int)[None, :])
-    gap = np.where(looks[:, :, None], apart[None], np.inf).min(axis=1)
-    return (*(np.concatenate(column) for column in found), gap)  # type: ignore[return-value]
+    gap = np.where(observed[:, :, None], apart[None], np.inf).min(axis=1)
+    return (*(np.concatenate(column) for column in columns), gap)  # type: ignore[return-value]
 
 
-def passed_looks(region: Region, job: MappingJob) -> tuple[NDArray[np.datetime64], Mask, Array]:
-    """Days (T,), which looks the mask lets pass, and what truly was above, (T, y, x)."""
+def passed_observations(
+    region: Region, job: MappingJob
+) -> tuple[NDArray[np.datetime64], Mask, Array]:
+    """Days (T,), which observations the mask lets pass, and what truly was above, (T, y, x)."""
     group = open_cube(job.cube)[SENSOR].ds
     truth = region.truth[SENSOR].ds
-    taken, there = (one.time.values.astype("datetime64[m]") for one in (group, truth))
-    date = np.abs(there[None, :] - taken[:, None]).argmin(axis=1)
+    acquired, simulated = (
+        dataset.time.values.astype("datetime64[m]") for dataset in (group, truth)
+    )
+    date = np.abs(simulated[None, :] - acquired[:, None]).argmin(axis=1)
     above = truth["sky"].values[date].repeat(2, axis=1).repeat(2, axis=2)
-    return taken.astype("datetime64[D]"), group["clear"].values, above
+    return acquired.astype("datetime64[D]"), group["clear"].values, above
 
 
 def missed(region: Region, job: MappingJob) -> Mask:
     """Up to so many pixels at which the mask let a cloud or a shadow pass, (y, x)."""
-    _, looks, above = passed_looks(region, job)
-    places = np.flatnonzero((looks & (above >= SkyClass.THIN_CLOUD)).any(axis=0))
+    _, observations, above = passed_observations(region, job)
+    places = np.flatnonzero((observations & (above >= SkyClass.THIN_CLOUD)).any(axis=0))
     kept = places[:: max(1, -(-len(places) // MOST_PIXELS))]
     chosen = np.zeros(region.chosen.shape, dtype=bool)
     chosen.ravel()[kept] = True
@@ -283,21 +287,21 @@ def missed(region: Region, job: MappingJob) -> Mask:
 
 
 def skies(region: Region, job: MappingJob) -> Iterator[tuple[str, Mask]]:
-    """Where looks were close by, what truly was above them: names, and where, (P, Q)."""
-    days, looks, above = passed_looks(region, job)
-    looks, above = looks[:, region.chosen].T, above[:, region.chosen].T
+    """Where observations were close by, what truly was above them: names, and where, (P, Q)."""
+    days, observations, above = passed_observations(region, job)
+    observations, above = observations[:, region.chosen].T, above[:, region.chosen].T
     close = np.abs((days[:, None] - region.days[None, :]).astype(int)) <= NEAR_DAYS
     kinds = {
         "cloud or shadow": above >= SkyClass.THIN_CLOUD,
         "haze": above == SkyClass.HAZE,
         "nothing": above == SkyClass.CLEAR,
     }
-    left = np.ones((len(looks), len(region.days)), dtype=bool)
+    left = np.ones((len(observations), len(region.days)), dtype=bool)
     for name, kind in kinds.items():
-        found = np.einsum("pt,tq->pq", (looks & kind).astype(np.float32), close) > 0
-        yield f"{name} in a passed look", found & left
-        left &= ~found
-    yield f"no look within {NEAR_DAYS} days", left
+        near = np.einsum("pt,tq->pq", (observations & kind).astype(np.float32), close) > 0
+        yield f"{name} in a passed observation", near & left
+        left &= ~near
+    yield f"no observation within {NEAR_DAYS} days", left
 
 
 def parcels(region: Region, job: MappingJob) -> bool:
@@ -307,8 +311,8 @@ def parcels(region: Region, job: MappingJob) -> bool:
     large = numbers[counts >= FEWEST_PIXELS]
     kept = large[np.linspace(0, len(large) - 1, min(MOST_PARCELS, len(large))).astype(int)]
     labels = np.where(np.isin(parcel, kept), parcel + 1, 0)
-    found = field_means(job.cube, job.model, SENSOR, times_of(region.days), labels)
-    return truth_tables.fields(found, true_means(region, parcel, kept))
+    means = field_means(job.cube, job.model, SENSOR, times_of(region.days), labels)
+    return truth_tables.fields(means, true_means(region, parcel, kept))
 
 
 def true_means(region: Region, parcel: NDArray[np.integer], kept: Sequence[int]) -> Array:
@@ -317,8 +321,8 @@ def true_means(region: Region, parcel: NDArray[np.integer], kept: Sequence[int])
     inside = np.stack([parcel == number for number in kept]).reshape(len(kept), -1).astype(float)
     inside /= inside.sum(axis=1, keepdims=True)
     days = daily.sel(time=region.days.astype("datetime64[ns]"))
-    every = [days[at].values.reshape(days.shape[1], -1) for at in range(len(region.days))]
-    return np.stack([inside @ one.T for one in every], axis=1)
+    reflectance = (days[at].values.reshape(days.shape[1], -1) for at in range(len(region.days)))
+    return np.stack([inside @ day.T for day in reflectance], axis=1)
 
 
 if __name__ == "__main__":

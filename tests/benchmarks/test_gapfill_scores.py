@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import integrate, stats
 
 from benchmarks.gapfill import results
-from benchmarks.gapfill.cubes import Looks, nearest_look, prepare
+from benchmarks.gapfill.cubes import PixelObservations, nearest_observation, prepare
 from benchmarks.gapfill.holdouts import KINDS, development, reported, sort_out
 from benchmarks.gapfill.scoring import (
     GAPS,
@@ -93,36 +93,36 @@ def test_the_interval_score_is_the_pinball_loss_of_both_quantiles() -> None:
     predicted = a_prediction(rng, (5, 4, 3))
     truth = predicted.mean + rng.normal(0, 0.06, (5, 4, 3))
     pixel, time = np.nonzero(np.ones((5, 4), bool))
-    told = value_scores(predicted, truth, pixel, time)
+    scores = value_scores(predicted, truth, pixel, time)
 
     def pinball(quantile: Array, level: float) -> Array:
         return np.where(truth > quantile, level, level - 1) * (truth - quantile)
 
     both = pinball(predicted.low, 0.05) + pinball(predicted.high, 0.95)
-    np.testing.assert_allclose(told["interval"].ravel(), 2 / 0.1 * both.ravel())
+    np.testing.assert_allclose(scores["interval"].ravel(), 2 / 0.1 * both.ravel())
     within = (truth >= predicted.low) & (truth <= predicted.high)
-    np.testing.assert_array_equal(told["in90"].ravel(), within.ravel())
+    np.testing.assert_array_equal(scores["in90"].ravel(), within.ravel())
 
 
-def test_what_is_drawn_from_the_prediction_is_covered_as_claimed() -> None:
+def test_what_is_drawn_from_the_prediction_is_covered_as_stated() -> None:
     rng, count = np.random.default_rng(1), 40_000
     signal, noise = np.full((count, 1, 1), 0.7), np.full((count, 1, 1), 2.0)
     mean = np.zeros((count, 1, 1))
     truth = math.sqrt(0.7) * rng.normal(size=mean.shape)
     truth += math.sqrt(2.0) * rng.standard_t(DOF, mean.shape)
-    scores = {}
+    means = {}
     for factor in (0.7, 1.0, 1.4):
         predicted = Predicted(mean, factor * signal, factor * noise, mean, mean, mixture=student())
-        told = value_scores(predicted, truth, *np.nonzero(np.ones((count, 1), bool)))
-        scores[factor] = told["crps"].mean(), told["nll"].mean()
+        scores = value_scores(predicted, truth, *np.nonzero(np.ones((count, 1), bool)))
+        means[factor] = scores["crps"].mean(), scores["nll"].mean()
         if factor == 1.0:
-            assert told["in50"].mean() == pytest.approx(0.5, abs=0.01)
-            assert (told["central"] < 0.9).mean() == pytest.approx(0.9, abs=0.01)
-    # Both scores are proper: no other claim does better than the truth.
-    assert all(scores[1.0][k] < min(scores[0.7][k], scores[1.4][k]) for k in (0, 1))
+            assert scores["in50"].mean() == pytest.approx(0.5, abs=0.01)
+            assert (scores["central"] < 0.9).mean() == pytest.approx(0.9, abs=0.01)
+    # Both scores are proper: no other prediction does better than the truth.
+    assert all(means[1.0][k] < min(means[0.7][k], means[1.4][k]) for k in (0, 1))
 
 
-def test_cells_hold_what_a_walk_over_all_values_finds() -> None:
+def test_cells_hold_the_sums_over_all_values() -> None:
     rng = np.random.default_rng(2)
     shape = (30, 6, 2)
     predicted = a_prediction(rng, shape)
@@ -131,7 +131,7 @@ def test_cells_hold_what_a_walk_over_all_values_finds() -> None:
     clean = clear & (rng.random(shape[:2]) < 0.6)
     kinds, gaps = rng.integers(0, 4, 6), rng.uniform(0, 30, shape[:2])
     gaps[0, 0] = np.inf
-    told = cells(predicted, truth, clear, clean, kinds, 4, gaps)
+    summed = cells(predicted, truth, clear, clean, kinds, 4, gaps)
     expected = np.zeros((2, 4, len(GAPS), 2, 3))
     for pixel, time, band in np.ndindex(*shape):
         gap = sum(gaps[pixel, time] >= edge for edge in (2, 5, 10, 20))
@@ -139,36 +139,36 @@ def test_cells_hold_what_a_walk_over_all_values_finds() -> None:
         for number, counts in enumerate((clear, clean)):
             if counts[pixel, time]:
                 expected[number, kinds[time], gap, band] += (1, error**2, abs(error))
-    sums = told["sums"]
+    sums = summed["sums"]
     assert isinstance(sums, dict)
     assert tuple(sums) == MEASURES
     for place, name in enumerate(("n", "square", "absolute")):
         np.testing.assert_allclose(sums[name], expected[..., place], atol=1e-12)
-    central = np.array(told["central"])
+    central = np.array(summed["central"])
     assert central.shape == (2, len(GAPS), LEVELS)
     np.testing.assert_array_equal(central.sum(2), expected[..., 0].sum((1, 3)))
     np.testing.assert_allclose(central[0, :, : LEVELS // 2].sum(), np.sum(sums["in50"][0]))
 
 
 def test_shares_of_the_reference_are_means_over_rotations() -> None:
-    def told(square: float, count: int) -> dict[str, object]:
+    def record(square: float, count: int) -> dict[str, object]:
         sums = {name: np.zeros((2, 4, len(GAPS), 1)) for name in MEASURES}
         sums["n"][0, 1, 2] = count
         sums["square"][0, 1, 2] = square * count
         return {"sums": sums}
 
     # Two seeds on the first rotation, one on the second, none on the third.
-    found = results.Results(
-        {"mine": {"a": [told(0.04, 10), told(0.16, 10)], "b": [told(0.01, 40)]}},
-        {"a": told(0.25, 10), "b": told(0.04, 40), "c": told(9.0, 5)},
+    collected = results.Results(
+        {"mine": {"a": [record(0.04, 10), record(0.16, 10)], "b": [record(0.01, 40)]}},
+        {"a": record(0.25, 10), "b": record(0.04, 40), "c": record(9.0, 5)},
     )
-    assert found.ratio("mine") == pytest.approx((0.55, 0.5, 0.6))
-    assert found.mean("mine")["rmse"] == pytest.approx(0.2)
-    pooled = results.figures(found.pooled("mine"), np.s_[:, 2])["rmse"]
+    assert collected.ratio("mine") == pytest.approx((0.55, 0.5, 0.6))
+    assert collected.mean("mine")["rmse"] == pytest.approx(0.2)
+    pooled = results.figures(collected.pooled("mine"), np.s_[:, 2])["rmse"]
     assert pooled == pytest.approx(math.sqrt((0.4 + 1.6 + 0.4) / 60))
-    against = results.figures(found.against("mine"), np.s_[:, 2])["rmse"]
+    against = results.figures(collected.against("mine"), np.s_[:, 2])["rmse"]
     assert against == pytest.approx(math.sqrt((2 * 2.5 + 1.6) / 60))
-    assert math.isnan(results.figures(found.pooled("mine"), np.s_[:, 0])["rmse"])
+    assert math.isnan(results.figures(collected.pooled("mine"), np.s_[:, 0])["rmse"])
 
 
 def calendar(seed: int) -> tuple[Array, Array]:
@@ -219,10 +219,10 @@ def test_what_settings_are_chosen_on_is_never_reported() -> None:
     days, share = calendar(0)
     sets = sort_out(share)
     chosen_on = {at for rotation in development(days, share) for at in rotation.scored}
-    told = {at for rotation in reported(days, share) for at in rotation.scored}
+    scored = {at for rotation in reported(days, share) for at in rotation.scored}
     assert chosen_on == set(sets.development.tolist())
-    assert not chosen_on & told
-    assert all(share[at] > 0.85 for at in told)
+    assert not chosen_on & scored
+    assert all(share[at] > 0.85 for at in scored)
 
 
 def test_a_calendar_that_is_too_short_is_refused() -> None:
@@ -233,11 +233,11 @@ def test_a_calendar_that_is_too_short_is_refused() -> None:
         development(days[:20], share[:20])
 
 
-def test_the_nearest_look_is_of_any_sensor_and_never_hidden() -> None:
+def test_the_nearest_observation_is_of_any_sensor_and_never_hidden() -> None:
     days = np.array([0.0, 4.0, 10.0, 30.0])
     clear = np.array([[True, True, True, True], [False, True, True, False]])
     other = (np.array([13.0]), np.array([[False], [True]]))
-    looks = Looks(
+    observations = PixelObservations(
         times=days.astype("datetime64[D]").astype("datetime64[us]"),
         days=days,
         bands=("B02",),
@@ -248,19 +248,19 @@ def test_the_nearest_look_is_of_any_sensor_and_never_hidden() -> None:
         shape=(1, 2),
         others=(other,),
     )
-    nearest = nearest_look(looks, days[[2]], hidden=(1, 2))
+    nearest = nearest_observation(observations, days[[2]], hidden=(1, 2))
     np.testing.assert_array_equal(nearest, [[10.0], [3.0]])
 
 
 def test_another_catalogue_with_acquisitions_of_the_same_names_is_read_anew(
     tmp_path: Path,
 ) -> None:
-    one, other = (write_catalogue(tmp_path / name) for name in ("one", "other"))
-    shutil.rmtree(other / "sentinel-2-l2a" / "S2_A")
+    first, second = (write_catalogue(tmp_path / name) for name in ("first", "second"))
+    shutil.rmtree(second / "sentinel-2-l2a" / "S2_A")
     changed = optical(np.random.default_rng(9))
-    add_sentinel_2(other, "2018-05-01T10:50:00Z", changed, name="S2_A")
+    add_sentinel_2(second, "2018-05-01T10:50:00Z", changed, name="S2_A")
     work = tmp_path / "work"
-    first, second = (prepare(each, work).values for each in (one, other))
-    assert first.shape == second.shape
-    assert not np.allclose(first[:, 0], second[:, 0])
-    np.testing.assert_array_equal(first[:, 1:], second[:, 1:])
+    before, after = (prepare(catalogue, work).values for catalogue in (first, second))
+    assert before.shape == after.shape
+    assert not np.allclose(before[:, 0], after[:, 0])
+    np.testing.assert_array_equal(before[:, 1:], after[:, 1:])
