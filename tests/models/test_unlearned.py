@@ -395,7 +395,7 @@ def test_too_little_to_start_from_is_refused(name: str) -> None:
     model = make_model(described(name))
     blank = {
         sensor: series.hide(torch.ones(len(series.days)).bool())
-        for sensor, each in tiny_pixels(5).items()
+        for sensor, series in tiny_pixels(5).items()
     }
     with pytest.raises(TooFewObservationsError, match="train on a longer period"):
         model.start([blank])
