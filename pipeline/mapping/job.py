@@ -29,7 +29,8 @@ from terralatent.models.config import ModelConfig
 from terralatent.models.families import families_that, find_family
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cluster.workers import this_process
-from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
+from terralatent.pipeline.cube.losses import DONE
+from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
 from terralatent.pipeline.mapping.batches import infer_batches
@@ -198,7 +199,7 @@ def pair(
     acquisitions_of: str | None = None,
     device: str = "auto",
     encoder: str = "float32",
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     at: str | None = None,
 ) -> Pairing:
     """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
@@ -235,7 +236,7 @@ def _pair(
     dates: When,
     acquisitions_of: str | None,
     encoder: str,
-    masking: Asked,
+    masking: MaskingRequest,
     at: str | None,
 ) -> Pairing:
     open_group(cube, kind="cube")
@@ -281,7 +282,7 @@ def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
     """Tell for each block (row, column) whether some unit of the cube is not whole there."""
     states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
     shape = _block_counts(root)
-    found = [(state != 1).any(axis=0) for state in states]
+    found = [(state != DONE).any(axis=0) for state in states]
     return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
 
 

@@ -28,8 +28,8 @@ from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.cluster.stream import Failure, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.cube.layout import grid_attrs
+from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.mapping.batches import on_gpu
 from terralatent.pipeline.mapping.job import Pairing, unfinished
 from terralatent.pipeline.mapping.memory import PROCESS, Budget
@@ -39,8 +39,7 @@ from terralatent.pipeline.mapping.scene_errors import (
     keep_scene_errors,
     kept_scene_errors,
 )
-from terralatent.pipeline.pace import Pace
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import Progress, Rate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
     TIME_CHUNK,
@@ -173,7 +172,7 @@ def result_layout(
     states = tuple(
         ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
         for name, dtype, attrs in (
-            ("state", "uint8", {"flag_values": [0, 1, 2], "flag_meanings": "pending done partial"}),
+            ("state", "uint8", STATE_FLAGS),
             ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
         )
     )
@@ -261,7 +260,7 @@ def fill(
             begun = time.monotonic()
             failures = stream_blocks(
                 joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
-                smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
+                smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Rate()),
                 progress=lock.telling(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun
@@ -370,8 +369,8 @@ def _told(array: zarr.Array) -> dict[str, Any]:
     return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
 
 
-def _told_of(pace: Pace, done: BlockDone) -> dict[str, float]:
-    return {"pixels/s": pace.add(done.pixels)}
+def _told_of(rate: Rate, done: BlockDone) -> dict[str, float]:
+    return {"pixels/s": rate.add(done.pixels)}
 
 
 def _record(

@@ -21,7 +21,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.scene_errors import scene_offsets
 from terralatent.pipeline.cube.coarse_grid import CELL, CoarseGrid, interpolate
-from terralatent.pipeline.cube.masks import AS_STORED, Masks
+from terralatent.pipeline.cube.masking import AS_STORED, Masks
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate
 from terralatent.pipeline.store.repository import BRANCH, open_repository

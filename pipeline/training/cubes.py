@@ -14,7 +14,8 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
+from terralatent.pipeline.cube.losses import PENDING
+from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store.damage import telling_damage
 from terralatent.pipeline.store.repository import ABOUT, exists, open_group, snapshot_id
@@ -77,7 +78,7 @@ def open_training_cubes(
     sensors: Sequence[str] | None = None,
     *,
     seed: int,
-    masking: Asked = None,
+    masking: MaskingRequest = None,
 ) -> tuple[TrainingCube, ...]:
     """Open cubes at their newest snapshot and check that one model fits them. Reads no pixels.
 
@@ -108,7 +109,7 @@ def open_training_cubes(
 
 def mask(
     cubes: Sequence[TrainingCube],
-    masking: Asked,
+    masking: MaskingRequest,
     before: Masks = AS_STORED,
     fixed: Collection[str] = (),
 ) -> tuple[TrainingCube, ...]:
@@ -138,11 +139,11 @@ def _open_whole(store: str | Path, seed: int) -> TrainingCube:
         if data.shape[0]:
             names = tuple(str(band) for band in part["band"][:])
             sensors[name] = Bands(names, str(data.attrs.get("units", "")))
-            if (part["state"][:] == 0).any():
+            if (part["state"][:] == PENDING).any():
                 log.warning("%s: %s is not built to the end; what is there is used", store, name)
     whole = blocks(shape, edge)
     full = np.array([math.prod(block.shape) == edge * edge for block in whole])
-    pieces = [
+    patches = [
         (patch, bool(mark))
         for block, mark in zip(whole, blocks_apart(full, seed), strict=True)
         for patch in _cut(block)
@@ -154,15 +155,15 @@ def _open_whole(store: str | Path, seed: int) -> TrainingCube:
         identity=hashlib.sha256(identity.encode()).hexdigest(),
         group=group,
         sensors=sensors,
-        patches=tuple(patch for patch, _ in pieces),
-        apart=tuple(mark for _, mark in pieces),
+        patches=tuple(patch for patch, _ in patches),
+        apart=tuple(mark for _, mark in patches),
     )
 
 
 def _use(
     cube: TrainingCube, known: dict[str, Bands], sensors: Sequence[str] | None
 ) -> TrainingCube:
-    """Keep the sensors asked for; ``known`` says what the other cubes hold of them."""
+    """Keep the sensors that are wanted; ``known`` says what the other cubes hold of them."""
     for name, bands in cube.sensors.items():
         if bands != known[name]:
             raise InputError(
