@@ -13,7 +13,7 @@ SHORTEST, LONGEST = 8.0, 2000.0
 """Bounds of a lengthscale in days. Left free, one falls to 2 days and stores haze."""
 
 INITIAL = 60.0
-"""The lengthscale in days of a kernel that was told nothing."""
+"""The lengthscale in days of a kernel that names none."""
 
 
 class LengthscaleKernel(TemporalKernel):

@@ -19,7 +19,7 @@ YEAR = 365.2425
 """The mean year of the Gregorian calendar in days."""
 
 HARMONICS = 2
-"""Harmonics of a kernel that was told nothing: a year and half a year, five states."""
+"""Harmonics of a kernel that names none: a year and half a year, five states."""
 
 MOST_HARMONICS, LONGEST_PERIOD = 32, 10_000.0
 """Up to these all shares of the harmonics stay far from overflow and underflow in float64."""

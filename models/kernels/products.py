@@ -107,11 +107,11 @@ class Product(TemporalKernel):
     def part_features(
         self, days: Tensor, span: tuple[float, float], count: int
     ) -> tuple[Tensor, ...]:
-        each = (factor.features(days, span, count) for factor in self._factors)
-        return (reduce(lambda one, two: (one[..., :, None] * two[..., None, :]).flatten(-2), each),)
+        features = (factor.features(days, span, count) for factor in self._factors)
+        return (reduce(lambda a, b: (a[..., :, None] * b[..., None, :]).flatten(-2), features),)
 
 
-def _kron(one: Tensor, two: Tensor) -> Tensor:
+def _kron(a: Tensor, b: Tensor) -> Tensor:
     """Return the Kronecker product of the last two dimensions, the leading ones broadcast."""
-    both = one[..., :, None, :, None] * two[..., None, :, None, :]
+    both = a[..., :, None, :, None] * b[..., None, :, None, :]
     return both.flatten(-4, -3).flatten(-2, -1)

@@ -131,7 +131,7 @@ class Sum(TemporalKernel):
         return torch.cat([term.measurement() for term in self._terms], dim=-1)
 
     def _blocks(self, blocks: Sequence[Tensor], *, weighted: bool) -> Tensor:
-        """Lay (..., L, n_i, n_i) on one diagonal, multiplied by the weights if asked for."""
+        """Lay (..., L, n_i, n_i) on one diagonal, multiplied by the weights if wanted."""
         weights = self.weights
         rows, start = [], 0
         for i, block in enumerate(blocks):

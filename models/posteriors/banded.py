@@ -31,7 +31,7 @@ dates are dense against its lengthscale the bound is loose by nats a date. Where
 apart, or the kernel is periodic, :math:`K^{-1}` reads slopes from q that are not there, and
 variances elsewhere rise far above the prior's. Constant and periodic kernels alone are singular;
 their KL is that of the white share which
-:data:`~terralatent.models.posteriors.tridiagonal.WHITE` tells of, and useless.
+:data:`~terralatent.models.posteriors.tridiagonal.WHITE` describes, and useless.
 
 q on its own days takes :math:`O(V)` (:mod:`terralatent.models.posteriors.tridiagonal`), its KL and
 all other days :math:`O(V^3)`: time :math:`O(N L V^2 (V + T + Q))`, memory
@@ -92,14 +92,14 @@ class Banded(Inference):
         def work(w: Tensor, eta: Tensor, *pairs: Tensor) -> tuple[Tensor, ...]:
             q = Bidiagonal.given(calendar, w, *pairs)
             own = q.means(calendar.merge(eta))
-            look = q.look(calendar.between)
-            mean, asked = look.mean(own).split([calendar.days, len(queries)], dim=1)
-            var, asked_var = look.var(1.0).split([calendar.days, len(queries)], dim=1)
+            given = q.conditional(calendar.between)
+            mean, ahead = given.mean(own).split([calendar.days, len(queries)], dim=1)
+            var, ahead_var = given.var(1.0).split([calendar.days, len(queries)], dim=1)
             at, at_var = q.lay(own, mean), q.lay(q.var, var)
-            return at[:, calendar.node], at_var[:, calendar.node], asked, asked_var, q.kl(own)
+            return at[:, calendar.node], at_var[:, calendar.node], ahead, ahead_var, q.kl(own)
 
-        found = by_tiles(work, _room(calendar), *_series(w, eta, coupling))
-        return Posterior(*(each.to(w) for each in found))
+        parts = by_tiles(work, _room(calendar), *_series(w, eta, coupling))
+        return Posterior(*(part.to(w) for part in parts))
 
     def marginals(
         self,
@@ -119,8 +119,8 @@ class Banded(Inference):
 
         def work(w: Tensor, eta: Tensor, *pairs: Tensor) -> tuple[Tensor, ...]:
             q = Bidiagonal.given(calendar, w, *pairs)
-            look = q.look(calendar.between[:, calendar.days :])
-            return look.mean(q.means(calendar.merge(eta))), look.var(1.0)
+            given = q.conditional(calendar.between[:, calendar.days :])
+            return given.mean(q.means(calendar.merge(eta))), given.var(1.0)
 
         mean, var = by_tiles(work, _room(calendar), *_series(w, eta, coupling))
         return mean.to(w), var.to(w)
@@ -144,9 +144,9 @@ class Banded(Inference):
         def work(w: Tensor, eta: Tensor, *pairs: Tensor) -> tuple[Tensor, ...]:
             q = Bidiagonal.given(calendar, w, *pairs)
             own = q.means(calendar.merge(eta))
-            looks = [q.look(cross) for cross in crosses]
-            var = [look.var(each) for look, each in zip(looks, owns, strict=True)]
-            return torch.stack([look.mean(own) for look in looks], -1), torch.stack(var, -1)
+            parts = [q.conditional(cross) for cross in crosses]
+            var = [part.var(prior) for part, prior in zip(parts, owns, strict=True)]
+            return torch.stack([part.mean(own) for part in parts], -1), torch.stack(var, -1)
 
         mean, var = by_tiles(work, _room(calendar), *_series(w, eta, coupling))
         return mean.to(w), var.to(w)
@@ -171,8 +171,8 @@ class Banded(Inference):
 
         def work(w: Tensor, eta: Tensor, *pairs: Tensor) -> tuple[Tensor, ...]:
             q = Bidiagonal.given(calendar, w, *pairs)
-            look = q.look(calendar.between[:, calendar.days :])
-            return look.mean(q.means(calendar.merge(eta))), look.cov(own)
+            given = q.conditional(calendar.between[:, calendar.days :])
+            return given.mean(q.means(calendar.merge(eta))), given.cov(own)
 
         mean, cov = by_tiles(work, _room(calendar), *_series(w, eta, coupling))
         return mean.to(w), (0.5 * (cov + cov.mT)).to(w)
@@ -212,8 +212,8 @@ class Banded(Inference):
         def work(w: Tensor, etas: Tensor) -> tuple[Tensor]:
             q = Bidiagonal.given(calendar, w)
             merged = calendar.merge(etas.flatten(0, 1)).unflatten(0, etas.shape[:2])
-            look = q.look(calendar.between[:, calendar.days :])
-            return (look.mean(q.means(merged.transpose(0, 1))).transpose(0, 1),)
+            given = q.conditional(calendar.between[:, calendar.days :])
+            return (given.mean(q.means(merged.transpose(0, 1))).transpose(0, 1),)
 
         (mean,) = by_tiles(work, _room(calendar), w.double(), etas.double().transpose(0, 1))
         return mean.transpose(0, 1)

@@ -125,12 +125,12 @@ class Inference(ABC):
         """
         w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
         prior = self.prior(kernel, days, queries)
-        asked = prior[:, :, len(days) :]
+        cross = prior[:, :, len(days) :]
         precision = w.double()
-        told = precision * sites_last(asked[:, : len(days)])
-        etas = torch.cat([eta.double()[None], told])
+        weighted = precision * sites_last(cross[:, : len(days)])
+        etas = torch.cat([eta.double()[None], weighted])
         mean, *columns = self.means(kernel, days, precision, etas, queries)
-        own = asked[:, len(days) :]
+        own = cross[:, len(days) :]
         if not columns:
             return mean.to(w), own.expand(len(w), -1, -1, -1).to(w)
         cov = own - torch.stack(columns, dim=-1).transpose(1, 2)
@@ -159,10 +159,10 @@ class Inference(ABC):
             w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
             precision = w.double()
             drawn = draws(self.prior(kernel, days, queries), (count, len(w)), generator)
-            seen, asked = drawn.split([len(days), len(queries)], dim=2)
+            seen, ahead = drawn.split([len(days), len(queries)], dim=2)
             noise = randn((count, *w.shape), generator).to(precision)
             etas = eta.double() - precision * seen - precision.sqrt() * noise
-            moved: Tensor = asked + self.means(kernel, days, precision, etas, queries)
+            moved: Tensor = ahead + self.means(kernel, days, precision, etas, queries)
             return moved.to(w)
 
     def prior(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> Tensor:

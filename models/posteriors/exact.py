@@ -51,13 +51,13 @@ class Exact(Inference):
 
         def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
             dense = _condition(between, w, eta)
-            mean, var = dense.look(between[:, :, : len(days)], 1.0)
-            at, asked = mean[:, : len(days)], mean[:, len(days) :]
-            at_var, asked_var = var[:, : len(days)], var[:, len(days) :]
-            return at, at_var, asked, asked_var, dense.divergence(at, at_var)
+            mean, var = dense.predict(between[:, :, : len(days)], 1.0)
+            at, ahead = mean[:, : len(days)], mean[:, len(days) :]
+            at_var, ahead_var = var[:, : len(days)], var[:, len(days) :]
+            return at, at_var, ahead, ahead_var, dense.divergence(at, at_var)
 
-        found = by_tiles(work, _room(w, len(queries)), w.double(), eta.double())
-        return Posterior(*(each.to(w) for each in found))
+        parts = by_tiles(work, _room(w, len(queries)), w.double(), eta.double())
+        return Posterior(*(part.to(w) for part in parts))
 
     def marginals(
         self,
@@ -67,12 +67,12 @@ class Exact(Inference):
         eta: Tensor,
         query_days: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        asked = days if query_days is None else query_days
-        w, eta, queries = checked_sites(kernel, days, w, eta, asked)
+        wanted = days if query_days is None else query_days
+        w, eta, queries = checked_sites(kernel, days, w, eta, wanted)
         between = self.prior(kernel, days, queries)
 
         def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
-            return _condition(between, w, eta).look(between[:, len(days) :, : len(days)], 1.0)
+            return _condition(between, w, eta).predict(between[:, len(days) :, : len(days)], 1.0)
 
         mean, var = by_tiles(work, _room(w, len(queries)), w.double(), eta.double())
         return mean.to(w), var.to(w)
@@ -88,8 +88,8 @@ class Exact(Inference):
 
         def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
             dense = _condition(between, w, eta)
-            looks = [dense.look(*each) for each in zip(crosses, owns, strict=True)]
-            mean, var = zip(*looks, strict=True)
+            parts = [dense.predict(*prior) for prior in zip(crosses, owns, strict=True)]
+            mean, var = zip(*parts, strict=True)
             return torch.stack(mean, dim=-1), torch.stack(var, dim=-1)
 
         mean, var = by_tiles(work, _room(w, len(queries)), w.double(), eta.double())
@@ -103,7 +103,7 @@ class Exact(Inference):
 
         def work(w: Tensor, etas: Tensor) -> tuple[Tensor]:
             dense = _condition(between, w, etas[:, 0])
-            return (torch.stack([dense.mean(cross, each) for each in etas.unbind(1)], dim=1),)
+            return (torch.stack([dense.mean(cross, eta) for eta in etas.unbind(1)], dim=1),)
 
         room = _room(w, len(queries))
         (mean,) = by_tiles(work, room, w.double(), etas.double().transpose(0, 1))
@@ -132,7 +132,7 @@ class _Dense:
         pull = _pick(mean, self.sites) * self._alpha(self.eta)
         return 0.5 * (log_det + (pull - self.root.square() * _pick(var, self.sites)).sum(-1))
 
-    def look(self, cross: Tensor, own: Tensor | float) -> tuple[Tensor, Tensor]:
+    def predict(self, cross: Tensor, own: Tensor | float) -> tuple[Tensor, Tensor]:
         """Return mean and variance, (N, Q, L), for prior covariances (L, Q, T) and own (L,)."""
         white = torch.linalg.solve_triangular(
             self.factor, (self._pack(cross) * self.root[..., None, :]).mT, upper=False
@@ -161,18 +161,18 @@ def _condition(between: Tensor, w: Tensor, eta: Tensor) -> _Dense:
     most = int(seen.sum(1).max()) if seen.numel() else 0
     sites = torch.argsort((~seen).int(), dim=1, stable=True)[:, :most]
     packed = _pick(w, sites)
-    heard = packed > 0
-    root = packed.where(heard, 1.0).sqrt().where(heard, 0.0)  # the root of 0 has no gradient
+    some = packed > 0
+    root = packed.where(some, 1.0).sqrt().where(some, 0.0)  # the root of 0 has no gradient
     prior = between[:, sites[:, :, None], sites[:, None, :]].transpose(0, 1)
     eye = torch.eye(most, dtype=w.dtype, device=w.device)
     factor = torch.linalg.cholesky(eye + root[..., None] * prior * root[..., None, :])
     return _Dense(sites, root, factor, _pick(eta, sites))
 
 
-def _pick(each: Tensor, sites: Tensor) -> Tensor:
+def _pick(values: Tensor, sites: Tensor) -> Tensor:
     """Return (N, T, L) at the sites (N, V), as (N, L, V)."""
-    index = sites[..., None].expand(-1, -1, each.shape[2])
-    return each.gather(1, index).transpose(1, 2)
+    index = sites[..., None].expand(-1, -1, values.shape[2])
+    return values.gather(1, index).transpose(1, 2)
 
 
 def _room(w: Tensor, queries: int) -> int:

@@ -55,12 +55,14 @@ class Hilbert(Weighted):
         self, kernel: TemporalKernel, days: Tensor, queries: Tensor
     ) -> tuple[Features, ...]:
         parts = self._parts(kernel, days, queries)
-        asked = [Features(part.phi[:, len(days) :], part.rest[:, len(days) :]) for part in parts]
-        nothing = [torch.zeros_like(part.phi) for part in asked]
-        # The others' features are zero, so that all parts look at the same weights.
+        at_queries = [
+            Features(part.phi[:, len(days) :], part.rest[:, len(days) :]) for part in parts
+        ]
+        nothing = [torch.zeros_like(part.phi) for part in at_queries]
+        # The others' features are zero, so that all parts see the same weights.
         return tuple(
             Features(torch.cat([*nothing[:i], part.phi, *nothing[i + 1 :]], -1), part.rest)
-            for i, part in enumerate(asked)
+            for i, part in enumerate(at_queries)
         )
 
     def prior(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> Tensor:
@@ -83,11 +85,11 @@ class Hilbert(Weighted):
         if len(days):
             outside = (everywhere < days[0]) | (everywhere > days[-1])
         owns = kernel.part_covariance(everywhere.new_zeros(1))[0].T
-        found = []
-        for each, own in zip(
+        features = []
+        for basis, own in zip(
             kernel.part_features(everywhere, span, self.functions), owns, strict=True
         ):
-            phi = each.movedim(0, 1)
+            phi = basis.movedim(0, 1)
             lacking = (own[:, None] - phi.square().sum(-1)).clamp_min(0.0)
-            found.append(Features(phi, lacking * outside))
-        return tuple(found)
+            features.append(Features(phi, lacking * outside))
+        return tuple(features)

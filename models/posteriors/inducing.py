@@ -72,28 +72,28 @@ class Inducing(Weighted):
     def prior(self, kernel: TemporalKernel, days: Tensor, queries: Tensor) -> Tensor:
         own = kernel.covariance(queries[:, None] - queries).movedim(-1, 0)
         phi = self.features(kernel, days, queries).phi
-        sites, asked = phi.split([len(days), len(queries)], dim=1)
+        sites, ahead = phi.split([len(days), len(queries)], dim=1)
         above = sites @ phi.mT
-        return torch.cat([above, torch.cat([asked @ sites.mT, own], dim=2)], dim=1)
+        return torch.cat([above, torch.cat([ahead @ sites.mT, own], dim=2)], dim=1)
 
     def _whitened(
-        self, kernel: TemporalKernel, days: Tensor, asked: Tensor, parts: bool
+        self, kernel: TemporalKernel, days: Tensor, where: Tensor, parts: bool
     ) -> tuple[Features, ...]:
-        """Return the features of the series, or of each part, on the days asked for."""
+        """Return the features of the series, or of each part, on the days ``where``."""
         at = self.at(days)
         eye = torch.eye(len(at), dtype=at.dtype, device=at.device)
         between = kernel.covariance(at[:, None] - at).movedim(-1, 0)
         factor = torch.linalg.cholesky(between + JITTER * eye)
-        lag = at[:, None] - asked
+        lag = at[:, None] - where
         here = at.new_zeros(1)
         if parts:
             crosses = kernel.part_covariance(lag).unbind(-1)
             owns = kernel.part_covariance(here).unbind(-1)
         else:
             crosses, owns = (kernel.covariance(lag),), (kernel.covariance(here),)
-        found = []
+        features = []
         for cross, own in zip(crosses, owns, strict=True):
             phi = torch.linalg.solve_triangular(factor, cross.movedim(-1, 0), upper=False).mT
             rest = (own.T - phi.square().sum(-1)).clamp_min(0.0)
-            found.append(Features(phi, rest))
-        return tuple(found)
+            features.append(Features(phi, rest))
+        return tuple(features)

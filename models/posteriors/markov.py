@@ -58,7 +58,7 @@ class Markov(Inference):
         dtype = w.dtype
         w, eta, queries = _sites(kernel, days, w, eta, query_days)
         smoothed = smooth_chain(link(kernel, days, queries, w), w, eta)
-        return Posterior(*(each.to(dtype) for each in smoothed))
+        return Posterior(*(part.to(dtype) for part in smoothed))
 
     def marginals(
         self,

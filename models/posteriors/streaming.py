@@ -1,6 +1,6 @@
 r"""The Markov posterior that stops and goes on: a filter state, small enough to be stored.
 
-What all observations up to a day tell about the days after it is the mean and covariance of the
+What all observations up to a day say of the days after it is the mean and covariance of the
 Markov state on that day. Sites that come later are filtered from there, and the smoother over them
 gives on every later day what a smoother over all sites gives. Days before the state's own are
 changed by later sites too, and need all of them again.
@@ -26,7 +26,7 @@ LAGS = (1.0, 10.0, 40.0, 150.0, 365.0, 1500.0)
 
 @dataclass(frozen=True, eq=False)
 class FilterState:
-    """What N series told up to a day, by :func:`update`."""
+    """What N series say up to a day, by :func:`update`."""
 
     day: Tensor
     """Days since 1970-01-01, shape (), float64."""
@@ -44,7 +44,7 @@ class FilterState:
     def tensors(self) -> dict[str, Tensor]:
         """Return what a file must hold, such as one of safetensors; no gradients."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: each.detach().clone().contiguous() for name, each in parts.items()}
+        return {name: tensor.detach().clone().contiguous() for name, tensor in parts.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> FilterState:
@@ -57,7 +57,7 @@ class FilterState:
         if tensors.keys() != names:
             raise ValueError(f"a filter state has {sorted(names)}, got {sorted(tensors)}.")
         state = cls(**tensors)
-        shapes = {name: tuple(each.shape) for name, each in tensors.items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if state.day.ndim or state.moments.ndim != 3 or shapes["evidence"] != shapes["moments"][:2]:
             raise ValueError(
                 "a filter state has a day (), moments (N, L, r) and evidence (N, L), got "
@@ -73,7 +73,7 @@ def update(
 
     Arguments:
         kernel: Of L latents, the same as before.
-        state: What the series told so far; None if nothing.
+        state: What the series say so far; None if nothing.
         days: Of the new sites, (T,), float64, ascending, none before the state's; T > 0.
         w: Their precisions, (N, T, L).
         eta: Their informations, (N, T, L).
@@ -109,7 +109,7 @@ def marginals(
 
     Arguments:
         kernel: Of L latents, the same as before.
-        state: What the series told so far.
+        state: What the series say so far.
         days: Of further sites, (T,), as for :func:`update`; T may be 0.
         w: Their precisions, (N, T, L).
         eta: Their informations, (N, T, L).

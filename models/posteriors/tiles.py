@@ -10,19 +10,19 @@ ROOM = 2**24
 
 
 def by_tiles(
-    work: Callable[..., tuple[Tensor, ...]], each: int, *series: Tensor, room: int = ROOM
+    work: Callable[..., tuple[Tensor, ...]], numbers: int, *series: Tensor, room: int = ROOM
 ) -> tuple[Tensor, ...]:
     """Return ``work(*series)``, done for some series at a time where nothing takes gradients.
 
     Arguments:
         work: From tensors of N series to others, all with the series first.
-        each: Numbers that a series needs in the largest array.
+        numbers: Those that a series needs in the largest array.
         series: What it takes.
         room: Numbers in the largest array of a tile.
     """
     count = len(series[0])
-    size = max(1, room // max(1, each))
+    size = max(1, room // max(1, numbers))
     if torch.is_grad_enabled() or count <= size:
         return work(*series)
-    tiles = [work(*parts) for parts in zip(*(one.split(size) for one in series), strict=True)]
+    tiles = [work(*parts) for parts in zip(*(tensor.split(size) for tensor in series), strict=True)]
     return tuple(torch.cat(parts) for parts in zip(*tiles, strict=True))

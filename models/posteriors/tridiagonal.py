@@ -59,9 +59,11 @@ class Calendar:
         """D."""
         return len(self.nodes)
 
-    def merge(self, each: Tensor) -> Tensor:
+    def merge(self, values: Tensor) -> Tensor:
         """Add up (N, T, L) by day, (N, D, L)."""
-        return each.new_zeros(len(each), self.days, each.shape[2]).index_add(1, self.node, each)
+        return values.new_zeros(len(values), self.days, values.shape[2]).index_add(
+            1, self.node, values
+        )
 
     def pair_sites(self, w: Tensor, coupling: Tensor) -> Tensor:
         """Return the coupling of the last seen site of each day, (N, D, L); 0 if there is none."""
@@ -125,8 +127,8 @@ class Bidiagonal:
         if coupling is None:
             rho = prior.diagonal(1, -2, -1)
         else:
-            each = calendar.pair_sites(w, coupling).transpose(1, 2).gather(2, sites)[..., :-1]
-            rho = each.where(held[..., 1:], 0.0).clamp(WHITE - 1.0, 1.0 - WHITE)
+            pairs = calendar.pair_sites(w, coupling).transpose(1, 2).gather(2, sites)[..., :-1]
+            rho = pairs.where(held[..., 1:], 0.0).clamp(WHITE - 1.0, 1.0 - WHITE)
         rho = pad(rho, (0, 1))
         packed = merged.transpose(1, 2).gather(2, sites)
         kept, ahead = _filter(packed, rho)
@@ -171,14 +173,16 @@ class Bidiagonal:
         kl: Tensor = 0.5 * (log_dets + (trace - 1.0) + white[..., -1].square()).sum(-1)
         return kl
 
-    def look(self, cross: Tensor) -> Look:
-        """Return what S days see that have these prior covariances with all days, (L, S, D)."""
+    def conditional(self, cross: Tensor) -> Conditional:
+        """Return the conditional on S days, given their prior covariances with all, (L, S, D)."""
         latent = torch.arange(len(cross), device=cross.device)[:, None]
         near = cross.transpose(1, 2)[latent, self.sites]
         near = ((1.0 - WHITE) * near).where(self.held[..., None], 0.0)
         explained = torch.linalg.solve_triangular(self.factor, near, upper=False)
         weights = torch.linalg.solve_triangular(self.factor.mT, explained, upper=True)
-        return Look(explained, weights, self.noise.sqrt()[..., None] * (self.spread.mT @ weights))
+        return Conditional(
+            explained, weights, self.noise.sqrt()[..., None] * (self.spread.mT @ weights)
+        )
 
     def lay(self, own: Tensor, others: Tensor) -> Tensor:
         """Put (N, L, V) in its places among all days, (N, D, L), and ``others`` in the rest."""
@@ -187,7 +191,7 @@ class Bidiagonal:
 
 
 @dataclass(frozen=True)
-class Look:
+class Conditional:
     """The prior's conditional on S days given the values at the V days of a series."""
 
     explained: Tensor

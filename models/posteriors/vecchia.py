@@ -10,10 +10,10 @@ row around it, half of them before it (at the ends the first or last m), and on 
 queries change neither what the sites see nor each other. The conditioning is exact; with m from the
 number of days on, so is all of it. It does not keep the prior: that depends on the calendar, and so
 does the evidence, which must not be compared with that of other forms. Days close together use up
-the neighbours of those that follow: 2 neighbours a minute apart tell little of next month.
+the neighbours of those that follow: 2 neighbours a minute apart say little of next month.
 
 The m last values are a Markov state, :class:`Windows`, which the filter and smoother of
-:mod:`terralatent.models.posteriors.markov` walk. A query is a visit directly after
+:mod:`terralatent.models.posteriors.markov` walk. A query is a step directly after
 the last day of its window; what it does not share with that is added to its variance.
 
 Time :math:`O(N L (T + Q) m^4)`, as the eager walk moves all :math:`r = m (m + 3) / 2` moments of a
@@ -123,25 +123,25 @@ class Vecchia(Inference):
         count, latents, n = chain.a.shape[:3]
         sees = chain.a.new_zeros(count, latents, n, 1)
         sees[:, :, 0] = 1.0
-        order = torch.tensor(chain.visits, dtype=torch.long, device=days.device)
-        order[order < 0] = chain.asked + len(days)
+        order = torch.tensor(chain.steps, dtype=torch.long, device=days.device)
+        order[order < 0] = chain.queries + len(days)
         if chain.measures is not None:
             sees = sees.index_copy(0, (order >= len(days)).nonzero()[:, 0], chain.measures[:, 0])
-        known = sees.new_empty(latents, n, 0)  # covariance of the state with the visits so far
+        known = sees.new_empty(latents, n, 0)  # covariance of the state with the steps so far
         rows = []
-        for visit, seen in enumerate(sees):
-            if chain.moves[visit]:
-                known = chain.a[visit] @ known
+        for step, seen in enumerate(sees):
+            if chain.moves[step]:
+                known = chain.a[step] @ known
             known = torch.cat([known, seen], dim=-1)
             row = (seen * known).sum(1)
-            rows.append(pad(row, (0, count - visit - 1)))
+            rows.append(pad(row, (0, count - step - 1)))
         if not rows:
             return sees.new_empty(latents, 0, 0)
         lower = torch.stack(rows, dim=1)
         whole = lower + lower.tril(-1).mT
         place = torch.argsort(order)
         whole = whole[:, place[:, None], place]
-        # What no site sees is the query's own; a day that is asked for twice has one value.
+        # What no site sees is the query's own; a day that is queried twice has one value.
         same = queries[:, None] == queries
         own = (rest[None, :, :, 0] * same[..., None]).movedim(-1, 0)
         few = len(days)
@@ -174,8 +174,8 @@ class Vecchia(Inference):
         a = a[at].where(moved[:, None, None, None], eye)
         noise = (gain[..., rows] * gain[..., columns])[at] * moved[:, None, None]
         start = eye[rows, columns].expand(kernel.latents, -1)
-        asked = order[order >= len(days)] - len(days)
-        seen = windows.look(kernel, last, queries, parts)
+        queried = order[order >= len(days)] - len(days)
+        seen = windows.coefficients(kernel, last, queries, parts)
         own = covariance(kernel, queries.new_zeros(len(queries)), parts)
         rest = (own - seen.square().sum(-2).transpose(0, 1)).clamp_min(0.0)
         chain = Chain(
@@ -183,10 +183,10 @@ class Vecchia(Inference):
             q=noise.to(like),
             start=start.to(like),
             moves=tuple(moved.tolist()),
-            visits=tuple(each if each < len(days) else -1 for each in order.tolist()),
-            asked=asked,
-            measures=seen.permute(1, 3, 0, 2)[asked, ..., None].to(like)
-            if len(asked) or parts
+            steps=tuple(at if at < len(days) else -1 for at in order.tolist()),
+            queries=queried,
+            measures=seen.permute(1, 3, 0, 2)[queried, ..., None].to(like)
+            if len(queried) or parts
             else None,
         )
         return chain, rest.to(like)
@@ -231,7 +231,9 @@ class Windows:
         factor = torch.linalg.cholesky(eye.where(~both, (1.0 - WHITE) * between))
         return cls(near, held, factor)
 
-    def look(self, kernel: TemporalKernel, last: Tensor, days: Tensor, parts: bool) -> Tensor:
+    def coefficients(
+        self, kernel: TemporalKernel, last: Tensor, days: Tensor, parts: bool
+    ) -> Tensor:
         r"""Return :math:`\beta` of S days for the windows of the days ``last``, (L, S, n, J)."""
         cross = covariance(kernel, self.near[last] - days[:, None], parts)
         cross = ((1.0 - WHITE) * cross).where(self.held[last, :, None, None], 0.0)
@@ -242,7 +244,7 @@ class Windows:
     def moves(self, kernel: TemporalKernel, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Return A (D, L, n, n) and g (D, L, n) to each day from the one before; 0 to the first."""
         order = torch.arange(len(nodes) - 1, device=nodes.device)
-        beta = self.look(kernel, order, nodes[1:], parts=False).mT
+        beta = self.coefficients(kernel, order, nodes[1:], parts=False).mT
         # The white share keeps d above itself; what is below is rounding.
         d = (1.0 - beta.square().sum(-1, keepdim=True)).clamp_min(WHITE)
         newest = torch.cat([beta, d.sqrt()], dim=-1)

@@ -85,7 +85,7 @@ class Weighted(Inference):
 
             def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
                 weights = Weights.given(sites, w, eta)
-                mean, explained = weights.look(products)
+                mean, explained = weights.predict(products)
                 kl = weights.kl((w * explained[:, : len(days)]).sum(-1))
                 return mean, explained + whole.rest[latent], kl
 
@@ -93,9 +93,9 @@ class Weighted(Inference):
 
         mean, var, kl = _by_latents(condition, whole, w, eta)
         parts = [len(days), len(queries)]
-        at, asked = mean.split(parts, dim=1)
-        at_var, asked_var = var.split(parts, dim=1)
-        return Posterior(*(each.to(w) for each in (at, at_var, asked, asked_var, kl)))
+        at, ahead = mean.split(parts, dim=1)
+        at_var, ahead_var = var.split(parts, dim=1)
+        return Posterior(*(part.to(w) for part in (at, at_var, ahead, ahead_var, kl)))
 
     def marginals(
         self,
@@ -108,8 +108,8 @@ class Weighted(Inference):
         w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
         whole = self.features(kernel, days, queries)
         first = 0 if query_days is None else len(days)
-        asked = Features(whole.phi[:, first:], whole.rest[:, first:])
-        mean, var = _look(w, eta, whole, (asked,))
+        wanted = Features(whole.phi[:, first:], whole.rest[:, first:])
+        mean, var = _predict(w, eta, whole, (wanted,))
         return mean[..., 0], var[..., 0]
 
     def components(
@@ -117,13 +117,13 @@ class Weighted(Inference):
     ) -> tuple[Tensor, Tensor]:
         w, eta, queries = checked_sites(kernel, days, w, eta, query_days)
         whole = self.features(kernel, days, queries)
-        return _look(w, eta, whole, self.part_features(kernel, days, queries))
+        return _predict(w, eta, whole, self.part_features(kernel, days, queries))
 
     def means(
         self, kernel: TemporalKernel, days: Tensor, w: Tensor, etas: Tensor, queries: Tensor
     ) -> Tensor:
         whole = self.features(kernel, days, queries)
-        sites, asked = whole.phi.split([len(days), len(queries)], dim=1)
+        sites, ahead = whole.phi.split([len(days), len(queries)], dim=1)
 
         def condition(latent: int) -> Callable[..., tuple[Tensor, ...]]:
             products = Products.of(sites[latent])
@@ -131,7 +131,7 @@ class Weighted(Inference):
             def work(w: Tensor, etas: Tensor) -> tuple[Tensor, ...]:
                 factor = torch.linalg.cholesky(products.gram(w))
                 weights = torch.cholesky_solve((etas @ products.phi).mT, factor)
-                return ((asked[latent] @ weights).mT,)
+                return ((ahead[latent] @ weights).mT,)
 
             return work
 
@@ -139,20 +139,20 @@ class Weighted(Inference):
         return mean.transpose(0, 1)
 
 
-def _look(
-    w: Tensor, eta: Tensor, whole: Features, asked: tuple[Features, ...]
+def _predict(
+    w: Tensor, eta: Tensor, whole: Features, wanted: tuple[Features, ...]
 ) -> tuple[Tensor, Tensor]:
     """Return mean and variance, (N, S, L, J), of J series of the weights, like ``w``."""
     days = w.shape[1]
 
     def condition(latent: int) -> Callable[..., tuple[Tensor, ...]]:
         sites = Products.of(whole.phi[latent, :days])
-        products = [Products.of(each.phi[latent]) for each in asked]
-        rests = torch.stack([each.rest[latent] for each in asked], dim=-1)
+        products = [Products.of(features.phi[latent]) for features in wanted]
+        rests = torch.stack([features.rest[latent] for features in wanted], dim=-1)
 
         def work(w: Tensor, eta: Tensor) -> tuple[Tensor, ...]:
             weights = Weights.given(sites, w, eta)
-            mean, var = zip(*map(weights.look, products), strict=True)
+            mean, var = zip(*map(weights.predict, products), strict=True)
             return torch.stack(mean, dim=-1), torch.stack(var, dim=-1) + rests
 
         return work
@@ -171,13 +171,13 @@ def _by_latents(
     One at a time, so that the products of features of one are laid out at a time.
     """
     latents, _, size = whole.phi.shape
-    each = [one.double().movedim(-1, 0).contiguous() for one in series]
+    doubles = [tensor.double().movedim(-1, 0).contiguous() for tensor in series]
     room = CACHED if whole.phi.device.type == "cpu" else ROOM
-    found = [
-        by_tiles(condition(latent), size * size, *(one[latent] for one in each), room=room)
+    by_latent = [
+        by_tiles(condition(latent), size * size, *(part[latent] for part in doubles), room=room)
         for latent in range(latents)
     ]
-    return tuple(torch.stack(parts, dim=-1) for parts in zip(*found, strict=True))
+    return tuple(torch.stack(parts, dim=-1) for parts in zip(*by_latent, strict=True))
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Products:
     phi: Tensor
     """(S, M)."""
 
-    each: Tensor
+    lower: Tensor
     """(S, M (M + 1) / 2), those of the lower triangle, row by row."""
 
     @classmethod
@@ -208,7 +208,7 @@ class Products:
 
     def first(self, days: int) -> "Products":
         """Return those on the first days."""
-        return Products(self.phi[:days], self.each[:days])
+        return Products(self.phi[:days], self.lower[:days])
 
     def gram(self, w: Tensor) -> Tensor:
         """Return G, (N, M, M), for precisions (N, S)."""
@@ -218,7 +218,7 @@ class Products:
         place = order.new_empty(size, size)
         place[rows, columns] = place[columns, rows] = order
         eye = torch.eye(size, dtype=w.dtype, device=w.device)
-        full = (w @ self.each).index_select(1, place.flatten())
+        full = (w @ self.lower).index_select(1, place.flatten())
         return full.view(len(w), size, size) + eye
 
     def form(self, matrix: Tensor) -> Tensor:
@@ -226,7 +226,7 @@ class Products:
         rows, columns = _triangle(self.phi)
         times = 2.0 - (rows == columns).to(matrix)
         lower = matrix.flatten(1).index_select(1, rows * self.phi.shape[1] + columns)
-        return (lower * times) @ self.each.T
+        return (lower * times) @ self.lower.T
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Weights:
     def given(cls, sites: Products, w: Tensor, eta: Tensor) -> "Weights":
         return cls(*_Condition.apply(sites.gram(w), eta @ sites.phi))  # type: ignore[no-untyped-call]
 
-    def look(self, products: Products) -> tuple[Tensor, Tensor]:
+    def predict(self, products: Products) -> tuple[Tensor, Tensor]:
         """Return mean and variance of what the weights explain, (N, S)."""
         return self.mean @ products.phi.T, products.form(self.cov)
 
@@ -264,10 +264,10 @@ class _Condition(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, gram: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, gram: Tensor, information: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         factor = torch.linalg.cholesky(gram)
         # Not by the inverse: beside precise sites b is large, and so would be what it rounds off.
-        mean = torch.cholesky_solve(told[..., None], factor)[..., 0]
+        mean = torch.cholesky_solve(information[..., None], factor)[..., 0]
         cov = torch.cholesky_inverse(factor)
         ctx.save_for_backward(factor, mean, cov)
         return mean, cov, 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -278,9 +278,9 @@ class _Condition(torch.autograd.Function):
         ctx: Any, mean_bar: Tensor, cov_bar: Tensor, log_det_bar: Tensor
     ) -> tuple[Tensor, Tensor]:
         factor, mean, cov = ctx.saved_tensors
-        told_bar = torch.cholesky_solve(mean_bar[..., None], factor)[..., 0]
+        information_bar = torch.cholesky_solve(mean_bar[..., None], factor)[..., 0]
         gram_bar = log_det_bar[:, None, None] * cov - cov @ cov_bar @ cov
-        return gram_bar - told_bar[..., None] * mean[:, None], told_bar
+        return gram_bar - information_bar[..., None] * mean[:, None], information_bar
 
 
 def _triangle(phi: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,20 +32,20 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def described(name: str, sensors: tuple[str, ...] = (S2, S1)) -> ModelConfig:
-    bands = {each: tuple(f"B{band}" for band in range(SENSORS[each][0])) for each in sensors}
+    bands = {sensor: tuple(f"B{band}" for band in range(SENSORS[sensor][0])) for sensor in sensors}
     return ModelConfig(
         model=name,
         latents=4,
         hidden=16,
         sensors=tuple(
             SensorConfig(
-                name=each,
-                bands=bands[each],
-                units="1" if each == S2 else "dB",
-                centre=(0.25,) * len(bands[each]),
-                spread=(0.05,) * len(bands[each]),
+                name=sensor,
+                bands=bands[sensor],
+                units="1" if sensor == S2 else "dB",
+                centre=(0.25,) * len(bands[sensor]),
+                spread=(0.05,) * len(bands[sensor]),
             )
-            for each in sensors
+            for sensor in sensors
         ),
     )
 
@@ -58,8 +58,8 @@ def model(request: pytest.FixtureRequest) -> LatentModel:
     return made.eval()
 
 
-def same(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> None:
-    for one, other in zip(found, wanted, strict=True):
+def same(got: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> None:
+    for one, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
 
 
@@ -100,17 +100,17 @@ def test_a_masked_sensor_is_an_absent_one_and_order_means_nothing(model: LatentM
 @pytest.mark.parametrize("name", LEARNED[1:])
 def test_a_model_without_seasons_reads_the_same_at_any_time_of_year(name: str) -> None:
     seen = tiny_pixels(6)
-    later = {each: replace(one, days=one.days + 100.0) for each, one in seen.items()}
+    later = {name: replace(series, days=series.days + 100.0) for name, series in seen.items()}
     for season in (False, True):
         made: Any = make_model(described(name).model_copy(update={"season": season})).eval()
-        sensors = {each: made.sensor(each) for each in seen}
+        sensors = {name: made.sensor(name) for name in seen}
         values = made.reader(sensors, seen).values, made.reader(sensors, later).values
         assert torch.equal(*values) is not season
 
 
 def test_pixels_know_nothing_of_each_other(model: LatentModel) -> None:
     whole = tiny_pixels(6)
-    some = {name: each.select(slice(2, 4)) for name, each in whole.items()}
+    some = {name: series.select(slice(2, 4)) for name, series in whole.items()}
     mean, var = model.infer(whole, QUERIES)
     same(model.infer(some, QUERIES), (mean[2:4], var[2:4]))
 
@@ -127,7 +127,7 @@ def test_queries_are_answered_one_by_one(model: LatentModel) -> None:
 
 
 def test_a_series_without_observations_is_finite(model: LatentModel) -> None:
-    seen = {name: without(each) for name, each in tiny_pixels(3).items()}
+    seen = {name: without(series) for name, series in tiny_pixels(3).items()}
     mean, var = model.infer(seen, QUERIES)
     assert bool(mean.isfinite().all() & var.isfinite().all() & (var > 0).all())
     torch.testing.assert_close(mean, mean[:1].expand_as(mean), **CLOSE)
@@ -147,7 +147,7 @@ def test_the_bound_is_finite_with_its_gradients(model: LatentModel) -> None:
     assert bool((parts.kl >= 0).all())
     torch.testing.assert_close(parts.elbo, parts.loglik - parts.kl)
     parts.elbo.sum().backward()
-    grads = [each.grad for each in model.parameters() if each.grad is not None]
+    grads = [weight.grad for weight in model.parameters() if weight.grad is not None]
     assert grads
     assert all(bool(grad.isfinite().all()) for grad in grads)
     model.zero_grad(set_to_none=True)
@@ -155,10 +155,10 @@ def test_the_bound_is_finite_with_its_gradients(model: LatentModel) -> None:
 
 def test_marginals_are_what_is_inferred_on_the_days_of_all_sensors(model: LatentModel) -> None:
     whole = tiny_pixels(4)
-    found = model.marginals({S2: whole[S2]}, {S1: whole[S1].days, S2: whole[S2].days})
-    for name, place in found.places.items():
+    got = model.marginals({S2: whole[S2]}, {S1: whole[S1].days, S2: whole[S2].days})
+    for name, place in got.places.items():
         mean, var = model.infer({S2: whole[S2]}, whole[name].days)
-        same((found.mean[:, place].detach(), found.var[:, place].detach()), (mean, var))
+        same((got.mean[:, place].detach(), got.var[:, place].detach()), (mean, var))
 
 
 def test_a_model_that_was_saved_says_the_same(model: LatentModel, tmp_path: Path) -> None:
@@ -208,13 +208,13 @@ def test_a_day_of_its_own_is_the_product_of_what_sensors_say_of_it() -> None:
     made.start([tiny_pixels(200)])
     whole = tiny_pixels(4)
     days = whole[S2].days[:1]
-    both = {name: replace(each.at(slice(0, 1)), days=days + hour) for name, each, hour in
-            ((S2, whole[S2], 0.2), (S1, whole[S1], 0.7))}  # fmt: skip
-    both = {name: replace(each, valid=torch.ones_like(each.valid),
-                          values=torch.full_like(each.values, 0.3))
-            for name, each in both.items()}  # fmt: skip
+    both = {}
+    for name, hour in ((S2, 0.2), (S1, 0.7)):
+        seen = whole[name].at(slice(0, 1))
+        valid, values = torch.ones_like(seen.valid), torch.full_like(seen.values, 0.3)
+        both[name] = replace(seen, days=days + hour, valid=valid, values=values)
     mean, var = made.infer(both, days + 0.5)
-    alone = [made.infer({name: each}, days) for name, each in both.items()]
+    alone = [made.infer({name: seen}, days) for name, seen in both.items()]
     precision = sum(1.0 / var for _, var in alone) - 1.0  # type: ignore[misc]
     torch.testing.assert_close(1.0 / var, precision)
     torch.testing.assert_close(mean * precision, sum(m / v for m, v in alone))
@@ -225,7 +225,7 @@ def test_a_day_of_its_own_is_the_product_of_what_sensors_say_of_it() -> None:
 def test_every_learned_baseline_carries_only_what_it_uses(model: LatentModel) -> None:
     counted = tiny_pixels(5)
     model.elbo(counted, counted, torch.Generator().manual_seed(1)).elbo.sum().backward()
-    idle = [name for name, each in model.named_parameters() if each.grad is None]
+    idle = [name for name, weight in model.named_parameters() if weight.grad is None]
     model.zero_grad(set_to_none=True)
     assert not idle
 
@@ -259,7 +259,7 @@ def test_another_family_goes_through_every_verb(
     assert means.shape == (2, 3, 16, 16)
     assert np.isfinite(means[..., :-1]).all()
     assert any(
-        bool(np.isfinite(each.values).any()) for each in open_bands(tmp_path / "bands").values()
+        bool(np.isfinite(bands.values).any()) for bands in open_bands(tmp_path / "bands").values()
     )
     reported = status(model)
     page = json.loads(json.dumps(reported.to_json()))

@@ -53,11 +53,11 @@ def _hidden(hiding: str, days: Tensor, series: int, rng: torch.Generator) -> Ten
 @pytest.mark.parametrize("hiding", ["random", "gap"])
 @pytest.mark.parametrize("name", ["exact", "markov"])
 def test_intervals_of_exact_posteriors_hold_what_they_say(name: str, hiding: str) -> None:
-    found = coverage(make_posterior(name), hiding, series=600, seed=1)
+    got = coverage(make_posterior(name), hiding, series=600, seed=1)
 
     # 3,600 series: what chance moves is below 0.005 (two standard errors) even at one date each.
-    for level, share in found.items():
-        assert abs(share - level) < ALLOWED, found
+    for level, share in got.items():
+        assert abs(share - level) < ALLOWED, got
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_intervals_of_exact_posteriors_hold_what_they_say(name: str, hiding: str
 )
 def test_intervals_of_approximations_are_not_far_off(name: str) -> None:
     """Measured on 18,000 series by the test below: 1 % too few of most, 5 % of banded."""
-    found = coverage(make_posterior(name), "random", series=100, seed=1)
+    got = coverage(make_posterior(name), "random", series=100, seed=1)
 
-    for level, share in found.items():
-        assert abs(share - level) < 0.08, found
+    for level, share in got.items():
+        assert abs(share - level) < 0.08, got
 
 
 @pytest.mark.soak
@@ -80,13 +80,13 @@ def test_intervals_of_every_posterior_are_counted(
     """Those of exact forms must hold; approximations that do not are printed."""
     form = make_posterior(name)
     shares = [coverage(form, hiding, series=600, seed=seed) for seed in range(2, 7)]
-    found = {level: sum(share[level] for share in shares) / len(shares) for level in LEVELS}
+    got = {level: sum(share[level] for share in shares) / len(shares) for level in LEVELS}
 
-    missed = {level: share for level, share in found.items() if abs(share - level) >= ALLOWED}
-    shares = ", ".join(f"{level:.0%} intervals hold {share:.1%}" for level, share in found.items())
+    missed = {level: share for level, share in got.items() if abs(share - level) >= ALLOWED}
+    text = ", ".join(f"{level:.0%} intervals hold {share:.1%}" for level, share in got.items())
     with capsys.disabled():
         verdict = "does not hold" if missed else "holds"
-        sys.stdout.write(f"\ncalibration over {hiding} hiding, {form}: {shares}: {verdict}\n")
-    assert all(0.0 < share < 1.0 for share in found.values())
+        sys.stdout.write(f"\ncalibration over {hiding} hiding, {form}: {text}: {verdict}\n")
+    assert all(0.0 < share < 1.0 for share in got.values())
     if name in ("exact", "markov"):
-        assert not missed, found
+        assert not missed, got

@@ -91,8 +91,8 @@ def test_surfaces_that_differ_in_how_they_vary_have_their_mean_square() -> None:
     amplitude = torch.where(torch.arange(PIXELS) % 8 == 0, 3.0, 0.7).reshape(-1, 1, 1)
     calibrate(made, [pool(made, signal=amplitude, tails=True)])
     wanted = float(amplitude.square().mean())
-    found = made.sensor("optical").signal_factor
-    torch.testing.assert_close(found, torch.full((3,), wanted), atol=0.0, rtol=0.2)
+    got = made.sensor("optical").signal_factor
+    torch.testing.assert_close(got, torch.full((3,), wanted), atol=0.0, rtol=0.2)
 
 
 @pytest.mark.parametrize(("noise", "signal"), [(0.6, 1.0), (1.6, 1.0), (1.0, 1.6)])

@@ -89,10 +89,10 @@ def test_a_fresh_process_gives_the_same_bits(tmp_path: Path) -> None:
 
     for name, model in models.items():
         mean, var = model.infer({"s1": Observations(**data)}, query)
-        found = load_file(tmp_path / f"{name}.safetensors")
-        assert torch.equal(found["mean"], mean), name
-        assert torch.equal(found["var"], var), name
-        assert torch.equal(found["q95"], model.decode("s1", mean, var, query).q95), name
+        got = load_file(tmp_path / f"{name}.safetensors")
+        assert torch.equal(got["mean"], mean), name
+        assert torch.equal(got["var"], var), name
+        assert torch.equal(got["q95"], model.decode("s1", mean, var, query).q95), name
 
 
 def test_the_manifest_explains_the_model(folder: Path) -> None:

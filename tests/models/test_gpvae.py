@@ -86,7 +86,7 @@ def test_the_order_of_sensors_and_series_means_nothing(posterior: str) -> None:
     assert all(map(torch.equal, swapped.state_dict().values(), start.state_dict().values()))
 
     order = torch.randperm(PIXELS)
-    shuffled = {name: each.select(order) for name, each in seen.items()}
+    shuffled = {name: series.select(order) for name, series in seen.items()}
     close(made.infer(shuffled, QUERY), tuple(part[order] for part in wanted))
 
 
@@ -115,9 +115,9 @@ def test_any_batch_size_gives_the_same_answer(size: int) -> None:
 
     for start in range(0, PIXELS, size):
         part = slice(start, start + size)
-        found = made.infer({name: each.select(part) for name, each in seen.items()}, QUERY)
-        close(found, tuple(whole[part] for whole in wanted))
-        alone = made.decode(OPTICAL, *found, QUERY)
+        got = made.infer({name: series.select(part) for name, series in seen.items()}, QUERY)
+        close(got, tuple(whole[part] for whole in wanted))
+        alone = made.decode(OPTICAL, *got, QUERY)
         for name in ("mean", "std_signal", "std", "q05", "q95"):
             torch.testing.assert_close(
                 getattr(alone, name), getattr(predicted, name)[part], atol=1e-5, rtol=1e-4
@@ -126,8 +126,8 @@ def test_any_batch_size_gives_the_same_answer(size: int) -> None:
 
 def _spoil(seen: Mapping[str, Observations], junk: float) -> dict[str, Observations]:
     return {
-        name: replace(each, values=torch.where(each.valid, each.values, junk))
-        for name, each in seen.items()
+        name: replace(series, values=torch.where(series.valid, series.values, junk))
+        for name, series in seen.items()
     }
 
 
@@ -163,7 +163,7 @@ def test_an_absent_sensor_is_a_masked_sensor(posterior: str) -> None:
 )
 def test_without_any_observation_the_posterior_is_the_prior(posterior: str) -> None:
     made, seen = model(posterior), scene()
-    blind = {n: each.hide(torch.ones(PIXELS, 1, dtype=torch.bool)) for n, each in seen.items()}
+    blind = {n: series.hide(torch.ones(PIXELS, 1, dtype=torch.bool)) for n, series in seen.items()}
     mean, var = made.infer(blind, QUERY)
     bound = made.elbo(blind, blind, generator())
 
@@ -245,11 +245,11 @@ def test_a_linear_model_predicts_what_dense_regression_predicts() -> None:
     seen = Observations(
         days, values, torch.ones(1, 4, 3, dtype=torch.bool), torch.ones(1, 4), torch.ones(4)
     )
-    asked = torch.tensor([10.0, 100.0], dtype=torch.float64)
+    queries = torch.tensor([10.0, 100.0], dtype=torch.float64)
 
-    predicted = made.decode("s", *made.infer({"s": seen}, asked), asked)
+    predicted = made.decode("s", *made.infer({"s": seen}, queries), queries)
 
-    everywhere = torch.cat([days, asked])
+    everywhere = torch.cat([days, queries])
     lag = everywhere[:, None] - everywhere
     covariance = made.kernel.covariance(lag).double().detach()
     wide = loadings.double()
@@ -294,21 +294,21 @@ def test_hidden_observations_are_scored_band_by_band_and_jointly(likelihood: str
     made, whole = model(likelihood=likelihood), scene()
     gone = torch.arange(25) % 5 == 0
     seen = {**whole, OPTICAL: whole[OPTICAL].hide(gone)}
-    asked = whole[OPTICAL].hide(~gone)
+    held = whole[OPTICAL].hide(~gone)
 
-    score = made.log_predictive(seen, {OPTICAL: asked})[OPTICAL]
+    score = made.log_predictive(seen, {OPTICAL: held})[OPTICAL]
 
-    assert torch.equal(score.days, asked.days[asked.observed.any(0)])
+    assert torch.equal(score.days, held.days[held.observed.any(0)])
     some = score.valid.any(-1)
     assert bool((score.log_density[~some] == 0).all())
     assert bool((score.error[~score.valid] == 0).all())
     predicted = made.decode(OPTICAL, *made.infer(seen, score.days), score.days)
-    values = asked.at(asked.observed.any(0)).values
+    values = held.at(held.observed.any(0)).values
     spread = made.sensor(OPTICAL).spread
     error = torch.where(score.valid, (values - predicted.mean) / spread, 0.0)
     torch.testing.assert_close(score.error.abs(), error.abs(), atol=1e-5, rtol=1e-4)
     # An observation far away is less probable.
-    far = replace(asked, values=asked.values + 50.0)
+    far = replace(held, values=held.values + 50.0)
     worse = made.log_predictive(seen, {OPTICAL: far})[OPTICAL]
     assert bool((worse.log_density[some] < score.log_density[some]).all())
 

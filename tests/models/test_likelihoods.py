@@ -64,10 +64,10 @@ def test_the_density_is_that_of_scipy_over_the_valid_bands(name: str, dof: float
     if isinstance(law, StudentT):
         law.set_dof(dof)
 
-    found = law.log_prob(*draw())
+    got = law.log_prob(*draw())
 
     expected = torch.tensor(by_scipy(name, dof), dtype=torch.float64)
-    torch.testing.assert_close(found.detach(), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(got.detach(), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("columns", [0, 1, 4])
@@ -75,10 +75,10 @@ def test_any_number_of_nuisance_latents_has_the_density_of_scipy(columns: int) -
     law = StudentT().double()
     law.set_dof(7.0)
 
-    found = law.log_prob(*draw(columns=columns))
+    got = law.log_prob(*draw(columns=columns))
 
     expected = torch.tensor(by_scipy("student", 7.0, columns), dtype=torch.float64)
-    torch.testing.assert_close(found.detach(), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(got.detach(), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["student", "gaussian"])
@@ -107,8 +107,8 @@ def test_woodbury_keeps_its_digits_in_float32_where_one_haze_dominates() -> None
     exact = quadratic(residual, valid, log_diag, factor)
     rough = quadratic(residual.float(), valid, log_diag.float(), factor.float())
 
-    for found, wanted in zip(rough, exact, strict=True):
-        torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-3)
+    for got, wanted in zip(rough, exact, strict=True):
+        torch.testing.assert_close(got.double(), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_degrees_of_freedom_stay_within_their_bounds() -> None:
@@ -154,12 +154,10 @@ def test_with_a_certain_surface_the_predictive_density_is_the_likelihood(name: s
     law = likelihood(name).double()
     signal = torch.zeros(ROWS, BANDS, BANDS, dtype=torch.float64)
 
-    found = predictive_log_density(
-        values - location, valid, log_diag, factor, signal, law.mixture()
-    )
+    got = predictive_log_density(values - location, valid, log_diag, factor, signal, law.mixture())
 
     wanted = law.log_prob(values, valid, location, log_diag, factor)
-    torch.testing.assert_close(found, wanted.detach(), rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(got, wanted.detach(), rtol=1e-6, atol=1e-4)
 
 
 def test_the_gaussian_predictive_density_adds_the_covariances() -> None:
@@ -167,7 +165,7 @@ def test_the_gaussian_predictive_density_adds_the_covariances() -> None:
     root = torch.randn(ROWS, BANDS, 3, dtype=torch.float64)
     signal = root @ root.mT
 
-    found = predictive_log_density(
+    got = predictive_log_density(
         values - location, valid, log_diag, factor, signal, Gaussian().mixture()
     )
 
@@ -181,7 +179,7 @@ def test_the_gaussian_predictive_density_adds_the_covariances() -> None:
             if keep.any()
             else 0.0
         )
-        assert float(found[row]) == pytest.approx(float(wanted), abs=1e-8)
+        assert float(got[row]) == pytest.approx(float(wanted), abs=1e-8)
 
 
 def test_the_predictive_density_integrates_to_one() -> None:

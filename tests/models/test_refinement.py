@@ -102,10 +102,10 @@ def test_the_factor_is_that_of_a_student_t_on_the_leave_one_out_prediction() -> 
     made, clean = model(0), spoilt(series(), 1.0)
     observations = {"optical": clean}
     sites = made.encode(observations)
-    found = made.inference.infer(made.kernel, sites.days, sites.w, sites.eta)
+    got = made.inference.infer(made.kernel, sites.days, sites.w, sites.eta)
     sensors = {"optical": made.sensor("optical")}
     with torch.no_grad():
-        factor = agreement(sites, found.mean, found.var, observations, sensors)
+        factor = agreement(sites, got.mean, got.var, observations, sensors)
     for date in (0, BAD, DATES - 1):
         wanted = by_leaving_out(made, clean, date)
         torch.testing.assert_close(factor[:, date], wanted, rtol=2e-3, atol=1e-4)
@@ -127,6 +127,6 @@ def test_gradients_reach_the_encoder_and_are_finite() -> None:
     made, clean = model(1).train(), spoilt(series(), 3.0)
     bound = made.elbo({"optical": clean}, {"optical": clean}, torch.Generator().manual_seed(0))
     (-bound.elbo.sum()).backward()
-    gradients = [each.grad for each in made.parameters() if each.grad is not None]
-    assert all(bool(torch.isfinite(each).all()) for each in gradients)
+    gradients = [parameter.grad for parameter in made.parameters() if parameter.grad is not None]
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
     assert float(made.sensor("optical").encoder.linear.grad.abs().sum()) > 0.0  # type: ignore[union-attr]

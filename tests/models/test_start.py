@@ -46,13 +46,13 @@ def test_scatter_has_the_shape_of_the_covariance_in_spite_of_clouds() -> None:
     wanted = some_covariance(3, 2)
     rows = drawn(20_000, 3, seed=3) @ torch.linalg.cholesky(wanted).T
     rows[:1_000] = 30.0 + drawn(1_000, 3, seed=4)
-    _, found = robust_scatter(rows)
+    _, got = robust_scatter(rows)
     plain = torch.cov(rows.T)
 
     def shape(covariance: torch.Tensor) -> torch.Tensor:
         return covariance / covariance.trace()
 
-    assert (shape(found) - shape(wanted)).abs().max() < 0.12
+    assert (shape(got) - shape(wanted)).abs().max() < 0.12
     assert (shape(plain) - shape(wanted)).abs().max() > 0.2
 
 
@@ -76,11 +76,11 @@ def test_neighbours_cancel_what_is_linear_in_time_and_keep_the_scale_of_the_nois
 def test_diagonal_and_factor_keep_the_diagonal_and_find_what_has_that_form() -> None:
     factor = drawn(7, 2, seed=5)
     wanted = factor @ factor.T + torch.linspace(0.5, 1.0, 7, dtype=torch.float64).diag()
-    diagonal, found = diagonal_plus_factor(wanted, 2)
-    torch.testing.assert_close(found @ found.T + diagonal.diag(), wanted, atol=0.05, rtol=0.02)
+    diagonal, got = diagonal_plus_factor(wanted, 2)
+    torch.testing.assert_close(got @ got.T + diagonal.diag(), wanted, atol=0.05, rtol=0.02)
     any_one = some_covariance(7, 6)
-    diagonal, found = diagonal_plus_factor(any_one, 2)
-    torch.testing.assert_close(diagonal + found.square().sum(-1), any_one.diagonal())
+    diagonal, got = diagonal_plus_factor(any_one, 2)
+    torch.testing.assert_close(diagonal + got.square().sum(-1), any_one.diagonal())
     assert bool((diagonal > 0).all())
 
 
@@ -97,8 +97,8 @@ def test_regression_on_posterior_means_finds_slopes_and_noise() -> None:
     means, variance = drawn(50_000, 2, seed=8), torch.full((50_000, 2), 0.2, dtype=torch.float64)
     latents = means + math.sqrt(0.2) * drawn(50_000, 2, seed=9)
     rows = 1.0 + latents @ slopes.T + 0.5 * drawn(50_000, 3, seed=10)
-    centre, found, noise = robust_regression(rows, means, variance)
-    torch.testing.assert_close(found, slopes, atol=0.02, rtol=0)
+    centre, got, noise = robust_regression(rows, means, variance)
+    torch.testing.assert_close(got, slopes, atol=0.02, rtol=0)
     torch.testing.assert_close(centre, torch.ones(3, dtype=torch.float64), atol=0.02, rtol=0)
     # Normal rows weighed as Student-t ones: the scale is near, not equal.
     assert bool(((noise.diagonal() / 0.25 > 0.5) & (noise.diagonal() / 0.25 < 2.5)).all())

@@ -72,19 +72,19 @@ def days_asked(series: BandSeries) -> Tensor:
     return torch.cat([more.double(), series.days[[3, 0]]])
 
 
-def test_linear_is_the_line_between_looks() -> None:
+def test_linear_is_the_line_between_observations() -> None:
     series = made_series()
     query = days_asked(series)
-    found = interpolate(series, query)
+    got = interpolate(series, query)
     for pixel, band, days, values in each_band(series):
         wanted = np.interp(query.numpy(), days, values)
-        np.testing.assert_allclose(found[pixel, :, band], wanted, atol=1e-9)
+        np.testing.assert_allclose(got[pixel, :, band], wanted, atol=1e-9)
 
 
 def test_whittaker_solves_the_normal_equations_of_a_daily_grid() -> None:
     series, penalty = made_series(), torch.tensor([30.0, 2000.0, 30.0], dtype=torch.float64)
     query = days_asked(series)
-    found = smooth(series, query, penalty)
+    got = smooth(series, query, penalty)
     start, length = 17_340, 600
     differences = np.diff(np.eye(length), 2, axis=0)
     for pixel, band, days, values in each_band(series):
@@ -95,14 +95,14 @@ def test_whittaker_solves_the_normal_equations_of_a_daily_grid() -> None:
         smoothed = np.linalg.solve(system, rows.T @ values)
         inside = np.clip(query.numpy(), days[0], days[-1])
         wanted = smoothed[np.floor(inside).astype(int) - start]
-        np.testing.assert_allclose(found[pixel, :, band], wanted, atol=1e-6)
+        np.testing.assert_allclose(got[pixel, :, band], wanted, atol=1e-6)
 
 
 def test_harmonics_are_the_ridge_regression_on_their_columns() -> None:
     series, epoch = made_series(), 17_600.0
     query = days_asked(series)
     settings = [(1, 0.3, False), (3, 1.0, True), (2, 10.0, True)]
-    found = regress(series, query, torch.stack([penalties(each) for each in settings]), epoch)
+    got = regress(series, query, torch.stack([penalties(setting) for setting in settings]), epoch)
     for pixel, band, days, values in each_band(series):
         waves, ridge, trend = settings[band]
         year = 2.0 * np.pi / 365.2425
@@ -117,7 +117,7 @@ def test_harmonics_are_the_ridge_regression_on_their_columns() -> None:
         rows = np.vstack([columns(days), np.diag(weights)])
         slopes = np.linalg.lstsq(rows, np.concatenate([values, 0.0 * weights]), rcond=None)[0]
         wanted = columns(query.numpy()) @ slopes
-        np.testing.assert_allclose(found[pixel, :, band], wanted, atol=1e-3)
+        np.testing.assert_allclose(got[pixel, :, band], wanted, atol=1e-3)
     assert design(query, epoch).shape == (len(query), 10)
 
 
@@ -189,14 +189,14 @@ def processes(one: np.ndarray, other: np.ndarray, d: np.ndarray, e: np.ndarray) 
     )
 
 
-def test_many_outputs_are_exact_regression_on_all_their_looks() -> None:
+def test_many_outputs_are_exact_regression_on_all_observations() -> None:
     pool, mixing, noise = coregionalised()
     query = days_asked(pool["a"])
     sites = {name: project_observations(pool[name], mixing[name], noise[name]) for name in pool}
-    found = smooth_observations(sites, LENGTHSCALES, {"asked": query})["asked"]
+    got = smooth_observations(sites, LENGTHSCALES, {"query": query})["query"]
     whole = torch.cat([mixing["a"], mixing["b"]])
-    mean = torch.einsum("lp,pqn->nql", whole, found.mean)
-    var = torch.einsum("lp,prqn,lr->nql", whole, found.covariance, whole)
+    mean = torch.einsum("lp,pqn->nql", whole, got.mean)
+    var = torch.einsum("lp,prqn,lr->nql", whole, got.covariance, whole)
     for pixel in range(3):
         days, d, values, errors = dense(pool, mixing, noise, pixel)
         system = processes(days, days, d, d) + errors
@@ -251,9 +251,9 @@ def test_looks_are_weighed_by_what_the_others_predict() -> None:
 
 def test_the_evidence_has_the_covariance_that_inference_has() -> None:
     pool, mixing, _ = coregionalised()
-    whole = {name: replace(each, valid=each.valid | True) for name, each in pool.items()}
+    whole = {name: replace(series, valid=series.valid | True) for name, series in pool.items()}
     made = Covariance(torch.cat([mixing["a"], mixing["b"]]), LENGTHSCALES, torch.ones(6))
-    days = torch.cat([each.days for each in pool.values()])
+    days = torch.cat([series.days for series in pool.values()])
     sample = Sample(
         values=torch.zeros(1, 12 * 4 + 9 * 2, dtype=torch.float64),
         days=days[None],
@@ -278,13 +278,13 @@ def test_the_evidence_has_the_covariance_that_inference_has() -> None:
 def described(name: str) -> ModelConfig:
     sensors = tuple(
         SensorConfig(
-            name=each,
-            bands=tuple(f"B{band}" for band in range(SENSORS[each][0])),
-            units="1" if each == S2 else "dB",
-            centre=(0.25,) * SENSORS[each][0],
-            spread=(0.05,) * SENSORS[each][0],
+            name=sensor,
+            bands=tuple(f"B{band}" for band in range(SENSORS[sensor][0])),
+            units="1" if sensor == S2 else "dB",
+            centre=(0.25,) * SENSORS[sensor][0],
+            spread=(0.05,) * SENSORS[sensor][0],
         )
-        for each in (S2, S1)
+        for sensor in (S2, S1)
     )
     return find_family(name).sized(ModelConfig(model=name, sensors=sensors))
 
@@ -308,8 +308,8 @@ def model(request: pytest.FixtureRequest, models: dict[str, FilledBands]) -> Fil
     return models[request.param]
 
 
-def same(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> None:
-    for one, other in zip(found, wanted, strict=True):
+def same(got: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> None:
+    for one, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
@@ -337,7 +337,9 @@ def test_a_sensor_that_is_absent_is_as_if_masked(model: FilledBands) -> None:
 
 def test_a_series_with_nothing_seen_has_the_mean_of_the_region(model: FilledBands) -> None:
     pixels = tiny_pixels(3, seed=1)
-    blank = {name: each.hide(torch.ones(len(each.days)).bool()) for name, each in pixels.items()}
+    blank = {
+        name: series.hide(torch.ones(len(series.days)).bool()) for name, series in pixels.items()
+    }
     mean, var = model.infer(blank, QUERIES)
     decoded = model.decode(S2, mean, var, QUERIES)
     pool = tiny_pixels(128)[S2]
@@ -349,26 +351,26 @@ def test_a_series_with_nothing_seen_has_the_mean_of_the_region(model: FilledBand
     assert bool((seen_var < var[:, :2] + 1e-6).all())
 
 
-def test_bands_may_be_missing_from_a_look(model: FilledBands) -> None:
+def test_bands_may_be_missing_from_an_observation(model: FilledBands) -> None:
     pixels = tiny_pixels(6, seed=1)
     valid = pixels[S2].valid.clone()
     valid[:, ::2, 1] = False
     holed = replace(pixels[S2], valid=valid)
     rubbish = replace(holed, values=torch.where(valid, holed.values, torch.inf))
-    found = model.infer({**pixels, S2: holed}, QUERIES)
-    same(found, model.infer({**pixels, S2: rubbish}, QUERIES))
-    assert all(bool(each.isfinite().all()) for each in found)
+    got = model.infer({**pixels, S2: holed}, QUERIES)
+    same(got, model.infer({**pixels, S2: rubbish}, QUERIES))
+    assert all(bool(part.isfinite().all()) for part in got)
 
 
 def test_nine_of_ten_hidden_looks_lie_in_the_interval(model: FilledBands) -> None:
     pixels = tiny_pixels(400, seed=2)
     dates = torch.arange(len(pixels[S2].days))
     hidden = (dates % 6 == 2) | ((dates > 12) & (dates < 16))
-    asked = pixels[S2].at(hidden)
-    mean, var = model.infer({**pixels, S2: pixels[S2].hide(hidden)}, asked.days)
-    decoded = model.decode(S2, mean, var, asked.days)
-    inside = (asked.values >= decoded.q05) & (asked.values <= decoded.q95)
-    assert 0.84 < float(inside[asked.valid].float().mean()) < 0.96
+    held = pixels[S2].at(hidden)
+    mean, var = model.infer({**pixels, S2: pixels[S2].hide(hidden)}, held.days)
+    decoded = model.decode(S2, mean, var, held.days)
+    inside = (held.values >= decoded.q05) & (held.values <= decoded.q95)
+    assert 0.84 < float(inside[held.valid].float().mean()) < 0.96
 
 
 def test_a_checkpoint_holds_all_that_was_fitted(model: FilledBands, tmp_path: Path) -> None:
@@ -385,15 +387,15 @@ def test_the_bound_of_what_is_not_trained_is_finite_and_has_no_divergence(
     bound = model.elbo(pixels, pixels, torch.Generator().manual_seed(0))
     assert bool((bound.kl == 0.0).all())
     assert bool(bound.elbo.isfinite().all())
-    assert not any(each.requires_grad for each in model.parameters())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", UNLEARNED)
 def test_too_little_to_start_from_is_refused(name: str) -> None:
     model = make_model(described(name))
     blank = {
-        sensor: each.hide(torch.ones(len(each.days)).bool())
-        for sensor, each in tiny_pixels(5).items()
+        sensor: series.hide(torch.ones(len(series.days)).bool())
+        for sensor, series in tiny_pixels(5).items()
     }
     with pytest.raises(TooFewObservationsError, match="train on a longer period"):
         model.start([blank])
@@ -409,8 +411,8 @@ def test_the_latents_are_the_bands() -> None:
 def test_the_variance_of_a_gap_is_read_between_the_tabulated_ones() -> None:
     table = torch.arange(float(len(GAPS)))[:, None]
     gap = torch.tensor([[0.0], [3.0], [16.0], [500.0], [torch.inf]])
-    found = gap_to_variance(gap, table)[:, 0].tolist()
-    assert found == pytest.approx([0.0, 0.5, 3.0, len(GAPS) - 1.0, 1.0])
+    got = gap_to_variance(gap, table)[:, 0].tolist()
+    assert got == pytest.approx([0.0, 0.5, 3.0, len(GAPS) - 1.0, 1.0])
 
 
 def test_hidden_and_seen_looks_are_all_there_were() -> None:

@@ -1,4 +1,4 @@
-"""The calendar of sites and queries as one chain of visits, with all that no series changes."""
+"""The calendar of sites and queries as one chain of steps, with all that no series changes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,31 +11,31 @@ from terralatent.models.kernels.temporal import TemporalKernel
 
 @dataclass(frozen=True)
 class Chain:
-    """The steps of a Markov state from visit to visit; a visit is a site or a query.
+    """How a Markov state moves from step to step; a step is a site or a query.
 
     The state is turned so that the series itself is the first of its n states: H = (1, 0, ..., 0).
     """
 
     a: Tensor
-    """How the state moves to each visit from the one before, (S, L, n, n)."""
+    """How the state moves to each step from the one before, (S, L, n, n)."""
 
     q: Tensor
     """The different elements of the noise that it gains on the way, (S, L, n (n + 1) / 2)."""
 
     start: Tensor
-    """Those of its covariance before the first visit, (L, n (n + 1) / 2)."""
+    """Those of its covariance before the first step, (L, n (n + 1) / 2)."""
 
     moves: tuple[bool, ...]
-    """Whether any time passes before a visit."""
+    """Whether any time passes before a step."""
 
-    visits: tuple[int, ...]
-    """The site of each visit; -1 at a query."""
+    steps: tuple[int, ...]
+    """The site of each step; -1 at a query."""
 
-    asked: Tensor
-    """The query of each visit that is one, in the order of the chain, (Q,)."""
+    queries: Tensor
+    """Which query each step without a site is, in the order of the chain, (Q,)."""
 
     measures: Tensor | None
-    """What is asked of the state at each query, (Q, J, L, n, 1), in the order of the chain; None
+    """What of the state is wanted at each query, (Q, J, L, n, 1), in the order of the chain; None
     for the series itself."""
 
 
@@ -48,7 +48,7 @@ class Walk(NamedTuple):
     """What filter and smoother find along a chain for N series."""
 
     mean: Tensor
-    """Posterior mean on the days of the sites, (N, T, L), or (N, 0, L) where not asked for."""
+    """Posterior mean on the days of the sites, (N, T, L), or (N, 0, L) where not wanted."""
 
     var: Tensor
     """Marginal variance, the same shape."""
@@ -61,7 +61,7 @@ class Walk(NamedTuple):
 
     spread: Tensor
     """Variance s predicted for each site from those before it, (N, T, L), or (N, 0, L) where not
-    asked for."""
+    wanted."""
 
     innovation: Tensor
     """What each site adds to that prediction, r = eta - w m_0, the same shape."""
@@ -105,26 +105,26 @@ def link(
     parts: tuple[slice, ...] = (),
     since: Tensor | None = None,
 ) -> Chain:
-    """Merge the queries into the calendar and move the kernel over its steps.
+    """Merge the queries into the calendar and move the kernel over its gaps.
 
     Arguments:
         kernel: Of L latents.
         days: Of the sites, (T,), float64, ascending.
         queries: (Q,), float64, in any order.
         like: Gives the dtype and the device of what is returned.
-        parts: The states of each part of the kernel that is asked for on its own; none for the
+        parts: The states of each part of the kernel that is wanted on its own; none for the
             series itself.
-        since: The day of the state before the first visit, (), float64; that of the first visit
+        since: The day of the state before the first step, (), float64; that of the first step
             if None.
     """
     n = kernel.state_dim
     calendar, order = torch.sort(torch.cat([days, queries]), stable=True)
-    steps = calendar.diff(prepend=calendar[:1] if since is None else since[None])
+    gaps = calendar.diff(prepend=calendar[:1] if since is None else since[None])
     h = kernel.measurement()
     eye = torch.eye(n, dtype=h.dtype, device=h.device).expand(kernel.latents, -1, -1)
     turn = torch.cat([h[:, None], eye[:, 1:]], dim=1)
     turn_back = torch.cat([2.0 * eye[:, :1] - h[:, None], eye[:, 1:]], dim=1)
-    a, q = kernel.transition(steps)
+    a, q = kernel.transition(gaps)
     p = turn @ kernel.stationary() @ turn.mT
     rows, columns = torch.tensor(pairs(n), device=h.device).unbind(-1)
     measures = None
@@ -138,8 +138,8 @@ def link(
         a=(turn @ a @ turn_back).to(like),
         q=(turn @ q @ turn.mT)[..., rows, columns].to(like),
         start=p[..., rows, columns].to(like),
-        moves=tuple((steps > 0).tolist()),
-        visits=tuple(at if at < len(days) else -1 for at in order.tolist()),
-        asked=order[order >= len(days)] - len(days),
+        moves=tuple((gaps > 0).tolist()),
+        steps=tuple(at if at < len(days) else -1 for at in order.tolist()),
+        queries=order[order >= len(days)] - len(days),
         measures=measures,
     )

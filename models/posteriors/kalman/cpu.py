@@ -1,8 +1,8 @@
 """Kalman filter and smoother compiled for the CPU, with their adjoint, as one autograd function.
 
 The lanes of vector instructions are latents and series, in the order in which they lie in memory:
-nothing is transposed. A thread takes a few series at a time through all visits, so that what
-passes between two visits stays in its cache. Gradients come from walking again, not from keeping
+nothing is transposed. A thread takes a few series at a time through all steps, so that what
+passes between two steps stays in its cache. Gradients come from walking again, not from keeping
 what was walked.
 """
 
@@ -58,19 +58,19 @@ def _walk(
     chain: Chain, w: Tensor, eta: Tensor, sites: int, predicted: bool, *, scored: bool
 ) -> tuple[Tensor, ...]:
     """Return mean and variance at sites and queries (N, R, L), spread, innovation and KL."""
-    visited = np.array(chain.visits, dtype=np.int64)
-    rows = np.where(visited < sites, visited, -1)
-    rows[visited < 0] = chain.asked.numpy() + sites
+    site_of = np.array(chain.steps, dtype=np.int64)
+    rows = np.where(site_of < sites, site_of, -1)
+    rows[site_of < 0] = chain.queries.numpy() + sites
     size = lane_width(w.shape[2])
-    # No time passes after the last visit, and nothing is seen there.
+    # No time passes after the last step, and nothing is seen there.
     a = torch.cat([chain.a.flatten(-2), torch.zeros_like(chain.a[:1]).flatten(-2)])
     q = torch.cat([chain.q, torch.zeros_like(chain.q[:1])])
     moves = _lanes(torch.cat([a, q], dim=-1).transpose(0, 1), size)
     start = torch.nn.functional.pad(chain.start, (chain.a.shape[-1], 0))
-    wanted = (sites + len(chain.asked), w.shape[1] if predicted else 0, 1 if scored else 0)
+    wanted = (sites + len(chain.queries), w.shape[1] if predicted else 0, 1 if scored else 0)
     states = chain.a.shape[-1]
     start = _lanes(start, size)
-    outputs = _Walk.apply(states, visited, rows, wanted, moves, start, w, eta)  # type: ignore[no-untyped-call]
+    outputs = _Walk.apply(states, site_of, rows, wanted, moves, start, w, eta)  # type: ignore[no-untyped-call]
     return tuple(outputs)
 
 
@@ -95,7 +95,7 @@ class _Walk(torch.autograd.Function):
     def forward(
         ctx: Any,
         states: int,
-        visited: Array,
+        site_of: Array,
         rows: Array,
         wanted: tuple[int, int, int],
         moves: Tensor,
@@ -104,7 +104,7 @@ class _Walk(torch.autograd.Function):
         eta: Tensor,
     ) -> tuple[Tensor, ...]:
         smoothed, predicted, scored = wanted
-        inputs = [_array(each) for each in (moves, start, w, eta)]
+        inputs = [_array(tensor) for tensor in (moves, start, w, eta)]
         counts = (smoothed, smoothed, predicted, predicted, scored)
         outputs = [np.empty((len(w), count, w.shape[2]), inputs[2].dtype) for count in counts]
         loop = compiled_loop("forward", states, str(inputs[2].dtype))
@@ -112,49 +112,49 @@ class _Walk(torch.autograd.Function):
 
         def work(chunk: int, begin: int, end: int, _: int) -> None:
             loop(
-                *(begin, end, chunk, visited, rows),
-                *(each[chunk].reshape(len(each[chunk]), -1) for each in inputs[:2]),
-                *(_chunked(each, size) for each in inputs[2:]),
-                *_room(len(visited), width, states, inputs[2].dtype),
-                *(_chunked(each, size) for each in outputs),
+                *(begin, end, chunk, site_of, rows),
+                *(array[chunk].reshape(len(array[chunk]), -1) for array in inputs[:2]),
+                *(_chunked(array, size) for array in inputs[2:]),
+                *_room(len(site_of), width, states, inputs[2].dtype),
+                *(_chunked(array, size) for array in outputs),
             )
 
         size = lane_width(w.shape[2])
         _share(work, len(w), len(moves), size)
-        ctx.plan = states, visited, rows
+        ctx.plan = states, site_of, rows
         ctx.save_for_backward(moves, start, w, eta)
-        return tuple(torch.from_numpy(each) for each in outputs)
+        return tuple(torch.from_numpy(output) for output in outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor | None, ...]:
-        states, visited, rows = ctx.plan
-        inputs = [_array(each) for each in ctx.saved_tensors]
+        states, site_of, rows = ctx.plan
+        inputs = [_array(tensor) for tensor in ctx.saved_tensors]
         moves, start, w, eta = inputs
-        given = [_array(each) for each in seeds]
-        bars = [np.zeros((SPANS, *each.shape), each.dtype) for each in (moves, start)]
+        given = [_array(seed) for seed in seeds]
+        bars = [np.zeros((SPANS, *array.shape), array.dtype) for array in (moves, start)]
         w_bar, eta_bar = np.empty_like(w), np.empty_like(eta)
         loop = compiled_loop("backward", states, str(w.dtype))
         r = moment_count(states)
 
         def work(chunk: int, begin: int, end: int, span: int) -> None:
-            tape, state = _room(len(visited), MOMENTS + 2 * r, states, w.dtype)
-            bar, _ = _room(len(visited), MOMENTS + states + 1, states, w.dtype)
-            moves_bar, start_bar = (each[span, chunk] for each in bars)
+            tape, state = _room(len(site_of), MOMENTS + 2 * r, states, w.dtype)
+            bar, _ = _room(len(site_of), MOMENTS + states + 1, states, w.dtype)
+            moves_bar, start_bar = (bar[span, chunk] for bar in bars)
             loop(
-                *(begin, end, chunk, visited, rows),
-                *(each[chunk].reshape(len(each[chunk]), -1) for each in inputs[:2]),
-                *(_chunked(each, size) for each in inputs[2:]),
+                *(begin, end, chunk, site_of, rows),
+                *(array[chunk].reshape(len(array[chunk]), -1) for array in inputs[:2]),
+                *(_chunked(array, size) for array in inputs[2:]),
                 *(tape, state),
-                *(_chunked(each, size) for each in given),
+                *(_chunked(array, size) for array in given),
                 *(bar, moves_bar.reshape(len(moves_bar), -1), start_bar),
-                *(_chunked(each, size) for each in (w_bar, eta_bar)),
+                *(_chunked(array, size) for array in (w_bar, eta_bar)),
             )
 
         size = lane_width(w.shape[2])
         _share(work, len(w), len(moves), size)
-        gradients = [torch.from_numpy(each) for each in (*bars, w_bar, eta_bar)]
-        summed = [each.sum(0) for each in gradients[:2]]
+        gradients = [torch.from_numpy(array) for array in (*bars, w_bar, eta_bar)]
+        summed = [gradient.sum(0) for gradient in gradients[:2]]
         return None, None, None, None, *summed, *gradients[2:]
 
 
@@ -162,13 +162,13 @@ def _array(tensor: Tensor) -> Array:
     return tensor.detach().contiguous().numpy()
 
 
-def _chunked(each: Array, size: int) -> Array:
-    return each.reshape(*each.shape[:2], each.shape[2] // size, size)
+def _chunked(array: Array, size: int) -> Array:
+    return array.reshape(*array.shape[:2], array.shape[2] // size, size)
 
 
-def _room(visits: int, rows: int, states: int, dtype: Any) -> tuple[Array, Array]:
+def _room(steps: int, rows: int, states: int, dtype: Any) -> tuple[Array, Array]:
     """Return a tape, where queries have no site, and a state."""
-    return np.zeros((visits, rows * LANES), dtype), np.zeros(moment_count(states) * LANES, dtype)
+    return np.zeros((steps, rows * LANES), dtype), np.zeros(moment_count(states) * LANES, dtype)
 
 
 def _share(work: Callable[[int, int, int, int], None], series: int, chunks: int, size: int) -> None:

@@ -37,7 +37,7 @@ _compiling = Lock()
 
 @cache
 def compiled_loop(name: str, states: int, dtype: str) -> Loop:
-    """Return a loop of :mod:`loops`, from the cache or compiled now (seconds), once in a process.
+    """Return a loop of ``cpu_loops``, from the cache or compiled now (seconds), once in a process.
 
     Arguments:
         name: ``forward`` or ``backward``.
@@ -47,7 +47,7 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
     text = module_text(states, dtype)
     stem = f"recursion_{states}_{dtype}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     signature = _signature(name, dtype)
-    # Two threads must not compile at once, nor one find what another has half done.
+    # Two threads must not compile at once, nor one meet what another has half done.
     with _compiling:
         folder = cache_folder()
         for fresh in (False, True):
@@ -85,14 +85,14 @@ def _loop(text: str, path: Path, name: str, *, kept: bool) -> Any:
     module = ModuleType(path.stem)
     sys.modules[module.__name__] = module  # where numba looks when it loads what it kept
     exec(compile(text, path, "exec"), module.__dict__)
-    for each, function in list(module.__dict__.items()):
+    for attribute, function in list(module.__dict__.items()):
         if isinstance(function, FunctionType):
             # The loop holds the code of all it calls, so that it alone is kept.
-            module.__dict__[each] = numba.njit(
+            module.__dict__[attribute] = numba.njit(
                 nogil=True,
                 error_model="numpy",
                 fastmath={"contract"},
-                cache=kept and each == name,
+                cache=kept and attribute == name,
             )(function)
     return module.__dict__[name]
 
@@ -109,7 +109,7 @@ def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:
         "begin": whole,
         "end": whole,
         "chunk": whole,
-        "visited": whole[::1],
+        "site_of": whole[::1],
         "rows": whole[::1],
         "state": number[::1],
         **dict.fromkeys(
@@ -117,7 +117,7 @@ def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:
         ),
     }
     of_series = number[:, :, :, ::1]
-    loop = next(each for each in LOOPS if each.__name__ == name)
+    loop = next(loop for loop in LOOPS if loop.__name__ == name)
     return tuple(kinds.get(argument, of_series) for argument in inspect.signature(loop).parameters)
 
 

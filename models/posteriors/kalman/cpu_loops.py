@@ -39,7 +39,7 @@ filter_sites = smooth_sites = filter_all = smooth_all = smooth_back = filter_bac
 
 
 def take(first: int, chunk: int, at: Array, source: Array, tape: Array, row: int) -> None:
-    """Lay what ``source`` has for the series of a tile at visits' places ``at`` on the tape."""
+    """Lay what ``source`` has for the series of a tile at steps' places ``at`` on the tape."""
     width = source.shape[3]
     per = GROUP // width
     count = min(len(source) - first, GROUPS * per)
@@ -95,7 +95,7 @@ def mask(tape: Array, values: Array) -> None:
 
 
 def begin_at(start: Array, state: Array) -> None:
-    """Set the state of all lanes to the moments before the first visit."""
+    """Set the state of all lanes to the moments before the first step."""
     for row in range(len(start)):
         for g in range(GROUPS):
             for k in range(GROUP):
@@ -106,7 +106,7 @@ def forward(
     begin: int,
     end: int,
     chunk: int,
-    visited: Array,
+    site_of: Array,
     rows: Array,
     moves: Array,
     start: Array,
@@ -129,13 +129,13 @@ def forward(
     size = GROUPS * (GROUP // w.shape[3])
     for tile in range(begin, end):
         first = tile * size
-        take(first, chunk, visited, w, tape, W)
-        take(first, chunk, visited, eta, tape, ETA)
+        take(first, chunk, site_of, w, tape, W)
+        take(first, chunk, site_of, eta, tape, ETA)
         mask(tape, tape)
         begin_at(start, state)
         filter_sites(tape, tape, state, moves, moves)
-        give(first, chunk, visited, tape, SPREAD, spread)
-        give(first, chunk, visited, tape, INNOVATION, innovation)
+        give(first, chunk, site_of, tape, SPREAD, spread)
+        give(first, chunk, site_of, tape, INNOVATION, innovation)
         if mean.shape[1] > 0:
             state[:] = 0
             smooth_sites(tape, tape, state, moves, moves)
@@ -150,7 +150,7 @@ def backward(
     begin: int,
     end: int,
     chunk: int,
-    visited: Array,
+    site_of: Array,
     rows: Array,
     moves: Array,
     start: Array,
@@ -178,14 +178,14 @@ def backward(
     size = GROUPS * (GROUP // w.shape[3])
     for tile in range(begin, end):
         first = tile * size
-        take(first, chunk, visited, w, tape, W)
-        take(first, chunk, visited, eta, tape, ETA)
+        take(first, chunk, site_of, w, tape, W)
+        take(first, chunk, site_of, eta, tape, ETA)
         mask(tape, tape)
         begin_at(start, state)
         filter_all(tape, tape, state, moves, moves)
         bar[:] = 0
-        take(first, chunk, visited, spread_bar, bar, SPREAD)
-        take(first, chunk, visited, innovation_bar, bar, INNOVATION)
+        take(first, chunk, site_of, spread_bar, bar, SPREAD)
+        take(first, chunk, site_of, innovation_bar, bar, INNOVATION)
         take(first, chunk, rows, mean_bar, bar, MEAN)
         take(first, chunk, rows, var_bar, bar, VAR)
         if mean_bar.shape[1] > 0:
@@ -203,8 +203,8 @@ def backward(
                 for k in range(GROUP):
                     start_bar[row, k] += state[row * LANES + g * GROUP + k]
         mask(tape, bar)
-        give(first, chunk, visited, bar, W, w_bar)
-        give(first, chunk, visited, bar, ETA, eta_bar)
+        give(first, chunk, site_of, bar, W, w_bar)
+        give(first, chunk, site_of, bar, ETA, eta_bar)
 
 
 def score(tape: Array, divergence: Array) -> None:
@@ -216,7 +216,7 @@ def score(tape: Array, divergence: Array) -> None:
         KL[q||p] = 1/2 sum_t ( log(1 + w_t s_t) - w_t v_t + m_t (eta_t - w_t m_t) )
 
     The logarithm is taken once of the product of all 1 + w s. Its exponent is kept apart every few
-    visits, so that it never overflows; in float64 a small KL is not lost in rounding.
+    steps, so that it never overflows; in float64 a small KL is not lost in rounding.
     """
     product = np.ones(LANES)
     exponent = np.zeros(LANES, np.int64)

@@ -1,4 +1,4 @@
-"""Which of the recursions walks a chain: eager, compiled for the CPU, or launched on a GPU."""
+"""Which recursion takes a chain: eager, compiled for the CPU, or the kernels of a GPU."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from terralatent.models.posteriors.kalman import eager, gpu
 from terralatent.models.posteriors.kalman.chain import Chain, Smoothed, Walk, masked
 
 COMPILED_FROM = 200_000
-"""Series times latents times visits from which the compiled recursion is used on the CPU.
+"""Series times latents times steps from which the compiled recursion is used on the CPU.
 
 It is several times as fast, but a machine that never ran it compiles it first, for some seconds.
 """
@@ -41,8 +41,8 @@ def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
         return cpu.smooth(chain, w, eta)
     w, eta = masked(w, eta)
     walk = _walk_masked(chain, w, eta, sites=True, predicted=True)
-    asked = (walk.query_mean[..., 0], walk.query_var[..., 0])
-    return Smoothed(walk.mean, walk.var, *asked, walk.divergence(w, eta))
+    at_queries = (walk.query_mean[..., 0], walk.query_var[..., 0])
+    return Smoothed(walk.mean, walk.var, *at_queries, walk.divergence(w, eta))
 
 
 def _walk_masked(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) -> Walk:
@@ -55,7 +55,7 @@ def _walk_masked(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted
 
 
 def _is_compiled(chain: Chain, w: Tensor) -> bool:
-    enough = w.shape[0] * w.shape[2] * len(chain.visits) >= COMPILED_FROM
+    enough = w.shape[0] * w.shape[2] * len(chain.steps) >= COMPILED_FROM
     return enough and w.device.type == "cpu" and _few_states(chain)
 
 

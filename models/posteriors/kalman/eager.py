@@ -24,14 +24,14 @@ TILE = 8192
 
 
 def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, start: Tensor | None = None) -> Walk:
-    """Filter and smooth sites (N, T, L), with mean and variance on their days if asked for.
+    """Filter and smooth sites (N, T, L), with mean and variance on their days if wanted.
 
     Arguments:
         chain: What calendar and kernel fix.
         w: Precisions, (N, T, L).
         eta: The same shape and dtype.
         sites: Whether mean and variance are wanted on the days of the sites.
-        start: The moments of each series before the first visit, (N, L, r); the chain's if None.
+        start: The moments of each series before the first step, (N, L, r); the chain's if None.
     """
     size = max(1, TILE // w.shape[2])
     if torch.is_grad_enabled() or not len(w):
@@ -41,7 +41,7 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, start: Tensor | N
     tiles = []
     for w_tile, eta_tile, begun in zip(*(e.split(size) for e in (w, eta, starts)), strict=True):
         # Series last: lanes of one latent lie side by side.
-        w_lanes, eta_lanes = (each.permute(1, 2, 0).contiguous() for each in (w_tile, eta_tile))
+        w_lanes, eta_lanes = (tile.permute(1, 2, 0).contiguous() for tile in (w_tile, eta_tile))
         trace, _ = _filter(moves, w_lanes, eta_lanes, begun.permute(1, 2, 0))
         at_sites, at_queries = _smooth(moves, trace, w_lanes, sites=sites)
         at_queries = at_queries.permute(0, 2, 3, 1, 4)
@@ -54,7 +54,7 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, start: Tensor | N
             )
         )
     joined = (torch.cat(parts, dim=-1).movedim(-1, 0) for parts in zip(*tiles, strict=True))
-    return Walk(*(each.contiguous() for each in joined))
+    return Walk(*(part.contiguous() for part in joined))
 
 
 def carry(
@@ -73,10 +73,10 @@ def carry(
         :class:`Walk`, (N, T, L).
     """
     moves = _prepare(chain)
-    w_lanes, eta_lanes = (each.permute(1, 2, 0) for each in (w, eta))
+    w_lanes, eta_lanes = (tensor.permute(1, 2, 0) for tensor in (w, eta))
     trace, moments = _filter(moves, w_lanes, eta_lanes, _starts(moves, w, start).permute(1, 2, 0))
-    ahead = (_by_site(each, w_lanes) for each in (trace.variances, trace.innovations))
-    spread, innovation = (each.permute(2, 0, 1) for each in ahead)
+    ahead = (_by_site(parts, w_lanes) for parts in (trace.variances, trace.innovations))
+    spread, innovation = (rows.permute(2, 0, 1) for rows in ahead)
     return moments.permute(2, 0, 1).contiguous(), spread, innovation
 
 
@@ -86,23 +86,23 @@ def _starts(moves: _Moves, w: Tensor, start: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class _Moves:
-    """A chain as maps of moments, unbound along the visits."""
+    """A chain as maps of moments, unbound along the steps."""
 
     chain: Chain
     states: int
     """n."""
 
     start: Tensor
-    """The moments before the first visit, (L, r, 1)."""
+    """The moments before the first step, (L, r, 1)."""
 
     forward: tuple[Tensor, ...]
-    """How moments move to each visit from the one before, (L, r, r)."""
+    """How moments move to each step from the one before, (L, r, r)."""
 
     noise: tuple[Tensor, ...]
     """What they gain on the way, (L, r, 1)."""
 
     backward: tuple[Tensor, ...]
-    """How the adjoints at each visit move to the one before, (L, r, r)."""
+    """How the adjoints at each step move to the one before, (L, r, r)."""
 
     full: Tensor
     """Where each element of a covariance is among the different ones, (n * n,)."""
@@ -115,12 +115,12 @@ class _Moves:
 
 
 def _prepare(chain: Chain) -> _Moves:
-    (visits, latents, n), device = chain.a.shape[:3], chain.a.device
+    (steps, latents, n), device = chain.a.shape[:3], chain.a.device
     places = pairs(n)
-    size = visits * latents * (n + len(places)) ** 2
+    size = steps * latents * (n + len(places)) ** 2
     if size > MAPS:
         raise ValueError(
-            f"{n} states at {visits} dates of {latents} latents need matrices of {size:,} numbers, "
+            f"{n} states at {steps} dates of {latents} latents need matrices of {size:,} numbers, "
             f"more than {MAPS:,}: take a kernel of fewer states (fewer harmonics, fewer parts), "
             "fewer neighbours or a shorter calendar."
         )
@@ -153,8 +153,8 @@ def _moment_map(a: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """The filtered state as one measurement of it sees it."""
+class _Measured:
+    """One measurement of the filtered state."""
 
     column: Tensor
     """Covariance of the measurement with the state, (L, n, N)."""
@@ -170,8 +170,8 @@ class _Look:
 class _Trace:
     """What the filter leaves behind. Lists have one entry a site, unless they say otherwise."""
 
-    looks: list[list[_Look]] = field(default_factory=list)
-    """For each visit, one at a site, J at a query."""
+    measured: list[list[_Measured]] = field(default_factory=list)
+    """For each step, one at a site, J at a query."""
 
     gains: list[Tensor] = field(default_factory=list)
     """g, (L, 1, N)."""
@@ -192,13 +192,13 @@ def _filter(moves: _Moves, w: Tensor, eta: Tensor, start: Tensor) -> tuple[_Trac
     trace = _Trace()
     w_at, eta_at = w.unsqueeze(2).unbind(0), eta.unsqueeze(2).unbind(0)
     moments = start
-    asked = 0
-    for visit, site in enumerate(moves.chain.visits):
-        if moves.chain.moves[visit]:
-            moments = torch.baddbmm(moves.noise[visit], moves.forward[visit], moments)
+    queries = 0
+    for step, site in enumerate(moves.chain.steps):
+        if moves.chain.moves[step]:
+            moments = torch.baddbmm(moves.noise[step], moves.forward[step], moments)
         if site < 0:
-            trace.looks.append(_looks(moves, moments, asked))
-            asked += 1
+            trace.measured.append(_measure(moves, moments, queries))
+            queries += 1
             continue
         mean, column, rest = moments.split([n, n, moments.shape[1] - 2 * n], dim=1)
         var = column[:, :1]
@@ -211,7 +211,7 @@ def _filter(moves: _Moves, w: Tensor, eta: Tensor, start: Tensor) -> tuple[_Trac
             taken = w_at[site] * seen
             rest = torch.addcmul(rest, taken[:, moves.rows], column[:, moves.columns], value=-1.0)
         moments = torch.cat([mean, seen, rest], dim=1)
-        trace.looks.append([_Look(seen, mean[:, :1], seen[:, :1])])
+        trace.measured.append([_Measured(seen, mean[:, :1], seen[:, :1])])
         trace.gains.append(gain)
         trace.pushes.append(push)
         trace.variances.append(var)
@@ -219,30 +219,30 @@ def _filter(moves: _Moves, w: Tensor, eta: Tensor, start: Tensor) -> tuple[_Trac
     return trace, moments
 
 
-def _looks(moves: _Moves, moments: Tensor, asked: int) -> list[_Look]:
+def _measure(moves: _Moves, moments: Tensor, query: int) -> list[_Measured]:
     n = moves.states
     if moves.chain.measures is None:
-        return [_Look(moments[:, n : 2 * n], moments[:, :1], moments[:, n : n + 1])]
+        return [_Measured(moments[:, n : 2 * n], moments[:, :1], moments[:, n : n + 1])]
     mean = moments[:, :n]
     cov = moments[:, n:][:, moves.full].unflatten(1, (n, n))
-    looks = []
-    for measure in moves.chain.measures[asked]:
+    measured = []
+    for measure in moves.chain.measures[query]:
         column = (cov * measure[:, None]).sum(2)
-        looks.append(
-            _Look(
+        measured.append(
+            _Measured(
                 column,
                 (measure * mean).sum(1, keepdim=True),
                 (measure * column).sum(1, keepdim=True),
             )
         )
-    return looks
+    return measured
 
 
 def _smooth(moves: _Moves, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Tensor, Tensor]:
     """Walk the chain backward.
 
     Returns:
-        Mean and variance stacked: on the days of the sites, (2, T, L, N), if asked for, and at
+        Mean and variance stacked: on the days of the sites, (2, T, L, N), if wanted, and at
         the queries, (2, J, Q, L, N).
     """
     n = moves.states
@@ -250,18 +250,18 @@ def _smooth(moves: _Moves, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Te
     adjoint = torch.zeros_like(moves.start).expand(-1, -1, w.shape[-1])
     at_sites: list[Tensor] = []
     at_queries: list[list[Tensor]] = []
-    for visit in reversed(range(len(moves.chain.visits))):
-        site = moves.chain.visits[visit]
+    for step in reversed(range(len(moves.chain.steps))):
+        site = moves.chain.steps[step]
         pull, rest = adjoint[:, :n], adjoint[:, 2 * n :]
         cov = adjoint[:, n:][:, moves.full].unflatten(1, (n, n))
         if site < 0:
-            at_queries.append([_look_back(look, pull, cov) for look in trace.looks[visit]])
+            at_queries.append([_smoothed(part, pull, cov) for part in trace.measured[step]])
         else:
-            look = trace.looks[visit][0]
+            here = trace.measured[step][0]
             if sites:
-                at_sites.append(_look_back(look, pull, cov))
+                at_sites.append(_smoothed(here, pull, cov))
             gain, push = trace.gains[site], trace.pushes[site]
-            clear = torch.cat([gain, -w_at[site] * look.column[:, 1:]], dim=1)
+            clear = torch.cat([gain, -w_at[site] * here.column[:, 1:]], dim=1)
             held = (cov * clear[:, None]).sum(2)
             adjoint = torch.cat(
                 [
@@ -273,29 +273,31 @@ def _smooth(moves: _Moves, trace: _Trace, w: Tensor, *, sites: bool) -> tuple[Te
                 ],
                 dim=1,
             )
-        if visit and moves.chain.moves[visit]:
-            adjoint = torch.bmm(moves.backward[visit], adjoint)
-    place = torch.argsort(moves.chain.asked)
+        if step and moves.chain.moves[step]:
+            adjoint = torch.bmm(moves.backward[step], adjoint)
+    place = torch.argsort(moves.chain.queries)
     empty = w.new_empty(2, 0, *w.shape[1:])
     if at_queries:
-        each = zip(*at_queries, strict=True)
-        measured = torch.stack([_stack(one[::-1], empty)[:, place] for one in each])
+        by_measure = zip(*at_queries, strict=True)
+        measured = torch.stack([_stack(part[::-1], empty)[:, place] for part in by_measure])
     else:
         count = 1 if moves.chain.measures is None else moves.chain.measures.shape[1]
         measured = empty.expand(count, *empty.shape)
     return _stack(at_sites[::-1], empty), measured.transpose(0, 1)
 
 
-def _look_back(look: _Look, pull: Tensor, cov: Tensor) -> Tensor:
+def _smoothed(filtered: _Measured, pull: Tensor, cov: Tensor) -> Tensor:
     """Return the smoothed mean and variance of a measurement, (L, 2, N)."""
-    column = look.column
+    column = filtered.column
     drop = (column * (cov * column[:, None]).sum(2)).sum(1, keepdim=True)
-    return torch.cat([look.mean - (column * pull).sum(1, keepdim=True), look.var - drop], dim=1)
+    return torch.cat(
+        [filtered.mean - (column * pull).sum(1, keepdim=True), filtered.var - drop], dim=1
+    )
 
 
-def _stack(visits: Sequence[Tensor], empty: Tensor) -> Tensor:
-    """Stack (L, 2, N) of each visit to (2, visits, L, N)."""
-    return torch.stack(list(visits)).permute(2, 0, 1, 3) if visits else empty
+def _stack(steps: Sequence[Tensor], empty: Tensor) -> Tensor:
+    """Stack (L, 2, N) of each step to (2, steps, L, N)."""
+    return torch.stack(list(steps)).permute(2, 0, 1, 3) if steps else empty
 
 
 def _by_site(sites: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Kalman filter and smoother on a GPU, with their adjoint, as one autograd function.
+"""Kalman filter and smoother on a GPU, with their adjoint, as one autograd function: experimental.
+
+It has never run on a GPU. Tests hold its algebra and, where Triton is installed, that the source
+compiles; what it gains over the eager recursion has not been measured.
 
 One launch filters and smooths, one takes gradients; both are Triton kernels whose source
 :mod:`terralatent.models.posteriors.kalman.gpu_source` writes. Series share nothing, so each
@@ -38,12 +41,12 @@ WARPS = 1
 FORWARD_SHARE = 32
 """Most programs of the kernel ``forward`` for each multiprocessor: as many as an H100 holds.
 
-They take the tiles in turns, so that the tape, n + 1 numbers a lane and visit, is one for each
+They take the tiles in turns, so that the tape, n + 1 numbers a lane and step, is one for each
 program and not for each tile.
 """
 
 BACKWARD_SHARE = 8
-"""The same for ``backward``, whose tape has n (n + 3) numbers a lane and visit, and which has a sum
+"""The same for ``backward``, whose tape has n (n + 3) numbers a lane and step, and which has a sum
 for each program: at 230 days, 16 latents and three states 0.8 GB where all are needed."""
 
 
@@ -65,14 +68,14 @@ def walk(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) 
         predicted: Whether spread and innovation are wanted; they are (N, 0, L) otherwise.
     """
     moves = torch.cat([chain.a.flatten(-2), chain.q], -1).mT
-    visited = torch.tensor(chain.visits, dtype=torch.int32, device=w.device)
+    site_of = torch.tensor(chain.steps, dtype=torch.int32, device=w.device)
     first = w.shape[1] if sites else 0
-    rows = visited if sites else torch.full_like(visited, -1)
-    # Which visits are queries is known here, on the CPU, but their order is not: nothing may wait.
-    rows = rows.masked_scatter(visited < 0, (chain.asked + first).to(rows.dtype))
-    shape = first + len(chain.asked), predicted
+    rows = site_of if sites else torch.full_like(site_of, -1)
+    # Which steps are queries is known here, on the CPU, but their order is not: nothing may wait.
+    rows = rows.masked_scatter(site_of < 0, (chain.queries + first).to(rows.dtype))
+    shape = first + len(chain.queries), predicted
     inputs = pad(moves, (0, 0, 0, 0, 0, 1)), chain.start.mT, w, eta
-    walked = _Walk.apply(visited, rows, shape, *inputs)  # type: ignore[no-untyped-call]
+    walked = _Walk.apply(site_of, rows, shape, *inputs)  # type: ignore[no-untyped-call]
     mean, var, *ahead = walked
     mean, var = mean[..., None], var[..., None]
     at_sites = (mean[:, :first, :, 0], var[:, :first, :, 0])
@@ -85,7 +88,7 @@ class _Walk(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        visited: Tensor,
+        site_of: Tensor,
         rows: Tensor,
         shape: tuple[int, bool],
         moves: Tensor,
@@ -97,7 +100,7 @@ class _Walk(torch.autograd.Function):
 
         Arguments:
             ctx: What autograd passes on.
-            visited: The site of each visit, or -1, (S,), int32.
+            site_of: The site of each step, or -1, (S,), int32.
             rows: The row of the outputs that shows it, or -1, the same.
             shape: The number of these rows, and whether spread and innovation are wanted.
             moves: A and Q, (S + 1, M, L), the last of them 0.
@@ -105,29 +108,29 @@ class _Walk(torch.autograd.Function):
             w: (N, T, L).
             eta: (N, T, L).
         """
-        inputs = [each.contiguous() for each in (moves, start, w, eta)]
+        inputs = [tensor.contiguous() for tensor in (moves, start, w, eta)]
         shown, predicted = shape
         mean = w.new_empty(len(w), shown, w.shape[2])
         spread = w.new_empty(len(w), w.shape[1] if predicted else 0, w.shape[2])
         outputs = mean, torch.empty_like(mean), spread, torch.empty_like(spread)
         source = forward_source(_states(start), smoothed=shown > 0, predicted=predicted)
-        _launch(source, FORWARD_SHARE, visited, rows, shown, inputs, outputs)
-        ctx.plan = visited, rows, shape
+        _launch(source, FORWARD_SHARE, site_of, rows, shown, inputs, outputs)
+        ctx.plan = site_of, rows, shape
         ctx.save_for_backward(*inputs)
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor | None, ...]:
-        visited, rows, (shown, predicted) = ctx.plan
+        site_of, rows, (shown, predicted) = ctx.plan
         moves, start, w, eta = inputs = ctx.saved_tensors
         programs = _programs(w, BACKWARD_SHARE)
-        bars = [each.new_zeros(programs, *each.shape) for each in (moves, start)]
+        bars = [tensor.new_zeros(programs, *tensor.shape) for tensor in (moves, start)]
         bars += [torch.zeros_like(w), torch.zeros_like(eta)]
         source = backward_source(_states(start), smoothed=shown > 0, predicted=predicted)
-        given = (*(each.contiguous() for each in seeds), *bars)
-        _launch(source, BACKWARD_SHARE, visited, rows, shown, inputs, given)
-        return None, None, None, *(each.sum(0) for each in bars[:2]), *bars[2:]
+        given = (*(seed.contiguous() for seed in seeds), *bars)
+        _launch(source, BACKWARD_SHARE, site_of, rows, shown, inputs, given)
+        return None, None, None, *(bar.sum(0) for bar in bars[:2]), *bars[2:]
 
 
 def _states(start: Tensor) -> int:
@@ -153,7 +156,7 @@ def _programs(w: Tensor, share: int) -> int:
 def _launch(
     source: KernelSource,
     share: int,
-    visited: Tensor,
+    site_of: Tensor,
     rows: Tensor,
     shown: int,
     inputs: tuple[Tensor, ...] | list[Tensor],
@@ -163,13 +166,13 @@ def _launch(
     moves, _, w, _ = inputs
     deep, wide = _tile(w.shape[2])
     programs = _programs(w, share)
-    if not w.shape[0] * len(visited):
+    if not w.shape[0] * len(site_of):
         return
-    tape = w.new_empty(programs, len(visited), source.rows, deep * wide)
+    tape = w.new_empty(programs, len(site_of), source.rows, deep * wide)
     with torch.cuda.device_of(w):
         compiled_kernel(source)[(programs,)](
-            *(visited, rows, *inputs, tape, *others),
-            *(*w.shape[:2], len(visited), shown),
+            *(site_of, rows, *inputs, tape, *others),
+            *(*w.shape[:2], len(site_of), shown),
             ROWS=source.rows,
             MOVES=moves.shape[1],
             LATENTS=w.shape[2],

@@ -1,13 +1,15 @@
 r"""The Kalman filter and smoother, and their adjoint, as the source of two Triton kernels.
 
-A program of a kernel takes tiles of series through all visits, one lane a (series, latent) pair.
-What passes from visit to visit stays in registers; what one sweep leaves for a later one lies on
-the program's own tape. The visit itself is a recorded
+Experimental: the kernels have never run on a GPU.
+
+A program of a kernel takes tiles of series through all steps, one lane a (series, latent) pair.
+What passes from step to step stays in registers; what one sweep leaves for a later one lies on
+the program's own tape. The step itself is a recorded
 :class:`~terralatent.models.posteriors.kalman.program.Program`, written line by line: the same
 algebra as on the CPU, for any number of states.
 
 It is text because Triton compiles from text, and because plain variables are what all its versions
-take alike; lists of them, which a visit of n states would need, they do not.
+take alike; lists of them, which a step of n states would need, they do not.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from terralatent.models.posteriors.kalman.program import Program, Scalar
-from terralatent.models.posteriors.kalman.step import filter_visit, moment_count, smooth_visit
+from terralatent.models.posteriors.kalman.step import filter_step, moment_count, smooth_step
 
 HEAD = """\
 @triton.jit(do_not_specialize={names})
@@ -33,7 +35,7 @@ def {name}(
     real = latent < LATENTS
     zero = tl.zeros((DEEP, WIDE), w_in.dtype.element_ty)
     one = zero + 1.0
-    records = tape + program * visits * (ROWS * DEEP * WIDE) + lane
+    records = tape + program * steps * (ROWS * DEEP * WIDE) + lane
     {setup}
     for tile in range(tl.program_id(0), tl.cdiv(series, DEEP), tl.num_programs(0)):
         number = (alike + tile * DEEP + tl.arange(0, DEEP)[:, None]).to(tl.int64)
@@ -46,10 +48,10 @@ memory; so do the lanes. Offsets among series need 64 bits, those inside one 32.
 or written has the shape of a tile, which ``alike`` gives it, so that each thread keeps its lanes
 throughout. Nothing is compiled anew for other sizes or addresses."""
 
-TAKEN = "visited", "rows", "moves", "start", "w_in", "eta_in", "tape"
-SIZES = "series", "sites", "visits", "shown"
+TAKEN = "site_of", "rows", "moves", "start", "w_in", "eta_in", "tape"
+SIZES = "series", "sites", "steps", "shown"
 
-SETUP = """sums = moves_bar + program * (visits + 1) * (MOVES * LATENTS)
+SETUP = """sums = moves_bar + program * (steps + 1) * (MOVES * LATENTS)
     starts = start_bar + program * ({count} * LATENTS) + latent
     first = (lane < WIDE) & real"""
 
@@ -61,7 +63,7 @@ class KernelSource:
     name: str
     text: str
     rows: int
-    """Rows of lanes that a visit has on the tape."""
+    """Rows of lanes that a step has on the tape."""
 
 
 @cache
@@ -70,20 +72,20 @@ def forward_source(states: int, *, smoothed: bool, predicted: bool) -> KernelSou
 
     Arguments:
         states: n.
-        smoothed: Whether mean and variance are wanted at any visit.
+        smoothed: Whether mean and variance are wanted at any step.
         predicted: Whether spread and innovation are wanted at the sites.
     """
-    visit = _Visit(states)
-    kept = visit.seen if smoothed else []
+    step = _Step(states)
+    kept = step.seen if smoothed else []
     tape = {name: _tape(row) for row, name in enumerate(kept)}
-    stores = [(tape[name], visit.filter.inputs([name])[0]) for name in kept]
+    stores = [(tape[name], step.filter.inputs([name])[0]) for name in kept]
     if predicted:
-        stores.append((_at_site("spread"), visit.spread))
-        stores.append((_at_site("innovation"), visit.innovation))
-    lines = visit.filter_lines(stores)
+        stores.append((_at_site("spread"), step.spread))
+        stores.append((_at_site("innovation"), step.innovation))
+    lines = step.filter_lines(stores)
     if smoothed:
-        found = [(_at_row("mean"), visit.mean), (_at_row("var"), visit.var)]
-        lines += visit.smooth_lines(tape, found)
+        marginals = [(_at_row("mean"), step.mean), (_at_row("var"), step.var)]
+        lines += step.smooth_lines(tape, marginals)
     return _kernel("forward", ["mean", "var", "spread", "innovation"], "", lines, len(kept))
 
 
@@ -96,25 +98,25 @@ def backward_source(states: int, *, smoothed: bool, predicted: bool) -> KernelSo
     over series, to the program's own part of ``moves_bar`` and ``start_bar``. No two programs add
     to one place, so the order of each sum is fixed.
     """
-    visit = _Visit(states)
-    size = len(visit.x)
-    x_tape = {name: _tape(row) for row, name in enumerate(visit.x)}
-    kept = [(place, visit.filter.inputs([name])[0]) for name, place in x_tape.items()]
-    lines = visit.filter_lines(kept)
+    step = _Step(states)
+    size = len(step.x)
+    x_tape = {name: _tape(row) for row, name in enumerate(step.x)}
+    kept = [(place, step.filter.inputs([name])[0]) for name, place in x_tape.items()]
+    lines = step.filter_lines(kept)
     shares: list[tuple[str, _Place]] = []
     if smoothed:
-        y_tape = {name: _tape(size + row) for row, name in enumerate(visit.y)}
-        kept = [(place, visit.smooth.inputs([name])[0]) for name, place in y_tape.items()]
-        lines += visit.smooth_lines(x_tape, kept)
+        y_tape = {name: _tape(size + row) for row, name in enumerate(step.y)}
+        kept = [(place, step.smooth.inputs([name])[0]) for name, place in y_tape.items()]
+        lines += step.smooth_lines(x_tape, kept)
         # What the smoother's adjoint leaves for the filter's takes the place of the adjoints y.
-        shares += [(name, _tape(size + row)) for row, name in enumerate(visit.seen)]
-        lines += visit.smooth_back_lines(x_tape | y_tape, shares)
+        shares += [(name, _tape(size + row)) for row, name in enumerate(step.seen)]
+        lines += step.smooth_back_lines(x_tape | y_tape, shares)
     if predicted:
-        shares.append((visit.spread.name, _at_site("spread_bar")))
-    lines += visit.filter_back_lines(x_tape, shares, predicted=predicted)
+        shares.append((step.spread.name, _at_site("spread_bar")))
+    lines += step.filter_back_lines(x_tape, shares, predicted=predicted)
     lines += [
         _Place(f"starts + {row} * LATENTS", "first").add(_total(f"{name}_bar"))
-        for row, name in enumerate(visit.x[states:])
+        for row, name in enumerate(step.x[states:])
     ]
     setup = SETUP.format(count=size - states)
     seeds = ["mean_bar", "var_bar", "spread_bar", "innovation_bar"]
@@ -122,8 +124,8 @@ def backward_source(states: int, *, smoothed: bool, predicted: bool) -> KernelSo
     return _kernel("backward", seeds + bars, setup, lines, size * (2 if smoothed else 1))
 
 
-class _Visit:
-    """The programs of a visit for n states, and the walks that take them along the visits."""
+class _Step:
+    """The programs of a step for n states, and the walks that take them along the steps."""
 
     def __init__(self, n: int) -> None:
         r = moment_count(n)
@@ -132,7 +134,7 @@ class _Visit:
         gains = [f"q{i}" for i in range(r - n)]
         width = len(turns) + len(gains)
         self.states = n
-        # The filter goes on to the next visit, the smoother comes from the one before its own.
+        # The filter goes on to the next step, the smoother comes from the one before its own.
         self.filter_moves = {name: width + at for at, name in enumerate([*turns, *gains])}
         self.smooth_moves = {name: at for at, name in enumerate(turns)}
 
@@ -140,14 +142,14 @@ class _Visit:
         w, eta, *x = self.filter.inputs(["w", "eta", *self.x])
         flat, q = self.filter.inputs(turns), self.filter.inputs(gains)
         a = [flat[i * n : (i + 1) * n] for i in range(n)]
-        self.innovation, self.after = filter_visit(self.filter, a, q, w, eta, x)
+        self.innovation, self.after = filter_step(self.filter, a, q, w, eta, x)
         self.spread = x[n]
 
         self.smooth = Program()
         w, eta, *x = self.smooth.inputs(["w", "eta", *self.x])
         flat, y = self.smooth.inputs(turns), self.smooth.inputs(self.y)
         a = [flat[i * n : (i + 1) * n] for i in range(n)]
-        self.mean, self.var, self.before = smooth_visit(self.smooth, a, w, eta, x, y)
+        self.mean, self.var, self.before = smooth_step(self.smooth, a, w, eta, x, y)
         _, used = _needed(self.smooth, [self.mean, self.var, *self.before])
         self.seen = [name for name in self.x if name in used]
         """The predicted moments that the smoother needs: not all of them."""
@@ -198,13 +200,13 @@ class _Visit:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tensor of lanes lies; ``{}`` stands before the names that belong to a visit."""
+    """Where a tensor of lanes lies; ``{}`` stands before the names that belong to a step."""
 
     pointer: str
     mask: str
 
-    def load(self, visit: str = "") -> str:
-        return f"tl.load({self.pointer}, mask={self.mask}, other=0.0)".replace("{}", visit)
+    def load(self, step: str = "") -> str:
+        return f"tl.load({self.pointer}, mask={self.mask}, other=0.0)".replace("{}", step)
 
     def store(self, value: str) -> str:
         return f"tl.store({self.pointer}, {value}, mask={self.mask})".replace("{}", "")
@@ -227,27 +229,27 @@ def _tape(row: int) -> _Place:
 
 @dataclass(frozen=True)
 class _Sweep:
-    """A program that is taken along the visits."""
+    """A program that is taken along the steps."""
 
     program: Program
     forward: bool
-    """Whether visits are taken in their order, or in the reverse."""
+    """Whether steps are taken in their order, or in the reverse."""
 
     loads: Mapping[str, _Place]
     """Scalars of a lane that are read, beside w and eta."""
 
     moves: Mapping[str, int]
-    """Scalars of a latent, and where they are from the moves of a visit on."""
+    """Scalars of a latent, and where they are from the moves of a step on."""
 
     carried: Mapping[str, Scalar]
-    """Scalars that are 0 or else set at the first visit, and what they become at each."""
+    """Scalars that are 0 or else set at the first step, and what they become at each."""
 
     stores: Sequence[tuple[_Place, Scalar]] = ()
     bar: Mapping[str, Scalar] = field(default_factory=dict)
     """Adjoints of w, eta and the moves, to be added to those that are there."""
 
     def lines(self) -> list[str]:
-        """Return the loop over the visits."""
+        """Return the loop over the steps."""
         sites = {name: _at_site(f"{name}_bar") for name in ("w", "eta") if name in self.bar}
         moved = {name: at for name, at in self.moves.items() if name in self.bar}
         added = [self.bar[name] for name in [*sites, *moved]]
@@ -256,9 +258,9 @@ class _Sweep:
         places = {"w": _at_site("w_in"), "eta": _at_site("eta_in"), **self.loads}
         loads = {name: place for name, place in places.items() if name in used}
         shared = {name: at for name, at in self.moves.items() if name in used}
-        following = "tl.minimum(k + 1, visits - 1)" if self.forward else "tl.maximum(v - 1, 0)"
+        following = "tl.minimum(k + 1, steps - 1)" if self.forward else "tl.maximum(v - 1, 0)"
         inner = [
-            f"v = {'k' if self.forward else 'visits - 1 - k'}",
+            f"v = {'k' if self.forward else 'steps - 1 - k'}",
             "record = records + v * (ROWS * DEEP * WIDE)",
             # Once for all moves: what is left to add for each is a constant, and costs nothing.
             "move = moves + v * (MOVES * LATENTS) + latent",
@@ -281,20 +283,20 @@ class _Sweep:
             *(f"{name} = {name}_then" for name in self.carried),
         ]
         return [
-            *_fetch("0" if self.forward else "(visits - 1)", loads),
-            "for k in range(visits):",
+            *_fetch("0" if self.forward else "(steps - 1)", loads),
+            "for k in range(steps):",
             *(f"    {line}" for line in inner if line),
             # What a thread left on the tape, another may take.
             "tl.debug_barrier()",
         ]
 
 
-def _fetch(visit: str, loads: Mapping[str, _Place]) -> list[str]:
-    """Return the lines that read what a visit needs, a visit ahead: memory answers late."""
+def _fetch(step: str, loads: Mapping[str, _Place]) -> list[str]:
+    """Return the lines that read what a step needs, a step ahead: memory answers late."""
     return [
-        f"ahead_site = tl.load(visited + {visit})",
-        f"ahead_row = tl.load(rows + {visit})",
-        f"ahead_record = records + {visit} * (ROWS * DEEP * WIDE)",
+        f"ahead_site = tl.load(site_of + {step})",
+        f"ahead_row = tl.load(rows + {step})",
+        f"ahead_record = records + {step} * (ROWS * DEEP * WIDE)",
         *(f"ahead_{name} = {place.load('ahead_')}" for name, place in loads.items()),
     ]
 

@@ -97,12 +97,12 @@ class Program:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row of lanes in a record: ``array[visit + ahead, row]``, or ``array[row]`` of one."""
+    """A row of lanes in a record: ``array[step + ahead, row]``, or ``array[row]`` of one."""
 
     array: str
     row: int
     ahead: int | None = 0
-    """None where the array is one record, not one for each visit."""
+    """None where the array is one record, not one for each step."""
 
     shared: bool = False
     """Whether the row has one group of lanes, which all groups share."""
@@ -128,17 +128,17 @@ def sweep_source(
     stores: Sequence[tuple[Cell, Scalar]],
     additions: Sequence[tuple[Cell, Scalar]] = (),
 ) -> str:
-    """Return the source of a function that runs ``program`` at all visits, over their lanes.
+    """Return the source of a function that runs ``program`` at all steps, over their lanes.
 
     The function takes ``tape, bar, state, moves, moves_bar``: of the first and second one record a
-    visit, (visits, rows * LANES), of the last two one more, (visits + 1, rows * GROUP), and of
+    step, (steps, rows * LANES), of the last two one more, (steps + 1, rows * GROUP), and of
     the state one, (rows * LANES,). Rows lie at fixed places in few records, so that the compiler
     can prove that none overlaps another and use vector instructions.
 
     Arguments:
         name: The function's.
-        program: What happens in a lane at a visit.
-        forward: Whether visits are taken in their order, or in the reverse.
+        program: What happens in a lane at a step.
+        forward: Whether steps are taken in their order, or in the reverse.
         loads: Scalars of a lane, and where they are read.
         stores: Where results are written.
         additions: Where results are added.

@@ -1,10 +1,10 @@
-r"""One visit of the Kalman filter and smoother, for n states, and its adjoint, written as source.
+r"""One step of the Kalman filter and smoother, for n states, and its adjoint, written as source.
 
 The recursion is that of :mod:`terralatent.models.posteriors.markov`, whose symbols are used here.
-All numbers of a visit are one record on a tape: the site's w and eta, the smoothed mean and
-variance, the innovation r, the predicted moments x, and the adjoints y that arrive from the visits
-behind it. Their derivatives are a record of the same form on another tape. What goes from visit to
-visit is the state, and A and Q are the moves.
+All numbers of a step are one record on a tape: the site's w and eta, the smoothed mean and
+variance, the innovation r, the predicted moments x, and the adjoints y that arrive from the steps
+behind it. Their derivatives are a record of the same form on another tape. What goes from step to
+step is the state, and A and Q are the moves.
 """
 
 from dataclasses import replace
@@ -56,7 +56,7 @@ def moved(a: list[list[Scalar]], mean: list[Scalar], cov: list[list[Scalar]]) ->
     return [_dot(row, mean) for row in a] + [_dot(half[i], a[j]) for i, j in pairs(n)]
 
 
-def filter_visit(
+def filter_step(
     program: Program,
     a: list[list[Scalar]],
     q: list[Scalar],
@@ -64,7 +64,7 @@ def filter_visit(
     eta: Scalar,
     x: list[Scalar],
 ) -> tuple[Scalar, list[Scalar]]:
-    """Return the innovation, and the moments predicted at the visit after this one."""
+    """Return the innovation, and the moments predicted at the step after this one."""
     n = len(a)
     p = _matrix(x[n:], n)
     gain = program.one / (program.one + w * p[0][0])
@@ -83,7 +83,7 @@ def filter_visit(
     return innovation, after[:n] + [m + gained for m, gained in zip(after[n:], q, strict=True)]
 
 
-def smooth_visit(
+def smooth_step(
     program: Program,
     a: list[list[Scalar]],
     w: Scalar,
@@ -91,7 +91,7 @@ def smooth_visit(
     x: list[Scalar],
     y: list[Scalar],
 ) -> tuple[Scalar, Scalar, list[Scalar]]:
-    """Return mean and variance here, and the adjoints that reach the visit before this one."""
+    """Return mean and variance here, and the adjoints that reach the step before this one."""
     n = len(a)
     p = x[n : 2 * n]
     gain = program.one / (program.one + w * p[0])
@@ -126,7 +126,7 @@ def _filter_sources(n: int) -> dict[str, str]:
     state = {name: Cell("state", i, None) for i, name in enumerate(names)}
     w, eta, *x = program.inputs([*here, *names])
     a, q = moves.inputs(program)
-    innovation, after = filter_visit(program, a, q, w, eta, x)
+    innovation, after = filter_step(program, a, q, w, eta, x)
     on_tape = {name: Cell("tape", row) for name, row in zip(names, moment_rows(n), strict=True)}
     results = [(Cell("tape", INNOVATION), innovation), *zip(state.values(), after, strict=True)]
     loads = here | moves.a | moves.q
@@ -173,7 +173,7 @@ def _smooth_sources(n: int) -> dict[str, str]:
     on_tape = {name: Cell("tape", MOMENTS + r + i) for i, name in enumerate(behind)}
     w, eta, *rest = program.inputs(["w", "eta", *(f"x{i}" for i in range(r)), *behind])
     a, _ = moves.inputs(program)
-    mean, var, before = smooth_visit(program, a, w, eta, rest[:r], rest[r:])
+    mean, var, before = smooth_step(program, a, w, eta, rest[:r], rest[r:])
     results = [
         (Cell("tape", MEAN), mean),
         (Cell("tape", VAR), var),

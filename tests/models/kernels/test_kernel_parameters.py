@@ -115,7 +115,7 @@ def test_timescale_of_a_product_is_what_ends_its_memory() -> None:
 
     def days(*factors: TemporalKernel) -> list[float]:
         (scale,) = Product(factors).timescales().values()
-        return [round(each, 2) for each in scale.tolist()]
+        return [round(days, 2) for days in scale.tolist()]
 
     assert days(season, event) == [30.0, 500.0]
     assert days(season, event, Matern52(2, 100.0)) == [30.0, 100.0]

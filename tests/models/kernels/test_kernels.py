@@ -165,8 +165,12 @@ def everything(kernel: TemporalKernel) -> Tensor:
     """Return one number that all answers of a kernel go into, each element with its own sign."""
     features = kernel.features(calendar(), SPAN, 8)
     answers = [kernel.covariance(LAGS), kernel.stationary(), *kernel.transition(LAGS), features]
-    waves = [torch.arange(each.numel()).double().cos().reshape(each.shape) for each in answers]
-    return sum(((wave * each).sum() for wave, each in zip(waves, answers, strict=True)), LAGS[0])
+    waves = [
+        torch.arange(answer.numel()).double().cos().reshape(answer.shape) for answer in answers
+    ]
+    return sum(
+        ((wave * answer).sum() for wave, answer in zip(waves, answers, strict=True)), LAGS[0]
+    )
 
 
 def test_gradients_are_finite_and_those_of_differences(kernel: TemporalKernel) -> None:

@@ -47,14 +47,14 @@ def any_coupling(case: Case) -> Tensor:
 
 def default_coupling(kernel: TemporalKernel, case: Case) -> Tensor:
     """Return the kernel's correlation from each seen site to the next seen day, by loops."""
-    found = torch.zeros_like(case.w)
+    got = torch.zeros_like(case.w)
     days = case.days.numpy()
     for i, t, latent in (case.w > 0).nonzero().tolist():
         seen = case.w[i, :, latent].numpy() > 0
         after = days[seen & (days > days[t])]
         if len(after):
-            found[i, t, latent] = float(sum(prior(kernel, latent, after[:1] - days[t]))[0])
-    return found * (1.0 - WHITE)
+            got[i, t, latent] = float(sum(prior(kernel, latent, after[:1] - days[t]))[0])
+    return got * (1.0 - WHITE)
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["of the kernel", "given"])
@@ -76,22 +76,22 @@ def test_a_dense_precision(name: str, given: bool) -> None:
     t = len(days)
     for i in range(len(case.w)):
         for latent in range(LATENTS):
-            w, eta, rho = (each[i, :, latent].numpy() for each in (case.w, case.eta, pairs))
+            w, eta, rho = (tensor[i, :, latent].numpy() for tensor in (case.w, case.eta, pairs))
             valid = np.unique(days[w > 0])
             count = len(valid)
             precision = np.zeros((count, count))
             precision[0, 0] = 1.0
-            told = np.zeros(count)
+            information = np.zeros(count)
             for at, day in enumerate(valid):
                 here = np.flatnonzero((days == day) & (w > 0))
-                told[at] = eta[here].sum()
+                information[at] = eta[here].sum()
                 precision[at, at] += w[here].sum()
                 if at + 1 < count:
                     r = rho[here[-1]]
                     pair = np.array([[r * r, -r], [-r, 1.0]]) / (1.0 - r * r)
                     precision[at : at + 2, at : at + 2] += pair
             sigma = np.linalg.inv(precision)
-            mean = sigma @ told
+            mean = sigma @ information
             k = prior_of(kernel, latent, valid)
             # Of a lengthscale of 1,500 days neighbours say nearly the same: a condition number of
             # 3e9. The floor is for the precision, which couplings below 0.95 leave at 1e3.
@@ -239,8 +239,8 @@ def test_coupling_under_the_mask_means_nothing() -> None:
         gradients = [pairs.grad, *(p.grad for p in kernel.parameters())]
         answers.append([got.mean, got.query_var, got.kl, *gradients])
 
-    for each in answers[1:]:
-        for clean, dirty in zip(answers[0], each, strict=True):
+    for other in answers[1:]:
+        for clean, dirty in zip(answers[0], other, strict=True):
             assert bool(clean.isfinite().all())  # type: ignore[union-attr]
             assert torch.equal(clean, dirty)  # type: ignore[arg-type]
 
@@ -254,7 +254,7 @@ def test_coupling_under_the_mask_means_nothing() -> None:
         (lambda c: c * math.nan, "got nan at"),
     ],
 )
-def test_bad_coupling_is_told(change: Callable[[Tensor], Tensor], words: str) -> None:
+def test_bad_coupling_is_refused(change: Callable[[Tensor], Tensor], words: str) -> None:
     case = make_case()
 
     with pytest.raises(ValueError, match=words):
@@ -304,11 +304,11 @@ def test_samples_have_the_dense_mean_and_covariance() -> None:
     scale = cov.diagonal(dim1=-2, dim2=-1).amax().sqrt()
     assert_near(drawn.mean(0) / scale, mean / scale, 5.0 / math.sqrt(20_000))
     off = (drawn - drawn.mean(0)) / scale
-    found = torch.einsum("snql,snrl->nlqr", off, off) / len(drawn)
-    assert_near(found, cov / scale**2, 10.0 / math.sqrt(20_000))
+    got = torch.einsum("snql,snrl->nlqr", off, off) / len(drawn)
+    assert_near(got, cov / scale**2, 10.0 / math.sqrt(20_000))
 
 
-def test_the_means_are_linear_in_what_they_are_told() -> None:
+def test_the_means_are_linear_in_the_informations() -> None:
     kernel = level_and_matern32(LATENTS).double()
     case = calm_case()
     etas = torch.stack([case.eta, 2.0 * case.eta.flip(0) * (case.w > 0), torch.zeros_like(case.w)])
@@ -359,6 +359,6 @@ def test_gradients_are_finite_beside_a_minute_and_for_an_empty_series() -> None:
         (got.kl.sum() + got.var.sum() + got.query_mean.sum() + got.query_var.sum()).backward()
         assert w.grad is not None
         assert bool(w.grad.isfinite().all())
-        for parameter in filter(lambda each: each.requires_grad, kernel.parameters()):
+        for parameter in filter(lambda weight: weight.requires_grad, kernel.parameters()):
             assert parameter.grad is not None
             assert bool(parameter.grad.isfinite().all())

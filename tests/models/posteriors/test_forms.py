@@ -37,7 +37,7 @@ def kernel(request: pytest.FixtureRequest) -> TemporalKernel:
 def near(form: Inference, tolerance: float) -> float:
     """Return how near two answers of a form are that differ in the order of roundings alone.
 
-    Banded looks through one factor of its dense prior each time, whose condition number is the root
+    Banded sees through one factor of its dense prior each time, whose condition number is the root
     of that of the prior, at most 24 days / WHITE: 2 n eps times that is 5e-9.
     """
     return max(tolerance, 1e-8) if isinstance(form, Banded) else tolerance

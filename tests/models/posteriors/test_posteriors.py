@@ -74,8 +74,8 @@ def test_float32_is_enough_compiled(
     with torch.no_grad():
         got = Markov().infer(kernel.float(), *case.to(torch.float32))
 
-    for each in ("mean", "var", "query_mean", "query_var", "kl"):
-        assert_near(getattr(got, each), getattr(want, each), tolerance)
+    for name in ("mean", "var", "query_mean", "query_var", "kl"):
+        assert_near(getattr(got, name), getattr(want, name), tolerance)
 
 
 def test_what_lets_networks_round_leaves_the_posterior_alone(form: Inference) -> None:
@@ -181,8 +181,8 @@ def test_every_form_stays_finite(name: str) -> None:
     with torch.no_grad():
         got = make_posterior(name).infer(*stress(series=2_500, latents=40, dates=24))
 
-    for each in (got.mean, got.var, got.kl):
-        assert bool(each.isfinite().all())
+    for part in (got.mean, got.var, got.kl):
+        assert bool(part.isfinite().all())
     assert bool((got.kl_by_latent > -1e-3).all())
     assert bool((got.var > 0).all())
 

@@ -82,7 +82,7 @@ def sequential(kernel: TemporalKernel, latent: int, case: Case, m: int) -> Joint
                 b @ cov[near, count + other]
             )
     order = np.concatenate([place, count + np.arange(len(queries))])
-    part_vars = [float(each[0]) for each in prior(kernel, latent, np.zeros(1))]
+    part_vars = [float(part[0]) for part in prior(kernel, latent, np.zeros(1))]
     return Joint(cov[np.ix_(order, order)], [part[:, place] for part in parts], part_vars)
 
 
@@ -175,11 +175,11 @@ def test_one_neighbour_is_exact_for_a_first_order_kernel_on_its_days() -> None:
 def test_days_in_a_row_have_the_kernels_covariance(kernel: TemporalKernel) -> None:
     days = torch.unique(make_case().days)
 
-    found = Vecchia(4).prior(kernel, days, days.new_zeros(0))
+    got = Vecchia(4).prior(kernel, days, days.new_zeros(0))
 
     wanted = kernel.covariance(days[:, None] - days).movedim(-1, 0)
     near = (torch.arange(len(days))[:, None] - torch.arange(len(days))).abs() <= 4
-    assert_near(found[:, near], wanted[:, near], 1e-7)
+    assert_near(got[:, near], wanted[:, near], 1e-7)
 
 
 def test_a_day_asked_for_twice_has_one_value(kernel: TemporalKernel) -> None:
@@ -237,8 +237,8 @@ def test_samples_have_the_dense_mean_and_covariance() -> None:
     assert drawn.shape == (20_000, 3, 5, LATENTS)
     assert_near(drawn.mean(0), mean, 5.0 / math.sqrt(20_000))
     off = drawn - drawn.mean(0)
-    found = torch.einsum("snql,snrl->nlqr", off, off) / len(drawn)
-    assert_near(found, cov, 10.0 / math.sqrt(20_000))
+    got = torch.einsum("snql,snrl->nlqr", off, off) / len(drawn)
+    assert_near(got, cov, 10.0 / math.sqrt(20_000))
 
 
 def test_the_means_are_linear_in_the_informations(kernel: TemporalKernel) -> None:
@@ -305,7 +305,7 @@ def test_gradients_are_finite_beside_a_minute_and_for_an_empty_series(
         (got.kl.sum() + got.var.sum() + got.query_mean.sum() + got.query_var.sum()).backward()
         assert w.grad is not None
         assert bool(w.grad.isfinite().all())
-        for parameter in filter(lambda each: each.requires_grad, kernel.parameters()):
+        for parameter in filter(lambda weight: weight.requires_grad, kernel.parameters()):
             assert parameter.grad is not None
             assert bool(parameter.grad.isfinite().all())
 

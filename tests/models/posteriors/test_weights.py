@@ -98,10 +98,10 @@ def dense(form: Inference, kernel: TemporalKernel, case: Case) -> tuple[Answer, 
                 part_mean[i, :, latent, part] = here @ quadratic
                 drop = (here * np.linalg.solve(noisy, here.T).T).sum(1)
                 part_var[i, :, latent, part] = owns[part].diagonal()[t:] - drop
-    found = Answer(
+    got = Answer(
         mean[:, :t], var[:, :t], mean[:, t:], var[:, t:], kl.sum(1), evidence, part_mean, part_var
     )
-    return found, joint
+    return got, joint
 
 
 @pytest.mark.parametrize(("largest", "tolerance"), [(100.0, 1e-8), (1e4, 1e-7)])
@@ -167,8 +167,8 @@ def test_inducing_points_at_all_dates_are_exact(name: str) -> None:
     case, kernel = make_case(), KERNELS[name]().double()
     form = Inducing(points=23)
 
-    got, want = (each.infer(kernel, *case) for each in (form, Exact()))
-    components = [each.components(kernel, *case) for each in (form, Exact())]
+    got, want = (way.infer(kernel, *case) for way in (form, Exact()))
+    components = [way.components(kernel, *case) for way in (form, Exact())]
 
     # The prior is moved by its jitter of 1e-10, and by n eps times the condition number of a factor
     # of it, 5e5, to which that leads: 2e-9. Precisions of 100 and values of 10 make 2e-6 of it.

@@ -82,12 +82,12 @@ def compare(
     """
     outcomes = []
     for way, kind in zip(ways, (dtype, torch.float64), strict=True):
-        w, eta = (each.to(kind).requires_grad_() for each in (case.w.clone(), case.eta.clone()))
+        w, eta = (tensor.to(kind).requires_grad_() for tensor in (case.w.clone(), case.eta.clone()))
         outputs = way(link(kernel, case.days, case.queries, w), w, eta)
         rng = torch.Generator().manual_seed(0)
         total = sum(
-            (each * torch.randn(each.shape, generator=rng, dtype=torch.float64)).sum()
-            for each in outputs
+            (part * torch.randn(part.shape, generator=rng, dtype=torch.float64)).sum()
+            for part in outputs
         )
         gradients = torch.autograd.grad(total, [w, eta, *kernel.parameters()])  # type: ignore[arg-type]
         outcomes.append([*outputs, *gradients])
@@ -162,7 +162,7 @@ def test_threads_change_no_bit() -> None:
         walk = cpu.walk(
             link(kernel, case.days, case.queries, w), w, case.eta, sites=True, predicted=True
         )
-        sum(each.sum() for each in walk).backward()  # type: ignore[union-attr]
+        sum(part.sum() for part in walk).backward()  # type: ignore[union-attr]
         answers.append([*walk, w.grad, *(p.grad for p in kernel.parameters())])
 
     for one, two, three in zip(*answers, strict=True):

@@ -151,4 +151,4 @@ def test_a_text_that_is_there_is_left_alone(tmp_path: Path) -> None:
 
     assert keep_text(path, "a = 1\n").stat().st_ino == before.st_ino
     assert keep_text(path, "a = 2\n").read_text() == "a = 2\n"
-    assert [each.name for each in tmp_path.iterdir()] == ["text.py"]
+    assert [path.name for path in tmp_path.iterdir()] == ["text.py"]

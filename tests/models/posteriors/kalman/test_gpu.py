@@ -59,7 +59,7 @@ def walked(
     device: str = "cpu",
     sites: bool = True,
     predicted: bool = True,
-    asked: bool = True,
+    queried: bool = True,
 ) -> list[Tensor]:
     """Return all outputs for made-up sites, and the gradients of a random sum of them.
 
@@ -75,22 +75,22 @@ def walked(
     w = w * (torch.rand(shape, generator=rng) < 0.6)
     w[0] = 0.0
     eta = w * torch.randn(shape, generator=rng).double()
-    w, eta = (each.to(device, dtype).requires_grad_() for each in (w, eta))
+    w, eta = (tensor.to(device, dtype).requires_grad_() for tensor in (w, eta))
     kernel = KERNELS[states](latents).double().to(device)
-    queries = queries if asked else queries[:0]
+    queries = queries if queried else queries[:0]
     chain = link(kernel, days.to(device), queries.to(device), w)
     options = {} if walk is eager.walk else {"predicted": predicted}
     outputs = walk(chain, w, eta, sites=sites, **options)
     if not predicted:
         outputs = outputs._replace(spread=w[:, :0], innovation=w[:, :0])
-    weights = [torch.randn(each.shape, generator=rng).to(each) for each in outputs]
+    weights = [torch.randn(tensor.shape, generator=rng).to(tensor) for tensor in outputs]
     total = torch.stack([(a * b).sum() for a, b in zip(outputs, weights, strict=True)]).sum()
     gradients = torch.autograd.grad(total, [w, eta, *kernel.parameters()])
-    return [each.detach().cpu() for each in (*outputs, *gradients)]
+    return [tensor.detach().cpu() for tensor in (*outputs, *gradients)]
 
 
-def agree(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
-    for one, other in zip(found, wanted, strict=True):
+def agree(got: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
+    for one, other in zip(got, wanted, strict=True):
         size = max(1.0, float(other.abs().max())) if other.numel() else 1.0
         torch.testing.assert_close(
             one.double(), other.double(), rtol=tolerance, atol=tolerance * size
@@ -195,27 +195,27 @@ def test_values_and_gradients(states: int, latents: int, series: int) -> None:
 
 @pytest.mark.usefixtures("played")
 def test_values_and_gradients_in_float32() -> None:
-    found = walked(gpu.walk, 3, 3, 19, dtype=torch.float32)
-    assert {each.dtype for each in found[:8]} == {torch.float32}
-    agree(found, walked(eager.walk, 3, 3, 19), 2e-4)
+    got = walked(gpu.walk, 3, 3, 19, dtype=torch.float32)
+    assert {tensor.dtype for tensor in got[:8]} == {torch.float32}
+    agree(got, walked(eager.walk, 3, 3, 19), 2e-4)
 
 
 @pytest.mark.parametrize(
-    ("sites", "predicted", "asked"),
+    ("sites", "predicted", "queried"),
     [given for given in itertools.product([True, False], repeat=3) if any(given)],
 )
 @pytest.mark.usefixtures("played")
-def test_only_what_is_asked_for_is_given(sites: bool, predicted: bool, asked: bool) -> None:
-    options = {"sites": sites, "predicted": predicted, "asked": asked}
-    found = walked(gpu.walk, 2, 3, 9, **options)
-    assert found[0].shape[1] == (6 if sites else 0)
-    assert found[4].shape[1] == (6 if predicted else 0)
-    agree(found, walked(eager.walk, 2, 3, 9, **options), 1e-11)
+def test_only_what_is_wanted_is_given(sites: bool, predicted: bool, queried: bool) -> None:
+    options = {"sites": sites, "predicted": predicted, "queried": queried}
+    got = walked(gpu.walk, 2, 3, 9, **options)
+    assert got[0].shape[1] == (6 if sites else 0)
+    assert got[4].shape[1] == (6 if predicted else 0)
+    agree(got, walked(eager.walk, 2, 3, 9, **options), 1e-11)
 
 
-@pytest.mark.parametrize(("series", "sites", "asked"), [(0, True, True), (4, False, False)])
+@pytest.mark.parametrize(("series", "sites", "queried"), [(0, True, True), (4, False, False)])
 @pytest.mark.usefixtures("played")
-def test_nothing_is_walked_where_nothing_is(series: int, sites: bool, asked: bool) -> None:
+def test_nothing_is_walked_where_nothing_is(series: int, sites: bool, queried: bool) -> None:
     kernel = KERNELS[2](3)
     days = torch.arange(5, dtype=torch.float64) if series == 0 else torch.zeros(0).double()
     w = torch.ones(series, len(days), 3, dtype=torch.float64)
@@ -275,8 +275,8 @@ def test_triton_compiles_the_source(
     source = make(2, smoothed=True, predicted=True)
     kernel = gpu.compiled_kernel(source)
     constants = {"ROWS": source.rows, "MOVES": 7, "LATENTS": 16, "WIDE": 16, "DEEP": 2}
-    types = {"visited": "*i32", "rows": "*i32"} | dict.fromkeys(constants, "constexpr")
-    types |= dict.fromkeys(("series", "sites", "visits", "shown"), "i32")
+    types = {"site_of": "*i32", "rows": "*i32"} | dict.fromkeys(constants, "constexpr")
+    types |= dict.fromkeys(("series", "sites", "steps", "shown"), "i32")
     signature = {name: types.get(name, "*fp32") for name in kernel.arg_names}
 
     compiled = triton.compile(
@@ -302,8 +302,8 @@ def device() -> str:
 def test_values_and_gradients_on_a_gpu(device: str, states: int, latents: int, series: int) -> None:
     wanted = walked(eager.walk, states, latents, series)
     for dtype, tolerance in ((torch.float32, 5e-4), (torch.float64, 1e-11)):
-        found = walked(gpu.walk, states, latents, series, dtype=dtype, device=device)
-        agree(found, wanted, tolerance)
+        got = walked(gpu.walk, states, latents, series, dtype=dtype, device=device)
+        agree(got, wanted, tolerance)
 
 
 @pytest.mark.gpu
@@ -332,4 +332,4 @@ def test_more_than_two_to_the_31_numbers(device: str) -> None:
 if __name__ == "__main__":
     gpu.BACKWARD_SHARE = 1
     outcomes = walked(gpu.walk, 2, 3, 9)
-    save_file({str(at): each.contiguous() for at, each in enumerate(outcomes)}, sys.argv[1])
+    save_file({str(at): tensor.contiguous() for at, tensor in enumerate(outcomes)}, sys.argv[1])
