@@ -79,7 +79,7 @@ def simulate(
     from terralatent.catalogs.simulation.simulate import simulate
 
     bar = terminal.bar()
-    simulate(out, size=size, years=years, seed=seed, tell=counting(bar, "simulate"))
+    simulate(out, size=size, years=years, seed=seed, progress=counting(bar, "simulate"))
     bar.close()
     terminal.say(f"-> {out}")
 

@@ -18,7 +18,9 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from terralatent.pipeline.cube.masks import Asked
+    from terralatent.pipeline.cube.masking import MaskingRequest
+
+from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
 
 __all__ = [
     "AnyStore",
@@ -229,8 +231,8 @@ class ModelChoices:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="gpvae (the default); to compare with it: vae, series, mtan, hetvae, transformer, "
-            "and linear, whittaker, harmonics, gp, mogpr, which take no steps.",
+            help=f"{DEFAULT} (the default); to compare with it: {', '.join(LEARNED[1:])}, and "
+            f"{', '.join(UNLEARNED)}, which take no steps.",
         ),
     ] = None
     latents: Annotated[
@@ -310,9 +312,9 @@ class ClearSky:
         ),
     ] = None
 
-    def masking(self) -> Asked:
+    def masking(self) -> MaskingRequest:
         """As :func:`~terralatent.pipeline.training.train.train` and others take it."""
-        from terralatent.pipeline.cube.masks import parse_masking
+        from terralatent.pipeline.cube.masking import parse_masking
 
         return parse_masking(self.dilate, self.outliers, self.clear_rule)
 

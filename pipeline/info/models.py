@@ -118,7 +118,7 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
     settings: dict[str, Any] = read_settings(folder) or trained.get("settings") or {}
     config: dict[str, Any] = manifest.get("config") or stand.get("config") or {}
     family = config.get("model", settings.get("model", DEFAULT))
-    own = family == DEFAULT
+    own = family == DEFAULT  # the only one with kernel and posterior
     best = stand.get("best_step", trained.get("step"))
     cubes = trained.get("cubes") or [{"snapshot": cube} for cube in settings.get("cubes", ())]
     model = ModelStatus(

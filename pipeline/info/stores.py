@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.pipeline.cube.losses import LOSSES_LISTED, told_losses
-from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
+from terralatent.pipeline.cube.losses import (
+    DONE,
+    LOSSES_LISTED,
+    PARTIAL,
+    PENDING,
+    told_losses,
+)
 
 __all__ = [
     "CubeStatus",

@@ -14,8 +14,8 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
-from terralatent.pipeline.cube.states import PENDING
+from terralatent.pipeline.cube.losses import PENDING
+from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store.damage import telling_damage
 from terralatent.pipeline.store.repository import ABOUT, exists, open_group, snapshot_id
@@ -78,7 +78,7 @@ def open_training_cubes(
     sensors: Sequence[str] | None = None,
     *,
     seed: int,
-    masking: Asked = None,
+    masking: MaskingRequest = None,
 ) -> tuple[TrainingCube, ...]:
     """Open cubes at their newest snapshot and check that one model fits them. Reads no pixels.
 
@@ -109,7 +109,7 @@ def open_training_cubes(
 
 def mask(
     cubes: Sequence[TrainingCube],
-    masking: Asked,
+    masking: MaskingRequest,
     before: Masks = AS_STORED,
     fixed: Collection[str] = (),
 ) -> tuple[TrainingCube, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ from torch import Tensor
 from terralatent.catalogs.errors import InputError
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.families import find_family, make_model
-from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import TooFewObservationsError
+from terralatent.models.start.linear import start_model
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
 from terralatent.pipeline.training.loop import describe_timescales
@@ -80,9 +80,9 @@ def start(
     model = unstarted(config, base, seed)
     try:
         if base is None:
-            model.start(pools, seed=seed)
+            start_model(model, pools, seed=seed)
         else:
-            base.start(cast(GPVAE, model), pools, validation)
+            base.start(model, pools, validation)
     except TooFewObservationsError as error:
         raise InputError(f"The cube holds too little: {error}") from error
     score = validation.score(model)

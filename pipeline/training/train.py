@@ -16,7 +16,7 @@ from terralatent.models.checkpoint import save_model
 from terralatent.models.config import MANIFEST, ModelConfig
 from terralatent.models.families import make_model
 from terralatent.models.observations import Observations
-from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import uninterrupted
 from terralatent.pipeline.progress import Progress
@@ -86,7 +86,7 @@ def train(
     beta: float = 1.0,
     hide: bool = True,
     calibrated: bool = True,
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     progress: Progress | None = None,
     **given: Unpack[Choices],
 ) -> TrainReport:

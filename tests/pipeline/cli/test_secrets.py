@@ -19,7 +19,7 @@ from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.repository import open_group
 from tests.commands.plans import WHERE
 from tests.commands.processes import Ended, Launcher
-from tests.servers.strangers import LOG_IN, Answer, Asked, Stranger, stranger
+from tests.servers.scripted import LOG_IN, Answer, Request, ScriptedServer, scripted
 
 SECRET = "s3cr3tT0ken"
 SIGNED = f"sv=2020&sig={SECRET}%2B&se=2030-01-01T00:00:00Z"
@@ -38,7 +38,7 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def api(catalogue: Path) -> Iterator[Stranger]:
+def api(catalogue: Path) -> Iterator[ScriptedServer]:
     """An API with a key, whose items have signed hrefs, some of which lead to nothing."""
 
     def items() -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def api(catalogue: Path) -> Iterator[Stranger]:
             found.append(item)
         return found
 
-    def answer(request: Asked) -> Answer | None:
+    def answer(request: Request) -> Answer | None:
         if request.path.startswith("/files/"):
             for ending, broken in BROKEN.items():
                 if request.path.endswith(ending):
@@ -100,7 +100,7 @@ def api(catalogue: Path) -> Iterator[Stranger]:
         ]
         return Answer(json.dumps({**landing, "links": links}).encode())
 
-    with stranger(answer) as it:
+    with scripted(answer) as it:
         yield it
 
 
@@ -130,7 +130,7 @@ def texts(group: zarr.Group) -> Iterator[str]:
 
 
 def test_no_command_tells_or_stores_a_secret(
-    api: Stranger, launcher: Launcher, tmp_path: Path
+    api: ScriptedServer, launcher: Launcher, tmp_path: Path
 ) -> None:
     url = f"{api.url.replace('//', f'//me:{SECRET}@')}/api?key={SECRET}"
     kept, cube, plain = tmp_path / "scenes.parquet", tmp_path / "cube", tmp_path / "cube.zarr"
@@ -156,7 +156,7 @@ def test_no_command_tells_or_stores_a_secret(
 
 @pytest.mark.parametrize("path", ["broken", "broken/page", "nowhere", "items.parquet", "c.json"])
 def test_no_error_tells_a_secret(
-    api: Stranger, launcher: Launcher, tmp_path: Path, path: str
+    api: ScriptedServer, launcher: Launcher, tmp_path: Path, path: str
 ) -> None:
     url = f"{api.url.replace('//', f'//me:{SECRET}@')}/{path}?key={SECRET}"
     command = ("search", *MAY, *WHERE, "--out", tmp_path / "x.parquet", "--debug", "--source")
