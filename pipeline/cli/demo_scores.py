@@ -60,8 +60,8 @@ class Scores:
         optical = self.dates[SENSOR]
         radar = sum(self.dates.values()) - optical
         return [
-            f"acquisitions  {optical} of Sentinel-2, {self.clear:.0%} of observations clear; "
-            f"{radar} of Sentinel-1",
+            f"acquisitions  Sentinel-2 {optical} ({self.clear:.0%} of observations clear), "
+            f"Sentinel-1 {radar}",
             f"surface       RMSE {self.surface_error:.4f} in reflectance, "
             f"{self.interpolation_error:.4f} by linear interpolation in time",
             f"coverage      90 % credible intervals of the surface hold {self.coverage:.0%} of the "

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from terralatent.models.config import DEFAULT, MANIFEST
+from terralatent.models.config import MANIFEST
+from terralatent.models.families import DEFAULT
 from terralatent.pipeline.training.files import FOLDER as TRAINING
 from terralatent.pipeline.training.files import SETTINGS, read_rmse, read_settings, read_stand
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models.config import DEFAULT, ModelConfig
-from terralatent.models.families import MODELS, find_family
+from terralatent.models.config import ModelConfig
+from terralatent.models.families import DEFAULT, MODELS, find_family
 from terralatent.models.kernels import make_kernel
 from terralatent.models.posteriors import make_posterior
 
