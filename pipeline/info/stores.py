@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, told_losses
+from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, losses_of
 
 __all__ = [
     "CubeStatus",
@@ -168,7 +168,7 @@ def result_status(root: zarr.Group) -> ResultStatus:
 
 
 def _sensor(group: Any) -> SensorStatus:
-    losses = tuple(str(loss) for loss in told_losses(group.attrs.get("losses", ())))
+    losses = tuple(str(loss) for loss in losses_of(group.attrs.get("losses", ())))
     return SensorStatus(
         bands=tuple(str(band) for band in np.asarray(group["band"][...])),
         dates=_dates(group),

@@ -53,7 +53,7 @@ class Mishap:
     """A file with the number of another process that is killed at a ``kill``, and no group."""
 
     task: str | None = None
-    """Count only the passings with this task: a block's index, a read unit's name."""
+    """Count only the passings with this task: a block's index, a read task's name."""
 
     after: tuple[str, int] | None = None
     """Wait there until another place was passed so often."""

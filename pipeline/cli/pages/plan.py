@@ -35,7 +35,7 @@ def _facts(plan: BuildPlan) -> Facts:
 def _sensors(plan: BuildPlan) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("sensor", style="cyan", no_wrap=True)
-    for name in ("dates", "to read", "read units", "of at most", "to fetch", "to store"):
+    for name in ("dates", "to read", "read tasks", "of at most", "to fetch", "to store"):
         table.add_column(name, justify="right")
     for sensor in plan.sensors:
         rows, columns = sensor.window
@@ -43,8 +43,8 @@ def _sensors(plan: BuildPlan) -> RenderableType:
             sensor.name,
             f"{sensor.dates:,}",
             f"{sensor.open_dates:,}",
-            f"{sensor.units:,}",
-            f"{rows:,} x {columns:,}" if sensor.units else "",
+            f"{sensor.tasks:,}",
+            f"{rows:,} x {columns:,}" if sensor.tasks else "",
             decimal(sensor.fetch),
             decimal(sensor.store),
         )
@@ -52,8 +52,8 @@ def _sensors(plan: BuildPlan) -> RenderableType:
 
 
 def _sums(plan: BuildPlan) -> Facts:
-    yield "units", f"{plan.units:,}" if plan.units else "nothing left to read"
-    if not plan.units:
+    yield "read tasks", f"{plan.tasks:,}" if plan.tasks else "nothing left to read"
+    if not plan.tasks:
         return
     yield "fetch", decimal(plan.fetch)
     yield "store", decimal(plan.store)

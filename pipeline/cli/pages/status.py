@@ -99,7 +99,7 @@ def _sensors(cube: CubeStatus) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("first", "last"):
         table.add_column(name, no_wrap=True)
-    table.add_column("read units")
+    table.add_column("read tasks")
     for name, sensor in cube.sensors.items():
         dates = sensor.dates
         numbers = (str(len(sensor.bands)), f"{dates.count:,}", _day(dates.first), _day(dates.last))

@@ -44,10 +44,15 @@ THE_ISSUE = {"busy": 0.10, "cut": 0.02, "late": 0.05, "wait": 1.5}
 def write(path: Path, pixels: np.ndarray, **how: Any) -> None:
     """A GeoTIFF with the region's corner; half the region's side is in pixels of 20 m."""
     size = 20.0 if len(pixels) == SIDE // 2 else 10.0
-    told = {"crs": CRS, "transform": Affine(size, 0.0, LEFT, 0.0, -size, TOP), "nodata": 0, **how}
+    profile = {
+        "crs": CRS,
+        "transform": Affine(size, 0.0, LEFT, 0.0, -size, TOP),
+        "nodata": 0,
+        **how,
+    }
     with rasterio.open(
         path, "w", driver="GTiff", dtype=pixels.dtype, count=1, width=len(pixels),
-        height=len(pixels), **told,
+        height=len(pixels), **profile,
     ) as file:  # fmt: skip
         file.write(pixels, 1)
 
@@ -104,7 +109,7 @@ def build(
     settings: Mapping[str, float] = QUICK,
     **options: Any,
 ) -> BuildReport:
-    """Build the cube, in four units, by the worker processes and through ``host``."""
+    """Build the cube, in four read tasks, by the worker processes and through ``host``."""
     processes.run(hurry, settings, host.arrange())
     return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
 
@@ -116,21 +121,21 @@ def faultless(
     folder = tmp_path_factory.mktemp("faultless")
     with faulty(files, folder / "log", Trouble()) as host:
         report = build(scenes, host, folder / "cube", processes)
-    assert (report.losses, report.units) == ((), 4)
+    assert (report.losses, report.tasks) == ((), 4)
     return folder / "cube"
 
 
 def require_same(cube: Path, faultless: Path) -> None:
     """Check that two cubes are equal array by array, and that nothing is missing in them."""
-    found, wanted = open_group(cube)[GROUP], open_group(faultless)[GROUP]
-    assert set(found.array_keys()) == set(wanted.array_keys()) >= {"data", "quality", "state"}
+    group, wanted = open_group(cube)[GROUP], open_group(faultless)[GROUP]
+    assert set(group.array_keys()) == set(wanted.array_keys()) >= {"data", "quality", "state"}
     for name, array in wanted.arrays():
-        np.testing.assert_array_equal(found[name][...], array[...], err_msg=name)
-    assert found.attrs["losses"] == wanted.attrs["losses"] == []
+        np.testing.assert_array_equal(group[name][...], array[...], err_msg=name)
+    assert group.attrs["losses"] == wanted.attrs["losses"] == []
 
 
 def suffered(host: Faulty) -> Counter[str]:
-    return Counter(each["answer"] for each in host.asked)
+    return Counter(request["answer"] for request in host.asked)
 
 
 def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
@@ -140,11 +145,11 @@ def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
     trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, good=1.5)
     with faulty(files, tmp_path / "log", trouble) as host:
         report = build(scenes, host, tmp_path / "cube", processes, IMPATIENT)
-        asked = host.asked
-        assert min(suffered(host)[each] for each in ("503", "cut", "late", "reset")) > 0
+        requests = host.asked
+        assert min(suffered(host)[answer] for answer in ("503", "cut", "late", "reset")) > 0
     assert report.losses == ()
     require_same(tmp_path / "cube", faultless)
-    refused = sum(each["what"] == "token" for each in asked)
+    refused = sum(request["what"] == "token" for request in requests)
     assert refused > 2 * 2  # accounts and processes
 
 
@@ -153,10 +158,10 @@ def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
 def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path, seed: int
 ) -> None:
-    """Tokens end after 30 s, told or, by turns, untold; requests are so slow that they do."""
-    told = 30.0 if seed % 2 else 3600.0
+    """Tokens end after 30 s, as announced or, by turns, not; requests are so slow that they do."""
+    announced = 30.0 if seed % 2 else 3600.0
     issue = {**THE_ISSUE, "wait": 4.0}
-    trouble = Trouble(seed=seed, **issue, slow=0.8, told=told, good=30.0)
+    trouble = Trouble(seed=seed, **issue, slow=0.8, told=announced, good=30.0)
     impatient = {**IMPATIENT, "GDAL_HTTP_TIMEOUT": 2}
     with faulty(files, tmp_path / "log", trouble) as host:
         processes.run(hurry, impatient, host.arrange())
@@ -172,7 +177,7 @@ def test_all_workers_together_keep_to_the_limit_of_a_host(
 ) -> None:
     with faulty(files, tmp_path / "log", Trouble(slow=0.02)) as host:
         report = build(scenes, host, tmp_path / "cube", processes, requests=2)
-        most = max(each["open"] for each in host.asked)
+        most = max(request["open"] for request in host.asked)
     assert report.losses == ()
     require_same(tmp_path / "cube", faultless)
     # The two accounts are two hosts behind one proxy; each worker has one request to each.
@@ -186,21 +191,21 @@ def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
     lost = {f"tiles/{day}/": "503" for day in DAYS[1::2]}
     with faulty(files, tmp_path / "log", Trouble(always=lost)) as host:
         report = build(scenes, host, tmp_path / "cube", processes)
-        suffering = {each["what"] for each in host.asked if each["answer"] == "503"}
-        asked = tries(host)
+        suffering = {request["what"] for request in host.asked if request["answer"] == "503"}
+        requests = tries(host)
     bands = {*FINE, *COARSE, "SCL"}
     wanted = {(f"day-{day}", band) for day in DAYS[1::2] for band in bands}
     assert {(loss.item, loss.band) for loss in report.losses} == wanted
     assert all("503" in loss.reason for loss in report.losses)
     assert not any("sig=" in loss.reason for loss in report.losses)
     assert len(suffering) == len(wanted)
-    assert len(asked) < 2 * 4 * len(wanted)  # of four units; each would be tried six times
+    assert len(requests) < 2 * 4 * len(wanted)  # of four tasks; each file would be tried six times
     data, whole = (open_group(cube)[GROUP]["data"] for cube in (tmp_path / "cube", faultless))
     np.testing.assert_array_equal(data[0::2], whole[0::2])
     assert (data[1::2] == data.fill_value).all()
     with faulty(files, tmp_path / "log 2", Trouble()) as host:
         report = build(scenes, host, tmp_path / "cube", processes)
-    assert (report.losses, report.units) == ((), 4)
+    assert (report.losses, report.tasks) == ((), 4)
     require_same(tmp_path / "cube", faultless)
 
 
@@ -209,10 +214,10 @@ def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", numbers(1024), tiled=True, blockxsize=128, blockysize=128)
     with faulty(tmp_path, tmp_path / "log", Trouble(slow=0.02)) as host:
         _, unread = read(host, "a.tif", GeoBox((1024, 200), GRID, CRS))
-        asked = host.asked
+        requests = host.asked
     assert unread == []
-    assert len(asked) >= 8
-    assert {each["open"] for each in asked} == {1}
+    assert len(requests) >= 8
+    assert {request["open"] for request in requests} == {1}
 
 
 # -- one file -------------------------------------------------------------------------------------
@@ -243,8 +248,8 @@ def read(host: Faulty, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, l
 
 
 def tries(host: Faulty) -> list[dict[str, Any]]:
-    """What was asked for by retry.py, not by GDAL."""
-    return [each for each in host.asked if each.get("range") == "bytes=0-0"]
+    """What retry.py requested, not GDAL."""
+    return [request for request in host.asked if request.get("range") == "bytes=0-0"]
 
 
 def test_rasterio_still_chains_the_errors_of_gdal_that_it_does_not_offer() -> None:
@@ -262,9 +267,9 @@ def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) ->
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, first=5, spared=spared)
     with faulty(tmp_path, tmp_path / "log", trouble) as host:
-        found, unread = read(host, "a.tif", window)
+        result, unread = read(host, "a.tif", window)
     assert unread == []
-    np.testing.assert_array_equal(found, pixels)
+    np.testing.assert_array_equal(result, pixels)
 
 
 @pytest.mark.usefixtures("quick")
@@ -275,15 +280,15 @@ def test_what_is_for_good_is_tried_once(answer: str, spared: int, tmp_path: Path
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, spared=spared)
     with faulty(tmp_path, tmp_path / "log", trouble) as host:
-        found, (loss,) = read(host, "a.tif", window)
+        result, (loss,) = read(host, "a.tif", window)
         log = host.asked
-        heads = [each for each in log if each["method"] == "HEAD"]
-        asked = tries(host)
-    assert not found.any()
+        heads = [request for request in log if request["method"] == "HEAD"]
+        requests = tries(host)
+    assert not result.any()
     assert answer in loss.reason
     assert "tried" not in loss.reason
     assert len(heads) == 1
-    assert len(asked) <= 1
+    assert len(requests) <= 1
     if not spared:
         assert len(log) == 1
 
@@ -296,13 +301,13 @@ def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) ->
         assert read(host, "a.tif")[1] == [loss]  # in the same words
         for pixels in (numbers(64), numbers(64)[::-1]):
             write(tmp_path / "a.tif", pixels)
-            found, unread = read(host, "a.tif")
+            result, unread = read(host, "a.tif")
             assert unread == []
-            np.testing.assert_array_equal(found, pixels)
+            np.testing.assert_array_equal(result, pixels)
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_page_that_is_no_raster_is_not_asked_for_long(tmp_path: Path) -> None:
+def test_a_page_that_is_no_raster_is_not_requested_for_long(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("<html>Who are you?</html>" * 100)
     with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
@@ -316,7 +321,7 @@ def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> N
     with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert tries(host) == []
-    assert "does not tell where it lies" in loss.reason
+    assert "does not say where it lies" in loss.reason
 
 
 @pytest.mark.usefixtures("quick")
@@ -324,12 +329,12 @@ def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", pixels := numbers(64))
     trouble = Trouble(always={"a.tif": "429"}, first=2, after="1")
     with faulty(tmp_path, tmp_path / "log", trouble) as host:
-        found, unread = read(host, "a.tif")
-        told = [each for each in host.asked if each["answer"] == "429"]
-        after = [each for each in host.asked if not each["answer"]]
+        result, unread = read(host, "a.tif")
+        refused = [request for request in host.asked if request["answer"] == "429"]
+        after = [request for request in host.asked if not request["answer"]]
     assert unread == []
-    np.testing.assert_array_equal(found, pixels)
-    assert after[0]["at"] - told[-1]["at"] >= 1.0
+    np.testing.assert_array_equal(result, pixels)
+    assert after[0]["at"] - refused[-1]["at"] >= 1.0
 
 
 @pytest.mark.usefixtures("quick")
@@ -366,9 +371,9 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
         retry._host.cache_clear()
         trouble = Trouble(always={"a.tif": answer}, spared=spared)
         with faulty(tmp_path, tmp_path / f"log {spared}", trouble) as host:
-            found, unread = read(host, "a.tif", window)
+            result, unread = read(host, "a.tif", window)
         ended.add(bool(unread))
-        np.testing.assert_array_equal(found, 0 if unread else pixels[:, :columns])
+        np.testing.assert_array_equal(result, 0 if unread else pixels[:, :columns])
     assert True in ended
 
 
