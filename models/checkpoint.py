@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as dump_weights
 
-from terralatent.models.config import ModelConfig
+from terralatent.models.config import MANIFEST, ModelConfig
 from terralatent.models.families import make_model
 from terralatent.models.latent_model import LatentModel
 
@@ -27,12 +27,15 @@ FORMAT, VERSION = "terralatent-model", 2
 READABLE = (1, VERSION)
 """Versions that this code reads: what the first had no choice of is the default still."""
 
-WEIGHTS, MANIFEST = "weights.safetensors", "model.json"
-"""Names of the two files."""
+WEIGHTS = "weights.safetensors"
+"""The file beside :data:`~terralatent.models.config.MANIFEST`."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used: a file is missing, broken, or does not fit the cube."""
+
+    exit_code = 2
+    """With which the command line ends."""
 
 
 def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, Any]) -> str:
@@ -53,7 +56,7 @@ def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, An
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = dump_weights(
-        {name: each.detach().cpu().contiguous() for name, each in model.state_dict().items()}
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     )
     manifest = {
         "format": FORMAT,
@@ -89,10 +92,10 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Latent
     manifest = read_manifest(folder)
     path = folder / WEIGHTS
     data = _read(path)
-    found, wanted = hashlib.sha256(data).hexdigest(), manifest["weights"]["sha256"]
-    if found != wanted:
+    actual, wanted = hashlib.sha256(data).hexdigest(), manifest["weights"]["sha256"]
+    if actual != wanted:
         raise CheckpointError(
-            f"{path}: sha256 is {found[:12]}…, but {MANIFEST} names {str(wanted)[:12]}…; the "
+            f"{path}: sha256 is {actual[:12]}…, but {MANIFEST} names {str(wanted)[:12]}…; the "
             "file was changed or cut short. Copy the folder again or train anew."
         )
     try:

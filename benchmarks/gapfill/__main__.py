@@ -37,10 +37,9 @@ from benchmarks.gapfill.tables import (
     main_table,
     sensor_sets,
 )
+from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
 
-LEARNED = ("gpvae", "vae", "series", "mtan", "hetvae", "transformer")
-UNLEARNED = ("linear", "whittaker", "harmonics", "gp", "mogpr")
-QUICK = ("gpvae", "linear", "whittaker", "vae")
+QUICK = (DEFAULT, "linear", "whittaker", "vae")
 QUICK_STEPS = 6
 SEEDS = (0, 1, 2)
 OVERALL = (
@@ -109,7 +108,7 @@ def choose_runs(options: argparse.Namespace, rotations: tuple[Rotation, ...]) ->
                     seed,
                     options.budget,
                     steps,
-                    series=(method, sensors, seed) == ("gpvae", "+L8", 0),
+                    series=(method, sensors, seed) == (DEFAULT, "+L8", 0),
                 )
                 for method in methods
                 if seed == 0 or method in LEARNED
@@ -131,7 +130,7 @@ def tell(work: Path, runs: list[Run], looks: Looks, every_seed: bool = False) ->
     parts.append(POOLED)
     parts += [by_gap(results, truth) for truth in (ALL, CLEAN)]
     parts.append(by_kind(results, ALL))
-    if "gpvae" in results.found:
+    if DEFAULT in results.found:
         parts += ["terralatent, band by band, pooled:", by_band(results, looks.bands)]
     if len(measured) > 1:
         if not every_seed:

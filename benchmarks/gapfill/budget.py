@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gapfill.runs import SENSOR_SETS, Run
-from terralatent.models.families import find_family
+from terralatent.models.families import DEFAULT, find_family
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.training.loop import LAST_STEPS
 from terralatent.pipeline.training.train import train
@@ -68,7 +68,7 @@ def _arguments(cube: Path, run: Run) -> dict[str, Any]:
         "sensors": [name for name in there if name.startswith(SENSOR_SETS[run.sensors])],
         "seed": run.seed,
         "validate_every": VALIDATE_EVERY,
-        **({} if run.method == "gpvae" else {"model": run.method}),
+        **({} if run.method == DEFAULT else {"model": run.method}),
         **run.overrides,
     }
     if run.steps is not None:

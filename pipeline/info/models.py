@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from terralatent.models.config import DEFAULT, MANIFEST
 from terralatent.pipeline.training.files import FOLDER as TRAINING
 from terralatent.pipeline.training.files import SETTINGS, read_rmse, read_settings, read_stand
 
 __all__ = ["ModelSensor", "ModelStatus", "TrainedOn", "holds_model", "model_status"]
-
-MANIFEST = "model.json"
-
-DEFAULT = "gpvae"
-"""The family of models from before there were others; the only one with kernel and posterior."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class ModelStatus:
     """What it learned from."""
 
     steps: int | None
-    """Steps asked for at most."""
+    """Steps at most."""
 
     step: int | None
     """Steps done and kept; None before the start."""
@@ -94,7 +90,7 @@ class ModelStatus:
     """Whether the training is done."""
 
     settings: Mapping[str, Any]
-    """What the training was asked for."""
+    """Of the training: what its result depends on."""
 
 
 def holds_model(folder: Path) -> bool:
@@ -122,15 +118,15 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
     settings: dict[str, Any] = read_settings(folder) or trained.get("settings") or {}
     config: dict[str, Any] = manifest.get("config") or stand.get("config") or {}
     family = config.get("model", settings.get("model", DEFAULT))
-    own = family == DEFAULT
+    own = family == DEFAULT  # the only one with kernel and posterior
     best = stand.get("best_step", trained.get("step"))
     cubes = trained.get("cubes") or [{"snapshot": cube} for cube in settings.get("cubes", ())]
-    found = ModelStatus(
+    model = ModelStatus(
         hash=identity,
         created=manifest.get("created"),
         sensors={
-            each["name"]: ModelSensor(tuple(each["bands"]), str(each.get("units", "")))
-            for each in config["sensors"]
+            sensor["name"]: ModelSensor(tuple(sensor["bands"]), str(sensor.get("units", "")))
+            for sensor in config["sensors"]
         }
         if config
         else None,
@@ -149,10 +145,10 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         finished=bool(stand.get("published", trained.get("finished", False))),
         settings=settings,
     )
-    return found, manifest.get("code_version")
+    return model, manifest.get("code_version")
 
 
-def _posterior(told: Mapping[str, Any]) -> str | None:
-    """Name the form of the posterior, and its size where one was chosen."""
-    name, size = told.get("posterior"), told.get("posterior_size")
+def _posterior(choices: Mapping[str, Any]) -> str | None:
+    """Name the form of the posterior, and its size where it was chosen."""
+    name, size = choices.get("posterior"), choices.get("posterior_size")
     return f"{name} ({size})" if name and size else name

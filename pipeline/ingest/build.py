@@ -18,7 +18,7 @@ from distributed import Client
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import client_for
@@ -121,7 +121,7 @@ def build_cube(
 
     Args:
         scenes: What a search found.
-        region: As for :func:`terralatent.catalogs.scenes.aoi.read_outline`.
+        region: As for :func:`terralatent.catalogs.scenes.aoi.read_aoi`.
         out: Path or URL of the cube.
         resolution: Pixel size in the units of ``crs``.
         crs: A projected CRS; the region's UTM zone by default.
@@ -144,7 +144,7 @@ def build_cube(
         InputError: If an argument cannot be used, if no scene touches the region, or if ``out``
             exists and holds something else: another grid, other sensors, another rule.
     """
-    outline = read_outline(region)
+    outline = read_aoi(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
@@ -209,7 +209,7 @@ def _windows(scenes: Scenes, pixels: GeoBox, block: int, memory: str) -> dict[st
     limit = memory_bytes(memory)
     return {
         name: plan_windows(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
-        for name in scenes.asked
+        for name in scenes.requested
     }
 
 
@@ -285,7 +285,7 @@ def _report(
     build: _Build, done: int, new: int, failures: Sequence[Failure[ReadTask]]
 ) -> BuildReport:
     cube = open_group(build.out)
-    sensors = [name for name in build.scenes.asked if name in cube]
+    sensors = [name for name in build.scenes.requested if name in cube]
     return BuildReport(
         store=str(build.out),
         snapshot=snapshot_id(build.out),

@@ -19,7 +19,7 @@ from rasterio import DatasetReader
 from zarr.storage import MemoryStore
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.items.georeference import read_placement
+from terralatent.catalogs.items.georeference import read_georeference
 from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import Sensor
@@ -162,7 +162,7 @@ def _bytes_or_reason(file: _File, *, scenes: Scenes, boxes: Sequence[GeoBox]) ->
         return [0] * len(boxes)
     asset = file.item["assets"][file.band]
     try:
-        placement = read_placement(file.item, asset)
+        placement = read_georeference(file.item, asset)
         opened = partial(readable, source=replace(scenes.place, where=""))
         with opening(
             asset["href"], file.dtype, placement, access=scenes.access, opened=opened

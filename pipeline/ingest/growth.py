@@ -139,7 +139,7 @@ def as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
     sensors = {
         name: layout.identity["sensors"].get(name, kept)
         for name, kept in stored["sensors"].items()
-        if name in scenes.asked
+        if name in scenes.requested
     }
     same = {"period": stored["period"], "sensors": {**sensors, **layout.identity["sensors"]}}
     return replace(layout, identity={**layout.identity, **same})

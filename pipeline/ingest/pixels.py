@@ -22,8 +22,8 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.documents.access import Access
-from terralatent.catalogs.items.georeference import read_placement
-from terralatent.catalogs.items.scaling import Scaling, told_type
+from terralatent.catalogs.items.georeference import read_georeference
+from terralatent.catalogs.items.scaling import Scaling, data_type
 from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.catalogs.sources.sensors import Sensor
 from terralatent.catalogs.sources.signing import readable
@@ -243,7 +243,7 @@ def read_dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
 
     The small integer that its asset states if that holds its no data too, else float32.
     """
-    stated, nodata = told_type(asset), scaling.nodata
+    stated, nodata = data_type(asset), scaling.nodata
     if stated not in ("uint8", "int16", "uint16") or nodata is None:
         return "float32"
     limits = np.iinfo(stated)
@@ -256,5 +256,5 @@ def _files(item: Mapping[str, Any]) -> ItemFiles:
     return ItemFiles(
         str(item["id"]),
         {name: asset["href"] for name, asset in assets.items()},
-        {name: read_placement(item, asset) for name, asset in assets.items()},
+        {name: read_georeference(item, asset) for name, asset in assets.items()},
     )

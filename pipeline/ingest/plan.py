@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from zarr.storage import MemoryStore
 
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import workers_of
@@ -184,7 +184,7 @@ def plan_build(
     Raises:
         InputError: As ``build_cube`` does; and if none of a sensor's files could be read.
     """
-    outline = read_outline(region)
+    outline = read_aoi(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)

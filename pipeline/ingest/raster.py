@@ -14,7 +14,7 @@ from odc.geo.overlap import ReprojectInfo, compute_reproject_roi
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from terralatent.catalogs.items.georeference import Placement
+from terralatent.catalogs.items.georeference import Georeference
 
 __all__ = ["GDAL_OPTIONS", "RasterError", "open_raster", "source_window"]
 
@@ -74,7 +74,7 @@ class RasterError(ValueError):
 
 @contextmanager
 def open_raster(
-    path: str, dtype: str, placement: Placement, *, overview: int | None = None
+    path: str, dtype: str, placement: Georeference, *, overview: int | None = None
 ) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of one band and check all that can be known of it without reading pixels.
 
@@ -151,13 +151,13 @@ def _require_dtype(file: rasterio.DatasetReader, dtype: str) -> None:
         raise RasterError(f"it has tiles of {rows} x {columns} pixels")
 
 
-def _require_placed(file: rasterio.DatasetReader, stated: Placement) -> None:
+def _require_placed(file: rasterio.DatasetReader, stated: Georeference) -> None:
     if file.crs is None or file.transform.is_identity or file.transform.determinant == 0:
         raise RasterError("it does not say where it lies")
     if stated.crs is not None and not _same_crs(file.crs, stated.crs):
         raise RasterError(f"it lies in {_name(file.crs)}, its item says {stated.crs}")
     here = file.transform
-    there = Placement(transform=tuple(here)[:6], shape=file.shape).corners
+    there = Georeference(transform=tuple(here)[:6], shape=file.shape).corners
     wanted = stated.corners
     if stated.transform is not None and not wanted:  # of another resolution maybe, but from here
         wanted = ((stated.transform[2], stated.transform[5]),)

@@ -12,7 +12,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.items.georeference import PlacementError, read_placement
+from terralatent.catalogs.items.georeference import GeoreferenceError, read_georeference
 from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.catalogs.sources.sensors import Sensor
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
@@ -195,8 +195,8 @@ def tile_edges(acquisitions: Iterable[Acquisition], grid: GeoBox) -> tuple[TileE
         for item in acquisition.items:
             for asset in item["assets"].values():
                 try:
-                    stated = read_placement(item, asset)
-                except PlacementError:  # reported when the file is read
+                    stated = read_georeference(item, asset)
+                except GeoreferenceError:  # reported when the file is read
                     continue
                 if stated.crs != code or stated.transform is None:
                     continue

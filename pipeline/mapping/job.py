@@ -26,7 +26,7 @@ from terralatent.models.checkpoint import (
     read_manifest,
 )
 from terralatent.models.config import ModelConfig
-from terralatent.models.gpvae import GPVAE
+from terralatent.models.families import families_that, find_family
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cluster.workers import this_process
 from terralatent.pipeline.cube.losses import DONE
@@ -244,14 +244,17 @@ def _pair(
     root = open_group(cube, kind="cube", snapshot=snapshot or None)
     # A broken model is told here, before anything is laid out.
     config = load_model(model).config
-    if encoder != "float32" and config.model != "gpvae":
+    family = find_family(config.model)
+    if encoder not in family.encoder_dtypes:
+        able = families_that(lambda other: encoder in other.encoder_dtypes)
         raise InputError(
-            f"{model} is a {config.model} model; only a gpvae has encoders that compute in "
+            f"{model} is a {config.model} model; only a {able} has encoders that compute in "
             f"{encoder}. Leave --encoder out."
         )
-    if config.scene_errors and config.model != "gpvae":
+    if config.scene_errors and not family.has_scene_errors:
+        able = families_that(lambda other: other.has_scene_errors)
         raise InputError(
-            f"{model} is a {config.model} model with scene_errors, which only a gpvae can tell; "
+            f"{model} is a {config.model} model with scene_errors, which only a {able} estimates; "
             "train it without."
         )
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
@@ -335,8 +338,7 @@ def _load(folder: str, wanted: str, device: str, encoder: str) -> LatentModel:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model = load_model(folder, device)
-        if isinstance(model, GPVAE):
-            model.encode_in(getattr(torch, encoder))
+        model.encode_in(getattr(torch, encoder))
         return model
     except CheckpointError as error:
         raise InputError(str(error)) from error

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -23,7 +24,9 @@ from terralatent.models.checkpoint import (
     read_manifest,
 )
 from terralatent.models.config import ModelConfig
+from terralatent.models.families import families_that
 from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.linear import start_sensor
 from terralatent.models.start.sensor import set_precision
@@ -102,7 +105,7 @@ class BaseModel:
 
     def _use(self, cube: TrainingCube, sensors: Sequence[str] | None) -> TrainingCube:
         """Keep of a cube what the model knows and what it is to learn."""
-        bands = {name: (each.names, each.units) for name, each in cube.sensors.items()}
+        bands = {name: (own.names, own.units) for name, own in cube.sensors.items()}
         try:
             shared = check_cube(self.config, bands)
         except CheckpointError as error:
@@ -147,22 +150,26 @@ class BaseModel:
         Returns:
             What an extension has to reach; None where nothing of these sensors is held out.
         """
-        own = [{name: one for name, one in each.items() if name in self.known} for each in series]
+        own = [
+            {name: observations for name, observations in pool.items() if name in self.known}
+            for pool in series
+        ]
         if not any(
             bool(holdout.acquisitions[name].any())
-            for each, holdout in zip(own, holdouts, strict=True)
-            for name in each
+            for pool, holdout in zip(own, holdouts, strict=True)
+            for name in pool
         ):
             return None
         return Guard(self.known, Validation(own, holdouts).score(self.model).log_density)
 
     def start(
-        self, model: GPVAE, pools: Sequence[dict[str, Observations]], validation: Validation
+        self, model: LatentModel, pools: Sequence[dict[str, Observations]], validation: Validation
     ) -> None:
-        """Start the added sensors of ``model`` from what its own tell, in place.
+        """Start the added sensors of ``model`` from the latents that its own give, in place.
 
-        One after the other, the one with most clear values first; each hears those before it.
-        Should held-out acquisitions of the model's own be predicted worse, all start unheard.
+        One after the other, the one with most clear values first; each sees those before it.
+        Should held-out acquisitions of the model's own be predicted worse, all start with
+        precision zero.
 
         Raises:
             TooFewObservationsError: If an added sensor has too few clear observations.
@@ -178,11 +185,12 @@ class BaseModel:
         started = set(self.known)
         for name in added:
             started.add(name)
-            told = [{each: pool[each] for each in pool if each in started} for pool in pools]
-            start_sensor(model, name, told)
+            seen = [{name: pool[name] for name in pool if name in started} for pool in pools]
+            start_sensor(model, name, seen)
         if validation.score(model).worse:
             log.warning(
-                "held-out acquisitions of %s are predicted worse with %s; it starts unheard",
+                "held-out acquisitions of %s are predicted worse with %s; its encoder starts with "
+                "precisions of 0",
                 ", ".join(sorted(self.known)),
                 " and ".join(added),
             )
@@ -198,9 +206,10 @@ def read_base(folder: str | Path) -> BaseModel:
         InputError: If the model is of a family that takes no further sensors.
     """
     model = load_model(folder)
-    if not isinstance(model, GPVAE):
+    if not model.takes_sensors:
+        able = families_that(lambda family: family.takes_sensors)
         raise InputError(
-            f"{folder} is a {model.config.model} model; only a gpvae takes further sensors. Train "
+            f"{folder} is a {model.config.model} model; only a {able} takes further sensors. Train "
             "a new model on cubes with all of them."
         )
     manifest = read_manifest(folder)
@@ -209,4 +218,4 @@ def read_base(folder: str | Path) -> BaseModel:
             "%s: its training is not finished; if it goes on, this extension cannot be resumed",
             folder,
         )
-    return BaseModel(str(folder), model_hash(folder), model, Masks.of_model(manifest))
+    return BaseModel(str(folder), model_hash(folder), cast(GPVAE, model), Masks.of_model(manifest))

@@ -88,13 +88,13 @@ def serving_s3() -> Iterator[S3Server]:
     )  # fmt: skip
     try:
         assert process.stderr is not None
-        told = ""
-        while (found := re.search(r"http://127\.0\.0\.1:\d+", told)) is None:
+        printed = ""
+        while (address := re.search(r"http://127\.0\.0\.1:\d+", printed)) is None:
             line = process.stderr.readline()
-            assert line, f"the S3 server did not start: {told}"
-            told += line
-        url = found[0]
-        # It tells of each request, and would stop when nobody hears it.
+            assert line, f"the S3 server did not start: {printed}"
+            printed += line
+        url = address[0]
+        # It prints a line for each request, and would stop when nobody reads them.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         anybody = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything"}
         iam = boto3.client("iam", endpoint_url=url, region_name="us-east-1", **anybody)

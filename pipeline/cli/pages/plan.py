@@ -17,8 +17,8 @@ __all__ = ["plan_page"]
 def plan_page(plan: BuildPlan) -> RenderableType:
     """Lay out for a person what :func:`~terralatent.pipeline.ingest.plan.plan_build` gives."""
     head = Text(plan.out, style="bold")
-    told = "is there: what is missing" if plan.there else "a new cube"
-    head.append(f"  {told}; nothing is written now", style="not bold")
+    what = "is there: what is missing" if plan.there else "a new cube"
+    head.append(f"  {what}; nothing is written now", style="not bold")
     return Group(head, fact_table(_facts(plan)), Text(""), _sensors(plan), Text(""),
                  fact_table(_sums(plan)))  # fmt: skip
 

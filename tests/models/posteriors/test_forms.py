@@ -16,7 +16,7 @@ from terralatent.models.kernels import (
     TemporalKernel,
 )
 from terralatent.models.posteriors import POSTERIORS, Banded, Inference, make_posterior
-from terralatent.models.posteriors.kalman import eager as recursion
+from terralatent.models.posteriors.kalman import eager
 from tests.made.kernels import level_and_matern32
 from tests.made.sites import KERNELS, LATENTS, assert_near, digits_left, make_case
 
@@ -92,7 +92,7 @@ def test_a_masked_site_changes_nothing(
 def test_series_do_not_see_each_other(
     form: Inference, kernel: TemporalKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recursion, "TILE", 64 * LATENTS)
+    monkeypatch.setattr(eager, "TILE", 64 * LATENTS)
     case = make_case(series=7)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
 
@@ -255,7 +255,7 @@ def test_no_days_and_no_series(form: Inference) -> None:
         ),
     ],
 )
-def test_bad_input_is_told(
+def test_bad_input_is_refused(
     form: Inference, change: dict[str, Callable[[Tensor], Tensor]], words: str
 ) -> None:
     case = make_case()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from terralatent.models.kernels import TemporalKernel
 from terralatent.models.posteriors import Vecchia
-from terralatent.models.posteriors.kalman import dispatch as walks
-from terralatent.models.posteriors.windows import WHITE
+from terralatent.models.posteriors.kalman import dispatch
+from terralatent.models.posteriors.vecchia import WHITE
 from tests.made.kernels import level_and_matern32
 from tests.made.sites import (
     KERNELS,
@@ -215,7 +215,7 @@ def test_the_compiled_walk_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     case = make_case()
     with torch.no_grad():
         eager = Vecchia(2).infer(kernel, *case[:3])
-        monkeypatch.setattr(walks, "COMPILED_FROM", 0)
+        monkeypatch.setattr(dispatch, "COMPILED_FROM", 0)
         compiled = Vecchia(2).infer(kernel, *case[:3])
 
     assert_near(compiled.mean, eager.mean, 1e-10)
@@ -241,7 +241,7 @@ def test_samples_have_the_dense_mean_and_covariance() -> None:
     assert_near(found, cov, 10.0 / math.sqrt(20_000))
 
 
-def test_the_means_are_linear_in_what_they_are_told(kernel: TemporalKernel) -> None:
+def test_the_means_are_linear_in_the_informations(kernel: TemporalKernel) -> None:
     case = calm_case()
     etas = torch.stack([case.eta, 2.0 * case.eta.flip(0) * (case.w > 0), torch.zeros_like(case.w)])
 
@@ -310,7 +310,7 @@ def test_gradients_are_finite_beside_a_minute_and_for_an_empty_series(
             assert bool(parameter.grad.isfinite().all())
 
 
-def test_too_few_and_too_many_neighbours_are_told() -> None:
+def test_too_few_and_too_many_neighbours_are_refused() -> None:
     days = torch.arange(600.0).double()
     sites = torch.zeros(1, 600, 16)
 

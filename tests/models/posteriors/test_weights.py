@@ -13,7 +13,7 @@ from terralatent.models.posteriors import Exact, Hilbert, Inducing, Inference, w
 from tests.made.sites import KERNELS, LATENTS, Answer, Case, assert_near, make_case, prior
 
 COARSE = (Inducing(points=7), Hilbert(functions=9))
-"""Far from exact, so that an approximation is told from what it approximates."""
+"""Far from exact, so that an approximation differs from what it approximates."""
 
 
 @pytest.fixture(params=COARSE, ids=["inducing", "hilbert"])

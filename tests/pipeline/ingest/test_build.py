@@ -55,7 +55,7 @@ def drop(scenes: Scenes, item_id: str) -> Scenes:
     """The scenes of a catalogue without one item."""
     return Scenes.gather(
         [item for item in scenes.items if item["id"] != item_id],
-        [SENSORS[name] for name in scenes.asked],
+        [SENSORS[name] for name in scenes.requested],
         source=scenes.source,
         period=scenes.period,
         access=scenes.access,

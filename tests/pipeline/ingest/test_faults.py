@@ -28,7 +28,15 @@ from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.repository import open_group
 from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.made.recorded import PC, moved
-from tests.servers.faulty import IMPATIENT, QUICK, Faulty, Trouble, faulty, hurry
+from tests.servers.file_server import (
+    IMPATIENT,
+    QUICK,
+    FileServer,
+    Request,
+    Trouble,
+    hurry,
+    serving_files,
+)
 
 SIDE = 256
 GRID = Affine(10.0, 0.0, LEFT, 0.0, -10.0, TOP)
@@ -103,14 +111,14 @@ def scenes(files: Path) -> Scenes:
 
 def build(
     scenes: Scenes,
-    host: Faulty,
+    host: FileServer,
     out: Path,
     processes: Client,
     settings: Mapping[str, float] = QUICK,
     **options: Any,
 ) -> BuildReport:
     """Build the cube, in four read tasks, by the worker processes and through ``host``."""
-    processes.run(hurry, settings, host.arrange())
+    processes.run(hurry, settings, host.environment())
     return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
 
 
@@ -119,7 +127,7 @@ def faultless(
     scenes: Scenes, files: Path, processes: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("faultless")
-    with faulty(files, folder / "log", Trouble()) as host:
+    with serving_files(files, folder / "log", Trouble()) as host:
         report = build(scenes, host, folder / "cube", processes)
     assert (report.losses, report.tasks) == ((), 4)
     return folder / "cube"
@@ -134,23 +142,23 @@ def require_same(cube: Path, faultless: Path) -> None:
     assert group.attrs["losses"] == wanted.attrs["losses"] == []
 
 
-def suffered(host: Faulty) -> Counter[str]:
-    return Counter(request["answer"] for request in host.asked)
+def suffered(host: FileServer) -> Counter[str]:
+    return Counter(request.trouble for request in host.requests)
 
 
 def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
 ) -> None:
     """And tokens that are said to last are taken back while they are in use."""
-    trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, good=1.5)
-    with faulty(files, tmp_path / "log", trouble) as host:
+    trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, token_lasts=1.5)
+    with serving_files(files, tmp_path / "log", trouble) as host:
         report = build(scenes, host, tmp_path / "cube", processes, IMPATIENT)
-        requests = host.asked
-        assert min(suffered(host)[answer] for answer in ("503", "cut", "late", "reset")) > 0
+        requests = host.requests
+        assert min(suffered(host)[kind] for kind in ("503", "cut", "late", "reset")) > 0
     assert report.losses == ()
     require_same(tmp_path / "cube", faultless)
-    refused = sum(request["what"] == "token" for request in requests)
-    assert refused > 2 * 2  # accounts and processes
+    tokens = sum(request.path.startswith("/tokens/") for request in requests)
+    assert tokens > 2 * 2  # accounts and processes
 
 
 @pytest.mark.soak
@@ -158,13 +166,13 @@ def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
 def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path, seed: int
 ) -> None:
-    """Tokens end after 30 s, as announced or, by turns, not; requests are so slow that they do."""
-    announced = 30.0 if seed % 2 else 3600.0
+    """Tokens end after 30 s, as stated or, by turns, sooner; requests are so slow that they do."""
+    stated = 30.0 if seed % 2 else 3600.0
     issue = {**THE_ISSUE, "wait": 4.0}
-    trouble = Trouble(seed=seed, **issue, slow=0.8, told=announced, good=30.0)
+    trouble = Trouble(seed=seed, **issue, slow=0.8, token_stated=stated, token_lasts=30.0)
     impatient = {**IMPATIENT, "GDAL_HTTP_TIMEOUT": 2}
-    with faulty(files, tmp_path / "log", trouble) as host:
-        processes.run(hurry, impatient, host.arrange())
+    with serving_files(files, tmp_path / "log", trouble) as host:
+        processes.run(hurry, impatient, host.environment())
         report = build_cube(
             scenes, REGION, tmp_path / "cube", block=128, memory="30MB", client=processes
         )
@@ -175,9 +183,9 @@ def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
 def test_all_workers_together_keep_to_the_limit_of_a_host(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
 ) -> None:
-    with faulty(files, tmp_path / "log", Trouble(slow=0.02)) as host:
+    with serving_files(files, tmp_path / "log", Trouble(slow=0.02)) as host:
         report = build(scenes, host, tmp_path / "cube", processes, requests=2)
-        most = max(request["open"] for request in host.asked)
+        most = max(request.open for request in host.requests)
     assert report.losses == ()
     require_same(tmp_path / "cube", faultless)
     # The two accounts are two hosts behind one proxy; each worker has one request to each.
@@ -189,21 +197,21 @@ def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
 ) -> None:
     """Its tries get fewer when it is seen to be down."""
     lost = {f"tiles/{day}/": "503" for day in DAYS[1::2]}
-    with faulty(files, tmp_path / "log", Trouble(always=lost)) as host:
+    with serving_files(files, tmp_path / "log", Trouble(always=lost)) as host:
         report = build(scenes, host, tmp_path / "cube", processes)
-        suffering = {request["what"] for request in host.asked if request["answer"] == "503"}
-        requests = tries(host)
+        suffering = {request.path for request in host.requests if request.trouble == "503"}
+        tried = tries(host)
     bands = {*FINE, *COARSE, "SCL"}
     wanted = {(f"day-{day}", band) for day in DAYS[1::2] for band in bands}
     assert {(loss.item, loss.band) for loss in report.losses} == wanted
     assert all("503" in loss.reason for loss in report.losses)
     assert not any("sig=" in loss.reason for loss in report.losses)
     assert len(suffering) == len(wanted)
-    assert len(requests) < 2 * 4 * len(wanted)  # of four tasks; each file would be tried six times
+    assert len(tried) < 2 * 4 * len(wanted)  # of four tasks; each file would be tried six times
     data, whole = (open_group(cube)[GROUP]["data"] for cube in (tmp_path / "cube", faultless))
     np.testing.assert_array_equal(data[0::2], whole[0::2])
     assert (data[1::2] == data.fill_value).all()
-    with faulty(files, tmp_path / "log 2", Trouble()) as host:
+    with serving_files(files, tmp_path / "log 2", Trouble()) as host:
         report = build(scenes, host, tmp_path / "cube", processes)
     assert (report.losses, report.tasks) == ((), 4)
     require_same(tmp_path / "cube", faultless)
@@ -212,12 +220,12 @@ def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
 def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
     """However many ranges of a file its window touches: so threads count requests."""
     write(tmp_path / "a.tif", numbers(1024), tiled=True, blockxsize=128, blockysize=128)
-    with faulty(tmp_path, tmp_path / "log", Trouble(slow=0.02)) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble(slow=0.02)) as host:
         _, unread = read(host, "a.tif", GeoBox((1024, 200), GRID, CRS))
-        requests = host.asked
+        requests = host.requests
     assert unread == []
     assert len(requests) >= 8
-    assert {request["open"] for request in requests} == {1}
+    assert {request.open for request in requests} == {1}
 
 
 # -- one file -------------------------------------------------------------------------------------
@@ -235,7 +243,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 SMALL = GeoBox((64, 64), GRID, CRS)
 
 
-def read(host: Faulty, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, list[Unread]]:
+def read(host: FileServer, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, list[Unread]]:
     pixels, unread = read_sources(
         [Source("one", {"band": f"{host.url}/{name}"})],
         [Band("band", "uint16", 0)],
@@ -247,9 +255,9 @@ def read(host: Faulty, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, l
     return pixels["band"][0], unread
 
 
-def tries(host: Faulty) -> list[dict[str, Any]]:
-    """What retry.py requested, not GDAL."""
-    return [request for request in host.asked if request.get("range") == "bytes=0-0"]
+def tries(host: FileServer) -> list[Request]:
+    """The requests that retry.py makes, not GDAL."""
+    return [request for request in host.requests if request.range == "bytes=0-0"]
 
 
 def test_rasterio_still_chains_the_errors_of_gdal_that_it_does_not_offer() -> None:
@@ -266,7 +274,7 @@ def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) ->
     write(tmp_path / "a.tif", pixels := numbers(SIDE))
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, first=5, spared=spared)
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         result, unread = read(host, "a.tif", window)
     assert unread == []
     np.testing.assert_array_equal(result, pixels)
@@ -279,23 +287,23 @@ def test_what_is_for_good_is_tried_once(answer: str, spared: int, tmp_path: Path
     write(tmp_path / "a.tif", numbers(SIDE))
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, spared=spared)
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         result, (loss,) = read(host, "a.tif", window)
-        log = host.asked
-        heads = [request for request in log if request["method"] == "HEAD"]
-        requests = tries(host)
+        requests = host.requests
+        heads = [request for request in requests if request.method == "HEAD"]
+        tried = tries(host)
     assert not result.any()
     assert answer in loss.reason
     assert "tried" not in loss.reason
     assert len(heads) == 1
-    assert len(requests) <= 1
+    assert len(tried) <= 1
     if not spared:
-        assert len(log) == 1
+        assert len(requests) == 1
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) -> None:
-    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert "404" in loss.reason
         assert read(host, "a.tif")[1] == [loss]  # in the same words
@@ -309,7 +317,7 @@ def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) ->
 @pytest.mark.usefixtures("quick")
 def test_a_page_that_is_no_raster_is_not_requested_for_long(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("<html>Who are you?</html>" * 100)
-    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert len(tries(host)) == retry.TRIES_OF_NO_RASTER
     assert "not recognized" in loss.reason
@@ -318,7 +326,7 @@ def test_a_page_that_is_no_raster_is_not_requested_for_long(tmp_path: Path) -> N
 @pytest.mark.usefixtures("quick")
 def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", numbers(64), crs=None)
-    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert tries(host) == []
     assert "does not say where it lies" in loss.reason
@@ -328,13 +336,13 @@ def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> N
 def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", pixels := numbers(64))
     trouble = Trouble(always={"a.tif": "429"}, first=2, after="1")
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         result, unread = read(host, "a.tif")
-        refused = [request for request in host.asked if request["answer"] == "429"]
-        after = [request for request in host.asked if not request["answer"]]
+        refused = [request for request in host.requests if request.trouble == "429"]
+        after = [request for request in host.requests if not request.trouble]
     assert unread == []
     np.testing.assert_array_equal(result, pixels)
-    assert after[0]["at"] - refused[-1]["at"] >= 1.0
+    assert after[0].at - refused[-1].at >= 1.0
 
 
 @pytest.mark.usefixtures("quick")
@@ -346,7 +354,7 @@ def test_a_server_that_asks_for_too_much_patience_is_left(
     slept: list[float] = []
     monkeypatch.setattr(retry, "sleep", slept.append)
     trouble = Trouble(always={"a.tif": "429"}, after=after)
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         _, (loss,) = read(host, "a.tif")
     assert "its server asks to wait" in loss.reason
     assert slept == []
@@ -370,7 +378,7 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
     for spared in range(1, 8):
         retry._host.cache_clear()
         trouble = Trouble(always={"a.tif": answer}, spared=spared)
-        with faulty(tmp_path, tmp_path / f"log {spared}", trouble) as host:
+        with serving_files(tmp_path, tmp_path / f"log {spared}", trouble) as host:
             result, unread = read(host, "a.tif", window)
         ended.add(bool(unread))
         np.testing.assert_array_equal(result, 0 if unread else pixels[:, :columns])
@@ -384,7 +392,7 @@ def test_waits_grow_and_differ_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "sleep", slept.append)
     monkeypatch.setitem(raster.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
     for _ in range(2):
-        _, (loss,) = read(Faulty("http://127.0.0.1:9", Path(os.devnull)), "a.tif")
+        _, (loss,) = read(FileServer("http://127.0.0.1:9", Path(os.devnull)), "a.tif")
         assert f"tried {retry.TRIES} times" in loss.reason
     first, second = slept[: retry.TRIES - 1], slept[retry.TRIES - 1 :]
     assert first != second
