@@ -1,10 +1,10 @@
-"""A coarse grid over that of a cube: where its values are told, and what they are between.
+"""A coarse grid over that of a cube: where its values are known, and what they are between.
 
 Cells are counted from the cube's first row and column, so that they are the same however the cube
-is cut into blocks; the last of a row or column takes the rest. A cell is told by a patch in its
-middle, one inner chunk of the cube: what changes over kilometres, as haze does, is the same over
-the cell's other chunks, which would cost fifteen times the reading. Between the patches values are
-interpolated bilinearly, so that there are no seams, and are constant beyond them.
+is cut into blocks; the last of a row or column takes the rest. A cell's value is that of a patch in
+its middle, one inner chunk of the cube: what changes over kilometres, as haze does, is the same
+over the cell's other chunks, which would cost fifteen times the reading. Between the patches values
+are interpolated bilinearly, so that there are no seams, and are constant beyond them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CELL = 256
 
 @dataclass(frozen=True)
 class Patch:
-    """The pixels that tell a cell's value."""
+    """The pixels that give a cell its value."""
 
     index: tuple[int, int]
     """Row and column among the cells."""
@@ -69,10 +69,9 @@ class CoarseGrid:
         length, size = self.shape[axis], min(INNER_CHUNK, self.cell)
         starts = [self.cell * number for number in range(max(1, length // self.cell))]
         stops = [*starts[1:], length]
-        first = [
-            (one + other) // 2 // size * size for one, other in zip(starts, stops, strict=True)
-        ]
-        return [slice(start, min(start + size, length)) for start in first]
+        middles = [(start + stop) // 2 for start, stop in zip(starts, stops, strict=True)]
+        firsts = [middle // size * size for middle in middles]
+        return [slice(first, min(first + size, length)) for first in firsts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +102,8 @@ class CoarseWindow:
         down, along = part_y[row][:, None, None], part_x[column][:, None, None]
         upper = (1 - along) * cells[y, x] + along * cells[y, onward_x]
         lower = (1 - along) * cells[onward_y, x] + along * cells[onward_y, onward_x]
-        found: NDArray[np.float32] = (1 - down) * upper + down * lower
-        return found
+        between: NDArray[np.float32] = (1 - down) * upper + down * lower
+        return between
 
 
 def interpolate(
@@ -120,8 +119,8 @@ def interpolate(
         x: Columns of the grid.
     """
     (below_y, part_y), (below_x, part_x) = (
-        _between(each, np.arange(window.start, window.stop))
-        for each, window in zip(nodes, (y, x), strict=True)
+        _between(places, np.arange(window.start, window.stop))
+        for places, window in zip(nodes, (y, x), strict=True)
     )
     top, left = below_y[0], below_x[0]
     some = values[:, :, top : below_y[-1] + 2, left : below_x[-1] + 2]

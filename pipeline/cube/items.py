@@ -52,18 +52,18 @@ class ItemRow:
     """Units of its digital number 0; NaN where it was dropped."""
 
     offset_from: str = ""
-    """Who told its offset."""
+    """Who stated its offset."""
 
     acquisition: np.datetime64 = NO_TIME
     """The date of the cube that it is part of; NaT where it was dropped."""
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Tells it from other items: a search finds each once."""
+        """What sets it apart from other items: a search finds each once."""
         return self.sensor, str(self.time), self.id
 
     @property
-    def told(self) -> tuple[str, ...]:
+    def text(self) -> tuple[str, ...]:
         """All of it as text, so that equal rows are equal: a NaN equals none."""
         return tuple(str(getattr(self, field.name)) for field in fields(self))
 
@@ -90,11 +90,11 @@ def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
 
 
 def _part(fate: Fate, dates: Mapping[tuple[str, str, str], np.datetime64]) -> dict[str, Any]:
-    """What is told of an item only where it is part of a date."""
+    """What a row holds only where its item is part of a date."""
     if fate.scaling is None or fate.fate == "dropped":
         return {}
-    told = {name: getattr(fate.scaling, name) for name in ("scale", "offset", "offset_from")}
-    return {**told, "acquisition": dates[fate.sensor, fate.item_id, str(fate.time)]}
+    scaling = {name: getattr(fate.scaling, name) for name in ("scale", "offset", "offset_from")}
+    return {**scaling, "acquisition": dates[fate.sensor, fate.item_id, str(fate.time)]}
 
 
 def in_order(rows: Iterable[ItemRow]) -> tuple[ItemRow, ...]:
@@ -145,7 +145,7 @@ def item_arrays(rows: Sequence[ItemRow]) -> tuple[ArrayLayout, ...]:
         number("offset", "units of its digital number 0, NaN where dropped"),
         text(
             "offset_from",
-            "who told its offset: the item's bands, its baseline, a flag, the product, the user",
+            "who stated its offset: the item's bands, its baseline, a flag, the product, the user",
         ),
         time("acquisition", "the date of the cube that it is part of"),
     )

@@ -165,7 +165,7 @@ def _sensor_group(
 
 
 def state_array(states: np.ndarray) -> ArrayLayout:
-    """Lay out the states of a sensor's read units, one for each time shard of each block."""
+    """Lay out the states of a sensor, one for each time shard of each block."""
     return coordinate(
         "state",
         ("unit_t", "unit_y", "unit_x"),

@@ -20,7 +20,7 @@ __all__ = [
     "entries_in",
     "entries_of",
     "entries_within",
-    "told_losses",
+    "losses_of",
 ]
 
 PENDING, DONE, PARTIAL = 0, 1, 2
@@ -36,9 +36,9 @@ LOSSES_LISTED = 20
 """Losses that are listed one by one; of more than these there is the number."""
 
 Entry: TypeAlias = Mapping[str, Any]
-"""One of the attribute ``losses`` of a sensor's group: a :class:`Loss`, the ``unit`` in which it
-was lost, whose name begins with the time shard, and its ``window``: first and last row and column,
-the last excluded."""
+"""One of the attribute ``losses`` of a sensor's group: a :class:`Loss`, the read task (``unit``) in
+which it was lost, whose name begins with the time shard, and its ``window``: first and last row and
+column, the last excluded."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Loss:
     """Name of the sensor."""
 
     item: str
-    """Id of the item; of a whole read unit that was lost, its place."""
+    """Id of the item; of a whole read task that was lost, its place."""
 
     band: str
-    """The band; empty where a whole read unit was lost."""
+    """The band; empty where a whole read task was lost."""
 
     reason: str
     """Why, in one line."""
@@ -61,31 +61,31 @@ class Loss:
         return f"{self.sensor} {self.item}{' ' if self.band else ''}{self.band}: {self.reason}"
 
 
-def entries_of(unit: str, window: Block, losses: Iterable[Loss]) -> Iterator[dict[str, Any]]:
-    """What a cube keeps of the losses of a read unit."""
+def entries_of(task: str, window: Block, losses: Iterable[Loss]) -> Iterator[dict[str, Any]]:
+    """What a cube keeps of the losses of a read task, by its name."""
     edges = [window.y.start, window.y.stop, window.x.start, window.x.stop]
     for loss in losses:
-        yield {"unit": unit, "window": edges, **asdict(loss)}
+        yield {"unit": task, "window": edges, **asdict(loss)}
 
 
 def entries_within(entries: Iterable[Entry], shards: Collection[int], window: Block) -> list[Entry]:
     """Those of some time shards that reach into a window."""
-    return [each for each in entries_in(entries, shards) if _overlaps(each, window)]
+    return [entry for entry in entries_in(entries, shards) if _overlaps(entry, window)]
 
 
 def entries_in(entries: Iterable[Entry], shards: Collection[int]) -> list[Entry]:
     """Those of some time shards."""
-    return [each for each in entries if int(str(each["unit"]).partition("/")[0]) in shards]
+    return [entry for entry in entries if int(str(entry["unit"]).partition("/")[0]) in shards]
 
 
-def told_losses(entries: Iterable[Entry]) -> tuple[Loss, ...]:
-    """What is told of them: each file once, however many units it failed in."""
+def losses_of(entries: Iterable[Entry]) -> tuple[Loss, ...]:
+    """The losses that a cube keeps, each file once, however many read tasks it failed in."""
     names = [field.name for field in fields(Loss)]
-    found: dict[Sequence[str], Loss] = {}
-    for each in entries:
-        loss = Loss(**{name: str(each[name]) for name in names})
-        found.setdefault((loss.sensor, loss.item, loss.band), loss)
-    return tuple(found.values())
+    losses: dict[Sequence[str], Loss] = {}
+    for entry in entries:
+        loss = Loss(**{name: str(entry[name]) for name in names})
+        losses.setdefault((loss.sensor, loss.item, loss.band), loss)
+    return tuple(losses.values())
 
 
 def _overlaps(entry: Entry, window: Block) -> bool:

@@ -51,7 +51,7 @@ Rule: TypeAlias = ClearRule | str | Callable[[NDArray[np.integer]], NDArray[np.b
 
 @dataclass(frozen=True)
 class Masking:
-    """What is asked of the mask of a sensor.
+    """What is requested of the mask of a sensor.
 
     None leaves a thing as the model was trained with; where there is no model, or it says nothing,
     that is the cube's own rule, no dilation and no search for outliers.
@@ -59,7 +59,7 @@ class Masking:
 
     rule: Rule | None = None
     """Which values of the mask band are clear: a rule; a function of the band as stored, integers
-    (T, y, x), that tells of each value by itself, bool (T, y, x); its name ``module:function``, by
+    (T, y, x), that judges each value by itself, bool (T, y, x); its name ``module:function``, by
     which workers find it and stores remember it; or ``stored``, the cube's own rule."""
 
     dilate: int | None = None
@@ -67,7 +67,7 @@ class Masking:
     there is no data nothing is masked: the edge of a swath stays where it is."""
 
     outliers: bool | None = None
-    """Whether looks that no neighbour in time supports are masked as well, see
+    """Whether observations that no neighbour in time supports are masked as well, see
     :mod:`terralatent.pipeline.cube.outliers`."""
 
     def __post_init__(self) -> None:
@@ -78,7 +78,8 @@ class Masking:
 
     def over(self, other: Masking) -> Masking:
         """Take from ``other`` what this one leaves open."""
-        pairs = [(getattr(self, each.name), getattr(other, each.name)) for each in fields(self)]
+        names = [field.name for field in fields(self)]
+        pairs = [(getattr(self, name), getattr(other, name)) for name in names]
         return Masking(*(theirs if ours is None else ours for ours, theirs in pairs))
 
     def plain(self) -> Masking:
@@ -95,13 +96,13 @@ class Masking:
         if self.rule is None or self.rule == STORED:
             return stored(quality)
         rule = _find_function(self.rule) if isinstance(self.rule, str) else self.rule
-        found = np.asarray(rule(quality))
-        if found.dtype != np.bool_ or found.shape != quality.shape:
+        clear = np.asarray(rule(quality))
+        if clear.dtype != np.bool_ or clear.shape != quality.shape:
             raise InputError(
-                f"The clear-sky rule {self.rule} makes {found.dtype} {found.shape} of a mask band "
-                f"{quality.shape}; it must tell of each value by a bool whether it is clear."
+                f"The clear-sky rule {self.rule} makes {clear.dtype} {clear.shape} of a mask band "
+                f"{quality.shape}; it must give a bool for each value, whether it is clear."
             )
-        return found
+        return clear
 
     def to_json(self) -> dict[str, Any]:
         """Describe it for a store; what is left open is left out.
@@ -115,15 +116,15 @@ class Masking:
                 f"The clear-sky rule {rule} cannot be found again by a name, as workers and later "
                 "runs must; put it into a module of its own, outside of other functions."
             )
-        told = {"rule": rule, "dilate": self.dilate, "outliers": self.outliers}
-        return {name: value for name, value in told.items() if value is not None}
+        values = {"rule": rule, "dilate": self.dilate, "outliers": self.outliers}
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Masking:
+    def from_json(cls, stored: Mapping[str, Any]) -> Masking:
         """Read what :meth:`to_json` wrote."""
-        rule = told.get("rule")
+        rule = stored.get("rule")
         rule = ClearRule.from_json(rule) if isinstance(rule, Mapping) else rule
-        return cls(rule, told.get("dilate"), told.get("outliers"))
+        return cls(rule, stored.get("dilate"), stored.get("outliers"))
 
 
 MaskingRequest: TypeAlias = Masking | Mapping[str, Masking] | None
@@ -143,14 +144,14 @@ class Masks:
 
     def to_json(self) -> dict[str, Any]:
         """Describe them for a store, by sensor; empty where nothing is beyond the cube's own."""
-        return {name: one.to_json() for name, one in self.by_sensor}
+        return {name: masking.to_json() for name, masking in self.by_sensor}
 
     @classmethod
     def of_model(cls, manifest: Mapping[str, Any]) -> Masks:
-        """Read what a model notes of its training; one that notes nothing saw the cube as it is."""
+        """Read what a model records of its training; by default it saw the cube as it is."""
         settings = (manifest.get("training") or {}).get("settings") or {}
-        told = settings.get("masking") or {}
-        return cls(tuple((name, Masking.from_json(told[name])) for name in sorted(told)))
+        stored = settings.get("masking") or {}
+        return cls(tuple((name, Masking.from_json(stored[name])) for name in sorted(stored)))
 
 
 AS_STORED = Masks()
@@ -167,25 +168,25 @@ def mask_bands(cube: zarr.Group, sensors: Sequence[str]) -> dict[str, str | None
 
 def settle(
     bands: Mapping[str, str | None],
-    asked: MaskingRequest,
+    request: MaskingRequest,
     before: Masks = AS_STORED,
     fixed: Collection[str] = (),
 ) -> Masks:
-    """Make out how each sensor is masked, and try each rule. Reads no pixels.
+    """Work out how each sensor is masked, and try each rule. Reads no pixels.
 
     Args:
         bands: See :func:`mask_bands`.
-        asked: What a caller asks for.
+        request: What a caller wants.
         before: What holds where that leaves something open: how a model was trained.
-        fixed: Sensors for which it holds whatever is asked of the rest.
+        fixed: Sensors for which it holds whatever is requested of the rest.
 
     Raises:
-        InputError: If it names a sensor that is not there, asks one that has no mask band for a
-            rule or dilation, gives one rule to several mask bands, or changes a fixed one; if a
+        InputError: If it names a sensor that is not there, requests a rule or dilation of one that
+            has no mask band, gives one rule to several mask bands, or changes a fixed one; if a
             rule is a function that cannot be found or does not do what it must, or one that only
             ``before`` names.
     """
-    given = {REST: asked} if isinstance(asked, Masking) else dict(asked or {})
+    given = {REST: request} if isinstance(request, Masking) else dict(request or {})
     rest = given.pop(REST, Masking())
     if unknown := sorted(given.keys() - bands.keys()):
         raise InputError(
@@ -197,29 +198,29 @@ def settle(
             f"One clear-sky rule cannot read the mask bands of {' and '.join(others)}; name the "
             "sensor that it is for."
         )
-    known = {one.rule for one in (rest, *given.values())}
-    found = {}
+    known = {masking.rule for masking in (rest, *given.values())}
+    masks = {}
     for name, dtype in bands.items():
         own = given.get(name, Masking())
         wide = own.over(rest) if dtype and name not in fixed else own
-        one = wide.over(before.of(name)).plain()
-        if name in fixed and one != before.of(name):
+        masking = wide.over(before.of(name)).plain()
+        if name in fixed and masking != before.of(name):
             raise InputError(
                 f"The model was trained with {name} masked by {before.of(name).to_json()}, which "
-                f"an extension keeps; {one.to_json()} cannot be."
+                f"an extension keeps; {masking.to_json()} cannot be."
             )
-        if dtype is None and (one.rule or one.dilate):
+        if dtype is None and (masking.rule or masking.dilate):
             raise InputError(f"{name} has no mask band; no rule and no dilation is for it.")
-        if isinstance(one.rule, str) and one.rule not in known:
+        if isinstance(masking.rule, str) and masking.rule not in known:
             raise InputError(
-                f"The model was trained with the clear-sky rule {one.rule} for {name}. A model "
+                f"The model was trained with the clear-sky rule {masking.rule} for {name}. A model "
                 "does not run code by itself: give that rule as well, or `stored` for the cube's."
             )
-        if dtype is not None and one.rule is not None:
-            one.clear(np.zeros((1, 1, 1), dtype), ClearRule(codes=(0,)))
-        if one != Masking():
-            found[name] = one
-    return Masks(tuple(sorted(found.items())))
+        if dtype is not None and masking.rule is not None:
+            masking.clear(np.zeros((1, 1, 1), dtype), ClearRule(codes=(0,)))
+        if masking != Masking():
+            masks[name] = masking
+    return Masks(tuple(sorted(masks.items())))
 
 
 def parse_masking(
@@ -233,15 +234,15 @@ def parse_masking(
     Raises:
         InputError: If the pixels are too few or too many, or a rule is none of these.
     """
-    asked = {REST: Masking(dilate=dilate, outliers=outliers)}
+    request = {REST: Masking(dilate=dilate, outliers=outliers)}
     if rules:
         sys.path.insert(0, os.getcwd())
-    for told in rules or ():
-        sensor, equals, rule = told.partition("=")
+    for typed in rules or ():
+        sensor, equals, rule = typed.partition("=")
         if not equals:
-            sensor, rule = REST, told
-        asked[sensor] = Masking(_read_rule(rule)).over(asked.get(sensor, Masking()))
-    return asked
+            sensor, rule = REST, typed
+        request[sensor] = Masking(_read_rule(rule)).over(request.get(sensor, Masking()))
+    return request
 
 
 def _read_rule(text: str) -> ClearRule | str:
@@ -300,16 +301,16 @@ def _find_function(name: str) -> Callable[..., Any]:
     if not (module and colon and function):
         raise InputError(f"{name!r} is no name of a function; give it as module:function.")
     try:
-        found = reduce(getattr, function.split("."), importlib.import_module(module))
+        loaded = reduce(getattr, function.split("."), importlib.import_module(module))
     except Exception as error:  # a module may fail in any way while it is run
-        told = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
         raise InputError(
-            f"The function {name} cannot be loaded ({told}); its module must be installed, or lie "
-            "in the folder where the command is run, here and on every worker."
+            f"The function {name} cannot be loaded ({reason}); its module must be installed, or "
+            "lie in the folder where the command is run, here and on every worker."
         ) from error
-    if not callable(found):
-        raise InputError(f"{name} is a {type(found).__name__}, not a function.")
-    return found
+    if not callable(loaded):
+        raise InputError(f"{name} is a {type(loaded).__name__}, not a function.")
+    return loaded
 
 
 def _name_of(function: Callable[..., Any]) -> str | None:

@@ -23,7 +23,7 @@ from terralatent.pipeline.store.repository import describe, open_group
 __all__ = ["grid_coords", "lazy", "open_cube", "times"]
 
 NO_BOOLS = np.empty((0, 0, 0), dtype=bool)
-"""What dask is told of masks, so that it need not try on nothing what makes them."""
+"""Form of masks for dask, so that it need not try on nothing what makes them."""
 
 
 def open_cube(
@@ -49,9 +49,9 @@ def open_cube(
         - ``quality (time, y, x)``, the sensor's own mask band, where it has one;
         - ``clear (time, y, x)``, bool, what is left of it by rule, dilation and outliers; a sensor
           without mask band is clear where it has data;
-        - ``outlier (time, y, x)``, bool, looks that no neighbour in time supports, where they are
-          searched for. A pixel is judged by its whole series: to compute any date of a block reads
-          all of them, and a chunk in between holds them all;
+        - ``outlier (time, y, x)``, bool, observations that no neighbour in time supports, where
+          outliers are searched for. A pixel is judged by its whole series: to compute any date of a
+          block reads all of them, and a chunk in between holds them all;
         - ``state (unit_t, unit_y, unit_x)``: 0 pending, 1 done, 2 partial (not in the export of a
           single date);
 
@@ -117,8 +117,8 @@ def _sensor(group: Any, clear: bool, masking: Masking) -> xr.Dataset:
         days = days_since_1970(times(group["time"]))
         outlier = _outliers(integers, seen, int(attrs["_FillValue"]), days)
         seen = seen & ~outlier
-        told = {"long_name": "no neighbour in time supports it"}
-        variables["outlier"] = (("time", "y", "x"), outlier, told)
+        about = {"long_name": "no neighbour in time supports it"}
+        variables["outlier"] = (("time", "y", "x"), outlier, about)
     if clear:
         values = da.where(seen[:, None], values, np.float32(np.nan))
     about = {"units": attrs["units"], "long_name": attrs["long_name"]}
@@ -158,22 +158,22 @@ def _clear_of(quality: np.ndarray, **rule: Any) -> np.ndarray:
 
 
 def _outliers(integers: da.Array, clear: da.Array, fill_value: int, days: np.ndarray) -> da.Array:
-    """Which looks no neighbour in time supports, in the chunks of ``clear`` (time, y, x)."""
+    """Which observations no neighbour in time supports, in the chunks of ``clear`` (time, y, x)."""
     whole = integers.rechunk({0: -1, 1: -1}), clear[:, None].rechunk({0: -1})
-    found = da.map_blocks(
+    outlier = da.map_blocks(
         _outliers_of, *whole, days=days, fill_value=fill_value, drop_axis=1, dtype=bool,
         meta=NO_BOOLS,
     )  # fmt: skip
-    return found.rechunk(clear.chunks)
+    return outlier.rechunk(clear.chunks)
 
 
 def _outliers_of(
     packed: np.ndarray, clear: np.ndarray, *, days: np.ndarray, fill_value: int
 ) -> np.ndarray:
-    looks = clear[:, 0] & (packed != fill_value).all(axis=1)
+    observed = clear[:, 0] & (packed != fill_value).all(axis=1)
     series = packed.reshape(*packed.shape[:2], -1).transpose(2, 0, 1)
-    found = find_outliers(series, looks.reshape(len(looks), -1).T, days)
-    return found.T.reshape(looks.shape)
+    outlier = find_outliers(series, observed.reshape(len(observed), -1).T, days)
+    return outlier.T.reshape(observed.shape)
 
 
 def _items(group: zarr.Group) -> xr.Dataset:

@@ -1,11 +1,11 @@
-r"""Looks that no neighbour in time supports: clouds, shadows and haze that the mask let pass.
+r"""Observations that no neighbour in time supports: clouds, shadows, haze that the mask let pass.
 
-A look of a pixel is compared with its two clear looks before and its two after, those within 30
-days. They span a range; what lies within is supported by one of them, so a step stays (harvest,
-flood: what comes after is like it), and so does whatever was seen twice. How far a look lies
-outside is told in robust standard deviations :math:`s_b` of the pixel's own series, by band: the
-median absolute deviation of its looks from the middle two of their four neighbours. With
-:math:`d_b` the distance from the range, a look is taken where
+An observation of a pixel is compared with its two clear ones before and its two after, those within
+30 days. They span a range; what lies within is supported by one of them, so a step stays (harvest,
+flood: what comes after is like it), and so does whatever was seen twice. How far an observation
+lies outside is measured in robust standard deviations :math:`s_b` of the pixel's own series, by
+band: the median absolute deviation of its observations from the middle two of their four
+neighbours. With :math:`d_b` the distance from the range, an observation is an outlier where
 
 .. math:: \sqrt{\overline{(d_b / s_b)^2}} > 2.5
 
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 __all__ = ["find_outliers"]
 
 WINDOW_DAYS = 30.0
-"""How far away a look may be to support another one."""
+"""How far away an observation may be to support another one."""
 
 FAR = 2.5
-"""Robust standard deviations, root mean square over bands, from which a look is taken. Of what was
-truly clear in four simulated regions that is one look in a thousand
+"""Robust standard deviations, root mean square over bands, from which an observation is an outlier.
+Of what was truly clear in four simulated regions that is one in a thousand
 (benchmarks/simulation/outliers.py)."""
 
 FEWEST = 10
-"""Looks with neighbours on both sides that a pixel needs: fewer do not tell its spread."""
+"""Observations with neighbours on both sides that a pixel needs: fewer do not give its spread."""
 
 LEAST_SPREAD = 10.0
 """Steps of the packing below which no spread counts: 0.001 in reflectance, 0.1 dB."""
@@ -38,34 +38,34 @@ VALUES = 2_000_000
 
 
 def find_outliers(
-    packed: NDArray[np.integer], looks: NDArray[np.bool_], days: NDArray[np.float64]
+    packed: NDArray[np.integer], observed: NDArray[np.bool_], days: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Tell which looks of one sensor no neighbour in time supports. Computes.
+    """Find the observations of one sensor that no neighbour in time supports. Computes.
 
     Args:
         packed: Integers as the cube stores them, (N, T, B).
-        looks: Which of them are clear and have data in all bands, (N, T); the others are neither
+        observed: Which of them are clear and have data in all bands, (N, T); the others are neither
             judged nor neighbours.
         days: Ascending, (T,).
 
     Returns:
-        Some of ``looks``, (N, T).
+        Some of ``observed``, (N, T).
     """
-    found = np.zeros(looks.shape, dtype=bool)
+    outliers = np.zeros(observed.shape, dtype=bool)
     size = max(1, VALUES // max(1, packed[:1].size))
-    for start in range(0, len(looks), size):
+    for start in range(0, len(observed), size):
         some = slice(start, start + size)
-        if looks[some].any():
-            found[some] = _judge(packed[some], looks[some], days)
-    return found
+        if observed[some].any():
+            outliers[some] = _judge(packed[some], observed[some], days)
+    return outliers
 
 
 def _judge(
-    packed: NDArray[np.integer], looks: NDArray[np.bool_], days: NDArray[np.float64]
+    packed: NDArray[np.integer], observed: NDArray[np.bool_], days: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    count = looks.sum(axis=1)
-    # A pixel's looks one after the other, without the dates between; what follows them is empty.
-    order = np.argsort(~looks, axis=1, kind="stable")[:, : count.max()]
+    count = observed.sum(axis=1)
+    # A pixel's observations in a row, without the dates between; what follows them is empty.
+    order = np.argsort(~observed, axis=1, kind="stable")[:, : count.max()]
     there = np.arange(order.shape[1]) < count[:, None]
     values = np.take_along_axis(packed, order[:, :, None], axis=1).astype(np.float32)
     lowest, highest, total, judged = _neighbours(values, np.where(there, days[order], np.nan))
@@ -75,18 +75,18 @@ def _judge(
     outside = np.maximum(values - highest, 0.0) + np.maximum(lowest - values, 0.0)
     scaled = outside / _spread(np.abs(values - middle), judged)
     unsupported = judged & (np.sqrt(np.square(scaled).mean(axis=2)) > FAR)
-    found = np.zeros(looks.shape, dtype=bool)
-    np.put_along_axis(found, order, unsupported, axis=1)
-    return found
+    outliers = np.zeros(observed.shape, dtype=bool)
+    np.put_along_axis(outliers, order, unsupported, axis=1)
+    return outliers
 
 
 def _neighbours(
     values: NDArray[np.float32], days: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """The lowest, the highest and the sum of each look's four neighbours, (n, K, B).
+    """The lowest, the highest and the sum of each observation's four neighbours, (n, K, B).
 
     One that is too far away, or not there, is replaced by the one between; the last that is
-    returned tells where a look has neighbours on both sides, (n, K).
+    returned says where an observation has neighbours on both sides, (n, K).
     """
     steps = values.shape[1]
     around = np.pad(values, ((0, 0), (2, 2), (0, 0)))
@@ -103,7 +103,7 @@ def _neighbours(
 
 
 def _spread(deviation: NDArray[np.float32], judged: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Robust standard deviation by pixel and band, (n, 1, B); infinite where too few looks tell."""
+    """Robust standard deviation by pixel and band, (n, 1, B); infinite where too few are judged."""
     count = judged.sum(axis=1)
     ordered = np.sort(np.where(judged[:, :, None], deviation, np.inf), axis=1)
     median = np.take_along_axis(

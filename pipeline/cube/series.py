@@ -1,4 +1,4 @@
-"""Pixel series of a window of the cube: packed integers in memory, tensors for as many as asked.
+"""Pixel series of a window of the cube: packed integers in memory, tensors of as many as wanted.
 
 Straight from Zarr, without dask: workers and the training sampler read one window at a time.
 """
@@ -52,7 +52,7 @@ class SensorSeries:
     """Integers (N, T, B), the fill value where there is no data."""
 
     clear: npt.NDArray[np.bool_]
-    """Where the ground was seen by what was asked of the mask; True where there is none, (N, T)."""
+    """Where the ground was seen by the requested masking; True where there is none, (N, T)."""
 
     distance: npt.NDArray[np.float32]
     """Pixels to the nearest one that rule and dilation mask, at most 16, (N, T)."""
@@ -67,8 +67,8 @@ class SensorSeries:
     """The integer that means no data."""
 
     outliers: npt.NDArray[np.uint16] | None = None
-    """Looks of each pixel that no neighbour in time supports, which :attr:`clear` leaves out, (N,);
-    None where none was searched for."""
+    """How many observations of each pixel no neighbour in time supports, which :attr:`clear` leaves
+    out, (N,); None where outliers were not searched for."""
 
     errors: CoarseWindow | None = None
     """What acquisitions are known to be off by, (T, B) at each pixel, in :attr:`units`; it is taken
@@ -98,13 +98,13 @@ class SensorSeries:
 
 @dataclass(frozen=True, eq=False)
 class SeriesBlock:
-    """What all sensors saw of a window: integers, and tensors of the pixels asked for."""
+    """What all sensors saw of a window: integers, and tensors of any of its pixels."""
 
     shape: tuple[int, int]
     """Rows and columns of the window."""
 
     by_sensor: dict[str, SensorSeries]
-    """In the order in which the sensors were asked for."""
+    """In the order in which the sensors were requested."""
 
     seen: npt.NDArray[np.bool_]
     """Whether a pixel is inside some scene: any valid number on any date, cloudy or not, (N,)."""
@@ -124,12 +124,13 @@ class SeriesBlock:
     def outliers(
         self, pixels: npt.NDArray[np.integer] | slice = slice(None)
     ) -> dict[str, tuple[int, int]]:
-        """For each sensor that was searched for them: its outliers, and the looks they were of."""
+        """For each sensor that was searched for them: its outliers, and the clear observations with
+        them."""
         counts = zip(self.by_sensor.items(), self.observations, strict=True)
         return {
-            name: (taken := int(one.outliers[pixels].sum()), taken + int(count[pixels].sum()))
-            for (name, one), count in counts
-            if one.outliers is not None
+            name: (taken := int(sensor.outliers[pixels].sum()), taken + int(count[pixels].sum()))
+            for (name, sensor), count in counts
+            if sensor.outliers is not None
         }
 
     def series(
@@ -142,7 +143,9 @@ class SeriesBlock:
             device: Where the tensors are to lie.
         """
         chosen = slice(None) if pixels is None else pixels
-        return {name: one.observations(chosen, device) for name, one in self.by_sensor.items()}
+        return {
+            name: sensor.observations(chosen, device) for name, sensor in self.by_sensor.items()
+        }
 
 
 def read_series(
@@ -153,8 +156,8 @@ def read_series(
     Every value of a pixel is the same whatever the window around it: the distance to a masked
     pixel is measured with 16 pixels beyond the window, and as many more as masks are dilated.
     Masked is what the sensor's rule says is not clear, and its dilation; a pixel without data,
-    outside the scene or outside the cube, masks nothing, so that the edge of a swath does not look
-    like the edge of a cloud.
+    outside the scene or outside the cube, masks nothing, so that the edge of a swath does not count
+    as the edge of a cloud.
 
     Args:
         cube: Root group of a cube.
@@ -172,10 +175,10 @@ def read_series(
     shape = (y.stop - y.start, x.stop - x.start)
     seen = np.zeros(shape[0] * shape[1], dtype=bool)
     counts = np.zeros((len(by_sensor), len(seen)), dtype=np.uint16)
-    for index, one in enumerate(by_sensor.values()):
-        data = (one.packed != one.fill_value).any(axis=2)
+    for index, sensor in enumerate(by_sensor.values()):
+        data = (sensor.packed != sensor.fill_value).any(axis=2)
         seen |= data.any(axis=1)
-        counts[index] = (data & one.clear).sum(axis=1)
+        counts[index] = (data & sensor.clear).sum(axis=1)
     return SeriesBlock(shape, by_sensor, seen, counts)
 
 
@@ -188,11 +191,11 @@ def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
 
 
 def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
-    found = cube.get(name)
-    if not isinstance(found, zarr.Group) or "data" not in found:
+    sensor = cube.get(name)
+    if not isinstance(sensor, zarr.Group) or "data" not in sensor:
         there = [key for key, group in cube.groups() if "data" in group]
         raise InputError(f"The cube has no sensor {name}; it has {', '.join(sorted(there))}.")
-    return found
+    return sensor
 
 
 def _read_sensor(group: Any, y: slice, x: slice, masking: Masking) -> SensorSeries:
@@ -220,10 +223,10 @@ def _read_sensor(group: Any, y: slice, x: slice, masking: Masking) -> SensorSeri
     days, fill_value = np.asarray(group["time"][...]) / US_PER_DAY, int(data.attrs["_FillValue"])
     outliers = None
     if masking.outliers:
-        looks = clear & (packed != fill_value).all(axis=2)
-        found = find_outliers(packed, looks, days)
-        clear &= ~found
-        outliers = found.sum(axis=1).astype(np.uint16)
+        observed = clear & (packed != fill_value).all(axis=2)
+        unsupported = find_outliers(packed, observed, days)
+        clear &= ~unsupported
+        outliers = unsupported.sum(axis=1).astype(np.uint16)
     return SensorSeries(
         bands=tuple(str(band) for band in group["band"][...]),
         units=str(data.attrs["units"]),

@@ -1,4 +1,4 @@
-"""The time axis of a sensor: its dates as a search tells them, and as a cube does."""
+"""The time axis of a sensor: its dates as a search finds them, and as a cube holds them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PER_DATE: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "baseline": ("object", {"long_name": "processing baseline"}),
     "scale": ("float64", {"long_name": "scale of the first item, taken into account"}),
     "offset": ("float64", {"long_name": "offset of the first item, taken into account"}),
-    "offset_from": ("object", {"long_name": "who told the offset of the first item"}),
+    "offset_from": ("object", {"long_name": "who stated the offset of the first item"}),
     "cloud_cover": ("float32", {"units": "percent", "long_name": "cloud cover"}),
     "incidence": ("float32", {"units": "degree", "long_name": "angle of incidence"}),
 }
@@ -36,7 +36,7 @@ Parts: TypeAlias = frozenset[tuple[str, float, float]]
 
 @dataclass(frozen=True, eq=False)
 class CubeDate:
-    """One entry of a sensor's time axis."""
+    """An entry of a sensor's time axis."""
 
     time: np.datetime64
     """datetime64[us], UTC."""
@@ -76,7 +76,7 @@ def found_dates(acquisitions: Sequence[Acquisition]) -> tuple[CubeDate, ...]:
 
 
 def stored_dates(
-    group: zarr.Group, name: str, rows: Sequence[ItemRow], found: Sequence[CubeDate] = ()
+    group: zarr.Group, name: str, rows: Sequence[ItemRow], searched: Sequence[CubeDate] = ()
 ) -> tuple[CubeDate, ...]:
     """The dates that a cube holds, ascending; reads coordinates.
 
@@ -84,7 +84,7 @@ def stored_dates(
         group: Of the sensor.
         name: Of the sensor.
         rows: The cube's items.
-        found: What a search found: a date of the same time and parts lends its files.
+        searched: What a search found: a date of the same time and parts lends its files.
 
     Raises:
         InputError: If an older version made the cube, which noted less.
@@ -93,7 +93,7 @@ def stored_dates(
     for row in rows:
         if row.sensor == name and row.fate != "dropped":
             parts[str(row.acquisition)].add((row.id, float(row.scale), float(row.offset)))
-    known = {(str(date.time), date.parts): date.acquisition for date in found}
+    known = {(str(date.time), date.parts): date.acquisition for date in searched}
     times: Any = group["time"]
     axis = np.asarray(times[...]).astype("datetime64[us]")
     if missing := [column for column in PER_DATE if column not in group]:
@@ -106,8 +106,8 @@ def stored_dates(
     made = []
     for index, time in enumerate(axis):
         own = frozenset(parts[str(time)])
-        told = {column: values[index] for column, values in columns.items()}
-        made.append(CubeDate(time, told, own, known.get((str(time), own)), index))
+        coordinates = {column: values[index] for column, values in columns.items()}
+        made.append(CubeDate(time, coordinates, own, known.get((str(time), own)), index))
     return tuple(made)
 
 

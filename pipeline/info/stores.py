@@ -15,7 +15,7 @@ from terralatent.pipeline.cube.losses import (
     LOSSES_LISTED,
     PARTIAL,
     PENDING,
-    told_losses,
+    losses_of,
 )
 
 __all__ = [
@@ -171,7 +171,7 @@ def result_status(root: zarr.Group) -> ResultStatus:
 
 
 def _sensor(group: Any) -> SensorStatus:
-    losses = tuple(str(loss) for loss in told_losses(group.attrs.get("losses", ())))
+    losses = tuple(str(loss) for loss in losses_of(group.attrs.get("losses", ())))
     return SensorStatus(
         bands=tuple(str(band) for band in np.asarray(group["band"][...])),
         dates=_dates(group),

@@ -108,7 +108,7 @@ def read_sources(
         window: The grid.
         access: What files may be read; checked right before each is opened.
         threads: Files read at the same time.
-        opened: Told the href of a file just before it is read, says how to open it.
+        opened: Given the href of a file just before it is read, says how to open it.
         at_once: Requests to each host at the same time, of all calls in this process that give
             the same number; None: as many as there are threads. Files of this machine do not count.
 
@@ -139,7 +139,7 @@ def read_sources(
 def opening(
     href: str,
     dtype: str,
-    told: Georeference,
+    placement: Georeference,
     *,
     access: Access,
     opened: Callable[[str], Readable] = Readable,
@@ -149,12 +149,12 @@ def opening(
     Args:
         href: The file.
         dtype: NumPy name of what it is to be read as.
-        told: Where its item says that it lies.
+        placement: Where its item says that it lies.
         access: As for :func:`read_sources`, as is ``opened``.
     """
     now = opened(access.check_now(href))
     with rasterio.Env(**GDAL_OPTIONS), _settings(now.options):
-        yield partial(open_raster, _named_anew(now.href), dtype, told)
+        yield partial(open_raster, _named_anew(now.href), dtype, placement)
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,12 @@ class _File:
         return self.source.hrefs[self.band]
 
     @property
-    def told(self) -> Georeference:
+    def placement(self) -> Georeference:
         return self.source.placements.get(self.band, Georeference())
 
 
 def _name(source: int, band: str) -> str:
-    """What odc-loader knows a file by: two items may tell different things of one href."""
+    """What odc-loader knows a file by: two items may say different things of one href."""
     return f"file://{source}/{band}"
 
 
@@ -227,7 +227,7 @@ class _NamingReader:
         return self._driver.opened(self._driver.access.check_now(self._file.href))
 
     def _read(self, now: Readable, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
-        reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.told)
+        reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.placement)
         with _settings(now.options), reopen() as file:
             return read_on_grid(file, reopen, cfg, window, dst)
 
@@ -235,8 +235,8 @@ class _NamingReader:
 def _named_anew(href: str) -> str:
     """A name for a URL that GDAL has not met; a fragment is sent to nobody.
 
-    GDAL keeps what it heard of a name for as long as the process lives: what was missing or cut
-    short would be so for ever. Told to keep nothing, it asks for the size of every file twice, and
+    GDAL keeps what it learnt of a name for as long as the process lives: what was missing or cut
+    short would be so for ever. Set to keep nothing, it asks for the size of every file twice, and
     for the header again at each overview. What it keeps of a name is 2 kB, of 100,000 at most.
     """
     if scheme_of(href) not in ("http", "https"):
@@ -265,7 +265,7 @@ def _settings(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Tell an error in one line, without what may be a secret."""
+    """Describe an error in one line, without what may be a secret."""
     text, pointer = str(error), "See previous exception for details."
     if pointer in text:  # rasterio's words, which leave what happened to the first of a chain
         first = error
@@ -294,7 +294,7 @@ def _item(place: int, source: Source, bands: Sequence[Band], window: GeoBox) -> 
     )
     for band in bands:
         if band.name in source.hrefs:
-            told = {
+            properties = {
                 "data_type": band.dtype,
                 "nodata": "nan" if band.nodata is None else band.nodata,
             }
@@ -302,7 +302,7 @@ def _item(place: int, source: Source, bands: Sequence[Band], window: GeoBox) -> 
                 href=_name(place, band.name),
                 media_type="image/tiff",
                 roles=["data"],
-                extra_fields={"raster:bands": [told]},
+                extra_fields={"raster:bands": [properties]},
             )
             item.add_asset(band.name, asset)
     return item

@@ -24,12 +24,12 @@ MARGIN = 2000.0
 
 
 def border_halo(item: Mapping[str, Any], border: Border | None, grid: GeoBox) -> int:
-    """Tell how far around a window an item must be read to find its noise, in pixels.
+    """How far around a window an item must be read to find its noise, in pixels.
 
     Args:
         item: A STAC item.
         border: The rule of its sensor; None: it has none.
-        grid: The whole cube's: all windows must be told the same.
+        grid: The whole cube's: the answer must be the same for all windows.
 
     Returns:
         0 where the item has no such noise, or its edges are far from the grid.
@@ -72,8 +72,8 @@ def border_noise(power: npt.NDArray[np.float64], below: float, steps: int) -> np
 def _around(grid: GeoBox, metres: float) -> BaseGeometry:
     """A grid and so many metres around it, in degrees."""
     wide = grid.pad(math.ceil(metres / abs(grid.resolution.x)))
-    found: BaseGeometry = wide.extent.to_crs("EPSG:4326").geom
-    return found
+    extent: BaseGeometry = wide.extent.to_crs("EPSG:4326").geom
+    return extent
 
 
 def _is_old(item: Mapping[str, Any], border: Border) -> bool:

@@ -1,4 +1,4 @@
-"""Scenes to a cube: read by read units on Dask workers, harmonised, committed as they come.
+"""Scenes to a cube: read by tasks on Dask workers, harmonised, committed as they come.
 
 A cube that is there grows: what a later search found is put in its place, see
 :mod:`terralatent.pipeline.ingest.growth`.
@@ -26,7 +26,7 @@ from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.cube.layout import cube_layout
-from terralatent.pipeline.cube.losses import PENDING, Loss, told_losses
+from terralatent.pipeline.cube.losses import PENDING, Loss, losses_of
 from terralatent.pipeline.ingest.growth import (
     abandon_growth,
     as_stored,
@@ -76,8 +76,8 @@ class BuildReport:
     sensors: Mapping[str, int]
     """Dates of each sensor."""
 
-    units: int
-    """Read units done by this run; 0 where nothing was left to do."""
+    tasks: int
+    """Read tasks done by this run; 0 where nothing was left to do."""
 
     losses: tuple[Loss, ...]
     """What is masked or pending because it could not be read, in this run or one before."""
@@ -85,10 +85,15 @@ class BuildReport:
     new: int = 0
     """Dates that a cube has grown by in this run, those counted that replaced others."""
 
+    @property
+    def units(self) -> int:
+        """:attr:`tasks`, by its first name."""
+        return self.tasks
+
     def __str__(self) -> str:
         dates = ", ".join(f"{count} {name}" for name, count in self.sensors.items())
-        idle = not self.units and not self.losses
-        work = "nothing left to read" if idle else f"{self.units} read units"
+        idle = not self.tasks and not self.losses
+        work = "nothing left to read" if idle else f"{self.tasks} read tasks"
         grown = f"{self.new} of them new; " if self.new else ""
         return f"{dates} dates ({grown}{work})"
 
@@ -109,10 +114,10 @@ def build_cube(
 ) -> BuildReport:
     """Build the cube of a region from its scenes, go on with it, or let it grow. Computes.
 
-    The same call again does what is not done yet: units that are pending, and of those that are
-    partial the dates whose missing scenes may be back. Where all is done it writes nothing. Scenes
-    of a later search add their new acquisitions, each in its place in time, and replace those that
-    were processed anew; readers see all of that in one commit, or nothing of it.
+    The same call again does what is not done yet: read tasks that are pending, and of those that
+    are partial the dates whose missing scenes may be back. Where all is done it writes nothing.
+    Scenes of a later search add their new acquisitions, each in its place in time, and replace
+    those that were processed anew; readers see all of that in one commit, or nothing of it.
 
     Args:
         scenes: What a search found.
@@ -121,15 +126,15 @@ def build_cube(
         resolution: Pixel size in the units of ``crs``.
         crs: A projected CRS; the region's UTM zone by default.
         block: Pixels along y and x of a block, up to 64 or a multiple of 64.
-        memory: What a worker may use, such as ``4GB``; it bounds the size of a read unit, and the
+        memory: What a worker may use, such as ``4GB``; it bounds the size of a read task, and the
             processes that are started here.
         requests: Requests to one host at the same time. Shared evenly by the workers that are there
-            when the build begins, or that were asked for; each has one at least.
+            when the build begins, or that were requested; each has one at least.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`; by default processes on this
             machine, for as long as the call lasts.
         workers: Worker processes to start; one for each core of this machine by default.
-        progress: Told of each read unit.
+        progress: Given each read task as it ends.
 
     Returns:
         The dates of each sensor, and what could not be read: masked in the cube and marked
@@ -283,10 +288,10 @@ def _report(
         store=str(build.out),
         snapshot=snapshot_id(build.out),
         sensors={name: cube[f"{name}/time"].shape[0] for name in sensors},
-        units=done,
+        tasks=done,
         new=new,
         losses=(
-            *(loss for name in sensors for loss in told_losses(cube[name].attrs["losses"])),
+            *(loss for name in sensors for loss in losses_of(cube[name].attrs["losses"])),
             *_lost_tasks(failures),
         ),
     )
@@ -296,5 +301,5 @@ def _lost_tasks(failures: Sequence[Failure[ReadTask]]) -> Iterator[Loss]:
     for failure in failures:
         task = failure.task
         days = [str(a.time.astype("datetime64[D]")) for a in task.acquisitions]
-        item = f"every scene from {days[0]} to {days[-1]} (unit {task.name})"
+        item = f"every scene from {days[0]} to {days[-1]} (read task {task.name})"
         yield Loss(task.sensor.name, item, "", failure.reason)

@@ -84,7 +84,7 @@ class Growth:
     @property
     def new(self) -> int:
         """Dates without pixels: new ones, and those that take the place of another."""
-        return sum(each.stored is None for axis in self.axes.values() for each in axis)
+        return sum(date.stored is None for axis in self.axes.values() for date in axis)
 
 
 def plan_growth(cube: zarr.Group, scenes: Scenes) -> Growth | None:
@@ -95,10 +95,10 @@ def plan_growth(cube: zarr.Group, scenes: Scenes) -> Growth | None:
         scenes: Of the same region and sensors; of any period.
 
     Returns:
-        How it will be; None if the search tells nothing new.
+        How it will be; None if the search finds nothing new.
 
     Raises:
-        InputError: If the search tells another scale or offset of items that the cube holds, which
+        InputError: If the search gives another scale or offset to items that the cube holds, which
             is another rule, or if the cube cannot grow.
     """
     rows = require_rows(cube)
@@ -110,15 +110,15 @@ def plan_growth(cube: zarr.Group, scenes: Scenes) -> Growth | None:
         stored = stored_dates(_group(cube, name), name, rows, found)
         _refuse_other_rule(name, stored, found)
         axis, taken, left = _merged(stored, found)
-        if len(axis) != len(stored) or any(each.stored is None for each in axis):
+        if len(axis) != len(stored) or any(date.stored is None for date in axis):
             axes[name] = axis
-        _retell(name, taken, left, rows, fates, kept)
+        _change_fates(name, taken, left, rows, fates, kept)
     period = _period(cube, scenes)
-    told = in_order((*fates.values(), *kept.values()))
-    same = [row.told for row in told] == [row.told for row in in_order(rows)]
+    table = in_order((*fates.values(), *kept.values()))
+    same = [row.text for row in table] == [row.text for row in in_order(rows)]
     if same and not axes and period == _stored_period(cube):
         return None
-    return Growth(axes, told, period)
+    return Growth(axes, table, period)
 
 
 def as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
@@ -137,8 +137,8 @@ def as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
     require_rows(open_group(out))
     stored = about["identity"]
     sensors = {
-        name: layout.identity["sensors"].get(name, told)
-        for name, told in stored["sensors"].items()
+        name: layout.identity["sensors"].get(name, kept)
+        for name, kept in stored["sensors"].items()
         if name in scenes.requested
     }
     same = {"period": stored["period"], "sensors": {**sensors, **layout.identity["sensors"]}}
@@ -173,27 +173,26 @@ def _merged(
     axis = list(stored)
     taken: list[tuple[CubeDate, CubeDate]] = []
     left: list[tuple[CubeDate, CubeDate]] = []
-    for each in found:
-        near = [one for one in axis if one.stored is not None and _is_same_pass(one, each)]
-        same = [one for one in near if one.parts == each.parts]
-        if same:
+    for new in found:
+        near = [old for old in axis if old.stored is not None and _is_same_pass(old, new)]
+        if any(old.parts == new.parts for old in near):
             continue
-        better = all(_is_better(each, one) for one in near)
+        better = all(_is_better(new, old) for old in near)
         if near and not better:
-            left.append((each, near[0]))
+            left.append((new, near[0]))
             continue
-        for one in near:
-            axis.remove(one)
-            taken.append((one, each))
-        axis.append(each)
-    return tuple(sorted(axis, key=lambda one: one.time)), taken, left
+        for old in near:
+            axis.remove(old)
+            taken.append((old, new))
+        axis.append(new)
+    return tuple(sorted(axis, key=lambda date: date.time)), taken, left
 
 
-def _is_same_pass(one: CubeDate, other: CubeDate) -> bool:
+def _is_same_pass(old: CubeDate, new: CubeDate) -> bool:
     """Whether two dates are of one acquisition, by two searches: near, and on no two orbits."""
-    orbits = {int(one.facts["orbit"]), int(other.facts["orbit"])} - {-1}
-    return bool(one.time == other.time) or (
-        len(orbits) < 2 and bool(abs(one.time - other.time) <= ONE_PASS)
+    orbits = {int(old.facts["orbit"]), int(new.facts["orbit"])} - {-1}
+    return bool(old.time == new.time) or (
+        len(orbits) < 2 and bool(abs(old.time - new.time) <= ONE_PASS)
     )
 
 
@@ -204,24 +203,24 @@ def _is_better(found: CubeDate, stored: CubeDate) -> bool:
     return found.ids > stored.ids or _baseline(found) >= _baseline(stored)
 
 
-def _baseline(told: CubeDate) -> tuple[int, int]:
-    return max(baseline_key(each) for each in str(told.facts["baseline"]).split("+"))
+def _baseline(entry: CubeDate) -> tuple[int, int]:
+    return max(baseline_key(baseline) for baseline in str(entry.facts["baseline"]).split("+"))
 
 
 def _refuse_other_rule(name: str, stored: Sequence[CubeDate], found: Sequence[CubeDate]) -> None:
-    there = {each: scaling for one in stored for each, *scaling in one.parts}
-    for one in found:
-        for each, *scaling in sorted(one.parts):
-            if each in there and there[each] != scaling:
-                was, now = there[each], scaling
+    there = {item: scaling for date in stored for item, *scaling in date.parts}
+    for new in found:
+        for item, *scaling in sorted(new.parts):
+            if item in there and there[item] != scaling:
+                was, now = there[item], scaling
                 raise InputError(
-                    f"{name}: {each} was stored with scale {was[0]:g} and offset {was[1]:g}, now "
+                    f"{name}: {item} was stored with scale {was[0]:g} and offset {was[1]:g}, now "
                     f"it would have {now[0]:g} and {now[1]:g}; one rule holds for a whole cube. "
                     "Build another one (--out), or state what was stated (--offset)."
                 )
 
 
-def _retell(
+def _change_fates(
     name: str,
     taken: Sequence[tuple[CubeDate, CubeDate]],
     left: Sequence[tuple[CubeDate, CubeDate]],
@@ -241,7 +240,7 @@ def _retell(
         for key, row in list(fates.items()):
             if row.sensor == name and row.acquisition == new.time:
                 fates[key] = _dropped(row, f"the cube holds a better copy, {min(old.ids)}")
-        for row in rows:  # what stays is told as it was
+        for row in rows:  # what stays is listed as it was
             if row.sensor == name and row.acquisition == old.time:
                 kept.pop(row.key, None)
                 fates[row.key] = row
@@ -266,9 +265,9 @@ def _stored_period(cube: zarr.Group) -> Period:
 
 
 def _group(cube: zarr.Group, name: str) -> zarr.Group:
-    found = cube[name]
-    assert isinstance(found, zarr.Group)
-    return found
+    group = cube[name]
+    assert isinstance(group, zarr.Group)
+    return group
 
 
 def begin_growth(store: str | Path, growth: Growth) -> None:
@@ -337,7 +336,7 @@ def abandon_growth(store: str | Path) -> None:
 
 
 def _grow_sensor(group: Any, axis: Sequence[CubeDate], base: str) -> None:
-    before = [str(each) for each in np.asarray(group["time"][...]).astype("datetime64[us]")]
+    before = [str(time) for time in np.asarray(group["time"][...]).astype("datetime64[us]")]
     first = _first_change(before, axis) // DATES_A_SHARD
     for name in ("data", "quality"):
         if name in group:
@@ -355,10 +354,10 @@ def _grow_sensor(group: Any, axis: Sequence[CubeDate], base: str) -> None:
 
     losses: Sequence[Entry] = group.attrs["losses"]
     lost = {entry["item"] for entry in losses}
-    again = [each.acquisition is not None and bool(each.ids & lost) for each in axis]
+    again = [date.acquisition is not None and bool(date.ids & lost) for date in axis]
     index = [
-        -1 if each.stored is None or read else each.stored
-        for each, read in zip(axis, again, strict=True)
+        -1 if date.stored is None or read else date.stored
+        for date, read in zip(axis, again, strict=True)
     ]
     stay = entries_in(losses, range(first))
     moved = {

@@ -41,7 +41,7 @@ MARGIN_DEGREES = 0.01
 which pixels a window gets must not depend on the window."""
 
 HALO_PIXELS = 4_000_000
-"""Pixels, halo included, of the items that are read at once to look for noise along their edges."""
+"""Pixels, halo included, of the items that are read at once where edges may have noise."""
 
 STRIP = 64
 """Rows that are packed at a time."""
@@ -241,14 +241,14 @@ def _read_alike(
 def read_dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
     """The NumPy name of what a file is read as.
 
-    The small integer that its asset tells if that holds its no data too, else float32.
+    The small integer that its asset states if that holds its no data too, else float32.
     """
-    told, nodata = data_type(asset), scaling.nodata
-    if told not in ("uint8", "int16", "uint16") or nodata is None:
+    stated, nodata = data_type(asset), scaling.nodata
+    if stated not in ("uint8", "int16", "uint16") or nodata is None:
         return "float32"
-    limits = np.iinfo(told)
+    limits = np.iinfo(stated)
     holds = float(nodata).is_integer() and limits.min <= nodata <= limits.max
-    return told if holds else "float32"
+    return stated if holds else "float32"
 
 
 def _files(item: Mapping[str, Any]) -> ItemFiles:

@@ -1,4 +1,4 @@
-"""What a build would do, by the units that are open and a few files of each sensor."""
+"""What a build would do, by the read tasks that are open and a few files of each sensor."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class SensorPlan:
     open_dates: int
     """Those of which something is to be read."""
 
-    units: int
-    """Read units."""
+    tasks: int
+    """Read tasks."""
 
     window: tuple[int, int]
     """Rows and columns of the largest; (0, 0) where there is none."""
@@ -76,7 +76,7 @@ class SensorPlan:
     """What one worker would take."""
 
     files: int
-    """Files that were opened to tell so."""
+    """Files that were opened to estimate that."""
 
     unread: tuple[str, ...] = ()
     """Files of those that could not be read, and why."""
@@ -120,9 +120,9 @@ class BuildPlan:
     """Of each sensor that has scenes."""
 
     @property
-    def units(self) -> int:
-        """Read units of all sensors."""
-        return sum(sensor.units for sensor in self.sensors)
+    def tasks(self) -> int:
+        """Read tasks of all sensors."""
+        return sum(sensor.tasks for sensor in self.sensors)
 
     @property
     def fetch(self) -> int:
@@ -138,13 +138,19 @@ class BuildPlan:
     def seconds(self) -> float:
         """What the workers would take together, if none slows another."""
         alone = sum(sensor.seconds for sensor in self.sensors)
-        return alone / max(1, min(self.workers, self.units))
+        return alone / max(1, min(self.workers, self.tasks))
 
     def to_json(self) -> dict[str, Any]:
-        """Its values and their sums, as JSON holds them."""
-        sums = {name: getattr(self, name) for name in ("units", "fetch", "store", "seconds")}
-        told: dict[str, Any] = json_value({**asdict(self), **sums})
-        return told
+        """Its values and their sums, as JSON holds them; read tasks are ``units`` there."""
+        sums = {name: getattr(self, name) for name in ("tasks", "fetch", "store", "seconds")}
+        plan = {**asdict(self), **sums}
+        plan["sensors"] = [_with_units(sensor) for sensor in plan["sensors"]]
+        values: dict[str, Any] = json_value(_with_units(plan))
+        return values
+
+
+def _with_units(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"units" if name == "tasks" else name: value for name, value in values.items()}
 
 
 def plan_build(
@@ -159,10 +165,10 @@ def plan_build(
     client: Client | str | None = None,
     workers: int | None = None,
 ) -> BuildPlan:
-    """Tell what :func:`~terralatent.pipeline.ingest.build.build_cube` would do. Writes nothing.
+    """Estimate what :func:`~terralatent.pipeline.ingest.build.build_cube` would do. Writes nothing.
 
     A few files of each sensor are opened, and pixels of them are read, packed and compressed, to
-    tell bytes and time.
+    estimate bytes and time.
 
     Args:
         scenes: As for ``build_cube``, as all that follows.
@@ -192,7 +198,7 @@ def plan_build(
     if there:
         require_same(out, layout.kind, json_value(as_stored(out, layout, scenes).identity))
     cube = _as_it_will_be(out, scenes) if there else _laid_out(layout)
-    units = list(open_tasks(cube, scenes, pixels, block, windows))
+    tasks = list(open_tasks(cube, scenes, pixels, block, windows))
     fates = Counter(fate.fate for fate in scenes.fates)
     return BuildPlan(
         out=str(out),
@@ -205,25 +211,25 @@ def plan_build(
         workers=workers_of(client, workers),
         period=(str(scenes.period[0]), str(scenes.period[1])),
         scenes={fate: fates[fate] for fate in ("used", "merged", "dropped")},
-        sensors=tuple(_sensor_plan(name, scenes, units, pixels, block) for name in scenes.sensors),
+        sensors=tuple(_sensor_plan(name, scenes, tasks, pixels, block) for name in scenes.sensors),
     )
 
 
 def _sensor_plan(
-    name: str, scenes: Scenes, units: Sequence[ReadTask], pixels: GeoBox, block: int
+    name: str, scenes: Scenes, tasks: Sequence[ReadTask], pixels: GeoBox, block: int
 ) -> SensorPlan:
-    own = [unit for unit in units if unit.sensor.name == name]
+    own = [task for task in tasks if task.sensor.name == name]
     dates = len(scenes.acquisitions(name))
     if not own:
         return SensorPlan(name, dates, 0, 0, (0, 0), 0, 0, 0.0, 0)
     todo: Counter[tuple[int, int]] = Counter()
     windows: dict[tuple[int, int], Block] = {}
     stored = 0
-    for unit in own:
-        windows[unit.window.index] = unit.window
-        todo[unit.window.index] += len(unit.acquisitions)
-        stored += len(unit.acquisitions) * unit.window.shape[0] * unit.window.shape[1]
-    acquisitions = {a.time: a for unit in own for a in unit.acquisitions}
+    for task in own:
+        windows[task.window.index] = task.window
+        todo[task.window.index] += len(task.acquisitions)
+        stored += len(task.acquisitions) * task.window.shape[0] * task.window.shape[1]
+    acquisitions = {a.time: a for task in own for a in task.acquisitions}
     estimate = estimate_reading(
         scenes, name, [acquisitions[time] for time in sorted(acquisitions)],
         list(windows.values()), pixels, block,
@@ -233,8 +239,8 @@ def _sensor_plan(
         name=name,
         dates=dates,
         open_dates=len(acquisitions),
-        units=len(own),
-        window=max((unit.window.shape for unit in own), key=lambda shape: shape[0] * shape[1]),
+        tasks=len(own),
+        window=max((task.window.shape for task in own), key=lambda shape: shape[0] * shape[1]),
         fetch=round(fetch),
         store=round(stored * estimate.stored),
         seconds=fetch * estimate.fetching + stored * estimate.storing,

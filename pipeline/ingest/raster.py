@@ -20,7 +20,7 @@ __all__ = ["GDAL_OPTIONS", "RasterError", "open_raster", "source_window"]
 
 GDAL_OPTIONS: Mapping[str, Any] = {
     # Few requests for a small COG: no listing of its folder, no sidecars, a long header. HEAD
-    # stays: told not to use it, GDAL begins to GET the whole file to learn its size.
+    # stays: set not to use it, GDAL begins to GET the whole file to learn its size.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
     "GDAL_HTTP_MULTIPLEX": "YES",
@@ -33,7 +33,7 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "GDAL_HTTP_TIMEOUT": 120,
     "GDAL_HTTP_LOW_SPEED_TIME": 20,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 1000,
-    # Of one request, after 0.5, 1.2 and 2.7 s; retries.py has the patience. 429 is left to it,
+    # Of one request, after 0.5, 1.2 and 2.7 s; retry.py has the patience. 429 is left to it,
     # because it comes with a wish how long to wait, which GDAL does not hear.
     "GDAL_HTTP_MAX_RETRY": 3,
     "GDAL_HTTP_RETRY_DELAY": 0.5,
@@ -41,7 +41,7 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "VSI_CACHE": True,
     "VSI_CACHE_SIZE": 5_000_000,
     # A worker lives longer than a file: what was missing a while ago may be back. URLs of http(s)
-    # are named anew at each reading instead (reading.py).
+    # are named anew at each reading instead (assets.py).
     "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/",
     # Its block cache would take a twentieth of the machine in each worker; pixels are read once.
     "GDAL_CACHEMAX": 128,
@@ -76,7 +76,7 @@ class RasterError(ValueError):
 def open_raster(
     path: str, dtype: str, placement: Georeference, *, overview: int | None = None
 ) -> Iterator[rasterio.DatasetReader]:
-    """Open a raster of one band and look at all that can be known of it without reading pixels.
+    """Open a raster of one band and check all that can be known of it without reading pixels.
 
     Args:
         path: As :meth:`terralatent.catalogs.documents.access.Access.check_now` returned it.
@@ -90,7 +90,7 @@ def open_raster(
         rasterio.errors.RasterioIOError: If it cannot be opened as one of :data:`DRIVERS`.
     """
     options = {} if overview is None else {"overview_level": overview}
-    # rasterio.open() takes one driver at most, and would try them all before it is told.
+    # rasterio.open() takes one driver at most, and would try them all to open a file.
     with rasterio.DatasetReader(path, driver=list(DRIVERS), sharing=False, **options) as file:
         _require_plain(file)
         _require_dtype(file, dtype)
@@ -114,17 +114,17 @@ def source_window(
     Raises:
         RasterError: If they are more than may be decoded at once.
     """
-    found = compute_reproject_roi(rio_geobox(file), window, ttol=tolerance)
+    needed = compute_reproject_roi(rio_geobox(file), window, ttol=tolerance)
     shrink, overview = 1, None
-    if found.read_shrink > 1:
-        factors = [factor for factor in file.overviews(1) if factor <= found.read_shrink]
+    if needed.read_shrink > 1:
+        factors = [factor for factor in file.overviews(1) if factor <= needed.read_shrink]
         if factors:
             shrink, overview = factors[-1], len(factors) - 1
-    rows, columns = (part.stop - part.start for part in found.roi_src)
+    rows, columns = (part.stop - part.start for part in needed.roi_src)
     size = rows * columns * np.dtype(file.dtypes[0]).itemsize
     if size > MOST_BYTES * shrink**2:
         raise RasterError(f"{rows} x {columns} of its pixels would have to be read for one window")
-    return found, overview
+    return needed, overview
 
 
 def _require_plain(file: rasterio.DatasetReader) -> None:
@@ -137,36 +137,36 @@ def _require_plain(file: rasterio.DatasetReader) -> None:
 
 
 def _require_dtype(file: rasterio.DatasetReader, dtype: str) -> None:
-    found = file.dtypes[0]
+    stored = file.dtypes[0]
     try:
-        kind = np.dtype(found)
+        kind = np.dtype(stored)
     except TypeError:  # complex integers, which NumPy does not have
         kind = np.dtype("complex64")
     # Floats take any real number; integers only what they hold, so that none is cut.
     fits = kind.kind in "uif" if np.dtype(dtype).kind == "f" else np.can_cast(kind, dtype)
     if not fits:
-        raise RasterError(f"it holds {found}, {dtype} was wanted")
+        raise RasterError(f"it holds {stored}, {dtype} was wanted")
     rows, columns = file.block_shapes[0]
     if rows * columns * kind.itemsize > MOST_BYTES:
         raise RasterError(f"it has tiles of {rows} x {columns} pixels")
 
 
-def _require_placed(file: rasterio.DatasetReader, told: Georeference) -> None:
+def _require_placed(file: rasterio.DatasetReader, stated: Georeference) -> None:
     if file.crs is None or file.transform.is_identity or file.transform.determinant == 0:
-        raise RasterError("it does not tell where it lies")
-    if told.crs is not None and not _same_crs(file.crs, told.crs):
-        raise RasterError(f"it lies in {_name(file.crs)}, its item says {told.crs}")
+        raise RasterError("it does not say where it lies")
+    if stated.crs is not None and not _same_crs(file.crs, stated.crs):
+        raise RasterError(f"it lies in {_name(file.crs)}, its item says {stated.crs}")
     here = file.transform
     there = Georeference(transform=tuple(here)[:6], shape=file.shape).corners
-    wanted = told.corners
-    if told.transform is not None and not wanted:  # of another resolution, it may be, but from here
-        wanted = ((told.transform[2], told.transform[5]),)
+    wanted = stated.corners
+    if stated.transform is not None and not wanted:  # of another resolution maybe, but from here
+        wanted = ((stated.transform[2], stated.transform[5]),)
     away = max(
         (max(abs(x - u), abs(y - v)) for (x, y), (u, v) in zip(wanted, there, strict=False)),
         default=0.0,
     )
     # Catalogues disagree by half a pixel on whether corners or centres are meant.
-    pixel = max(abs(each) for step in (here, told.transform or ()) for each in _steps(step))
+    pixel = max(abs(side) for step in (here, stated.transform or ()) for side in _steps(step))
     if not away <= pixel:
         raise RasterError(
             f"its {file.height} x {file.width} pixels begin at {here.c:.10g}, {here.f:.10g} and "
@@ -179,12 +179,12 @@ def _steps(transform: Any) -> tuple[float, ...]:
     return (*numbers[0:2], *numbers[3:5])
 
 
-def _same_crs(found: CRS, told: str) -> bool:
+def _same_crs(crs: CRS, stated: str) -> bool:
     try:
-        wanted = CRS.from_user_input(told)
+        wanted = CRS.from_user_input(stated)
     except CRSError as error:
-        raise RasterError(f"its item says {told!r}, which is no CRS") from error
-    return found == wanted or (found.to_epsg() is not None and found.to_epsg() == wanted.to_epsg())
+        raise RasterError(f"its item says {stated!r}, which is no CRS") from error
+    return crs == wanted or (crs.to_epsg() is not None and crs.to_epsg() == wanted.to_epsg())
 
 
 def _name(crs: CRS) -> str:

@@ -24,7 +24,7 @@ from terralatent.pipeline.cube.losses import (
     Loss,
     entries_of,
     entries_within,
-    told_losses,
+    losses_of,
 )
 from terralatent.pipeline.cube.time_axis import CubeDate, found_dates, stored_dates
 from terralatent.pipeline.ingest.growth import MOVED, require_rows
@@ -217,7 +217,7 @@ def _to_read(places: Sequence[int], axis: Sequence[CubeDate]) -> dict[str, Any]:
 def _missing(entries: Sequence[Entry], dates: Sequence[CubeDate]) -> list[Loss]:
     """What is missing from some dates."""
     ids = {item for date in dates for item in date.ids}
-    return [loss for loss in told_losses(entries) if loss.item in ids]
+    return [loss for loss in losses_of(entries) if loss.item in ids]
 
 
 def run_task(
@@ -247,7 +247,7 @@ def run_task(
         _copy_kept(task, before, pixels)
     losses = task.known
     if task.acquisitions:
-        found = read_pixels(
+        read = read_pixels(
             task.acquisitions,
             task.sensor,
             task.grid[window.y, window.x],
@@ -260,7 +260,7 @@ def run_task(
             into=pixels,
             places=task.places,
         )
-        losses = (*losses, *found.losses)
+        losses = (*losses, *read.losses)
     for name, array in arrays.items():
         array[task.dates, ..., window.y, window.x] = pixels[name]
     return losses
@@ -268,7 +268,7 @@ def run_task(
 
 def _copy_kept(task: ReadTask, before: Any, pixels: Mapping[str, np.ndarray]) -> None:
     """Copy the dates that the store has, one row of blocks at a time: no second task in memory."""
-    places, index = (np.array(each) for each in zip(*task.kept, strict=True))
+    places, index = (np.array(column) for column in zip(*task.kept, strict=True))
     first, last = int(index.min()), int(index.max()) + 1
     y = task.window.y
     for name, into in pixels.items():

@@ -3,7 +3,7 @@
 GDAL tries single requests again by itself, those that end in a 5xx, a timeout or a broken
 connection (:data:`terralatent.pipeline.ingest.raster.GDAL_OPTIONS` says how often). Measured with
 GDAL 3.10: it takes no notice of ``Retry-After``, a range that is cut short fails the file, a token
-that ended stays in its URL, and where a GET was refused its error does not tell the status. Here a
+that ended stays in its URL, and where a GET was refused its error does not say the status. Here a
 whole file is tried again, its server is asked what the matter is, and a host that does not answer
 at all is not waited for by file after file.
 """
@@ -102,7 +102,7 @@ class Host:
         return self._failed >= DOWN_AFTER
 
     def answered(self, well: bool) -> None:
-        """Tell it that something came, or that a try failed."""
+        """Take note that something came, or that a try failed."""
         self._failed = 0 if well else self._failed + 1
 
 
@@ -135,12 +135,12 @@ def persist(host: Host | None, opened: Callable[[], Readable], read: Callable[[R
         with host.slot:
             now = opened()
             try:
-                found = read(now)
+                result = read(now)
             except FAULTS as error:
                 wait = tries.wait(error, now)
             else:
                 host.answered(well=True)
-                return found
+                return result
         sleep(wait)
 
 
@@ -213,14 +213,14 @@ class _Tries:
         return min(FIRST_WAIT_S * doubled, LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
 
     def _over(self, error: Exception, answer: _Answer) -> GaveUpError:
-        told = [str(error).rstrip()]
-        if answer.status is not None and f"{answer.status}" not in told[0] and not _came(answer):
-            told.append(f"its server answers {answer.status}")
+        reasons = [str(error).rstrip()]
+        if answer.status is not None and f"{answer.status}" not in reasons[0] and not _came(answer):
+            reasons.append(f"its server answers {answer.status}")
         if answer.after is not None:
-            told.append(f"its server asks to wait {answer.after:.0f} s")
+            reasons.append(f"its server asks to wait {answer.after:.0f} s")
         if self._count > 1:
-            told.append(f"tried {self._count} times")
-        return GaveUpError("; ".join(told))
+            reasons.append(f"tried {self._count} times")
+        return GaveUpError("; ".join(reasons))
 
 
 def _came(answer: _Answer) -> bool:
@@ -229,17 +229,17 @@ def _came(answer: _Answer) -> bool:
 
 def _answer(error: Exception, now: Readable) -> _Answer:
     """What the server of a file says, by GDAL's error if that is clear, else by asking it."""
-    if any(isinstance(each, _REFUSED) for each in _chain(error)):
+    if any(isinstance(cause, _REFUSED) for cause in _chain(error)):
         return _Answer(403)
-    told = next(filter(None, (_STATUS.search(str(each)) for each in _chain(error))), None)
-    said = _Answer(int(told[1]) if told else None)
-    if said.may_pass and now.href.startswith(("http://", "https://")):
+    status = next(filter(None, (_STATUS.search(str(cause)) for cause in _chain(error))), None)
+    answer = _Answer(int(status[1]) if status else None)
+    if answer.may_pass and now.href.startswith(("http://", "https://")):
         return _ask(now.href)
-    return said
+    return answer
 
 
 def _ask(url: str) -> _Answer:
-    """Ask for one byte of a file, to hear what GDAL keeps for itself."""
+    """Ask for one byte of a file, to learn what GDAL keeps for itself."""
     proxy = os.environ.get("GDAL_HTTP_PROXY", "")
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
@@ -266,7 +266,7 @@ def _after(response: requests.Response) -> float | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    each: BaseException | None = error
-    while each is not None:
-        yield each
-        each = each.__cause__ or each.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -61,9 +61,9 @@ def read_on_grid(
     what ``how`` does.
 
     GDAL finds the way from one CRS to another exactly at few points and guesses between them, from
-    edge to edge of what it is asked for. So what a pixel gets would depend on the window around
+    edge to edge of what is requested. So what a pixel gets would depend on the window around
     it (measured at the border of two UTM zones: every 400th pixel by the nearest neighbour, four
-    of five by other kernels). It is asked for tiles of an absolute grid instead; and so that no
+    of five by other kernels). Tiles of an absolute grid are requested instead; and so that no
     tile of the file is fetched for several of these (measured: up to 12 times), what all of them
     are made from is read first, at once.
 
@@ -74,7 +74,7 @@ def read_on_grid(
         window: Part of a grid whose pixel edges are multiples of its pixel size.
         into: Of the size of the window, full of no data; may be filled instead of a new array.
     """
-    how = how.patch(src_nodata_fallback=how.fill_value)  # JPEG 2000 cannot tell it
+    how = how.patch(src_nodata_fallback=how.fill_value)  # JPEG 2000 cannot state it
     if how.nearest and rio_geobox(file).crs == window.crs:
         return _read(file, reopen, how, window, into)
     fill = np.nan if how.fill_value is None else how.fill_value
@@ -88,10 +88,10 @@ def read_on_grid(
             shrink = file.width / level.width
             copy, first = stack.enter_context(_in_memory(level, _needed(alike, level, shrink)))
             for tile in alike:
-                found = tile.found
+                needed = tile.needed
                 if overview is None:
-                    found = replace(found, roi_src=_from(found.roi_src, first))
-                (rows, columns), pixels = _do_read(band(copy, 1), how, tile.window, found)
+                    needed = replace(needed, roi_src=_from(needed.roi_src, first))
+                (rows, columns), pixels = _do_read(band(copy, 1), how, tile.window, needed)
                 on_tile = np.full(tile.window.shape, fill, dtype=how.dtype)
                 on_tile[rows, columns] = pixels
                 y, x = tile.place
@@ -106,7 +106,7 @@ class _Tile:
 
     place: tuple[int, int]
     window: GeoBox
-    found: ReprojectInfo
+    needed: ReprojectInfo
     overview: int | None
 
 
@@ -122,7 +122,7 @@ def _needed(tiles: Sequence[_Tile], level: DatasetReader, shrink: float) -> Wind
     """The pixels of ``level``, ``shrink`` times as wide as those of its file, for all ``tiles``."""
     sides = []
     for axis, length in enumerate(level.shape):
-        parts = [(tile.found.roi_src[axis], tile.found.scale2.yx[axis]) for tile in tiles]
+        parts = [(tile.needed.roi_src[axis], tile.needed.scale2.yx[axis]) for tile in tiles]
         parts = [(part, scale) for part, scale in parts if part.stop > part.start]
         if not parts:
             return Window(0, 0, 1, 1)  # of no tile
@@ -174,8 +174,8 @@ def _read(
     window: GeoBox,
     into: np.ndarray | None = None,
 ) -> Placed:
-    found, overview = source_window(file, window, ONE_GRID[how.nearest])
+    needed, overview = source_window(file, window, ONE_GRID[how.nearest])
     if overview is None:
-        return _do_read(band(file, 1), how, window, found, dst=into)
+        return _do_read(band(file, 1), how, window, needed, dst=into)
     with reopen(overview=overview) as coarse:
-        return _do_read(band(coarse, 1), how, window, found, dst=into)
+        return _do_read(band(coarse, 1), how, window, needed, dst=into)

@@ -107,7 +107,7 @@ def plan_embed(cube: Path, client: Client, folder: Path) -> Plan:
 
 def computed(ended: Ended) -> int:
     """How many units a command says that it did itself."""
-    counts = re.search(r"(\d+) read units|(\d+) of \d+ blocks", ended.output)
+    counts = re.search(r"(\d+) read tasks|(\d+) of \d+ blocks", ended.output)
     if counts is None:
         assert "nothing left to read" in ended.output, ended.output
         return 0

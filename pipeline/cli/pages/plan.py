@@ -43,8 +43,8 @@ def _sensors(plan: BuildPlan) -> RenderableType:
             sensor.name,
             f"{sensor.dates:,}",
             f"{sensor.open_dates:,}",
-            f"{sensor.units:,}",
-            f"{rows:,} x {columns:,}" if sensor.units else "",
+            f"{sensor.tasks:,}",
+            f"{rows:,} x {columns:,}" if sensor.tasks else "",
             decimal(sensor.fetch),
             decimal(sensor.store),
         )
@@ -52,8 +52,8 @@ def _sensors(plan: BuildPlan) -> RenderableType:
 
 
 def _sums(plan: BuildPlan) -> Facts:
-    yield "tasks", f"{plan.units:,}" if plan.units else "nothing left to read"
-    if not plan.units:
+    yield "read tasks", f"{plan.tasks:,}" if plan.tasks else "nothing left to read"
+    if not plan.tasks:
         return
     yield "fetch", decimal(plan.fetch)
     yield "store", decimal(plan.store)

@@ -33,13 +33,13 @@ def test_between_cells_values_are_bilinear_and_beyond_them_constant() -> None:
     values = np.random.default_rng(0).normal(size=(3, 2, *shape)).astype(np.float32)
     y, x = slice(5, 69), slice(0, 50)
 
-    found = interpolate(values, (grid.y, grid.x), y, x).at(slice(None)).reshape(64, 50, 3, 2)
+    between = interpolate(values, (grid.y, grid.x), y, x).at(slice(None)).reshape(64, 50, 3, 2)
 
-    told = RegularGridInterpolator((grid.y, grid.x), values.transpose(2, 3, 0, 1))
+    exact = RegularGridInterpolator((grid.y, grid.x), values.transpose(2, 3, 0, 1))
     rows = np.clip(np.arange(5, 69), grid.y[0], grid.y[-1])
     columns = np.clip(np.arange(50), grid.x[0], grid.x[-1])
     np.testing.assert_allclose(
-        found, told(tuple(np.meshgrid(rows, columns, indexing="ij"))), atol=1e-6
+        between, exact(tuple(np.meshgrid(rows, columns, indexing="ij"))), atol=1e-6
     )
 
 

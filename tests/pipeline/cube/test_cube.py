@@ -115,9 +115,9 @@ def test_the_store_tells_what_was_applied_and_who_told_it(cube: Path) -> None:
     assert list(dates["offset"].values) == [0.0, 0.0, 0.0, -0.1]
     assert set(dates["offset_from"].values) == {"bands"}
     items = tree["items"].to_dataset()
-    told = dict(zip(items["id"].values, items["offset"].values, strict=True))
-    assert told["S2_D_N0500"] == -0.1
-    assert np.isnan(told["S2_D_N0207"]), "which is dropped"
+    offsets = dict(zip(items["id"].values, items["offset"].values, strict=True))
+    assert offsets["S2_D_N0500"] == -0.1
+    assert np.isnan(offsets["S2_D_N0207"]), "which is dropped"
 
 
 def test_an_older_cube_that_tells_less_opens(cube: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A look that no neighbour in time supports is taken; whatever was seen twice, or stays, is not."""
+"""Observations that no neighbour in time supports are found; what was seen twice, or stays, not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def packed() -> np.ndarray:
 
 
 @pytest.fixture
-def looks() -> np.ndarray:
+def observed() -> np.ndarray:
     """A third is clouded, in runs; the dates around the one that is hit are clear."""
     clouded = np.random.default_rng(1).random((PIXELS, DATES)) < 0.33
     clouded[:, HIT - 4 : HIT + 5] = False
@@ -36,109 +36,113 @@ def looks() -> np.ndarray:
 
 @pytest.mark.parametrize("size", [1500, -1200])
 def test_a_spike_is_taken_and_nothing_beside_it(
-    packed: np.ndarray, looks: np.ndarray, size: int
+    packed: np.ndarray, observed: np.ndarray, size: int
 ) -> None:
-    before = find_outliers(packed, looks, DAYS)
+    before = find_outliers(packed, observed, DAYS)
     packed[:, HIT] = packed[:, HIT] + size
 
-    found = find_outliers(packed, looks, DAYS)
+    unsupported = find_outliers(packed, observed, DAYS)
 
-    assert found[:, HIT].mean() > 0.99
-    assert np.delete(found, HIT, axis=1).sum() <= before.sum() + 2
+    assert unsupported[:, HIT].mean() > 0.99
+    assert np.delete(unsupported, HIT, axis=1).sum() <= before.sum() + 2
 
 
 @pytest.mark.parametrize("height", [3000, -3000])
-def test_a_step_stays(packed: np.ndarray, looks: np.ndarray, height: int) -> None:
+def test_a_step_stays(packed: np.ndarray, observed: np.ndarray, height: int) -> None:
     packed[:, HIT:] = packed[:, HIT:] + height
-    assert find_outliers(packed, looks, DAYS)[:, HIT - 2 : HIT + 2].mean() < 0.002
+    assert find_outliers(packed, observed, DAYS)[:, HIT - 2 : HIT + 2].mean() < 0.002
 
 
-def test_a_slope_stays(packed: np.ndarray, looks: np.ndarray) -> None:
+def test_a_slope_stays(packed: np.ndarray, observed: np.ndarray) -> None:
     rise = (100 * (DAYS - DAYS[HIT - 3])).clip(0, 2500).astype(np.int32)
-    assert find_outliers(packed + rise[:, None], looks, DAYS).mean() < 0.002
+    assert find_outliers(packed + rise[:, None], observed, DAYS).mean() < 0.002
 
 
-def test_what_was_seen_twice_stays(packed: np.ndarray, looks: np.ndarray) -> None:
+def test_what_was_seen_twice_stays(packed: np.ndarray, observed: np.ndarray) -> None:
     packed[:, HIT : HIT + 2] = packed[:, HIT : HIT + 2] - 1500
-    assert find_outliers(packed, looks, DAYS)[:, HIT : HIT + 2].mean() < 0.05
+    assert find_outliers(packed, observed, DAYS)[:, HIT : HIT + 2].mean() < 0.05
 
 
-def test_one_band_that_is_far_off_is_enough(packed: np.ndarray, looks: np.ndarray) -> None:
+def test_one_band_that_is_far_off_is_enough(packed: np.ndarray, observed: np.ndarray) -> None:
     packed[:, HIT, 2] += 2500
-    assert find_outliers(packed, looks, DAYS)[:, HIT].mean() > 0.9
+    assert find_outliers(packed, observed, DAYS)[:, HIT].mean() > 0.9
 
 
 @pytest.mark.parametrize("bands", [BANDS, 1])
 def test_a_series_without_outliers_loses_next_to_nothing(
-    packed: np.ndarray, looks: np.ndarray, bands: int
+    packed: np.ndarray, observed: np.ndarray, bands: int
 ) -> None:
-    share = find_outliers(packed[..., :bands], looks, DAYS).sum() / looks.sum()
+    share = find_outliers(packed[..., :bands], observed, DAYS).sum() / observed.sum()
     assert share < (0.001 if bands > 1 else 0.015)
 
 
-def test_what_is_no_look_is_neither_taken_nor_a_neighbour(
-    packed: np.ndarray, looks: np.ndarray
+def test_what_is_no_observation_is_neither_found_nor_a_neighbour(
+    packed: np.ndarray, observed: np.ndarray
 ) -> None:
     packed[:, HIT] = packed[:, HIT] + 1500
-    found = find_outliers(packed, looks, DAYS)
-    other = np.where(looks[:, :, None], packed, 65_000)
+    unsupported = find_outliers(packed, observed, DAYS)
+    other = np.where(observed[:, :, None], packed, 65_000)
 
-    np.testing.assert_array_equal(find_outliers(other, looks, DAYS), found)
-    assert not (found & ~looks).any()
+    np.testing.assert_array_equal(find_outliers(other, observed, DAYS), unsupported)
+    assert not (unsupported & ~observed).any()
     dates = np.delete(np.arange(DATES), [3, 20, 61])
-    looks[:, [3, 20, 61]] = False
+    observed[:, [3, 20, 61]] = False
     np.testing.assert_array_equal(
-        find_outliers(packed[:, dates], looks[:, dates], DAYS[dates]),
-        find_outliers(packed, looks, DAYS)[:, dates],
+        find_outliers(packed[:, dates], observed[:, dates], DAYS[dates]),
+        find_outliers(packed, observed, DAYS)[:, dates],
     )
 
 
 def test_a_pixel_is_judged_by_itself(
-    packed: np.ndarray, looks: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    packed: np.ndarray, observed: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed[::2, HIT] = packed[::2, HIT] + 800
-    found = find_outliers(packed, looks, DAYS)
-    assert found.any()
+    unsupported = find_outliers(packed, observed, DAYS)
+    assert unsupported.any()
     some = np.random.default_rng(2).permutation(PIXELS)[:77]
 
-    np.testing.assert_array_equal(find_outliers(packed[some], looks[some], DAYS), found[some])
+    np.testing.assert_array_equal(
+        find_outliers(packed[some], observed[some], DAYS), unsupported[some]
+    )
     monkeypatch.setattr(outliers, "VALUES", 7 * DATES * BANDS)
-    np.testing.assert_array_equal(find_outliers(packed, looks, DAYS), found)
+    np.testing.assert_array_equal(find_outliers(packed, observed, DAYS), unsupported)
 
 
-def test_time_has_no_direction(packed: np.ndarray, looks: np.ndarray) -> None:
+def test_time_has_no_direction(packed: np.ndarray, observed: np.ndarray) -> None:
     packed[:, HIT] = packed[:, HIT] + 700
-    back = find_outliers(packed[:, ::-1], looks[:, ::-1], -DAYS[::-1])
-    np.testing.assert_array_equal(back[:, ::-1], find_outliers(packed, looks, DAYS))
+    back = find_outliers(packed[:, ::-1], observed[:, ::-1], -DAYS[::-1])
+    np.testing.assert_array_equal(back[:, ::-1], find_outliers(packed, observed, DAYS))
 
 
-def test_a_look_far_from_others_on_one_side_is_left(packed: np.ndarray, looks: np.ndarray) -> None:
+def test_an_observation_far_from_others_on_one_side_is_left(
+    packed: np.ndarray, observed: np.ndarray
+) -> None:
     packed[:, HIT] = packed[:, HIT] + 3000
     days = DAYS.copy()
     days[HIT + 1 :] += WINDOW_DAYS
-    assert not find_outliers(packed, looks, days)[:, HIT].any()
-    looks[:, HIT + 1 :] = False
-    assert not find_outliers(packed, looks, DAYS)[:, HIT].any()
+    assert not find_outliers(packed, observed, days)[:, HIT].any()
+    observed[:, HIT + 1 :] = False
+    assert not find_outliers(packed, observed, DAYS)[:, HIT].any()
 
 
-def test_few_looks_tell_nothing(packed: np.ndarray) -> None:
+def test_few_observations_give_no_spread(packed: np.ndarray) -> None:
     packed[:, HIT] = packed[:, HIT] + 3000
     near = np.argsort(np.abs(np.arange(DATES) - HIT), kind="stable")
     for count, taken in ((FEWEST + 1, False), (FEWEST + 2, True)):
-        looks = np.zeros((PIXELS, DATES), dtype=bool)
-        looks[:, near[:count]] = True
-        assert find_outliers(packed, looks, DAYS)[:, HIT].any() == taken
-    assert not find_outliers(packed, np.zeros_like(looks), DAYS).any()
-    assert find_outliers(packed[:0], looks[:0], DAYS).shape == (0, DATES)
+        observed = np.zeros((PIXELS, DATES), dtype=bool)
+        observed[:, near[:count]] = True
+        assert find_outliers(packed, observed, DAYS)[:, HIT].any() == taken
+    assert not find_outliers(packed, np.zeros_like(observed), DAYS).any()
+    assert find_outliers(packed[:0], observed[:0], DAYS).shape == (0, DATES)
 
 
-def plain(values: np.ndarray, looks: np.ndarray, days: np.ndarray) -> set[int]:
-    """The outliers of one pixel, by the words of the module and one look after the other."""
-    seen = [int(date) for date in np.flatnonzero(looks)]
+def plain(values: np.ndarray, observed: np.ndarray, days: np.ndarray) -> set[int]:
+    """The outliers of one pixel, by the words of the module and one observation after the other."""
+    seen = [int(date) for date in np.flatnonzero(observed)]
     off, middles = {}, {}
     for place, date in enumerate(seen):
         before, after = (
-            [one for one in side if abs(days[one] - days[date]) <= WINDOW_DAYS]
+            [near for near in side if abs(days[near] - days[date]) <= WINDOW_DAYS]
             for side in (seen[max(0, place - 2) : place][::-1], seen[place + 1 : place + 3])
         )
         if before and after:
@@ -150,7 +154,7 @@ def plain(values: np.ndarray, looks: np.ndarray, days: np.ndarray) -> set[int]:
         return set()
     ordered = np.sort(list(middles.values()), axis=0)
     spread = np.maximum(1.4826 * ordered[len(ordered) // 2], LEAST_SPREAD)
-    return {date for date, one in off.items() if np.sqrt(np.mean((one / spread) ** 2)) > FAR}
+    return {date for date, away in off.items() if np.sqrt(np.mean((away / spread) ** 2)) > FAR}
 
 
 @settings(deadline=None, max_examples=60)
@@ -158,8 +162,8 @@ def plain(values: np.ndarray, looks: np.ndarray, days: np.ndarray) -> set[int]:
 def test_the_search_is_what_its_words_say(seed: int, bands: int, share: float) -> None:
     rng = np.random.default_rng(seed)
     values = (rng.standard_t(1.5, (3, 40, bands)) * 200 + 5000).clip(0, 65_000).astype(np.uint16)
-    looks, days = rng.random((3, 40)) < share, np.cumsum(rng.integers(1, 12, 40)).astype(float)
-    found = find_outliers(values, looks, days)
+    observed, days = rng.random((3, 40)) < share, np.cumsum(rng.integers(1, 12, 40)).astype(float)
+    unsupported = find_outliers(values, observed, days)
     for pixel in range(3):
-        wanted = plain(values[pixel].astype(float), looks[pixel], days)
-        assert set(np.flatnonzero(found[pixel]).tolist()) == wanted
+        wanted = plain(values[pixel].astype(float), observed[pixel], days)
+        assert set(np.flatnonzero(unsupported[pixel]).tolist()) == wanted

@@ -43,9 +43,9 @@ def test_two_tilings_give_the_same_series(group: zarr.Group, whole: SeriesBlock,
         np.testing.assert_array_equal(part.seen, whole.seen[pixels])
         np.testing.assert_array_equal(part.observations, whole.observations[:, pixels])
         wanted = whole.series(pixels)
-        for name, found in part.series().items():
+        for name, series in part.series().items():
             for field in ("days", "values", "valid", "distance"):
-                assert torch.equal(getattr(found, field), getattr(wanted[name], field)), field
+                assert torch.equal(getattr(series, field), getattr(wanted[name], field)), field
 
 
 def test_series_are_what_the_cube_says(cube: Path, whole: SeriesBlock) -> None:
@@ -63,7 +63,7 @@ def test_series_are_what_the_cube_says(cube: Path, whole: SeriesBlock) -> None:
 
 def test_distance_is_to_the_nearest_masked_pixel(group: zarr.Group, whole: SeriesBlock) -> None:
     quality = group["sentinel-2-l2a/quality"][...]
-    found = whole.series()["sentinel-2-l2a"].distance.numpy().T.reshape(quality.shape)
+    distance = whole.series()["sentinel-2-l2a"].distance.numpy().T.reshape(quality.shape)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     for date, mask in enumerate(quality):
         # Class 0 is no data: it masks nothing.
@@ -71,9 +71,9 @@ def test_distance_is_to_the_nearest_masked_pixel(group: zarr.Group, whole: Serie
         squares = (rows[..., None] - clouds[:, 0]) ** 2 + (columns[..., None] - clouds[:, 1]) ** 2
         nearest = np.sqrt(squares.min(axis=-1))
 
-        np.testing.assert_allclose(found[date], np.minimum(nearest, DISTANCE_CAP), rtol=1e-6)
+        np.testing.assert_allclose(distance[date], np.minimum(nearest, DISTANCE_CAP), rtol=1e-6)
     assert (quality == 0).any()
-    assert found.min() == 0.0
+    assert distance.min() == 0.0
 
 
 def test_a_sensor_without_mask_is_far_from_any(whole: SeriesBlock) -> None:

@@ -80,8 +80,8 @@ def test_a_window_costs_its_tile_and_the_header_and_never_the_file(
 ) -> None:
     # In a process of its own: this one's threads serve.
     url, sent = counting
-    told = subprocess.run([sys.executable, "-c", READ, url], capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    ended = subprocess.run([sys.executable, "-c", READ, url], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
     tile = 512 * 512 * 2
     assert tile <= sum(sent) < 1.5 * tile + 100_000
     assert max(sent) < large.stat().st_size / 4

@@ -53,7 +53,7 @@ def farthest(power: np.ndarray, below: float, steps: int) -> np.ndarray:
     rows, columns = power.shape[1:]
     missing = np.isnan(power)
     outside, low = missing.all(0), (missing | (power < below)).all(0)
-    found = np.zeros((rows, columns), bool)
+    noise = np.zeros((rows, columns), bool)
     waiting = deque((r, c, 0) for r, c in zip(*np.nonzero(outside), strict=True))
     seen = outside.copy()
     while waiting:
@@ -61,20 +61,20 @@ def farthest(power: np.ndarray, below: float, steps: int) -> np.ndarray:
         for r in range(max(row - 1, 0), min(row + 2, rows)):
             for c in range(max(column - 1, 0), min(column + 2, columns)):
                 if done < steps and low[r, c] and not seen[r, c]:
-                    seen[r, c] = found[r, c] = True
+                    seen[r, c] = noise[r, c] = True
                     waiting.append((r, c, done + 1))
-    return found
+    return noise
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 30])
 def test_noise_is_what_a_walk_over_low_pixels_reaches(steps: int) -> None:
     power = np.stack(list(scene().values())).astype(float)
-    found = border_noise(power, 1e-3, steps)
-    np.testing.assert_array_equal(found, farthest(power, 1e-3, steps))
+    noise = border_noise(power, 1e-3, steps)
+    np.testing.assert_array_equal(noise, farthest(power, 1e-3, steps))
     if steps >= 3:
-        assert found[:, 4:7].mean() > 0.9
-    assert not found[:, 7:].any(), "the lake and the fields stay"
-    assert not found[::10, 5].any(), "one band above is no noise"
+        assert noise[:, 4:7].mean() > 0.9
+    assert not noise[:, 7:].any(), "the lake and the fields stay"
+    assert not noise[::10, 5].any(), "one band above is no noise"
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,10 @@ def test_noise_of_old_scenes_goes_fields_stay_and_tilings_agree(
         'below = 1e-3\nwidth = 80.0\nsoftware = "Sentinel-1 IPF"\nversion = "002.90"\n'
         "until = 2018-03-13\n"
     )
-    found = search_scenes(old, region(), "2017-01-01", "2018-12-31", described=[own])
-    before, after = cubed(found, tmp_path / "whole", workers, 64)
+    scenes = search_scenes(old, region(), "2017-01-01", "2018-12-31", described=[own])
+    before, after = cubed(scenes, tmp_path / "whole", workers, 64)
     for block in (8, 16):
-        tiles = cubed(found, tmp_path / str(block), workers, block)
+        tiles = cubed(scenes, tmp_path / str(block), workers, block)
         np.testing.assert_array_equal(tiles, np.stack([before, after]))
 
     fill = S1.packing.fill_value
@@ -118,7 +118,7 @@ def test_noise_of_old_scenes_goes_fields_stay_and_tilings_agree(
 GRID = GeoBox((64, 64), Affine(10, 0, LEFT, 0, -10, TOP), CRS)
 
 
-def told(**properties: Any) -> dict[str, Any]:
+def dated(**properties: Any) -> dict[str, Any]:
     item = recorded("planetary-computer/sentinel-1-rtc-1")
     return changed(item, **{"datetime": "2017-01-01T00:00:00Z", **properties})
 
@@ -141,14 +141,14 @@ def told(**properties: Any) -> dict[str, Any]:
         ({"processing__software": {"another": "1.0"}}, True),
     ],
 )
-def test_the_version_of_the_processor_counts_and_the_day_where_it_is_not_told(
+def test_the_version_of_the_processor_counts_and_the_day_where_it_is_not_stated(
     properties: dict[str, Any], is_old: bool
 ) -> None:
-    assert (border_halo(told(**properties), S1.border, GRID) > 0) is is_old
+    assert (border_halo(dated(**properties), S1.border, GRID) > 0) is is_old
 
 
 def test_far_inside_of_a_scene_nothing_more_is_read() -> None:
-    item = told()
+    item = dated()
     assert isinstance(S1.border, Border)
     west, south, east, north = GRID.extent.to_crs("EPSG:4326").boundingbox
     for margin, halo in ((0.2, 0), (0.01, 200)):
@@ -179,9 +179,9 @@ def test_power_and_amplitude_and_decibels_of_one_scene_agree() -> None:
     scaled = pack_item(np.sqrt(power) / 0.01, Scaling(0.01, 0.0, None, "amplitude"), S1)
     assert np.abs(scaled.astype(int) - wanted).max() <= 1
     for values, scaling in ((np.sqrt(power), "amplitude"), (decibel, "decibel")):
-        found = linear_power(values, Scaling(1.0, 0.0, None, scaling), S1)
-        np.testing.assert_allclose(found[10:], power[10:])
-        assert np.isnan(found[:10]).all()
+        linear = linear_power(values, Scaling(1.0, 0.0, None, scaling), S1)
+        np.testing.assert_allclose(linear[10:], power[10:])
+        assert np.isnan(linear[:10]).all()
     negative = pack_item(np.array([-0.5]), Scaling(1.0, 0.0, None, "amplitude"), S1)
     assert list(negative) == [S1.packing.fill_value]
 
@@ -217,20 +217,20 @@ def test_a_cube_of_amplitude_is_the_cube_of_power(workers: Client, tmp_path: Pat
     file.write_text(json.dumps(item))
     cubes = []
     for name in ("power", "amplitude"):
-        found = search_scenes(tmp_path / name, region(), "2018-05-01", "2018-05-31")
-        cubes.append(cubed(found, tmp_path / f"{name}-cube", workers, 64).astype(int))
+        scenes = search_scenes(tmp_path / name, region(), "2018-05-01", "2018-05-31")
+        cubes.append(cubed(scenes, tmp_path / f"{name}-cube", workers, 64).astype(int))
     assert np.abs(cubes[0] - cubes[1]).max() <= 1
 
 
 def test_a_window_gets_the_same_pixels_alone_and_within_a_larger_one(old: Path) -> None:
-    found = search_scenes(old, region(), "2017-01-01", "2017-12-31")
-    acquisitions, grid = found.acquisitions("sentinel-1-asc"), GRID[:SIDE, :SIDE]
-    whole = pixels(acquisitions, NARROW, grid, grid, found)
-    part = pixels(acquisitions, NARROW, grid[9:30, 3:18], grid, found)
+    scenes = search_scenes(old, region(), "2017-01-01", "2017-12-31")
+    acquisitions, grid = scenes.acquisitions("sentinel-1-asc"), GRID[:SIDE, :SIDE]
+    whole = pixels(acquisitions, NARROW, grid, grid, scenes)
+    part = pixels(acquisitions, NARROW, grid[9:30, 3:18], grid, scenes)
     np.testing.assert_array_equal(part, whole[..., 9:30, 3:18])
 
 
 def pixels(
-    acquisitions: Any, sensor: Sensor, window: GeoBox, grid: GeoBox, found: Scenes
+    acquisitions: Any, sensor: Sensor, window: GeoBox, grid: GeoBox, scenes: Scenes
 ) -> np.ndarray:
-    return read_pixels(acquisitions, sensor, window, access=found.access, grid=grid).data
+    return read_pixels(acquisitions, sensor, window, access=scenes.access, grid=grid).data

@@ -200,7 +200,7 @@ def test_building_again_writes_nothing(made_up: Scenes, cube: Path, workers: Cli
     report = build_cube(made_up, region(), cube, block=16, client=workers)
 
     assert report == BuildReport(
-        str(cube), before, {"sentinel-2-l2a": 4, "sentinel-1-asc": 2}, units=0, losses=()
+        str(cube), before, {"sentinel-2-l2a": 4, "sentinel-1-asc": 2}, tasks=0, losses=()
     )
 
 
@@ -276,7 +276,7 @@ def test_a_broken_file_is_masked_and_named_and_read_when_it_is_back(
     repaired = build_cube(scenes, region(), out, block=16, client=workers)
 
     assert repaired.losses == ()
-    assert repaired.units == report.units
+    assert repaired.tasks == report.tasks
     assert (open_group(out)["sentinel-2-l2a/state"][:] == 1).all()
     assert_same(cube, out)
 
@@ -295,7 +295,7 @@ def test_over_http_a_missing_file_is_named_and_read_when_it_is_back(
 
     assert (loss.item, loss.band) == ("S1_3", "vv")
     assert "404" in loss.reason
-    assert (repaired.units, repaired.losses) == (1, ())
+    assert (repaired.tasks, repaired.losses) == (1, ())
     assert_same(cube, tmp_path / "cube")
 
 
@@ -313,13 +313,13 @@ def test_a_unit_that_fails_stays_pending_and_is_named(
     report = build_cube(made_up, region(), tmp_path / "cube", block=16, client=workers)
     monkeypatch.undo()
 
-    name = "every scene from 2018-05-03 to 2018-05-09 (unit 0/0/0)"
+    name = "every scene from 2018-05-03 to 2018-05-09 (read task 0/0/0)"
     assert report.losses == (Loss(S1.name, name, "", "MemoryError: too wide"),)
     assert (open_group(tmp_path / "cube")["sentinel-1-asc/state"][:] == 0).all()
 
     again = build_cube(made_up, region(), tmp_path / "cube", block=16, client=workers)
 
-    assert (again.units, again.losses) == (1, ())
+    assert (again.tasks, again.losses) == (1, ())
     assert_same(cube, tmp_path / "cube")
 
 
@@ -339,8 +339,8 @@ def test_the_items_table_tells_the_fate_of_every_item(made_up: Scenes, cube: Pat
 
 
 def test_the_real_scenes_have_their_dates(scenes: Path) -> None:
-    found = search_scenes(scenes, scenes / "region.geojson", "2017-08-01", "2018-11-30")
-    layout = cube_layout(found, grid(region(), 10.0), 64)
+    searched = search_scenes(scenes, scenes / "region.geojson", "2017-08-01", "2018-11-30")
+    layout = cube_layout(searched, grid(region(), 10.0), 64)
 
     dates = {
         group.path: array.shape[0]
@@ -355,15 +355,15 @@ def test_real_reprocessed_scenes_give_the_same_reflectance(
     scenes: Path, workers: Client, tmp_path: Path
 ) -> None:
     place = scenes / "region.geojson"
-    found = search_scenes(scenes, place, "2018-10-16", "2018-10-28", ["sentinel-2-l2a"])
-    dropped = [fate.item_id for fate in found.fates if fate.fate == "dropped"]
+    searched = search_scenes(scenes, place, "2018-10-16", "2018-10-28", ["sentinel-2-l2a"])
+    dropped = [fate.item_id for fate in searched.fates if fate.fate == "dropped"]
     newer = [name.replace("N0207", "N0500") for name in dropped]
-    older = dataclasses.replace(found)
+    older = dataclasses.replace(searched)
     for name in newer:
         older = drop(older, name)
     assert len(newer) == 3
 
-    for name, some in (("newer", found), ("older", older)):
+    for name, some in (("newer", searched), ("older", older)):
         build_cube(some, place, tmp_path / name, block=64, client=workers)
 
     assert_same(tmp_path / "newer", tmp_path / "older")
@@ -376,9 +376,9 @@ def test_real_scenes_from_an_api_and_from_the_folder_make_equal_cubes(
     place, autumn = scenes / "region.geojson", ("2018-09-01", "2018-10-31")
     with serving(scenes) as url:
         for name, source in (("served", url), ("folder", scenes)):
-            found = search_scenes(source, place, *autumn)
-            assert set(found.sensors) == {"sentinel-2-l2a", "sentinel-1-asc", "landsat-c2-l2"}
-            report = build_cube(found, place, tmp_path / name, block=64, client=workers)
+            searched = search_scenes(source, place, *autumn)
+            assert set(searched.sensors) == {"sentinel-2-l2a", "sentinel-1-asc", "landsat-c2-l2"}
+            report = build_cube(searched, place, tmp_path / name, block=64, client=workers)
             assert report.losses == ()
 
     assert_same(tmp_path / "served", tmp_path / "folder")

@@ -52,10 +52,15 @@ THE_ISSUE = {"busy": 0.10, "cut": 0.02, "late": 0.05, "wait": 1.5}
 def write(path: Path, pixels: np.ndarray, **how: Any) -> None:
     """A GeoTIFF with the region's corner; half the region's side is in pixels of 20 m."""
     size = 20.0 if len(pixels) == SIDE // 2 else 10.0
-    told = {"crs": CRS, "transform": Affine(size, 0.0, LEFT, 0.0, -size, TOP), "nodata": 0, **how}
+    profile = {
+        "crs": CRS,
+        "transform": Affine(size, 0.0, LEFT, 0.0, -size, TOP),
+        "nodata": 0,
+        **how,
+    }
     with rasterio.open(
         path, "w", driver="GTiff", dtype=pixels.dtype, count=1, width=len(pixels),
-        height=len(pixels), **told,
+        height=len(pixels), **profile,
     ) as file:  # fmt: skip
         file.write(pixels, 1)
 
@@ -112,7 +117,7 @@ def build(
     settings: Mapping[str, float] = QUICK,
     **options: Any,
 ) -> BuildReport:
-    """Build the cube, in four units, by the worker processes and through ``host``."""
+    """Build the cube, in four read tasks, by the worker processes and through ``host``."""
     processes.run(hurry, settings, host.environment())
     return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
 
@@ -124,17 +129,17 @@ def faultless(
     folder = tmp_path_factory.mktemp("faultless")
     with serving_files(files, folder / "log", Trouble()) as host:
         report = build(scenes, host, folder / "cube", processes)
-    assert (report.losses, report.units) == ((), 4)
+    assert (report.losses, report.tasks) == ((), 4)
     return folder / "cube"
 
 
 def require_same(cube: Path, faultless: Path) -> None:
     """Check that two cubes are equal array by array, and that nothing is missing in them."""
-    found, wanted = open_group(cube)[GROUP], open_group(faultless)[GROUP]
-    assert set(found.array_keys()) == set(wanted.array_keys()) >= {"data", "quality", "state"}
+    group, wanted = open_group(cube)[GROUP], open_group(faultless)[GROUP]
+    assert set(group.array_keys()) == set(wanted.array_keys()) >= {"data", "quality", "state"}
     for name, array in wanted.arrays():
-        np.testing.assert_array_equal(found[name][...], array[...], err_msg=name)
-    assert found.attrs["losses"] == wanted.attrs["losses"] == []
+        np.testing.assert_array_equal(group[name][...], array[...], err_msg=name)
+    assert group.attrs["losses"] == wanted.attrs["losses"] == []
 
 
 def suffered(host: FileServer) -> Counter[str]:
@@ -202,13 +207,13 @@ def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
     assert all("503" in loss.reason for loss in report.losses)
     assert not any("sig=" in loss.reason for loss in report.losses)
     assert len(suffering) == len(wanted)
-    assert len(tried) < 2 * 4 * len(wanted)  # of four units; each would be tried six times
+    assert len(tried) < 2 * 4 * len(wanted)  # of four tasks; each file would be tried six times
     data, whole = (open_group(cube)[GROUP]["data"] for cube in (tmp_path / "cube", faultless))
     np.testing.assert_array_equal(data[0::2], whole[0::2])
     assert (data[1::2] == data.fill_value).all()
     with serving_files(files, tmp_path / "log 2", Trouble()) as host:
         report = build(scenes, host, tmp_path / "cube", processes)
-    assert (report.losses, report.units) == ((), 4)
+    assert (report.losses, report.tasks) == ((), 4)
     require_same(tmp_path / "cube", faultless)
 
 
@@ -270,9 +275,9 @@ def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) ->
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, first=5, spared=spared)
     with serving_files(tmp_path, tmp_path / "log", trouble) as host:
-        found, unread = read(host, "a.tif", window)
+        result, unread = read(host, "a.tif", window)
     assert unread == []
-    np.testing.assert_array_equal(found, pixels)
+    np.testing.assert_array_equal(result, pixels)
 
 
 @pytest.mark.usefixtures("quick")
@@ -283,11 +288,11 @@ def test_what_is_for_good_is_tried_once(answer: str, spared: int, tmp_path: Path
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, spared=spared)
     with serving_files(tmp_path, tmp_path / "log", trouble) as host:
-        found, (loss,) = read(host, "a.tif", window)
+        result, (loss,) = read(host, "a.tif", window)
         requests = host.requests
         heads = [request for request in requests if request.method == "HEAD"]
         tried = tries(host)
-    assert not found.any()
+    assert not result.any()
     assert answer in loss.reason
     assert "tried" not in loss.reason
     assert len(heads) == 1
@@ -304,9 +309,9 @@ def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) ->
         assert read(host, "a.tif")[1] == [loss]  # in the same words
         for pixels in (numbers(64), numbers(64)[::-1]):
             write(tmp_path / "a.tif", pixels)
-            found, unread = read(host, "a.tif")
+            result, unread = read(host, "a.tif")
             assert unread == []
-            np.testing.assert_array_equal(found, pixels)
+            np.testing.assert_array_equal(result, pixels)
 
 
 @pytest.mark.usefixtures("quick")
@@ -324,7 +329,7 @@ def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> N
     with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert tries(host) == []
-    assert "does not tell where it lies" in loss.reason
+    assert "does not say where it lies" in loss.reason
 
 
 @pytest.mark.usefixtures("quick")
@@ -332,11 +337,11 @@ def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", pixels := numbers(64))
     trouble = Trouble(always={"a.tif": "429"}, first=2, after="1")
     with serving_files(tmp_path, tmp_path / "log", trouble) as host:
-        found, unread = read(host, "a.tif")
+        result, unread = read(host, "a.tif")
         refused = [request for request in host.requests if request.trouble == "429"]
         after = [request for request in host.requests if not request.trouble]
     assert unread == []
-    np.testing.assert_array_equal(found, pixels)
+    np.testing.assert_array_equal(result, pixels)
     assert after[0].at - refused[-1].at >= 1.0
 
 
@@ -374,9 +379,9 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
         retry._host.cache_clear()
         trouble = Trouble(always={"a.tif": answer}, spared=spared)
         with serving_files(tmp_path, tmp_path / f"log {spared}", trouble) as host:
-            found, unread = read(host, "a.tif", window)
+            result, unread = read(host, "a.tif", window)
         ended.add(bool(unread))
-        np.testing.assert_array_equal(found, 0 if unread else pixels[:, :columns])
+        np.testing.assert_array_equal(result, 0 if unread else pixels[:, :columns])
     assert True in ended
 
 

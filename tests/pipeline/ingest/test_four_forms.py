@@ -91,8 +91,8 @@ def test_over_http_each_form_gives_the_same_pixels(
     hrefs = write_bands(tmp_path / "files" / "tiles", numbers, raised=FORMS[form])
     write_items(tmp_path / "files", [moved(form, hrefs)])
     with serving(tmp_path / "files") as url:
-        found = search_scenes(url, region(), *MAY)
-        np.testing.assert_array_equal(built(found, tmp_path / "cube", workers), truth)
+        searched = search_scenes(url, region(), *MAY)
+        np.testing.assert_array_equal(built(searched, tmp_path / "cube", workers), truth)
 
 
 def test_jpeg_2000_of_a_store_with_keys_gives_the_same_pixels(
@@ -111,17 +111,17 @@ def test_jpeg_2000_of_a_store_with_keys_gives_the_same_pixels(
     own = tmp_path / "own.toml"
     with serving_files(tmp_path / "store", tmp_path / "log", Trouble(key=KEY)) as store:
         own.write_text(BUCKET.format(url=store.url))
-        found = search_scenes("data-space", region(), *MAY, described=[own])
+        searched = search_scenes("data-space", region(), *MAY, described=[own])
         for name in ("CDSE_ACCESS_KEY_ID", "CDSE_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name, raising=False)
         with pytest.raises(InputError, match="s3://eodata: set CDSE_ACCESS_KEY_ID and CDSE_SEC"):
-            build_cube(found, region(), tmp_path / "none", client=workers)
+            build_cube(searched, region(), tmp_path / "none", client=workers)
         assert not (tmp_path / "none").exists()
         assert store.requests == []
 
         monkeypatch.setenv("CDSE_ACCESS_KEY_ID", KEY)
-        monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-told")
-        np.testing.assert_array_equal(built(found, tmp_path / "cube", workers), truth)
+        monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-shown")
+        np.testing.assert_array_equal(built(searched, tmp_path / "cube", workers), truth)
         requests = store.requests
 
     assert {request.key for request in requests} == {KEY}
@@ -130,7 +130,7 @@ def test_jpeg_2000_of_a_store_with_keys_gives_the_same_pixels(
         path.read_bytes() for path in (tmp_path / "cube").rglob("*") if path.is_file()
     )
     assert KEY.encode() not in stored
-    assert b"not-to-be-told" not in stored
+    assert b"not-to-be-shown" not in stored
 
 
 # -- what an item says, and what its digital numbers must be for it to be true ---------------------
@@ -142,7 +142,7 @@ BASELINES = ("00.01", "02.12", "03.01", "04.00", "05.11")
 # 1000 higher, of a scene that ESA made 1000 higher or not.
 WRITERS: dict[str, Callable[[bool], tuple[bool | None, float | None, bool]]] = {
     "as ESA made it, bands silent": lambda higher: (None, None, higher),
-    "as ESA made it, told beside bands": lambda higher: (None, -0.1 if higher else 0.0, higher),
+    "as ESA made it, stated beside bands": lambda higher: (None, -0.1 if higher else 0.0, higher),
     "Earth Search, taken off": lambda higher: (True, -0.1, False),
     "Earth Search, left": lambda higher: (False, -0.1, higher),
     "taken off, bands silent": lambda higher: (True, None, False),
@@ -152,9 +152,9 @@ WRITERS: dict[str, Callable[[bool], tuple[bool | None, float | None, bool]]] = {
 
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("writer", WRITERS)
-def test_the_offset_is_taken_off_once_and_never_twice(writer: str, baseline: str) -> None:
-    flag, told, higher = WRITERS[writer](baseline in ("04.00", "05.11"))
-    item = told_by(flag, baseline, told)
+def test_the_offset_is_applied_once_and_never_twice(writer: str, baseline: str) -> None:
+    flag, stated, higher = WRITERS[writer](baseline in ("04.00", "05.11"))
+    item = stating(flag, baseline, stated)
     scaling = read_scaling(item, S2, S2.asset_keys(item["assets"]))
     number = 2345 + (1000 if higher else 0)
     assert scaling.scale * number + scaling.offset == pytest.approx(0.2345)
@@ -163,14 +163,14 @@ def test_the_offset_is_taken_off_once_and_never_twice(writer: str, baseline: str
 
 @pytest.mark.parametrize("flag", [False, None])
 def test_without_a_baseline_the_word_beside_the_bands_counts(flag: bool | None) -> None:
-    item = told_by(flag, None, -0.1)
+    item = stating(flag, None, -0.1)
     assert read_scaling(item, S2, S2.asset_keys(item["assets"])).offset == -0.1
-    item = told_by(flag, None, None)
+    item = stating(flag, None, None)
     with pytest.raises(ScalingError, match=r"neither an offset .*--offset sentinel-2-l2a=NUMBER"):
         read_scaling(item, S2, S2.asset_keys(item["assets"]))
 
 
-def told_by(flag: bool | None, baseline: str | None, told: float | None) -> dict[str, Any]:
+def stating(flag: bool | None, baseline: str | None, stated: float | None) -> dict[str, Any]:
     item = changed(
         recorded(EARTH_SEARCH),
         earthsearch__boa_offset_applied=flag,
@@ -178,7 +178,7 @@ def told_by(flag: bool | None, baseline: str | None, told: float | None) -> dict
     )
     for asset in item["assets"].values():
         band = {"nodata": 0, "data_type": "uint16", "scale": 1e-4}
-        asset["raster:bands"] = [band if told is None else {**band, "offset": told}]
+        asset["raster:bands"] = [band if stated is None else {**band, "offset": stated}]
     return item
 
 
@@ -214,15 +214,15 @@ def test_an_item_that_tells_nothing_is_refused_by_name_until_a_user_states_it(
     with pytest.raises(InputError, match=r"the first, silent: it states neither an offset"):
         search_scenes(folder, region(), *MAY)
 
-    found = search_scenes(folder, region(), *MAY, offsets={"sentinel-2-l2a": 0.0})
-    np.testing.assert_array_equal(built(found, tmp_path / "cube", workers), truth)
+    searched = search_scenes(folder, region(), *MAY, offsets={"sentinel-2-l2a": 0.0})
+    np.testing.assert_array_equal(built(searched, tmp_path / "cube", workers), truth)
     cube = open_group(tmp_path / "cube")
     assert list(cube["sentinel-2-l2a/offset_from"][:]) == ["stated"]
     assert list(cube["items/offset_from"][:]) == ["stated"]
     assert list(cube["items/offset"][:]) == [0.0]
 
-    found.to_parquet(tmp_path / "scenes.parquet")
-    again = type(found).from_parquet(tmp_path / "scenes.parquet")
+    searched.to_parquet(tmp_path / "scenes.parquet")
+    again = type(searched).from_parquet(tmp_path / "scenes.parquet")
     assert again.acquisitions("sentinel-2-l2a")[0].offset_from == "stated"
 
 
@@ -272,8 +272,8 @@ def test_the_histogram_has_no_jump_between_baselines(
     scenes: Path, workers: Client, tmp_path: Path
 ) -> None:
     """On the real scenes: dates of baseline 05.00 beside the dates around them."""
-    found = search_scenes(scenes, scenes / "region.geojson", *REAL, ["sentinel-2-l2a"])
-    build_cube(found, scenes / "region.geojson", tmp_path / "cube", block=64, client=workers)
+    searched = search_scenes(scenes, scenes / "region.geojson", *REAL, ["sentinel-2-l2a"])
+    build_cube(searched, scenes / "region.geojson", tmp_path / "cube", block=64, client=workers)
     dates = open_cube(tmp_path / "cube")["sentinel-2-l2a"]
     dates = dates.isel(time=dates["clear"].mean(("y", "x")).values > 0.3)
     median = dates["data"].median(("y", "x")).values

@@ -89,7 +89,7 @@ def items_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     plain = read_tasks.read_pixels
 
     def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
-        read.extend(item["id"] for each in acquisitions for item in each.items)
+        read.extend(item["id"] for acquisition in acquisitions for item in acquisition.items)
         return plain(acquisitions, *args, **options)
 
     monkeypatch.setattr(read_tasks, "read_pixels", noting)
@@ -150,12 +150,12 @@ def test_a_search_that_brings_no_date_is_noted_nevertheless(
     report = build(search_scenes(archive, region(), "2018-04-08", "2018-05-20"))
     newest = history(tmp_path / "cube")[0]
 
-    assert (report.new, report.units) == (0, 0)
+    assert (report.new, report.tasks) == (0, 0)
     assert newest.id == snapshot_id(tmp_path / "cube")
     assert newest.message == "grow to 2018-05-20"
-    told = status(tmp_path / "cube").cube
-    assert told is not None
-    assert told.period == ("2018-04-08", "2018-05-20")
+    cube = status(tmp_path / "cube").cube
+    assert cube is not None
+    assert cube.period == ("2018-04-08", "2018-05-20")
     after = open_group(tmp_path / "cube")
     np.testing.assert_array_equal(after[f"{S1}/data"][...], before[f"{S1}/data"][...])
 
@@ -257,7 +257,7 @@ def test_another_set_of_sensors_is_refused(every: Scenes, build: Any, tmp_path: 
     build(part(every, lambda _: True, [S1]))
     with pytest.raises(InputError, match=r"sensors\.sentinel-2-l2a.* is absent there"):
         build(every)
-    build(part(every, without("R36"), [S1]))  # of one that was asked for there may be nothing new
+    build(part(every, without("R36"), [S1]))  # a sensor that was requested may have nothing new
 
 
 def test_readers_see_nothing_of_a_cube_that_grows_before_it_is_whole(

@@ -25,7 +25,7 @@ from terralatent.catalogs.scenes.passes import group_items
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import SENSORS
-from terralatent.pipeline.cube.losses import told_losses
+from terralatent.pipeline.cube.losses import losses_of
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.repository import open_group
 from tests.commands.plans import WHERE
@@ -115,9 +115,9 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Every place in a JSON value."""
     if not isinstance(value, dict | list):
         return
-    for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
         yield (*here, key)
-        yield from paths(each, (*here, key))
+        yield from paths(part, (*here, key))
 
 
 class Spoiler:
@@ -263,12 +263,12 @@ def good_items(catalogue: Path) -> list[dict[str, Any]]:
 
 def tree(folder: Path, without: str) -> dict[str, str]:
     """Every file below a folder with what it holds; ``without`` begins the names left out."""
-    found = {}
+    files = {}
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
         if not name.lstrip(".").startswith(without):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return found
+            files[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return files
 
 
 def lay(base: Path, traps: Path, catalogue: Path, hostile: list[Hostile]) -> Path:
@@ -278,7 +278,7 @@ def lay(base: Path, traps: Path, catalogue: Path, hostile: list[Hostile]) -> Pat
     (folder / "link.tif").unlink()
     (folder / "link.tif").symlink_to(base / "outside.tif")
     shutil.copytree(catalogue, folder, dirs_exist_ok=True)
-    features = [each.item for each in hostile]
+    features = [odd.item for odd in hostile]
     content = {"type": "FeatureCollection", "features": features}
     (folder / "items.json").write_text(json.dumps(content))
     return folder
@@ -291,17 +291,15 @@ def check(cube: Path, whole: Path, hostile: list[Hostile], ended: Ended) -> None
     fates = dict(zip(table["id"], zip(table["fate"], table["reason"], strict=True), strict=True))
     losses = [loss for name in good for loss in root[name].attrs.get("losses", ())]
 
-    for each in hostile:
-        name = each.item.get("id")
-        if each.end == "dropped" and str(name).startswith("hostile"):
+    for odd in hostile:
+        name = odd.item.get("id")
+        if odd.end == "dropped" and str(name).startswith("hostile"):
             fate, reason = fates[name]
-            assert fate == "dropped", each
-            assert reason, each
-        elif each.end == "lost":
-            assert any(loss["item"] == name and loss["reason"] for loss in losses), each
-    nameless = sum(
-        each.end == "dropped" and "hostile" not in str(each.item["id"]) for each in hostile
-    )
+            assert fate == "dropped", odd
+            assert reason, odd
+        elif odd.end == "lost":
+            assert any(loss["item"] == name and loss["reason"] for loss in losses), odd
+    nameless = sum(odd.end == "dropped" and "hostile" not in str(odd.item["id"]) for odd in hostile)
     assert (
         sum("id" in reason.split()[:2] or reason == "it has no id" for reason in table["reason"])
         >= nameless
@@ -312,15 +310,17 @@ def check(cube: Path, whole: Path, hostile: list[Hostile], ended: Ended) -> None
             places = np.flatnonzero(np.isin(root[name]["time"][:], group["time"][:]))
             for array in ("data", "quality"):
                 if array in group:
-                    found = root[name][array][:][places]
-                    np.testing.assert_array_equal(found, group[array][:], err_msg=f"{name} {array}")
+                    pixels = root[name][array][:][places]
+                    np.testing.assert_array_equal(
+                        pixels, group[array][:], err_msg=f"{name} {array}"
+                    )
     for fate in zip(*(good[f"items/{name}"][:] for name in ("id", "fate", "reason")), strict=True):
         assert fates[fate[0]] == tuple(map(str, fate[1:]))
 
-    told = [*table["id"], *table["reason"], *(str(told_losses([loss])[0]) for loss in losses)]
-    assert all(text.isprintable() for text in told)
+    texts = [*table["id"], *table["reason"], *(str(losses_of([loss])[0]) for loss in losses)]
+    assert all(text.isprintable() for text in texts)
     assert ended.code == (3 if losses else 0), ended.output
-    assert losses or not any(each.end == "lost" for each in hostile)
+    assert losses or not any(odd.end == "lost" for odd in hostile)
     assert "Traceback" not in ended.output
     assert all(line.isprintable() for line in ended.output.splitlines())
 
@@ -379,10 +379,10 @@ def test_a_search_with_hostile_items_in_it_is_kept_and_read_back(
     scenes.to_parquet(base / "scenes.parquet")
     again = Scenes.from_parquet(base / "scenes.parquet")
 
-    def told(found: Scenes) -> list[tuple[str, ...]]:
-        return sorted((each.item_id, str(each.time), each.fate) for each in found.fates)
+    def fates(scenes: Scenes) -> list[tuple[str, ...]]:
+        return sorted((fate.item_id, str(fate.time), fate.fate) for fate in scenes.fates)
 
-    assert told(again) == told(scenes)
+    assert fates(again) == fates(scenes)
     assert (again.access, again.digest) == (scenes.access, scenes.digest)
     assert scenes.access == Access(folder=str(folder))
     assert {path.name for path in base.iterdir()} == {"catalogue", "scenes.parquet"}
@@ -399,7 +399,7 @@ def test_whatever_is_odd_in_an_item_it_has_one_fate_and_a_reason(data: st.DataOb
 
     assert len(fates) == len(items)
     assert all(fate.reason or fate.fate == "used" for fate in fates)
-    kept = sum(len(each.items) for found in acquisitions.values() for each in found)
+    kept = sum(len(date.items) for axis in acquisitions.values() for date in axis)
     assert kept == sum(fate.fate != "dropped" for fate in fates)
     for text in (text for fate in fates for text in (fate.item_id, fate.reason)):
         assert text.isprintable()

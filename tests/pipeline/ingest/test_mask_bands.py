@@ -82,11 +82,11 @@ def probability(name: str) -> np.ndarray:
 def test_a_probability_of_cloud_can_stand_for_the_classes(
     folder: Path, workers: Client, tmp_path: Path
 ) -> None:
-    found = search_scenes(folder, region(), *PERIOD, [S2], mask=ASSET)
-    found.to_parquet(tmp_path / "scenes.parquet")
+    searched = search_scenes(folder, region(), *PERIOD, [S2], mask=ASSET)
+    searched.to_parquet(tmp_path / "scenes.parquet")
     again = Scenes.from_parquet(tmp_path / "scenes.parquet")
     assert again.mask == ASSET
-    for scenes in (found, again):
+    for scenes in (searched, again):
         fates = {fate.item_id: (fate.fate, fate.reason) for fate in scenes.fates}
         assert fates["C"] == ("dropped", f"it has no mask band {ASSET}")
         assert {a.quality for a in scenes.acquisitions(S2)} == {ASSET}
@@ -108,8 +108,8 @@ def test_a_probability_of_cloud_can_stand_for_the_classes(
 
 @pytest.mark.usefixtures("_with_probability")
 def test_without_a_wish_the_best_mask_is_taken(folder: Path) -> None:
-    found = search_scenes(folder, region(), *PERIOD, [S2])
-    assert [a.quality for a in found.acquisitions(S2)] == ["SCL"] * 3
+    searched = search_scenes(folder, region(), *PERIOD, [S2])
+    assert [a.quality for a in searched.acquisitions(S2)] == ["SCL"] * 3
 
 
 def test_a_mask_is_chosen_for_the_sensors_that_may_have_it(folder: Path) -> None:

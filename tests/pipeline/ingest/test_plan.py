@@ -1,4 +1,4 @@
-"""A plan tells what a build then does, and does none of it."""
+"""A plan states what a build then does, and does none of it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_a_plan_tells_the_bytes_that_a_build_fetches_and_stores(
         report = build_cube(scenes, made.region(), tmp_path / "cube", **how)
         fetched = sum(answer.size for answer in server.answers())
 
-    assert plan.units == report.units
-    assert (plan.units > 2) == (memory == "40MB")
+    assert plan.tasks == report.tasks
+    assert (plan.tasks > 2) == (memory == "40MB")
     # GDAL fetches some of it in pieces of 16 kB, which is much of files as small as these.
     assert plan.fetch == pytest.approx(fetched, rel=0.1)
     cube = open_group(tmp_path / "cube")
@@ -63,7 +63,7 @@ def test_a_plan_counts_what_is_not_done(made_up: Scenes, workers: Client, tmp_pa
     assert (fresh.there, whole.there) == (False, True)
     assert [sensor.dates for sensor in fresh.sensors] == [4, 2]
     assert [sensor.open_dates for sensor in fresh.sensors] == [4, 2]
-    assert (whole.units, whole.fetch, whole.store, whole.seconds) == (0, 0, 0, 0)
+    assert (whole.tasks, whole.fetch, whole.store, whole.seconds) == (0, 0, 0, 0)
     assert fresh.scenes == {"used": 6, "merged": 1, "dropped": 1}
     assert snapshot_id(out) == before
 
@@ -75,9 +75,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(catalogue: Path, tmp_path:
     before = sorted(catalogue.rglob("*"))
 
     page = CliRunner().invoke(app, command)
-    told = CliRunner().invoke(app, [*command, "--json"])
+    printed = CliRunner().invoke(app, [*command, "--json"])
 
-    assert page.exit_code == told.exit_code == 0
+    assert page.exit_code == printed.exit_code == 0
     for words in (
         "40 x 40 pixels of 10 m, EPSG:32631",
         "sentinel-2-l2a",
@@ -85,7 +85,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(catalogue: Path, tmp_path:
         "workers of 4GB",
     ):
         assert words in page.output
-    plan = json.loads(told.stdout[told.stdout.index("{\n") :])
+    plan = json.loads(printed.stdout[printed.stdout.index("{\n") :])
     assert plan["units"] == 2
     assert plan["fetch"] == sum(sensor["fetch"] for sensor in plan["sensors"]) > 0
     assert list(tmp_path.iterdir()) == []

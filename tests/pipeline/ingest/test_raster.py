@@ -1,4 +1,4 @@
-"""A file is read as the raster that its item told of, or it is named; it reaches no other file."""
+"""A file is read as the raster that its item describes, or is named; it reaches no other file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WINDOW = GeoBox((SIDE, SIDE), GRID, "EPSG:32631")
 SECRET = 4242
 """What every pixel of a file is that no item names."""
 
-TOLD = Georeference("EPSG:32631", tuple(GRID)[:6], (SIDE, SIDE))
+STATED = Georeference("EPSG:32631", tuple(GRID)[:6], (SIDE, SIDE))
 
 
 def write(path: Path, pixels: np.ndarray | None = None, **change: Any) -> Path:
@@ -36,19 +36,19 @@ def write(path: Path, pixels: np.ndarray | None = None, **change: Any) -> Path:
     pixels = np.full((SIDE, SIDE), 7, np.uint16) if pixels is None else pixels
     bands = pixels if pixels.ndim == 3 else pixels[None]
     count, height, width = bands.shape
-    told = {"driver": "GTiff", "crs": "EPSG:32631", "transform": GRID, "nodata": 0, **change}
+    profile = {"driver": "GTiff", "crs": "EPSG:32631", "transform": GRID, "nodata": 0, **change}
     with rasterio.open(
-        path, "w", dtype=pixels.dtype, count=count, height=height, width=width, **told
+        path, "w", dtype=pixels.dtype, count=count, height=height, width=width, **profile
     ) as file:
         file.write(bands)
     return path
 
 
 def read(
-    path: Path, *, dtype: str = "uint16", told: Georeference = TOLD, window: GeoBox = WINDOW
+    path: Path, *, dtype: str = "uint16", placement: Georeference = STATED, window: GeoBox = WINDOW
 ) -> tuple[np.ndarray, list[Unread]]:
     """The file's pixels in the window, and what failed."""
-    source = Source("one", {"band": str(path)}, {"band": told})
+    source = Source("one", {"band": str(path)}, {"band": placement})
     band = Band("band", dtype, 0 if dtype != "float32" else None)
     pixels, unread = read_sources(
         [source], [band], window, access=Access.of(str(path.parent)), threads=1
@@ -101,9 +101,9 @@ def test_a_jpeg_2000_is_read_and_lies_where_it_says_itself(folder: Path) -> None
     for name in ("a.jp2", "a.tif"):
         path = write(folder / name, pixels, nodata=None, **lossless)
         (folder / f"a.{'j2w' if name == 'a.jp2' else 'tfw'}").write_text("1\n0\n0\n-1\n0\n0")
-        found, unread = read(path)
+        result, unread = read(path)
         assert unread == []
-        np.testing.assert_array_equal(found, pixels)
+        np.testing.assert_array_equal(result, pixels)
 
 
 # -- other files ----------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def test_a_geotiff_that_names_another_file_as_its_overviews_is_refused(
     with rasterio.open(path) as file:  # or the test shows nothing
         assert (file.read(1, out_shape=(SIDE, SIDE)) == SECRET).all()
     window = GeoBox((side // level, side // level), GRID @ Affine.scale(level), "EPSG:32631")
-    refused(path, "it names other files", told=Georeference(), window=window)
+    refused(path, "it names other files", placement=Georeference(), window=window)
 
 
 def test_a_geotiff_that_names_other_files_as_its_places_is_refused(
@@ -174,11 +174,11 @@ def test_what_lies_beside_a_file_changes_nothing(folder: Path, secret: Path) -> 
     (folder / "a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     (folder / "a.prj").write_text("nonsense")
 
-    found, unread = read(path)
+    result, unread = read(path)
     coarse, failed = read(path, window=GeoBox((10, 10), GRID @ Affine.scale(4), "EPSG:32631"))
 
     assert unread == failed == []
-    np.testing.assert_array_equal(found, pixels)
+    np.testing.assert_array_equal(result, pixels)
     assert np.isin(coarse, pixels).all()
     assert not (coarse == SECRET).any()
 
@@ -195,10 +195,10 @@ def test_its_own_overviews_are_read(folder: Path) -> None:
         file.build_overviews([2, 4])
     with rasterio.open(path, "r+", overview_level=1) as file:
         assert file.shape == (40, 40)
-    told = Georeference("EPSG:32631", TOLD.transform, (160, 160))
+    placement = Georeference("EPSG:32631", STATED.transform, (160, 160))
     for scale in (1, 2, 4, 8):
         window = GeoBox((160 // scale, 160 // scale), GRID @ Affine.scale(scale), "EPSG:32631")
-        pixels, unread = read(path, told=told, window=window)
+        pixels, unread = read(path, placement=placement, window=window)
         assert unread == []
         np.testing.assert_array_equal(pixels, 7)
 
@@ -223,8 +223,8 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str, Mapping[str, Any]]] = {
     "size": (lambda p: write(p, small("uint16")[:, :20]), "its 20 x 40 pixels begin", {}),
     "larger": (lambda p: write(p, np.ones((80, 80), np.uint16)), "its 80 x 80 pixels", {}),
     "crs": (lambda p: write(p, crs="EPSG:32632"), "in EPSG:32632, its item says EPSG:32631", {}),
-    "no crs": (lambda p: write(p, crs=None), "does not tell where it lies", {}),
-    "no place": (lambda p: write(p, transform=None), "does not tell where it lies", {}),
+    "no crs": (lambda p: write(p, crs=None), "does not say where it lies", {}),
+    "no place": (lambda p: write(p, transform=None), "does not say where it lies", {}),
     "moved": (
         lambda p: write(p, transform=GRID @ Affine.translation(3, 0)),
         "begin at 501390, 5629680 and end up to 30",
@@ -232,10 +232,10 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str, Mapping[str, Any]]] = {
     ),
     "flat": (
         lambda p: write(p, transform=Affine(10, 10, 5e5, 10, 10, 5e6)),
-        "does not tell where it lies",
+        "does not say where it lies",
         {},
     ),
-    "other crs": (write, "is no CRS", {"told": Georeference("EPSG:99999999")}),
+    "other crs": (write, "is no CRS", {"placement": Georeference("EPSG:99999999")}),
 }
 
 
@@ -296,7 +296,7 @@ def test_two_items_of_one_id_stay_two(folder: Path) -> None:
 
 def test_what_one_item_says_of_a_file_is_not_held_against_another(folder: Path) -> None:
     href = {"band": str(write(folder / "a.tif"))}
-    places = [TOLD, Georeference("EPSG:32632"), Georeference()]
+    places = [STATED, Georeference("EPSG:32632"), Georeference()]
     sources = [Source(str(n), href, {"band": place}) for n, place in enumerate(places)]
     pixels, unread = read_sources(
         sources, [Band("band", "uint16", 0)], WINDOW, access=Access(str(folder)), threads=2
@@ -322,7 +322,7 @@ def test_the_assets_words_count_before_the_items() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "stated",
     [
         {"proj:code": 5},
         {"proj:epsg": ["x"]},
@@ -336,6 +336,6 @@ def test_the_assets_words_count_before_the_items() -> None:
         {"proj:transform": [1, 2, 3, 4, 5, 10**400]},
     ],
 )
-def test_a_place_told_in_another_form_is_named(told: dict[str, Any]) -> None:
+def test_a_place_stated_in_another_form_is_named(stated: dict[str, Any]) -> None:
     with pytest.raises(GeoreferenceError, match="its proj:"):
-        read_georeference({"properties": {}}, told)
+        read_georeference({"properties": {}}, stated)

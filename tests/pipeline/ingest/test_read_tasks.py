@@ -1,4 +1,4 @@
-"""Read units: whole blocks that cover the grid once, each tile of a file fetched once for one."""
+"""Read tasks: whole blocks that cover the grid once, each tile of a file fetched once for one."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def test_windows_are_wide_rather_than_many() -> None:
 def test_windows_end_where_tiles_end_if_blocks_do(tmp_path: Path) -> None:
     """The first pixel of each file is 1,536 pixels up and left of the grid's."""
     made = make_scenes(tmp_path, side=64, dates={S2: 1}, shift=8)
-    told = {"proj:code": CRS, "proj:transform": [10, 0, LEFT - 15_360, 0, -10, TOP + 15_360]}
+    stated = {"proj:code": CRS, "proj:transform": [10, 0, LEFT - 15_360, 0, -10, TOP + 15_360]}
     scenes = made.scenes(str(tmp_path))
     (acquisition,) = scenes.acquisitions(S2)
-    item = {**acquisition.items[0], "properties": {**acquisition.items[0]["properties"], **told}}
+    item = {**acquisition.items[0], "properties": {**acquisition.items[0]["properties"], **stated}}
     edges = tile_edges([replace(acquisition, items=(item,))], grid(4096, 4096))
 
     aligned = cut_windows(grid(4096, 4096), 256, 2048**2, edges)
@@ -155,10 +155,10 @@ def times_fetched(folder: Path, answers: list[Answer]) -> dict[str, list[int]]:
 
     The header is what is fetched when a file is opened, whatever lies in it.
     """
-    found: dict[str, list[int]] = {}
+    fetched: dict[str, list[int]] = {}
     for path in {answer.path for answer in answers}:
         got = [a for a in answers if a.path == path and a.method == "GET"]
-        times = found[path] = []
+        times = fetched[path] = []
         with rasterio.open(folder / path.lstrip("/")) as file:
             for (y, x), _ in file.block_windows(1):
                 begin, size = (
@@ -168,7 +168,7 @@ def times_fetched(folder: Path, answers: list[Answer]) -> dict[str, list[int]]:
                 middle = begin + size // 2
                 if middle >= 32768:
                     times.append(sum(a.first <= middle < a.first + a.size for a in got))
-    return found
+    return fetched
 
 
 @pytest.mark.parametrize("name", [S2, S1])
@@ -176,12 +176,12 @@ def test_each_tile_is_fetched_once_for_a_unit(served: tuple[Made, Counted], name
     made, server = served
     server.forget()
 
-    found = read(made.scenes(server.url), name, grid(SIDE, SIDE))
+    pixels = read(made.scenes(server.url), name, grid(SIDE, SIDE))
 
-    assert found.losses == ()
+    assert pixels.losses == ()
     times = times_fetched(made.folder, server.answers())
     assert len(times) == (22 if name == S2 else 4)
-    assert {each for of_file in times.values() for each in of_file} == {1}
+    assert {count for counts in times.values() for count in counts} == {1}
 
 
 @pytest.mark.parametrize(("name", "how"), [(S2, "nearest"), (S1, "nearest"), (S2, "bilinear")])
@@ -191,13 +191,13 @@ def test_each_tile_is_fetched_once_across_the_border_of_two_zones(
     made, server = eastern
     server.forget()
 
-    found = read(made.scenes(server.url), name, grid(SIDE, SIDE), how=how)
+    pixels = read(made.scenes(server.url), name, grid(SIDE, SIDE), how=how)
 
-    assert found.losses == ()
-    assert (found.data != SENSORS[name].packing.fill_value).mean() > 0.99
+    assert pixels.losses == ()
+    assert (pixels.data != SENSORS[name].packing.fill_value).mean() > 0.99
     times = times_fetched(made.folder, server.answers())
     assert len(times) == (11 if name == S2 else 2)
-    assert max(each for of_file in times.values() for each in of_file) == 1
+    assert max(count for counts in times.values() for count in counts) == 1
 
 
 # What is read.

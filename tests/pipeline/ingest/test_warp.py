@@ -35,7 +35,7 @@ def test_odc_loader_still_reads_by_what_it_does_not_offer() -> None:
 
 
 def read(path: Path, window: GeoBox, how: Resampling, nodata: float = 0) -> np.ndarray:
-    found, unread = read_sources(
+    pixels, unread = read_sources(
         [Source("one", {"B02": str(path)})],
         [Band("B02", "uint16", nodata, how)],
         window,
@@ -43,7 +43,7 @@ def read(path: Path, window: GeoBox, how: Resampling, nodata: float = 0) -> np.n
         threads=1,
     )
     assert unread == []
-    return found["B02"][0]
+    return pixels["B02"][0]
 
 
 def tiles_of(path: Path, window: GeoBox, how: Resampling, side: int) -> np.ndarray:
@@ -98,8 +98,8 @@ def test_no_data_never_mixes_in_where_the_file_does_not_tell_it(
     eastern: Path, how: Resampling
 ) -> None:
     """Every pixel of data is 3000 or more, so that a mixture with 0 would lie below."""
-    found = read(eastern, western_grid(10.0, 160), how)
-    data = found[found > 0]
+    pixels = read(eastern, western_grid(10.0, 160), how)
+    data = pixels[pixels > 0]
     assert data.size
     assert data.min() > (2000 if how == "cubic" else 2999)  # cubic swings around its neighbours
 
@@ -121,18 +121,18 @@ def test_a_sensor_has_its_own_kernel_and_classes_the_nearest(
     own.write_text('[sensors.sentinel-2-l2a]\nlike = "sentinel-2-l2a"\nresampling = "bilinear"\n')
     cubes = {}
     for name, described in (("nearest", []), ("bilinear", [own])):
-        found = search_scenes(tmp_path / "files", region(), *MAY, described=described)
-        build_cube(found, region(), tmp_path / name, block=16, client=workers)
+        searched = search_scenes(tmp_path / "files", region(), *MAY, described=described)
+        build_cube(searched, region(), tmp_path / name, block=16, client=workers)
         cubes[name] = open_group(tmp_path / name)["sentinel-2-l2a"]
-    one, other = (cubes[name]["data"][0].astype(int) for name in ("nearest", "bilinear"))
-    np.testing.assert_array_equal(one[0], other[0])
-    assert (one[9] != other[9]).mean() > 0.5, "B12 has pixels of 20 m"
+    nearest, bilinear = (cubes[name]["data"][0].astype(int) for name in ("nearest", "bilinear"))
+    np.testing.assert_array_equal(nearest[0], bilinear[0])
+    assert (nearest[9] != bilinear[9]).mean() > 0.5, "B12 has pixels of 20 m"
     np.testing.assert_array_equal(
         cubes["nearest"]["quality"][...], cubes["bilinear"]["quality"][...]
     )
 
-    found = search_scenes(tmp_path / "files", region(), *MAY, described=[own])
-    build_cube(found, region(), tmp_path / "tiles", block=8, memory="8MB", client=workers)
+    searched = search_scenes(tmp_path / "files", region(), *MAY, described=[own])
+    build_cube(searched, region(), tmp_path / "tiles", block=8, memory="8MB", client=workers)
     tiles = open_group(tmp_path / "tiles")["sentinel-2-l2a/data"]
     np.testing.assert_array_equal(tiles[...], cubes["bilinear"]["data"][...])
 
@@ -140,14 +140,14 @@ def test_a_sensor_has_its_own_kernel_and_classes_the_nearest(
 # -- where an item says that its files lie ---------------------------------------------------------
 
 
-def shifted(item: Mapping[str, Any], **told: Any) -> dict[str, Any]:
+def shifted(item: Mapping[str, Any], **stated: Any) -> dict[str, Any]:
     """The item, which says something else of the grid of its B03."""
-    assets = {**item["assets"], "B03": {**item["assets"]["B03"], **told}}
+    assets = {**item["assets"], "B03": {**item["assets"]["B03"], **stated}}
     return {**item, "assets": assets}
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("stated", "words"),
     [
         ({"proj:transform": [10, 0, 501_860, 0, -10, 5_629_680]}, "500 from where its item says"),
         ({"proj:transform": [10, 0, 501_360, 0, -10, 5_629_180], "proj:shape": None}, "500 from"),
@@ -156,15 +156,15 @@ def shifted(item: Mapping[str, Any], **told: Any) -> dict[str, Any]:
     ],
 )
 def test_a_file_that_lies_elsewhere_is_masked_and_named_and_never_shifted(
-    told: dict[str, Any], words: str, workers: Client, tmp_path: Path
+    stated: dict[str, Any], words: str, workers: Client, tmp_path: Path
 ) -> None:
     hrefs = write_bands(tmp_path / "files" / "tiles", optical(np.random.default_rng(3)))
-    told = {key.replace("proj:epsg", "proj:code"): value for key, value in told.items()}
-    if "proj:code" in told:
-        told["proj:code"] = f"EPSG:{told['proj:code']}"
-    write_items(tmp_path / "files", [shifted(moved(PC, hrefs, item_id="one"), **told)])
-    found = search_scenes(tmp_path / "files", region(), *MAY)
-    (loss,) = build_cube(found, region(), tmp_path / "cube", block=40, client=workers).losses
+    stated = {key.replace("proj:epsg", "proj:code"): value for key, value in stated.items()}
+    if "proj:code" in stated:
+        stated["proj:code"] = f"EPSG:{stated['proj:code']}"
+    write_items(tmp_path / "files", [shifted(moved(PC, hrefs, item_id="one"), **stated)])
+    searched = search_scenes(tmp_path / "files", region(), *MAY)
+    (loss,) = build_cube(searched, region(), tmp_path / "cube", block=40, client=workers).losses
     assert (loss.item, loss.band) == ("one", "B03")
     assert words in loss.reason
     data = open_group(tmp_path / "cube")["sentinel-2-l2a/data"][0]

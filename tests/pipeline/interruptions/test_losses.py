@@ -34,14 +34,14 @@ def test_a_task_that_kills_every_worker_is_named_and_takes_no_other_with_it(
 
     assert (ended.code, computed(ended)) == (3, 8)
     (line,) = lost(ended)
-    assert "every scene from 2018-05-03 to 2018-05-09 (unit 0/16/32)" in line
+    assert "every scene from 2018-05-03 to 2018-05-09 (read task 0/16/32)" in line
     assert line.endswith("the worker process died under it; it may need more memory than there is")
     assert "run_sealed" not in ended.output
     assert store.done() == 8
 
     again = build_cube(radar, region(), store.path, block=16, client=workers)
 
-    assert (again.units, again.losses) == (1, ())
+    assert (again.tasks, again.losses) == (1, ())
     assert store.is_whole()
 
 
@@ -72,12 +72,12 @@ def test_missing_and_truncated_files_are_named_and_read_once_they_are_back(
             path.write_bytes(content)
         again = launcher.run(*command)
 
-    assert (again.code, computed(again)) == (0, 2), "every unit had lost something"
+    assert (again.code, computed(again)) == (0, 2), "every read task had lost something"
     assert lost(again) == []
     same(contents(tmp_path / "cube"), contents(tmp_path / "whole"))
 
 
 def test_a_build_that_read_nothing_does_not_say_that_nothing_is_left() -> None:
     loss = Loss("sentinel-1-asc", "every scene", "", "no memory")
-    assert "(0 read units)" in str(BuildReport("cube", "", {}, units=0, losses=(loss,)))
-    assert "(nothing left to read)" in str(BuildReport("cube", "", {}, units=0, losses=()))
+    assert "(0 read tasks)" in str(BuildReport("cube", "", {}, tasks=0, losses=(loss,)))
+    assert "(nothing left to read)" in str(BuildReport("cube", "", {}, tasks=0, losses=()))
