@@ -165,7 +165,10 @@ def test_wheel_holds_every_module(wheel: Path) -> None:
             ROOT / package / "py.typed",
         ]
     }
-    assert {"terralatent/catalogs/sensors.toml", "terralatent/catalogs/sources.toml"} <= wanted
+    assert {
+        "terralatent/catalogs/sources/sensors.toml",
+        "terralatent/catalogs/sources/sources.toml",
+    } <= wanted
     missing = sorted(wanted - held)
     assert not missing, f"{missing} are not in the wheel; has each folder an __init__.py?"
 

@@ -260,12 +260,12 @@ def test_an_export_tells_the_same(
 BUILD = """
 from pathlib import Path
 from terralatent.catalogs.scenes.search import search_scenes
-from terralatent.pipeline import ingest
+from terralatent.pipeline.ingest import build
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.ingest.windows import UnitCut
 from tests.made.catalogue import region
-ingest.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
+build.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
 scenes = search_scenes(Path(sys.argv[1]), region(), "2018-05-01", "2018-05-31")
 build_cube(scenes, region(), sys.argv[2], block=16, client=client(), progress=Gate(3))
 """
@@ -306,7 +306,7 @@ def test_a_training_in_another_process_is_seen_and_how_to_go_on(
 ) -> None:
     cube = tiny_cube(tmp_path / "cube", side=16, block=8)
     code = (
-        "from terralatent.models import components\n"
+        "from terralatent.models.start import components\n"
         "from terralatent.pipeline import cli\n"
         "from terralatent.pipeline.training.train import train\n"
         "components.EVIDENCE_STEPS = 5\n"
