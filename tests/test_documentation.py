@@ -245,6 +245,16 @@ def test_the_map_has_every_room() -> None:
     assert sorted(drawn) == sorted(rooms)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_in_sentences_are_there(page: Path) -> None:
+    """By the end of their path: ``mapping/embed.py`` is that of ``pipeline/``."""
+    tops = ("catalogs", "models", "pipeline", "tests", "benchmarks")
+    there = [path.as_posix() for top in tops for path in (ROOT / top).rglob("*.py")]
+    for name in SPAN.findall(FENCE.sub("", page.read_text())):
+        if re.fullmatch(r"[\w/]+\.py", name):
+            assert any(path.endswith(f"/{name}") for path in there), f"no {name}"
+
+
 # All commands and examples, run in the order of the pages on a small simulated region.
 
 CHANGED = {
