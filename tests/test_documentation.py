@@ -195,7 +195,7 @@ def test_tables_are_good_descriptions(
     app(args=["sources", "--sources", str(own), "--json"], standalone_mode=False)
     listing = json.loads(capsys.readouterr().out)
     for kind, tables in tomllib.loads(block.text).items():
-        listed = {each["name"] for each in listing[kind] if each["described_in"] == str(own)}
+        listed = {entry["name"] for entry in listing[kind] if entry["described_in"] == str(own)}
         assert listed == set(tables)
 
 
@@ -262,7 +262,7 @@ CHANGED = {
     'search_scenes("planetary-computer"': 'search_scenes("SCENES"',
     '"2024-01-01", "2024-12-31"': '"2018-01-01", "2018-12-31"',
     'train(["cube"], "model")': 'train(["cube"], "model", steps=8)',
-    'Client("tcp://scheduler:8786")': "Client(n_workers=1, processes=False)",
+    'Client("tcp://scheduler:8786")': "Client(n_workers=1, processes=False, dashboard_address=None)",
 }
 """What a reader has, or waits for, and a test does not."""
 
