@@ -26,8 +26,7 @@ from terralatent.pipeline.store.lock.run_note import (
     read_run,
 )
 from terralatent.pipeline.store.lock.writer import writer_lock
-
-WITHIN_S = 60.0
+from tests.waiting import WITHIN_S
 
 WORK = """
 import sys
