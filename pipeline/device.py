@@ -1,7 +1,9 @@
-"""Where a training runs: the device a user names, in the words of Lightning's Fabric."""
+"""Where a model runs: the device a user names, and in the words of Lightning's Fabric."""
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +13,9 @@ from terralatent.catalogs.errors import InputError
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-__all__ = ["find_device", "make_fabric"]
+__all__ = ["find_device", "make_fabric", "warn_of_gpu"]
+
+log = logging.getLogger(__name__)
 
 
 def find_device(device: str) -> tuple[str, int | list[int]]:
@@ -37,4 +41,12 @@ def make_fabric(accelerator: str, devices: int | list[int]) -> Fabric:
     """One device in full float32; imported here because it takes seconds."""
     from lightning.fabric import Fabric
 
+    if accelerator == "cuda":
+        warn_of_gpu()
     return Fabric(accelerator=accelerator, devices=devices, precision="32-true")
+
+
+@cache
+def warn_of_gpu() -> None:
+    """Warn once in a process that GPUs are experimental."""
+    log.warning("a GPU is used, which is experimental: not measured on a GPU yet")

@@ -1,6 +1,6 @@
 r"""Means of fields at any dates, with a standard deviation that knows what pixels share.
 
-A field's mean is surer than one of its pixels, but not by the square root of their number: an
+A field's mean has a lower standard deviation than a pixel, but not by the root of their number: an
 acquisition is off over the whole scene, and where nothing was seen the field went its way as one.
 
 Posterior means are locally linear in the observations, so what shared errors do to a field's mean
@@ -83,8 +83,9 @@ def field_means(
         sensor's units; beside them ``std_shared``, the part of ``std`` that errors of acquisitions
         make, ``std_pixel``, the root mean square of ``std_signal`` over its pixels, and ``pixels
         (field)``, those inside the scenes. NaN where a field has none. ``field`` is the frame's
-        index or the label; ``attrs["correlation"]`` is rho, ``attrs["outliers"]`` tells for each
-        sensor that was searched for them how many looks at the fields were masked, of how many.
+        index or the label; ``attrs["correlation"]`` is rho, ``attrs["outliers"]`` holds for each
+        sensor that was searched for them how many observations of the fields were masked, of how
+        many.
 
     Raises:
         InputError: If the cube, the dates or the sensor cannot be used, no field lies on the grid,
@@ -92,7 +93,7 @@ def field_means(
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
     pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device, masking=masking)
-    known = [each.name for each in pairing.config().sensors]
+    known = [config.name for config in pairing.config().sensors]
     if sensor not in known:
         raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
     if draws < 1 or most_pixels < 1:
@@ -119,7 +120,7 @@ def field_means(
     config = pairing.config().sensor(sensor)
     return xr.Dataset(
         {
-            **{name: (("field", "time", "band"), one) for name, one in arrays.items()},
+            **{name: (("field", "time", "band"), values) for name, values in arrays.items()},
             "pixels": ("field", sums.count),
         },
         coords={
@@ -150,7 +151,7 @@ class _Sums:
     inside: NDArray[np.bool_]
     """Whether a pixel is of some field and inside some scene, (y, x)."""
     outliers: dict[str, list[int]]
-    """By sensor, looks that were taken as outliers, and the looks they were of."""
+    """By sensor, observations that were taken as outliers, and of how many."""
 
 
 def _sum_pixels(pairing: Pairing, sensor: str, labels: FieldLabels) -> _Sums:

@@ -109,10 +109,11 @@ class _ShiftedBlock(SeriesBlock):
         self, pixels: NDArray[np.integer] | slice | None = None, device: torch.device = CPU
     ) -> dict[str, Observations]:
         """See :meth:`SeriesBlock.series`."""
-        found = super().series(pixels, device)
+        series = super().series(pixels, device)
         for name, shift in self.shifts.items():
-            found[name] = replace(found[name], values=found[name].values + shift.to(device))
-        return found
+            values = series[name].values + shift.to(device)
+            series[name] = replace(series[name], values=values)
+        return series
 
 
 def _shifted(
@@ -120,12 +121,12 @@ def _shifted(
 ) -> Iterator[SeriesBlock | None]:
     """The block with each draw of errors; one None where no sensor shares any."""
     drawn: dict[str, Any] = {}
-    for name, one in series.by_sensor.items():
-        noise = errors.draw(name, len(one.days), draws, seed)
+    for name, own in series.by_sensor.items():
+        noise = errors.draw(name, len(own.days), draws, seed)
         if noise is not None:
             drawn[name] = torch.from_numpy(noise).float() * model.sensor(name).spread.cpu()
     if not drawn:
         yield None
     about = {field.name: getattr(series, field.name) for field in fields_of(SeriesBlock)}
     for draw in range(draws if drawn else 0):
-        yield _ShiftedBlock(**about, shifts={name: one[draw] for name, one in drawn.items()})
+        yield _ShiftedBlock(**about, shifts={name: shifts[draw] for name, shifts in drawn.items()})

@@ -39,8 +39,7 @@ from terralatent.pipeline.mapping.scene_errors import (
     keep_scene_errors,
     kept_scene_errors,
 )
-from terralatent.pipeline.pace import Pace
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import Progress, Rate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
     TIME_CHUNK,
@@ -261,7 +260,7 @@ def fill(
             begun = time.monotonic()
             failures = stream_blocks(
                 joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
-                smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
+                smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Rate()),
                 progress=lock.telling(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun
@@ -370,8 +369,8 @@ def _told(array: zarr.Array) -> dict[str, Any]:
     return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
 
 
-def _told_of(pace: Pace, done: BlockDone) -> dict[str, float]:
-    return {"pixels/s": pace.add(done.pixels)}
+def _told_of(rate: Rate, done: BlockDone) -> dict[str, float]:
+    return {"pixels/s": rate.add(done.pixels)}
 
 
 def _record(

@@ -110,7 +110,7 @@ def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
     assert ended.code == 0, ended.told
     assert computed(ended) == 0
     assert store.is_whole()
-    assert [each.message for each in history(store.path)] == [
+    assert [snapshot.message for snapshot in history(store.path)] == [
         "grow to 2018-05-31",
         *["build"] * (len(history(store.path)) - 2),
         "lay out the cube",
