@@ -1,4 +1,4 @@
-"""Where a model runs: the device a user names, and in the words of Lightning's Fabric."""
+"""Devices that a model runs on: the names a user may give, and what they mean to Fabric."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from terralatent.catalogs.errors import InputError
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-__all__ = ["find_device", "make_fabric", "warn_of_gpu"]
+__all__ = ["DEVICES", "find_device", "make_fabric", "on_gpu", "warn_of_gpu"]
 
 log = logging.getLogger(__name__)
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Kinds of devices that a worker may have; whether it does shows there."""
 
 
 def find_device(device: str) -> tuple[str, int | list[int]]:
@@ -35,6 +38,11 @@ def find_device(device: str) -> tuple[str, int | list[int]]:
             f"{torch.cuda.device_count()} CUDA devices."
         )
     return kind, [int(number)] if kind == "cuda" and number else 1
+
+
+def on_gpu(device: str) -> bool:
+    """Whether a model runs on a GPU of this machine: ``auto``, ``cpu``, ``cuda``, ..."""
+    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
 def make_fabric(accelerator: str, devices: int | list[int]) -> Fabric:

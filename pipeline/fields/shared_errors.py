@@ -34,7 +34,7 @@ from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import GAP_DAYS
 from terralatent.pipeline.fields.pixels import read_where
 from terralatent.pipeline.labels import FieldLabels
-from terralatent.pipeline.mapping.job import Pairing
+from terralatent.pipeline.mapping.job import MappingJob
 
 __all__ = [
     "PairProducts",
@@ -119,7 +119,7 @@ class PairProducts:
 
 
 def estimate_shared_errors(
-    pairing: Pairing, fields: FieldLabels, among: NDArray[np.bool_]
+    job: MappingJob, fields: FieldLabels, among: NDArray[np.bool_]
 ) -> SharedErrors:
     """Estimate what pixels of a field share, from acquisitions hidden from the model. Computes.
 
@@ -128,7 +128,7 @@ def estimate_shared_errors(
     taken to be.
 
     Args:
-        pairing: A cube and a model, at any dates.
+        job: A cube and a model, at any dates.
         fields: On the cube's grid.
         among: Pixels that may be used, (y, x).
     """
@@ -136,7 +136,7 @@ def estimate_shared_errors(
     chosen = fields.some(MOST_PIXELS, among)
     pairs = {
         name: both
-        for name, residuals in _residuals(pairing, fields, chosen).items()
+        for name, residuals in _residuals(job, fields, chosen).items()
         if (both := _both(*residuals)) is not None
     }
     covariances = {name: _positive(scattered.noise()) for name, (scattered, _) in pairs.items()}
@@ -144,25 +144,25 @@ def estimate_shared_errors(
 
 
 def _residuals(
-    pairing: Pairing, fields: FieldLabels, chosen: NDArray[np.bool_]
+    job: MappingJob, fields: FieldLabels, chosen: NDArray[np.bool_]
 ) -> dict[str, tuple[Residuals, Residuals]]:
     """Hide and predict acquisitions of each sensor, scattered ones and windows."""
     parts: dict[str, tuple[list[Residuals], list[Residuals]]] = {
-        name: ([], []) for name in pairing.sensors
+        name: ([], []) for name in job.sensors
     }
-    for block, series, places in read_where(pairing, chosen):
+    for block, series, places in read_where(job, chosen):
         field = fields.numbers[block.y, block.x].ravel()[places]
-        for name in pairing.sensors:
+        for name in job.sensors:
             days = series.by_sensor[name].days
             scattered = np.arange(len(days)) % FOLDS
             windows = (days - days[:1]) // GAP_DAYS % FOLDS
             for kind, fold in zip(parts[name], (scattered, windows), strict=True):
-                kind.append(_predict_hidden(pairing, series, name, fold, places, field))
+                kind.append(_predict_hidden(job, series, name, fold, places, field))
     return {name: (_join(near), _join(far)) for name, (near, far) in parts.items()}
 
 
 def _predict_hidden(
-    pairing: Pairing,
+    job: MappingJob,
     series: SeriesBlock,
     name: str,
     fold: NDArray[np.number],
@@ -170,7 +170,7 @@ def _predict_hidden(
     field: NDArray[np.integer],
 ) -> Residuals:
     """Predict the acquisitions of each fold from all others, for some pixels of a block."""
-    model, own = pairing.load(), series.by_sensor[name]
+    model, own = job.load(), series.by_sensor[name]
     sensor = model.sensor(name)
     # As they were observed: what is taken off an acquisition was estimated from itself too.
     observed = replace(own, errors=None).observations(places)
@@ -182,7 +182,7 @@ def _predict_hidden(
         hidden = fold == number
         rest = replace(own, clear=own.clear & ~hidden)
         seen = replace(series, by_sensor={**series.by_sensor, name: rest})
-        predicted = replace(pairing, times=tuple(int(time) for time in times[hidden]))
+        predicted = replace(job, times=tuple(int(time) for time in times[hidden]))
         days = torch.from_numpy(own.days[hidden])
         for pixels, mean, var in predicted.infer(seen, places):
             at = np.ix_(np.searchsorted(places, pixels), np.flatnonzero(hidden))

@@ -105,10 +105,10 @@ def api(catalogue: Path) -> Iterator[ScriptedServer]:
 
 
 def secretive(ended: Ended, code: int) -> str:
-    """Check how a command ended, and that it showed no secret."""
-    assert ended.code == code, ended.told
-    assert SECRET not in ended.told
-    return ended.told
+    """Check how a command ended, and that it told no secret."""
+    assert ended.code == code, ended.output
+    assert SECRET not in ended.output
+    return ended.output
 
 
 def holds(place: Path) -> list[str]:
