@@ -255,6 +255,17 @@ def test_files_in_sentences_are_there(page: Path) -> None:
             assert any(path.endswith(f"/{name}") for path in there), f"no {name}"
 
 
+@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md"])
+def test_functions_and_classes_in_sentences_are_there(page: str) -> None:
+    tops = ("catalogs", "models", "pipeline", "tests/made")
+    source = "\n".join(path.read_text() for top in tops for path in (ROOT / top).rglob("*.py"))
+    there = set(re.findall(r"^\s*(?:def|class) (\w+)|^\s*(\w+) *[:=]", source, re.MULTILINE))
+    known = {name for pair in there for name in pair}
+    for name in SPAN.findall(FENCE.sub("", (ROOT / page).read_text())):
+        if re.fullmatch(r"(?!.*\.md)[A-Z]\w+(\.\w+)?|[a-z]+_\w+", name):
+            assert set(name.split(".")) <= known, f"no {name}"
+
+
 # All commands and examples, run in the order of the pages on a small simulated region.
 
 CHANGED = {
