@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import shutil
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from terralatent.catalogs.sources.sources import SOURCES, Source, resolve_source
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.repository import open_group
-from tests.commands.processes import ROOT
 from tests.made.catalogue import region
 
 MAY = ("2018-05-01", "2018-05-31")
@@ -261,14 +259,6 @@ def test_a_good_table_of_each_kind_is_read(tmp_path: Path) -> None:
     assert known.sensors["mine"].keys == (("red", "B4"),)
     assert known.sources["mine"] == Source("mine", "https://stac.example.org/v1")
     assert known.files == {"sensors.mine": own, "sources.mine": own}
-
-
-def test_the_tables_in_the_readme_are_good_ones(tmp_path: Path) -> None:
-    (tables,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    (tmp_path / "own.toml").write_text(tables)
-    known = read_registry([tmp_path / "own.toml"])
-    assert known.sensors["our-drone"].bands == ("red", "nir")
-    assert set(known.files) == {"sources.our-archive", "sensors.our-drone"}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ jobqueue:
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Variables for a command that submits jobs, configured as the README says."""
+    """Variables for a command that submits jobs, configured as docs/clusters.md says."""
     lacking = missing()
     if lacking is not None:
         pytest.fail(f"no SLURM to test with: {lacking}", pytrace=False)
