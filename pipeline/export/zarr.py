@@ -18,8 +18,8 @@ from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.arrays import ArrayLayout
 from terralatent.pipeline.store.damage import damage_of
 from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.repository import ABOUT, describe, exists, open_group, snapshot_id
-from terralatent.pipeline.store.storage import is_url
 
 __all__ = ["export"]
 

@@ -16,7 +16,9 @@ from terralatent.pipeline.info.stores import CubeStatus, ResultStatus, cube_stat
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.store.damage import telling_damage
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.lock.run_note import Run, iso, read_run
+from terralatent.pipeline.store.location import local_path
+from terralatent.pipeline.store.lock.run_note import Run, iso
+from terralatent.pipeline.store.lock.writer import read_run
 from terralatent.pipeline.store.repository import (
     ABOUT,
     exists,
@@ -25,7 +27,6 @@ from terralatent.pipeline.store.repository import (
     open_repository,
     snapshot_id,
 )
-from terralatent.pipeline.store.storage import local_path
 from terralatent.pipeline.training.files import FOLDER as TRAINING
 
 __all__ = ["Grid", "Status", "status"]

@@ -25,6 +25,7 @@ from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.cluster.stream import Failure, stream_blocks
+from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import Loss, told_losses
 from terralatent.pipeline.cube.states import PENDING
@@ -136,7 +137,7 @@ def build_cube(
     pixels = grid(outline, resolution, crs)
     layout = cube_layout(scenes, pixels, block)
     with (
-        writer_lock(out) as lock,
+        writer_lock(out, command_line()) as lock,
         telling_damage(out),
         telling_lost_scheduler(),
         ExitStack() as stack,
@@ -150,7 +151,7 @@ def build_cube(
             requests,
             client,
             workers,
-            lock.telling(progress),
+            lock.tee(progress),
             stack,
         )
         if not exists(out):

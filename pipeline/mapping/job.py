@@ -37,8 +37,8 @@ from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scen
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.damage import telling_damage
 from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.location import local_path
 from terralatent.pipeline.store.repository import ABOUT, open_group, snapshot_id
-from terralatent.pipeline.store.storage import local_path
 
 __all__ = ["Pairing", "pair", "unfinished"]
 

@@ -27,6 +27,7 @@ from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.cluster.stream import Failure, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
+from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
@@ -52,9 +53,9 @@ from terralatent.pipeline.store.arrays import (
 )
 from terralatent.pipeline.store.damage import telling_damage
 from terralatent.pipeline.store.history import keep_for
+from terralatent.pipeline.store.location import local_path
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import ABOUT, exists, lay_out, open_group
-from terralatent.pipeline.store.storage import local_path
 
 __all__ = [
     "OUTLIERS",
@@ -236,7 +237,7 @@ def fill(
     failures: list[Failure[Block]] = []
     wall = 0.0
     with (
-        writer_lock(out) as lock,
+        writer_lock(out, command_line()) as lock,
         telling_damage(out),
         telling_lost_scheduler(),
         ExitStack() as stack,
@@ -262,7 +263,7 @@ def fill(
             failures = stream_blocks(
                 joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
                 smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
-                progress=lock.telling(progress),
+                progress=lock.tee(progress),
             )  # fmt: skip
             wall = time.monotonic() - begun
     root = open_group(out)

@@ -15,7 +15,9 @@ from typing import Any
 import icechunk
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.location import local_path
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import (
     BRANCH,
@@ -24,7 +26,6 @@ from terralatent.pipeline.store.repository import (
     open_repository,
     snapshot_id,
 )
-from terralatent.pipeline.store.storage import local_path
 
 __all__ = ["Expired", "Snapshot", "expire", "find_snapshot", "history", "keep_for"]
 
@@ -156,7 +157,7 @@ def expire(
             there is none.
     """
     limit = datetime.now(UTC) - _age(older_than)
-    with writer_lock(store), telling_damage(store):
+    with writer_lock(store, command_line()), telling_damage(store):
         repository = _repository(store)
         tags = set(repository.list_tags())
         if unknown := sorted(set(release) - tags):

@@ -1,4 +1,4 @@
-"""Single objects of an object store: where a URL leads, a client for it, and what goes wrong there.
+"""Where a store lies: a local path, or an s3://, gs:// or az:// URL; and the way to it.
 
 Icechunk reads and writes repositories by itself. It gives no conditional write of a single object,
 which the writer's lock needs, no plain Zarr, and no answer for minutes where an endpoint is silent.
@@ -15,19 +15,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+import icechunk
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import bare_href
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-__all__ = ["Place", "open_objects", "reach", "telling_objects", "trouble_of"]
+__all__ = [
+    "Place",
+    "is_url",
+    "local_path",
+    "locate",
+    "open_objects",
+    "open_storage",
+    "reach",
+    "settings",
+    "telling_objects",
+    "trouble_of",
+]
 
 ANSWER_S, RETRIES = 10, 2
 """How long a request may take, and how often it is sent again."""
+
+TRIES, SLOWEST_MS = 8, 5_000
+"""How often Icechunk sends a request that fails, and the longest pause between two tries."""
 
 KEYS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -88,6 +105,11 @@ class Place:
         return (named or None) if self.scheme == "s3" else None
 
     @property
+    def allows_http(self) -> bool:
+        """Whether that server is asked without encryption."""
+        return (self.endpoint or "").startswith("http://")
+
+    @property
     def region(self) -> str:
         """The bucket's region, from the environment.
 
@@ -116,6 +138,33 @@ class Place:
         return f"{self.scheme}://{self.bucket}/{self.path}"
 
 
+def is_url(store: str | Path) -> bool:
+    """Whether ``store`` is an object-store URL rather than a local path."""
+    return "://" in str(store)
+
+
+def local_path(store: str | Path) -> Path | None:
+    """The absolute local path of ``store`` with ``~`` resolved, None for a URL.
+
+    Raises:
+        InputError: If it is empty, which would be the current folder.
+    """
+    if not str(store).strip():
+        raise InputError("The path of a store is empty; give one.")
+    return None if is_url(store) else Path(store).expanduser().absolute()
+
+
+def locate(store: str | Path | Place) -> Path | Place:
+    """Parse where a store lies: its absolute local path, or its place in an object store.
+
+    Raises:
+        InputError: If the path is empty, or the URL leads nowhere.
+    """
+    if isinstance(store, Place):
+        return store
+    return local_path(store) or Place.of(str(store))
+
+
 def open_objects(place: Place, prefix: str = "") -> ObjectStore:
     """A client for the objects of a bucket, below ``prefix``; asks nothing yet.
 
@@ -124,28 +173,34 @@ def open_objects(place: Place, prefix: str = "") -> ObjectStore:
     Raises:
         InputError: If the environment does not say what is needed to find the bucket.
     """
-    from obstore.store import AzureStore, GCSStore, S3Store
+    from obstore.store import from_url
 
-    backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2)}
-    settings: dict[str, Any] = {
-        "prefix": prefix or None,
-        "client_options": {
-            "timeout": timedelta(seconds=ANSWER_S),
-            "connect_timeout": timedelta(seconds=ANSWER_S / 2),
-            "allow_http": (place.endpoint or "").startswith("http://"),
-        },
-        "retry_config": {
-            "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=2 * ANSWER_S),
-            "backoff": {**backoff, "base": 2},
+    options: dict[str, Any] = {}
+    if place.scheme == "s3":
+        options = {"region": place.region}
+        options |= {"endpoint": place.endpoint} if place.endpoint else {}
+    elif place.scheme == "az":
+        options = {"account_name": place.account}
+    client: ClientConfig = {
+        "timeout": timedelta(seconds=ANSWER_S),
+        "connect_timeout": timedelta(seconds=ANSWER_S / 2),
+        "allow_http": place.allows_http,
+    }
+    retry: RetryConfig = {
+        "max_retries": RETRIES,
+        "retry_timeout": timedelta(seconds=2 * ANSWER_S),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=200),
+            "max_backoff": timedelta(seconds=2),
+            "base": 2,
         },
     }
-    if place.scheme == "gs":
-        return GCSStore(place.bucket, **settings)
-    if place.scheme == "az":
-        return AzureStore(place.bucket, account_name=place.account, **settings)
-    named: dict[str, Any] = {"endpoint": place.endpoint} if place.endpoint else {}
-    return S3Store(place.bucket, region=place.region, **named, **settings)
+    return from_url(
+        f"{place.scheme}://{place.bucket}/{quote(prefix)}",
+        client_options=client,
+        retry_config=retry,
+        **options,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -166,6 +221,50 @@ def reach(url: str) -> None:
         except FileNotFoundError as error:
             if trouble_of(str(error)) is not None:
                 raise
+
+
+def open_storage(store: str | Path) -> icechunk.Storage:
+    """Describe where an Icechunk repository lies; makes a local folder.
+
+    Credentials of object stores come from the environment, as their own tools take them
+    (``AWS_*`` with ``AWS_ENDPOINT_URL``, ``GOOGLE_*``, ``AZURE_STORAGE_ACCOUNT_NAME`` and others);
+    what is handed to workers holds none, each takes its own. A process asks an object store first
+    whether it answers, see :func:`reach`: Icechunk itself
+    tries for half a minute where nobody listens, and for ever where nobody speaks.
+
+    Raises:
+        InputError: If the URL has a scheme other than s3, gs or az, or names no bucket or no path,
+            or if the object store cannot be used.
+    """
+    # What Icechunk says of errors comes as exceptions too. Its warning that local commits must not
+    # race is answered by the writer's lock.
+    icechunk.set_logs_filter("off")
+    path = local_path(store)
+    if path is not None:
+        return icechunk.local_filesystem_storage(str(path))
+    place = Place.of(str(store))
+    reach(str(store))
+    if place.scheme == "gs":
+        return icechunk.gcs_storage(bucket=place.bucket, prefix=place.path, from_env=True)
+    if place.scheme == "az":
+        return icechunk.azure_storage(
+            account=place.account, container=place.bucket, prefix=place.path, from_env=True
+        )
+    return icechunk.s3_storage(
+        bucket=place.bucket,
+        prefix=place.path,
+        region=place.region,
+        endpoint_url=place.endpoint,
+        allow_http=place.allows_http,
+        force_path_style=place.endpoint is not None,
+        from_env=True,
+    )
+
+
+def settings() -> icechunk.RepositoryConfig:
+    """How a repository is opened: requests that fail are sent again for half a minute at most."""
+    retries = icechunk.StorageRetriesSettings(max_tries=TRIES, max_backoff_ms=SLOWEST_MS)
+    return icechunk.RepositoryConfig(storage=icechunk.StorageSettings(retries=retries))
 
 
 @contextmanager

@@ -21,8 +21,16 @@ from zarr.storage import ObjectStore
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.damage import telling_damage
-from terralatent.pipeline.store.location import Place, open_objects, reach, telling_objects
-from terralatent.pipeline.store.storage import is_url, local_path, open_storage, settings
+from terralatent.pipeline.store.location import (
+    Place,
+    is_url,
+    local_path,
+    open_objects,
+    open_storage,
+    reach,
+    settings,
+    telling_objects,
+)
 
 if TYPE_CHECKING:  # it brings xarray, which those who only read attributes do without
     from terralatent.pipeline.store.arrays import Layout

@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.command import command_line
+from terralatent.pipeline.store.location import is_url, local_path
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
-from terralatent.pipeline.store.storage import is_url, local_path
 from terralatent.pipeline.training.files import FOLDER, LOG, METADATA, SETTINGS, STATE
 
 __all__ = ["TrainingFolder", "TrainingState"]
@@ -116,7 +117,7 @@ class TrainingFolder:
         """
         wanted = json.loads(json.dumps(settings))
         self._refuse_other(wanted)
-        with writer_lock(self.out) as lock:
+        with writer_lock(self.out, command_line()) as lock:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_other(wanted)
             self._settings = wanted

@@ -198,7 +198,7 @@ def train(
                     state,
                     folder=folder,
                     fabric=fabric,
-                    progress=lock.telling(progress),
+                    progress=lock.tee(progress),
                 )
                 # What an extension may change was judged by its guard: nothing goes beyond that.
                 if base is None:

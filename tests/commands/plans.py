@@ -12,7 +12,7 @@ from distributed import Client
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import embed
-from terralatent.pipeline.store.lock.run_note import read_run
+from terralatent.pipeline.store.lock.writer import read_run
 from terralatent.pipeline.store.repository import _is_empty, exists
 from tests.commands.contents import contents, same, units_done
 from tests.commands.mishaps import Mishap

@@ -31,8 +31,8 @@ from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.info.status import Status
 from terralatent.pipeline.info.stores import States
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.store.lock.run_note import Run, read_run
-from terralatent.pipeline.store.lock.writer import writer_lock
+from terralatent.pipeline.store.lock.run_note import Run
+from terralatent.pipeline.store.lock.writer import read_run, writer_lock
 from terralatent.pipeline.store.repository import open_repository, snapshot_id
 from tests.made.catalogue import region
 from tests.made.models import made_up_model
@@ -260,12 +260,12 @@ def test_an_export_tells_the_same(
 BUILD = """
 from pathlib import Path
 from terralatent.catalogs.scenes.search import search_scenes
-from terralatent.pipeline import ingest
+from terralatent.pipeline.ingest import build
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.ingest.windows import UnitCut
 from tests.made.catalogue import region
-ingest.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
+build.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
 scenes = search_scenes(Path(sys.argv[1]), region(), "2018-05-01", "2018-05-31")
 build_cube(scenes, region(), sys.argv[2], block=16, client=client(), progress=Gate(3))
 """
@@ -306,7 +306,7 @@ def test_a_training_in_another_process_is_seen_and_how_to_go_on(
 ) -> None:
     cube = tiny_cube(tmp_path / "cube", side=16, block=8)
     code = (
-        "from terralatent.models import components\n"
+        "from terralatent.models.start import components\n"
         "from terralatent.pipeline import cli\n"
         "from terralatent.pipeline.training.train import train\n"
         "components.EVIDENCE_STEPS = 5\n"

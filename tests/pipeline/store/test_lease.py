@@ -12,13 +12,16 @@ from itertools import count
 import pytest
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.location import Place
 from terralatent.pipeline.store.lock import lease
 from terralatent.pipeline.store.lock.lease import Lease
-from terralatent.pipeline.store.lock.run_note import read_run
-from terralatent.pipeline.store.lock.writer import writer_lock
+from terralatent.pipeline.store.lock.writer import read_run, writer_lock
 from tests.servers.s3 import BUCKET, S3Server, serving_s3
 
 WITHIN_S = 30.0
+OF_OLDER_CODE = (
+    b'5d1b3a0c {"pid": 12, "stage": "build"}\n{"holder": "ab", "process": null, "beat": 3}\n'
+)
 NUMBER = count()
 
 
@@ -38,7 +41,7 @@ def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """A place of its own, where locks are renewed often and are soon stale."""
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     monkeypatch.setattr(lease, "STALE_S", 1.0)
-    monkeypatch.setattr(lease, "LOOK_S", 0.01)
+    monkeypatch.setattr(lease, "CHECK_S", 0.01)
     return f"s3://{BUCKET}/{next(NUMBER)}/cube"
 
 
@@ -50,7 +53,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stopped(store: str) -> Lease:
     """A lock whose holder was stopped, and gives no sign of life."""
-    holder = Lease(store)
+    holder = Lease(Place.of(store))
     holder._keep_beating = lambda: None  # type: ignore[method-assign]
     holder._thread = threading.Thread(target=lambda: None)
     holder.claim()
@@ -85,7 +88,7 @@ def test_a_holder_on_another_machine_is_known_by_its_signs_of_life(
     assert "waiting up to 1 s for a sign of life" in caplog.text
 
 
-def test_a_lock_that_is_stale_is_taken_over_and_its_holder_told(
+def test_a_lock_that_is_stale_is_taken_over_and_its_holder_notices(
     store: str, elsewhere: None
 ) -> None:
     holder = stopped(store)
@@ -98,7 +101,7 @@ def test_a_lock_that_is_stale_is_taken_over_and_its_holder_told(
 
 
 def test_a_holder_that_wakes_up_does_no_more_work(store: str, elsewhere: None) -> None:
-    other = Lease(store)
+    other = Lease(Place.of(store))
 
     def wake_up() -> None:
         with writer_lock(store) as lock:
@@ -190,12 +193,13 @@ def test_a_run_that_fails_leaves_its_note_and_no_lock(store: str) -> None:
     assert read_run(store) is None
 
 
+@pytest.mark.parametrize("body", [b"something\nelse", OF_OLDER_CODE])
 def test_what_others_put_in_its_place_is_no_lock_for_ever(
-    store: str, server: S3Server, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+    body: bytes, store: str, server: S3Server, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = lease.Place.of(store).beside
-    server.client().put_object(Bucket=BUCKET, Key=key, Body=b"something\nelse")
-    with monkeypatch.context() as patch:  # the store tells whole seconds
+    key = Place.of(store).beside
+    server.client().put_object(Bucket=BUCKET, Key=key, Body=body)
+    with monkeypatch.context() as patch:  # the store's clock has whole seconds
         patch.setattr(lease, "STALE_S", 1e6)
         assert read_run(store) is not None
     with writer_lock(store):
@@ -209,5 +213,5 @@ def test_an_answer_that_is_lost_does_not_lose_the_lock(store: str) -> None:
     before = holder._version
     holder._put(before)
     assert holder._put(before), "the version that it knew is not the newest, which is its own"
-    holder.release(b"")
+    holder.release(None)
     assert read_run(store) is None

@@ -27,11 +27,10 @@ from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.decode import decode, open_bands
 from terralatent.pipeline.mapping.embed import embed, open_latents
-from terralatent.pipeline.store import location as objects
-from terralatent.pipeline.store import storage
+from terralatent.pipeline.store import location
 from terralatent.pipeline.store.history import expire, history
 from terralatent.pipeline.store.location import reach
-from terralatent.pipeline.store.lock.run_note import read_run
+from terralatent.pipeline.store.lock.writer import read_run
 from terralatent.pipeline.store.repository import exists, snapshot_id
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import Mishap, second
@@ -363,7 +362,7 @@ def test_debug_tells_no_key_either(run: Run, server: S3Server) -> None:
 def test_a_server_that_is_silent_is_not_waited_for(
     server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "ANSWER_S", 0.2)
+    monkeypatch.setattr(location, "ANSWER_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
@@ -418,9 +417,9 @@ def test_other_clouds_without_credentials(
 def test_other_clouds_are_found_by_bucket_and_prefix(
     store: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "reach", lambda url: None)
+    monkeypatch.setattr(location, "reach", lambda url: None)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
-    told = str(storage.open_storage(store))
+    told = str(location.open_storage(store))
     assert all(word in told for word in words), told
     assert "c2VjcmV0" not in told

@@ -12,6 +12,7 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
+from terralatent.pipeline.store.location import local_path, open_storage
 from terralatent.pipeline.store.repository import (
     describe,
     exists,
@@ -20,7 +21,6 @@ from terralatent.pipeline.store.repository import (
     open_repository,
     snapshot_id,
 )
-from terralatent.pipeline.store.storage import local_path, open_storage
 
 
 def layout(kind: str = "cube", **identity: object) -> Layout:
