@@ -16,18 +16,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
 import icechunk
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import bare_href
+from terralatent.pipeline.store.library_errors import trouble_of
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 __all__ = [
+    "Location",
     "Place",
     "is_url",
     "local_path",
@@ -36,8 +38,7 @@ __all__ = [
     "open_storage",
     "reach",
     "settings",
-    "telling_objects",
-    "trouble_of",
+    "translated_object_errors",
 ]
 
 ANSWER_S, RETRIES = 10, 2
@@ -75,20 +76,20 @@ class Place:
             InputError: If it has another scheme, names no bucket or no path, or has a blank, or a
                 user, a query or a fragment, which may be secrets.
         """
-        told = bare_href(url)
+        shown = bare_href(url)
         if not re.fullmatch(r"[^?#\s]*", url) or "@" in url.split("://")[-1].split("/")[0]:
             raise InputError(
-                f"{told}: a store's URL has no blank, user, query or fragment; credentials come "
+                f"{shown}: a store's URL has no blank, user, query or fragment; credentials come "
                 "from the environment."
             )
         parts = urlsplit(url)
         if parts.scheme not in KEYS:
             raise InputError(
-                f"{told}: cannot write to {parts.scheme}://; use a path, s3://, gs:// or az://."
+                f"{shown}: cannot write to {parts.scheme}://; use a path, s3://, gs:// or az://."
             )
         if not parts.netloc or not parts.path.strip("/"):
             raise InputError(
-                f"{told}: a store's URL names a bucket and a path, as s3://bucket/cube."
+                f"{shown}: a store's URL names a bucket and a path, as s3://bucket/cube."
             )
         return cls(parts.scheme, parts.netloc, parts.path.strip("/"))
 
@@ -138,31 +139,32 @@ class Place:
         return f"{self.scheme}://{self.bucket}/{self.path}"
 
 
-def is_url(store: str | Path) -> bool:
-    """Whether ``store`` is an object-store URL rather than a local path."""
-    return "://" in str(store)
+Location: TypeAlias = Path | Place
+"""Where a store lies: an absolute local path, or a place in an object store."""
 
 
-def local_path(store: str | Path) -> Path | None:
-    """The absolute local path of ``store`` with ``~`` resolved, None for a URL.
+def locate(store: str | Path) -> Location:
+    """Parse a local path, in which ``~`` is resolved, or a URL.
 
     Raises:
-        InputError: If it is empty, which would be the current folder.
+        InputError: If the path is empty, which would be the current folder, or if the URL is none
+            of a store, see :meth:`Place.of`.
     """
     if not str(store).strip():
         raise InputError("The path of a store is empty; give one.")
-    return None if is_url(store) else Path(store).expanduser().absolute()
+    if is_url(store):
+        return Place.of(str(store))
+    return Path(store).expanduser().absolute()
 
 
-def locate(store: str | Path | Place) -> Path | Place:
-    """Parse where a store lies: its absolute local path, or its place in an object store.
+def local_path(store: str | Path) -> Path | None:
+    location = locate(store)
+    return location if isinstance(location, Path) else None
 
-    Raises:
-        InputError: If the path is empty, or the URL leads nowhere.
-    """
-    if isinstance(store, Place):
-        return store
-    return local_path(store) or Place.of(str(store))
+
+def is_url(store: str | Path) -> bool:
+    """Whether ``store`` is an object-store URL rather than a local path."""
+    return "://" in str(store)
 
 
 def open_objects(place: Place, prefix: str = "") -> ObjectStore:
@@ -204,46 +206,43 @@ def open_objects(place: Place, prefix: str = "") -> ObjectStore:
 
 
 @lru_cache(maxsize=256)
-def reach(url: str) -> None:
+def reach(place: Place) -> None:
     """Ask an object store once whether a store's place can be read; whether one is there is open.
 
     Raises:
-        InputError: If the URL cannot be used, or nothing can be read there: no such bucket, no or
-            wrong credentials, an endpoint that does not answer.
+        InputError: If nothing can be read there: no such bucket, no or wrong credentials, an
+            endpoint that does not answer.
     """
     import obstore
 
-    place = Place.of(url)
     first = "zarr.json" if place.path.endswith(".zarr") else "refs/branch.main/ref.json"
-    with telling_objects(place):
+    with translated_object_errors(place):
         try:
             obstore.get(open_objects(place), f"{place.path}/{first}")
         except FileNotFoundError as error:
-            if trouble_of(str(error)) is not None:
+            if trouble_of(error) is not None:
                 raise
 
 
-def open_storage(store: str | Path) -> icechunk.Storage:
+def open_storage(location: Location) -> icechunk.Storage:
     """Describe where an Icechunk repository lies; makes a local folder.
 
     Credentials of object stores come from the environment, as their own tools take them
     (``AWS_*`` with ``AWS_ENDPOINT_URL``, ``GOOGLE_*``, ``AZURE_STORAGE_ACCOUNT_NAME`` and others);
     what is handed to workers holds none, each takes its own. A process asks an object store first
-    whether it answers, see :func:`reach`: Icechunk itself
-    tries for half a minute where nobody listens, and for ever where nobody speaks.
+    whether it answers, see :func:`reach`: Icechunk itself tries for half a minute where nobody
+    listens, and for ever where nobody speaks.
 
     Raises:
-        InputError: If the URL has a scheme other than s3, gs or az, or names no bucket or no path,
-            or if the object store cannot be used.
+        InputError: If the object store cannot be used.
     """
     # What Icechunk says of errors comes as exceptions too. Its warning that local commits must not
     # race is answered by the writer's lock.
     icechunk.set_logs_filter("off")
-    path = local_path(store)
-    if path is not None:
-        return icechunk.local_filesystem_storage(str(path))
-    place = Place.of(str(store))
-    reach(str(store))
+    if isinstance(location, Path):
+        return icechunk.local_filesystem_storage(str(location))
+    place = location
+    reach(place)
     if place.scheme == "gs":
         return icechunk.gcs_storage(bucket=place.bucket, prefix=place.path, from_env=True)
     if place.scheme == "az":
@@ -268,7 +267,7 @@ def settings() -> icechunk.RepositoryConfig:
 
 
 @contextmanager
-def telling_objects(place: Place) -> Iterator[None]:
+def translated_object_errors(place: Place) -> Iterator[None]:
     """Turn what an object store, or the way to it, raises into one clear line.
 
     What the store said is not handed on, even as a cause: it repeats the id of the key.
@@ -284,78 +283,7 @@ def telling_objects(place: Place) -> Iterator[None]:
         raise
     except (BaseError, FileNotFoundError) as error:
         first = str(error).splitlines()[0].partition(": Error performing")[0]
-        told = trouble_of(str(error), place) or f"cannot be used: {bare_href(first)}"
-        raise InputError(f"{place} {told}.") from None
+        trouble = trouble_of(error, KEYS[place.scheme], place.endpoint or "its object store")
+        raise InputError(f"{place} {trouble or f'cannot be used: {bare_href(first)}'}.") from None
     except ValueError as error:  # a variable of the environment that is none
         raise InputError(f"{place} cannot be used: {bare_href(str(error))}.") from None
-
-
-def trouble_of(text: str, place: Place | None = None) -> str | None:
-    """What is wrong by the words of an object store's error, as the end of a sentence.
-
-    Args:
-        text: The words of obstore or Icechunk.
-        place: Where it happened, for what to set or to look at.
-
-    Returns:
-        None where the words are of something else.
-    """
-    keys = KEYS[place.scheme] if place else "those of the object store"
-    where = (place and place.endpoint) or "its object store"
-    said = re.sub(_NAMES, "", text)
-    for words, told in _TROUBLES:
-        if (found := re.search(words, said)) is not None:
-            return told.format(keys=keys, where=where, code=found[found.lastindex or 0])
-    return None
-
-
-_NAMES = (
-    r"uri: Some\([^)]*\)|path: \"[^\"]*\"|location \S+|key=\"[^\"]*\"|retry_timeout: \w+"
-    r"|https?://(?!169\.254\.|metadata\.)\S+"
-)
-"""What is called by a user's names in such words, and settings: neither says what is wrong."""
-
-_TROUBLES = (
-    # Where there are no credentials, clients ask the cloud machine that they might run on.
-    (
-        r"169\.254\.169\.254|metadata\.google|IMDS|loading credentials|credential provider",
-        "cannot be used: there are no credentials; set {keys}",
-    ),
-    (
-        r"NoSuchBucket|ContainerNotFound|[Bb]ucket does not exist|container does not exist",
-        "cannot be used: there is no such bucket; make it first, or name another",
-    ),
-    (
-        r"(InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|InvalidClientTokenId"
-        r"|TokenRefreshRequired|AuthenticationFailed|InvalidAuthenticationInfo|invalid_grant"
-        r"|InvalidSecurity|AuthFailure|401 Unauthorized|Invalid Credentials)",
-        "cannot be used: the credentials are refused ({code}); look at {keys}",
-    ),
-    (r"RequestTimeTooSkewed", "cannot be used: the clock of this machine is wrong; set it"),
-    (
-        r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint"
-        r"|301 Moved",
-        "cannot be used: the bucket lies in another region; set AWS_REGION to that",
-    ),
-    (
-        r"(AccessDenied|AuthorizationPermissionMismatch|AuthorizationFailure|AllAccessDisabled"
-        r"|403 Forbidden|PublicAccessNotPermitted)",
-        "cannot be used: access is denied ({code}); look at {keys}, and at what they allow",
-    ),
-    (r"Connection refused", "cannot be reached: {where} refuses connections"),
-    (r"dns error|lookup address", "cannot be reached: the host of {where} is not known"),
-    (
-        r"TimedOut|timed out|timeout error",
-        "cannot be reached: {where} gives no answer",
-    ),
-    (
-        r"kind: Connect|dispatch failure|error sending request|kind: Request|ConnectionReset",
-        "cannot be reached: the connection to {where} fails",
-    ),
-    (r"NotImplemented", "cannot be used: the object store has no conditional writes"),
-    (
-        r"(SlowDown|ServerBusy|429 Too Many|50[0234] [A-Z]\w+|InternalError|ServiceUnavailable)",
-        "cannot be used now: the object store says {code}; try again later",
-    ),
-)
-"""What clients of object stores say, in the order of what to look for, and what it means."""

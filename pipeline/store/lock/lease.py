@@ -31,7 +31,12 @@ from typing import Any
 from uuid import uuid4
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.location import Place, open_objects, telling_objects
+from terralatent.pipeline.store.library_errors import trouble_of
+from terralatent.pipeline.store.location import (
+    Place,
+    open_objects,
+    translated_object_errors,
+)
 from terralatent.pipeline.store.lock.run_note import Run, decode_run, encode_run
 
 __all__ = ["Lease", "leased_run"]
@@ -112,7 +117,7 @@ class Lease:
             InputError: If another process holds it, or it cannot be written.
         """
         left = None
-        with telling_objects(self._place):
+        with translated_object_errors(self._place):
             while not self._put("create"):
                 lock = _fetch(self._objects, self._place)
                 if lock is not None and self._is_free(lock):
@@ -248,7 +253,7 @@ def leased_run(place: Place) -> Run | None:
     """
     from obstore.exceptions import PermissionDeniedError
 
-    with telling_objects(place):
+    with translated_object_errors(place):
         try:
             lock = _fetch(_objects(place), place)
         except PermissionDeniedError:
@@ -264,7 +269,7 @@ def leased_run(place: Place) -> Run | None:
 
 
 def _objects(place: Place) -> Any:
-    with telling_objects(place):
+    with translated_object_errors(place):
         return open_objects(place)
 
 
@@ -272,12 +277,10 @@ def _fetch(objects: Any, place: Place) -> _LockObject | None:
     """Read the lock's object; None if there is none."""
     import obstore
 
-    from terralatent.pipeline.store.location import trouble_of
-
     try:
         got = obstore.get(objects, place.beside)
     except FileNotFoundError as error:
-        if trouble_of(str(error)) is not None:  # not even its bucket
+        if trouble_of(error) is not None:  # not even its bucket
             raise
         return None
     body = bytes(got.bytes())

@@ -32,7 +32,7 @@ def read_run(location: str | Path | Place) -> Run | None:
     Raises:
         InputError: If the store lies in an object store that cannot be used.
     """
-    location = locate(location)
+    location = location if isinstance(location, Place) else locate(location)
     return leased_run(location) if isinstance(location, Place) else noted_run(location)
 
 
@@ -57,7 +57,7 @@ def writer_lock(location: str | Path | Place, command: str = "") -> Iterator[Wri
         InputError: If another process is writing, if a file lies there, or if nothing can be
             written beside it.
     """
-    location = locate(location)
+    location = location if isinstance(location, Place) else locate(location)
     lock = Lease(location) if isinstance(location, Place) else FileLock(location)
     left = lock.claim()  # a run that is refused leaves what an earlier one said of itself
     try:

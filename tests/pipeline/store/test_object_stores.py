@@ -417,9 +417,9 @@ def test_other_clouds_without_credentials(
 def test_other_clouds_are_found_by_bucket_and_prefix(
     store: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(location, "reach", lambda url: None)
+    monkeypatch.setattr(location, "reach", lambda place: None)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
-    told = str(location.open_storage(store))
+    told = str(location.open_storage(location.locate(store)))
     assert all(word in told for word in words), told
     assert "c2VjcmV0" not in told

@@ -12,7 +12,7 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
-from terralatent.pipeline.store.location import local_path, open_storage
+from terralatent.pipeline.store.location import locate, open_storage
 from terralatent.pipeline.store.repository import (
     describe,
     exists,
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Path:
 
 def test_no_path_is_not_the_current_folder() -> None:
     with pytest.raises(InputError, match="path of a store is empty"):
-        local_path("")
+        locate("")
 
 
 def test_a_store_holds_what_was_laid_out(store: Path) -> None:
@@ -128,7 +128,7 @@ def test_urls_that_lead_nowhere_are_refused(url: str, monkeypatch: pytest.Monkey
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
 
     with pytest.raises(InputError, match=url):
-        open_storage(url)
+        open_storage(locate(url))
 
 
 @pytest.mark.parametrize("left", [[], ["snapshots"], ["snapshots", "refs"]])
