@@ -6,7 +6,7 @@
 #   make test-slurm  jobs on a SLURM of one node; wants root and Debian's packages of it
 #   make test-gateway  clusters of a Dask Gateway on this machine, which it installs into .venv
 #   make lint      ruff and mypy
-#   make bench     the figures of README.md and benchmarks/RESULTS.md, in short runs
+#   make bench     the figures of README.md and benchmarks/*/RESULTS.md, in short runs
 #   make soak      what runs for long on purpose
 #   make lock      work requirements.lock out anew from pyproject.toml
 #   make clean     remove what the above laid

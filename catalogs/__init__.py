@@ -1,6 +1,6 @@
 """What there is to read, and what we publish. Knows STAC; no torch, no dask.
 
-Names are imported when first asked for, so that ``import terralatent.catalogs`` costs nothing.
+Names are imported on first use, so that ``import terralatent.catalogs`` costs nothing.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Where files lie by the words of a catalogue: hrefs made absolute, and told without secrets."""
+"""Where files lie according to a catalogue: hrefs made absolute, and shown without secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REMOTE = ("http", "https", "s3")
 """Schemes of what is read from elsewhere."""
 
 _LONGEST = 200
-"""Characters of an href that a message tells."""
+"""Characters of an href that a message shows."""
 
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
 
@@ -31,7 +31,7 @@ _NAMED = re.compile(
     subscription)[-_]?key ) [\w-]* (?: = | ['"]\s*:\s* ) ['"]?
     | \b authorization ['"]?\s*[:=]\s*['"]? (?: \w+\s+ )? ) [^\s'",;&]+"""
 )
-"""What is given a name that says it is not for everybody."""
+"""A value whose name says that it is secret."""
 
 
 class HrefError(ValueError):
@@ -49,7 +49,7 @@ def scheme_of(href: str) -> str:
 
 
 def is_remote(href: str) -> bool:
-    """Tell whether ``href`` is a URL of http(s) or of an object store, not a local path."""
+    """Return whether ``href`` is a URL of http(s) or of an object store, not a local path."""
     return scheme_of(href) in _REMOTE
 
 

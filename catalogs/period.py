@@ -1,4 +1,4 @@
-"""The period that was asked for: two days, both included, in UTC."""
+"""The requested period: two days, both included, in UTC."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def read_period(start: str | date, end: str | date) -> Period:
         end: Last day, which is included.
 
     Raises:
-        InputError: If one is no date, lies outside the age of satellites, or if it ends before it
-            starts.
+        InputError: If a day is no date, lies outside the age of satellites, or if the period ends
+            before it starts.
     """
     first, last = _day(start, "start"), _day(end, "end")
     if last < first:
@@ -37,7 +37,7 @@ def read_period(start: str | date, end: str | date) -> Period:
 
 
 def within(time: np.datetime64, period: Period) -> bool:
-    """Tell whether ``time`` in UTC lies on one of the days of ``period``."""
+    """Return whether ``time`` in UTC lies on one of the days of ``period``."""
     start, end = (np.datetime64(day, "D") for day in period)
     return bool(start <= time.astype("datetime64[D]") <= end)
 
@@ -56,6 +56,6 @@ def _day(value: str | date, name: str) -> date:
             ) from error
     if day.year not in YEARS:
         raise InputError(
-            f"The {name} {day} lies outside {YEARS[0]} to {YEARS[-1]}, where satellites look."
+            f"The {name} {day} lies outside {YEARS[0]} to {YEARS[-1]}, the years of satellites."
         )
     return day

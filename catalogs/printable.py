@@ -25,8 +25,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        each if each.isprintable() else " " if each == "\N{NO-BREAK SPACE}" else REPLACED
-        for each in text
+        char if char.isprintable() else " " if char == "\N{NO-BREAK SPACE}" else REPLACED
+        for char in text
     )
 
 
@@ -43,7 +43,7 @@ def printable_json(value: Any, *, deepest: int = DEEPEST) -> Any:
         return None
     if isinstance(value, dict):
         return {
-            printable(str(key)): printable_json(each, deepest=deepest - 1)
-            for key, each in value.items()
+            printable(str(key)): printable_json(inner, deepest=deepest - 1)
+            for key, inner in value.items()
         }
-    return [printable_json(each, deepest=deepest - 1) for each in value]
+    return [printable_json(inner, deepest=deepest - 1) for inner in value]

@@ -1,4 +1,4 @@
-r"""How wide intervals must be: learned from acquisitions that were hidden after training.
+r"""How wide credible and predictive intervals must be, from acquisitions hidden after training.
 
 For each band of a sensor the variance of a new observation is
 
@@ -8,10 +8,10 @@ where the signal's is what the latents leave open. Both are fitted to hidden acq
 their second moments, a by their predictive density given c. Single observations say little of c
 where noise is much of what is missed, and a density least of all: it takes the largest errors of
 the surface for tails of the noise. On a simulated region, whose surface is known, density alone
-left 72 % of the truth in 90 % intervals of the surface. Acquisitions are hidden one by one, and in
-windows as long as a cloudy winter: short gaps tell a, long ones c. Training has counted most of
-them, so that what it has learned by heart is not found out; those that it never counted are among
-them where the model is that of before the last steps.
+left 72 % of the truth in 90 % credible intervals of the surface. Acquisitions are hidden one by
+one, and in windows as long as a cloudy winter: short gaps fix a, long ones c. Training has counted
+most of them, so that what it has learned by heart does not show; those that it never counted are
+among them where the model is that of before the last steps.
 """
 
 from __future__ import annotations
@@ -106,12 +106,12 @@ def _missed(
 ) -> _Missed:
     """Hide dates of a sensor and predict them from all else."""
     sensor = model.sensor(name)
-    asked = pool[name].at(hidden)
-    mean, var = model.infer({**pool, name: pool[name].hide(hidden)}, asked.days)
-    pixel, date = asked.observed.nonzero(as_tuple=True)
-    valid = asked.valid[pixel, date]
-    moments = sensor.moments(mean[pixel, date], var[pixel, date], season(asked.days)[date])
-    error = sensor.normalise(asked.values[pixel, date], valid) - moments.location
+    held = pool[name].at(hidden)
+    mean, var = model.infer({**pool, name: pool[name].hide(hidden)}, held.days)
+    pixel, date = held.observed.nonzero(as_tuple=True)
+    valid = held.valid[pixel, date]
+    moments = sensor.moments(mean[pixel, date], var[pixel, date], season(held.days)[date])
+    error = sensor.normalise(held.values[pixel, date], valid) - moments.location
     scale = moments.log_diag.exp() + sensor.decoder.factor.square().sum(-1)
     return _Missed(error, valid, moments.covariance.clamp_min(0.0), scale)
 

@@ -53,7 +53,7 @@ def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, An
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = dump_weights(
-        {name: each.detach().cpu().contiguous() for name, each in model.state_dict().items()}
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     )
     manifest = {
         "format": FORMAT,
@@ -89,10 +89,10 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Latent
     manifest = read_manifest(folder)
     path = folder / WEIGHTS
     data = _read(path)
-    found, wanted = hashlib.sha256(data).hexdigest(), manifest["weights"]["sha256"]
-    if found != wanted:
+    actual, wanted = hashlib.sha256(data).hexdigest(), manifest["weights"]["sha256"]
+    if actual != wanted:
         raise CheckpointError(
-            f"{path}: sha256 is {found[:12]}…, but {MANIFEST} names {str(wanted)[:12]}…; the "
+            f"{path}: sha256 is {actual[:12]}…, but {MANIFEST} names {str(wanted)[:12]}…; the "
             "file was changed or cut short. Copy the folder again or train anew."
         )
     try:

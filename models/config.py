@@ -48,7 +48,7 @@ class SensorConfig(BaseModel):
         return self
 
     def places(self, bands: Sequence[str]) -> list[int]:
-        """Return where ``bands`` are in :attr:`bands`, in the order asked for.
+        """Return where ``bands`` are in :attr:`bands`, in the order given.
 
         Raises:
             ValueError: If the sensor has no such band.
@@ -93,18 +93,18 @@ class ModelConfig(BaseModel):
     """Inducing points, basis functions or neighbours of the posterior; its own default if None."""
 
     start: Literal["regression", "joint", "random"] = "regression"
-    """How training starts: from the linear solution, where sensors after the first are heard with
+    """How training starts: from the linear solution, where sensors after the first count with
     one share of what a regression on the first claims (``regression``) or, if of its kind, with a
     precision for each latent fitted by evidence (``joint``); or from random networks."""
 
     season: bool = True
-    """Whether encoders and decoders are told the time of year."""
+    """Whether encoders and decoders know the time of year."""
 
     nuisance: Annotated[int, Field(ge=0)] = 2
     """White latents of each sensor: what belongs to one acquisition alone, integrated over."""
 
     scene_errors: bool = False
-    """Whether errors that an acquisition shares over a scene are taken off before encoding."""
+    """Whether errors that an acquisition shares over a scene are subtracted before encoding."""
 
     refinements: Annotated[int, Field(ge=0)] = 0
     """Rounds in which precisions are lowered where an observation disagrees with the others. A

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.held_out import HeldOut
 from terralatent.models.kernels import make_kernel
-from terralatent.models.latent_model import Elbo, LatentModel, Marginals, initial_sensor
-from terralatent.models.observations import Observations
+from terralatent.models.latent_model import Elbo, HeldOut, LatentModel, Marginals, initial_sensor
+from terralatent.models.observations import Observations, Sites, merge_calendars
 from terralatent.models.posteriors import Posterior, make_posterior
 from terralatent.models.refinement import refine
 from terralatent.models.sensor.model import Prediction
-from terralatent.models.sites import Sites, merge_calendars
 
 __all__ = ["GPVAE", "Elbo", "HeldOut", "ModelConfig", "Prediction", "SensorConfig", "Sites"]
 
@@ -36,6 +35,19 @@ class GPVAE(LatentModel):
     Raises:
         ValueError: If the kernel or the posterior is unknown.
     """
+
+    linear_start: ClassVar[bool] = True
+    takes_sensors: ClassVar[bool] = True
+    encoder_dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+    has_scene_errors: ClassVar[bool] = True
+    own_choices: ClassVar[tuple[str, ...]] = (
+        "kernel",
+        "posterior",
+        "posterior_size",
+        "start",
+        "refinements",
+        "scene_errors",
+    )
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__(config, seed=seed)
@@ -77,16 +89,11 @@ class GPVAE(LatentModel):
         self.encode_in(self.encoder_dtype)
 
     def encode_in(self, dtype: torch.dtype) -> None:
-        """Let the encoders' networks compute in ``dtype``; all else stays float32.
+        """See :meth:`LatentModel.encode_in`.
 
-        Args:
-            dtype: float32, as a model is made, or bfloat16: faster where a device has units for it.
-
-        Raises:
-            ValueError: If the dtype is another.
+        A model is made in float32; bfloat16 is faster where a device has units for it.
         """
-        if dtype not in (torch.float32, torch.bfloat16):
-            raise ValueError(f"encoders compute in float32 or bfloat16, not in {dtype}.")
+        super().encode_in(dtype)
         self.encoder_dtype = dtype
         for name in self.sensors:
             self.sensor(name).encoder.network_dtype = dtype
@@ -106,7 +113,7 @@ class GPVAE(LatentModel):
             ValueError: If there are no observations, a sensor is unknown, or bands or N disagree.
         """
         pixels = self.check(observations)
-        calendar = {name: each.days for name, each in observations.items()}
+        calendar = {name: series.days for name, series in observations.items()}
         days, places = merge_calendars({**(calendars or {}), **calendar})
         rows, precisions, informations = [], [], []
         for name in sorted(observations):
@@ -161,14 +168,6 @@ class GPVAE(LatentModel):
         sites = self.sites(observations)
         return self.inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
 
-    def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
-        """See :meth:`LatentModel.start`: the linear solution,
-        :func:`~terralatent.models.start.linear.linear_start`."""
-        from terralatent.models.start.linear import linear_start
-
-        if self.config.start != "random":
-            linear_start(self, pools, seed=seed)
-
     def timescales(self) -> dict[str, Tensor]:
         """See :meth:`LatentModel.timescales`: the kernel's, infinite for constants."""
         return dict(self.kernel.timescales())
@@ -178,8 +177,8 @@ class GPVAE(LatentModel):
     ) -> Marginals:
         """See :meth:`LatentModel.marginals`."""
         sites = self.sites(seen, calendars)
-        found = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
-        return Marginals(found.mean, found.var, found.kl, sites.places)
+        q = self.inference.infer(self.kernel, sites.days, sites.w, sites.eta)
+        return Marginals(q.mean, q.var, q.kl, sites.places)
 
     @torch.no_grad()
     def infer(

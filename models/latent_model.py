@@ -13,16 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.held_out import HeldOut, score_hidden
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, merge_calendars
 from terralatent.models.sensor.model import Prediction, SensorModel
 from terralatent.models.sensor.networks import season
-from terralatent.models.sites import merge_calendars
+from terralatent.models.sensor.predictive import predictive_log_density
 
-__all__ = ["Elbo", "LatentModel", "Marginals"]
+__all__ = ["Elbo", "HeldOut", "LatentModel", "Marginals"]
 
 SEASON_KEPT = 0.5
-"""Share of the series whose decoders are told the time of year in training."""
+"""Share of the series whose decoders know the time of year in training."""
 
 
 class Elbo(NamedTuple):
@@ -31,6 +30,23 @@ class Elbo(NamedTuple):
     elbo: Tensor
     loglik: Tensor
     kl: Tensor
+
+
+class HeldOut(NamedTuple):
+    """How well hidden observations of one sensor were predicted, normalised units."""
+
+    days: Tensor
+    """Days on which anything was hidden, shape (T,), float64."""
+
+    valid: Tensor
+    """What was hidden, shape (N, T, B), bool."""
+
+    log_density: Tensor
+    """Joint predictive log density over the hidden bands of an observation, shape (N, T), 0 where
+    nothing was hidden. Take the sum of log spread over those bands off for physical units."""
+
+    error: Tensor
+    """Predicted minus hidden, shape (N, T, B), 0 where nothing was hidden."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ class Marginals:
 class LatentModel(nn.Module, ABC):
     """Observations of any sensors on any days -> Gaussian latents at any day -> bands.
 
-    A family of models is one subclass: it says how the marginals come about. Decoders,
+    A family of models is one subclass: it has its own way to the marginals. Decoders,
     likelihoods and calibration are the sensors' own and the same in all families.
 
     Args:
@@ -62,7 +78,25 @@ class LatentModel(nn.Module, ABC):
     """
 
     trainable: ClassVar[bool] = True
-    """Whether anything is left to learn by gradients after :meth:`start`."""
+    """Whether anything is left to learn by gradients after the start."""
+
+    linear_start: ClassVar[bool] = False
+    """Whether training starts at the linear solution of :mod:`terralatent.models.start.linear`;
+    other families have a :meth:`start` of their own."""
+
+    takes_sensors: ClassVar[bool] = False
+    """Whether a trained model can be given further sensors, beside which the old ones stay."""
+
+    encoder_dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    """Names of the dtypes in which the encoders' networks compute, see :meth:`encode_in`."""
+
+    has_scene_errors: ClassVar[bool] = False
+    """Whether errors that an acquisition shares over a scene are estimated by it, see
+    :mod:`terralatent.models.scene_errors`."""
+
+    own_choices: ClassVar[tuple[str, ...]] = ()
+    """Fields of :class:`~terralatent.models.config.ModelConfig` that this family reads and others
+    do not."""
 
     rate: ClassVar[float | None] = None
     """Learning rate of all parameters, for families that start from little; None: the schedule's
@@ -93,9 +127,8 @@ class LatentModel(nn.Module, ABC):
         """
         return cast(SensorModel, self.sensors[self.config.sensor(name).name])
 
-    @abstractmethod
     def start(self, pools: Sequence[Mapping[str, Observations]], *, seed: int = 0) -> None:
-        """Set from data what can be set before training, in place.
+        """Set from data what a family without a linear start sets before training, in place.
 
         Args:
             pools: Series of some hundred pixels, one pool for each calendar, by sensor name.
@@ -104,6 +137,24 @@ class LatentModel(nn.Module, ABC):
         Raises:
             TooFewObservationsError: If a sensor has too few clear observations to start from.
         """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no start of its own; start it with "
+            "terralatent.models.start.linear.start_model, which knows the start of each family."
+        )
+
+    def encode_in(self, dtype: torch.dtype) -> None:
+        """Let the encoders' networks compute in ``dtype``; all else stays float32.
+
+        Args:
+            dtype: One of :attr:`encoder_dtypes`.
+
+        Raises:
+            ValueError: If the dtype is another.
+        """
+        name = str(dtype).removeprefix("torch.")
+        if name not in self.encoder_dtypes:
+            known = " or ".join(self.encoder_dtypes)
+            raise ValueError(f"encoders compute in {known}, not in {dtype}.")
 
     @abstractmethod
     def marginals(
@@ -180,7 +231,7 @@ class LatentModel(nn.Module, ABC):
         Args:
             seen: What q sees, by sensor name; whole sensors may be absent.
             counted: What the likelihood counts; sensors that are also seen have the same days.
-            generator: Draws the latents, and which series' decoders are told the time of year.
+            generator: Draws the latents, and which series' decoders know the time of year.
 
         Raises:
             ValueError: If a sensor has other days in ``seen`` than in ``counted``.
@@ -192,33 +243,33 @@ class LatentModel(nn.Module, ABC):
                     f"{name}: what q sees has other days than what is counted; hide observations "
                     "with Observations.hide, which keeps the days."
                 )
-        found = self.marginals(seen, {name: each.days for name, each in counted.items()})
-        pixels, total, latents = found.mean.shape
-        mean = found.mean.reshape(-1, latents)
-        var = found.var.reshape(-1, latents)
+        q = self.marginals(seen, {name: series.days for name, series in counted.items()})
+        pixels, total, latents = q.mean.shape
+        mean = q.mean.reshape(-1, latents)
+        var = q.var.reshape(-1, latents)
         device = mean.device
-        told = torch.rand(pixels, generator=generator, device=generator.device) < SEASON_KEPT
-        told = told.to(device)
+        known = torch.rand(pixels, generator=generator, device=generator.device) < SEASON_KEPT
+        known = known.to(device)
         loglik = mean.new_zeros(pixels)
         for name in sorted(counted):
-            each, sensor = counted[name], self.sensor(name)
-            shape = (pixels, len(each.days), latents)
+            series, sensor = counted[name], self.sensor(name)
+            shape = (pixels, len(series.days), latents)
             noise = self.draw(shape, generator).to(device)
-            pixel, date = each.observed.nonzero(as_tuple=True)
-            row = pixel * total + found.places[name][date]
+            pixel, date = series.observed.nonzero(as_tuple=True)
+            row = pixel * total + q.places[name][date]
             std = var.index_select(0, row).clamp_min(1e-10).sqrt()
             latent = mean.index_select(0, row) + std * noise[pixel, date]
             density = sensor.log_likelihood(
                 latent,
-                each.values[pixel, date],
-                each.valid[pixel, date],
-                season(each.days)[date],
-                told[pixel],
+                series.values[pixel, date],
+                series.valid[pixel, date],
+                season(series.days)[date],
+                known[pixel],
             )
-            laid = mean.new_zeros(pixels * len(each.days))
-            laid = laid.index_copy(0, pixel * len(each.days) + date, density)
+            laid = mean.new_zeros(pixels * len(series.days))
+            laid = laid.index_copy(0, pixel * len(series.days) + date, density)
             loglik = loglik + laid.reshape(pixels, -1).sum(-1)
-        return Elbo(loglik - found.kl, loglik, found.kl)
+        return Elbo(loglik - q.kl, loglik, q.kl)
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
         """Draw the standard normal noise (N, T, L) by which latents leave their means."""
@@ -236,12 +287,14 @@ class LatentModel(nn.Module, ABC):
                 valid are computed and returned.
         """
         self.check(hidden)
-        asked = {name: each.at(each.observed.any(0)) for name, each in hidden.items()}
-        days, places = merge_calendars({name: each.days for name, each in asked.items()})
+        dated = {name: series.at(series.observed.any(0)) for name, series in hidden.items()}
+        days, places = merge_calendars({name: series.days for name, series in dated.items()})
         mean, var = self.infer(seen, days)
         return {
-            name: score_hidden(self.sensor(name), each, mean[:, places[name]], var[:, places[name]])
-            for name, each in asked.items()
+            name: score_hidden(
+                self.sensor(name), series, mean[:, places[name]], var[:, places[name]]
+            )
+            for name, series in dated.items()
         }
 
     def check(self, observations: Mapping[str, Observations]) -> int:
@@ -252,11 +305,11 @@ class LatentModel(nn.Module, ABC):
         """
         if not observations:
             raise ValueError("the model needs observations of at least one sensor, got none.")
-        counts = {name: len(each) for name, each in observations.items()}
+        counts = {name: len(series) for name, series in observations.items()}
         if len(set(counts.values())) != 1:
             raise ValueError(f"all sensors must have the same number of pixels, got {counts}.")
-        for name, each in observations.items():
-            self.sensor(name).check(each)
+        for name, series in observations.items():
+            self.sensor(name).check(series)
         return next(iter(counts.values()))
 
 
@@ -265,3 +318,34 @@ def initial_sensor(config: SensorConfig, model: ModelConfig, seed: int) -> Senso
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed ^ zlib.crc32(config.name.encode()))
         return SensorModel(config, model)
+
+
+def score_hidden(sensor: SensorModel, hidden: Observations, mean: Tensor, var: Tensor) -> HeldOut:
+    """Compare hidden observations of a sensor with what marginals of the latents predict.
+
+    Args:
+        sensor: The part of the model that decodes them.
+        hidden: Of N pixels on T days.
+        mean: Of the latents there, shape (N, T, L).
+        var: The same shape.
+    """
+    pixel, date = hidden.observed.nonzero(as_tuple=True)
+    valid = hidden.valid[pixel, date]
+    seasons = season(hidden.days)[date]
+    moments = sensor.moments(mean[pixel, date], var[pixel, date], seasons, full=True)
+    residual = sensor.normalise(hidden.values[pixel, date], valid) - moments.location
+    # Calibration factors, a * noise + c * signal, act band by band.
+    noise, signal = sensor.noise_factor, sensor.signal_factor.sqrt()
+    density = predictive_log_density(
+        residual,
+        valid,
+        moments.log_diag + noise.log(),
+        sensor.decoder.factor * noise.sqrt().unsqueeze(-1),
+        moments.covariance * signal.unsqueeze(-1) * signal,
+        sensor.likelihood.mixture(),
+    )
+    log_density = density.new_zeros(hidden.valid.shape[:2])
+    log_density[pixel, date] = density
+    error = density.new_zeros(hidden.valid.shape)
+    error[pixel, date] = torch.where(valid, residual, 0.0)
+    return HeldOut(hidden.days, hidden.valid, log_density, error)

@@ -1,15 +1,19 @@
-"""What one sensor saw of a batch of pixels: values, validity and view, on the sensor's own days."""
+"""What one sensor saw of a batch of pixels: values, validity and view, on the sensor's own days.
+
+Encoders turn it into Gaussian pseudo-observations of the latents, sites, which lie on the union of
+all sensors' days.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 DISTANCE_CAP = 16.0
-"""Largest distance to a masked pixel that is told apart, in pixels."""
+"""Largest distance to a masked pixel, in pixels; farther ones count as this far."""
 
 CLEAR_SHARE = 0.5
 """An acquisition counts as clear where at least this share of the pixels is."""
@@ -55,10 +59,10 @@ class Observations:
             "incidence": ((t,), torch.float32),
         }
         for name, (shape, dtype) in wanted.items():
-            found: Tensor = getattr(self, name)
-            if tuple(found.shape) != shape or found.dtype != dtype:
+            tensor: Tensor = getattr(self, name)
+            if tuple(tensor.shape) != shape or tensor.dtype != dtype:
                 raise ValueError(
-                    f"{name}: got shape {tuple(found.shape)} and {found.dtype}; for values of "
+                    f"{name}: got shape {tuple(tensor.shape)} and {tensor.dtype}; for values of "
                     f"shape {tuple(self.values.shape)} it must be {shape} and {dtype}."
                 )
         if not bool(torch.isfinite(self.days).all()):
@@ -144,7 +148,7 @@ class Observations:
 
 
 def clear_dates(observed: Tensor) -> Tensor:
-    """Tell which acquisitions are clear over at least half of the pixels.
+    """Return which acquisitions are clear over at least half of the pixels.
 
     Pixels that were never observed are left out of the share, so that the edge of a swath does
     not make an acquisition cloudy.
@@ -160,3 +164,39 @@ def clear_dates(observed: Tensor) -> Tensor:
         return observed.any(dim=0)
     clear: Tensor = observed[ever].float().mean(dim=0) >= CLEAR_SHARE
     return clear
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Gaussian pseudo-observations of the latents on the union of all sensors' days."""
+
+    days: Tensor
+    """Days since 1970-01-01, ascending, may repeat, shape (T,), float64."""
+
+    w: Tensor
+    """Precision, shape (N, T, L), exactly 0 where nothing was observed."""
+
+    eta: Tensor
+    """Information w * y, shape (N, T, L), exactly 0 where nothing was observed."""
+
+    places: Mapping[str, Tensor]
+    """For each sensor, where its own days are in ``days``, shape (T_sensor,), int64."""
+
+
+def merge_calendars(calendars: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Join the sensors' days, ascending, and say where each sensor's own days went.
+
+    Repeated days are kept. The order in which sensors are given means nothing.
+
+    Args:
+        calendars: Days by sensor name, each ascending, shape (T_s,), float64.
+
+    Returns:
+        All days, shape (T,), and for each sensor the index of its days therein, shape (T_s,).
+    """
+    names = sorted(calendars)
+    days, order = torch.cat([calendars[name] for name in names]).sort(stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    parts = torch.split(place, [len(calendars[name]) for name in names])
+    return days, dict(zip(names, parts, strict=True))

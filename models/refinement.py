@@ -1,8 +1,8 @@
 r"""Precisions lowered where an observation disagrees with all others of its series.
 
-One date alone cannot tell thin haze from bright soil; the series can. Each observation is predicted
-from the others (the cavity: the posterior without its own site), and as in the E-step of a
-Student-t with :math:`\nu` degrees of freedom its precision is multiplied by
+One date alone cannot distinguish thin haze from bright soil; the series can. Each observation is
+predicted from the others (the cavity: the posterior without its own site), and as in the E-step of
+a Student-t with :math:`\nu` degrees of freedom its precision is multiplied by
 
 .. math:: \tau = \frac{\nu + B}{\nu + d^2}, \quad
     d^2 = r^T (\Sigma + \operatorname{diag}(D V D^T))^{-1} r
@@ -24,11 +24,10 @@ import torch
 from torch import Tensor
 
 from terralatent.models.kernels import TemporalKernel
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, Sites
 from terralatent.models.posteriors.contract import Inference
 from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.networks import season
-from terralatent.models.sites import Sites
 
 __all__ = ["Cavity", "agreement", "cavities", "refine"]
 
@@ -71,11 +70,11 @@ def agreement(
     """
     factor = mean.new_ones(sites.w.shape[0] * sites.w.shape[1])
     for name, rest in cavities(sites, mean, var, observations):
-        each, at = observations[name], (rest.pixel, rest.date)
-        told = sensors[name].agreement(
-            rest.mean, rest.var, each.values[at], each.valid[at], season(each.days)[rest.date]
+        seen, at = observations[name], (rest.pixel, rest.date)
+        tau = sensors[name].agreement(
+            rest.mean, rest.var, seen.values[at], seen.valid[at], season(seen.days)[rest.date]
         )
-        factor.index_copy_(0, rest.row, told)
+        factor.index_copy_(0, rest.row, tau)
     return factor.reshape(sites.w.shape[:2])
 
 
@@ -91,11 +90,11 @@ def cavities(
         observations: What the sites were encoded from, by sensor name.
     """
     total, latents = sites.w.shape[1:]
-    flat = [each.reshape(-1, latents) for each in (sites.w, sites.eta, mean, var)]
-    for name, each in observations.items():
-        pixel, date = each.observed.nonzero(as_tuple=True)
+    flat = [tensor.reshape(-1, latents) for tensor in (sites.w, sites.eta, mean, var)]
+    for name, seen in observations.items():
+        pixel, date = seen.observed.nonzero(as_tuple=True)
         row = pixel * total + sites.places[name][date]
-        w, eta, m, v = (one.index_select(0, row) for one in flat)
+        w, eta, m, v = (tensor.index_select(0, row) for tensor in flat)
         # Priors have unit variance, so that no cavity knows less than a precision of 1.
         precision = (1.0 / v - w).clamp_min(1.0)
         yield name, Cavity(pixel, date, row, (m / v - eta) / precision, 1.0 / precision)

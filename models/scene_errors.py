@@ -1,4 +1,4 @@
-r"""Errors that one acquisition shares over a scene, told from the series of many of its pixels.
+r"""Errors that one acquisition shares over a scene, estimated from series of many of its pixels.
 
 Each observation of N pixels is predicted from all others of its pixel (the cavity, see
 :mod:`terralatent.models.refinement`). What acquisition t misses band b by, averaged over the pixels
@@ -17,12 +17,12 @@ by the estimator of Paule and Mandel with far values cut at k, and the offset is
 .. math:: \sum_t \min(z_t^2, k^2) = T, \quad z_t = \frac{m_t}{\sqrt{c + u_t}}, \quad
     \hat o_t = \frac{c}{c + u_t} \, m_t \min(1, \max(0, 2 k / |z_t| - 1))
 
-So nothing is taken off where what a scene misses is no more than what the model expects to miss.
+So nothing is subtracted where what a scene misses is no more than what the model expects to miss.
 Beyond k standard deviations less and less is, and beyond 2k nothing: that is a missed cloud, whose
 precision the refinement lowers as long as it disagrees.
 
 The cavity of a common offset is that of the model: its noise holds the offset, so that the model
-already leans on neighbours as far as the offset's size asks for. What taking it off adds is the
+already leans on neighbours as far as the offset's size asks for. What subtracting it adds is the
 difference between one scene and the next; slow errors of many scenes look like the land.
 
 References:
@@ -70,20 +70,22 @@ def scene_offsets(model: GPVAE, observations: Mapping[str, Observations]) -> dic
         sensor with fewer than 8 others.
     """
     sites = model.sites(observations)
-    found = model.inference.infer(model.kernel, sites.days, sites.w, sites.eta)
+    posterior = model.inference.infer(model.kernel, sites.days, sites.w, sites.eta)
     sensors = {name: model.sensor(name) for name in observations}
-    factors = agreement(sites, found.mean, found.var, observations, sensors).reshape(-1)
+    factors = agreement(sites, posterior.mean, posterior.var, observations, sensors).reshape(-1)
     offsets = {}
-    for name, rest in cavities(sites, found.mean, found.var, observations):
-        each, sensor, at = observations[name], sensors[name], (rest.pixel, rest.date)
+    for name, rest in cavities(sites, posterior.mean, posterior.var, observations):
+        seen, sensor, at = observations[name], sensors[name], (rest.pixel, rest.date)
         missed = sensor.miss(
-            rest.mean, rest.var, each.values[at], each.valid[at], season(each.days)[rest.date]
+            rest.mean, rest.var, seen.values[at], seen.valid[at], season(seen.days)[rest.date]
         )
-        residual, surface = torch.zeros(2, *each.values.shape, device=found.mean.device).double()
+        residual, surface = torch.zeros(
+            2, *seen.values.shape, device=posterior.mean.device
+        ).double()
         weight = torch.zeros_like(residual)
         residual[at] = missed.residual.double()
         surface[at] = (sensor.signal_factor * missed.surface).double()
-        weight[at] = (factors[rest.row].unsqueeze(-1) * each.valid[at]).double()
+        weight[at] = (factors[rest.row].unsqueeze(-1) * seen.valid[at]).double()
         offsets[name] = (sensor.spread * shrunk(residual, surface, weight)).float()
     return offsets
 
@@ -120,7 +122,7 @@ def _variance_over_dates(mean: Tensor, error: Tensor, used: Tensor) -> Tensor:
     low, high = torch.zeros_like(square[0]), square.amax(0)
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
-        told = (square / (middle + error)).clamp_max(FAR**2).sum(0)
-        above = told > count
+        total = (square / (middle + error)).clamp_max(FAR**2).sum(0)
+        above = total > count
         low, high = middle.where(above, low), high.where(above, middle)
     return low

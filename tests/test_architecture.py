@@ -5,9 +5,12 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("catalogs", "models", "pipeline")
@@ -54,6 +57,7 @@ STRANGERS = {
     | {"pystac", "pystac_client", "rustac", "geopandas", "pandas"},
     "pipeline": set(),
 }
+PENDING = {"terralatent.pipeline.store.lock.lease", "terralatent.pipeline.store.lock.run_note"}
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools"}
 
 
@@ -108,6 +112,50 @@ def test_imports_between_rooms_run_one_way(path: Path) -> None:
         assert to in allowed, f"{name_of(path)}:{line} imports {name}, which lies above it"
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Dotted names of our modules that a file imports, inside functions and for types too.
+
+    The ``__init__.py`` of a package counts with what it imports at once: what it offers lazily
+    makes no circle.
+    """
+    tree = ast.parse(path.read_text("utf-8"), str(path))
+    nodes = tree.body if path.name == "__init__.py" else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            module = name if name in MODULES_BY_NAME else name.rpartition(".")[0]
+            if module in MODULES_BY_NAME:
+                found.add(module)
+    return found
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(["terralatent", *(part for part in parts if part != "__init__")])
+
+
+MODULES_BY_NAME = {dotted(path): path for path in MODULES}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_circles(package: str) -> None:
+    graph = {
+        name: {other for other in imported_modules(path) if {name, other} != PENDING}
+        for name, path in MODULES_BY_NAME.items()
+        if name.split(".")[1] == package
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
+
+
 def test_every_room_is_drawn() -> None:
     for package in PACKAGES:
         rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
@@ -143,7 +191,11 @@ def test_every_name_that_a_package_offers_is_there(package: str) -> None:
 def run_python(code: str) -> str:
     """Run ``code`` in a fresh interpreter, away from the repository, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code],
+        cwd=ROOT.parent,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.waiting import WITHIN_S
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("catalogs", "models", "pipeline")
 
@@ -148,7 +150,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     command += ["--no-index", "--quiet", "--wheel-dir", str(source / "dist"), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr
     (built,) = (source / "dist").glob("*.whl")
     return built
@@ -165,7 +167,10 @@ def test_wheel_holds_every_module(wheel: Path) -> None:
             ROOT / package / "py.typed",
         ]
     }
-    assert {"terralatent/catalogs/sensors.toml", "terralatent/catalogs/sources.toml"} <= wanted
+    assert {
+        "terralatent/catalogs/sources/sensors.toml",
+        "terralatent/catalogs/sources/sources.toml",
+    } <= wanted
     missing = sorted(wanted - held)
     assert not missing, f"{missing} are not in the wheel; has each folder an __init__.py?"
 

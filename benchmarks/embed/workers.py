@@ -13,7 +13,6 @@ import torch
 from distributed import Client
 
 from terralatent.models.checkpoint import load_model
-from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.pipeline.cluster.client import client_for
 
@@ -78,9 +77,8 @@ def _warm_up(folder: Path, device: str) -> None:
         )
         for sensor in model.config.sensors
     }
-    for dtype in (torch.float32, torch.bfloat16):
-        if isinstance(model, GPVAE):
-            model.encode_in(dtype)
+    for dtype in model.encoder_dtypes:
+        model.encode_in(getattr(torch, dtype))
         model.infer(seen, days)
 
 

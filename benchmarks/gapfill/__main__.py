@@ -22,13 +22,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.gapfill.budget import SENSOR_SETS
 from benchmarks.gapfill.cubes import Looks, prepare
 from benchmarks.gapfill.figures import draw_coverage, draw_error, draw_series
 from benchmarks.gapfill.holdouts import KINDS, Rotation, development, reported
 from benchmarks.gapfill.pool import read_run, run_all
 from benchmarks.gapfill.results import ALL, CLEAN, Results, collect, reservations
-from benchmarks.gapfill.runs import HINDSIGHT, Run
+from benchmarks.gapfill.runs import HINDSIGHT, SENSOR_SETS, Run
 from benchmarks.gapfill.tables import (
     by_band,
     by_gap,
@@ -38,10 +37,9 @@ from benchmarks.gapfill.tables import (
     main_table,
     sensor_sets,
 )
+from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
 
-LEARNED = ("gpvae", "vae", "series", "mtan", "hetvae", "transformer")
-UNLEARNED = ("linear", "whittaker", "harmonics", "gp", "mogpr")
-QUICK = ("gpvae", "linear", "whittaker", "vae")
+QUICK = (DEFAULT, "linear", "whittaker", "vae")
 QUICK_STEPS = 6
 SEEDS = (0, 1, 2)
 OVERALL = (
@@ -110,7 +108,7 @@ def choose_runs(options: argparse.Namespace, rotations: tuple[Rotation, ...]) ->
                     seed,
                     options.budget,
                     steps,
-                    series=(method, sensors, seed) == ("gpvae", "+L8", 0),
+                    series=(method, sensors, seed) == (DEFAULT, "+L8", 0),
                 )
                 for method in methods
                 if seed == 0 or method in LEARNED
@@ -132,7 +130,7 @@ def tell(work: Path, runs: list[Run], looks: Looks, every_seed: bool = False) ->
     parts.append(POOLED)
     parts += [by_gap(results, truth) for truth in (ALL, CLEAN)]
     parts.append(by_kind(results, ALL))
-    if "gpvae" in results.found:
+    if DEFAULT in results.found:
         parts += ["terralatent, band by band, pooled:", by_band(results, looks.bands)]
     if len(measured) > 1:
         if not every_seed:

@@ -34,6 +34,7 @@ from benchmarks.gapfill.runs import HINDSIGHT, Run, not_there
 from benchmarks.gapfill.simulated import SIMULATED, prepare_region
 from benchmarks.gapfill.tables import heading, table
 from terralatent.models.config import ModelConfig
+from terralatent.models.families import DEFAULT
 from terralatent.pipeline.cube.masking import Masking
 from terralatent.pipeline.training.train import train
 
@@ -200,7 +201,7 @@ def _run(
     # Steps of other posteriors take up to a hundred times as long.
     return Run(
         rotation,
-        "gpvae",
+        DEFAULT,
         budget=options.budget,
         steps=None if "posterior" in changed else options.steps,
         overrides=changed,

@@ -8,26 +8,17 @@ from collections.abc import Mapping
 from hashlib import sha256
 from json import dumps, loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from terralatent.models.families import find_family
+from benchmarks.gapfill.runs import SENSOR_SETS, Run
+from terralatent.models.families import DEFAULT, find_family
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.training.loop import LAST_STEPS
 from terralatent.pipeline.training.train import train
 
-if TYPE_CHECKING:
-    from benchmarks.gapfill.runs import Run
-
-__all__ = ["SENSOR_SETS", "is_timed", "probe", "probe_file", "train_within"]
-
-SENSOR_SETS: Mapping[str, tuple[str, ...]] = {
-    "S2": ("sentinel-2",),
-    "+S1": ("sentinel-2", "sentinel-1"),
-    "+L8": ("sentinel-2", "sentinel-1", "landsat"),
-}
-"""Beginnings of the names of the sensors of each set."""
+__all__ = ["is_timed", "probe", "probe_file", "train_within"]
 
 PROBE = 6
 """Steps by which a method's speed is told."""
@@ -77,7 +68,7 @@ def _arguments(cube: Path, run: Run) -> dict[str, Any]:
         "sensors": [name for name in there if name.startswith(SENSOR_SETS[run.sensors])],
         "seed": run.seed,
         "validate_every": VALIDATE_EVERY,
-        **({} if run.method == "gpvae" else {"model": run.method}),
+        **({} if run.method == DEFAULT else {"model": run.method}),
         **run.overrides,
     }
     if run.steps is not None:

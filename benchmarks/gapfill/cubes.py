@@ -90,7 +90,7 @@ def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -
         kept = [item for item in scenes.items if not _is_hidden(item, hidden)]
         rest = Scenes.gather(
             kept,
-            [SENSORS[name] for name in scenes.asked],
+            [SENSORS[name] for name in scenes.requested],
             source=scenes.source,
             period=scenes.period,
             access=scenes.access,

@@ -17,6 +17,7 @@ from benchmarks.gapfill.results import ALL, Results, figures
 from benchmarks.gapfill.runs import HINDSIGHT
 from benchmarks.gapfill.scoring import GAPS, LEVELS
 from benchmarks.gapfill.tables import name_of
+from terralatent.models.families import DEFAULT
 
 __all__ = ["draw_coverage", "draw_error", "draw_series"]
 
@@ -159,7 +160,7 @@ def _line(
     axes: Axes, label: str, y: np.ndarray, x: np.ndarray | None = None, *, marks: bool = True
 ) -> None:
     colour, line, marker = STYLES[label]
-    ours = label == "gpvae"
+    ours = label == DEFAULT
     axes.plot(
         np.arange(len(y)) if x is None else x,
         y,

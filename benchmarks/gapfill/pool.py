@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gapfill.holdouts import Rotation
-from benchmarks.gapfill.runs import HINDSIGHT, Run, code_digest, find_speed, measure
+from benchmarks.gapfill.measure import code_digest, find_speed, measure
+from benchmarks.gapfill.runs import HINDSIGHT, Run
 from benchmarks.gapfill.scoring import MEASURES
 
 __all__ = ["read_run", "run_all"]

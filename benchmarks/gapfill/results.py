@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.gapfill.measure import code_digest
 from benchmarks.gapfill.pool import read_run
-from benchmarks.gapfill.runs import HINDSIGHT, Run, code_digest
+from benchmarks.gapfill.runs import HINDSIGHT, Run
 from benchmarks.gapfill.scoring import MEASURES
 
 __all__ = ["ALL", "CLEAN", "NAMES", "Results", "collect", "figures", "reservations", "sums"]

@@ -1,36 +1,29 @@
-"""One run: a method trained on one rotation's cube, and its scores there, kept as a JSON file."""
+"""One run: a method on one rotation's cube, and where its model and its scores are kept."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.gapfill.budget import is_timed, probe, probe_file, train_within
-from benchmarks.gapfill.cubes import Looks, cube_of, nearest_look, read_looks
-from benchmarks.gapfill.hindsight import in_hindsight
-from benchmarks.gapfill.holdouts import KINDS, Rotation
-from benchmarks.gapfill.predict import one_series, predict
-from benchmarks.gapfill.scoring import Predicted, cells
-from benchmarks.gapfill.simulated import SIMULATED, measure_surface
 from terralatent.pipeline.training.choices import CHOICES
 from terralatent.pipeline.training.train import train
 
-__all__ = ["HINDSIGHT", "Run", "code_digest", "find_speed", "measure", "not_there"]
+__all__ = ["HINDSIGHT", "SENSOR_SETS", "Run", "not_there"]
 
 HINDSIGHT = "hindsight"
 """The per-band Gaussian process whose settings are chosen on the truth of the rotation itself."""
 
-PARTS = ("holdouts", "cubes", "scoring", "hindsight")
-MORE_PARTS = ("runs", "budget", "predict", "simulated")
-"""Modules beside this one on which scores depend: those of the reference, and of all others."""
+SENSOR_SETS: Mapping[str, tuple[str, ...]] = {
+    "S2": ("sentinel-2",),
+    "+S1": ("sentinel-2", "sentinel-1"),
+    "+L8": ("sentinel-2", "sentinel-1", "landsat"),
+}
+"""Beginnings of the names of the sensors of each set."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Run:
     """One of the registry's families, or :data:`HINDSIGHT`."""
 
     sensors: str = "+L8"
-    """One of :data:`budget.SENSOR_SETS`."""
+    """One of :data:`SENSOR_SETS`."""
 
     seed: int = 0
     budget: float = 60.0
@@ -79,81 +72,3 @@ class Run:
 def not_there(overrides: Mapping[str, Any]) -> list[str]:
     """Those of the overrides that ``train`` does not know."""
     return sorted(set(overrides) - set(inspect.signature(train).parameters) - set(CHOICES))
-
-
-def code_digest(method: str) -> str:
-    """A hash of all code on which the scores of a method depend."""
-    here = Path(__file__).resolve().parent
-    parts = PARTS if method == HINDSIGHT else (*PARTS, *MORE_PARTS)
-    files = [here / f"{name}.py" for name in parts]
-    if method != HINDSIGHT:
-        for package in ("models", "pipeline", "catalogs"):
-            files += (here.parents[1] / package).rglob("*.py")
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def speed_file(work: Path, run: Run) -> Path:
-    """Where the speed of a timed run is kept."""
-    return probe_file(work, run, code_digest(run.method))
-
-
-def find_speed(work: Path, run: Run) -> None:
-    """Time a run that has a budget, unless its speed is known; does nothing for others."""
-    if run.method == HINDSIGHT or not is_timed(run) or speed_file(work, run).exists():
-        return
-    cube = cube_of(work / SIMULATED) if run.region else cube_of(work, run.rotation)
-    probe(cube, run.model(work).with_name("probe"), run, speed_file(work, run))
-
-
-def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
-    """Train, predict, score; computes.
-
-    Args:
-        work: Folder of cubes, models and scores.
-        run: What.
-        rotation: The one that the run names; None where it is a simulated region's.
-    """
-    if run.region:
-        return measure_surface(work, run, speed_file(work, run))
-    assert rotation is not None
-    looks = read_looks(cube_of(work))
-    if run.method == HINDSIGHT:
-        return _in_hindsight(looks, rotation)
-    cube, model = cube_of(work, rotation.name), run.model(work)
-    told = train_within(cube, model, run, speed_file(work, run))
-    begun = time.perf_counter()
-    predicted, parameters = predict(cube, model, looks, looks.times[list(rotation.scored)])
-    told |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
-    if run.series:
-        told["series"] = one_series(cube, model, looks, rotation)
-    return told | _cells(predicted, looks, rotation)
-
-
-def _in_hindsight(looks: Looks, rotation: Rotation) -> dict[str, Any]:
-    """Scores of the reference: all truth by settings chosen on it, clean truth by such on that."""
-    begun = time.perf_counter()
-    told, clean = (
-        _cells(in_hindsight(looks, rotation, counted), looks, rotation)
-        for counted in (looks.clear, looks.clean)
-    )
-    for name, sums in clean["sums"].items():
-        told["sums"][name][1] = sums[1]
-    told["central"][1] = clean["central"][1]
-    return {"seconds": time.perf_counter() - begun, "parameters": 0, **told}
-
-
-def _cells(predicted: Predicted, looks: Looks, rotation: Rotation) -> dict[str, Any]:
-    """Sums of scores of what a rotation hides."""
-    scored = list(rotation.scored)
-    return cells(
-        predicted,
-        looks.values[:, scored],
-        looks.clear[:, scored],
-        looks.clean[:, scored],
-        np.array([KINDS.index(kind) for kind in rotation.kinds]),
-        len(KINDS),
-        nearest_look(looks, looks.days[scored], rotation.hidden),
-    )

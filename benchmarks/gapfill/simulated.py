@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from benchmarks.gapfill.budget import train_within
 from benchmarks.gapfill.cubes import cube_of, nearest_look, prepare, read_looks
 from benchmarks.gapfill.holdouts import KINDS
 from benchmarks.gapfill.predict import predict
+from benchmarks.gapfill.runs import Run
 from benchmarks.gapfill.scoring import Predicted, cells
 from terralatent.pipeline.cli.demo_scores import open_truth
 from terralatent.pipeline.dates import days_since_1970
-
-if TYPE_CHECKING:
-    from benchmarks.gapfill.runs import Run
 
 __all__ = ["SIMULATED", "measure_surface", "prepare_region"]
 

@@ -17,6 +17,7 @@ from benchmarks.gapfill.holdouts import KINDS
 from benchmarks.gapfill.results import ALL, CLEAN, NAMES, Results, figures
 from benchmarks.gapfill.runs import HINDSIGHT
 from benchmarks.gapfill.scoring import GAPS
+from terralatent.models.families import DEFAULT
 
 __all__ = [
     "by_band",
@@ -64,7 +65,7 @@ def main_table(results: Results, truth: int) -> str:
     for label in [*results.labels(truth), HINDSIGHT]:
         found = results.mean(label, truth)
         mean, low, high = (1.0, 1.0, 1.0) if label == HINDSIGHT else results.ratio(label, truth)
-        bold = "**" if label == "gpvae" else ""
+        bold = "**" if label == DEFAULT else ""
         rows.append(
             [
                 f"{bold}{name_of(label)}{bold}",
@@ -128,7 +129,7 @@ def _by(results: Results, truth: int, head: list[str], places: Sequence[object])
     return table(head, rows)
 
 
-def by_band(results: Results, bands: Sequence[str], label: str = "gpvae") -> str:
+def by_band(results: Results, bands: Sequence[str], label: str = DEFAULT) -> str:
     """RMSE and coverage of one method in each band; all rotations pooled."""
     head = [
         "band", "RMSE", "of the GP in hindsight", "clean truth", "of the GP in hindsight",

@@ -34,13 +34,13 @@ from benchmarks.ingest.odc_stac import CHUNKINGS, computing, to_zarr
 from benchmarks.ingest.scenes import CRS, Made, make_scenes
 from terralatent.catalogs.documents.serve import serving
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.ingest.windows import unit_cut
+from terralatent.pipeline.ingest.windows import plan_windows
 from terralatent.pipeline.region import grid
 
 LATENCY = 0.02
@@ -95,7 +95,7 @@ def _race(
 ) -> dict[str, float]:
     """The best of ``rounds`` times of each way, taken in turns."""
     region = made if isinstance(made, Path) else made.region()
-    window: GeoBox = grid(read_outline(region), 10.0)
+    window: GeoBox = grid(read_aoi(region), 10.0)
     ways: dict[str, Callable[[Path], object]] = {
         "build": lambda where: build_cube(scenes, region, where, client=client)
     }
@@ -132,10 +132,10 @@ def _bytes(folder: Path, dates: int, side: int = 4096, memory: str = "4GB") -> N
         client_for("local", workers=2) as client,
     ):
         scenes = made.scenes(server.url)
-        pixels = grid(read_outline(made.region()), 10.0)
+        pixels = grid(read_aoi(made.region()), 10.0)
         acquisitions = scenes.acquisitions(S2)
-        cut = unit_cut(scenes.sensor(S2), acquisitions, pixels, 256, memory_bytes(memory))
-        rows, columns = (sorted({w.index[axis] for w in cut.windows}) for axis in (0, 1))
+        plan = plan_windows(scenes.sensor(S2), acquisitions, pixels, 256, memory_bytes(memory))
+        rows, columns = (sorted({w.index[axis] for w in plan.windows}) for axis in (0, 1))
         print(f"# {side} x {side} pixels at --memory {memory}: {len(rows)} x {len(columns)} units")
         build_cube(scenes, made.region(), folder / "units", memory=memory, client=client)
         _fetched(server, made, side, f"{len(rows)} x {len(columns)} units", 2.0)

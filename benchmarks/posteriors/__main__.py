@@ -33,7 +33,7 @@ from terralatent.models.kernels import TemporalKernel, make_kernel
 from terralatent.models.observations import Observations
 from terralatent.models.posteriors import POSTERIORS, Markov, make_posterior
 from terralatent.models.posteriors.contract import draws
-from terralatent.models.posteriors.kalman import dispatch as walks
+from terralatent.models.posteriors.kalman import dispatch
 
 LATENTS, DATES, SPACING = 16, 130, 480.0 / 130
 MASKED = 0.6
@@ -137,7 +137,7 @@ def _speed(series: int, rounds: int) -> None:
 
 
 def _markov(kernel: TemporalKernel, sites: Sites, compiled_from: float, series: int = -1) -> None:
-    walks.COMPILED_FROM = compiled_from  # type: ignore[assignment]
+    dispatch.COMPILED_FROM = compiled_from  # type: ignore[assignment]
     some = slice(None) if series < 0 else slice(0, series)
     Markov().marginals(kernel, sites.days, sites.w[some], sites.eta[some])
 
@@ -218,7 +218,7 @@ def _row(name: str, each: Told, exact: Told, sites: Sites) -> str:
 
 def _tell(name: str, series: int, count: int) -> Told:
     """Time one form in this process, and see how far its memory rises."""
-    walks.COMPILED_FROM = 0
+    dispatch.COMPILED_FROM = 0
     form, kernel = make_posterior(name), kernel_of("constant+matern32")
     sites = sites_of("constant+matern32", series, count, torch.float32)
     given = (kernel, sites.days, sites.w, sites.eta)

@@ -24,7 +24,7 @@ import torch
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
 from terralatent.models.observations import Observations
 from terralatent.models.posteriors import Markov
-from terralatent.models.posteriors.kalman import dispatch as walks
+from terralatent.models.posteriors.kalman import dispatch
 
 SENSORS = {"optical": (10, 130, 0.4), "radar": (2, 100, 1.0)}
 """Bands, days and the share of observations that are clear."""
@@ -58,7 +58,7 @@ def _compare(name: str, work: Callable[[], None], rounds: int) -> dict[str, floa
     cpu = dict.fromkeys(ways, math.inf)
     for turn in range(rounds + 1):
         for way, compiled_from in ways.items():
-            walks.COMPILED_FROM = compiled_from  # type: ignore[assignment]
+            dispatch.COMPILED_FROM = compiled_from  # type: ignore[assignment]
             if turn == 0 and way == "eager":
                 continue  # the first turn compiles, which eager torch does not
             spent, started = _cpu_seconds(), time.perf_counter()

@@ -35,7 +35,7 @@ _OBJECT = re.compile(r"s3://(?P<bucket>[A-Za-z0-9._-]+)/(?P<key>\S+)")
 _TRANSLATED = ip_network("64:ff9b::/96")
 """IPv6 addresses whose end is an IPv4 address (NAT64)."""
 
-_ASK_AGAIN = 60.0
+_KEPT_FOR = 60.0
 """Seconds for which it is remembered where a name leads."""
 
 
@@ -48,10 +48,10 @@ class Access:
     file of this machine. Hosts that are not public are refused unless they are named here: the
     machine itself, its network, and addresses at which clouds hand out credentials.
 
-    This says what may be asked for. It cannot say where a host that may be asked sends GDAL on to:
+    This says what may be requested. It cannot say where an allowed host sends GDAL on to:
     GDAL follows redirects of http by itself, to http(s) only. What comes back must still be a
     raster that fits its item, and nothing else of it is kept. Nor does it hold a name to the
-    address that it had when it was looked at.
+    address that it had when it was checked.
     """
 
     folder: str | None = None
@@ -91,13 +91,13 @@ class Access:
         return cls(path if os.path.isdir(path) else os.path.dirname(path), hosts)
 
     def check(self, href: object) -> str:
-        """Check an absolute href, without asking anybody anything.
+        """Check an absolute href; resolves no name and requests nothing.
 
         Returns:
             The href as it is to be opened: of a file, its path without links.
 
         Raises:
-            HrefError: If it may not be read; the words name it, without its query, and say why.
+            HrefError: If it may not be read; the message names it, without its query, and says why.
         """
         if not isinstance(href, str) or not href:
             raise HrefError(f"it is no text ({type(href).__name__})" if href else "it is missing")
@@ -122,13 +122,13 @@ class Access:
         checked = self.check(href)
         match = _URL.fullmatch(checked)
         if match is not None and not self._is_named(_host(match)):
-            for address in _addresses(_host(match), int(time.monotonic() / _ASK_AGAIN)):
+            for address in _addresses(_host(match), int(time.monotonic() / _KEPT_FOR)):
                 if not _is_public(address):
                     raise _refused(checked, f"its host leads to the private address {address}")
         return checked
 
     def is_own(self, url: str) -> bool:
-        """Tell whether ``url`` is of the host that the user named: credentials go nowhere else."""
+        """Whether ``url`` is of the host that the user named: credentials go nowhere else."""
         match = _URL.fullmatch(url)
         return match is not None and self._is_own(_host(match))
 
@@ -137,17 +137,17 @@ class Access:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, told: object) -> Access:
+    def from_json(cls, record: object) -> Access:
         """Read what :meth:`to_json` gave.
 
         Raises:
             ValueError: If it is something else.
         """
         names = {field.name for field in fields(cls)}
-        if not isinstance(told, Mapping) or not set(told) <= names:
-            raise ValueError(f"An access has {', '.join(sorted(names))}, got {told!r}.")
-        hosts = told.get("hosts")
-        return cls(**{**told, "hosts": tuple(hosts) if isinstance(hosts, list) else hosts})
+        if not isinstance(record, Mapping) or not set(record) <= names:
+            raise ValueError(f"An access has {', '.join(sorted(names))}, got {record!r}.")
+        hosts = record.get("hosts")
+        return cls(**{**record, "hosts": tuple(hosts) if isinstance(hosts, list) else hosts})
 
     def _is_own(self, host: str) -> bool:
         if self.own is None:
@@ -155,7 +155,7 @@ class Access:
         return host == self.own or (_is_this_machine(host) and _is_this_machine(self.own))
 
     def _is_named(self, host: str) -> bool:
-        return self._is_own(host) or any(fnmatchcase(host, each) for each in self.hosts or ())
+        return self._is_own(host) or any(fnmatchcase(host, known) for known in self.hosts or ())
 
     def _check_url(self, href: str) -> None:
         if without_user(href) != href:
@@ -176,7 +176,7 @@ class Access:
         if match is None or ".." in match["key"].split("/"):
             raise _refused(href, "it is no object of s3")
         bucket = f"s3://{match['bucket']}"
-        if self.hosts is not None and not any(fnmatchcase(bucket, each) for each in self.hosts):
+        if self.hosts is not None and not any(fnmatchcase(bucket, known) for known in self.hosts):
             raise _refused(href, "its source names other hosts")
 
     def _file(self, href: str) -> str:
@@ -227,7 +227,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host is; None for a name. ``0x7f.1`` and ``2130706433`` are one, too."""
+    """The address that a host is, also ``0x7f.1`` and ``2130706433``; None for a name."""
     try:
         return ip_address(host)
     except ValueError:
@@ -241,13 +241,13 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 @lru_cache(maxsize=1024)
 def _addresses(host: str, minute: int) -> tuple[IPv4Address | IPv6Address, ...]:
     """Where a name leads in some ``minute``; nowhere if nobody knows, which its reader will say."""
-    return tuple(_asked(host))
+    return tuple(_resolved(host))
 
 
-def _asked(host: str) -> Iterator[IPv4Address | IPv6Address]:
+def _resolved(host: str) -> Iterator[IPv4Address | IPv6Address]:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return
-    for *_, place in found:
-        yield ip_address(str(place[0]).partition("%")[0])
+    for *_, address in answers:
+        yield ip_address(str(address[0]).partition("%")[0])

@@ -1,4 +1,4 @@
-"""STAC documents by href, local or over HTTP, and what is said when one does not come."""
+"""STAC documents by href, local or over HTTP, and the error when one does not come."""
 
 from __future__ import annotations
 
@@ -92,9 +92,11 @@ class Documents(StacApiIO):
                     file.write(part)
 
     def request(self, href: str, method: str | None = None, *args: Any, **kwargs: Any) -> str:
-        """Ask for a document; a link may ask for no other method than GET and POST."""
+        """Request a document; a link may use no other method than GET and POST."""
         if (method or "GET").upper() not in ("GET", "POST"):
-            raise HrefError(f"{bare_href(href)!r} may not be asked to {method}")
+            raise HrefError(
+                f"{bare_href(href)!r} may not be requested by {method}, only by GET or POST"
+            )
         return super().request(href, method, *args, **kwargs)
 
 

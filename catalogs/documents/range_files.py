@@ -25,7 +25,7 @@ _ONE_RANGE = re.compile(rb"bytes=(\d+)-(\d+)")
 class RangeFiles:
     """An ASGI application that serves the files below ``folder``, and nothing else.
 
-    A reader of COGs asks for the size of many files and for one small range of each: these are
+    A reader of COGs requests the size of many files and one small range of each: these are
     answered at once. Starlette's own response does the rest (whole files, several ranges,
     ``If-Range``, 416), but it hops between threads for each.
     """
@@ -45,20 +45,20 @@ class RangeFiles:
         if path is None:
             return PlainTextResponse("No such file.", 404)
         headers = dict(scope["headers"])
-        asked = headers.get(b"range", b"")
-        if scope["method"] == "HEAD" and not asked:
+        requested = headers.get(b"range", b"")
+        if scope["method"] == "HEAD" and not requested:
             return _head(path)
-        match = _ONE_RANGE.fullmatch(asked)
+        match = _ONE_RANGE.fullmatch(requested)
         if match is not None and scope["method"] == "GET" and b"if-range" not in headers:
             part = _part(path, int(match[1]), int(match[2]))
             if part is not None:
                 return part
         return FileResponse(path, media_type=_media_type(path))
 
-    def _find(self, asked: str) -> str | None:
+    def _find(self, requested: str) -> str | None:
         """The real path of a file below the folder; None where there is none, links followed."""
         try:
-            path = os.path.realpath(self._root + asked.lstrip("/"))
+            path = os.path.realpath(self._root + requested.lstrip("/"))
             return path if path.startswith(self._root) and os.path.isfile(path) else None
         except (OSError, ValueError):  # a null byte, a name too long
             return None
@@ -78,11 +78,11 @@ def _part(path: str, first: int, last: int) -> Response | None:
 
 def _head(path: str) -> Response:
     """What a whole file would be, without the file."""
-    told = os.stat(path)
+    status = os.stat(path)
     headers = {
-        "content-length": str(told.st_size),
+        "content-length": str(status.st_size),
         "accept-ranges": "bytes",
-        "last-modified": formatdate(told.st_mtime, usegmt=True),
+        "last-modified": formatdate(status.st_mtime, usegmt=True),
     }
     return Response(b"", 200, headers, _media_type(path))
 

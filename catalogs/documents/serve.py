@@ -45,7 +45,7 @@ def serve(
     Args:
         folder: As for :func:`serving`.
         port: Port of the API; that of the files is the next one.
-        ready: Is told the URL of the API once it answers.
+        ready: Called with the URL of the API once it answers.
 
     Raises:
         InputError: As for :func:`serving`.
@@ -69,8 +69,8 @@ def serving(folder: str | Path, port: int = 0) -> Iterator[str]:
     """Serve a static catalogue as a STAC API while the context lasts.
 
     ``rustac serve`` answers searches (it has no CQL2: filter on the client), a process of our own
-    serves the files below ``folder`` with range requests. Both listen on loopback only. What the
-    API tells is what the folder holds now; hrefs below the folder lead to the second port, and
+    serves the files below ``folder`` with range requests. Both listen on loopback only. The
+    API lists what the folder holds now; hrefs below the folder lead to the second port, and
     those of other local files are left out.
 
     Args:
@@ -107,7 +107,7 @@ def serving(folder: str | Path, port: int = 0) -> Iterator[str]:
 
 
 def _public(item: dict[str, Any], root: Path, files: str) -> dict[str, Any]:
-    """The item as the API tells it: hrefs of files below ``root`` lead to ``files``."""
+    """The item as the API lists it: hrefs of files below ``root`` lead to ``files``."""
     assets, own = {}, Access(folder=str(root))
     given = item.get("assets")
     for name, asset in given.items() if isinstance(given, dict) else ():
@@ -116,8 +116,8 @@ def _public(item: dict[str, Any], root: Path, files: str) -> dict[str, Any]:
             try:
                 path = Path(own.check(href))
             except HrefError as error:
-                told = printable(f"{name} of {item.get('id')}")
-                _LOG.warning("%s is left out: %s", told, error)
+                asset_name = printable(f"{name} of {item.get('id')}")
+                _LOG.warning("%s is left out: %s", asset_name, error)
                 continue
             href = f"{files}/{quote(path.relative_to(root).as_posix())}"
         assets[name] = {**asset, "href": href}

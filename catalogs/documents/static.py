@@ -28,7 +28,7 @@ __all__ = ["is_parquet", "read_parquet", "walk", "with_absolute_hrefs"]
 _LOG = logging.getLogger(__name__)
 
 _AT_ONCE = 8
-"""Documents asked for at once over HTTP."""
+"""Documents requested at once over HTTP."""
 
 _DEEPEST = 32
 """Documents below each other: a catalogue that goes on has no end."""
@@ -45,7 +45,7 @@ def walk(
         where: A folder (its ``catalog.json`` or ``collection.json``, else every item in the JSON
             files below it), a STAC document (catalogue, collection, item, item collection), or a
             ``.parquet`` file. A path or a URL.
-        wanted: Told the id of a collection, says whether to go in.
+        wanted: Called with the id of a collection, returns whether to go in.
         access: What documents may be read; by default what :meth:`Access.of` grants to ``where``.
 
     Raises:
@@ -62,7 +62,7 @@ def walk(
 
 
 def is_parquet(where: str) -> bool:
-    """Tell whether ``where``, a path or a URL, is that of a stac-geoparquet file."""
+    """Return whether ``where``, a path or a URL, is that of a stac-geoparquet file."""
     return (urlsplit(where).path if is_remote(where) else where).endswith(".parquet")
 
 
@@ -113,16 +113,16 @@ def _starts(where: str) -> list[str]:
     for name in ("catalog.json", "collection.json"):
         if (folder / name).is_file():
             return [str(folder / name)]
-    found = sorted(str(path) for path in folder.rglob("*.json"))
-    if not found:
+    items = sorted(str(path) for path in folder.rglob("*.json"))
+    if not items:
         raise InputError(
             f"The folder {where} holds no catalog.json, no collection.json and no item as JSON."
         )
-    return found
+    return items
 
 
 class _Walk:
-    """A way through documents that link to each other, each gone once."""
+    """A walk through documents that link to each other; each is read once."""
 
     def __init__(self, documents: Documents, wanted: Callable[[str], bool], seen: set[str]) -> None:
         self._documents = documents
@@ -151,13 +151,13 @@ class _Walk:
     def _links(self, document: dict[str, Any], href: str) -> list[str]:
         """Where a catalogue or collection leads that was not read yet."""
         links = document.get("links")
-        found = [
+        hrefs = [
             absolute_href(str(link.get("href")), href)
             for rel in ("item", "items", "child")
             for link in (links if isinstance(links, list) else ())
             if isinstance(link, dict) and link.get("rel") == rel
         ]
-        new = [link for link in dict.fromkeys(found) if link not in self._seen]
+        new = [link for link in dict.fromkeys(hrefs) if link not in self._seen]
         for link in new:
             try:
                 self._documents.access.check(link)
@@ -173,8 +173,8 @@ class _Walk:
                 yield href, read_document(href, self._documents)
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = pool.map(lambda href: read_document(href, self._documents), hrefs)
-            yield from zip(hrefs, found, strict=True)
+            contents = pool.map(lambda href: read_document(href, self._documents), hrefs)
+            yield from zip(hrefs, contents, strict=True)
 
 
 def _features(document: dict[str, Any], href: str) -> Iterator[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""STAC items: what each says of its acquisition, its files and its digital numbers."""
+"""STAC items: what each states of its acquisition, its files and its digital numbers."""

@@ -1,4 +1,4 @@
-"""Where the file of an asset lies on the earth, by the words of its item."""
+"""Where the file of an asset lies on the earth, according to its item."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from terralatent.catalogs.items.item import properties
 
-__all__ = ["Placement", "PlacementError", "read_placement"]
+__all__ = ["Georeference", "GeoreferenceError", "read_georeference"]
 
 
-class PlacementError(ValueError):
-    """An item tells in another form than the projection extension's where its file lies."""
+class GeoreferenceError(ValueError):
+    """An item states where its file lies in another form than the projection extension's."""
 
 
 @dataclass(frozen=True)
-class Placement:
-    """What an item says of the grid of one file; None where it is silent."""
+class Georeference:
+    """What an item states of the grid of one file; None where it is silent."""
 
     crs: str | None = None
     """Such as ``EPSG:32631``."""
@@ -31,7 +31,7 @@ class Placement:
 
     @property
     def corners(self) -> tuple[tuple[float, float], ...]:
-        """The corners of the file in its own CRS; none where shape or transform is not told."""
+        """The corners of the file in its own CRS; none where shape or transform is unknown."""
         if self.transform is None or self.shape is None:
             return ()
         a, b, c, d, e, f = self.transform
@@ -43,30 +43,30 @@ class Placement:
         )
 
 
-def read_placement(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Placement:
+def read_georeference(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Georeference:
     """Read CRS, shape and transform of the projection extension, 1.0 to 2.0.
 
-    The asset's own words count before those of its item, which may mean files of another
+    The asset's own fields count before those of its item, which may mean files of another
     resolution: of such the corners agree nevertheless.
 
     Raises:
-        PlacementError: If one of them is there and has another form.
+        GeoreferenceError: If a field is there and has another form.
     """
 
-    def told(name: str) -> Any:
+    def stated(name: str) -> Any:
         own = asset.get(name)
         return properties(item).get(name) if own is None else own
 
-    code, epsg = told("proj:code"), told("proj:epsg")
+    code, epsg = stated("proj:code"), stated("proj:epsg")
     if code is None and epsg is not None:
         code = f"EPSG:{epsg}" if isinstance(epsg, int) else epsg
     if code is not None and not isinstance(code, str):
-        raise PlacementError(f"its proj:code is {str(code)[:50]!r}, not text")
-    transform = _numbers(told("proj:transform"), "proj:transform", (6, 9))
-    shape = _numbers(told("proj:shape"), "proj:shape", (2,))
+        raise GeoreferenceError(f"its proj:code is {str(code)[:50]!r}, not text")
+    transform = _numbers(stated("proj:transform"), "proj:transform", (6, 9))
+    shape = _numbers(stated("proj:shape"), "proj:shape", (2,))
     if shape is not None and not all(side > 0 and side == int(side) for side in shape):
-        raise PlacementError(f"its proj:shape is {list(shape)}, not rows and columns")
-    return Placement(
+        raise GeoreferenceError(f"its proj:shape is {list(shape)}, not rows and columns")
+    return Georeference(
         code,
         None if transform is None else transform[:6],
         None if shape is None else (int(shape[0]), int(shape[1])),
@@ -78,9 +78,9 @@ def _numbers(value: object, name: str, lengths: tuple[int, ...]) -> tuple[float,
         return None
     if isinstance(value, list | tuple) and len(value) in lengths:
         try:
-            found = tuple(float(each) for each in value)
+            numbers = tuple(float(number) for number in value)
         except (TypeError, ValueError, OverflowError):
-            found = ()
-        if found and all(math.isfinite(each) for each in found):
-            return found
-    raise PlacementError(f"its {name} is {str(value)[:50]!r}, not {lengths[0]} finite numbers")
+            numbers = ()
+        if numbers and all(math.isfinite(number) for number in numbers):
+            return numbers
+    raise GeoreferenceError(f"its {name} is {str(value)[:50]!r}, not {lengths[0]} finite numbers")

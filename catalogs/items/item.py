@@ -1,4 +1,4 @@
-"""What a STAC item says of its acquisition: when, on which orbit, which tile, which processing."""
+"""What a STAC item states of its acquisition: time, orbit, tile, processing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 Item = Mapping[str, Any]
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What an item makes its readers raise in which something is of another kind than elsewhere."""
+"""What readers raise of an item in which something is of another kind than elsewhere."""
 
 _PLATFORMS = {
     "S1": "sentinel-1",
@@ -54,8 +54,8 @@ _PRODUCT = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R(\d{3})_T\d{2}[A-Z]{3
 
 def properties(item: Item) -> Mapping[str, Any]:
     """Return the item's properties; none where they are no mapping."""
-    found = item.get("properties")
-    return found if isinstance(found, Mapping) else {}
+    own = item.get("properties")
+    return own if isinstance(own, Mapping) else {}
 
 
 def sensed_at(item: Item) -> np.datetime64 | None:
@@ -72,9 +72,9 @@ def sensed_at(item: Item) -> np.datetime64 | None:
 
 
 def processed_at(item: Item) -> str:
-    """Return when the product was made, in a form that sorts by time; empty where not told.
+    """Return when the product was made, in a form that sorts by time; empty where unknown.
 
-    ``created`` and ``updated`` tell when a catalogue took it up, which says less.
+    ``created`` and ``updated`` state when a catalogue took it up, which says less.
     """
     for name in ("processing:datetime", "s2:generation_time", "landsat:product_generated"):
         time = _time(properties(item).get(name))
@@ -86,16 +86,16 @@ def processed_at(item: Item) -> str:
 
 
 def written_at(item: Item) -> tuple[str, str]:
-    """Return ``created`` and ``updated`` in a form that sorts by time; empty where not told."""
+    """Return ``created`` and ``updated`` in a form that sorts by time; empty where unknown."""
     times = (_time(properties(item).get(name)) for name in ("created", "updated"))
     created, updated = ("" if time is None else str(time) for time in times)
     return created, updated
 
 
 def orbit(item: Item) -> int:
-    """Return the relative orbit, for Landsat the WRS path; -1 where it is not told.
+    """Return the relative orbit, for Landsat the WRS path; -1 where it is unknown.
 
-    The name of the product tells it too: Earth Search has it nowhere else.
+    The name of the product holds it too: Earth Search has it nowhere else.
     """
     for name in ("sat:relative_orbit", "landsat:wrs_path"):
         value = properties(item).get(name)
@@ -108,7 +108,7 @@ def orbit(item: Item) -> int:
 
 
 def constellation(item: Item) -> str:
-    """Return the constellation in lower case with hyphens; empty where it is not told.
+    """Return the constellation in lower case with hyphens; empty where it is unknown.
 
     It is derived from the platform where only that is known.
     """
@@ -120,7 +120,7 @@ def constellation(item: Item) -> str:
 
 
 def platform(item: Item) -> str:
-    """Return the platform in lower case, such as ``sentinel-2b``; empty where it is not told."""
+    """Return the platform in lower case, such as ``sentinel-2b``; empty where it is unknown."""
     value = properties(item).get("platform")
     if isinstance(value, str) and 0 < len(value) < 60:
         return re.sub(r"[ _]", "-", value.lower())
@@ -132,7 +132,7 @@ def platform(item: Item) -> str:
 
 
 def processing_baseline(item: Item) -> str:
-    """Return the processing baseline as the item writes it, ``05.00``; empty where not told."""
+    """Return the processing baseline as the item writes it, ``05.00``; empty where unknown."""
     for name in ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline"):
         value = properties(item).get(name)
         if isinstance(value, (str, float)) and re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", str(value)):
@@ -153,43 +153,43 @@ def baseline_key(baseline: str) -> tuple[int, int]:
 
 
 def tile(item: Item) -> str:
-    """Return what tells the item's place from its neighbours' on the same pass.
+    """Return what distinguishes the item's place from its neighbours' on the same pass.
 
-    The MGRS tile or the WRS path and row; empty where neither is told.
+    The MGRS tile or the WRS path and row; empty where neither is known.
     """
-    told = properties(item)
-    names = [told.get("s2:mgrs_tile"), told.get("grid:code")]
+    own = properties(item)
+    names = [own.get("s2:mgrs_tile"), own.get("grid:code")]
     for prefix in ("mgrs", "sentinel"):
-        parts = [told.get(f"{prefix}:{n}") for n in ("utm_zone", "latitude_band", "grid_square")]
+        parts = [own.get(f"{prefix}:{n}") for n in ("utm_zone", "latitude_band", "grid_square")]
         names.append("".join(str(part) for part in parts if part is not None))
     for name in names:
         match = re.fullmatch(r"(?:MGRS-)?(\d{1,2})([A-Z]{3})", str(name))
         if match is not None:
             return f"{match[1].zfill(2)}{match[2]}"
-    if told.get("landsat:wrs_row") is not None:
-        return f"{told.get('landsat:wrs_path')}/{told.get('landsat:wrs_row')}"
+    if own.get("landsat:wrs_row") is not None:
+        return f"{own.get('landsat:wrs_path')}/{own.get('landsat:wrs_row')}"
     return ""
 
 
 def datastrip_start(item: Item) -> float:
-    """Return when the item's Sentinel-2 data strip began, seconds since 1970; NaN if not told.
+    """Return when the item's Sentinel-2 data strip began, seconds since 1970; NaN if unknown.
 
-    Two halves of one tile come from two strips; a reprocessed copy comes from the same one.
+    Two halves of one tile come from two strips, reprocessed duplicates from the same strip.
     """
-    told = properties(item)
-    name = told.get("s2:datastrip_id") or told.get("eopf:datastrip_id")
+    own = properties(item)
+    name = own.get("s2:datastrip_id") or own.get("eopf:datastrip_id")
     match = re.search(r"_S([0-9]{8}T[0-9]{6})", str(name))
     start = None if match is None else _time(match[1])
     return math.nan if start is None else float(start.astype("datetime64[s]").astype(np.int64))
 
 
 def cloud_cover(item: Item) -> float:
-    """Return the cloud cover in percent; NaN where it is not told."""
+    """Return the cloud cover in percent; NaN where it is unknown."""
     return _number(properties(item).get("eo:cloud_cover"), 0.0, 100.0)
 
 
 def incidence(item: Item) -> float:
-    """Return the angle of incidence in degrees; NaN where it is not told."""
+    """Return the angle of incidence in degrees; NaN where it is unknown."""
     return _number(properties(item).get("view:incidence_angle"), 0.0, 180.0)
 
 
@@ -208,9 +208,9 @@ def footprint(item: Item) -> BaseGeometry | None:
     """Return the item's geometry in degrees, else its box; None where neither can be read."""
     try:
         with np.errstate(all="ignore"):  # coordinates that are no numbers
-            found = shape(item.get("geometry"))
-        if not found.is_empty and shapely.is_valid(found) and _on_earth(found.bounds):
-            return found
+            geometry = shape(item.get("geometry"))
+        if not geometry.is_empty and shapely.is_valid(geometry) and _on_earth(geometry.bounds):
+            return geometry
     except (*MALFORMED, shapely.errors.ShapelyError):
         pass
     edges = _box(item)
@@ -218,9 +218,9 @@ def footprint(item: Item) -> BaseGeometry | None:
 
 
 def _product(item: Item) -> re.Match[str] | None:
-    """The name of the Sentinel-2 product that the item is made of, where it tells that."""
-    told = properties(item)
-    for name in (told.get("s2:product_uri"), told.get("sentinel:product_id"), item.get("id")):
+    """The name of the Sentinel-2 product that the item is made of, where it states that."""
+    own = properties(item)
+    for name in (own.get("s2:product_uri"), own.get("sentinel:product_id"), item.get("id")):
         match = _PRODUCT.match(name) if isinstance(name, str) else None
         if match is not None:
             return match
@@ -237,7 +237,7 @@ def _box(item: Item) -> tuple[float, ...]:
 
 
 def _on_earth(edges: Sequence[float]) -> bool:
-    """Whether a box is one in degrees; some catalogues count longitudes to 360."""
+    """Whether a box is in degrees; some catalogues count longitudes to 360."""
     return all(abs(edge) <= most for edge, most in zip(edges, (360, 90, 360, 90), strict=True))
 
 

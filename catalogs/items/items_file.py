@@ -39,7 +39,7 @@ def write_items(path: Path, items: Sequence[Item], facts: Mapping[str, Any]) -> 
         InputError: If the file cannot be written.
     """
     placed = [item for item in items if None not in (sensed_at(item), footprint(item))]
-    rows = _rows(placed) or placed  # where not one fits, what is wrong with them is told
+    rows = _rows(placed) or placed  # where none fits, the error says what is wrong with them
     kept = {id(item) for item in rows}
     facts = {**facts, _ASIDE: [item for item in items if id(item) not in kept]}
     table, metadata = _table(rows)
@@ -73,7 +73,7 @@ def read_items(path: Path) -> tuple[list[Item], dict[str, Any]]:
         items += [dict(item) for item in facts.pop(_ASIDE, ())]
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
-            f"The file of scenes {path} is damaged: what its search asked for cannot be read "
+            f"The file of scenes {path} is damaged: the request of its search cannot be read "
             f"({error}). Search again."
         ) from error
     return items, facts

@@ -1,4 +1,4 @@
-"""Digital numbers to physical units, by the item's own words."""
+"""Digital numbers to physical units, as the item states it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from terralatent.catalogs.items.item import baseline_key, processing_baseline, properties
 from terralatent.catalogs.sources.sensors import Quantity, Sensor
 
-__all__ = ["LEFT", "Scaling", "ScalingError", "read_scaling", "told_type"]
+__all__ = ["NOT_APPLIED", "Scaling", "ScalingError", "data_type", "read_scaling"]
 
-LEFT = ", not taken off"
-"""How :attr:`Scaling.offset_from` ends where a flag says that the offset is still there."""
+NOT_APPLIED = ", not taken off"
+"""How :attr:`Scaling.offset_from` ends where a flag says that the offset is still to be applied."""
 
 _MOST = 1e9
 """No product's scale or offset is near it; beyond, products overflow."""
@@ -36,7 +36,7 @@ _UNITS: Mapping[str, Quantity] = {
 
 
 class ScalingError(ValueError):
-    """An item does not tell how its digital numbers become physical units."""
+    """An item does not state how its digital numbers become physical units."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Scaling:
     """The digital number that marks a missing pixel; None where only NaN does."""
 
     quantity: Quantity | None = None
-    """What ``unit`` is of backscatter, where the item tells; None: as of its sensor."""
+    """What ``unit`` is of backscatter, where the item states it; None: as of its sensor."""
 
     offset_from: str = field(default="", compare=False)
-    """Who told the offset, such as ``bands`` or ``baseline 05.00``."""
+    """Where the offset is from, such as ``bands`` or ``baseline 05.00``."""
 
 
 def read_scaling(item: Mapping[str, Any], sensor: Sensor, keys: Mapping[str, str]) -> Scaling:
@@ -64,35 +64,37 @@ def read_scaling(item: Mapping[str, Any], sensor: Sensor, keys: Mapping[str, str
 
     From ``raster:bands`` (STAC 1.0), ``bands`` or the asset itself (1.1); where these are silent,
     from the processing baseline if the sensor's offset depends on it, else the sensor's own.
-    A catalogue that says it has already taken the offset off is believed. Never from the date.
+    A catalogue that says it has already applied the offset is believed. Never from the date.
 
     Args:
         item: A STAC item.
-        sensor: The sensor that it belongs to, as its source sees it.
+        sensor: The sensor that it belongs to, as its source has it.
         keys: For each band of the sensor, the key of its asset.
 
     Raises:
-        ScalingError: If nothing tells scale or offset, or if the bands differ.
+        ScalingError: If nothing states scale or offset, or if the bands differ.
     """
-    told = {band: _read_asset(item, sensor, item["assets"][key]) for band, key in keys.items()}
-    if len(set(told.values())) > 1:
+    by_band = {band: _read_asset(item, sensor, item["assets"][key]) for band, key in keys.items()}
+    if len(set(by_band.values())) > 1:
         raise ScalingError(
             "its bands differ in scale, offset or nodata: "
-            + ", ".join(f"{band} {s.scale:g} {s.offset:g} {s.nodata}" for band, s in told.items())
+            + ", ".join(
+                f"{band} {s.scale:g} {s.offset:g} {s.nodata}" for band, s in by_band.items()
+            )
         )
-    return next(iter(told.values()))
+    return next(iter(by_band.values()))
 
 
-def told_type(asset: Mapping[str, Any]) -> str:
-    """Return the ``data_type`` that an asset tells of its numbers; empty where it is silent."""
-    return str(_told(asset, "data_type") or "")
+def data_type(asset: Mapping[str, Any]) -> str:
+    """Return the ``data_type`` that an asset states; empty where it is silent."""
+    return str(_stated(asset, "data_type") or "")
 
 
 def _read_asset(item: Mapping[str, Any], sensor: Sensor, asset: Mapping[str, Any]) -> Scaling:
-    scale, offset = _told(asset, "scale"), _told(asset, "offset")
+    scale, offset = _stated(asset, "scale"), _stated(asset, "offset")
     quantity = None
     if sensor.decibel:
-        quantity = _UNITS.get(str(_told(asset, "unit")).lower())
+        quantity = _UNITS.get(str(_stated(asset, "unit")).lower())
         if scale is None:
             _require_calibrated(item, asset)
     if sensor.offset_since:
@@ -113,44 +115,47 @@ def _read_asset(item: Mapping[str, Any], sensor: Sensor, asset: Mapping[str, Any
 
 
 def _require_calibrated(item: Mapping[str, Any], asset: Mapping[str, Any]) -> None:
-    if str(_told(asset, "data_type") or "float").startswith(("int", "uint")):
-        raise ScalingError("it holds uncalibrated integers and tells no scale")
+    if str(_stated(asset, "data_type") or "float").startswith(("int", "uint")):
+        raise ScalingError("it holds uncalibrated integers and states no scale")
     if str(item.get("collection")).endswith("-grd"):
-        raise ScalingError("ground range detected scenes are not calibrated; it tells no scale")
+        raise ScalingError("ground range detected scenes are not calibrated; it states no scale")
 
 
-def _offset(item: Mapping[str, Any], sensor: Sensor, told: Any) -> tuple[Any, str]:
-    """The offset of an item of which it depends on the baseline, and who told it."""
+def _offset(item: Mapping[str, Any], sensor: Sensor, of_bands: Any) -> tuple[Any, str]:
+    """The offset of an item where it depends on the baseline, and where it is from.
+
+    ``of_bands`` is the one stated with the bands, None where there is none.
+    """
     baseline = processing_baseline(item) if "baseline" in sensor.believe else ""
-    flag = _taken_off(item, sensor) if "flag" in sensor.believe else None
+    flag = _offset_applied(item, sensor) if "flag" in sensor.believe else None
     if flag is True:
         return sensor.offset, "taken off"
-    # Earth Search writes the same offset into raster:bands whether or not it has been taken off,
+    # Earth Search writes the same offset into raster:bands whether or not it has been applied,
     # and for old baselines that never had one: https://github.com/Element84/earth-search/issues/66
-    if told is not None and "bands" in sensor.believe and not (flag is False and baseline):
-        return told, "bands"
+    if of_bands is not None and "bands" in sensor.believe and not (flag is False and baseline):
+        return of_bands, "bands"
     if baseline:
         offset = sensor.offset
         for first, since in sensor.offset_since:
             if baseline_key(baseline) >= baseline_key(first):
                 offset = since
-        return offset, f"baseline {baseline}{LEFT if flag is False else ''}"
+        return offset, f"baseline {baseline}{NOT_APPLIED if flag is False else ''}"
     if sensor.stated is not None:
         return sensor.stated, "stated"
     raise ScalingError(
-        "it tells neither an offset nor a processing baseline; if you know the offset, state it "
+        "it states neither an offset nor a processing baseline; if you know the offset, give it "
         f"(--offset {sensor.name}=NUMBER)"
     )
 
 
-def _taken_off(item: Mapping[str, Any], sensor: Sensor) -> bool | None:
-    """What the item says on whether its offset has been taken off; None: nothing."""
-    flags = [properties(item).get(name) for name in sensor.taken_off]
+def _offset_applied(item: Mapping[str, Any], sensor: Sensor) -> bool | None:
+    """What the item says on whether its offset has been applied; None: nothing."""
+    flags = [properties(item).get(name) for name in sensor.offset_applied]
     return next((flag for flag in flags if isinstance(flag, bool)), None)
 
 
-def _told(asset: Mapping[str, Any], name: str) -> Any:
-    """What an asset says of its first band, in any of the forms in use; None: nothing."""
+def _stated(asset: Mapping[str, Any], name: str) -> Any:
+    """What an asset states of its first band, in any of the forms in use; None: nothing."""
     for bands in ("raster:bands", "bands"):
         first = asset.get(bands)
         if isinstance(first, (list, tuple)) and first and isinstance(first[0], Mapping):
@@ -164,10 +169,10 @@ def _told(asset: Mapping[str, Any], name: str) -> Any:
 
 
 def _nodata(asset: Mapping[str, Any], sensor: Sensor) -> float | None:
-    told = _told(asset, "nodata")
-    if told is None:
+    stated = _stated(asset, "nodata")
+    if stated is None:
         return sensor.nodata
-    nodata = _number(told, "nodata", finite=False)
+    nodata = _number(stated, "nodata", finite=False)
     return None if math.isnan(nodata) else nodata
 
 

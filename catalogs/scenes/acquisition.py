@@ -14,7 +14,7 @@ __all__ = ["Acquisition", "Fate"]
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What one sensor saw in one pass: one entry of the cube's time axis. Picklable and small."""
+    """What one sensor observed in one pass: one entry of the cube's time axis. Small, picklable."""
 
     sensor: str
     """Name of the sensor."""
@@ -28,7 +28,7 @@ class Acquisition:
     :attr:`quality`, and their hrefs are absolute."""
 
     scalings: tuple[Scaling, ...]
-    """Scale, offset and no data of each item: copies of two baselines may lie side by side."""
+    """Scale, offset and no data of each item: tiles of two baselines may lie side by side."""
 
     quality: str | None
     """Asset key of the mask band, one for all acquisitions of a sensor; None where it has none."""
@@ -43,10 +43,10 @@ class Acquisition:
     """Processing baseline, several joined by a plus sign; empty where unknown."""
 
     cloud_cover: float
-    """In percent, the mean of the items that tell it; NaN where unknown."""
+    """In percent, the mean of the items that state it; NaN where unknown."""
 
     incidence: float
-    """Angle of incidence in degrees, the mean of the items that tell it; NaN where unknown."""
+    """Angle of incidence in degrees, the mean of the items that state it; NaN where unknown."""
 
     @property
     def scale(self) -> float:
@@ -60,7 +60,7 @@ class Acquisition:
 
     @property
     def offset_from(self) -> str:
-        """Who told the first item's offset."""
+        """Where the first item's offset is from."""
         return self.scalings[0].offset_from
 
 

@@ -1,4 +1,4 @@
-"""The region that was asked for: four numbers or GeoJSON, checked, as one geometry in degrees."""
+"""The area of interest (AOI): four numbers or GeoJSON, checked, as one geometry in degrees."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["reach_of", "read_outline"]
+__all__ = ["describe_extent", "read_aoi"]
 
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError)
 """What shapely raises for a mapping that is no GeoJSON."""
 
 
-def read_outline(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeometry:
+def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeometry:
     """Read a region and check it.
 
     Args:
@@ -51,18 +51,18 @@ def read_outline(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseG
     return _checked(_united(_read_geojson(path, name), name), name)
 
 
-def reach_of(bounds: tuple[float, float, float, float], outline: BaseGeometry) -> str:
-    """Say where scenes lie for which a region was asked that holds none of them.
+def describe_extent(bounds: tuple[float, float, float, float], aoi: BaseGeometry) -> str:
+    """Describe where scenes lie, none of which is in the requested region.
 
     Args:
         bounds: Of the scenes, in degrees.
-        outline: The region that was asked for.
+        aoi: The requested region.
     """
-    told = "within " + ",".join(f"{edge:.4g}" for edge in bounds)
-    reach, (minx, miny, maxx, maxy) = box(*bounds), outline.bounds
-    if not reach.intersects(outline) and reach.intersects(box(miny, minx, maxy, maxx)):
-        return f"{told}, where the region lies with x and y swapped: the longitude comes first"
-    return told
+    within = "within " + ",".join(f"{edge:.4g}" for edge in bounds)
+    extent, (minx, miny, maxx, maxy) = box(*bounds), aoi.bounds
+    if not extent.intersects(aoi) and extent.intersects(box(miny, minx, maxy, maxx)):
+        return f"{within}, where the region lies with x and y swapped: the longitude comes first"
+    return within
 
 
 def _corners(text: str) -> tuple[float, float, float, float] | None:
@@ -150,11 +150,11 @@ def _broken(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _checked(outline: BaseGeometry, name: str) -> BaseGeometry:
-    if outline.is_empty:
+def _checked(aoi: BaseGeometry, name: str) -> BaseGeometry:
+    if aoi.is_empty:
         raise InputError(f"{name} is empty; give at least one Polygon.")
-    outline = shapely.force_2d(outline)
-    bounds = outline.bounds
+    aoi = shapely.force_2d(aoi)
+    bounds = aoi.bounds
     if not all(math.isfinite(edge) for edge in bounds):
         raise InputError(f"{name} has coordinates that are not finite: {bounds}.")
     if bounds[0] < -180 or bounds[2] > 180 or bounds[1] < -90 or bounds[3] > 90:
@@ -162,13 +162,13 @@ def _checked(outline: BaseGeometry, name: str) -> BaseGeometry:
             f"{name} reaches from {bounds[0]:g},{bounds[1]:g} to {bounds[2]:g},{bounds[3]:g}, "
             "which are no degrees of longitude and latitude; reproject it to EPSG:4326."
         )
-    _require_valid(outline, name)
-    if outline.geom_type not in ("Polygon", "MultiPolygon") or outline.area == 0:
+    _require_valid(aoi, name)
+    if aoi.geom_type not in ("Polygon", "MultiPolygon") or aoi.area == 0:
         raise InputError(
-            f"{name} is a {outline.geom_type} of area {outline.area:g}; give a Polygon or a "
+            f"{name} is a {aoi.geom_type} of area {aoi.area:g}; give a Polygon or a "
             "MultiPolygon that has an area."
         )
-    return outline
+    return aoi
 
 
 def _require_valid(shape: BaseGeometry, name: str) -> None:

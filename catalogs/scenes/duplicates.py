@@ -1,4 +1,4 @@
-"""One acquisition, once: which scenes show the same, and which of them is used."""
+"""Duplicates of an acquisition: which scenes show the same, and which of them is used."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from terralatent.catalogs.items import item as told
+from terralatent.catalogs.items.item import (
+    baseline_key,
+    centre_longitude,
+    datastrip_start,
+    footprint,
+    processed_at,
+    written_at,
+)
 from terralatent.catalogs.items.scaling import Scaling
 from terralatent.catalogs.scenes.acquisition import Fate
 from terralatent.catalogs.sources.sensors import Sensor
 
-__all__ = ["Scene", "newest_copies"]
+__all__ = ["Scene", "drop_duplicates"]
 
 _ONE_STRIP = 10.0
 """Seconds by which the start of one data strip may differ between two processings of it."""
@@ -24,7 +31,7 @@ _ONE_TILE = 10.0
 """Seconds by which the time of one tile may differ between two processings of it."""
 
 _ONE_PLACE = 0.5
-"""Share of the area of two footprints that copies of one scene have in common at least. Halves of
+"""Share of the area of two footprints that duplicates of a scene have in common at least. Halves of
 a tile, and neighbours along a pass, share a seam."""
 
 
@@ -48,7 +55,7 @@ class Scene:
     @property
     def day(self) -> np.datetime64:
         """The mean solar day at the item's place."""
-        seconds = round(told.centre_longitude(self.item) * 240.0)
+        seconds = round(centre_longitude(self.item) * 240.0)
         day: np.datetime64 = (self.time + np.timedelta64(seconds, "s")).astype("datetime64[D]")
         return day
 
@@ -56,11 +63,11 @@ class Scene:
         return Fate(self.id, self.sensor.name, self.time, "dropped", reason)
 
 
-def newest_copies(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
-    """Part the scenes of one sensor into those that are used and the fates of their older copies.
+def drop_duplicates(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
+    """Part the scenes of one sensor into those that are used and the fates of older duplicates.
 
-    Copies show the same tile (or, where none is told, the same place) on one solar day, within
-    seconds, from one data strip.
+    Duplicates show the same tile (or, where none is given, the same place) on one solar day,
+    within seconds, from one data strip.
     """
     kept: list[Scene] = []
     lost: list[Fate] = []
@@ -69,12 +76,12 @@ def newest_copies(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
         return str(scene.day), scene.tile
 
     for _, day in groupby(sorted(scenes, key=place), place):
-        for copies in _copies(list(day)):
-            newest = max(copies, key=_newness)
+        for duplicates in _duplicates(list(day)):
+            newest = max(duplicates, key=_newness)
             kept.append(newest)
             lost += [
                 scene.dropped(f"the same acquisition as {newest.id}, {_why(newest, scene)}")
-                for scene in copies
+                for scene in duplicates
                 if scene is not newest
             ]
     return kept, lost
@@ -85,18 +92,18 @@ def _newness(scene: Scene) -> tuple[Any, ...]:
     # that which the source names first counts.
     collections, own = scene.sensor.collections, str(scene.item.get("collection"))
     place = collections.index(own) if own in collections else len(collections)
-    made = told.processed_at(scene.item)
-    return (-place, told.baseline_key(scene.baseline), made, *told.written_at(scene.item), scene.id)
+    made = processed_at(scene.item)
+    return (-place, baseline_key(scene.baseline), made, *written_at(scene.item), scene.id)
 
 
 def _why(used: Scene, other: Scene) -> str:
-    """Why one of two copies is used and not the other."""
+    """Why one of two duplicates is used and not the other."""
     if _newness(used)[0] != _newness(other)[0]:
         return f"which is of the collection {used.item.get('collection')}"
     return "which is newer" + (f" (baseline {used.baseline})" if used.baseline else "")
 
 
-def _copies(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
+def _duplicates(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
     """Part the scenes of one tile and solar day into those that show the same."""
     groups: list[list[Scene]] = []
     for scene in sorted(scenes, key=lambda s: (s.time, s.id)):
@@ -108,18 +115,18 @@ def _copies(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
     yield from groups
 
 
-def _same(one: Scene, other: Scene) -> bool:
-    """Whether two scenes of one tile and solar day are copies of one acquisition.
+def _same(scene: Scene, other: Scene) -> bool:
+    """Whether two scenes of one tile and solar day are duplicates of one acquisition.
 
     The halves of a tile that lies on two data strips complete each other. Where the strips are
-    not told, the footprints tell halves from copies.
+    unknown, the footprints distinguish halves from duplicates.
     """
-    if abs((one.time - other.time) / np.timedelta64(1, "s")) > _ONE_TILE:
+    if abs((scene.time - other.time) / np.timedelta64(1, "s")) > _ONE_TILE:
         return False
-    starts = told.datastrip_start(one.item), told.datastrip_start(other.item)
+    starts = datastrip_start(scene.item), datastrip_start(other.item)
     if not any(math.isnan(start) for start in starts):
         return abs(starts[0] - starts[1]) <= _ONE_STRIP
-    shapes = told.footprint(one.item), told.footprint(other.item)
+    shapes = footprint(scene.item), footprint(other.item)
     if shapes[0] is None or shapes[1] is None:
         return True
     common, both = shapes[0].intersection(shapes[1]).area, shapes[0].union(shapes[1]).area

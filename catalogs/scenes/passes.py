@@ -1,4 +1,4 @@
-"""From items to acquisitions: reprocessed copies are dropped, the items of one pass are merged."""
+"""From items to acquisitions: duplicates are dropped, the items of one pass are merged."""
 
 from __future__ import annotations
 
@@ -14,22 +14,35 @@ from shapely.geometry import mapping
 
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.hrefs import HrefError
-from terralatent.catalogs.items import item as told
-from terralatent.catalogs.items.georeference import PlacementError, read_placement
+from terralatent.catalogs.items.georeference import GeoreferenceError, read_georeference
+from terralatent.catalogs.items.item import (
+    MALFORMED,
+    baseline_key,
+    cloud_cover,
+    constellation,
+    footprint,
+    incidence,
+    orbit,
+    platform,
+    processing_baseline,
+    properties,
+    sensed_at,
+    tile,
+)
 from terralatent.catalogs.items.scaling import ScalingError, read_scaling
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
-from terralatent.catalogs.scenes.duplicates import Scene, newest_copies
+from terralatent.catalogs.scenes.duplicates import Scene, drop_duplicates
 from terralatent.catalogs.sources.sensors import Sensor
 
-__all__ = ["OF_NO_SENSOR", "group_items", "in_order"]
+__all__ = ["OF_NO_SENSOR", "ONE_PASS", "group_items", "in_order"]
 
 _T = TypeVar("_T")
 
 OF_NO_SENSOR = "it belongs to none of"
 """How the reason begins why an item of some other sensor was dropped."""
 
-_ONE_PASS = np.timedelta64(15, "m")
-"""Items of one solar day this near belong to one pass where no orbit is told: the rows of one pass
+ONE_PASS = np.timedelta64(15, "m")
+"""Items of one solar day this near belong to one pass where no orbit is given: the rows of one pass
 follow each other by seconds, the next pass comes 98 minutes later."""
 
 _KEPT = (
@@ -53,7 +66,7 @@ def group_items(
 
     Args:
         items: STAC items with absolute hrefs.
-        sensors: The sensors asked for, as the source sees them.
+        sensors: The requested sensors, as the source has them.
         access: What the items may name; by default public hosts.
 
     Returns:
@@ -62,17 +75,17 @@ def group_items(
     """
     fates: list[Fate] = []
     scenes: list[Scene] = []
-    for item in _each_once(items):
-        found = _read(item, sensors, access or Access())
-        if isinstance(found, Fate):
-            fates.append(found)
+    for item in _distinct(items):
+        scene = _read(item, sensors, access or Access())
+        if isinstance(scene, Fate):
+            fates.append(scene)
         else:
-            scenes.append(found)
+            scenes.append(scene)
 
     acquisitions: dict[str, tuple[Acquisition, ...]] = {}
     for sensor in sensors:
         own = [scene for scene in scenes if scene.sensor == sensor]
-        for rule in (_of_one_mask, newest_copies):
+        for rule in (_of_one_mask, drop_duplicates):
             own, lost = rule(own)
             fates += lost
         passes = sorted((_acquisition(group) for group in _passes(own)), key=lambda a: a.time)
@@ -87,7 +100,7 @@ def in_order(fates: Iterable[Fate]) -> tuple[Fate, ...]:
     return tuple(sorted(fates, key=lambda f: (f.sensor, str(f.time), f.item_id, f.reason)))
 
 
-def _each_once(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _distinct(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Leave out items that a catalogue lists twice: pages overlap, links repeat."""
     seen: list[Mapping[str, Any]] = []
     by_id: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -100,7 +113,7 @@ def _each_once(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]
 
 
 def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) -> Scene | Fate:
-    time = told.sensed_at(item)
+    time = sensed_at(item)
     name = item.get("id")
     shown = str(name)
 
@@ -118,7 +131,7 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
         return dropped(sensor)
     if time is None:
         return dropped("it has no readable datetime", sensor)
-    place = told.footprint(item)
+    place = footprint(item)
     if place is None:
         return dropped("it has no readable geometry", sensor)
     assets = item.get("assets")
@@ -136,18 +149,18 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
     try:
         for band, key in wanted.items():
             _check_href(band, assets[key], access)
-            read_placement(item, assets[key])
+            read_georeference(item, assets[key])
         scaling = read_scaling(item, sensor, keys)
-    except (HrefError, PlacementError, ScalingError) as error:
+    except (HrefError, GeoreferenceError, ScalingError) as error:
         return dropped(str(error), sensor)
-    except told.MALFORMED as error:
+    except MALFORMED as error:
         return dropped(f"it cannot be read ({type(error).__name__}: {error})", sensor)
     kept = {name: item[name] for name in _KEPT if name in item}
     kept["geometry"] = mapping(place)
     kept["links"] = []
     kept["assets"] = {band: dict(assets[key]) for band, key in wanted.items()}
-    baseline = told.processing_baseline(item)
-    return Scene(kept, sensor, time, scaling, quality, told.orbit(item), baseline, told.tile(item))
+    baseline = processing_baseline(item)
+    return Scene(kept, sensor, time, scaling, quality, orbit(item), baseline, tile(item))
 
 
 def _check_href(band: str, asset: Mapping[str, Any], access: Access) -> None:
@@ -159,19 +172,19 @@ def _check_href(band: str, asset: Mapping[str, Any], access: Access) -> None:
 
 def _sensor_of(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> Sensor | str:
     """The sensor of an item among ``sensors``, or why it has none."""
-    collection, constellation = str(item.get("collection") or ""), told.constellation(item)
+    collection, own = str(item.get("collection") or ""), constellation(item)
     near = [s for s in sensors if collection in s.collections]
     if not near:
-        near = [s for s in sensors if constellation == s.constellation and _has_bands(item, s)]
+        near = [s for s in sensors if own == s.constellation and _has_bands(item, s)]
     if not near:
         return f"{OF_NO_SENSOR} {', '.join(sensor.name for sensor in sensors)}"
-    state = told.properties(item).get("sat:orbit_state")
+    state = properties(item).get("sat:orbit_state")
     for sensor in near:
         if sensor.orbit_state in (None, state):
             return sensor
     if state in ("ascending", "descending"):
         return f"it is {state}, not {near[0].orbit_state}"
-    return "it does not tell whether its orbit is ascending or descending"
+    return "it does not state whether its orbit is ascending or descending"
 
 
 def _has_bands(item: Mapping[str, Any], sensor: Sensor) -> bool:
@@ -198,18 +211,18 @@ def _of_one_mask(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
 
 
 def _passes(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
-    """Part the scenes of one sensor by solar day and orbit, and where no orbit is told, by time."""
+    """Part the scenes of one sensor by solar day and orbit, without an orbit by time."""
     groups: list[list[Scene]] = []
     for day in _groups(scenes, lambda s: (str(s.day), s.orbit)):
         by_time = sorted(day, key=lambda s: (s.time, s.id))
         group = [by_time[0]]
         for before, scene in pairwise(by_time):
-            if scene.orbit < 0 and scene.time - before.time > _ONE_PASS:
+            if scene.orbit < 0 and scene.time - before.time > ONE_PASS:
                 groups.append(group)
                 group = []
             group.append(scene)
         groups.append(group)
-    # Times must be unique: two groups that begin together are one pass, told in two ways.
+    # Times must be unique: two groups that begin together are one pass, described in two ways.
     for same in _groups(groups, lambda g: str(g[0].time)):
         yield [scene for group in same for scene in group]
 
@@ -221,7 +234,7 @@ def _groups(things: Iterable[_T], key: Callable[[_T], Any]) -> Iterator[list[_T]
 
 def _acquisition(scenes: Sequence[Scene]) -> Acquisition:
     def merge_order(scene: Scene) -> tuple[Any, ...]:
-        major, minor = told.baseline_key(scene.baseline)
+        major, minor = baseline_key(scene.baseline)
         return (-major, -minor, scene.time, scene.id)
 
     ordered = sorted(scenes, key=merge_order)
@@ -231,11 +244,11 @@ def _acquisition(scenes: Sequence[Scene]) -> Acquisition:
         items=tuple(scene.item for scene in ordered),
         scalings=tuple(scene.scaling for scene in ordered),
         quality=ordered[0].quality,
-        platform="+".join(sorted({told.platform(scene.item) for scene in scenes} - {""})),
+        platform="+".join(sorted({platform(scene.item) for scene in scenes} - {""})),
         orbit=ordered[0].orbit,
         baseline="+".join(sorted({scene.baseline for scene in scenes} - {""})),
-        cloud_cover=_mean(told.cloud_cover(scene.item) for scene in ordered),
-        incidence=_mean(told.incidence(scene.item) for scene in ordered),
+        cloud_cover=_mean(cloud_cover(scene.item) for scene in ordered),
+        incidence=_mean(incidence(scene.item) for scene in ordered),
     )
 
 
@@ -247,7 +260,7 @@ def _mean(values: Iterable[float]) -> float:
 def _fates(acquisition: Acquisition) -> Iterator[Fate]:
     first = acquisition.items[0]
     for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True):
-        time = told.sensed_at(item)
+        time = sensed_at(item)
         assert time is not None
         if item is first:
             yield Fate(item["id"], acquisition.sensor, time, "used", "", scaling)

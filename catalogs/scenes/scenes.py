@@ -20,9 +20,9 @@ from terralatent.catalogs.items.items_file import read_items, write_items
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.printable import printable_json
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
-from terralatent.catalogs.scenes.aoi import reach_of
+from terralatent.catalogs.scenes.aoi import describe_extent
 from terralatent.catalogs.scenes.passes import group_items
-from terralatent.catalogs.sources.registry import read_descriptions
+from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources.sources import Source
 
@@ -31,16 +31,16 @@ __all__ = ["Scenes"]
 
 @dataclass(frozen=True)
 class Scenes:
-    """What a search found. Picklable; holds no pixels."""
+    """The result of a search. Picklable; holds no pixels."""
 
     place: Source
     """Where they come from."""
 
     period: Period
-    """First and last day asked for, both included."""
+    """First and last day of the request, both included."""
 
     wanted: tuple[Sensor, ...]
-    """The sensors asked for."""
+    """The requested sensors."""
 
     items: tuple[dict[str, Any], ...] = field(repr=False)
     """Every item of the search as the source gave it, but with absolute hrefs."""
@@ -54,7 +54,7 @@ class Scenes:
     access: Access = Access()  # noqa: RUF009 - it is frozen
     """What the items may name: it is checked again when their files are read."""
     mask: str | None = None
-    """The mask band asked for; None: the best that most scenes of a sensor have."""
+    """The requested mask band; None: the best that most scenes of a sensor have."""
 
     @classmethod
     def gather(
@@ -73,11 +73,11 @@ class Scenes:
 
         Args:
             items: STAC items with absolute hrefs.
-            sensors: Those asked for.
-            source: Where the items come from, or a name for it where it is not described.
-            period: First and last day asked for.
-            access: What the items may name; by default what the source's description grants, else
-                what any catalogue elsewhere may: public hosts, and no file of this machine.
+            sensors: The requested ones.
+            source: Where the items come from, or a name for it where it is not registered.
+            period: First and last day of the request.
+            access: What the items may name; by default what the source grants by its TOML table,
+                else what any catalogue elsewhere may: public hosts, and no file of this machine.
             mask: The mask band to take where a sensor may come with it.
 
         Raises:
@@ -86,7 +86,7 @@ class Scenes:
         place = source if isinstance(source, Source) else Source(source, "")
         access = access or (place.access if place.where else Access())
         kept = tuple(printable_json(item) for item in items)
-        seen = [place.sees(sensor) for sensor in sensors]
+        seen = [place.adapt(sensor) for sensor in sensors]
         by_sensor, fates = group_items(kept, seen if mask is None else mask_by(seen, mask), access)
         return cls(place, period, tuple(sensors), kept, fates, by_sensor, access, mask)
 
@@ -96,22 +96,22 @@ class Scenes:
         return self.place.name
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """Names of the sensors asked for."""
+    def requested(self) -> tuple[str, ...]:
+        """Names of the requested sensors."""
         return tuple(sensor.name for sensor in self.wanted)
 
     def sensor(self, name: str) -> Sensor:
-        """Return the sensor called ``name`` as the source sees it.
+        """Return the sensor called ``name`` as the source has it.
 
         Raises:
-            InputError: If it was not asked for.
+            InputError: If it was not requested.
         """
         (sensor,) = pick_sensors([name], {sensor.name: sensor for sensor in self.wanted})
-        return self.place.sees(sensor)
+        return self.place.adapt(sensor)
 
     @property
     def sensors(self) -> tuple[str, ...]:
-        """Names of the sensors that have scenes, in the order asked for."""
+        """Names of the sensors that have scenes, in the order of the request."""
         return tuple(self.by_sensor)
 
     def acquisitions(self, sensor: str) -> tuple[Acquisition, ...]:
@@ -120,7 +120,7 @@ class Scenes:
         Raises:
             InputError: If there is no such sensor.
         """
-        if sensor not in self.asked:
+        if sensor not in self.requested:
             pick_sensors([sensor])
         return self.by_sensor.get(sensor, ())
 
@@ -139,7 +139,7 @@ class Scenes:
 
     def summary(self) -> str:
         """Say in one line how many acquisitions there are and what became of the items."""
-        counts = [f"{len(found)} {name}" for name, found in self.by_sensor.items()]
+        counts = [f"{len(kept)} {name}" for name, kept in self.by_sensor.items()]
         dropped = sum(fate.fate == "dropped" for fate in self.fates)
         merged = sum(fate.fate == "merged" for fate in self.fates)
         return (
@@ -156,18 +156,18 @@ class Scenes:
         facts = {
             "source": self.place.name,
             "period": [day.isoformat() for day in self.period],
-            "sensors": list(self.asked),
+            "sensors": list(self.requested),
             "mask": self.mask,
             "stated": {s.name: s.stated for s in self.wanted if s.stated is not None},
             "access": self.access.to_json(),
         }
         write_items(Path(path), self.items, facts)
 
-    def require(self, outline: BaseGeometry) -> None:
+    def require(self, aoi: BaseGeometry) -> None:
         """Check that there is anything to build for a region.
 
         Args:
-            outline: The region in EPSG:4326.
+            aoi: The region in EPSG:4326.
 
         Raises:
             InputError: If there is no acquisition, or none that touches the region.
@@ -176,16 +176,16 @@ class Scenes:
             known = ", ".join(sorted({str(item.get("collection")) for item in self.items}))
             raise InputError(
                 f"None of the {len(self.items)} items of {self.source} is of "
-                f"{', '.join(self.asked)}; they are of the collections {known}."
+                f"{', '.join(self.requested)}; they are of the collections {known}."
             )
         kept = [a for acquisitions in self.by_sensor.values() for a in acquisitions]
         shapes = [shape for a in kept for item in a.items if (shape := footprint(item)) is not None]
-        if not any(shape.intersects(outline) for shape in shapes):
+        if not any(shape.intersects(aoi) for shape in shapes):
             bounds = union_all([box(*shape.bounds) for shape in shapes]).bounds
-            region = ",".join(f"{edge:.4g}" for edge in outline.bounds)
+            region = ",".join(f"{edge:.4g}" for edge in aoi.bounds)
             raise InputError(
                 f"No scene touches the region {region}; the scenes of {self.source} lie "
-                f"{reach_of(bounds, outline)}. Give their region, or search for scenes of this one."
+                f"{describe_extent(bounds, aoi)}. Give their region, or search for scenes of yours."
             )
 
     @classmethod
@@ -197,7 +197,7 @@ class Scenes:
 
         Args:
             path: The file.
-            described: Files that describe its source or sensors, where they are a user's own.
+            described: TOML files of its source or sensors, where they are a user's own.
 
         Raises:
             InputError: If the file does not exist, is no stac-geoparquet, or holds no item; or if
@@ -209,10 +209,10 @@ class Scenes:
         items, facts = read_items(where)
         if not items:
             raise InputError(f"The file of scenes {str(path)!r} holds no item.")
-        known = read_descriptions(described)
+        known = read_registry(described)
         try:
-            told = facts.get("period")
-            period = _span(items) if told is None else _period(*told)
+            days = facts.get("period")
+            period = _span(items) if days is None else _period(*days)
             access = (
                 Access.from_json(facts["access"]) if "access" in facts else Access.of(str(where))
             )
@@ -244,6 +244,6 @@ def _period(first: str, last: str) -> Period:
 def _span(items: Sequence[dict[str, Any]]) -> Period:
     times = [time for item in items if (time := sensed_at(item)) is not None]
     if not times:
-        raise ValueError("none of its items tells when it was sensed")
+        raise ValueError("none of its items states when it was sensed")
     first, last = (time.astype("datetime64[D]").astype(date) for time in (min(times), max(times)))
     return first, last

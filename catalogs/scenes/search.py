@@ -18,12 +18,12 @@ from terralatent.catalogs.documents.static import is_parquet, walk, with_absolut
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.items.item import footprint, sensed_at
-from terralatent.catalogs.items.scaling import LEFT
+from terralatent.catalogs.items.scaling import NOT_APPLIED
 from terralatent.catalogs.period import Period, read_period, within
-from terralatent.catalogs.scenes.aoi import reach_of, read_outline
+from terralatent.catalogs.scenes.aoi import describe_extent, read_aoi
 from terralatent.catalogs.scenes.passes import OF_NO_SENSOR
 from terralatent.catalogs.scenes.scenes import Scenes
-from terralatent.catalogs.sources.registry import read_descriptions
+from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources.sources import Source, known_collections, resolve_source
 
@@ -50,17 +50,17 @@ def search_scenes(
 
     Args:
         source: A source's name, the URL of a STAC API or document, a folder, or a file.
-        region: As for :func:`~terralatent.catalogs.scenes.aoi.read_outline`.
+        region: As for :func:`~terralatent.catalogs.scenes.aoi.read_aoi`.
         start: First day, ISO, UTC.
         end: Last day, included.
         sensors: Names of the sensors wanted; None: all that the source offers.
-        offsets: By the names of sensors, the offset, in units, of items that do not tell theirs.
-        described: Files that describe sources and sensors of a user's own, see
-            :func:`~terralatent.catalogs.sources.registry.read_descriptions`.
+        offsets: By the names of sensors, the offset, in units, of items that do not state theirs.
+        described: TOML files of a user's own sources and sensors, see
+            :func:`~terralatent.catalogs.sources.registry.read_registry`.
         mask: Asset key of a mask band, see
             :attr:`~terralatent.catalogs.sources.sensors.Sensor.quality`: sensors that may come
             with it take it instead of their best.
-        report: Is told how far the search is, one line at a time.
+        report: Called with each line of text on how far the search is.
 
     Returns:
         The scenes: each acquisition once, and what became of every item.
@@ -69,39 +69,39 @@ def search_scenes(
         InputError: If an argument cannot be used, if the source does not answer as one, or if it
             has no scene that can be used.
     """
-    known = read_descriptions(described)
-    place, outline = resolve_source(source, known.sources), read_outline(region)
+    known = read_registry(described)
+    place, aoi = resolve_source(source, known.sources), read_aoi(region)
     period = read_period(start, end)
     wanted = with_offsets(_wanted(place, sensors, known.sensors), offsets)
     if mask is not None:
-        mask_by(wanted, mask)  # tells a wrong name before anything is looked for
-    tell = report or _LOG.info
+        mask_by(wanted, mask)  # refuses a wrong name before the search
+    report = report or _LOG.info
 
-    looked = Looked()
+    extent = Extent()
     items = []
-    for item in looked.count(_items(place, outline, period, wanted)):
-        if _matches(item, outline, period):
+    for item in extent.count(_items(place, aoi, period, wanted)):
+        if _matches(item, aoi, period):
             items.append(item)
             if len(items) % 100 == 0:
-                tell(f"{len(items)} items from {place.name}")
+                report(f"{len(items)} items from {place.name}")
     if not items:
-        raise InputError(_nothing(place, outline, period, wanted, looked))
+        raise InputError(_nothing(place, aoi, period, wanted, extent))
     scenes = Scenes.gather(items, wanted, source=place, period=period, mask=mask)
     if not scenes.sensors:
         raise InputError(_no_use(place, period, scenes))
-    tell(scenes.summary())
-    _doubt(scenes)
+    report(scenes.summary())
+    _warn_of_doubtful_offsets(scenes)
     return scenes
 
 
-def _doubt(scenes: Scenes) -> None:
+def _warn_of_doubtful_offsets(scenes: Scenes) -> None:
     """Warn of items whose flag Earth Search is known to have set wrongly, now and then."""
-    told = [fate.scaling for fate in scenes.fates if fate.scaling is not None]
-    doubtful = [one for one in told if one.offset_from.endswith(LEFT) and one.offset]
+    scalings = [fate.scaling for fate in scenes.fates if fate.scaling is not None]
+    doubtful = [s for s in scalings if s.offset_from.endswith(NOT_APPLIED) and s.offset]
     if doubtful:
         _LOG.warning(
             "%d items of %s say by a flag that their offset was not taken off; some such items are "
-            "wrong (https://github.com/Element84/earth-search/issues/71): look at their dates",
+            "wrong (https://github.com/Element84/earth-search/issues/71): check their dates",
             len(doubtful),
             scenes.source,
         )
@@ -110,7 +110,7 @@ def _doubt(scenes: Scenes) -> None:
 def _wanted(
     place: Source, names: Sequence[str] | None, known: Mapping[str, Sensor]
 ) -> tuple[Sensor, ...]:
-    """The sensors to look for: those named, else all that the source has in a form of use."""
+    """The sensors to search for: those named, else all that the source has in a usable form."""
     wanted = pick_sensors(names, known)
     if place.sensors is None:
         return wanted
@@ -127,8 +127,8 @@ def _wanted(
     return tuple(sensor for sensor in wanted if sensor.name in usable)
 
 
-class Looked:
-    """Counts the items that a source gave, and how far they reach in space and time."""
+class Extent:
+    """Counts the items that a source gives, and takes their extent in space and time."""
 
     def __init__(self) -> None:
         self.items = 0
@@ -152,63 +152,67 @@ class Looked:
 
 
 def _items(
-    place: Source, outline: BaseGeometry, period: Period, sensors: Sequence[Sensor]
+    place: Source, aoi: BaseGeometry, period: Period, sensors: Sequence[Sensor]
 ) -> Iterator[Item]:
-    """Every item that ``place`` gives; more than asked for where it cannot filter."""
-    asked = dict.fromkeys(name for sensor in sensors for name in place.collections_of(sensor))
+    """Every item that ``place`` gives; more than requested where it cannot filter."""
+    collections = list(
+        dict.fromkeys(name for sensor in sensors for name in place.collections_of(sensor))
+    )
     is_api = False
     if is_remote(place.where) and not is_parquet(place.where):
         with failures(place.name):
             client = open_api(place.where, place.access)
             is_api = client.get_search_link() is not None
     if is_api:
-        yield from _search_api(client, place, list(asked), outline, period)
+        yield from _search_api(client, place, collections, aoi, period)
     else:
-        yield from walk(place.where, _enters(asked), place.access)
+        yield from walk(place.where, _may_hold(collections), place.access)
 
 
-def _enters(asked: Mapping[str, None]) -> Callable[[str], bool]:
+def _may_hold(collections: Sequence[str]) -> Callable[[str], bool]:
     """Leave out the collections that are known to hold other sensors only."""
     known = known_collections()
-    return lambda name: name in asked or name not in known
+    return lambda name: name in collections or name not in known
 
 
 def _search_api(
-    client: Client, place: Source, asked: list[str], outline: BaseGeometry, period: Period
+    client: Client, place: Source, collections: list[str], aoi: BaseGeometry, period: Period
 ) -> Iterator[Item]:
     with failures(place.name):
         if place.sensors is None:
-            asked = _offered(client, place, asked)
+            collections = _offered(client, place, collections)
         # A box and a period are all that every API understands; the rest is filtered here.
         search = client.search(
-            collections=asked,
-            bbox=outline.bounds,
+            collections=collections,
+            bbox=aoi.bounds,
             datetime=f"{period[0]}T00:00:00Z/{period[1]}T23:59:59.999Z",
             limit=place.page,
         )
-        found: Iterator[object] = search.items_as_dicts()  # whatever an API lists
-        for item in found:
+        listed: Iterator[object] = search.items_as_dicts()  # whatever an API lists
+        for item in listed:
             if isinstance(item, dict):
                 yield _absolute(item, place.where)
             else:
                 _LOG.warning("%s lists a %s as an item", place.name, type(item).__name__)
 
 
-def _offered(client: Client, place: Source, asked: list[str]) -> list[str]:
-    """Those of the collections ``asked`` that the API has."""
+def _offered(client: Client, place: Source, collections: list[str]) -> list[str]:
+    """Those of the ``collections`` that the API has."""
     offered = []
-    for name in asked:
+    for name in collections:
         try:
-            found = client.get_collection(name)
+            collection = client.get_collection(name)
         except APIError as error:
             status = status_of(error)
             if status is None or status >= 500:
                 raise
-            found = None
-        if found is not None:
+            collection = None
+        if collection is not None:
             offered.append(name)
     if not offered:
-        raise InputError(f"The source {place.name} has none of the collections {', '.join(asked)}.")
+        raise InputError(
+            f"The source {place.name} has none of the collections {', '.join(collections)}."
+        )
     return offered
 
 
@@ -222,31 +226,31 @@ def _absolute(item: Item, root: str) -> Item:
     return with_absolute_hrefs(item, own[0] if own else root)
 
 
-def _matches(item: Item, outline: BaseGeometry, period: Period) -> bool:
+def _matches(item: Item, aoi: BaseGeometry, period: Period) -> bool:
     """Whether an item is of the search; one that does not say is, and is dropped by name later."""
     time, shape = sensed_at(item), footprint(item)
     if time is not None and not within(time, period):
         return False
-    return shape is None or bool(shape.intersects(outline))
+    return shape is None or bool(shape.intersects(aoi))
 
 
 def _nothing(
-    place: Source, outline: BaseGeometry, period: Period, sensors: Sequence[Sensor], looked: Looked
+    place: Source, aoi: BaseGeometry, period: Period, sensors: Sequence[Sensor], extent: Extent
 ) -> str:
-    region = ",".join(f"{edge:.4g}" for edge in outline.bounds)
+    region = ",".join(f"{edge:.4g}" for edge in aoi.bounds)
     names = ", ".join(sensor.name for sensor in sensors)
-    found = f"No scene of {names} was found in {place.name} for the region {region} from "
-    found += f"{period[0]} to {period[1]}"
-    if looked.items == 0 or looked.box is None:
-        return f"{found}; ask for another region, period or source."
-    found += f"; its {looked.items} items lie {reach_of(looked.box, outline)}"
-    if looked.period is not None:
-        found += f"; they are from {looked.period[0]} to {looked.period[1]}"
-    return f"{found}."
+    nothing = f"No scene of {names} was found in {place.name} for the region {region} from "
+    nothing += f"{period[0]} to {period[1]}"
+    if extent.items == 0 or extent.box is None:
+        return f"{nothing}; give another region, period or source."
+    nothing += f"; its {extent.items} items lie {describe_extent(extent.box, aoi)}"
+    if extent.period is not None:
+        nothing += f"; they are from {extent.period[0]} to {extent.period[1]}"
+    return f"{nothing}."
 
 
 def _no_use(place: Source, period: Period, scenes: Scenes) -> str:
-    """Why none of the items found is a scene of the sensors asked for."""
+    """Why none of the items is a scene of the requested sensors."""
     where = f"{place.name} has for the region from {period[0]} to {period[1]}"
     for fate in scenes.fates:
         if not fate.reason.startswith(OF_NO_SENSOR):
@@ -256,6 +260,6 @@ def _no_use(place: Source, period: Period, scenes: Scenes) -> str:
             )
     known = ", ".join(sorted({str(item.get("collection")) for item in scenes.items}))
     return (
-        f"None of the {len(scenes.items)} items that {where} is of {', '.join(scenes.asked)}; "
+        f"None of the {len(scenes.items)} items that {where} is of {', '.join(scenes.requested)}; "
         f"they are of the collections {known}."
     )

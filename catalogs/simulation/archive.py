@@ -61,7 +61,7 @@ class Ground:
         west, south, east, north = self.bounds
         return (south + north) / 2, (west + east) / 2
 
-    def outline(self) -> dict[str, Any]:
+    def polygon(self) -> dict[str, Any]:
         """A GeoJSON polygon a metre inside the edges, so that a grid around it has these pixels."""
         side = 10.0 * self.size - 1.0
         x = [self.left + 1, self.left + side, self.left + side, self.left + 1]
@@ -96,7 +96,7 @@ def optical_item(
         classes: SCL, (y, x) at 20 m.
         cloud_cover: Percent.
         sun: Zenith and azimuth, degrees.
-        reprocessed: Whether this is the copy of baseline 05.00, whose digital numbers are 1000
+        reprocessed: Whether this is the duplicate of baseline 05.00, whose digital numbers are 1000
             higher, with an offset that says so.
     """
     baseline, offset = ("05.00", -0.1) if reprocessed else ("02.07", 0.0)
@@ -108,8 +108,8 @@ def optical_item(
         band: np.clip(np.rint((values - offset) / SCALE), 1, 65535).astype(np.uint16)
         for band, values in reflectance.items()
     }
-    told = {"nodata": 0, "data_type": "uint16", "scale": SCALE, "offset": offset}
-    about = {band: told for band in images} | {"SCL": {"nodata": 0, "data_type": "uint8"}}
+    stated = {"nodata": 0, "data_type": "uint16", "scale": SCALE, "offset": offset}
+    about = {band: stated for band in images} | {"SCL": {"nodata": 0, "data_type": "uint8"}}
     properties = {
         "constellation": "sentinel-2",
         "instruments": ["msi"],
@@ -133,7 +133,7 @@ def radar_item(
     """Write one Sentinel-1 acquisition, linear power (y, x) by band, and return its item."""
     unit, orbit = taken.platform[-1].upper(), f"R{taken.track.orbit:03d}"
     name = f"S1{unit}_IW_GRDH_1SDV_{_compact(taken)}_{orbit}_rtc"
-    told = {"nodata": "nan", "data_type": "float32"}
+    stated = {"nodata": "nan", "data_type": "float32"}
     properties = {
         "constellation": "sentinel-1",
         "sar:instrument_mode": "IW",
@@ -142,7 +142,7 @@ def radar_item(
         "view:incidence_angle": taken.track.zenith,
         "view:azimuth": taken.track.azimuth,
     }
-    about = {band: told for band in power}
+    about = {band: stated for band in power}
     return _item(folder, ground, taken, "sentinel-1-rtc", name, power, about, properties)
 
 
@@ -163,7 +163,7 @@ def write_catalogue(folder: Path, ground: Ground, items: list[pystac.Item], titl
     catalogue.normalize_hrefs(f"{folder}/")  # the slash: a name with a dot is a folder too
     catalogue.make_all_asset_hrefs_relative()
     catalogue.save(pystac.CatalogType.SELF_CONTAINED)
-    (folder / "region.geojson").write_text(json.dumps(ground.outline()))
+    (folder / "region.geojson").write_text(json.dumps(ground.polygon()))
 
 
 def _item(

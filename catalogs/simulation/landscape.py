@@ -185,11 +185,11 @@ def _cover(parcel: NDArray[np.int32], years: int, rng: Generator) -> NDArray[np.
     for kind in (LandCover.FOREST, LandCover.BUILT_UP):
         likely = smooth_noise(parcel.shape[0], CLUSTERS / 3, rng)[y, x]
         taken = 0
-        for one in np.argsort(-np.where(free, likely, -np.inf)):
-            if taken >= SHARES[kind] * parcel.size or not free[one]:
+        for number in np.argsort(-np.where(free, likely, -np.inf)):
+            if taken >= SHARES[kind] * parcel.size or not free[number]:
                 break
-            cover[:, one], free[one] = kind, False
-            taken += area[one]
+            cover[:, number], free[number] = kind, False
+            taken += area[number]
     grass = SHARES[LandCover.GRASS]
     grassland = _deal(np.flatnonzero(free), area, {LandCover.GRASS: grass, None: 0.59}, rng)
     cover[:, grassland == LandCover.GRASS] = LandCover.GRASS
@@ -212,10 +212,10 @@ def _deal(
     kinds, wanted = list(shares), np.array(list(shares.values()))
     lacking = wanted / wanted.sum() * area[parcels].sum()
     dealt = np.zeros(len(area), np.int8)
-    for one in rng.permutation(parcels):
+    for number in rng.permutation(parcels):
         kind = int(np.argmax(lacking * rng.uniform(0.6, 1.0, len(kinds))))
-        dealt[one] = int(kinds[kind] or 0)
-        lacking[kind] -= area[one]
+        dealt[number] = int(kinds[kind] or 0)
+        lacking[kind] -= area[number]
     return dealt
 
 

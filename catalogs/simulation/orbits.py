@@ -1,7 +1,7 @@
 """When the Sentinels pass over the simulated region, and how they and the sun stand then.
 
 A satellite repeats its orbits in a cycle of days, and the two of a pair are half a cycle apart, so
-one pass that really was tells all others of its relative orbit.
+one pass that really was gives all others of its relative orbit.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ TRACKS = {
 def passes(collection: str, first: np.datetime64, last: np.datetime64) -> Iterator[Pass]:
     """Yield the passes of ``collection`` from day ``first`` to ``last``, both included, by time."""
     begin, end = first.astype("datetime64[s]"), (last + 1).astype("datetime64[s]")
-    found = []
+    taken = []
     for track in TRACKS[collection]:
         half = np.timedelta64(track.cycle * 12, "h").astype("timedelta64[s]")
         known = np.datetime64(track.known, "s")
         number = -int((known - begin) // half)
         while (time := known + number * half) < end:
-            found.append(Pass(track, track.platforms[number % 2], time))
+            taken.append(Pass(track, track.platforms[number % 2], time))
             number += 1
-    yield from sorted(found, key=lambda one: one.time)
+    yield from sorted(taken, key=lambda passage: passage.time)
 
 
 def sun(time: np.datetime64, latitude: float, longitude: float) -> tuple[float, float]:

@@ -98,7 +98,7 @@ class Radar:
 
         Args:
             day: Number of the day.
-            track: Tells angle of incidence and direction.
+            track: Of the pass; has the angle of incidence and the direction.
             rng: Of this date: wind on the water, and what differs from field to field.
         """
         surface, canopies = self.surface, self.surface.canopies

@@ -57,10 +57,10 @@ class Satellites:
         """What a whole radar scene is off, dB."""
         return float(CALIBRATION * self.draws.of(Key.CALIBRATION, taken).standard_normal())
 
-    def take(
+    def take_optical(
         self, taken: Pass, sky: Sky, residual: Residual, threshold: float, *, reprocessed: bool
     ) -> list[pystac.Item]:
-        """Write an optical pass, and its reprocessed copy where it has one.
+        """Write an optical pass, and its reprocessed duplicate where it has one.
 
         Args:
             taken: The pass.
@@ -68,7 +68,7 @@ class Satellites:
             residual: See :meth:`residual`.
             threshold: What the mask notices, see
                 :func:`terralatent.catalogs.simulation.sky.mask_threshold`.
-            reprocessed: Whether there is a copy.
+            reprocessed: Whether there is a duplicate.
         """
         day = self.surface.number(taken.time)
         surface = self.surface.reflectance(day, taken.track)
@@ -82,12 +82,12 @@ class Satellites:
         return [
             optical_item(
                 self.folder, self.ground, taken, images, classes,
-                cloud_cover=cover, sun=position, reprocessed=copy,
+                cloud_cover=cover, sun=position, reprocessed=newer,
             )
-            for copy in ((False, True) if reprocessed else (False,))
+            for newer in ((False, True) if reprocessed else (False,))
         ]  # fmt: skip
 
-    def look(self, taken: Pass) -> pystac.Item:
+    def take_radar(self, taken: Pass) -> pystac.Item:
         """Write a radar pass."""
         day = self.surface.number(taken.time)
         power = self.radar.backscatter(day, taken.track, self.draws.of(Key.FIELDS, taken))

@@ -1,4 +1,4 @@
-"""A simulated region with known truth: the land, its seasons, and what the Sentinels see of it.
+"""A simulated region with known truth: the land, its seasons, and what the Sentinels observe of it.
 
 Everything is drawn from one seed; each date has random numbers of its own, so that none depends on
 how many others there are or on the order in which they are computed.
@@ -45,7 +45,7 @@ MOST_PIXELS, MOST_YEARS = 4096, 20
 REPROCESSED_EVERY = 24
 """One Sentinel-2 acquisition in so many is there a second time, reprocessed."""
 
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 def simulate(
@@ -54,12 +54,12 @@ def simulate(
     size: int = 256,
     years: int = 1,
     seed: int = 0,
-    tell: Told | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Simulate a region and write it to the folder ``out``; computes.
 
     A static STAC catalogue (``catalog.json``) with the collections ``sentinel-2-l2a`` and
-    ``sentinel-1-rtc`` as COGs, the outline ``region.geojson``, and the truth ``truth.zarr``, see
+    ``sentinel-1-rtc`` as COGs, the region ``region.geojson``, and the truth ``truth.zarr``, see
     :mod:`terralatent.catalogs.simulation.truth`. The same arguments give the same bytes. The folder
     appears when all is written; a run that is broken off leaves nothing in its place.
 
@@ -68,7 +68,7 @@ def simulate(
         size: Pixels of 10 m along y and x, even, at least 32.
         years: Calendar years from 2018 on.
         seed: Of all that is drawn, at least 0.
-        tell: Is called with the number of dates and days done and their total.
+        progress: Called with the number of dates and days done and their total.
 
     Returns:
         The folder.
@@ -86,7 +86,7 @@ def simulate(
     try:
         aside.mkdir(parents=True)
         truth = Truth(aside, Ground(size), {"simulation": settings})
-        _write(aside, Ground(size), truth, years, Draws(seed), tell or (lambda *_: None))
+        _write(aside, Ground(size), truth, years, Draws(seed), progress or (lambda *_: None))
         aside.rename(folder)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -97,7 +97,7 @@ def simulate(
 
 
 def _write(
-    folder: Path, ground: Ground, truth: Truth, years: int, draws: Draws, tell: Told
+    folder: Path, ground: Ground, truth: Truth, years: int, draws: Draws, progress: Progress
 ) -> None:
     """Draw land, weather and seasons, take every acquisition, and write it all below ``folder``."""
     first = np.datetime64(f"{FIRST_YEAR}-01-01")
@@ -114,13 +114,13 @@ def _write(
     satellites = Satellites(folder, ground, surface, radar, draws)
 
     optical = list(passes("sentinel-2-l2a", first, last))
-    looks = list(passes("sentinel-1-rtc", first, last))
-    total, done = len(optical) + len(looks) + len(days), 0
+    radar_passes = list(passes("sentinel-1-rtc", first, last))
+    total, done = len(optical) + len(radar_passes) + len(days), 0
 
     def count(finished: int) -> None:
         nonlocal done
         done += finished
-        tell(done, total)
+        progress(done, total)
 
     items: list[pystac.Item] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -130,12 +130,13 @@ def _write(
         for written in pool.map(take, range(len(optical)), optical, skies, residuals):
             items += written
             count(1)
-        for one in pool.map(satellites.look, looks):
-            items.append(one)
+        for item in pool.map(satellites.take_radar, radar_passes):
+            items.append(item)
             count(1)
         write_days(truth, surface, years, pool, count)
     write_optical_dates(truth, optical, skies, residuals)
-    write_radar_dates(truth, looks, [satellites.calibration(taken) for taken in looks])
+    calibration = [satellites.calibration(taken) for taken in radar_passes]
+    write_radar_dates(truth, radar_passes, calibration)
     title = f"Simulated: {ground.size} x {ground.size} pixels of 10 m, seed {draws.seed}"
     write_catalogue(folder, ground, items, title)
 
@@ -145,7 +146,7 @@ def _take(
 ) -> list[pystac.Item]:
     """Take optical pass ``number``."""
     reprocessed = number % REPROCESSED_EVERY == REPROCESSED_EVERY // 3
-    return satellites.take(taken, sky, left, threshold, reprocessed=reprocessed)
+    return satellites.take_optical(taken, sky, left, threshold, reprocessed=reprocessed)
 
 
 def _check(size: int, years: int, seed: int) -> None:

@@ -89,7 +89,7 @@ class Sky:
     noticed: NDArray[np.float32]
     """How easily the mask notices what is there, in no units: it sees the highest values."""
     alarm: NDArray[np.float32]
-    """How much a clear pixel looks like a cloud, standard normal."""
+    """How much a clear pixel resembles a cloud, standard normal."""
 
     @property
     def classes(self) -> NDArray[np.uint8]:
@@ -144,8 +144,8 @@ def draw_sky(size: int, gloom: float, sun: tuple[float, float], rng: Generator) 
     noticed = np.log(strength + 1e-6) + 1.2 * luck
     return Sky(
         *(
-            one[inside].astype(np.float32)
-            for one in (cloud, haze, shadow, noticed, _fractal(period, 2.0, rng))
+            layer[inside].astype(np.float32)
+            for layer in (cloud, haze, shadow, noticed, _fractal(period, 2.0, rng))
         )
     )
 

@@ -1,4 +1,4 @@
-"""The truth beside a simulated region, as plain Zarr v3: what no satellite tells.
+"""The truth beside a simulated region, as plain Zarr v3: what no satellite observes.
 
 ``truth.zarr`` is a tree, on the region's grid of 10 m pixels:
 
@@ -79,8 +79,8 @@ class Truth:
         """What the region in ``folder`` was simulated with; None where there is none."""
         if not (folder / TRUTH / "zarr.json").is_file():
             return None
-        found: Any = zarr.open_group(folder / TRUTH, mode="r").attrs.get("simulation")
-        return dict(found) if found is not None else None
+        settings: Any = zarr.open_group(folder / TRUTH, mode="r").attrs.get("simulation")
+        return dict(settings) if settings is not None else None
 
     def add(
         self,
@@ -137,7 +137,7 @@ def write_days(
         surface: What.
         years: Calendar years.
         pool: Computes the days.
-        count: Is told how many days were written more.
+        count: Called with the number of days that were just written.
     """
     land, days, size = surface.land, surface.days, len(surface.land.parcel)
     cover = np.stack([land.land_cover(n) for n in range(years)])
@@ -165,10 +165,10 @@ def write_optical_dates(
 ) -> None:
     """Write what truly was above and wrong on each date of Sentinel-2."""
     group = "sentinel-2-l2a"
-    truth.add(f"{group}/time", ("time",), np.array([one.time for one in taken]))
+    truth.add(f"{group}/time", ("time",), np.array([passage.time for passage in taken]))
     truth.add(f"{group}/band", ("band",), BAND_NAMES)
-    sky = np.stack([one.classes for one in skies])
-    truth.add(f"{group}/sky", ("time", "y20", "x20"), sky, _flags(SkyClass))
+    classes = np.stack([sky.classes for sky in skies])
+    truth.add(f"{group}/sky", ("time", "y20", "x20"), classes, _flags(SkyClass))
     offset = np.stack([left.offset for left in residuals])
     truth.add(f"{group}/offset", ("time", "band"), offset, {"units": "1"})
     truth.add(f"{group}/gain", ("time",), np.array([left.gain for left in residuals]))
@@ -182,7 +182,7 @@ def write_optical_dates(
 def write_radar_dates(truth: Truth, taken: Sequence[Pass], calibration: Sequence[float]) -> None:
     """Write what each date of Sentinel-1 is off in dB."""
     group = "sentinel-1-rtc"
-    truth.add(f"{group}/time", ("time",), np.array([one.time for one in taken]))
+    truth.add(f"{group}/time", ("time",), np.array([passage.time for passage in taken]))
     truth.add(f"{group}/calibration", ("time",), np.array(calibration), {"units": "dB"})
     truth.describe(group, {"looks": LOOKS})
 
@@ -193,6 +193,6 @@ def _packed(name: str, values: NDArray[np.floating]) -> NDArray[np.uint16]:
 
 
 def _flags(classes: type[IntEnum]) -> dict[str, Any]:
-    """Attributes that tell the names of classes, by CF."""
-    names = " ".join(one.name.lower() for one in classes)
-    return {"flag_values": [int(one) for one in classes], "flag_meanings": names}
+    """Attributes with the names of classes, by CF."""
+    names = " ".join(kind.name.lower() for kind in classes)
+    return {"flag_values": [int(kind) for kind in classes], "flag_meanings": names}

@@ -1,4 +1,4 @@
-"""The clear-sky rule: which values of a mask band mean that the ground was seen."""
+"""The clear-sky rule: which values of a mask band mean a clear observation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ClearRule"]
 
 @dataclass(frozen=True)
 class ClearRule:
-    """Either a list of classes, or conditions on bits, or a threshold: one of the three.
+    """Either a list of classes, or conditions on bits, or a threshold: exactly one of the three.
 
     The rule is kept with the mask band in the cube, as JSON, and applied at reading: it can be
     changed without a download.
@@ -24,7 +24,7 @@ class ClearRule:
     """Values of the mask band that are clear; empty where it holds something else than classes."""
 
     any_bits: tuple[int, ...] = ()
-    """At least one of these bits must be set; empty: none is asked for."""
+    """At least one of these bits must be set; empty: none is required."""
 
     no_bits: tuple[int, ...] = ()
     """None of these bits may be set."""
@@ -47,10 +47,10 @@ class ClearRule:
             raise ValueError(f"Bits of a mask band lie between 0 and 31, got {sorted(bits)}.")
 
     def __call__(self, quality: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
-        """Tell where ``quality``, the mask band as stored, integers of any shape, is clear.
+        """Return where ``quality``, the mask band as stored, integers of any shape, is clear.
 
         Returns:
-            Boolean, the shape of ``quality``; True where the ground was seen.
+            Boolean, the shape of ``quality``; True where the observation is clear.
         """
         if self.codes:
             return np.isin(quality, self.codes)
@@ -65,9 +65,9 @@ class ClearRule:
         return np.asarray(clear, dtype=np.bool_)
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the rule by its own field names; fields that ask for nothing are left out."""
-        told = {name: _listed(value) for name, value in asdict(self).items()}
-        return {name: value for name, value in told.items() if value not in ([], None)}
+        """Describe the rule by its own field names; fields that require nothing are left out."""
+        record = {name: _listed(value) for name, value in asdict(self).items()}
+        return {name: value for name, value in record.items() if value not in ([], None)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> ClearRule:

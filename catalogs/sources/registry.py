@@ -1,4 +1,4 @@
-"""All sensors and sources: those known without being told, and those that a user describes."""
+"""All sensors and sources: the built-in ones, and those of a user's own TOML files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from terralatent.catalogs.sources.sensors import SENSORS, Sensor
 from terralatent.catalogs.sources.sources import SOURCES, Source
 from terralatent.catalogs.sources.toml_tables import read_tables
 
-__all__ = ["Descriptions", "read_descriptions", "user_files"]
+__all__ = ["Registry", "read_registry", "user_files"]
 
 
 @dataclass(frozen=True)
-class Descriptions:
-    """What is known by name."""
+class Registry:
+    """The sensors and sources that are known by name."""
 
     sensors: Mapping[str, Sensor]
     """Sensors by name."""
@@ -27,13 +27,13 @@ class Descriptions:
     """Sources by name."""
 
     files: Mapping[str, Path]
-    """For each sensor and source of a user, as ``sources.NAME``, the file that describes it."""
+    """For each sensor and source of a user, as ``sources.NAME``, the file that holds its table."""
 
 
-def read_descriptions(files: Sequence[str | Path] = ()) -> Descriptions:
-    """Read what is known: the built-in descriptions, :func:`user_files`, and ``files``.
+def read_registry(files: Sequence[str | Path] = ()) -> Registry:
+    """Read the built-in tables, those of :func:`user_files`, and those of ``files``.
 
-    To add a source or a sensor, describe it in a TOML file, which may look like this::
+    To add a source or a sensor, describe it in a TOML file, for example::
 
         [sources.my-archive]
         where = "https://stac.example.org/v1"
@@ -56,13 +56,15 @@ def read_descriptions(files: Sequence[str | Path] = ()) -> Descriptions:
     own = [Path(file) for file in files]
     for file in own:
         if not file.is_file():
-            raise InputError(f"There is no file of descriptions {str(file)!r}.")
+            raise InputError(
+                f"There is no TOML file {str(file)!r} of sources and sensors; check its path."
+            )
     own = [*user_files(), *own]
     if not own:
-        return Descriptions(SENSORS, SOURCES, {})
+        return Registry(SENSORS, SOURCES, {})
     tables = read_tables([sensors.BUILT_IN, sources.BUILT_IN, *dict.fromkeys(own)])
     every = sensors.sensors_of(tables)
-    return Descriptions(
+    return Registry(
         every,
         sources.sources_of(tables, every),
         {table.key: table.file for table in tables if table.file in own},

@@ -1,6 +1,6 @@
 """The sensors: bands and their names elsewhere, scale, offset, no data, clear sky, packing.
 
-Those that are known without being told stand in ``sensors.toml`` beside this module.
+The built-in ones stand in ``sensors.toml`` beside this module.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.clear import ClearRule
-from terralatent.catalogs.sources.toml_tables import Table, as_described, read_tables
+from terralatent.catalogs.sources.toml_tables import Table, read_tables, validate
 
 __all__ = [
     "BUILT_IN",
     "SENSORS",
     "Border",
+    "OffsetSource",
     "Packing",
     "QualityBand",
     "Quantity",
     "Resampling",
     "Sensor",
-    "Word",
     "mask_by",
     "pick_sensors",
     "sensors_of",
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 BUILT_IN = Path(__file__).with_name("sensors.toml")
-"""The sensors that are known without being told."""
+"""The table of the built-in sensors."""
 
 Quantity = Literal["value", "power", "amplitude", "decibel"]
 """What scale * dn + offset is: the value itself, or what backscatter in dB is made of."""
@@ -44,9 +44,9 @@ Quantity = Literal["value", "power", "amplitude", "decibel"]
 Resampling = Literal["nearest", "bilinear", "cubic", "average"]
 """How pixels of a file become pixels of the grid."""
 
-Word = Literal["flag", "bands", "baseline"]
-"""Where an item tells its offset: by a flag that it is taken off already, beside its bands, or by
-its processing baseline."""
+OffsetSource = Literal["flag", "bands", "baseline"]
+"""Where an item states its offset: by a flag that it is applied already, with its bands, or by its
+processing baseline."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class QualityBand:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Asset keys to look for, the own one first."""
+        """Possible asset keys, the own one first."""
         return (self.asset, *self.aliases)
 
 
@@ -119,7 +119,7 @@ class Border:
     """The first version without it, such as ``002.90``."""
 
     until: date
-    """An item that does not tell the version has it where it was sensed before this day."""
+    """An item that does not state the version has it where it was sensed before this day."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Sensor:
     """Names of the bands, in the order in which the cube stores them."""
 
     keys: tuple[tuple[str, ...], ...]
-    """For each band, the asset keys to look for, the first that is there counts."""
+    """For each band, its possible asset keys; the first that is there counts."""
 
     quality: tuple[QualityBand, ...]
     """The mask bands that may come with it, the best first; empty: what is valid is clear."""
@@ -148,7 +148,7 @@ class Sensor:
     """Units per digital number where the item is silent: unit = scale * dn + offset."""
 
     offset: float
-    """In units. The item's own word wins; see :attr:`offset_since`."""
+    """In units. The item's own offset wins; see :attr:`offset_since`."""
 
     units: str
     """Units after scaling, as written into the cube's ``units`` attribute."""
@@ -179,16 +179,16 @@ class Sensor:
 
     offset_since: tuple[tuple[str, float], ...] = ()
     """From which processing baseline on which offset holds instead of :attr:`offset`, so that an
-    item has to tell one of the two; the newest last. Empty: the offset is always the same."""
+    item has to state one of the two; the newest last. Empty: the offset is always the same."""
 
-    taken_off: tuple[str, ...] = ()
-    """Properties that are true where a catalogue has taken the offset off already."""
+    offset_applied: tuple[str, ...] = ()
+    """Properties that are true where a catalogue has applied the offset already."""
 
-    believe: tuple[Word, ...] = ("flag", "bands", "baseline")
-    """Which of an item's words on its offset count, where :attr:`offset_since` asks for them."""
+    believe: tuple[OffsetSource, ...] = ("flag", "bands", "baseline")
+    """Which of an item's statements on its offset count, where :attr:`offset_since` needs them."""
 
     stated: float | None = None
-    """The offset, in units, of items that do not tell theirs, as a user states it."""
+    """The offset, in units, of items that do not state theirs, as given by the user."""
 
     def __post_init__(self) -> None:
         if len(set(self.bands)) != len(self.bands) or not self.bands:
@@ -214,14 +214,14 @@ class Sensor:
 
     def asset_keys(self, assets: Mapping[str, Any]) -> dict[str, str]:
         """Find the key in ``assets`` of each band; bands that are not there are left out."""
-        found: dict[str, str] = {}
+        present: dict[str, str] = {}
         for band, keys in zip(self.bands, self.keys, strict=True):
             key = next((key for key in keys if key in assets), None)
             if key is not None:
-                found[band] = key
-        return found
+                present[band] = key
+        return present
 
-    def under(self, assets: Mapping[str, str]) -> Sensor:
+    def with_asset_keys(self, assets: Mapping[str, str]) -> Sensor:
         """The same sensor where bands and mask bands have the asset keys ``assets``."""
         return replace(
             self,
@@ -263,31 +263,33 @@ class Sensor:
 
 
 def sensors_of(tables: Iterable[Table]) -> Mapping[str, Sensor]:
-    """Make the sensors that ``tables`` describe, in their order.
+    """Make the sensors of the TOML ``tables``, in their order.
 
     ``bands`` is a table of each band's other asset keys, ``offset_since`` one of offsets by
     processing baseline; ``quality`` is left out where there is no mask band.
 
     Raises:
-        InputError: If a description does not fit.
+        InputError: If a table does not fit.
     """
     made = {}
     for table in tables:
         if table.kind != "sensors":
             continue
         content = {"quality": (), **table.content, "name": table.name}
-        bands = as_described(dict[str, tuple[str, ...]], content.get("bands", {}), table, "bands")
+        bands = validate(dict[str, tuple[str, ...]], content.get("bands", {}), table, "bands")
         content["bands"] = tuple(bands)
         content["keys"] = tuple((band, *others) for band, others in bands.items())
+        if "taken_off" in content:  # what the key was called in files written for 0.1.0
+            content["offset_applied"] = content.pop("taken_off")
         if "offset_since" in content:
-            since = as_described(dict[str, float], content["offset_since"], table, "offset_since")
+            since = validate(dict[str, float], content["offset_since"], table, "offset_since")
             content["offset_since"] = tuple(since.items())
-        made[table.name] = as_described(Sensor, content, table)
+        made[table.name] = validate(Sensor, content, table)
     return MappingProxyType(made)
 
 
 SENSORS: Mapping[str, Sensor] = sensors_of(read_tables([BUILT_IN]))
-"""The sensors that are known without being told, by name."""
+"""The built-in sensors by name."""
 
 
 def pick_sensors(
@@ -304,25 +306,25 @@ def pick_sensors(
     if unknown:
         raise InputError(f"Unknown sensor {', '.join(unknown)}; known are {', '.join(known)}.")
     if not names:
-        raise InputError(f"No sensor was asked for; known are {', '.join(known)}.")
+        raise InputError(f"No sensor was requested; known are {', '.join(known)}.")
     return tuple(sensor for sensor in known.values() if sensor.name in names)
 
 
 def with_offsets(
     sensors: Sequence[Sensor], stated: Mapping[str, float] | None
 ) -> tuple[Sensor, ...]:
-    """Return ``sensors`` with the offsets, in units, that a user states for those of these names.
+    """Return ``sensors`` with the offsets, in units, that a user states by their names.
 
-    They hold for items that do not tell their own.
+    They hold for items that do not state their own.
 
     Raises:
-        InputError: If one is not among ``sensors``.
+        InputError: If a name is not among ``sensors``.
     """
     names = [sensor.name for sensor in sensors]
     for name in stated or {}:
         if name not in names:
             raise InputError(
-                f"An offset is stated for {name}, but asked for are {', '.join(names)}."
+                f"An offset is stated for {name}, but requested are {', '.join(names)}."
             )
     return tuple(
         replace(sensor, stated=(stated or {}).get(sensor.name, sensor.stated)) for sensor in sensors
@@ -333,11 +335,11 @@ def mask_by(sensors: Sequence[Sensor], asset: str) -> tuple[Sensor, ...]:
     """Return ``sensors``, of which those that may come with the mask band ``asset`` take no other.
 
     Raises:
-        InputError: If no sensor that is known has such a mask band.
+        InputError: If no known sensor has such a mask band.
     """
     known = {s.name: [b.asset for b in s.quality] for s in (*SENSORS.values(), *sensors)}
     if not any(asset in assets for assets in known.values()):
-        told = [f"{', '.join(assets)} ({name})" for name, assets in known.items() if assets]
-        raise InputError(f"No sensor has a mask band {asset!r}; there are {'; '.join(told)}.")
+        there = [f"{', '.join(assets)} ({name})" for name, assets in known.items() if assets]
+        raise InputError(f"No sensor has a mask band {asset!r}; there are {'; '.join(there)}.")
     chosen = {s: tuple(band for band in s.quality if band.asset == asset) for s in sensors}
-    return tuple(replace(s, quality=one or s.quality) for s, one in chosen.items())
+    return tuple(replace(s, quality=bands or s.quality) for s, bands in chosen.items())

@@ -18,8 +18,8 @@ _FRESH = 300.0
 
 _AMAZON = "amazonaws.com"
 
-_ONE_ASKS = threading.Lock()
-"""Of the threads of a process one asks for a token, the others find it."""
+_TOKEN_LOCK = threading.Lock()
+"""Of the threads of a process one requests a token, the others find it in the cache."""
 
 
 class KeysError(ValueError):
@@ -43,10 +43,10 @@ class Readable:
 def readable(href: str, source: Source) -> Readable:
     """Make a file of ``source`` readable; to be called by whoever reads it, just before.
 
-    May ask the source for a token, which is kept until it is about to expire.
+    May request a token of the source, which is kept until it is about to expire.
 
     Args:
-        href: As the item tells it; also the one by which to speak of the file.
+        href: As the item states it; also the name of the file in messages.
         source: Where the item comes from.
 
     Raises:
@@ -63,9 +63,9 @@ def readable(href: str, source: Source) -> Readable:
 
 
 def forget_token(refused: Readable) -> bool:
-    """Drop the token with which a file was refused, so that whoever is next asks for a new one.
+    """Drop the token with which a file was refused, so that the next reader gets a new one.
 
-    A token may end before the time it told, where clocks differ or its giver takes it back.
+    A token may end before its stated time, where clocks differ or its issuer takes it back.
 
     Returns:
         Whether there was one. It is dropped once, however many files it was refused for.
@@ -74,7 +74,7 @@ def forget_token(refused: Readable) -> bool:
         return False
     from planetary_computer import sas
 
-    with _ONE_ASKS:
+    with _TOKEN_LOCK:
         for url, token in list(sas.TOKEN_CACHE.items()):
             if refused.href.endswith(f"?{token.token}"):
                 del sas.TOKEN_CACHE[url]
@@ -92,7 +92,7 @@ def require_keys(source: Source, hrefs: Iterable[str]) -> None:
         if missing:
             raise InputError(
                 f"The source {source.name} needs keys for s3://{bucket.name}: {missing} "
-                f"({source.needs or 'an account'}). Or ask for other sensors only (--sensor)."
+                f"({source.needs or 'an account'}). Or request other sensors only (--sensor)."
             )
 
 
@@ -137,8 +137,8 @@ def _keys(prefix: str, bucket: Bucket, environment: Mapping[str, str]) -> dict[s
         if not (host == meant if meant else host.endswith(_AMAZON)):
             return None
     names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
-    found = {f"AWS_{name}": environment.get(f"{prefix}_{name}", "") for name in names}
-    return found if found["AWS_ACCESS_KEY_ID"] and found["AWS_SECRET_ACCESS_KEY"] else None
+    keys = {f"AWS_{name}": environment.get(f"{prefix}_{name}", "") for name in names}
+    return keys if keys["AWS_ACCESS_KEY_ID"] and keys["AWS_SECRET_ACCESS_KEY"] else None
 
 
 def _host(bucket: Bucket) -> str:
@@ -149,7 +149,7 @@ def _with_token(href: str) -> str:
     """A URL with a token of Planetary Computer, where its host needs one."""
     from planetary_computer import sas
 
-    with _ONE_ASKS:
+    with _TOKEN_LOCK:
         for url, token in list(sas.TOKEN_CACHE.items()):
             if token.ttl() < _FRESH:
                 del sas.TOKEN_CACHE[url]

@@ -1,6 +1,6 @@
 """Where scenes come from: STAC APIs known by name, any other API, static catalogues, files.
 
-Those that are known without being told stand in ``sources.toml`` beside this module.
+The built-in ones stand in ``sources.toml`` beside this module.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import bare_href, is_remote, scheme_of
-from terralatent.catalogs.sources.sensors import SENSORS, Quantity, Sensor, Word
-from terralatent.catalogs.sources.toml_tables import Table, as_described, read_tables
+from terralatent.catalogs.sources.sensors import SENSORS, OffsetSource, Quantity, Sensor
+from terralatent.catalogs.sources.toml_tables import Table, read_tables, validate
 
 __all__ = [
     "BUILT_IN",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 BUILT_IN = Path(__file__).with_name("sources.toml")
-"""The sources that are known without being told."""
+"""The table of the built-in sources."""
 
 Signing = Literal["planetary-computer"]
 
@@ -43,7 +43,7 @@ class Offer:
     """Its name."""
 
     collections: tuple[str, ...]
-    """Ids of the collections that hold it; of two copies alike, one of the first counts."""
+    """Ids of the collections that hold it; of two duplicates that of the first counts."""
 
     assets: tuple[tuple[str, str], ...] = ()
     """Bands and mask bands that have other asset keys here, with these."""
@@ -52,10 +52,10 @@ class Offer:
     """Units per digital number where items are silent; None: as the sensor's."""
 
     offset: float | None = None
-    """Units of the digital number 0 of items that do not tell it; None: the sensor's rule."""
+    """Units of the digital number 0 of items that do not state it; None: the sensor's rule."""
 
-    believe: tuple[Word, ...] | None = None
-    """Which of an item's words on its offset count; None: all."""
+    believe: tuple[OffsetSource, ...] | None = None
+    """Which of an item's statements on its offset count; None: all."""
 
     quantity: Quantity | None = None
     """What the files hold where items are silent; None: as the sensor's."""
@@ -124,8 +124,8 @@ class Source:
     """S3 buckets of its files, which need an endpoint or keys."""
 
     page: int = 100
-    """Items asked for at once. Copernicus Data Space refuses more than 200 of Sentinel-2, Earth
-    Search fails from 268 on: https://github.com/Element84/earth-search/issues/60."""
+    """Items of one page of a search. Copernicus Data Space refuses more than 200 of Sentinel-2,
+    Earth Search fails from 268 on: https://github.com/Element84/earth-search/issues/60."""
 
     def __post_init__(self) -> None:
         names = [bucket.name for bucket in self.buckets]
@@ -149,13 +149,13 @@ class Source:
         """How it has the sensor of that name; None where it has not, or that is not known."""
         return next((offer for offer in self.sensors or () if offer.sensor == sensor), None)
 
-    def sees(self, sensor: Sensor) -> Sensor:
+    def adapt(self, sensor: Sensor) -> Sensor:
         """The sensor as its items are to be read: with its own asset keys and scaling rule."""
         offer = self.offer(sensor.name)
         if offer is None:
             return sensor
         return replace(
-            sensor.under(dict(offer.assets)),
+            sensor.with_asset_keys(dict(offer.assets)),
             collections=offer.collections,
             scale=sensor.scale if offer.scale is None else offer.scale,
             stated=offer.offset if sensor.stated is None else sensor.stated,
@@ -172,13 +172,13 @@ class Source:
 
 
 def sources_of(tables: Iterable[Table], sensors: Mapping[str, Sensor]) -> Mapping[str, Source]:
-    """Make the sources that ``tables`` describe, in their order.
+    """Make the sources of the TOML ``tables``, in their order.
 
     ``sensors`` is a table of tables, by the names of sensors; ``assets`` in it one of asset keys
     by the names of bands.
 
     Raises:
-        InputError: If a description does not fit, or speaks of an unknown sensor or band.
+        InputError: If a table does not fit, or names an unknown sensor or band.
     """
     made = {}
     for table in tables:
@@ -186,14 +186,12 @@ def sources_of(tables: Iterable[Table], sensors: Mapping[str, Sensor]) -> Mappin
             continue
         content = {**table.content, "name": table.name}
         if "sensors" in content:
-            offers = as_described(
-                dict[str, dict[str, object]], content["sensors"], table, "sensors"
-            )
+            offers = validate(dict[str, dict[str, object]], content["sensors"], table, "sensors")
             content["sensors"] = tuple(
                 _offer(name, offer, table, sensors) for name, offer in offers.items()
             )
-        source = as_described(Source, content, table)
-        if not is_remote(source.where):  # a folder or a file, from where it is described
+        source = validate(Source, content, table)
+        if not is_remote(source.where):  # a folder or a file, relative to the file of the table
             source = replace(source, where=str((table.file.parent / source.where).resolve()))
         made[table.name] = source
     return MappingProxyType(made)
@@ -203,18 +201,18 @@ def _offer(
     name: str, content: Mapping[str, object], table: Table, sensors: Mapping[str, Sensor]
 ) -> Offer:
     at = ("sensors", name)
-    as_described(Literal[tuple(sensors)], name, table, *at)  # type: ignore[arg-type]
+    validate(Literal[tuple(sensors)], name, table, *at)  # type: ignore[arg-type]
     sensor = sensors[name]
-    assets = as_described(dict[str, str], content.get("assets", {}), table, *at, "assets")
+    assets = validate(dict[str, str], content.get("assets", {}), table, *at, "assets")
     bands = (*sensor.bands, *(band.asset for band in sensor.quality))
     for band in assets:
-        as_described(Literal[bands], band, table, *at, "assets")  # type: ignore[arg-type]
+        validate(Literal[bands], band, table, *at, "assets")  # type: ignore[arg-type]
     whole = {**content, "sensor": name, "assets": tuple(assets.items())}
-    return as_described(Offer, whole, table, *at)
+    return validate(Offer, whole, table, *at)
 
 
 SOURCES: Mapping[str, Source] = sources_of(read_tables([BUILT_IN]), SENSORS)
-"""The sources that are known without being told, by name."""
+"""The built-in sources by name."""
 
 
 def resolve_source(text: str | Path | Source, known: Mapping[str, Source] = SOURCES) -> Source:

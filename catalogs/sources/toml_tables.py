@@ -1,10 +1,10 @@
-"""Descriptions of sensors and sources in TOML: read, checked, and told apart where one is wrong.
+"""Tables of sensors and sources in TOML: read, checked, and named where something is wrong.
 
 A file holds tables ``[sensors.NAME]`` and ``[sources.NAME]``, whose keys are the fields of
 :class:`~terralatent.catalogs.sources.sensors.Sensor` and
-:class:`~terralatent.catalogs.sources.sources.Source`. ``like = "OTHER"`` takes over what it does
-not say itself from another one; a description that is like its own name changes parts of one that
-is there.
+:class:`~terralatent.catalogs.sources.sources.Source`. ``like = "OTHER"`` takes over from another
+table what it does not say itself; a table that is like its own name changes parts of one that is
+there.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["KINDS", "Table", "as_described", "read_tables"]
+__all__ = ["KINDS", "Table", "read_tables", "validate"]
 
 KINDS = ("sensors", "sources")
-"""What a file may describe."""
+"""Kinds of tables."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 """Names become groups of a store and options of a command."""
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Table:
-    """One description as it was written."""
+    """A table as it was written."""
 
     file: Path
     """Where."""
@@ -58,30 +58,30 @@ def read_tables(files: Sequence[Path]) -> tuple[Table, ...]:
 
     Raises:
         InputError: If a file cannot be read or is no TOML, if it holds something else, if a name
-            is described twice, or if ``like`` leads nowhere.
+            has two tables, or if ``like`` leads nowhere.
     """
-    found: dict[tuple[str, str], Table] = {}
+    tables: dict[tuple[str, str], Table] = {}
     for file in files:
         for table in _tables_of(file):
-            if (first := found.get((table.kind, table.name))) is not None:
+            if (first := tables.get((table.kind, table.name))) is not None:
                 content = dict(table.content)
                 if content.pop("like", None) != table.name:
                     raise InputError(
-                        f"{file}: {table.key} is described in {first.file} already; give it "
+                        f"{file}: {table.key} stands in {first.file} already; give it "
                         f'another name, or say like = "{table.name}" to change parts of it.'
                     )
                 table = Table(file, table.kind, table.name, {**first.content, **content})
-            found[table.kind, table.name] = table
-    return tuple(_with_like(table, found) for table in found.values())
+            tables[table.kind, table.name] = table
+    return tuple(_with_like(table, tables) for table in tables.values())
 
 
-def as_described(kind: type[_T], content: object, table: Table, *at: str) -> _T:
+def validate(kind: type[_T], content: object, table: Table, *at: str) -> _T:
     """Check ``content`` and make a ``kind`` of it.
 
     Args:
         kind: A dataclass, or any other type that pydantic can check.
         content: What the file holds there.
-        table: The description that it belongs to.
+        table: The table that it belongs to.
         at: Where in the table it stands.
 
     Raises:
@@ -117,14 +117,14 @@ def _tables_of(file: Path) -> Iterator[Table]:
         raise InputError(f"{file}: cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise InputError(f"{file}: is no TOML ({error}).") from error
-    for kind, described in content.items():
+    for kind, tables in content.items():
         if kind not in KINDS:
             raise InputError(
                 f"{file}: {kind} is not known; wanted tables [sensors.NAME] and [sources.NAME]."
             )
-        if not isinstance(described, Mapping):
-            raise InputError(f"{file}: {kind} is {described!r}; wanted tables [{kind}.NAME].")
-        for name, table in described.items():
+        if not isinstance(tables, Mapping):
+            raise InputError(f"{file}: {kind} is {tables!r}; wanted tables [{kind}.NAME].")
+        for name, table in tables.items():
             if not isinstance(table, Mapping):
                 raise InputError(f"{file}: {kind}.{name} is {table!r}; wanted a table.")
             if not _NAME.fullmatch(name):
@@ -136,13 +136,13 @@ def _tables_of(file: Path) -> Iterator[Table]:
 
 
 def _with_like(table: Table, known: Mapping[tuple[str, str], Table]) -> Table:
-    """Take over what the description that ``table`` is like says."""
+    """Take over what the table that ``table`` is like says."""
     content, chain = dict(table.content), [table.name]
     while (like := content.pop("like", None)) is not None:
         other = known.get((table.kind, like)) if isinstance(like, str) else None
         if other is None or like in chain:
             names = ", ".join(name for kind, name in known if kind == table.kind)
-            raise _wrong(table, ("like",), f"is {like!r}; wanted another one of {names}")
+            raise _wrong(table, ("like",), f"is {like!r}; wanted another of {names}")
         chain.append(like)
         content = {**other.content, **content}
     return Table(table.file, table.kind, table.name, content)

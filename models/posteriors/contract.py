@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
+from terralatent.models.posteriors.kalman.chain import masked
 
 DRAW_JITTER = 1e-10
 """Added to the variance of a prior that is drawn from."""
@@ -214,12 +215,6 @@ def checked_sites(
     """
     queries = check_sites(kernel, days, w, eta, query_days)
     return *masked(w, eta), queries
-
-
-def masked(w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both with masked sites set to 0, where no gradient passes."""
-    seen = w > 0
-    return w.where(seen, 0.0) if w.requires_grad else w, eta.where(seen, 0.0)
 
 
 def check_sites(

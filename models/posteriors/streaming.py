@@ -16,7 +16,7 @@ from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
 from terralatent.models.posteriors.contract import checked_sites
-from terralatent.models.posteriors.kalman import eager as recursion
+from terralatent.models.posteriors.kalman import eager
 from terralatent.models.posteriors.kalman.chain import link
 from terralatent.models.posteriors.markov import log_densities
 
@@ -90,7 +90,7 @@ def update(
     _check(kernel, state, days, w)
     since, start = (None, None) if state is None else (state.day, state.moments.to(w))
     chain = link(kernel, days, nothing, w, since=since)
-    moments, spread, innovation = recursion.carry(chain, w, eta, start)
+    moments, spread, innovation = eager.carry(chain, w, eta, start)
     evidence = log_densities(w, spread, innovation).sum(1)
     if state is not None:
         evidence = evidence + state.evidence
@@ -123,7 +123,7 @@ def marginals(
     w, eta = (w.double(), eta.double()) if kernel.needs_double else (w, eta)
     _check(kernel, state, torch.cat([days, queries]), w)
     chain = link(kernel, days, queries, w, since=state.day)
-    walk = recursion.walk(chain, w, eta, sites=False, start=state.moments.to(w))
+    walk = eager.walk(chain, w, eta, sites=False, start=state.moments.to(w))
     return walk.query_mean[..., 0].to(dtype), walk.query_var[..., 0].to(dtype)
 
 

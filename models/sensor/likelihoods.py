@@ -99,8 +99,8 @@ def _quadratic(
     turned = weight.unsqueeze(-1) * factor
     system = factor.mT @ turned + torch.eye(factor.shape[-1]).to(factor)
     lower = torch.linalg.cholesky(system)
-    told = turned.mT @ residual.unsqueeze(-1)
-    c = torch.cholesky_solve(told, lower).squeeze(-1)
+    projected = turned.mT @ residual.unsqueeze(-1)
+    c = torch.cholesky_solve(projected, lower).squeeze(-1)
     rest = residual - c @ factor.mT
     distance = (weight * rest.square()).sum(-1) + c.square().sum(-1)
     spread = torch.diagonal(lower, dim1=-2, dim2=-1).log().sum(-1)

@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.observations import Observations
-from terralatent.models.sensor.cubature import hadamard_nodes
 from terralatent.models.sensor.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.sensor.networks import Decoder, Encoder, acquisition_context, season
-from terralatent.models.sensor.predictive import quantile_table, upper_quantile
+from terralatent.models.sensor.predictive import hadamard_nodes, quantile_table, upper_quantile
 
 ROWS = 4096
 """Latent vectors decoded at once: bounds memory, and what passes between layers stays cached."""
@@ -107,10 +106,10 @@ class SensorModel(nn.Module):
         Raises:
             ValueError: If the number of bands differs.
         """
-        found, wanted = observations.values.shape[-1], len(self.config.bands)
-        if found != wanted:
+        count, wanted = observations.values.shape[-1], len(self.config.bands)
+        if count != wanted:
             raise ValueError(
-                f"{self.config.name}: observations have {found} bands, the model wants {wanted}: "
+                f"{self.config.name}: observations have {count} bands, the model wants {wanted}: "
                 f"{list(self.config.bands)}."
             )
 
@@ -138,7 +137,7 @@ class SensorModel(nn.Module):
 
     def context(self, observations: Observations) -> Tensor:
         """Describe acquisitions, shape (T, 4), see :func:`acquisition_context`; a model without
-        seasons is never told them."""
+        seasons never gets them."""
         context = acquisition_context(observations.days, observations.incidence)
         if not self.season:
             context[:, :2] = 0.0
@@ -154,7 +153,7 @@ class SensorModel(nn.Module):
             values: Physical units, shape (M, B); not read where not valid.
             valid: shape (M, B), bool.
             seasons: shape (M, 2), see :func:`~terralatent.models.sensor.networks.season`.
-            known: Whether the decoder is told the season, shape (M,), bool.
+            known: Whether the decoder knows the season, shape (M,), bool.
 
         Returns:
             shape (M,), 0 where no band is valid.
@@ -237,7 +236,7 @@ class SensorModel(nn.Module):
     def _decode(
         self, latent: Tensor, seasons: Tensor, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Decode latents (M, L); a model without seasons is never told them."""
+        """Decode latents (M, L); a model without seasons never gets them."""
         if not self.season:
             known = torch.zeros(len(latent), dtype=torch.bool, device=latent.device)
         return cast(tuple[Tensor, Tensor], self.decoder(latent, seasons, known))

@@ -149,8 +149,8 @@ class Encoder(nn.Module):
         inputs = torch.cat([x.clamp(-INPUT_LIMIT, INPUT_LIMIT), flags, context, near], dim=-1)
         coarse = self.network_dtype == torch.bfloat16
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=coarse):
-            told = cast(Tensor, self.network(inputs)).float()
-        shift, gain = told.chunk(2, dim=-1)
+            outputs = cast(Tensor, self.network(inputs)).float()
+        shift, gain = outputs.chunk(2, dim=-1)
         share = functional.linear(flags, self.share)
         some = share > 0.0
         y = functional.linear(x, self.linear) / torch.where(some, share, 1.0) + self.bias + shift
@@ -164,7 +164,7 @@ class Decoder(nn.Module):
     .. math:: \mu = b + D z + h(z, u), \quad
         \Sigma = diag(e^{d + g(z, u)}) + F F^T
 
-    Here u is the time of year with a flag that says whether it is told. The networks h and g
+    Here u is the time of year with a flag that says whether it is known. The networks h and g
     share a trunk and are zero at the start. The columns of F are white nuisance latents, what an
     acquisition alone does to all bands at once (haze, residual atmosphere): :math:`x = \mu + F n`
     with :math:`n \sim N(0, I)`, integrated in closed form and never exported.
@@ -212,16 +212,16 @@ class Decoder(nn.Module):
         Args:
             latent: z, shape (M, L), float32.
             seasons: From :func:`season`, shape (M, 2), float32.
-            known: Whether the decoder is told the time of year, shape (M,), bool; None: always.
+            known: Whether the decoder knows the time of year, shape (M,), bool; None: always.
 
         Returns:
             Location and log-diagonal of the scale matrix, shape (M, B), normalised units. The
             factor of the scale matrix is :attr:`factor`.
         """
-        told = torch.ones_like(latent[:, :1])
+        flag = torch.ones_like(latent[:, :1])
         if known is not None:
-            told = known.to(latent.dtype).unsqueeze(-1)
-        inputs = torch.cat([latent.clamp(-INPUT_LIMIT, INPUT_LIMIT), seasons * told, told], dim=-1)
+            flag = known.to(latent.dtype).unsqueeze(-1)
+        inputs = torch.cat([latent.clamp(-INPUT_LIMIT, INPUT_LIMIT), seasons * flag, flag], dim=-1)
         shift, growth = cast(Tensor, self.network(inputs)).chunk(2, dim=-1)
         location = self.bias + functional.linear(latent, self.linear) + shift
         return location, (self.log_diag + growth).clamp(*LOG_DIAG_RANGE)

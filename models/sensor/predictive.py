@@ -1,4 +1,4 @@
-"""What a new observation looks like when the surface under it is itself uncertain.
+"""Distribution of a new observation where the surface under it is itself uncertain.
 
 The surface is Gaussian; the noise is the likelihood's mixture of Gaussians N(0, Sigma / tau), so
 that given tau their sum is Gaussian, and what remains is one integral over tau.
@@ -119,3 +119,26 @@ def predictive_log_density(
     log_scale = torch.diagonal(lower, dim1=-2, dim2=-1).log().sum(-1)
     density = density - log_scale - 0.5 * count * math.log(2.0 * math.pi)
     return torch.where(count > 0, density, 0.0)
+
+
+def hadamard_nodes(dims: int) -> Tensor:
+    r"""Return nodes with every coordinate at plus or minus one standard deviation.
+
+    The rows are those of a Hadamard matrix and their negatives: their mean is 0, their second
+    moments are those of a standard normal (the columns are orthogonal), and all odd moments
+    vanish. Equally weighted they give the mean of a cubic and the mean and variance of a linear
+    function exactly. They are the same for every pixel, so that two tilings agree.
+
+    Args:
+        dims: Number of coordinates, at least 1.
+
+    Returns:
+        Nodes, shape (2 * 2**ceil(log2(dims)), dims), float32.
+    """
+    if dims < 1:
+        raise ValueError(f"hadamard_nodes needs at least one dimension, got {dims}.")
+    rows = torch.ones(1, 1)
+    while rows.shape[0] < dims:
+        rows = torch.cat([torch.cat([rows, rows], 1), torch.cat([rows, -rows], 1)])
+    half = rows[:, :dims]
+    return torch.cat([half, -half])

@@ -1,6 +1,6 @@
 r"""Where training starts: the linear solution, a Gaussian process over several outputs.
 
-The first sensor (the one that tells most) is split into components of independent noise
+The first sensor (the one with most clear values) is split into components of independent noise
 (:mod:`~terralatent.models.start.noise_fractions`); each has its own kernel, signal and noise,
 fitted by evidence. Its encoder and decoder are those projections, and the networks beside them are
 zero, so that step 0 is exact inference in
@@ -11,8 +11,8 @@ Every other sensor starts from a regression on the first one's latents
 (:mod:`~terralatent.models.start.regression`). A sensor of another kind (radar beside reflectance)
 also gets latents of its own for what the regression leaves, as long as there are any.
 
-A sensor that a trained model is given later starts from the same regression, on what all the old
-ones tell: :func:`start_sensor`.
+A sensor that a trained model is given later starts from the same regression, on the latents
+given all the old sensors: :func:`start_sensor`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.kernels.matern import LONGEST, SHORTEST, Matern
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.start.components import Components, fit_components
 from terralatent.models.start.covariances import lifted, robust_scatter
 from terralatent.models.start.noise_fractions import minimum_noise_fractions, neighbour_differences
@@ -36,27 +38,48 @@ from terralatent.models.start.regression import (
     regress,
     set_sensor,
     start_sensor,
-    weigh,
 )
 from terralatent.models.start.sensor import (
     SERIES,
-    Looks,
+    NormalisedPool,
     Pool,
+    full_precision,
     hide_dates,
-    looks_of,
+    normalised_pools,
     pools_of,
+    seen_by,
     set_decoder,
     set_encoder,
     set_noise,
     set_precision,
 )
 
-__all__ = ["linear_start", "start_sensor"]
+__all__ = ["linear_start", "start_model", "start_sensor"]
 
 log = logging.getLogger(__name__)
 
 SPARE = 0.03
 """Size of the projections of latents that no sensor needs at the start."""
+
+WEIGH_STEPS = 30
+"""Steps of the fit of a sensor's precisions by evidence."""
+
+
+def start_model(model: LatentModel, pools: Sequence[Pool], *, seed: int = 0) -> None:
+    """Set from data what can be set before training, in place, as the model's family does.
+
+    Args:
+        model: Not started yet.
+        pools: Series of some hundred pixels, one pool for each calendar, by sensor name.
+        seed: Of random draws.
+
+    Raises:
+        TooFewObservationsError: If a sensor has too few clear observations to start from.
+    """
+    if not model.linear_start:
+        model.start(pools, seed=seed)
+    elif model.config.start != "random":
+        linear_start(cast(GPVAE, model), pools, seed=seed)
 
 
 def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
@@ -70,36 +93,36 @@ def linear_start(model: GPVAE, pools: Sequence[Pool], *, seed: int = 0) -> None:
     Raises:
         TooFewObservationsError: If a sensor has too few clear observations to start from.
     """
-    looks = {
-        name: looks_of(model, name, pools)
+    normalised = {
+        name: normalised_pools(model, name, pools)
         for name in sorted(sensor.name for sensor in model.config.sensors)
     }
-    order = sorted(looks, key=lambda name: -_told(looks[name]))
+    order = sorted(normalised, key=lambda name: -_clear_values(normalised[name]))
     first = order[0]
     log.info("the linear start begins with %s", first)
     for name in order[1:]:
         set_precision(model, name, torch.zeros(model.config.latents))
-    used = _start_first(model, first, looks[first])
-    told = pools_of(first, pools)
-    _judge_noise(model, first, [{first: pool[first]} for pool in told])
+    used = _start_first(model, first, normalised[first])
+    of_first = pools_of(first, pools)
+    _judge_noise(model, first, [{first: pool[first]} for pool in of_first])
     for name in order[1:]:
-        if not _told(looks_of(model, name, told)):
+        if not _clear_values(normalised_pools(model, name, of_first)):
             log.warning(
                 "%s has no clear observation beside %s in the sample; it starts at random",
                 name,
                 first,
             )
             continue
-        found = regress(model, [first], name, told, used)
+        regression = regress(model, [first], name, of_first, used)
         if not _alike(model, name, first):
-            found = _with_own_latents(model, found)
-            used = found.linear.shape[1]
-        set_sensor(model, name, found)
+            regression = _with_own_latents(model, regression)
+            used = regression.linear.shape[1]
+        set_sensor(model, name, regression)
         if model.config.start == "joint" and _alike(model, name, first):
-            weigh(model, first, name, told)
+            _weigh(model, first, name, of_first)
         else:
-            damp(model, [first], name, told)
-        _judge_noise(model, name, pools_of(name, told))
+            damp(model, [first], name, of_first)
+        _judge_noise(model, name, pools_of(name, of_first))
     _fill_spare(model, used, seed)
 
 
@@ -108,60 +131,62 @@ def _alike(model: GPVAE, name: str, other: str) -> bool:
     return model.config.sensor(name).units == model.config.sensor(other).units
 
 
-def _told(looks: Sequence[Looks]) -> int:
-    """How many numbers a sensor tells about the pools."""
-    return sum(int(each.whole.sum()) * each.values.shape[-1] for each in looks)
+def _clear_values(pools: Sequence[NormalisedPool]) -> int:
+    """How many numbers a sensor has in the pools where all its bands are clear."""
+    return sum(int(pool.whole.sum()) * pool.values.shape[-1] for pool in pools)
 
 
-def _start_first(model: GPVAE, name: str, looks: Sequence[Looks]) -> int:
+def _start_first(model: GPVAE, name: str, pools: Sequence[NormalisedPool]) -> int:
     """Set the first sensor and its latents' kernels; return how many latents it took."""
-    rows = torch.cat([each.rows() for each in looks])
+    rows = torch.cat([pool.rows() for pool in pools])
     centre, scatter = robust_scatter(rows)
     count = min(scatter.shape[-1], model.config.latents)
-    forward, backward, parts = _split(model, looks, centre, scatter, count)
-    _set_kernels(model, parts, slice(0, count))
-    linear = backward[:, :count] * parts.signal.sqrt()
-    noise = backward[:, :count] * parts.noise @ backward[:, :count].T
+    forward, backward, components = _split(model, pools, centre, scatter, count)
+    _set_kernels(model, components, slice(0, count))
+    linear = backward[:, :count] * components.signal.sqrt()
+    noise = backward[:, :count] * components.noise @ backward[:, :count].T
     lost = backward[:, count:]
     noise = noise + lost @ (forward[count:] @ scatter @ forward[count:].T) @ lost.T
     set_decoder(model, name, centre, linear, noise)
-    project = forward[:count] / parts.signal.sqrt()[:, None]
-    set_encoder(model, name, project, centre, parts.signal / parts.noise, linear, noise)
+    project = forward[:count] / components.signal.sqrt()[:, None]
+    set_encoder(model, name, project, centre, components.signal / components.noise, linear, noise)
     return count
 
 
 def _split(
-    model: GPVAE, looks: Sequence[Looks], centre: Tensor, scatter: Tensor, count: int
+    model: GPVAE, pools: Sequence[NormalisedPool], centre: Tensor, scatter: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Components]:
     """Return the transform, its inverse, and the first ``count`` components fitted."""
-    noise = torch.cat([neighbour_differences(each.values, each.whole, each.days) for each in looks])
+    noise = torch.cat([neighbour_differences(pool.values, pool.whole, pool.days) for pool in pools])
     _, inner = robust_scatter(noise, torch.zeros_like(centre))
     split = minimum_noise_fractions(scatter, inner)
     series = [
         (
-            each.days,
-            ((each.values[:SERIES].double() - centre) @ split.forward[:count].T).float(),
-            each.whole[:SERIES],
+            pool.days,
+            ((pool.values[:SERIES].double() - centre) @ split.forward[:count].T).float(),
+            pool.whole[:SERIES],
         )
-        for each in looks
+        for pool in pools
     ]
     return split.forward, split.backward, fit_components(series, model.config.kernel)
 
 
-def _with_own_latents(model: GPVAE, found: Regression) -> Regression:
+def _with_own_latents(model: GPVAE, regression: Regression) -> Regression:
     """Give a sensor latents of its own for what a regression leaves, if any are left."""
-    used = found.linear.shape[1]
-    count = min(len(found.centre), model.config.latents - used)
+    used = regression.linear.shape[1]
+    count = min(len(regression.centre), model.config.latents - used)
     if count <= 0:
-        return found
-    _, scatter = robust_scatter(torch.cat([each.rows() for each in found.rest]), found.centre)
-    _, backward, parts = _split(model, found.rest, found.centre, scatter, count)
-    _set_kernels(model, parts, slice(used, used + count))
-    own = backward[:, :count] * parts.signal.sqrt()
+        return regression
+    _, scatter = robust_scatter(
+        torch.cat([pool.rows() for pool in regression.rest]), regression.centre
+    )
+    _, backward, components = _split(model, regression.rest, regression.centre, scatter, count)
+    _set_kernels(model, components, slice(used, used + count))
+    own = backward[:, :count] * components.signal.sqrt()
     return replace(
-        found,
-        linear=torch.cat([found.linear, own], dim=1),
-        noise=lifted(found.noise - own @ own.T, 0.2 * found.noise.diagonal()),
+        regression,
+        linear=torch.cat([regression.linear, own], dim=1),
+        noise=lifted(regression.noise - own @ own.T, 0.2 * regression.noise.diagonal()),
     )
 
 
@@ -189,12 +214,47 @@ def _judge_noise(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
     set_noise(model, name, lifted(scatter - surface, 0.2 * scatter.diagonal()))
 
 
-def _set_kernels(model: GPVAE, parts: Components, where: slice) -> None:
+def _set_kernels(model: GPVAE, components: Components, where: slice) -> None:
     """Copy the kernels of fitted components; every parameter has the latents in its first dim."""
     with torch.no_grad():
         mine = dict(model.kernel.named_parameters())
-        for name, value in parts.kernel.named_parameters():
+        for name, value in components.kernel.named_parameters():
             mine[name][where] = value
+
+
+def _weigh(model: GPVAE, first: str, name: str, pools: Sequence[Pool]) -> None:
+    """Fit the precision of a sensor for each latent by the evidence of both sensors' series.
+
+    The first one's sites stay; robust factors are those of the start of the fit.
+    """
+    cap = model.sensor(name).encoder.precision_cap
+    full = full_precision(model, name)
+    parts = []
+    with torch.no_grad():
+        for pool in pools_of(name, pools):
+            both = {
+                sensor: series.select(slice(0, SERIES))
+                for sensor, series in seen_by([first, name], pool).items()
+            }
+            sites = model.sites(both)
+            its = torch.zeros(len(sites.days), 1)
+            its[sites.places[name]] = 1.0
+            parts.append((sites, its))
+    logs = torch.zeros(model.config.latents, requires_grad=True)
+    optimiser = torch.optim.Adam([logs], lr=0.15)
+    for _ in range(WEIGH_STEPS):
+        optimiser.zero_grad()
+        total = torch.zeros(())
+        for sites, its in parts:
+            factor = torch.exp(its * logs)
+            total = total - model.inference.log_evidence(
+                model.kernel, sites.days, sites.w * factor, sites.eta * factor
+            ).sum() / len(sites.w)
+        total.backward()
+        optimiser.step()
+    factor = logs.detach().exp()
+    log.info("%s counts with these shares of its precision: %s", name, factor)
+    set_precision(model, name, (full * factor).clamp_max(cap))
 
 
 def _fill_spare(model: GPVAE, used: int, seed: int) -> None:

@@ -1,7 +1,7 @@
 r"""Bands split into signal and noise: the minimum noise fraction transform of pixel series.
 
 Neighbouring dates share the land and not the haze, so that what a date differs in from its
-neighbours tells the covariance :math:`N` of the noise, and all dates together tell :math:`S`, that
+neighbours has the covariance :math:`N` of the noise, and all dates together have :math:`S`, that
 of noise and signal. The transform diagonalises both,
 
 .. math:: P N P^T = I, \quad P S P^T = \mathrm{diag}(\rho), \quad \rho_1 \ge \rho_2 \ge \dots
@@ -27,7 +27,7 @@ NEIGHBOURS_DAYS = 16.0
 
 
 @dataclass(frozen=True)
-class Fractions:
+class NoiseFractions:
     """A minimum noise fraction transform of B bands, components by falling share of signal."""
 
     forward: Tensor
@@ -60,7 +60,7 @@ def neighbour_differences(values: Tensor, valid: Tensor, days: Tensor) -> Tensor
     span = days[right] - days[left]
     if span.numel():
         near = span <= max(NEIGHBOURS_DAYS, float(torch.quantile(span[:1_000_000], 0.2)))
-        pixel, date, left, right, span = (each[near] for each in (pixel, date, left, right, span))
+        pixel, date, left, right, span = (index[near] for index in (pixel, date, left, right, span))
     share = torch.where(span > 0, (days[date] - days[left]) / span.clamp_min(1e-9), 0.5)
     share = share.to(values)[:, None]
     line = (1.0 - share) * values[pixel, left] + share * values[pixel, right]
@@ -68,7 +68,7 @@ def neighbour_differences(values: Tensor, valid: Tensor, days: Tensor) -> Tensor
     return (values[pixel, date] - line) / scale
 
 
-def minimum_noise_fractions(scatter: Tensor, noise: Tensor) -> Fractions:
+def minimum_noise_fractions(scatter: Tensor, noise: Tensor) -> NoiseFractions:
     """Return the transform that diagonalises both covariances, shape (B, B) each, float64."""
     root = torch.linalg.cholesky(noise)
     whitener = torch.linalg.inv(root)
@@ -76,4 +76,4 @@ def minimum_noise_fractions(scatter: Tensor, noise: Tensor) -> Fractions:
     axes = axes.flip(-1)
     # Of the two signs of an axis, the one with a positive sum: the same on every machine.
     axes = axes * torch.where((root @ axes).sum(0) < 0.0, -1.0, 1.0)
-    return Fractions(axes.T @ whitener, root @ axes)
+    return NoiseFractions(axes.T @ whitener, root @ axes)

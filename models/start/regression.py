@@ -2,8 +2,8 @@ r"""Where a sensor starts that joins others: a regression of its bands on the ot
 
 .. math:: x_s(t) = b + D\, E[z(t) \,|\, x_{others}] + \epsilon, \quad \epsilon \sim N(0, R)
 
-Two sensors that see combinations of the latents tell less than their sites claim one by one. So
-the new one's precisions are damped by the factor that predicts hidden dates of the others best.
+Two sensors that see combinations of the latents say less than the sites of both add up to. So the
+new sensor's precisions are damped by the factor that predicts hidden dates of the others best.
 """
 
 from __future__ import annotations
@@ -15,34 +15,31 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.start.covariances import TooFewObservationsError, robust_regression
 from terralatent.models.start.sensor import (
-    SERIES,
-    Looks,
+    NormalisedPool,
     Pool,
     full_precision,
     hide_dates,
-    looks_of,
+    normalised_pools,
     pools_of,
+    seen_by,
     set_decoder,
     set_encoder,
     set_precision,
 )
 
-__all__ = ["Regression", "damp", "regress", "set_sensor", "start_sensor", "weigh"]
+__all__ = ["Regression", "damp", "regress", "set_sensor", "start_sensor"]
 
 log = logging.getLogger(__name__)
 
 DAMPING = (0.0, 0.03, 0.1, 0.3, 0.6)
 """Factors tried for the precisions of a sensor that starts from a regression."""
 
-WEIGH_STEPS = 30
-"""Steps of the fit of a sensor's precisions by evidence."""
-
 KNOWN = 0.1
-"""Least share of a latent's prior variance that the others tell, for bands to be regressed on it:
-slopes on what hardly moves are noise."""
+"""Least share of a latent's prior variance that the others explain, for bands to be regressed on
+it: slopes on what hardly moves are noise."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,15 @@ class Regression:
     noise: Tensor
     """R, shape (B, B)."""
 
-    rest: tuple[Looks, ...]
+    rest: tuple[NormalisedPool, ...]
     """What D and the latents' means leave of each pool; the centre is still in it."""
 
 
-def start_sensor(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
+def start_sensor(model: LatentModel, name: str, pools: Sequence[Pool]) -> None:
     """Set encoder and decoder of a sensor that a trained model was given, in place.
 
-    Its bands are regressed on what all other sensors tell of the latents, and it is heard with the
-    share of its precision that predicts hidden dates of the others best. Nothing else changes:
+    Its bands are regressed on the latents given all other sensors, and it counts with the share
+    of its precision that predicts hidden dates of the others best. Nothing else changes:
     it takes no latent for its own, so that the others' latents stay what they are without it.
 
     Args:
@@ -84,22 +81,22 @@ def start_sensor(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
     """
     new = model.sensor(name).config
     others = sorted({sensor.name for sensor in model.config.sensors} - {name})
-    told = [pool for pool in pools_of(name, pools) if _given(others, pool)]
-    looks = looks_of(model, name, told)
-    clear = sum(int(each.whole.sum()) for each in looks)
+    shared = [pool for pool in pools_of(name, pools) if seen_by(others, pool)]
+    normalised = normalised_pools(model, name, shared)
+    clear = sum(int(pool.whole.sum()) for pool in normalised)
     if clear <= len(new.bands):
         raise TooFewObservationsError(
-            f"{name} starts from what {', '.join(others) or 'other sensors'} tell of the same "
+            f"{name} starts from what {', '.join(others) or 'other sensors'} say of the same "
             f"pixels, but only {clear} of its observations are clear there; train on a cube where "
             "both have clear dates."
         )
-    found = regress(model, others, name, told, model.config.latents, known=KNOWN)
-    set_sensor(model, name, found)
-    damp(model, others, name, told)
+    regression = regress(model, others, name, shared, model.config.latents, known=KNOWN)
+    set_sensor(model, name, regression)
+    damp(model, others, name, shared)
 
 
 def regress(
-    model: GPVAE,
+    model: LatentModel,
     given: Sequence[str],
     name: str,
     pools: Sequence[Pool],
@@ -107,49 +104,48 @@ def regress(
     *,
     known: float = 0.0,
 ) -> Regression:
-    """Regress the bands of a sensor on the first latents, as other sensors tell them.
+    """Regress the bands of a sensor on the first latents given other sensors.
 
     Args:
         model: Its sensors ``given`` are set.
-        given: Sensors whose posterior is used; every pool of the sensor needs one.
+        given: Sensors whose posterior is used; every pool of the sensor needs one of them.
         name: The sensor.
         pools: As for :func:`start_sensor`.
         latents: How many latents K are used.
-        known: Latents of whose prior variance the others tell a smaller share get no slope.
+        known: Latents of whose prior variance the others explain a smaller share get no slope.
     """
-    looks = looks_of(model, name, pools)
+    normalised = normalised_pools(model, name, pools)
     means, variances = [], []
-    for pool, each in zip(pools_of(name, pools), looks, strict=True):
-        mean, var = model.infer(_given(given, pool), each.days)
+    for pool, own in zip(pools_of(name, pools), normalised, strict=True):
+        mean, var = model.infer(seen_by(given, pool), own.days)
         means.append(mean[..., :latents].double())
         variances.append(var[..., :latents].double())
-    wholes = [each.whole for each in looks]
-    rows = torch.cat([each.rows().double() for each in looks])
-    mean = torch.cat([each[whole] for each, whole in zip(means, wholes, strict=True)])
-    var = torch.cat([each[whole] for each, whole in zip(variances, wholes, strict=True)])
+    rows = torch.cat([pool.rows().double() for pool in normalised])
+    mean = torch.cat([mean[pool.whole] for mean, pool in zip(means, normalised, strict=True)])
+    var = torch.cat([var[pool.whole] for var, pool in zip(variances, normalised, strict=True)])
     used = mean.square().mean(0) >= known
     centre, linear, noise = robust_regression(rows, mean * used, var * used)
     rest = tuple(
-        replace(each, values=(each.values - mean @ linear.T).float())
-        for each, mean in zip(looks, means, strict=True)
+        replace(pool, values=(pool.values - mean @ linear.T).float())
+        for pool, mean in zip(normalised, means, strict=True)
     )
     return Regression(centre, linear, noise, rest)
 
 
-def set_sensor(model: GPVAE, name: str, found: Regression) -> None:
-    """Set the decoder of a sensor to a regression, and the encoder to what one look then tells."""
-    linear, noise = found.linear, found.noise
-    set_decoder(model, name, found.centre, linear, noise)
+def set_sensor(model: LatentModel, name: str, regression: Regression) -> None:
+    """Set a sensor's decoder to a regression, and its encoder to what one observation then says."""
+    linear, noise = regression.linear, regression.noise
+    set_decoder(model, name, regression.centre, linear, noise)
     # One observation's posterior under unit priors, as one site a latent.
     precision = linear.T @ torch.linalg.inv(noise)
     eye = torch.eye(linear.shape[1], dtype=torch.float64)
     cov = torch.linalg.inv(precision @ linear + eye)
     kept = (1.0 - cov.diagonal()).clamp_min(1e-6)
     project = cov @ precision / kept[:, None]
-    set_encoder(model, name, project, found.centre, kept / cov.diagonal(), linear, noise)
+    set_encoder(model, name, project, regression.centre, kept / cov.diagonal(), linear, noise)
 
 
-def damp(model: GPVAE, judges: Sequence[str], name: str, pools: Sequence[Pool]) -> None:
+def damp(model: LatentModel, judges: Sequence[str], name: str, pools: Sequence[Pool]) -> None:
     """Choose the factor on a sensor's precisions that predicts the judges' hidden dates best."""
     full = full_precision(model, name)
     scores: dict[float, float] = {}
@@ -161,46 +157,6 @@ def damp(model: GPVAE, judges: Sequence[str], name: str, pools: Sequence[Pool]) 
             for pool in pools_of(judge, pools)
         )
     best = max(scores, key=scores.__getitem__)
-    log.info("%s is heard with %g of its precision", name, best)
+    log.info("%s counts with %g of its precision", name, best)
     log.debug("%s: log predictive density by share of precision %s", name, scores)
     set_precision(model, name, best * full)
-
-
-def weigh(model: GPVAE, first: str, name: str, pools: Sequence[Pool]) -> None:
-    """Fit the precision of a sensor for each latent by the evidence of both sensors' series.
-
-    The first one's sites stay; robust factors are those of the start of the fit.
-    """
-    cap = model.sensor(name).encoder.precision_cap
-    full = full_precision(model, name)
-    parts = []
-    with torch.no_grad():
-        for pool in pools_of(name, pools):
-            both = {
-                each: series.select(slice(0, SERIES))
-                for each, series in _given([first, name], pool).items()
-            }
-            sites = model.sites(both)
-            its = torch.zeros(len(sites.days), 1)
-            its[sites.places[name]] = 1.0
-            parts.append((sites, its))
-    logs = torch.zeros(model.config.latents, requires_grad=True)
-    optimiser = torch.optim.Adam([logs], lr=0.15)
-    for _ in range(WEIGH_STEPS):
-        optimiser.zero_grad()
-        total = torch.zeros(())
-        for sites, its in parts:
-            factor = torch.exp(its * logs)
-            total = total - model.inference.log_evidence(
-                model.kernel, sites.days, sites.w * factor, sites.eta * factor
-            ).sum() / len(sites.w)
-        total.backward()
-        optimiser.step()
-    factor = logs.detach().exp()
-    log.info("%s is heard with these shares of its precision: %s", name, factor)
-    set_precision(model, name, (full * factor).clamp_max(cap))
-
-
-def _given(names: Sequence[str], pool: Pool) -> Pool:
-    """The part of a pool that some sensors saw."""
-    return {name: pool[name] for name in names if name in pool and len(pool[name].days)}

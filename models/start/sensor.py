@@ -16,19 +16,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from terralatent.models.gpvae import GPVAE
-from terralatent.models.held_out import HeldOut
+from terralatent.models.latent_model import HeldOut, LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import diagonal_plus_factor
 
 __all__ = [
     "SERIES",
-    "Looks",
+    "NormalisedPool",
     "Pool",
     "full_precision",
     "hide_dates",
-    "looks_of",
+    "normalised_pools",
     "pools_of",
+    "seen_by",
     "set_decoder",
     "set_encoder",
     "set_noise",
@@ -42,15 +42,15 @@ SERIES = 256
 """Series of each pool that evidence and predictions are computed on."""
 
 SILENT = 1e-4
-"""Precision of what tells nothing at the start: a gradient still reaches it."""
+"""Precision of what says nothing at the start: a gradient still reaches it."""
 
 HIDE_EVERY = 4
 """Every so many dates of a sensor are hidden when it is judged how well they are predicted."""
 
 
 @dataclass(frozen=True)
-class Looks:
-    """One sensor's pool in normalised units."""
+class NormalisedPool:
+    """One sensor's observations in a pool, in normalised units."""
 
     days: Tensor
     """shape (T,), float64."""
@@ -71,19 +71,24 @@ def pools_of(name: str, pools: Sequence[Pool]) -> list[Pool]:
     return [pool for pool in pools if name in pool and len(pool[name].days)]
 
 
-def looks_of(model: GPVAE, name: str, pools: Sequence[Pool]) -> list[Looks]:
-    """One sensor's part of every pool in which it has dates."""
-    found = []
+def seen_by(names: Sequence[str], pool: Pool) -> Pool:
+    """The part of a pool that some sensors saw."""
+    return {name: pool[name] for name in names if name in pool and len(pool[name].days)}
+
+
+def normalised_pools(model: LatentModel, name: str, pools: Sequence[Pool]) -> list[NormalisedPool]:
+    """One sensor's observations in every pool in which it has dates, normalised."""
+    normalised = []
     for pool in pools_of(name, pools):
-        each = pool[name]
-        values = model.sensor(name).normalise(each.values, each.valid)
-        found.append(Looks(each.days, values, each.valid.all(-1)))
-    return found
+        observed = pool[name]
+        values = model.sensor(name).normalise(observed.values, observed.valid)
+        normalised.append(NormalisedPool(observed.days, values, observed.valid.all(-1)))
+    return normalised
 
 
-def hide_dates(model: GPVAE, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
-    """Hide dates of a sensor and predict them; give what was seen, and how it went."""
-    some = {each: series.select(slice(0, SERIES)) for each, series in pool.items()}
+def hide_dates(model: LatentModel, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
+    """Hide dates of a sensor and predict them; return what was seen, and the scores."""
+    some = {sensor: series.select(slice(0, SERIES)) for sensor, series in pool.items()}
     dates = torch.arange(len(some[name].days))
     # Single dates, and windows of a few: short gaps and long ones.
     hidden = (dates % HIDE_EVERY == 1) | ((dates // 8) % HIDE_EVERY == 2)
@@ -91,7 +96,9 @@ def hide_dates(model: GPVAE, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
     return seen, model.log_predictive(seen, {name: some[name].hide(~hidden)})[name]
 
 
-def set_decoder(model: GPVAE, name: str, centre: Tensor, linear: Tensor, noise: Tensor) -> None:
+def set_decoder(
+    model: LatentModel, name: str, centre: Tensor, linear: Tensor, noise: Tensor
+) -> None:
     """Set x = centre (B,) + linear (B, K) z + noise of a covariance (B, B); float64.
 
     The latents beyond the first K get no weight.
@@ -104,7 +111,7 @@ def set_decoder(model: GPVAE, name: str, centre: Tensor, linear: Tensor, noise: 
     )
 
 
-def set_noise(model: GPVAE, name: str, scale: Tensor) -> None:
+def set_noise(model: LatentModel, name: str, scale: Tensor) -> None:
     """Set the scale matrix (B, B) of the decoder's likelihood, float64; all else stays."""
     decoder = model.sensor(name).decoder
     diagonal, factor = diagonal_plus_factor(scale, decoder.factor.shape[-1])
@@ -113,7 +120,7 @@ def set_noise(model: GPVAE, name: str, scale: Tensor) -> None:
 
 
 def set_encoder(
-    model: GPVAE,
+    model: LatentModel,
     name: str,
     project: Tensor,
     centre: Tensor,
@@ -133,9 +140,9 @@ def set_encoder(
         noise: R, the same, shape (B, B).
     """
     encoder = model.sensor(name).encoder
-    told = linear.square().T / noise.diagonal() + 1e-9
-    share = _wide(model, (told / told.sum(-1, keepdim=True)).T).T
-    share[len(told) :] = 1.0 / share.shape[-1]
+    information = linear.square().T / noise.diagonal() + 1e-9
+    share = _wide(model, (information / information.sum(-1, keepdim=True)).T).T
+    share[len(information) :] = 1.0 / share.shape[-1]
     wide = _wide(model, project.T).T
     encoder.set_linear(
         wide.float(), encoder.log_precision.detach(), share.float(), (-wide @ centre).float()
@@ -143,13 +150,13 @@ def set_encoder(
     set_precision(model, name, _wide(model, precision[None])[0])
 
 
-def full_precision(model: GPVAE, name: str) -> Tensor:
+def full_precision(model: LatentModel, name: str) -> Tensor:
     """The precision (L,) that a whole observation of a sensor has while the networks are 0."""
     encoder = model.sensor(name).encoder
     return torch.sigmoid(encoder.log_precision.detach()) * encoder.precision_cap
 
 
-def set_precision(model: GPVAE, name: str, precision: Tensor) -> None:
+def set_precision(model: LatentModel, name: str, precision: Tensor) -> None:
     """Set what :func:`full_precision` gives, within what a gradient can move."""
     encoder = model.sensor(name).encoder
     cap = encoder.precision_cap
@@ -157,7 +164,7 @@ def set_precision(model: GPVAE, name: str, precision: Tensor) -> None:
         encoder.log_precision.copy_(torch.logit(precision.clamp(SILENT, 0.95 * cap) / cap))
 
 
-def _wide(model: GPVAE, linear: Tensor) -> Tensor:
+def _wide(model: LatentModel, linear: Tensor) -> Tensor:
     """Lay (B, K) into (B, L), zero beyond."""
     wide = linear.new_zeros(len(linear), model.config.latents)
     wide[:, : linear.shape[1]] = linear

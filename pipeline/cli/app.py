@@ -80,7 +80,7 @@ def simulate(
     from terralatent.catalogs.simulation.simulate import simulate
 
     bar = terminal.bar()
-    simulate(out, size=size, years=years, seed=seed, tell=counting(bar, "simulate"))
+    simulate(out, size=size, years=years, seed=seed, progress=counting(bar, "simulate"))
     bar.close()
     terminal.say(f"-> {out}")
 
@@ -208,7 +208,7 @@ def train(
     clear_rule: opt.ClearRules = None,
 ) -> None:
     """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
-    from terralatent.pipeline.cube.masks import parse_masking
+    from terralatent.pipeline.cube.masking import parse_masking
     from terralatent.pipeline.training.choices import parse_choices
     from terralatent.pipeline.training.train import train
 
@@ -249,7 +249,7 @@ def embed(
     at: opt.At = None,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
-    from terralatent.pipeline.cube.masks import parse_masking
+    from terralatent.pipeline.cube.masking import parse_masking
     from terralatent.pipeline.mapping.embed import embed
 
     report = embed(
@@ -287,7 +287,7 @@ def decode(
     at: opt.At = None,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
-    from terralatent.pipeline.cube.masks import parse_masking
+    from terralatent.pipeline.cube.masking import parse_masking
     from terralatent.pipeline.mapping.decode import decode
 
     report = decode(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
+
 __all__ = [
     "AnyStore",
     "At",
@@ -121,8 +123,8 @@ Family = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="gpvae (the default); to compare with it: vae, series, mtan, hetvae, transformer, and "
-        "linear, whittaker, harmonics, gp, mogpr, which take no steps.",
+        help=f"{DEFAULT} (the default); to compare with it: {', '.join(LEARNED[1:])}, and "
+        f"{', '.join(UNLEARNED)}, which take no steps.",
     ),
 ]
 Latents = Annotated[

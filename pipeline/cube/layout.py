@@ -15,7 +15,7 @@ from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import QualityBand, Sensor
 from terralatent.pipeline.cube.items import item_arrays, rows_of
-from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
+from terralatent.pipeline.cube.losses import STATE_FLAGS
 from terralatent.pipeline.cube.time_axis import PER_DATE, CubeDate, date_arrays, found_dates
 from terralatent.pipeline.store.arrays import (
     ArrayLayout,
@@ -28,7 +28,6 @@ from terralatent.pipeline.store.arrays import (
 
 __all__ = [
     "DATES_A_SHARD",
-    "STATES",
     "cube_layout",
     "grid_attrs",
     "sensor_identity",
@@ -38,9 +37,6 @@ __all__ = [
 
 DATES_A_SHARD = 16
 """Dates of one shard: an append rewrites the last shard alone."""
-
-STATES = {"pending": PENDING, "done": DONE, "partial": PARTIAL}
-"""Values of ``state``: not read yet; read; read, with scenes that failed masked and named."""
 
 
 def cube_layout(scenes: Scenes, grid: GeoBox, block: int) -> Layout:
@@ -174,9 +170,5 @@ def state_array(states: np.ndarray) -> ArrayLayout:
         "state",
         ("unit_t", "unit_y", "unit_x"),
         states,
-        {
-            "long_name": "state of each time shard of each block",
-            "flag_values": list(STATES.values()),
-            "flag_meanings": " ".join(STATES),
-        },
+        {"long_name": "state of each time shard of each block", **STATE_FLAGS},
     )

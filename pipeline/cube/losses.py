@@ -1,4 +1,4 @@
-"""What could not be read: as a cube keeps it, and as it is told."""
+"""How far work on a store has come: states of its parts, and what of them could not be read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,31 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-if TYPE_CHECKING:  # it brings what reads rasters, which those who only tell losses do without
+if TYPE_CHECKING:  # it brings what reads rasters, which `status` does without
     from terralatent.pipeline.region import Block
 
-__all__ = ["Entry", "Loss", "entries_in", "entries_of", "entries_within", "told_losses"]
+__all__ = [
+    "DONE",
+    "PARTIAL",
+    "PENDING",
+    "STATE_FLAGS",
+    "Entry",
+    "Loss",
+    "entries_in",
+    "entries_of",
+    "entries_within",
+    "told_losses",
+]
+
+PENDING, DONE, PARTIAL = 0, 1, 2
+"""States of a time shard of a block of a cube, or of a block of a result, as stores keep them: not
+done yet; done; done with something missing, which is masked, marked and named."""
+
+STATE_FLAGS: Mapping[str, Any] = {
+    "flag_values": [PENDING, DONE, PARTIAL],
+    "flag_meanings": "pending done partial",
+}
+"""Attributes of an array of states, by CF."""
 
 Entry: TypeAlias = Mapping[str, Any]
 """One of the attribute ``losses`` of a sensor's group: a :class:`Loss`, the ``unit`` in which it

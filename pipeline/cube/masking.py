@@ -1,26 +1,50 @@
-"""Masks beyond the classification band: what is asked of a sensor's mask, what is clear."""
+"""How each sensor of a cube is masked: what is requested of its mask, and what is clear by it.
+
+A :class:`Masking` is a request, which :func:`settle` works out for each sensor. The :class:`Masks`
+that come of it are what every reader of pixels takes, what a model records of its training, and
+part of the identity of what is made from them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.clear import ClearRule
-from terralatent.pipeline.cube.named_functions import find_function, name_of
 
-__all__ = ["STORED", "Masking", "Rule", "clear_sky"]
+__all__ = [
+    "AS_STORED",
+    "STORED",
+    "Masking",
+    "MaskingRequest",
+    "Masks",
+    "Rule",
+    "clear_sky",
+    "mask_bands",
+    "parse_masking",
+    "settle",
+]
 
 STORED = "stored"
 """The rule's name that stands for the one kept in the cube."""
 
 MOST_DILATION = 100
 """Pixels; so many more are read around every block."""
+
+REST = "*"
+"""In a mapping by sensor: every other sensor that has a mask band."""
 
 Rule: TypeAlias = ClearRule | str | Callable[[NDArray[np.integer]], NDArray[np.bool_]]
 
@@ -50,7 +74,7 @@ class Masking:
         if self.dilate is not None and not 0 <= self.dilate <= MOST_DILATION:
             raise InputError(f"dilate is {self.dilate} pixels; give 0 to {MOST_DILATION}.")
         if callable(self.rule) and not isinstance(self.rule, ClearRule):
-            object.__setattr__(self, "rule", name_of(self.rule) or self.rule)
+            object.__setattr__(self, "rule", _name_of(self.rule) or self.rule)
 
     def over(self, other: Masking) -> Masking:
         """Take from ``other`` what this one leaves open."""
@@ -70,7 +94,7 @@ class Masking:
         """
         if self.rule is None or self.rule == STORED:
             return stored(quality)
-        rule = find_function(self.rule) if isinstance(self.rule, str) else self.rule
+        rule = _find_function(self.rule) if isinstance(self.rule, str) else self.rule
         found = np.asarray(rule(quality))
         if found.dtype != np.bool_ or found.shape != quality.shape:
             raise InputError(
@@ -100,6 +124,138 @@ class Masking:
         rule = told.get("rule")
         rule = ClearRule.from_json(rule) if isinstance(rule, Mapping) else rule
         return cls(rule, told.get("dilate"), told.get("outliers"))
+
+
+MaskingRequest: TypeAlias = Masking | Mapping[str, Masking] | None
+"""Of all sensors that have a mask band, or by sensor, where ``*`` stands for the rest."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """How each sensor of a cube is masked; those that are as the cube says are left out."""
+
+    by_sensor: tuple[tuple[str, Masking], ...] = ()
+    """Sorted by name; nothing in them is stated that is as without them."""
+
+    def of(self, sensor: str) -> Masking:
+        """How ``sensor`` is masked."""
+        return dict(self.by_sensor).get(sensor, Masking())
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe them for a store, by sensor; empty where nothing is beyond the cube's own."""
+        return {name: one.to_json() for name, one in self.by_sensor}
+
+    @classmethod
+    def of_model(cls, manifest: Mapping[str, Any]) -> Masks:
+        """Read what a model notes of its training; one that notes nothing saw the cube as it is."""
+        settings = (manifest.get("training") or {}).get("settings") or {}
+        told = settings.get("masking") or {}
+        return cls(tuple((name, Masking.from_json(told[name])) for name in sorted(told)))
+
+
+AS_STORED = Masks()
+"""Every sensor by the cube's own rule."""
+
+
+def mask_bands(cube: zarr.Group, sensors: Sequence[str]) -> dict[str, str | None]:
+    """The dtype of each sensor's mask band, None where it has none. Reads no pixels."""
+    return {
+        name: str(cube[f"{name}/quality"].dtype) if f"{name}/quality" in cube else None
+        for name in sensors
+    }
+
+
+def settle(
+    bands: Mapping[str, str | None],
+    asked: MaskingRequest,
+    before: Masks = AS_STORED,
+    fixed: Collection[str] = (),
+) -> Masks:
+    """Make out how each sensor is masked, and try each rule. Reads no pixels.
+
+    Args:
+        bands: See :func:`mask_bands`.
+        asked: What a caller asks for.
+        before: What holds where that leaves something open: how a model was trained.
+        fixed: Sensors for which it holds whatever is asked of the rest.
+
+    Raises:
+        InputError: If it names a sensor that is not there, asks one that has no mask band for a
+            rule or dilation, gives one rule to several mask bands, or changes a fixed one; if a
+            rule is a function that cannot be found or does not do what it must, or one that only
+            ``before`` names.
+    """
+    given = {REST: asked} if isinstance(asked, Masking) else dict(asked or {})
+    rest = given.pop(REST, Masking())
+    if unknown := sorted(given.keys() - bands.keys()):
+        raise InputError(
+            f"A masking is given for {', '.join(unknown)}; there are {', '.join(sorted(bands))}."
+        )
+    others = [name for name in bands if bands[name] and name not in {*given, *fixed}]
+    if rest.rule not in (None, STORED) and len(others) > 1:
+        raise InputError(
+            f"One clear-sky rule cannot read the mask bands of {' and '.join(others)}; name the "
+            "sensor that it is for."
+        )
+    known = {one.rule for one in (rest, *given.values())}
+    found = {}
+    for name, dtype in bands.items():
+        own = given.get(name, Masking())
+        wide = own.over(rest) if dtype and name not in fixed else own
+        one = wide.over(before.of(name)).plain()
+        if name in fixed and one != before.of(name):
+            raise InputError(
+                f"The model was trained with {name} masked by {before.of(name).to_json()}, which "
+                f"an extension keeps; {one.to_json()} cannot be."
+            )
+        if dtype is None and (one.rule or one.dilate):
+            raise InputError(f"{name} has no mask band; no rule and no dilation is for it.")
+        if isinstance(one.rule, str) and one.rule not in known:
+            raise InputError(
+                f"The model was trained with the clear-sky rule {one.rule} for {name}. A model "
+                "does not run code by itself: give that rule as well, or `stored` for the cube's."
+            )
+        if dtype is not None and one.rule is not None:
+            one.clear(np.zeros((1, 1, 1), dtype), ClearRule(codes=(0,)))
+        if one != Masking():
+            found[name] = one
+    return Masks(tuple(sorted(found.items())))
+
+
+def parse_masking(
+    dilate: int | None, outliers: bool | None, rules: Sequence[str] | None
+) -> MaskingRequest:
+    """Read what is typed: pixels, yes or no, and rules as ``[SENSOR=]RULE``.
+
+    A rule is ``module:function``, ``stored``, or a :class:`ClearRule` as JSON. A module is also
+    looked for in the folder of this process.
+
+    Raises:
+        InputError: If the pixels are too few or too many, or a rule is none of these.
+    """
+    asked = {REST: Masking(dilate=dilate, outliers=outliers)}
+    if rules:
+        sys.path.insert(0, os.getcwd())
+    for told in rules or ():
+        sensor, equals, rule = told.partition("=")
+        if not equals:
+            sensor, rule = REST, told
+        asked[sensor] = Masking(_read_rule(rule)).over(asked.get(sensor, Masking()))
+    return asked
+
+
+def _read_rule(text: str) -> ClearRule | str:
+    if not text.startswith("{"):
+        if text != STORED and ":" not in text:
+            raise InputError(
+                f"{text!r} is no clear-sky rule; give module:function, `stored`, or a rule as JSON "
+                'such as {"codes": [4, 5]}.'
+            )
+        return text
+    try:
+        return ClearRule.from_json(json.loads(text))
+    except ValueError as error:
+        raise InputError(f"The clear-sky rule {text} cannot be used: {error}") from error
 
 
 def clear_sky(
@@ -132,3 +288,37 @@ def _widened(masked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     for date in np.flatnonzero(masked.any(axis=(1, 2))):
         wide[date] = distance_transform_edt(~masked[date]) <= pixels
     return wide
+
+
+def _find_function(name: str) -> Callable[..., Any]:
+    """Import the function that is called ``module:function``. Runs the module's code.
+
+    Raises:
+        InputError: If it is not of that form, or there is no such module or function.
+    """
+    module, colon, function = name.partition(":")
+    if not (module and colon and function):
+        raise InputError(f"{name!r} is no name of a function; give it as module:function.")
+    try:
+        found = reduce(getattr, function.split("."), importlib.import_module(module))
+    except Exception as error:  # a module may fail in any way while it is run
+        told = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"The function {name} cannot be loaded ({told}); its module must be installed, or lie "
+            "in the folder where the command is run, here and on every worker."
+        ) from error
+    if not callable(found):
+        raise InputError(f"{name} is a {type(found).__name__}, not a function.")
+    return found
+
+
+def _name_of(function: Callable[..., Any]) -> str | None:
+    """The name by which :func:`_find_function` finds ``function``; None where it does not."""
+    module, own = (getattr(function, part, "") for part in ("__module__", "__qualname__"))
+    if not module or not own or module == "__main__" or "<" in own:
+        return None
+    name = f"{module}:{own}"
+    try:
+        return name if _find_function(name) is function else None
+    except InputError:
+        return None

@@ -14,8 +14,7 @@ import xarray as xr
 import zarr
 
 from terralatent.catalogs.sources.clear import ClearRule
-from terralatent.pipeline.cube.masking import Masking, clear_sky
-from terralatent.pipeline.cube.masks import Asked, mask_bands, settle
+from terralatent.pipeline.cube.masking import Masking, MaskingRequest, clear_sky, mask_bands, settle
 from terralatent.pipeline.cube.outliers import find_outliers
 from terralatent.pipeline.cube.time_axis import PER_DATE
 from terralatent.pipeline.dates import days_since_1970
@@ -31,7 +30,7 @@ def open_cube(
     store: str | Path,
     *,
     clear: bool = True,
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     snapshot: str | None = None,
 ) -> xr.DataTree:
     """Open a cube lazily; reads coordinates, no pixels.

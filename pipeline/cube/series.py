@@ -19,8 +19,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.clear import ClearRule
 from terralatent.models.observations import DISTANCE_CAP, Observations
 from terralatent.pipeline.cube.coarse_grid import CoarseWindow
-from terralatent.pipeline.cube.masking import Masking, clear_sky
-from terralatent.pipeline.cube.masks import AS_STORED, Masks
+from terralatent.pipeline.cube.masking import AS_STORED, Masking, Masks, clear_sky
 from terralatent.pipeline.cube.outliers import find_outliers
 
 __all__ = ["CPU", "SensorSeries", "SeriesBlock", "read_series"]

@@ -30,7 +30,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.fields.perturbation import perturb
 from terralatent.pipeline.fields.pixels import read_where
@@ -57,7 +57,7 @@ def field_means(
     most_pixels: int = 64,
     seed: int = 0,
     device: str = "auto",
-    masking: Asked = None,
+    masking: MaskingRequest = None,
 ) -> xr.Dataset:
     """Predict the mean of ``sensor``'s bands over each field at ``dates``. Computes in memory.
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from terralatent.models.families import DEFAULT
 from terralatent.pipeline.training.files import FOLDER as TRAINING
 from terralatent.pipeline.training.files import SETTINGS, read_rmse, read_settings, read_stand
 
 __all__ = ["ModelSensor", "ModelStatus", "TrainedOn", "holds_model", "model_status"]
 
 MANIFEST = "model.json"
-
-DEFAULT = "gpvae"
-"""The family of models from before there were others; the only one with kernel and posterior."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
     settings: dict[str, Any] = read_settings(folder) or trained.get("settings") or {}
     config: dict[str, Any] = manifest.get("config") or stand.get("config") or {}
     family = config.get("model", settings.get("model", DEFAULT))
-    own = family == DEFAULT
+    own = family == DEFAULT  # the only one with kernel and posterior
     best = stand.get("best_step", trained.get("step"))
     cubes = trained.get("cubes") or [{"snapshot": cube} for cube in settings.get("cubes", ())]
     found = ModelStatus(

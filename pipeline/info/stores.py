@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.pipeline.cube.losses import told_losses
-from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
+from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, told_losses
 
 __all__ = [
     "CubeStatus",

@@ -18,13 +18,13 @@ import pystac
 import rasterio
 import rasterio.errors
 from odc.geo.geobox import GeoBox
-from odc.loader._rio import RioDriver
+from odc.loader import RioDriver
 from rasterio.session import Session
 from shapely.geometry import mapping
 
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.hrefs import scheme_of, without_secrets
-from terralatent.catalogs.items.georeference import Placement
+from terralatent.catalogs.items.georeference import Georeference
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.catalogs.sources.signing import Readable
@@ -72,7 +72,7 @@ class Source:
     hrefs: Mapping[str, str]
     """Path or URL of each band, by its name; bands that are absent read as no data."""
 
-    placements: Mapping[str, Placement] = field(default_factory=dict)
+    placements: Mapping[str, Georeference] = field(default_factory=dict)
     """Where the item says that the files lie, by band."""
 
 
@@ -139,7 +139,7 @@ def read_sources(
 def opening(
     href: str,
     dtype: str,
-    told: Placement,
+    told: Georeference,
     *,
     access: Access,
     opened: Callable[[str], Readable] = Readable,
@@ -169,8 +169,8 @@ class _File:
         return self.source.hrefs[self.band]
 
     @property
-    def told(self) -> Placement:
-        return self.source.placements.get(self.band, Placement())
+    def told(self) -> Georeference:
+        return self.source.placements.get(self.band, Georeference())
 
 
 def _name(source: int, band: str) -> str:

@@ -1,15 +1,15 @@
 """Scenes to a cube: read by read units on Dask workers, harmonised, committed as they come.
 
 A cube that is there grows: what a later search found is put in its place, see
-:mod:`terralatent.pipeline.ingest.growing`.
+:mod:`terralatent.pipeline.ingest.growth`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from distributed import Client
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import client_for
@@ -27,13 +27,22 @@ from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.cluster.stream import Failure, stream_blocks
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import cube_layout
-from terralatent.pipeline.cube.losses import Loss, told_losses
-from terralatent.pipeline.cube.states import PENDING
-from terralatent.pipeline.ingest.growing import abandon_growth, begin_growth, show_growth
-from terralatent.pipeline.ingest.growth import as_stored, plan_growth
-from terralatent.pipeline.ingest.read_tasks import GoneError, ReadUnit, open_units
-from terralatent.pipeline.ingest.unit_work import read_unit, record_unit
-from terralatent.pipeline.ingest.windows import READ_THREADS, unit_cut
+from terralatent.pipeline.cube.losses import PENDING, Loss, told_losses
+from terralatent.pipeline.ingest.growth import (
+    abandon_growth,
+    as_stored,
+    begin_growth,
+    plan_growth,
+    show_growth,
+)
+from terralatent.pipeline.ingest.read_tasks import (
+    GoneError,
+    ReadTask,
+    open_tasks,
+    record_task,
+    run_task,
+)
+from terralatent.pipeline.ingest.windows import READ_THREADS, ReadWindows, plan_windows
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
 from terralatent.pipeline.store.damage import telling_damage
@@ -108,7 +117,7 @@ def build_cube(
 
     Args:
         scenes: What a search found.
-        region: As for :func:`terralatent.catalogs.scenes.aoi.read_outline`.
+        region: As for :func:`terralatent.catalogs.scenes.aoi.read_aoi`.
         out: Path or URL of the cube.
         resolution: Pixel size in the units of ``crs``.
         crs: A projected CRS; the region's UTM zone by default.
@@ -131,154 +140,164 @@ def build_cube(
         InputError: If an argument cannot be used, if no scene touches the region, or if ``out``
             exists and holds something else: another grid, other sensors, another rule.
     """
-    outline = read_outline(region)
+    outline = read_aoi(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
     layout = cube_layout(scenes, pixels, block)
+    done = new = 0
+    failures: list[Failure[ReadTask]] = []
     with (
         writer_lock(out, command_line()) as lock,
         telling_damage(out),
         telling_lost_scheduler(),
         ExitStack() as stack,
     ):
-        work = _Work(
-            out,
-            scenes,
-            pixels,
-            block,
-            memory,
-            requests,
-            client,
-            workers,
-            lock.tee(progress),
-            stack,
-        )
+        build = _Build(out, scenes, pixels, block, _windows(scenes, pixels, block, memory))
+
+        @cache
+        def started() -> Client:
+            return stack.enter_context(client_for(client, workers=workers, memory=memory))
+
         if not exists(out):
-            work.workers()  # a new store is laid out only once there is somebody to fill it
+            started()  # a new store is laid out only once there is somebody to fill it
         lay_out(out, as_stored(out, layout, scenes))
-        while (branch := work.next_branch()) is not None:
-            work.fill(branch)
-    cube = open_group(out)
-    sensors = [name for name in scenes.asked if name in cube]
+        filled = False
+        while not failures:
+            new += _begin_growth(build)
+            growing = is_growing(out)
+            if filled and not growing:
+                break
+            branch = GROWING if growing else BRANCH
+            if tasks := _open_tasks(build, branch):
+                # Workers that were requested may come yet.
+                many = max(1, len(started().nthreads()), workers or 1)
+                at_once = max(1, requests // many)
+                failures = _fill(build, branch, tasks, started(), at_once, lock.tee(progress))
+                done += len(tasks) - len(failures)
+            filled = True
+            if growing and not failures:
+                show_growth(out, f"grow to {scenes.period[1]}")
+    return _report(build, done, new, failures)
+
+
+@dataclass(frozen=True, eq=False)
+class _Build:
+    """What is built, and where."""
+
+    out: str | Path
+    """The store of the cube."""
+
+    scenes: Scenes
+    """What a search found."""
+
+    pixels: GeoBox
+    """The grid."""
+
+    block: int
+    """Pixels along y and x of a block."""
+
+    windows: Mapping[str, ReadWindows]
+    """How each sensor is read."""
+
+
+def _windows(scenes: Scenes, pixels: GeoBox, block: int, memory: str) -> dict[str, ReadWindows]:
+    limit = memory_bytes(memory)
+    return {
+        name: plan_windows(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
+        for name in scenes.requested
+    }
+
+
+def _open_tasks(build: _Build, branch: str) -> list[ReadTask]:
+    """The read tasks that are open on a branch.
+
+    Raises:
+        GoneError: If the search does not find the scenes of one.
+    """
+    cube = open_group(build.out, branch=branch)
+    windows = {name: plan for name, plan in build.windows.items() if name in cube}
+    return list(open_tasks(cube, build.scenes, build.pixels, build.block, windows))
+
+
+def _fill(
+    build: _Build,
+    branch: str,
+    tasks: Sequence[ReadTask],
+    client: Client,
+    at_once: int,
+    progress: Progress,
+) -> list[Failure[ReadTask]]:
+    """Read what is open on a branch, with so many requests of a worker to each host at once.
+
+    Returns:
+        The tasks that failed for good.
+    """
+    return stream_blocks(
+        client,
+        build.out,
+        tasks,
+        partial(run_task, store=str(build.out), threads=READ_THREADS, at_once=at_once),
+        record_task,
+        message="build",
+        total=len(tasks),
+        branch=branch,
+        metadata=STEP if branch == GROWING else None,
+        progress=progress,
+    )
+
+
+def _begin_growth(build: _Build) -> int:
+    """Let a cube without pending pixels begin to grow, if the search adds any; gives the new dates.
+
+    One that has begun goes on, unless its scenes are not there any more.
+    """
+    if is_growing(build.out):
+        try:
+            _open_tasks(build, GROWING)
+        except GoneError:
+            abandon_growth(build.out)
+        else:
+            return 0
+    else:  # what a kill may have left: a branch with nothing on it
+        abandon_growth(build.out)
+    if _is_pending(build):
+        return 0
+    growth = plan_growth(open_group(build.out), build.scenes)
+    if growth is None:
+        return 0
+    begin_growth(build.out, growth)
+    return growth.new
+
+
+def _is_pending(build: _Build) -> bool:
+    """Whether there are read tasks without pixels, of what readers see."""
+    cube = open_group(build.out)
+    states = (np.asarray(cube[f"{name}/state"]) for name in build.windows if name in cube)
+    return any(bool((state == PENDING).any()) for state in states)
+
+
+def _report(
+    build: _Build, done: int, new: int, failures: Sequence[Failure[ReadTask]]
+) -> BuildReport:
+    cube = open_group(build.out)
+    sensors = [name for name in build.scenes.requested if name in cube]
     return BuildReport(
-        store=str(out),
-        snapshot=snapshot_id(out),
+        store=str(build.out),
+        snapshot=snapshot_id(build.out),
         sensors={name: cube[f"{name}/time"].shape[0] for name in sensors},
-        units=work.done,
-        new=work.new,
+        units=done,
+        new=new,
         losses=(
             *(loss for name in sensors for loss in told_losses(cube[name].attrs["losses"])),
-            *_lost_units(work.failures),
+            *_lost_tasks(failures),
         ),
     )
 
 
-@dataclass(eq=False)
-class _Work:
-    """What a build has to do, and who does it."""
-
-    out: str | Path
-    scenes: Scenes
-    pixels: GeoBox
-    block: int
-    memory: str
-    requests: int
-    client: Client | str | None
-    count: int | None
-    progress: Progress
-    stack: ExitStack
-    done: int = 0
-    new: int = 0
-    failures: list[Failure[ReadUnit]] = field(default_factory=list)
-    _filled: bool = False
-    _workers: Client | None = None
-
-    def __post_init__(self) -> None:
-        limit = memory_bytes(self.memory)
-        self._cuts = {
-            name: unit_cut(
-                self.scenes.sensor(name),
-                self.scenes.acquisitions(name),
-                self.pixels,
-                self.block,
-                limit,
-            )
-            for name in self.scenes.asked
-        }
-
-    def workers(self) -> Client:
-        """The client; processes of this machine are started when they are first needed."""
-        if self._workers is None:
-            made = client_for(self.client, workers=self.count, memory=self.memory)
-            self._workers = self.stack.enter_context(made)
-        return self._workers
-
-    def next_branch(self) -> str | None:
-        """The branch to fill next; None where all is done. A cube begins to grow here."""
-        if self.failures:
-            return None
-        if is_growing(self.out):
-            try:
-                self.units(GROWING)
-            except GoneError:  # begun for scenes that are not there any more
-                abandon_growth(self.out)
-        else:  # what a kill may have left: a branch with nothing on it
-            abandon_growth(self.out)
-        if not is_growing(self.out) and not self.is_pending(BRANCH):
-            growth = plan_growth(open_group(self.out), self.scenes)
-            if growth is not None:
-                begin_growth(self.out, growth)
-                self.new += growth.new
-        if is_growing(self.out):
-            return GROWING
-        return None if self._filled else BRANCH
-
-    def fill(self, branch: str) -> None:
-        """Read what is open on a branch; what grew is shown when nothing is pending."""
-        self._filled = True
-        units = self.units(branch)
-        if units:
-            workers = self.workers()
-            many = max(1, len(workers.nthreads()), self.count or 1)  # those asked for may come yet
-            at_once = max(1, self.requests // many)
-            failures = stream_blocks(
-                workers,
-                self.out,
-                units,
-                partial(read_unit, store=str(self.out), threads=READ_THREADS, at_once=at_once),
-                record_unit,
-                message="build",
-                total=len(units),
-                branch=branch,
-                metadata=STEP if branch == GROWING else None,
-                progress=self.progress,
-            )
-            self.done += len(units) - len(failures)
-            self.failures += failures
-        if branch == GROWING and not self.failures:
-            show_growth(self.out, f"grow to {self.scenes.period[1]}")
-
-    def units(self, branch: str) -> list[ReadUnit]:
-        """The read units that are open on a branch.
-
-        Raises:
-            GoneError: If the search does not find the scenes of one.
-        """
-        cube = open_group(self.out, branch=branch)
-        cuts = {name: cut for name, cut in self._cuts.items() if name in cube}
-        return list(open_units(cube, self.scenes, self.pixels, self.block, cuts))
-
-    def is_pending(self, branch: str) -> bool:
-        """Whether there are read units without pixels."""
-        cube = open_group(self.out, branch=branch)
-        states = (np.asarray(cube[f"{name}/state"]) for name in self._cuts if name in cube)
-        return any(bool((state == PENDING).any()) for state in states)
-
-
-def _lost_units(failures: Sequence[Failure[ReadUnit]]) -> Iterator[Loss]:
+def _lost_tasks(failures: Sequence[Failure[ReadTask]]) -> Iterator[Loss]:
     for failure in failures:
-        unit = failure.task
-        days = [str(a.time.astype("datetime64[D]")) for a in unit.acquisitions]
-        item = f"every scene from {days[0]} to {days[-1]} (unit {unit.name})"
-        yield Loss(unit.sensor.name, item, "", failure.reason)
+        task = failure.task
+        days = [str(a.time.astype("datetime64[D]")) for a in task.acquisitions]
+        item = f"every scene from {days[0]} to {days[-1]} (unit {task.name})"
+        yield Loss(task.sensor.name, item, "", failure.reason)

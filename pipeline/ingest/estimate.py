@@ -1,34 +1,38 @@
-"""A few files of a sensor, opened to tell what all of them take: bytes, and time."""
+"""A few files of a sensor, opened to estimate what all of them take: bytes, and time."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
 import zarr
 from odc.geo.geobox import GeoBox
+from rasterio import DatasetReader
 from zarr.storage import MemoryStore
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.items.georeference import read_placement
+from terralatent.catalogs.items.georeference import read_georeference
 from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import Sensor
 from terralatent.catalogs.sources.signing import readable
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.ingest.assets import opening, reason_of
-from terralatent.pipeline.ingest.pixels import UnitPixels, is_near, read_dtype, read_pixels
-from terralatent.pipeline.ingest.tile_bytes import bytes_touched, file_bytes
+from terralatent.pipeline.ingest.pixels import TaskPixels, is_near, read_dtype, read_pixels
+from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, source_window
 from terralatent.pipeline.ingest.warp import ONE_GRID
 from terralatent.pipeline.ingest.windows import READ_THREADS
 from terralatent.pipeline.region import Block
 
-__all__ = ["Sample", "take_sample"]
+__all__ = ["Estimate", "estimate_reading"]
 
 DATES = 4
 """Acquisitions of a sensor that are opened, spread over time."""
@@ -36,10 +40,13 @@ DATES = 4
 SIDE = 1024
 """Pixels along y and x of the window that is read, at most."""
 
+HEADER = int(GDAL_OPTIONS["GDAL_INGESTED_BYTES_AT_OPEN"])
+"""Bytes that are fetched when a file is opened; tiles that lie in them need no more."""
+
 
 @dataclass(frozen=True)
-class Sample:
-    """What a few files of a sensor tell."""
+class Estimate:
+    """What a sensor's files take, by a few of them."""
 
     fetched: tuple[float, ...]
     """For each window, bytes that one date takes."""
@@ -60,21 +67,21 @@ class Sample:
     """Files that could not be read, and why."""
 
 
-def take_sample(
+def estimate_reading(
     scenes: Scenes,
     name: str,
     acquisitions: Sequence[Acquisition],
     windows: Sequence[Block],
     pixels: GeoBox,
     block: int,
-) -> Sample:
+) -> Estimate:
     """Open files of a few of ``acquisitions``, and read one window of them. Writes nothing.
 
     Args:
         scenes: What a search found.
         name: Of the sensor.
         acquisitions: Of the sensor, at least one, ascending.
-        windows: Of the read units, at least one.
+        windows: Those of the read tasks, at least one.
         pixels: The grid of the cube.
         block: Pixels along y and x of a block.
 
@@ -88,17 +95,17 @@ def take_sample(
     files = [file for acquisition in chosen for file in _files(acquisition, sensor)]
     boxes = [pixels[window.y, window.x] for window in (*windows, middle)]
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        told = list(pool.map(partial(_touched, scenes=scenes, boxes=boxes), files))
-    unread = [each for each in told if isinstance(each, str)]
-    sizes = [each for each in told if not isinstance(each, str)]
+        answers = list(pool.map(partial(_bytes_or_reason, scenes=scenes, boxes=boxes), files))
+    unread = [answer for answer in answers if isinstance(answer, str)]
+    sizes = [answer for answer in answers if not isinstance(answer, str)]
     if not sizes:
         raise InputError(
-            f"None of {len(told)} files of {name} that were tried could be read; {unread[0]}. "
+            f"None of {len(answers)} files of {name} that were tried could be read; {unread[0]}. "
             "See that they are where their items say, then plan again."
         )
     # A file that could not be opened counts as the others do.
-    dates = len(chosen) * len(sizes) / len(told)
-    *fetched, one = np.sum(sizes, axis=0) / dates
+    dates = len(chosen) * len(sizes) / len(answers)
+    *fetched, fetched_here = np.sum(sizes, axis=0) / dates
 
     window = pixels[middle.y, middle.x]
     read = partial(
@@ -111,13 +118,13 @@ def take_sample(
     )
     read(chosen[:1], window=window[:1, :1])  # what the first of all costs is not a rate
     began = time.perf_counter()
-    found = read(chosen, window=window)
-    fetching = (time.perf_counter() - began) / max(one * len(chosen), 1)
+    pixels_here = read(chosen, window=window)
+    fetching = (time.perf_counter() - began) / max(fetched_here * len(chosen), 1)
     began = time.perf_counter()
-    stored = _stored(scenes, name, found, window, block)
+    stored = _stored_bytes(scenes, name, pixels_here, window, block)
     storing = time.perf_counter() - began
     count = len(chosen) * window.shape[0] * window.shape[1]
-    return Sample(
+    return Estimate(
         tuple(float(size) for size in fetched),
         float(fetching),
         stored / count,
@@ -148,20 +155,20 @@ def _files(acquisition: Acquisition, sensor: Sensor) -> Iterator[_File]:
                 yield _File(item, band, sensor.quality_band(band).dtype, True)
 
 
-def _touched(file: _File, *, scenes: Scenes, boxes: Sequence[GeoBox]) -> list[int] | str:
-    """The bytes of a file that each window takes; or why they cannot be told."""
+def _bytes_or_reason(file: _File, *, scenes: Scenes, boxes: Sequence[GeoBox]) -> list[int] | str:
+    """The bytes of a file that each window takes; or why they are not known."""
     near = [is_near(file.item, box.extent.to_crs("EPSG:4326").geom) for box in boxes]
     if not any(near):
         return [0] * len(boxes)
     asset = file.item["assets"][file.band]
     try:
-        told = read_placement(file.item, asset)
+        placement = read_georeference(file.item, asset)
         opened = partial(readable, source=replace(scenes.place, where=""))
         with opening(
-            asset["href"], file.dtype, told, access=scenes.access, opened=opened
+            asset["href"], file.dtype, placement, access=scenes.access, opened=opened
         ) as reopen:
-            sizes = bytes_touched(
-                reopen, boxes, ONE_GRID[file.nearest], file_bytes(asset["href"], asset)
+            sizes = _window_bytes(
+                reopen, boxes, ONE_GRID[file.nearest], _file_bytes(asset["href"], asset)
             )
     except Exception as error:  # as when it is read: no file may take others with it
         return f"{file.item['id']} {file.band}: {reason_of(error)}"
@@ -179,13 +186,13 @@ def _within(side: slice, block: int) -> slice:
     return slice(start, start + length)
 
 
-def _stored(scenes: Scenes, name: str, found: UnitPixels, window: GeoBox, block: int) -> int:
-    """Write pixels as the cube would keep them, in memory, and tell their bytes."""
+def _stored_bytes(scenes: Scenes, name: str, read: TaskPixels, window: GeoBox, block: int) -> int:
+    """Write pixels as the cube would keep them, in memory, and count their bytes."""
     group = zarr.open_group(MemoryStore(), mode="w")
     (layout,) = (g for g in cube_layout(scenes, window, block).groups if g.path == name)
     size = 0
     for array in layout.arrays:
-        pixels = {"data": found.data, "quality": found.quality}.get(array.name)
+        pixels = {"data": read.data, "quality": read.quality}.get(array.name)
         if pixels is None or array.shards is None:
             continue
         dates = len(pixels)
@@ -199,3 +206,86 @@ def _stored(scenes: Scenes, name: str, found: UnitPixels, window: GeoBox, block:
         written[...] = pixels
         size += int(written.nbytes_stored())
     return size
+
+
+def _window_bytes(
+    reopen: Callable[..., AbstractContextManager[DatasetReader]],
+    windows: Sequence[GeoBox],
+    tolerance: float,
+    size: int | None = None,
+) -> list[int]:
+    """Add up for each window the bytes that reading it fetches from a file. Reads no pixels.
+
+    Of a GeoTIFF the sizes of its tiles are known; of others each pixel counts as much as another.
+
+    Args:
+        reopen: Opens the file, or its overview ``overview``.
+        windows: Windows of a grid.
+        tolerance: As for :func:`~terralatent.pipeline.ingest.raster.source_window`.
+        size: Bytes of the whole file, where they are known: for files without sizes of tiles.
+
+    Returns:
+        For each window, the bytes of one reading of it, header included; the header alone where it
+        lies outside.
+    """
+    sizes: list[int] = []
+    with reopen() as file:
+        for window in windows:
+            needed, overview = source_window(file, window, tolerance)
+            if any(part.stop <= part.start for part in needed.roi_src):
+                sizes.append(_header(file))
+                continue
+            if overview is None:
+                sizes.append(_part_bytes(file, needed.roi_src, 1.0, size))
+                continue
+            with reopen(overview=overview) as coarse:
+                shrink = file.width / coarse.width
+                sizes.append(_header(file) + _part_bytes(coarse, needed.roi_src, shrink, size))
+    return sizes
+
+
+def _file_bytes(href: str, asset: Mapping[str, Any]) -> int | None:
+    """The size of a file, as its item states it (``file:size``), else as this machine does."""
+    stated = asset.get("file:size")
+    if isinstance(stated, int) and stated > 0:
+        return stated
+    return os.stat(href).st_size if os.path.isfile(href) else None
+
+
+def _part_bytes(file: DatasetReader, part: Sequence[Any], shrink: float, size: int | None) -> int:
+    """Bytes of a part of a file, which is given in pixels ``shrink`` times narrower."""
+    rows, columns = file.block_shapes[0]
+    (top, bottom), (left, right) = (
+        (floor(side.start / shrink), ceil(side.stop / shrink)) for side in part
+    )
+    if file.driver == "GTiff":
+        sizes = [
+            _beyond_header(file, x, y)
+            for y in range(top // rows, ceil(bottom / rows))
+            for x in range(left // columns, ceil(right / columns))
+        ]
+        return _header(file) + sum(sizes)
+    pixels = file.width * file.height
+    whole = size or pixels * np.dtype(file.dtypes[0]).itemsize // 2
+    return HEADER + whole * (bottom - top) * (right - left) // pixels
+
+
+def _header(file: DatasetReader) -> int:
+    """Bytes that are fetched when a file is opened: all of one that is smaller."""
+    rows, columns = file.block_shapes[0]
+    last = _tile(file, (file.width - 1) // columns, (file.height - 1) // rows)
+    return HEADER if last is None else min(HEADER, sum(last))
+
+
+def _beyond_header(file: DatasetReader, x: int, y: int) -> int:
+    """Bytes of a tile that are not fetched with the header; none of one that is left out."""
+    tile = _tile(file, x, y)
+    return 0 if tile is None else max(0, sum(tile) - max(tile[0], HEADER))
+
+
+def _tile(file: DatasetReader, x: int, y: int) -> tuple[int, int] | None:
+    """Where a tile begins in a GeoTIFF, and its bytes."""
+    begin, size = (
+        file.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=1) for what in ("OFFSET", "SIZE")
+    )
+    return None if begin is None or size is None else (int(begin), int(size))

@@ -1,7 +1,12 @@
-"""What a later search adds to a cube: new dates in their places, better ones instead of others.
+"""Growth of a cube by a later search: new dates in their places, better ones instead of others.
 
 A cube never loses what it holds. A date that the search does not find any more stays as it is; one
 of which the search finds other items is replaced where these are more, or of no older processing.
+
+Readers see the branch ``main``. What is new is laid out on the branch ``growing``, whose commits
+survive a kill, and filled there by the same loop that builds a cube. Dates that only move along
+the time axis are copied from the snapshot that it grew from, not read again. When no read task is
+pending any more, ``main`` is set to it: before that readers see nothing of it, then all.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -17,22 +23,49 @@ import zarr
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.items.item import baseline_key
 from terralatent.catalogs.period import Period
+from terralatent.catalogs.scenes.passes import ONE_PASS
 from terralatent.catalogs.scenes.scenes import Scenes
-from terralatent.pipeline.cube.items import NO_TIME, ItemRow, in_order, rows_of, stored_rows
-from terralatent.pipeline.cube.time_axis import CubeDate, found_dates, stored_dates
+from terralatent.pipeline.cube.items import (
+    NO_TIME,
+    ItemRow,
+    in_order,
+    item_arrays,
+    rows_of,
+    stored_rows,
+)
+from terralatent.pipeline.cube.layout import DATES_A_SHARD, state_array, state_shape
+from terralatent.pipeline.cube.losses import PENDING, Entry, entries_in
+from terralatent.pipeline.cube.time_axis import CubeDate, date_arrays, found_dates, stored_dates
 from terralatent.pipeline.store.arrays import Layout
 from terralatent.pipeline.store.repository import (
     ABOUT,
+    BRANCH,
+    GROWING,
+    MEANWHILE,
+    STEP,
     NotLaidOutError,
     describe,
     exists,
     open_group,
+    open_repository,
 )
 
-__all__ = ["Growth", "as_stored", "plan_growth", "require_rows"]
+__all__ = [
+    "MOVED",
+    "Growth",
+    "abandon_growth",
+    "as_stored",
+    "begin_growth",
+    "lay_out_growth",
+    "plan_growth",
+    "require_rows",
+    "show_growth",
+]
 
-ONE_PASS = np.timedelta64(15, "m")
-"""Two dates this near, on one orbit, are one acquisition told twice."""
+MOVED = "moved"
+"""Attribute of a sensor's group while it grows: the snapshot it grew ``from``, its first time shard
+that changes (``shard``), for each date its index there (``index``, -1 where it is to be read), and
+what was missing from the shards that change (``losses``). The root has ``from`` alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +139,7 @@ def as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
     sensors = {
         name: layout.identity["sensors"].get(name, told)
         for name, told in stored["sensors"].items()
-        if name in scenes.asked
+        if name in scenes.requested
     }
     same = {"period": stored["period"], "sensors": {**sensors, **layout.identity["sensors"]}}
     return replace(layout, identity={**layout.identity, **same})
@@ -157,6 +190,7 @@ def _merged(
 
 
 def _is_same_pass(one: CubeDate, other: CubeDate) -> bool:
+    """Whether two dates are of one acquisition, by two searches: near, and on no two orbits."""
     orbits = {int(one.facts["orbit"]), int(other.facts["orbit"])} - {-1}
     return bool(one.time == other.time) or (
         len(orbits) < 2 and bool(abs(one.time - other.time) <= ONE_PASS)
@@ -235,3 +269,108 @@ def _group(cube: zarr.Group, name: str) -> zarr.Group:
     found = cube[name]
     assert isinstance(found, zarr.Group)
     return found
+
+
+def begin_growth(store: str | Path, growth: Growth) -> None:
+    """Lay out what a cube grows to, on its branch; reads and writes no pixels.
+
+    Time shards from the first one that changes are pending. What could not be read of their dates
+    is read again where the search knows its files.
+    """
+    repository = open_repository(store)
+    base = repository.lookup_branch(BRANCH)
+    abandon_growth(store)
+    repository.create_branch(GROWING, base)
+    session = repository.writable_session(GROWING)
+    lay_out_growth(zarr.open_group(session.store, mode="r+"), growth, base)
+    session.commit("begin to grow", metadata=dict(STEP))
+
+
+def lay_out_growth(root: zarr.Group, growth: Growth, base: str) -> None:
+    """Change arrays and attributes of a cube, all but its pixels, to what it grows to.
+
+    Args:
+        root: Of the cube, writable.
+        growth: What it grows to.
+        base: The snapshot in which it is now.
+    """
+    for name, axis in growth.axes.items():
+        _grow_sensor(root[name], axis, base)
+    table: Any = root["items"]
+    for array in item_arrays(growth.rows):
+        array.create(table, overwrite=True)
+    about: dict[str, Any] = dict(root.attrs[ABOUT])
+    period = [str(day) for day in growth.period]
+    about = {**about, "identity": {**about["identity"], "period": period}}
+    root.update_attributes({ABOUT: about, MOVED: {"from": base}})
+
+
+def show_growth(store: str | Path, message: str) -> str:
+    """Let readers see what a cube has grown to; gives the snapshot.
+
+    A call that was cut short may be made again.
+
+    Raises:
+        InputError: If the cube is not any more what it grew from.
+    """
+    repository = open_repository(store)
+    tip, base = repository.lookup_branch(GROWING), repository.lookup_branch(BRANCH)
+    session = repository.writable_session(GROWING)
+    root = zarr.open_group(session.store, mode="r+")
+    if MOVED in root.attrs:  # else a run was killed between these two steps
+        moved: Any = root.attrs[MOVED]
+        if moved["from"] != base:
+            raise InputError(MEANWHILE)
+        for group in (root, *(group for _, group in root.groups())):
+            group.attrs.pop(MOVED, None)
+        tip = session.commit(message)
+    repository.reset_branch(BRANCH, tip, from_snapshot_id=base)
+    abandon_growth(store)
+    return str(tip)
+
+
+def abandon_growth(store: str | Path) -> None:
+    """Forget what a cube has begun to grow to, if it has; what readers see stays."""
+    repository = open_repository(store)
+    if GROWING in repository.list_branches():
+        repository.delete_branch(GROWING)
+
+
+def _grow_sensor(group: Any, axis: Sequence[CubeDate], base: str) -> None:
+    before = [str(each) for each in np.asarray(group["time"][...]).astype("datetime64[us]")]
+    first = _first_change(before, axis) // DATES_A_SHARD
+    for name in ("data", "quality"):
+        if name in group:
+            array = group[name]
+            array.resize((len(axis), *array.shape[1:]))
+    for layout in date_arrays(axis):
+        layout.create(group, overwrite=True)
+
+    old = np.asarray(group["state"][...])
+    rows, columns = group["data"].shape[-2:]
+    block = group["data"].shards[-1]
+    states = np.full(state_shape(len(axis), (rows, columns), block), PENDING, dtype=np.uint8)
+    states[:first] = old[:first]
+    state_array(states).create(group, overwrite=True)
+
+    losses: Sequence[Entry] = group.attrs["losses"]
+    lost = {entry["item"] for entry in losses}
+    again = [each.acquisition is not None and bool(each.ids & lost) for each in axis]
+    index = [
+        -1 if each.stored is None or read else each.stored
+        for each, read in zip(axis, again, strict=True)
+    ]
+    stay = entries_in(losses, range(first))
+    moved = {
+        "from": base,
+        "shard": first,
+        "index": index,
+        "losses": [entry for entry in losses if entry not in stay],
+    }
+    group.update_attributes({MOVED: moved, "losses": stay})
+
+
+def _first_change(before: Sequence[str], axis: Sequence[CubeDate]) -> int:
+    """The first date that is not what it was; there is one."""
+    same = (old == new.stored for old, new in zip(range(len(before)), axis, strict=False))
+    return next((index for index, is_same in enumerate(same) if not is_same), len(before))

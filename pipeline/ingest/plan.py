@@ -15,18 +15,22 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 from zarr.storage import MemoryStore
 
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import workers_of
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cube.layout import cube_layout
-from terralatent.pipeline.cube.states import PENDING
-from terralatent.pipeline.ingest.estimate import take_sample
-from terralatent.pipeline.ingest.growing import MOVED, lay_out_growth
-from terralatent.pipeline.ingest.growth import as_stored, plan_growth
-from terralatent.pipeline.ingest.read_tasks import ReadUnit, open_units
-from terralatent.pipeline.ingest.windows import unit_cut
+from terralatent.pipeline.cube.losses import PENDING
+from terralatent.pipeline.ingest.estimate import estimate_reading
+from terralatent.pipeline.ingest.growth import (
+    MOVED,
+    as_stored,
+    lay_out_growth,
+    plan_growth,
+)
+from terralatent.pipeline.ingest.read_tasks import ReadTask, open_tasks
+from terralatent.pipeline.ingest.windows import plan_windows
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.region import Block, grid
 from terralatent.pipeline.store.arrays import Layout
@@ -174,21 +178,21 @@ def plan_build(
     Raises:
         InputError: As ``build_cube`` does; and if none of a sensor's files could be read.
     """
-    outline = read_outline(region)
+    outline = read_aoi(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
     limit = memory_bytes(memory)
     layout = cube_layout(scenes, pixels, block)
-    cuts = {
-        name: unit_cut(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
+    windows = {
+        name: plan_windows(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
         for name in scenes.sensors
     }
     there = exists(out)
     if there:
         require_same(out, layout.kind, json_value(as_stored(out, layout, scenes).identity))
     cube = _as_it_will_be(out, scenes) if there else _laid_out(layout)
-    units = list(open_units(cube, scenes, pixels, block, cuts))
+    units = list(open_tasks(cube, scenes, pixels, block, windows))
     fates = Counter(fate.fate for fate in scenes.fates)
     return BuildPlan(
         out=str(out),
@@ -206,7 +210,7 @@ def plan_build(
 
 
 def _sensor_plan(
-    name: str, scenes: Scenes, units: Sequence[ReadUnit], pixels: GeoBox, block: int
+    name: str, scenes: Scenes, units: Sequence[ReadTask], pixels: GeoBox, block: int
 ) -> SensorPlan:
     own = [unit for unit in units if unit.sensor.name == name]
     dates = len(scenes.acquisitions(name))
@@ -220,11 +224,11 @@ def _sensor_plan(
         todo[unit.window.index] += len(unit.acquisitions)
         stored += len(unit.acquisitions) * unit.window.shape[0] * unit.window.shape[1]
     acquisitions = {a.time: a for unit in own for a in unit.acquisitions}
-    sample = take_sample(
+    estimate = estimate_reading(
         scenes, name, [acquisitions[time] for time in sorted(acquisitions)],
         list(windows.values()), pixels, block,
     )  # fmt: skip
-    fetch = sum(todo[index] * size for index, size in zip(windows, sample.fetched, strict=True))
+    fetch = sum(todo[index] * size for index, size in zip(windows, estimate.fetched, strict=True))
     return SensorPlan(
         name=name,
         dates=dates,
@@ -232,10 +236,10 @@ def _sensor_plan(
         units=len(own),
         window=max((unit.window.shape for unit in own), key=lambda shape: shape[0] * shape[1]),
         fetch=round(fetch),
-        store=round(stored * sample.stored),
-        seconds=fetch * sample.fetching + stored * sample.storing,
-        files=sample.files,
-        unread=sample.unread,
+        store=round(stored * estimate.stored),
+        seconds=fetch * estimate.fetching + stored * estimate.storing,
+        files=estimate.files,
+        unread=estimate.unread,
     )
 
 

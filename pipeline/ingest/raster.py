@@ -14,7 +14,7 @@ from odc.geo.overlap import ReprojectInfo, compute_reproject_roi
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from terralatent.catalogs.items.georeference import Placement
+from terralatent.catalogs.items.georeference import Georeference
 
 __all__ = ["GDAL_OPTIONS", "RasterError", "open_raster", "source_window"]
 
@@ -74,7 +74,7 @@ class RasterError(ValueError):
 
 @contextmanager
 def open_raster(
-    path: str, dtype: str, placement: Placement, *, overview: int | None = None
+    path: str, dtype: str, placement: Georeference, *, overview: int | None = None
 ) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of one band and look at all that can be known of it without reading pixels.
 
@@ -151,13 +151,13 @@ def _require_dtype(file: rasterio.DatasetReader, dtype: str) -> None:
         raise RasterError(f"it has tiles of {rows} x {columns} pixels")
 
 
-def _require_placed(file: rasterio.DatasetReader, told: Placement) -> None:
+def _require_placed(file: rasterio.DatasetReader, told: Georeference) -> None:
     if file.crs is None or file.transform.is_identity or file.transform.determinant == 0:
         raise RasterError("it does not tell where it lies")
     if told.crs is not None and not _same_crs(file.crs, told.crs):
         raise RasterError(f"it lies in {_name(file.crs)}, its item says {told.crs}")
     here = file.transform
-    there = Placement(transform=tuple(here)[:6], shape=file.shape).corners
+    there = Georeference(transform=tuple(here)[:6], shape=file.shape).corners
     wanted = told.corners
     if told.transform is not None and not wanted:  # of another resolution, it may be, but from here
         wanted = ((told.transform[2], told.transform[5]),)

@@ -1,4 +1,4 @@
-"""Read units: what one task of a build reads and writes, and which are open."""
+"""Read tasks of a build: which are open, what a worker does with one, what is recorded of it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import Sensor
 from terralatent.catalogs.sources.sources import Source
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
-from terralatent.pipeline.cube.losses import Entry, Loss, entries_within, told_losses
-from terralatent.pipeline.cube.states import PARTIAL, PENDING
+from terralatent.pipeline.cube.losses import (
+    DONE,
+    PARTIAL,
+    PENDING,
+    Entry,
+    Loss,
+    entries_of,
+    entries_within,
+    told_losses,
+)
 from terralatent.pipeline.cube.time_axis import CubeDate, found_dates, stored_dates
-from terralatent.pipeline.ingest.growing import MOVED
-from terralatent.pipeline.ingest.growth import require_rows
-from terralatent.pipeline.ingest.windows import UnitCut
+from terralatent.pipeline.ingest.growth import MOVED, require_rows
+from terralatent.pipeline.ingest.pixels import read_pixels
+from terralatent.pipeline.ingest.windows import ReadWindows
 from terralatent.pipeline.region import Block
+from terralatent.pipeline.store.repository import open_group
 
-__all__ = ["GoneError", "ReadUnit", "open_units"]
+__all__ = ["GoneError", "ReadTask", "open_tasks", "record_task", "run_task"]
 
 
 class GoneError(InputError):
@@ -32,7 +41,7 @@ class GoneError(InputError):
 
 
 @dataclass(frozen=True, eq=False)
-class ReadUnit:
+class ReadTask:
     """What one task reads and writes: whole shards of one sensor. Picklable and small."""
 
     sensor: Sensor
@@ -85,7 +94,7 @@ class ReadUnit:
 
     @property
     def states(self) -> tuple[int, slice, slice]:
-        """Where this unit lies in the sensor's ``state`` array."""
+        """Where this task lies in the sensor's ``state`` array."""
         y, x = self.window.y, self.window.x
         size = self.block
         return (
@@ -96,16 +105,16 @@ class ReadUnit:
 
     @property
     def name(self) -> str:
-        """What messages and the store call this unit: shard, first row and column of pixels."""
+        """What messages and the store call this task: shard, first row and column of pixels."""
         return f"{self.shard}/{self.window.y.start}/{self.window.x.start}"
 
 
-def open_units(
-    cube: Any, scenes: Scenes, pixels: GeoBox, block: int, cuts: Mapping[str, UnitCut]
-) -> Iterator[ReadUnit]:
-    """Yield the read units of a cube that are not done; reads states and coordinates, no pixels.
+def open_tasks(
+    cube: Any, scenes: Scenes, pixels: GeoBox, block: int, windows: Mapping[str, ReadWindows]
+) -> Iterator[ReadTask]:
+    """Yield the read tasks of a cube that are not done; reads states and coordinates, no pixels.
 
-    Of a unit that is partial only the dates are read again of which something is missing; of one
+    Of a task that is partial only the dates are read again of which something is missing; of one
     that is pending all, but those that only moved since the cube began to grow.
 
     Args:
@@ -113,21 +122,21 @@ def open_units(
         scenes: What a search found; a date that it does not find is not read again.
         pixels: Its grid.
         block: Pixels along y and x of a block.
-        cuts: For each sensor, its windows, see
-        :func:`terralatent.pipeline.ingest.windows.unit_cut`.
+        windows: Those of each sensor, see
+            :func:`terralatent.pipeline.ingest.windows.plan_windows`.
 
     Raises:
         GoneError: If a date has no pixels yet and the search does not find it.
     """
     rows = require_rows(cube)
-    for name, cut in cuts.items():
+    for name, plan in windows.items():
         group = cube[name]
         dates = stored_dates(group, name, rows, found_dates(scenes.acquisitions(name)))
         state = np.asarray(group["state"][...])
         for shard in range(state.shape[0]):
             axis = dates[shard * DATES_A_SHARD : (shard + 1) * DATES_A_SHARD]
-            for window in cut.windows:
-                unit = ReadUnit(
+            for window in plan.windows:
+                task = ReadTask(
                     sensor=scenes.sensor(name),
                     shard=shard,
                     count=len(axis),
@@ -136,16 +145,16 @@ def open_units(
                     grid=pixels,
                     source=replace(scenes.place, where=""),  # may hold a key; no file is read by it
                     access=scenes.access,
-                    together=cut.together,
+                    together=plan.together,
                     **_NOTHING,
                 )
-                states = state[unit.states]
+                states = state[task.states]
                 if (states == PENDING).any():
-                    yield replace(unit, **_pending(group, unit, axis))
+                    yield replace(task, **_pending(group, task, axis))
                 elif (states == PARTIAL).any():
-                    what = _partial(group, unit, axis)
+                    what = _partial(group, task, axis)
                     if what["acquisitions"]:
-                        yield replace(unit, **what)
+                        yield replace(task, **what)
 
 
 _NOTHING: dict[str, Any] = {
@@ -157,23 +166,23 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-def _pending(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, Any]:
-    """All dates of a unit that has no pixels, or those of another place on the time axis."""
+def _pending(group: Any, task: ReadTask, axis: Sequence[CubeDate]) -> dict[str, Any]:
+    """All dates of a task that has no pixels, or those of another place on the time axis."""
     moved: Any = group.attrs.get(MOVED)
     index = [-1] * len(axis)
-    if moved is not None and unit.shard >= moved["shard"]:
-        index = moved["index"][unit.dates]
+    if moved is not None and task.shard >= moved["shard"]:
+        index = moved["index"][task.dates]
     read = [place for place, old in enumerate(index) if old < 0]
     gone = [axis[place] for place in read if axis[place].acquisition is None]
     if gone:
         items = ", ".join(sorted(item for date in gone for item in date.ids)[:3])
         raise GoneError(
-            f"The cube has no pixels yet of {len(gone)} dates of {unit.sensor.name} that this "
+            f"The cube has no pixels yet of {len(gone)} dates of {task.sensor.name} that this "
             f"search does not find ({items}, ...); search as it was begun, or remove it."
         )
     known: list[Loss] = []
     if moved is not None:
-        entries = entries_within(moved["losses"], range(len(moved["index"])), unit.window)
+        entries = entries_within(moved["losses"], range(len(moved["index"])), task.window)
         known = _missing(entries, [axis[place] for place, old in enumerate(index) if old >= 0])
     return {
         **_to_read(read, axis),
@@ -183,9 +192,9 @@ def _pending(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, 
     }
 
 
-def _partial(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, Any]:
-    """The dates of a unit of which something is missing, as far as their files are known."""
-    entries = entries_within(group.attrs["losses"], [unit.shard], unit.window)
+def _partial(group: Any, task: ReadTask, axis: Sequence[CubeDate]) -> dict[str, Any]:
+    """The dates of a task of which something is missing, as far as their files are known."""
+    entries = entries_within(group.attrs["losses"], [task.shard], task.window)
     lost = {str(entry["item"]) for entry in entries}
     wanted = [
         date.acquisition is not None and (bool(date.ids & lost) or not entries) for date in axis
@@ -193,7 +202,7 @@ def _partial(group: Any, unit: ReadUnit, axis: Sequence[CubeDate]) -> dict[str, 
     kept = [place for place, read in enumerate(wanted) if not read]
     return {
         **_to_read([place for place, read in enumerate(wanted) if read], axis),
-        "kept": tuple((place, unit.dates.start + place) for place in kept),
+        "kept": tuple((place, task.dates.start + place) for place in kept),
         "known": tuple(_missing(entries, [axis[place] for place in kept])),
     }
 
@@ -209,3 +218,74 @@ def _missing(entries: Sequence[Entry], dates: Sequence[CubeDate]) -> list[Loss]:
     """What is missing from some dates."""
     ids = {item for date in dates for item in date.ids}
     return [loss for loss in told_losses(entries) if loss.item in ids]
+
+
+def run_task(
+    cube: Any, task: ReadTask, *, store: str, threads: int, at_once: int
+) -> tuple[Loss, ...]:
+    """Read one task and write its shards; runs on a worker.
+
+    Args:
+        cube: Root group, writable.
+        task: Which pixels of which dates.
+        store: Where the cube is: dates that only moved are copied from an earlier snapshot.
+        threads: Files read at the same time.
+        at_once: Requests to each host at the same time.
+
+    Returns:
+        What is missing from it.
+    """
+    window = task.window
+    group = cube[task.sensor.name]
+    arrays = {name: group[name] for name in ("data", "quality") if name in group}
+    pixels = {
+        name: np.empty((task.count, *array.shape[1:-2], *window.shape), array.dtype)
+        for name, array in arrays.items()
+    }
+    if task.kept:
+        before = group if task.base is None else open_group(store, snapshot=task.base)[group.path]
+        _copy_kept(task, before, pixels)
+    losses = task.known
+    if task.acquisitions:
+        found = read_pixels(
+            task.acquisitions,
+            task.sensor,
+            task.grid[window.y, window.x],
+            source=task.source,
+            access=task.access,
+            grid=task.grid,
+            threads=threads,
+            at_once=at_once,
+            together=task.together,
+            into=pixels,
+            places=task.places,
+        )
+        losses = (*losses, *found.losses)
+    for name, array in arrays.items():
+        array[task.dates, ..., window.y, window.x] = pixels[name]
+    return losses
+
+
+def _copy_kept(task: ReadTask, before: Any, pixels: Mapping[str, np.ndarray]) -> None:
+    """Copy the dates that the store has, one row of blocks at a time: no second task in memory."""
+    places, index = (np.array(each) for each in zip(*task.kept, strict=True))
+    first, last = int(index.min()), int(index.max()) + 1
+    y = task.window.y
+    for name, into in pixels.items():
+        for top in range(y.start, y.stop, task.block):
+            rows = slice(top, min(top + task.block, y.stop))
+            stored = before[name][first:last, ..., rows, task.window.x]
+            into[places, ..., rows.start - y.start : rows.stop - y.start, :] = stored[index - first]
+
+
+def record_task(cube: Any, task: ReadTask, losses: tuple[Loss, ...]) -> None:
+    """Write the state of a task and what it lost; runs in the coordinator."""
+    group = cube[task.sensor.name]
+    group["state"][task.states] = PARTIAL if losses else DONE
+    before = list(group.attrs["losses"])
+    gone = entries_within(before, [task.shard], task.window)
+    after = [entry for entry in before if entry not in gone]
+    after += entries_of(task.name, task.window, losses)
+    if after != before:
+        after.sort(key=lambda entry: (entry["item"], entry["band"], entry["unit"]))
+        group.attrs["losses"] = after

@@ -23,6 +23,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
+
+# Not offered: GDAL's errors as rasterio chains them, which alone say what a bucket answered.
 from rasterio._err import (
     CPLE_AWSAccessDeniedError,
     CPLE_AWSBucketNotFoundError,

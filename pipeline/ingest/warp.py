@@ -13,6 +13,8 @@ import rasterio
 from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
 from odc.geo.overlap import ReprojectInfo
+
+# Not offered: what is (RioReader) opens the file itself and chooses overview and pixels by itself.
 from odc.loader._rio import _do_read
 from odc.loader.types import RasterLoadParams
 from rasterio import band

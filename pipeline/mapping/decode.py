@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.local import memory_bytes
-from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
@@ -52,7 +52,7 @@ def decode(
     out: str | Path,
     *,
     device: str = "auto",
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     at: str | None = None,
     client: Client | str | None = None,
     workers: int | None = None,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.local import memory_bytes
-from terralatent.pipeline.cube.masks import Asked
+from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.job import Pairing, pair
@@ -58,7 +58,7 @@ def embed(
     precision: str = "packed",
     encoder: str = "float32",
     device: str = "auto",
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     at: str | None = None,
     client: Client | str | None = None,
     workers: int | None = None,

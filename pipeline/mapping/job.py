@@ -26,10 +26,11 @@ from terralatent.models.checkpoint import (
     read_manifest,
 )
 from terralatent.models.config import ModelConfig
-from terralatent.models.gpvae import GPVAE
+from terralatent.models.families import families_that, find_family
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cluster.workers import this_process
-from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
+from terralatent.pipeline.cube.losses import DONE
+from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
 from terralatent.pipeline.mapping.batches import infer_batches
@@ -198,7 +199,7 @@ def pair(
     acquisitions_of: str | None = None,
     device: str = "auto",
     encoder: str = "float32",
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     at: str | None = None,
 ) -> Pairing:
     """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
@@ -235,7 +236,7 @@ def _pair(
     dates: When,
     acquisitions_of: str | None,
     encoder: str,
-    masking: Asked,
+    masking: MaskingRequest,
     at: str | None,
 ) -> Pairing:
     open_group(cube, kind="cube")
@@ -243,14 +244,17 @@ def _pair(
     root = open_group(cube, kind="cube", snapshot=snapshot or None)
     # A broken model is told here, before anything is laid out.
     config = load_model(model).config
-    if encoder != "float32" and config.model != "gpvae":
+    family = find_family(config.model)
+    if encoder not in family.encoder_dtypes:
+        able = families_that(lambda other: encoder in other.encoder_dtypes)
         raise InputError(
-            f"{model} is a {config.model} model; only a gpvae has encoders that compute in "
+            f"{model} is a {config.model} model; only a {able} has encoders that compute in "
             f"{encoder}. Leave --encoder out."
         )
-    if config.scene_errors and config.model != "gpvae":
+    if config.scene_errors and not family.has_scene_errors:
+        able = families_that(lambda other: other.has_scene_errors)
         raise InputError(
-            f"{model} is a {config.model} model with scene_errors, which only a gpvae can tell; "
+            f"{model} is a {config.model} model with scene_errors, which only a {able} estimates; "
             "train it without."
         )
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
@@ -278,7 +282,7 @@ def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
     """Tell for each block (row, column) whether some unit of the cube is not whole there."""
     states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
     shape = _block_counts(root)
-    found = [(state != 1).any(axis=0) for state in states]
+    found = [(state != DONE).any(axis=0) for state in states]
     return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
 
 
@@ -334,8 +338,7 @@ def _load(folder: str, wanted: str, device: str, encoder: str) -> LatentModel:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model = load_model(folder, device)
-        if isinstance(model, GPVAE):
-            model.encode_in(getattr(torch, encoder))
+        model.encode_in(getattr(torch, encoder))
         return model
     except CheckpointError as error:
         raise InputError(str(error)) from error

@@ -29,8 +29,8 @@ from terralatent.pipeline.cluster.stream import Failure, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import grid_attrs
+from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.cube.states import DONE, PARTIAL, PENDING
 from terralatent.pipeline.mapping.batches import on_gpu
 from terralatent.pipeline.mapping.job import Pairing, unfinished
 from terralatent.pipeline.mapping.memory import PROCESS, Budget
@@ -174,7 +174,7 @@ def result_layout(
     states = tuple(
         ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
         for name, dtype, attrs in (
-            ("state", "uint8", {"flag_values": [0, 1, 2], "flag_meanings": "pending done partial"}),
+            ("state", "uint8", STATE_FLAGS),
             ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
         )
     )

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
+from terralatent.models.families import families_that
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.scene_errors import scene_offsets
 from terralatent.pipeline.cube.coarse_grid import CELL, CoarseGrid, interpolate
-from terralatent.pipeline.cube.masks import AS_STORED, Masks
+from terralatent.pipeline.cube.masking import AS_STORED, Masks
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate
 from terralatent.pipeline.store.repository import BRANCH, open_repository
@@ -83,10 +84,11 @@ def estimate_scene_errors(
     Raises:
         InputError: If the model is of a family that cannot tell them.
     """
-    if not isinstance(model, GPVAE):
+    if not model.has_scene_errors:
+        able = families_that(lambda family: family.has_scene_errors)
         raise InputError(
-            f"errors over scenes are told by a gpvae, not by a {model.config.model} model; train "
-            "it without scene_errors."
+            f"errors over scenes are estimated by a {able}, not by a {model.config.model} model; "
+            "train it without scene_errors."
         )
     rows, columns = cube[f"{sensors[0]}/data"].shape[-2:]
     grid = CoarseGrid((rows, columns), cell)
@@ -98,7 +100,7 @@ def estimate_scene_errors(
         pixels = _spread_pixels(series)
         if pixels.size:
             seen = series.series(pixels, model.device)
-            for name, one in scene_offsets(model, seen).items():
+            for name, one in scene_offsets(cast(GPVAE, model), seen).items():
                 offsets[name][(..., *patch.index)] = one.cpu().numpy()
     return SceneErrors((grid.y, grid.x), offsets)
 

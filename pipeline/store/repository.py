@@ -62,7 +62,7 @@ BRANCH = "main"
 """The branch of a store's repository that readers see."""
 
 GROWING = "growing"
-"""The branch on which a cube grows out of sight, see :mod:`terralatent.pipeline.ingest.growing`."""
+"""The branch on which a cube grows out of sight, see :mod:`terralatent.pipeline.ingest.growth`."""
 
 STEP: Mapping[str, Any] = {"step": True}
 """Metadata of a commit that is no state of a cube of its own, but one on the way."""

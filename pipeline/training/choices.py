@@ -37,9 +37,6 @@ class Choices(TypedDict, total=False):
 CHOICES = tuple(Choices.__annotations__)
 """The names of :class:`Choices`."""
 
-OWN = ("kernel", "posterior", "posterior_size", "start", "refinements", "scene_errors")
-"""Those that only the GP-VAE reads."""
-
 NAMED: dict[str, tuple[str, ...]] = {
     name: get_args(ModelConfig.model_fields[name].annotation) for name in ("likelihood", "start")
 }
@@ -94,13 +91,15 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
     whole = {name: ModelConfig.model_fields[name].default for name in CHOICES} | chosen
     if whole["model"] not in MODELS:
         raise InputError(f"model {whole['model']!r} is unknown; give {' or '.join(MODELS)}.")
-    alien = [name for name in OWN if name in chosen]
-    if alien and whole["model"] != DEFAULT:
+    family = find_family(whole["model"])
+    own = find_family(DEFAULT).own_choices
+    alien = [name for name in own if name in chosen and name not in family.own_choices]
+    if alien:
         raise InputError(
             f"{' and '.join(alien)}: a {whole['model']} model has no such choice, only {DEFAULT} "
             "has; leave that out."
         )
-    if "latents" in chosen and not find_family(whole["model"]).trainable:
+    if "latents" in chosen and not family.trainable:
         raise InputError(
             f"latents: a {whole['model']} model has one for each band of its sensors; leave that "
             "out."
@@ -113,7 +112,7 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
     for name in COUNTED:
         if whole[name] < 0:
             raise InputError(f"{name} is {whole[name]}; it must be at least 0.")
-    if whole["model"] == DEFAULT:
+    if "kernel" in family.own_choices:
         _check_prior(whole["kernel"], whole["posterior"], whole["posterior_size"], whole["latents"])
     return whole
 

@@ -14,7 +14,8 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cube.masks import AS_STORED, Asked, Masks, mask_bands, settle
+from terralatent.pipeline.cube.losses import PENDING
+from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store.damage import telling_damage
 from terralatent.pipeline.store.repository import ABOUT, exists, open_group, snapshot_id
@@ -77,7 +78,7 @@ def open_training_cubes(
     sensors: Sequence[str] | None = None,
     *,
     seed: int,
-    masking: Asked = None,
+    masking: MaskingRequest = None,
 ) -> tuple[TrainingCube, ...]:
     """Open cubes at their newest snapshot and check that one model fits them. Reads no pixels.
 
@@ -108,7 +109,7 @@ def open_training_cubes(
 
 def mask(
     cubes: Sequence[TrainingCube],
-    masking: Asked,
+    masking: MaskingRequest,
     before: Masks = AS_STORED,
     fixed: Collection[str] = (),
 ) -> tuple[TrainingCube, ...]:
@@ -138,7 +139,7 @@ def _open_whole(store: str | Path, seed: int) -> TrainingCube:
         if data.shape[0]:
             names = tuple(str(band) for band in part["band"][:])
             sensors[name] = Bands(names, str(data.attrs.get("units", "")))
-            if (part["state"][:] == 0).any():
+            if (part["state"][:] == PENDING).any():
                 log.warning("%s: %s is not built to the end; what is there is used", store, name)
     whole = blocks(shape, edge)
     full = np.array([math.prod(block.shape) == edge * edge for block in whole])

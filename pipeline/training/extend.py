@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -23,11 +24,13 @@ from terralatent.models.checkpoint import (
     read_manifest,
 )
 from terralatent.models.config import ModelConfig
+from terralatent.models.families import families_that
 from terralatent.models.gpvae import GPVAE
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.linear import start_sensor
 from terralatent.models.start.sensor import set_precision
-from terralatent.pipeline.cube.masks import Asked, Masks
+from terralatent.pipeline.cube.masking import MaskingRequest, Masks
 from terralatent.pipeline.training.cubes import TrainingCube, mask, open_training_cubes
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.validation import Guard, Validation
@@ -69,7 +72,7 @@ class BaseModel:
         sensors: Sequence[str] | None,
         *,
         seed: int,
-        masking: Asked = None,
+        masking: MaskingRequest = None,
     ) -> tuple[TrainingCube, ...]:
         """Open the cubes with the sensors the model knows and those it is to learn.
 
@@ -157,7 +160,7 @@ class BaseModel:
         return Guard(self.known, Validation(own, holdouts).score(self.model).log_density)
 
     def start(
-        self, model: GPVAE, pools: Sequence[dict[str, Observations]], validation: Validation
+        self, model: LatentModel, pools: Sequence[dict[str, Observations]], validation: Validation
     ) -> None:
         """Start the added sensors of ``model`` from what its own tell, in place.
 
@@ -198,9 +201,10 @@ def read_base(folder: str | Path) -> BaseModel:
         InputError: If the model is of a family that takes no further sensors.
     """
     model = load_model(folder)
-    if not isinstance(model, GPVAE):
+    if not model.takes_sensors:
+        able = families_that(lambda family: family.takes_sensors)
         raise InputError(
-            f"{folder} is a {model.config.model} model; only a gpvae takes further sensors. Train "
+            f"{folder} is a {model.config.model} model; only a {able} takes further sensors. Train "
             "a new model on cubes with all of them."
         )
     manifest = read_manifest(folder)
@@ -209,4 +213,4 @@ def read_base(folder: str | Path) -> BaseModel:
             "%s: its training is not finished; if it goes on, this extension cannot be resumed",
             folder,
         )
-    return BaseModel(str(folder), model_hash(folder), model, Masks.of_model(manifest))
+    return BaseModel(str(folder), model_hash(folder), cast(GPVAE, model), Masks.of_model(manifest))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 from torch import Tensor
 
@@ -15,11 +15,11 @@ from terralatent.models.calibration import calibrate
 from terralatent.models.checkpoint import MANIFEST, save_model
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.families import find_family, make_model
-from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import TooFewObservationsError
-from terralatent.pipeline.cube.masks import Asked
+from terralatent.models.start.linear import start_model
+from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress
@@ -90,7 +90,7 @@ def train(
     beta: float = 1.0,
     hide: bool = True,
     calibrated: bool = True,
-    masking: Asked = None,
+    masking: MaskingRequest = None,
     progress: Progress | None = None,
     **given: Unpack[Choices],
 ) -> TrainReport:
@@ -282,9 +282,9 @@ def _start(
     model = _unstarted(config, base, seed)
     try:
         if base is None:
-            model.start(pools, seed=seed)
+            start_model(model, pools, seed=seed)
         else:
-            base.start(cast(GPVAE, model), pools, validation)
+            base.start(model, pools, validation)
     except TooFewObservationsError as error:
         raise InputError(f"The cube tells too little: {error}") from error
     score = validation.score(model)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from terralatent.catalogs.documents import access as asking
+from terralatent.catalogs.documents import access as access_module
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import HrefError, absolute_href, bare_href
@@ -25,16 +25,16 @@ from terralatent.catalogs.sources.sources import resolve_source
 SECRET = "s3cr3t"
 
 
-def addresses(*told: str) -> Any:
-    """A resolver by which every name leads to the addresses ``told``."""
-    return lambda *_, **__: [(0, 0, 0, "", (address, 0)) for address in told]
+def addresses(*leads_to: str) -> Any:
+    """A resolver by which every name has these addresses."""
+    return lambda *_, **__: [(0, 0, 0, "", (address, 0)) for address in leads_to]
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
-    asking._addresses.cache_clear()
+    access_module._addresses.cache_clear()
     yield
-    asking._addresses.cache_clear()
+    access_module._addresses.cache_clear()
 
 
 VIRTUAL = [
@@ -173,7 +173,7 @@ def test_public_urls_objects_and_own_files_are_read() -> None:
     assert Access("/data/catalogue").check("/data/catalogue/x/../a.tif") == "/data/catalogue/a.tif"
 
 
-def test_links_are_followed_before_a_file_is_looked_at(tmp_path: Path) -> None:
+def test_links_are_followed_before_a_file_is_checked(tmp_path: Path) -> None:
     folder, outside = tmp_path / "catalogue", tmp_path / "outside"
     for place in (folder, outside):
         place.mkdir()
@@ -272,12 +272,12 @@ def test_every_text_is_refused_or_one_of_three_things(href: str) -> None:
     access = Access("/data/catalogue", own="host.org")
     absolute = absolute_href(href, "/data/catalogue/item.json")
     with suppress(HrefError):
-        told = access.check(absolute)
-        if told.startswith("/"):
-            assert os.path.realpath(told) == told
-            assert (told + "/").startswith("/data/catalogue/")
+        checked = access.check(absolute)
+        if checked.startswith("/"):
+            assert os.path.realpath(checked) == checked
+            assert (checked + "/").startswith("/data/catalogue/")
         else:
-            parts = urlsplit(told)
+            parts = urlsplit(checked)
             assert parts.scheme in ("http", "https", "s3")
             assert "@" not in parts.netloc
             assert parts.scheme == "s3" or "." in str(parts.hostname)

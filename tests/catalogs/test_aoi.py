@@ -1,4 +1,4 @@
-"""Laws of the region: however it is told, the same geometry; what cannot be used is named."""
+"""Laws of the region: however it is given, the same geometry; what cannot be used is named."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Point, Polygon, box, mapping
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 
 SQUARE = box(3.0, 50.0, 4.0, 51.0)
 
@@ -28,7 +28,7 @@ def written(folder: Path, content: Any) -> Path:
 def test_four_numbers_are_their_rectangle(edges: tuple[float, float, float, float]) -> None:
     west, width, south, height = edges
     text = f"{west!r},{south!r}, {west + width!r},{south + height!r}"
-    assert read_outline(text).equals(box(west, south, west + width, south + height))
+    assert read_aoi(text).equals(box(west, south, west + width, south + height))
 
 
 @pytest.mark.parametrize("form", ["geometry", "feature", "collection"])
@@ -40,9 +40,9 @@ def test_the_forms_of_geojson_are_one_region(form: str, tmp_path: Path) -> None:
         "feature": feature,
         "collection": {"type": "FeatureCollection", "features": [feature]},
     }[form]
-    assert read_outline(written(tmp_path, content)).equals(SQUARE)
-    assert read_outline(content).equals(SQUARE)
-    assert read_outline(SQUARE).equals(SQUARE)
+    assert read_aoi(written(tmp_path, content)).equals(SQUARE)
+    assert read_aoi(content).equals(SQUARE)
+    assert read_aoi(SQUARE).equals(SQUARE)
 
 
 def test_features_are_united_and_heights_ignored(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_features_are_united_and_heights_ignored(tmp_path: Path) -> None:
         for shape in (SQUARE, Polygon(corners))
     ]
     path = written(tmp_path, {"type": "FeatureCollection", "features": features})
-    assert read_outline(path).equals(box(3.0, 50.0, 5.0, 51.0))
+    assert read_aoi(path).equals(box(3.0, 50.0, 5.0, 51.0))
 
 
 BROKEN = {
@@ -75,7 +75,7 @@ def test_a_region_that_cannot_be_used_is_named(name: str, tmp_path: Path) -> Non
     content, words = BROKEN[name]
     path = written(tmp_path, content)
     with pytest.raises(InputError, match=words) as caught:
-        read_outline(path)
+        read_aoi(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -94,4 +94,4 @@ def test_a_region_that_cannot_be_used_is_named(name: str, tmp_path: Path) -> Non
 )
 def test_text_that_is_no_region_is_named(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        read_outline(text)
+        read_aoi(text)

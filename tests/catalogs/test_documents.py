@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from terralatent.catalogs.documents import access as asking
+from terralatent.catalogs.documents import access as access_module
 from terralatent.catalogs.documents.fetch import Documents, open_api, read_document
 from terralatent.catalogs.documents.static import walk
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sources import Offer, Source
 from tests.made.catalogue import region
-from tests.servers.strangers import Answer, Asked, stranger
+from tests.servers.scripted import Answer, Request, scripted
 
 SECRET = "s3cr3t"
 
 
 def catalogue(*hrefs: str, rel: str = "item") -> Answer:
     links = [{"rel": rel, "href": href} for href in hrefs]
-    told = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "d"}
-    return Answer(json.dumps({**told, "links": links}).encode())
+    document = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "d"}
+    return Answer(json.dumps({**document, "links": links}).encode())
 
 
 @pytest.mark.parametrize("rel", ["item", "child", "items"])
@@ -37,11 +37,11 @@ def test_a_catalogue_elsewhere_leads_to_no_file_and_to_no_other_private_host(
 ) -> None:
     (tmp_path / "item.json").write_text('{"type": "Feature"}')
 
-    def answer(asked: Asked) -> Answer | None:
-        return catalogue(href, rel=rel) if asked.path == "/c.json" else None
+    def answer(request: Request) -> Answer | None:
+        return catalogue(href, rel=rel) if request.path == "/c.json" else None
 
     refused = pytest.raises(InputError, match=r"may not be read|answers with the error 404")
-    with stranger(answer) as it, refused:
+    with scripted(answer) as it, refused:
         list(walk(f"{it.url}/c.json"))
     assert set(it.paths()) <= {"/c.json", "/etc/passwd"}  # a path is one of that host
 
@@ -64,23 +64,23 @@ def test_a_catalogue_in_a_folder_does_not_lead_out_of_it(tmp_path: Path) -> None
     "target", ["file:///etc/passwd", "http://10.0.0.1/x", "http://169.254.169.254/", "ftp://a.b/c"]
 )
 def test_no_redirect_leads_to_a_file_or_to_another_private_host(target: str) -> None:
-    with stranger(lambda _: Answer(status=302, headers={"location": target})) as it:
-        for ask in (
+    with scripted(lambda _: Answer(status=302, headers={"location": target})) as it:
+        for read in (
             lambda: read_document(f"{it.url}/c.json", Documents(it.url)),
             lambda: open_api(it.url),
             lambda: list(walk(f"{it.url}/items.parquet")),
         ):
             with pytest.raises(Exception, match=r"may not be read|No connection adapters"):
-                ask()
+                read()
         with pytest.raises(InputError, match=r"is refused|does not answer"):
             search_scenes(it.url, region(), "2018-05-01", "2018-05-31")
 
 
 def test_a_catalogue_without_an_end_is_left() -> None:
-    def below(asked: Asked) -> Answer:
-        return catalogue(f"{asked.path.removesuffix('.json')}x.json", rel="child")
+    def below(request: Request) -> Answer:
+        return catalogue(f"{request.path.removesuffix('.json')}x.json", rel="child")
 
-    with stranger(below) as it, pytest.raises(InputError, match="lies 32 documents below"):
+    with scripted(below) as it, pytest.raises(InputError, match="lies 32 documents below"):
         list(walk(f"{it.url}/c.json"))
 
 
@@ -110,11 +110,11 @@ def test_the_next_page_of_an_api_is_no_file_and_no_deletion() -> None:
         ({"href": "file:///etc/passwd"}, "may not be read|is refused|does not answer"),
         ({"href": "/etc/passwd"}, "may not be read|is refused|does not answer"),
         ({"href": "http://10.0.0.1/next"}, "private"),
-        ({"href": "http://127.0.0.1:9/next", "method": "DELETE"}, "may not be asked to DELETE"),
+        ({"href": "http://127.0.0.1:9/next", "method": "DELETE"}, "may not be requested by DELETE"),
     ):
         page = {"rel": "next", **link}
         with (
-            stranger(lambda _, page=page: Answer(json.dumps(api(it.url, page)).encode())) as it,
+            scripted(lambda _, page=page: Answer(json.dumps(api(it.url, page)).encode())) as it,
             pytest.raises(InputError, match=words),
         ):
             search_api(it.url)
@@ -128,19 +128,19 @@ def test_credentials_go_to_their_own_host_and_to_no_other(monkeypatch: pytest.Mo
         return real("127.0.0.1" if host == "other.host.org" else host, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(asking, "_addresses", lambda *_: ())
+    monkeypatch.setattr(access_module, "_addresses", lambda *_: ())
 
-    def answer(asked: Asked) -> Answer:
+    def answer(request: Request) -> Answer:
         other = it.url.replace("127.0.0.1", "other.host.org")
-        if asked.path == "/moved":
+        if request.path == "/moved":
             return Answer(status=302, headers={"location": f"{other}/redirected"})
-        href = {"/search": f"{it.url}/moved", "/redirected": f"{other}/next"}.get(asked.path)
+        href = {"/search": f"{it.url}/moved", "/redirected": f"{other}/next"}.get(request.path)
         links = [{"rel": "next", "href": href}] if href else []
         return Answer(json.dumps(api(it.url, *links)).encode())
 
-    with stranger(answer) as it, pytest.raises(InputError, match=r"None of|No scene"):
+    with scripted(answer) as it, pytest.raises(InputError, match=r"None of|No scene"):
         search_api(it.url.replace("//", f"//me:{SECRET}@"))
-    sent = {asked.path: asked.headers.get("authorization", "") for asked in it.asked}
+    sent = {request.path: request.headers.get("authorization", "") for request in it.requests}
     assert sent["/"].startswith("Basic ")
     assert sent["/search"] == sent["/moved"] == sent["/"]
     assert (sent["/redirected"], sent["/next"]) == ("", "")

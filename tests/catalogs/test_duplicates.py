@@ -1,4 +1,4 @@
-"""One acquisition, once, in the forms of the sources: copies, halves of a tile, neighbours."""
+"""Duplicates of an acquisition, halves of a tile, neighbours, in the forms of the sources."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ Item = dict[str, Any]
 
 def seen(source: str | None) -> list[Sensor]:
     place = Source("any", "https://any.example") if source is None else SOURCES[source]
-    return [place.sees(sensor) for sensor in SENSORS.values()]
+    return [place.adapt(sensor) for sensor in SENSORS.values()]
 
 
 def fates(*items: Mapping[str, Any], source: str | None = None) -> dict[str, tuple[str, str]]:
     """Fate and reason of each item; every item has one, and their order does not matter."""
-    found, told = group_items(items, seen(source))
+    acquisitions, fates = group_items(items, seen(source))
     shuffled = list(copy.deepcopy(items))
     random.Random(1).shuffle(shuffled)
-    assert group_items(shuffled, seen(source))[1] == told
-    assert sorted(fate.item_id for fate in told) == sorted(str(item["id"]) for item in items)
-    used = [item["id"] for each in found.values() for a in each for item in a.items]
-    assert sorted(used) == sorted(f.item_id for f in told if f.fate != "dropped")
-    assert all(fate.reason for fate in told if fate.fate != "used")
-    return {fate.item_id: (fate.fate, fate.reason) for fate in told}
+    assert group_items(shuffled, seen(source))[1] == fates
+    assert sorted(fate.item_id for fate in fates) == sorted(str(item["id"]) for item in items)
+    used = [item["id"] for own in acquisitions.values() for a in own for item in a.items]
+    assert sorted(used) == sorted(f.item_id for f in fates if f.fate != "dropped")
+    assert all(fate.reason for fate in fates if fate.fate != "used")
+    return {fate.item_id: (fate.fate, fate.reason) for fate in fates}
 
 
-def only(told: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    return {name: fate for name, (fate, _) in told.items()}
+def only(reasons: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {name: fate for name, (fate, _) in reasons.items()}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def only(told: Mapping[str, tuple[str, str]]) -> dict[str, str]:
         (COPERNICUS, "33UWP", "05.11", 122, "2025-03-30T14:59:14"),
     ],
 )
-def test_each_form_tells_tile_baseline_orbit_and_when_it_was_made(
+def test_each_form_states_tile_baseline_orbit_and_when_it_was_made(
     name: str, where: str, baseline: str, passed: int, made: str
 ) -> None:
     item = recorded(name)
@@ -61,21 +61,21 @@ def test_each_form_tells_tile_baseline_orbit_and_when_it_was_made(
 
 
 def test_two_halves_of_a_tile_complete_each_other() -> None:
-    one, two = (recorded(name) for name in HALVES)
-    assert sorted(only(fates(one, two)).values()) == ["merged", "used"]
+    left, right = (recorded(name) for name in HALVES)
+    assert sorted(only(fates(left, right)).values()) == ["merged", "used"]
 
 
-def test_halves_are_told_from_copies_by_their_footprints_where_no_data_strip_is_told() -> None:
-    one, two = (changed(recorded(name), s2__datastrip_id=None) for name in HALVES)
-    assert sorted(only(fates(one, two)).values()) == ["merged", "used"]
-    two["geometry"], two["bbox"] = one["geometry"], one["bbox"]
-    assert sorted(only(fates(one, two)).values()) == ["dropped", "used"]
+def test_footprints_distinguish_halves_from_duplicates_where_no_data_strip_is_stated() -> None:
+    left, right = (changed(recorded(name), s2__datastrip_id=None) for name in HALVES)
+    assert sorted(only(fates(left, right)).values()) == ["merged", "used"]
+    right["geometry"], right["bbox"] = left["geometry"], left["bbox"]
+    assert sorted(only(fates(left, right)).values()) == ["dropped", "used"]
 
 
 def test_neighbours_of_one_pass_are_merged_over_the_border_of_two_zones() -> None:
     names = (f"{PC}05.10", f"{PC}neighbour", f"{PC}other-zone")
-    told = only(fates(*(recorded(name) for name in names)))
-    assert sorted(told.values()) == ["merged", "merged", "used"]
+    fate_of = only(fates(*(recorded(name) for name in names)))
+    assert sorted(fate_of.values()) == ["merged", "merged", "used"]
 
 
 def again(item: Item, **how: Any) -> Item:
@@ -90,7 +90,7 @@ def again(item: Item, **how: Any) -> Item:
     [
         # Planetary Computer: another product of the same second.
         (f"{PC}02.12", {"s2__processing_baseline": "05.00"}),
-        # Earth Search: the time of the tile, which is told anew, on the other side of a second.
+        # Earth Search: the time of the tile, which is stated anew, on the other side of a second.
         (EARTH_SEARCH, {"s2__sequence": "1", "datetime": "2023-06-28T07:24:42.011000Z",
                         "s2__generation_time": "2024-01-01T00:00:00Z"}),
         # Copernicus: another name, another version.
@@ -98,12 +98,12 @@ def again(item: Item, **how: Any) -> Item:
                       "processing__datetime": "2026-01-01T00:00:00Z"}),
     ],
 )  # fmt: skip
-def test_of_a_reprocessed_copy_the_newer_is_used(name: str, how: dict[str, str]) -> None:
+def test_of_reprocessed_duplicates_the_newer_is_used(name: str, how: dict[str, str]) -> None:
     old = recorded(name)
     new = again(old, **how)
-    told = fates(old, new)
-    assert only(told) == {old["id"]: "dropped", new["id"]: "used"}
-    assert told[old["id"]][1].startswith(f"the same acquisition as {new['id']}, which is newer")
+    fate_of = fates(old, new)
+    assert only(fate_of) == {old["id"]: "dropped", new["id"]: "used"}
+    assert fate_of[old["id"]][1].startswith(f"the same acquisition as {new['id']}, which is newer")
 
 
 def test_when_a_product_was_made_counts_and_not_when_a_catalogue_took_it_up() -> None:
@@ -122,27 +122,27 @@ def in_both(item: Item) -> tuple[Item, Item]:
 
 def test_of_the_collections_of_earth_search_the_first_is_used() -> None:
     old, new = in_both(recorded(EARTH_SEARCH))
-    told = fates(old, new, source="earth-search")
-    assert only(told) == {old["id"]: "dropped", new["id"]: "used"}
-    assert told[old["id"]][1].endswith("which is of the collection sentinel-2-c1-l2a")
+    fate_of = fates(old, new, source="earth-search")
+    assert only(fate_of) == {old["id"]: "dropped", new["id"]: "used"}
+    assert fate_of[old["id"]][1].endswith("which is of the collection sentinel-2-c1-l2a")
 
 
-def test_slices_of_one_radar_pass_are_merged_and_copies_of_one_dropped() -> None:
+def test_slices_of_one_radar_pass_are_merged_and_duplicates_dropped() -> None:
     slices = [recorded(f"planetary-computer/sentinel-1-rtc-{n}") for n in (1, 2)]
     assert sorted(only(fates(*slices)).values()) == ["merged", "used"]
     # Processed again, a slice has another box, by some metres.
-    copied = again(slices[0], created="2026-01-01T00:00:00Z")
-    copied["bbox"] = [edge + 0.0007 for edge in copied["bbox"]]
-    told = only(fates(*slices, copied))
-    assert told[slices[0]["id"]] == "dropped"
-    assert sorted(told.values()) == ["dropped", "merged", "used"]
+    duplicate = again(slices[0], created="2026-01-01T00:00:00Z")
+    duplicate["bbox"] = [edge + 0.0007 for edge in duplicate["bbox"]]
+    fate_of = only(fates(*slices, duplicate))
+    assert fate_of[slices[0]["id"]] == "dropped"
+    assert sorted(fate_of.values()) == ["dropped", "merged", "used"]
 
 
 def test_ascending_and_descending_radar_never_mix() -> None:
     down = recorded("planetary-computer/sentinel-1-rtc-1")
     up = changed(recorded("planetary-computer/sentinel-1-rtc-2"), sat__orbit_state="ascending")
-    found, _ = group_items([down, up], seen("planetary-computer"))
-    assert {name: [len(a.items) for a in each] for name, each in found.items()} == {
+    acquisitions, _ = group_items([down, up], seen("planetary-computer"))
+    assert {name: [len(a.items) for a in own] for name, own in acquisitions.items()} == {
         "sentinel-1-asc": [1],
         "sentinel-1-desc": [1],
     }
@@ -156,8 +156,8 @@ def test_rows_of_one_landsat_path_are_merged() -> None:
 
 
 def test_items_without_calibration_are_dropped_by_name() -> None:
-    told = fates(
+    fate_of = fates(
         recorded("copernicus/sentinel-1-grd"), recorded("planetary-computer/sentinel-1-grd")
     )
-    assert {fate for fate, _ in told.values()} == {"dropped"}
-    assert all("calibrated" in reason for _, reason in told.values())
+    assert {fate for fate, _ in fate_of.values()} == {"dropped"}
+    assert all("calibrated" in reason for _, reason in fate_of.values())

@@ -1,4 +1,4 @@
-"""What others wrote is told and stored without secrets, and without what a terminal obeys."""
+"""What others wrote is shown and stored without secrets, and without what a terminal obeys."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_a_terminal_shows_the_words_of_others_and_obeys_none(
         terminal.complain(error)
     terminal.show(fact_table(iter([("items", evil), ("", f"1 dropped:\n{evil}")])))
     terminal.show({"id": evil.partition("?")[0]})
-    told = capsys.readouterr()
-    for text in (told.out, told.err):
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
         assert all(line.isprintable() for line in text.splitlines())
-    assert SECRET not in told.err
-    assert "Traceback" in told.err
+    assert SECRET not in printed.err
+    assert "Traceback" in printed.err

@@ -1,4 +1,4 @@
-"""Sensors and sources are data: a user adds one in TOML, and is told what is wrong with it."""
+"""Sensors and sources are data: a user adds one in TOML, and hears what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
-from terralatent.catalogs.sources.registry import read_descriptions
+from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import SENSORS
 from terralatent.catalogs.sources.sources import SOURCES, Source, resolve_source
 from terralatent.pipeline.cube.opened import open_cube
@@ -54,7 +54,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def archive(catalogue: Path, tmp_path: Path) -> Path:
-    """The tiny catalogue as a user's own: other names, and items that tell no scale or baseline."""
+    """The tiny catalogue as a user's own: other names, items without scale or baseline."""
     shutil.copytree(catalogue / "sentinel-2-l2a", tmp_path / "catalogue")
     for path in (tmp_path / "catalogue").rglob("*.json"):
         item = json.loads(path.read_text())
@@ -76,7 +76,7 @@ def archive(catalogue: Path, tmp_path: Path) -> Path:
     return own
 
 
-def test_a_description_of_ones_own_builds_a_cube(
+def test_a_table_of_a_user_s_own_builds_a_cube(
     archive: Path, cube: Path, workers: Client, tmp_path: Path
 ) -> None:
     found = search_scenes("my-archive", region(), *MAY, described=[archive])
@@ -91,7 +91,7 @@ def test_a_description_of_ones_own_builds_a_cube(
     ours, theirs = open_group(tmp_path / "cube")["my-sentinel-2"], open_group(cube)
     bands = SENSORS["sentinel-2-l2a"].bands
     wanted = theirs["sentinel-2-l2a/data"][:, [bands.index("B02"), bands.index("B12")]]
-    # The last date of the other cube is the same, from the copy that is raised.
+    # The last date of the other cube is the same, from the duplicate that is raised.
     np.testing.assert_array_equal(ours["data"][...], wanted)
     np.testing.assert_array_equal(ours["quality"][...], theirs["sentinel-2-l2a/quality"][...])
     opened = open_cube(tmp_path / "cube")["my-sentinel-2"]
@@ -99,7 +99,7 @@ def test_a_description_of_ones_own_builds_a_cube(
     assert bool(opened["clear"].any())
 
 
-def test_without_its_description_the_sensor_of_a_search_is_not_known(
+def test_without_its_table_the_sensor_of_a_search_is_not_known(
     archive: Path, tmp_path: Path
 ) -> None:
     found = search_scenes("my-archive", region(), *MAY, described=[archive])
@@ -118,11 +118,11 @@ def test_files_in_the_users_folder_are_known_anyway(archive: Path, tmp_path: Pat
         search_scenes("my-archive", region(), *MAY, ["landsat-c2-l2"])
 
 
-def test_what_is_known_without_being_told_is_values() -> None:
-    assert read_descriptions().sensors is SENSORS
-    for each in (*SENSORS.values(), *SOURCES.values()):
-        assert pickle.loads(pickle.dumps(each)) == each
-        assert hash(pickle.loads(pickle.dumps(each))) == hash(each)
+def test_the_built_in_sensors_and_sources_are_values() -> None:
+    assert read_registry().sensors is SENSORS
+    for entry in (*SENSORS.values(), *SOURCES.values()):
+        assert pickle.loads(pickle.dumps(entry)) == entry
+        assert hash(pickle.loads(pickle.dumps(entry))) == hash(entry)
     for source in SOURCES.values():
         assert source.where.startswith("https://")
         assert {offer.sensor for offer in source.sensors or ()} <= set(SENSORS)
@@ -132,14 +132,20 @@ def test_a_source_is_known_by_its_address_too() -> None:
     assert resolve_source("https://earth-search.aws.element84.com/v1/") is SOURCES["earth-search"]
 
 
-def test_a_description_may_change_parts_of_one_that_is_there(tmp_path: Path) -> None:
+def test_a_table_may_change_parts_of_one_that_is_there(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('[sensors.sentinel-1-asc]\nlike = "sentinel-1-asc"\nresampling = "bilinear"\n')
-    changed = read_descriptions([own]).sensors
+    changed = read_registry([own]).sensors
     assert changed["sentinel-1-asc"].resampling == "bilinear"
     assert changed["sentinel-1-asc"].bands == ("vv", "vh")
     assert changed["sentinel-1-desc"].resampling == "bilinear", "which is like it"
     assert changed["landsat-c2-l2"] == SENSORS["landsat-c2-l2"]
+
+
+def test_a_key_of_older_files_is_still_read(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('[sensors.sentinel-2-l2a]\nlike = "sentinel-2-l2a"\ntaken_off = ["own:flag"]\n')
+    assert read_registry([own]).sensors["sentinel-2-l2a"].offset_applied == ("own:flag",)
 
 
 SENSOR = """
@@ -166,7 +172,7 @@ WRONG = {
     "a name that is none": ("[sources.'../x']", r"sources\.\.\./x cannot be a name; wanted small"),
     "taken": (
         '[sources.copernicus]\nwhere = "x"',
-        r"own\.toml: sources\.copernicus is described in .*sources\.toml already; .* say like",
+        r"own\.toml: sources\.copernicus stands in .*sources\.toml already; .* say like",
     ),
     "like nobody": ('[sources.mine]\nlike = "you"', r"sources\.mine\.like is 'you'; wanted .* cop"),
     "nothing said": ("[sources.mine]", r"own\.toml: sources\.mine\.where is missing"),
@@ -236,35 +242,35 @@ WRONG = {
 
 
 @pytest.mark.parametrize("mistake", WRONG)
-def test_a_wrong_description_names_file_key_what_was_found_and_wanted(
+def test_a_wrong_table_names_file_key_what_was_found_and_wanted(
     mistake: str, tmp_path: Path
 ) -> None:
     text, words = WRONG[mistake]
     own = tmp_path / "own.toml"
     own.write_text(text)
     with pytest.raises(InputError, match=words) as caught:
-        read_descriptions([own])
+        read_registry([own])
     assert str(caught.value).startswith(str(own))
     assert "\n" not in str(caught.value)
 
 
-def test_a_good_description_of_each_kind_is_read(tmp_path: Path) -> None:
+def test_a_good_table_of_each_kind_is_read(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text(f"{MINE}\n{PLACE}")
-    known = read_descriptions([own])
+    known = read_registry([own])
     assert known.sensors["mine"].keys == (("red", "B4"),)
     assert known.sources["mine"] == Source("mine", "https://stac.example.org/v1")
     assert known.files == {"sensors.mine": own, "sources.mine": own}
 
 
-def test_the_descriptions_in_the_readme_are_good_ones(tmp_path: Path) -> None:
-    (told,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
-    (tmp_path / "own.toml").write_text(told)
-    known = read_descriptions([tmp_path / "own.toml"])
+def test_the_tables_in_the_readme_are_good_ones(tmp_path: Path) -> None:
+    (tables,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    (tmp_path / "own.toml").write_text(tables)
+    known = read_registry([tmp_path / "own.toml"])
     assert known.sensors["our-drone"].bands == ("red", "nir")
     assert set(known.files) == {"sources.our-archive", "sensors.our-drone"}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no file of descriptions"):
-        read_descriptions([tmp_path / "none.toml"])
+    with pytest.raises(InputError, match=r"There is no TOML file .* of sources and sensors"):
+        read_registry([tmp_path / "none.toml"])

@@ -1,4 +1,4 @@
-"""Laws of the search: each acquisition once, every item accounted for, clear words on failure."""
+"""Laws of the search: each acquisition once, no item unaccounted for, failures clearly named."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ ALL = tuple(SENSORS.values())
 PLACE = "-148,60.5,-147.9,60.6"
 
 
-def sentinel_2(name: str, time: str = "2019-06-29T21:25:29Z", **told: Any) -> dict[str, Any]:
+def sentinel_2(name: str, time: str = "2019-06-29T21:25:29Z", **own: Any) -> dict[str, Any]:
     """A Sentinel-2 item in the form of Planetary Computer; a property of None is left out."""
     item = recorded("planetary-computer-sentinel-2-l2a") | {"id": name}
     del item["properties"]["s2:datastrip_id"]
-    item["properties"] |= {"datetime": time} | {k.replace("__", ":"): v for k, v in told.items()}
+    item["properties"] |= {"datetime": time} | {k.replace("__", ":"): v for k, v in own.items()}
     item["properties"] = {k: v for k, v in item["properties"].items() if v is not None}
     return item
 
@@ -51,10 +51,10 @@ def group(*items: dict[str, Any]) -> tuple[list[Any], dict[str, str]]:
     """The only sensor's acquisitions, and the fate of each item by id."""
     acquisitions, fates = group_items(items, ALL)
     assert len(acquisitions) <= 1
-    return [a for each in acquisitions.values() for a in each], {f.item_id: f.fate for f in fates}
+    return [a for own in acquisitions.values() for a in own], {f.item_id: f.fate for f in fates}
 
 
-# -- one acquisition, once ------------------------------------------------------------------------
+# -- each acquisition once -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def group(*items: dict[str, Any]) -> tuple[list[Any], dict[str, str]]:
     ],
 )
 def test_of_two_copies_the_newest_is_used(older: dict[str, str], newer: dict[str, str]) -> None:
-    found, fates = group(sentinel_2("z-older", **older), sentinel_2("a-newer", **newer))
+    acquisitions, fates = group(sentinel_2("z-older", **older), sentinel_2("a-newer", **newer))
     assert fates == {"z-older": "dropped", "a-newer": "used"}
-    assert [item["id"] for item in found[0].items] == ["a-newer"]
+    assert [item["id"] for item in acquisitions[0].items] == ["a-newer"]
 
 
 def test_tiles_of_one_pass_are_merged_and_copies_of_each_dropped() -> None:
@@ -79,52 +79,53 @@ def test_tiles_of_one_pass_are_merged_and_copies_of_each_dropped() -> None:
         for baseline in ("02.12", "05.00")
         if (tile, baseline) != ("06VUN", "05.00")
     ]
-    found, fates = group(*items)
+    acquisitions, fates = group(*items)
     assert fates == {"06VVN-02.12": "dropped", "06VVN-05.00": "used", "06VUN-02.12": "merged"}
-    assert len(found) == 1
-    assert [s.offset for s in found[0].scalings] == [-0.1, 0.0]
-    assert found[0].baseline == "02.12+05.00"
+    assert len(acquisitions) == 1
+    assert [s.offset for s in acquisitions[0].scalings] == [-0.1, 0.0]
+    assert acquisitions[0].baseline == "02.12+05.00"
 
 
 def test_halves_of_a_tile_from_two_data_strips_complete_each_other() -> None:
     def half(name: str, start: str) -> dict[str, Any]:
         return sentinel_2(name, s2__datastrip_id=f"S2B_OPER_MSI_L2A_DS_ESRI_1_S{start}_N02.12")
 
-    found, fates = group(half("one", "20190629T212530"), half("two", "20190629T212612"))
+    acquisitions, fates = group(half("one", "20190629T212530"), half("two", "20190629T212612"))
     assert fates == {"one": "used", "two": "merged"}
     again, fates = group(half("one", "20190629T212530"), half("two", "20190629T212532"))
     assert sorted(fates.values()) == ["dropped", "used"]
-    assert len(found) == len(again) == 1
+    assert len(acquisitions) == len(again) == 1
 
 
 def test_passes_of_one_day_stay_apart_by_orbit_or_by_time() -> None:
     unknown = {"sat__relative_orbit": None, "s2__product_uri": None}
     times = ["2019-06-29T21:25:29Z", "2019-06-29T21:25:53Z", "2019-06-29T22:10:00Z"]
-    found, _ = group(*(sentinel_2(time, time, **unknown) for time in times))
-    assert [len(a.items) for a in found] == [2, 1]
+    acquisitions, _ = group(*(sentinel_2(time, time, **unknown) for time in times))
+    assert [len(a.items) for a in acquisitions] == [2, 1]
     orbits = zip(times, (43, 43, 143), strict=True)
-    found, _ = group(*(sentinel_2(t, t, sat__relative_orbit=o) for t, o in orbits))
-    assert [(a.orbit, len(a.items)) for a in found] == [(43, 2), (143, 1)]
+    acquisitions, _ = group(*(sentinel_2(t, t, sat__relative_orbit=o) for t, o in orbits))
+    assert [(a.orbit, len(a.items)) for a in acquisitions] == [(43, 2), (143, 1)]
 
 
 def test_the_solar_day_not_the_day_of_greenwich_counts() -> None:
     """At 148 degrees west the solar day begins near 10 h UTC."""
     times = ["2019-06-29T23:59:50Z", "2019-06-30T00:00:10Z"]
-    found, _ = group(*(sentinel_2(time, time) for time in times))
-    assert [len(a.items) for a in found] == [2]
-    assert found[0].time == np.datetime64("2019-06-29T23:59:50", "us")
+    acquisitions, _ = group(*(sentinel_2(time, time) for time in times))
+    assert [len(a.items) for a in acquisitions] == [2]
+    assert acquisitions[0].time == np.datetime64("2019-06-29T23:59:50", "us")
 
 
 def test_an_acquisition_is_small_and_keyed_by_the_sensors_own_names() -> None:
     item = recorded("earth-search-sentinel-2-l2a")
-    (found,), _ = group(item)
+    (acquisition,), _ = group(item)
     sensor = SENSORS["sentinel-2-l2a"]
-    assert tuple(found.items[0]["assets"]) == (*sensor.bands, "SCL")
-    assert found.items[0]["assets"]["B08"]["href"] == item["assets"]["nir"]["href"]
-    assert (found.platform, found.orbit, found.baseline) == ("sentinel-2a", -1, "05.09")
-    assert found.cloud_cover == pytest.approx(3.01)
-    assert np.isnan(found.incidence)
-    assert pickle.loads(pickle.dumps(found)).items == found.items
+    assert tuple(acquisition.items[0]["assets"]) == (*sensor.bands, "SCL")
+    assert acquisition.items[0]["assets"]["B08"]["href"] == item["assets"]["nir"]["href"]
+    facts = acquisition.platform, acquisition.orbit, acquisition.baseline
+    assert facts == ("sentinel-2a", -1, "05.09")
+    assert acquisition.cloud_cover == pytest.approx(3.01)
+    assert np.isnan(acquisition.incidence)
+    assert pickle.loads(pickle.dumps(acquisition)).items == acquisition.items
 
 
 def test_ascending_and_descending_never_mix() -> None:
@@ -133,12 +134,12 @@ def test_ascending_and_descending_never_mix() -> None:
     down["properties"]["sat:orbit_state"] = "descending"
     del silent["properties"]["sat:orbit_state"]
     acquisitions, fates = group_items([up, down, silent], ALL)
-    assert {name: len(found) for name, found in acquisitions.items()} == {
+    assert {name: len(own) for name, own in acquisitions.items()} == {
         "sentinel-1-asc": 1,
         "sentinel-1-desc": 1,
     }
     reasons = {fate.item_id: fate.reason for fate in fates if fate.fate == "dropped"}
-    assert reasons == {"silent": "it does not tell whether its orbit is ascending or descending"}
+    assert reasons == {"silent": "it does not state whether its orbit is ascending or descending"}
 
 
 SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -184,18 +185,18 @@ def test_every_item_has_one_fate_whatever_their_order(drawn: list[Any], seed: in
     items = []
     for number, (minute, tile, orbit, baseline, broken) in enumerate(drawn):
         time = str(np.datetime64("2019-06-29T00:00") + np.timedelta64(minute, "m")) + ":00Z"
-        told = {"s2__mgrs_tile": tile, "s2__processing_baseline": baseline}
-        items.append(sentinel_2(f"i{number:02d}", time, sat__relative_orbit=orbit, **told))
+        own = {"s2__mgrs_tile": tile, "s2__processing_baseline": baseline}
+        items.append(sentinel_2(f"i{number:02d}", time, sat__relative_orbit=orbit, **own))
         if broken:
             del items[-1]["assets"]["B02"]
     acquisitions, fates = group_items(items, ALL)
-    found = acquisitions.get("sentinel-2-l2a", ())
+    passes = acquisitions.get("sentinel-2-l2a", ())
 
     assert sorted(fate.item_id for fate in fates) == [item["id"] for item in items]
-    used = [item["id"] for acquisition in found for item in acquisition.items]
+    used = [item["id"] for acquisition in passes for item in acquisition.items]
     assert sorted(used) == sorted(f.item_id for f in fates if f.fate != "dropped")
-    assert sum(fate.fate == "used" for fate in fates) == len(found)
-    times = [acquisition.time for acquisition in found]
+    assert sum(fate.fate == "used" for fate in fates) == len(passes)
+    times = [acquisition.time for acquisition in passes]
     assert times == sorted(set(times))
     random.Random(seed).shuffle(items)
     assert group_items([*items, copy.deepcopy(items[0])], ALL) == (acquisitions, fates)
@@ -218,9 +219,9 @@ def test_scenes_read_back_are_the_scenes_written(tmp_path: Path) -> None:
     assert again.digest == scenes.digest
     assert again.sensors == scenes.sensors == ("sentinel-2-l2a", "sentinel-1-asc", "landsat-c2-l2")
     for sensor in scenes.sensors:
-        for one, two in zip(scenes.acquisitions(sensor), again.acquisitions(sensor), strict=True):
-            assert (one.time, one.scalings, one.orbit) == (two.time, two.scalings, two.orbit)
-            for before, after in zip(one.items, two.items, strict=True):
+        for a, b in zip(scenes.acquisitions(sensor), again.acquisitions(sensor), strict=True):
+            assert (a.time, a.scalings, a.orbit) == (b.time, b.scalings, b.orbit)
+            for before, after in zip(a.items, b.items, strict=True):
                 assert {k: a["href"] for k, a in before["assets"].items()} == {
                     k: a["href"] for k, a in after["assets"].items()
                 }
@@ -299,25 +300,25 @@ def write_static(folder: Path) -> Path:
 
 def test_folder_file_items_parquet_and_api_give_the_same_scenes(tmp_path: Path) -> None:
     folder = write_static(tmp_path)
-    asked = (PLACE, "2019-07-01", "2019-07-06")
-    scenes = search_scenes(folder, *asked)
+    where = (PLACE, "2019-07-01", "2019-07-06")
+    scenes = search_scenes(folder, *where)
     assert [a.items[0]["id"] for a in scenes.acquisitions("sentinel-2-l2a")] == ["day-1", "day-6"]
     href = scenes.items[0]["assets"]["B02"]["href"]
     assert href == str(folder / "day-1" / "B02.tif")
 
     search_scenes(folder, PLACE, "2019-07-01", "2019-07-31").to_parquet(tmp_path / "all.parquet")
     for source in (folder / "catalog.json", tmp_path / "all.parquet"):
-        assert search_scenes(str(source), *asked).digest == scenes.digest
+        assert search_scenes(str(source), *where).digest == scenes.digest
     with serving(folder) as url:
         one_a_page = Source("paged", url, page=1)
-        assert search_scenes(one_a_page, *asked).digest == scenes.digest
-        assert search_scenes(url, *asked, sensors=["sentinel-2-l2a"]).sensors == ("sentinel-2-l2a",)
+        assert search_scenes(one_a_page, *where).digest == scenes.digest
+        assert search_scenes(url, *where, sensors=["sentinel-2-l2a"]).sensors == ("sentinel-2-l2a",)
         with pytest.raises(InputError, match="none of the collections landsat-c2-l2"):
-            search_scenes(url, *asked, sensors=["landsat-c2-l2"])
+            search_scenes(url, *where, sensors=["landsat-c2-l2"])
         with pytest.raises(InputError, match=r"No scene of .* for the region 10,50,11,51"):
             search_scenes(url, "10,50,11,51", "2019-07-01", "2019-07-06")
     (folder / "catalog.json").unlink()
-    assert search_scenes(folder, *asked).digest == scenes.digest
+    assert search_scenes(folder, *where).digest == scenes.digest
 
 
 def test_nothing_found_says_what_there_is(tmp_path: Path) -> None:

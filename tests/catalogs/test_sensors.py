@@ -167,13 +167,13 @@ def test_a_silent_item_follows_its_baseline_and_never_its_date(
 def test_the_items_own_word_wins_over_its_baseline(form: str, offset: float) -> None:
     item = kept("planetary-computer-sentinel-2-l2a")
     item["properties"]["s2:processing_baseline"] = "02.12" if offset else "05.09"
-    told = {"scale": 1e-4, "offset": offset, "nodata": "nan"}
+    stated = {"scale": 1e-4, "offset": offset, "nodata": "nan"}
     prefixed = {"raster:scale": 1e-4, "raster:offset": offset, "nodata": "nan"}
     forms = {
-        "raster:bands": {"raster:bands": [told]},
-        "bands": {"bands": [told]},
+        "raster:bands": {"raster:bands": [stated]},
+        "bands": {"bands": [stated]},
         "bands-raster": {"bands": [prefixed]},
-        "asset": told,
+        "asset": stated,
         "asset-raster": prefixed,
     }
     for asset in item["assets"].values():

@@ -25,6 +25,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from tests.made.catalogue import region
+from tests.waiting import WITHIN_S
 
 MAY = ("2018-05-01", "2018-05-31")
 
@@ -40,15 +41,15 @@ def served(api: str) -> Scenes:
     return search_scenes(api, region(), *MAY)
 
 
-def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def request(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=WITHIN_S)
     connection.request(method, parts.path, headers=headers)
     answer = connection.getresponse()
-    told = {name.lower(): value for name, value in answer.getheaders()}
+    answered = {name.lower(): value for name, value in answer.getheaders()}
     body = answer.read()
     connection.close()
-    return answer.status, told, body
+    return answer.status, answered, body
 
 
 def hrefs(scenes: Scenes) -> dict[tuple[str, str], str]:
@@ -62,16 +63,16 @@ def hrefs(scenes: Scenes) -> dict[tuple[str, str], str]:
 def test_a_search_of_the_api_is_a_search_of_the_folder(served: Scenes, made_up: Scenes) -> None:
     assert served.digest == made_up.digest
     for sensor in made_up.sensors:
-        for one, two in zip(served.acquisitions(sensor), made_up.acquisitions(sensor), strict=True):
-            assert one.scalings == two.scalings
-            assert [i["properties"] for i in one.items] == [i["properties"] for i in two.items]
+        for a, b in zip(served.acquisitions(sensor), made_up.acquisitions(sensor), strict=True):
+            assert a.scalings == b.scalings
+            assert [i["properties"] for i in a.items] == [i["properties"] for i in b.items]
 
 
 def test_pages_hold_every_item_once(api: str, made_up: Scenes) -> None:
     client = pystac_client.Client.open(api)
     search = client.search(collections=["sentinel-2-l2a", "sentinel-1-rtc"], limit=2)
-    found = [item["id"] for page in search.pages_as_dicts() for item in page["features"]]
-    assert sorted(found) == sorted(item["id"] for item in made_up.items)
+    ids = [item["id"] for page in search.pages_as_dicts() for item in page["features"]]
+    assert sorted(ids) == sorted(item["id"] for item in made_up.items)
 
 
 def test_gdal_reads_the_same_pixels_over_http(served: Scenes, made_up: Scenes) -> None:
@@ -95,10 +96,10 @@ def test_ranges_are_parts_of_the_file(served: Scenes, made_up: Scenes) -> None:
     url, content = hrefs(served)[key], Path(hrefs(made_up)[key]).read_bytes()
     size = len(content)
 
-    status, told, body = ask(url)
-    assert (status, body, told["accept-ranges"]) == (200, content, "bytes")
-    status, told, body = ask(url, "HEAD")
-    assert (status, body, told["content-length"]) == (200, b"", str(size))
+    status, headers, body = request(url)
+    assert (status, body, headers["accept-ranges"]) == (200, content, "bytes")
+    status, headers, body = request(url, "HEAD")
+    assert (status, body, headers["content-length"]) == (200, b"", str(size))
     for text, part in {
         "bytes=0-0": content[:1],
         "bytes=10-99": content[10:100],
@@ -106,11 +107,11 @@ def test_ranges_are_parts_of_the_file(served: Scenes, made_up: Scenes) -> None:
         "bytes=100-": content[100:],
         "bytes=-7": content[-7:],
     }.items():
-        status, told, body = ask(url, Range=text)
+        status, headers, body = request(url, Range=text)
         assert (status, body) == (206, part), text
         first = content.index(part) if len(part) > 1 else 0
-        assert told["content-range"] == f"bytes {first}-{first + len(part) - 1}/{size}"
-        assert told["content-length"] == str(len(part))
+        assert headers["content-range"] == f"bytes {first}-{first + len(part) - 1}/{size}"
+        assert headers["content-length"] == str(len(part))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_ranges_are_parts_of_the_file(served: Scenes, made_up: Scenes) -> None:
 def test_ranges_that_the_file_does_not_have_are_refused(
     text: str, status: int, served: Scenes
 ) -> None:
-    assert ask(hrefs(served)["S2_A", "B02"], Range=text)[0] == status
+    assert request(hrefs(served)["S2_A", "B02"], Range=text)[0] == status
 
 
 def test_only_files_below_the_folder_are_served(tmp_path: Path) -> None:
@@ -142,16 +143,16 @@ def test_only_files_below_the_folder_are_served(tmp_path: Path) -> None:
     (folder / "link.tif").symlink_to(tmp_path / "secret.tif")
     with serving(folder) as url:
         search = pystac_client.Client.open(url).search(limit=1, bbox=[0, 0, 2, 2])
-        found = {item["id"]: item["assets"] for item in search.items_as_dicts()}
-        assert list(found["outside"]) == []
-        files = found["inside"]["B02"]["href"].removesuffix("/a.tif")
-        assert ask(f"{files}/a.tif")[2] == b"pixels"
-        assert ask(f"{files}/a%20b%25.tif")[2] == b"pixels"
+        assets = {item["id"]: item["assets"] for item in search.items_as_dicts()}
+        assert list(assets["outside"]) == []
+        files = assets["inside"]["B02"]["href"].removesuffix("/a.tif")
+        assert request(f"{files}/a.tif")[2] == b"pixels"
+        assert request(f"{files}/a%20b%25.tif")[2] == b"pixels"
         for path in OUTSIDE:
-            status, _, body = ask(f"{files}/{path}")
+            status, _, body = request(f"{files}/{path}")
             assert status == 404, path
             assert body == b"No such file."
-        assert ask(f"{files}/a.tif", "DELETE")[0] == 405
+        assert request(f"{files}/a.tif", "DELETE")[0] == 405
         address = urlsplit(files)
         assert address.hostname == "127.0.0.1"
         with pytest.raises(OSError):
@@ -200,18 +201,18 @@ def test_a_signal_ends_it_and_all_that_it_started(number: int, catalogue: Path) 
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(catalogue)], stdout=subprocess.PIPE, text=True
     )
-    watchdog = threading.Timer(30, process.kill)
+    watchdog = threading.Timer(WITHIN_S, process.kill)
     watchdog.start()
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        assert ask(url)[0] == 200
+        assert request(url)[0] == 200
         href = next(iter(hrefs(search_scenes(url, region(), *MAY)).values()))
         os.kill(process.pid, number)
-        assert process.wait(10) == 0
+        assert process.wait(WITHIN_S) == 0
         for gone in (url, href):
             with pytest.raises(OSError):
-                ask(gone)
+                request(gone)
     finally:
         watchdog.cancel()
         process.kill()

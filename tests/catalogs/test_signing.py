@@ -19,7 +19,7 @@ from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.repository import open_group
 from tests.made.catalogue import optical, region
 from tests.made.recorded import PC, moved, write_bands
-from tests.servers.guarded import Guarded, guarded
+from tests.servers.file_server import KEY, FileServer, Trouble, serving_files
 
 PLACE = SOURCES["planetary-computer"]
 ACCOUNT = "http://account.blob.core.windows.net"
@@ -27,10 +27,10 @@ CDSE = SOURCES["copernicus"].buckets[0]
 LANDSAT = SOURCES["earth-search"].buckets[0]
 
 
-def asks(server: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the client of Planetary Computer ask ``server`` for tokens, and GDAL for its files."""
-    monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/tokens")
-    monkeypatch.setenv("GDAL_HTTP_PROXY", server.url.removeprefix("http://"))
+def use(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Planetary Computer's client get its tokens from ``server``, and GDAL all files."""
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
     settings.Settings.get.cache_clear()
     sas.TOKEN_CACHE.clear()
 
@@ -43,7 +43,7 @@ def _forgotten() -> Iterator[None]:
 
 
 def scenes(folder: Path) -> tuple[Scenes, np.ndarray]:
-    """Two dates in an account of Planetary Computer, and what one band holds."""
+    """Two dates in an account of Planetary Computer, and what B02 holds."""
     bands = optical(np.random.default_rng(5))
     items = []
     for day in (1, 6):
@@ -63,23 +63,23 @@ def test_no_file_is_opened_with_a_token_that_is_about_to_expire(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A token that lasts is asked for once; one that does not, for each of the 22 files."""
+    """A token that lasts is requested once; one that does not, for each of the 22 files."""
     found, band = scenes(tmp_path / "files")
-    with guarded(tmp_path / "files", tmp_path / "log", seconds=seconds) as server:
-        asks(server, monkeypatch)
+    trouble = Trouble(key=KEY, token_stated=seconds)
+    with serving_files(tmp_path / "files", tmp_path / "log", trouble) as server:
+        use(server, monkeypatch)
         report = build_cube(found, region(), tmp_path / "cube", block=40, client=workers)
-        asked = server.asked
+        requests = server.requests
     assert report.losses == ()
     np.testing.assert_array_equal(
         open_group(tmp_path / "cube")["sentinel-2-l2a/data"][0, 0], band.astype(int) + 1000
     )
-    given = [each for each in asked if each["what"].startswith("/tokens/")]
-    assert {each["what"] for each in given} == {"/tokens/account/tiles"}
-    assert len(given) == tokens
-    first = {}
-    for each in asked:
-        if each["what"].endswith((".tif",)):
-            first.setdefault(each["what"], each["token"])
+    given = [request.path for request in requests if request.path.startswith("/tokens/")]
+    assert given == ["/tokens/account/tiles"] * tokens
+    first: dict[str, str] = {}
+    for request in requests:
+        if request.path.endswith(".tif"):
+            first.setdefault(request.path, request.query)
     assert len(first) == 22
     assert len(set(first.values())) == tokens
 
@@ -92,8 +92,8 @@ def test_tokens_are_stored_nowhere(
 ) -> None:
     found, _ = scenes(tmp_path / "files")
     (tmp_path / "files" / "tiles" / "6" / "B03.tif").unlink()
-    with guarded(tmp_path / "files", tmp_path / "log") as server:
-        asks(server, monkeypatch)
+    with serving_files(tmp_path / "files", tmp_path / "log", Trouble(key=KEY)) as server:
+        use(server, monkeypatch)
         report = build_cube(found, region(), tmp_path / "cube", block=40, client=workers)
     found.to_parquet(tmp_path / "scenes.parquet")
     (loss,) = report.losses
@@ -108,8 +108,8 @@ def test_a_giver_of_tokens_that_refuses_costs_the_file_and_is_named(
     workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = scenes(tmp_path / "files")
-    with guarded(tmp_path / "files", tmp_path / "log") as server:
-        asks(server, monkeypatch)
+    with serving_files(tmp_path / "files", tmp_path / "log", Trouble(key=KEY)) as server:
+        use(server, monkeypatch)
         monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/none")
         report = build_cube(found, region(), tmp_path / "cube", block=40, client=workers)
     assert len(report.losses) == 22
@@ -126,11 +126,11 @@ def test_files_elsewhere_get_no_token_and_no_key() -> None:
 
 def test_what_opens_a_file_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDSE_ACCESS_KEY_ID", "KEYOFMINE")
-    monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-told")
+    monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-shown")
     made = readable("s3://eodata/a.jp2", SOURCES["copernicus"])
     assert made.options["AWS_S3_ENDPOINT"] == "eodata.dataspace.copernicus.eu"
     assert made.options["AWS_VIRTUAL_HOSTING"] == "NO"
-    assert "not-to-be-told" not in repr(made)
+    assert "not-to-be-shown" not in repr(made)
     assert "KEYOFMINE" not in repr(made)
 
 

@@ -6,23 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.commands.mishaps import Mishap, environment
 from tests.commands.processes import ROOT, Ended
+from tests.waiting import WITHIN_S
 
 MAIN = "from terralatent.pipeline.cli.app import main; main()"
-WITHIN_S = 180.0
-
-
-def until(known: Callable[[], bool], what: str) -> None:
-    """Wait for what no process tells of."""
-    end = time.monotonic() + WITHIN_S
-    while not known():
-        assert time.monotonic() < end, f"waited {WITHIN_S} s for {what}"
-        time.sleep(0.1)
 
 
 class Command:

@@ -62,11 +62,11 @@ def make_small() -> None:
     from terralatent.models.start import components
     from terralatent.pipeline import train
     from terralatent.pipeline.cluster import crew, stream
-    from terralatent.pipeline.ingest import windows as unit_cuts
+    from terralatent.pipeline.ingest import windows
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
     crew.ASK_EVERY_S = crew.LONELY_S = stream.LOOK_EVERY_S = 0.1
-    unit_cuts.WIDEST = 16
+    windows.WIDEST = 16
     components.EVIDENCE_STEPS = 5
     stream.stream_blocks.__kwdefaults__["commit_every"] = 2
     train.__kwdefaults__.update(batch=16, validate_every=2)

@@ -14,11 +14,12 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import until
 
 FOLDER, PLAN = "MISHAPS_FOLDER", "MISHAPS_PLAN"
 """Variables through which a command's processes learn where they count, and what is planned."""
@@ -178,10 +179,8 @@ def _count(place: str) -> int:
 
 
 def _await(place: str, count: int) -> None:
-    until = time.monotonic() + 60.0
-    while not (Path(os.environ[FOLDER]) / f"{place}.{count}").exists():
-        assert time.monotonic() < until, f"{place} was not passed {count} times"
-        time.sleep(0.01)
+    passed = Path(os.environ[FOLDER]) / f"{place}.{count}"
+    until(passed.exists, f"{place} to be passed {count} times")
 
 
 def _do(what: str) -> None:

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.commands.mishaps import FOLDER, PLAN, Mishap, environment
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN_S = 120.0
-"""A command that takes longer, or leaves a process behind that does, is killed and fails."""
 
 POOLS = ("OMP", "OPENBLAS", "MKL", "NUMBA")
 

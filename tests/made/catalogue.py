@@ -22,7 +22,7 @@ FINE, COARSE = ("B02", "B03", "B04", "B08"), ("B05", "B06", "B07", "B8A", "B11",
 
 
 def region() -> Any:
-    """The region's outline in degrees, a little inside its 40 x 40 pixels."""
+    """The region's geometry in degrees, a little inside its 40 x 40 pixels."""
     bounds = (LEFT + 1, TOP - 10 * SIDE + 1, LEFT + 10 * SIDE - 1, TOP - 1)
     return box(*transform_bounds(CRS, "EPSG:4326", *bounds, densify_pts=21))
 
@@ -81,7 +81,7 @@ def add_sentinel_2(
     offset: float = 0.0,
 ) -> None:
     """Write one item; bands of half the size get pixels of 20 m."""
-    told = {"scale": 1e-4, "offset": offset, "nodata": 0}
+    scaling = {"scale": 1e-4, "offset": offset, "nodata": 0}
     properties = {
         "constellation": "sentinel-2",
         "s2:processing_baseline": baseline,
@@ -89,7 +89,7 @@ def add_sentinel_2(
         "eo:cloud_cover": 10.0,
         "created": f"20{baseline[:2]}-01-01T00:00:00Z",
     }
-    _add(folder, "sentinel-2-l2a", name, time, bands, first_column, properties, told)
+    _add(folder, "sentinel-2-l2a", name, time, bands, first_column, properties, scaling)
 
 
 def add_sentinel_1(folder: Path, time: str, bands: dict[str, np.ndarray], *, name: str) -> None:
@@ -106,7 +106,7 @@ def _add(
     bands: dict[str, np.ndarray],
     first_column: int,
     properties: dict[str, Any],
-    told: dict[str, Any],
+    scaling: dict[str, Any],
 ) -> None:
     place = folder / collection / name
     place.mkdir(parents=True)
@@ -121,7 +121,7 @@ def _add(
             compress="deflate",
         ) as file:  # fmt: skip
             file.write(pixels, 1)
-        about = {} if band == "SCL" else told
+        about = {} if band == "SCL" else scaling
         assets[band] = {
             "href": f"./{band}.tif",
             "type": "image/tiff; application=geotiff",

@@ -16,7 +16,7 @@ def anything(quality: np.ndarray) -> np.ndarray:
 
 
 def confidence(quality: np.ndarray) -> np.ndarray:
-    """No rule: it does not say yes or no."""
+    """No rule: it does not answer yes or no."""
     return np.asarray(quality, dtype=np.float32)
 
 

@@ -63,7 +63,7 @@ SOURCES = {
     "{model}": "model.json is of the type None, not STAC",
     "{noise}": "is not valid JSON",
     "{dangling}": "gone.json cannot be read: No such file",
-    "{barren}": "No scene of .* ask for another region, period or source",
+    "{barren}": "No scene of .* give another region, period or source",
     "{noise.parquet}": "cannot be read as stac-geoparquet",
     "{table.parquet}": "cannot be read as stac-geoparquet: no geoparquet metadata",
 }
@@ -112,8 +112,8 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{SEARCH} --sensor sentinel-3", "Unknown sensor sentinel-3; known are sentinel-2-l2a, sent"),
     (f"{SEARCH} --offset lots", "offset 'lots' cannot be used; give a sensor and a number, such"),
     (f"{SEARCH} --offset sentinel-2-l2a=nan", "offset 'sentinel-2-l2a=nan' cannot be used"),
-    (f"{SEARCH} --offset sentinel-9=0", "offset is stated for sentinel-9, but asked for are senti"),
-    (f"{SEARCH} --sources nowhere.toml", "There is no file of descriptions 'nowhere.toml'"),
+    (f"{SEARCH} --offset sentinel-9=0", "offset is stated for sentinel-9, but requested are senti"),
+    (f"{SEARCH} --sources nowhere.toml", "There is no TOML file 'nowhere.toml'"),
     (f"{SEARCH} --sources {{noise}}", "is no TOML"),
     (
         f"{SEARCH} --sensor sentinel-1-asc".replace("{catalogue}", "copernicus"),
@@ -131,7 +131,7 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{BUILD} --scenes nowhere.parquet", "There is no file of scenes 'nowhere.parquet'; make one"),
     (f"{BUILD} --scenes {{noise.parquet}}", "cannot be read as stac-geoparquet"),
     (f"{BUILD} --scenes {{cut.parquet}}", "cannot be read as stac-geoparquet"),
-    (f"{BUILD} --scenes {{scribbled.parquet}}", "is damaged: what its search asked for .* Search"),
+    (f"{BUILD} --scenes {{scribbled.parquet}}", "is damaged: the request of its search .* Search"),
     (f"{BUILD} --sensor sentinel-3", "Unknown sensor sentinel-3"),
     (f"{BUILD} --sensor sentinel-1-desc", "None of the 8 items of .* is of sentinel-1-desc; they"),
     (f"{BUILD} --source {{catalogue}}", "give either --scenes, or all of --source, --start and"),

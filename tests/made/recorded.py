@@ -1,4 +1,4 @@
-"""Recorded items of public catalogues, each in its own form, and scenes of ours told in that form.
+"""Recorded items of public catalogues, each in its own form, and scenes of ours in that form.
 
 Where they come from: tests/data/README.md.
 """
@@ -61,7 +61,8 @@ def moved(
     Args:
         name: Of the recorded item.
         hrefs: By our names of bands, their files; they lie on the region of
-        ``tests.made.catalogue``. side: Pixels of 10 m along it.
+            ``tests.made.catalogue``.
+        side: Pixels of 10 m along it.
         time: When it was sensed.
         item_id: Another id.
     """
@@ -72,12 +73,12 @@ def moved(
     bounds = transform_bounds(CRS, "EPSG:4326", *array_bounds(side, side, _grid(10.0)))
     item |= {"geometry": mapping(box(*bounds)), "bbox": list(bounds), "links": []}
     item["id"] = item_id or item["id"]
-    told = item["properties"]
+    properties = item["properties"]
     for key in ("datetime", "start_datetime", "end_datetime"):
-        if key in told:
-            told[key] = time
-    if "proj:epsg" in told:
-        told["proj:epsg"] = 32631
+        if key in properties:
+            properties[key] = time
+    if "proj:epsg" in properties:
+        properties["proj:epsg"] = 32631
     for band, key in keys.items():
         asset = item["assets"][key]
         asset["href"] = hrefs[band]
@@ -99,7 +100,7 @@ def write_bands(
     Args:
         folder: Where.
         bands: Digital numbers by band, 10 or 20 m; 0 is no data.
-        jp2: As JPEG 2000 without loss, which cannot tell its no data; else as tiled GeoTIFF.
+        jp2: As JPEG 2000 without loss, which cannot state its no data; else as tiled GeoTIFF.
         raised: Is added to digital numbers that are not 0, as baselines from 04.00 on do.
     """
     folder.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Calendars with sites on them, and what dense algebra in float64 says of them.
 
-Nothing here shares code with what it judges: the covariances are the textbook's, in numpy.
+Nothing here shares code with what it judges, but for one constant: the covariances are the
+textbook's, in numpy.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from terralatent.models.kernels import (
     TemporalKernel,
     White,
 )
+from terralatent.models.posteriors.tridiagonal import WHITE
 
 LATENTS = 3
 LENGTHSCALES = torch.tensor([8.5, 60.0, 1500.0])
@@ -167,6 +169,27 @@ def oracle(kernel: TemporalKernel, case: Case) -> Answer:
     return Answer(
         mean[:, :t], var[:, :t], mean[:, t:], var[:, t:], kl.sum(1), evidence, part_mean, part_var
     )
+
+
+def rounding(k: np.ndarray) -> float:
+    """Return how far float64 may take apart two ways of solving with a covariance matrix.
+
+    Its entries and their elimination are rounded by n eps at most, relative to the largest, and
+    solving multiplies that by the condition number; by 4 for solving twice, each way.
+    """
+    return float(4 * len(k) * np.finfo(float).eps * np.linalg.cond(k))
+
+
+def prior_of(kernel: TemporalKernel, latent: int, days: np.ndarray) -> np.ndarray:
+    """Return the prior covariance of different days, with the share of each day alone."""
+    between = sum(prior(kernel, latent, days[:, None] - days))
+    return (1 - WHITE) * between + WHITE * np.eye(len(days))  # type: ignore[no-any-return]
+
+
+def digits_left(kernel: TemporalKernel, case: Case) -> float:
+    """Return how far roundings may move what is solved with the dense prior of a calendar."""
+    days = np.unique(case.days.numpy())
+    return max(rounding(prior_of(kernel, latent, days)) for latent in range(LATENTS))
 
 
 def assert_near(got: Tensor, want: np.ndarray | Tensor, tolerance: float) -> None:

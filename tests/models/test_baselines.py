@@ -104,8 +104,8 @@ def test_a_model_without_seasons_reads_the_same_at_any_time_of_year(name: str) -
     for season in (False, True):
         made: Any = make_model(described(name).model_copy(update={"season": season})).eval()
         sensors = {each: made.sensor(each) for each in seen}
-        told = made.reader(sensors, seen).values, made.reader(sensors, later).values
-        assert torch.equal(*told) is not season
+        values = made.reader(sensors, seen).values, made.reader(sensors, later).values
+        assert torch.equal(*values) is not season
 
 
 def test_pixels_know_nothing_of_each_other(model: LatentModel) -> None:
@@ -162,10 +162,10 @@ def test_marginals_are_what_is_inferred_on_the_days_of_all_sensors(model: Latent
 
 
 def test_a_model_that_was_saved_says_the_same(model: LatentModel, tmp_path: Path) -> None:
-    told = save_model(model, tmp_path, {})
+    saved = save_model(model, tmp_path, {})
     read = load_model(tmp_path)
     assert type(read) is type(model)
-    assert told == model_hash(tmp_path)
+    assert saved == model_hash(tmp_path)
     assert read_manifest(tmp_path)["kernel_days"] == {}
     for one, other in zip(
         read.infer(tiny_pixels(3), QUERIES), model.infer(tiny_pixels(3), QUERIES), strict=True
@@ -261,10 +261,10 @@ def test_another_family_goes_through_every_verb(
     assert any(
         bool(np.isfinite(each.values).any()) for each in open_bands(tmp_path / "bands").values()
     )
-    told = status(model)
-    page = json.loads(json.dumps(told.to_json()))
+    reported = status(model)
+    page = json.loads(json.dumps(reported.to_json()))
     assert "mtan" in json.dumps(page)
-    assert status_page(told) is not None
+    assert status_page(reported) is not None
     assert load_model(model).config.model == "mtan"
 
 

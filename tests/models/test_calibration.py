@@ -83,10 +83,10 @@ def test_intervals_of_every_posterior_are_counted(
     found = {level: sum(share[level] for share in shares) / len(shares) for level in LEVELS}
 
     missed = {level: share for level, share in found.items() if abs(share - level) >= ALLOWED}
-    told = ", ".join(f"{level:.0%} intervals hold {share:.1%}" for level, share in found.items())
+    shares = ", ".join(f"{level:.0%} intervals hold {share:.1%}" for level, share in found.items())
     with capsys.disabled():
         verdict = "does not hold" if missed else "holds"
-        sys.stdout.write(f"\ncalibration over {hiding} hiding, {form}: {told}: {verdict}\n")
+        sys.stdout.write(f"\ncalibration over {hiding} hiding, {form}: {shares}: {verdict}\n")
     assert all(0.0 < share < 1.0 for share in found.values())
     if name in ("exact", "markov"):
         assert not missed, found

@@ -76,7 +76,7 @@ def test_a_model_that_is_right_keeps_its_widths() -> None:
     torch.testing.assert_close(sensor.signal_factor, torch.ones(3), atol=0.12, rtol=0.0)
 
 
-def test_noise_and_signal_are_told_apart() -> None:
+def test_noise_and_signal_are_separated() -> None:
     made = model()
     calibrate(made, [pool(made, noise=1.6)])
     assert float(made.sensor("optical").noise_factor.min()) > 1.7
@@ -105,10 +105,10 @@ def test_intervals_hold_what_they_claim_over_short_and_long_gaps(
     seen = truth["optical"]
     window = torch.arange(DATES) // 12 % 2 == 1
     for hidden in (torch.arange(DATES) % 4 == 1, window):
-        asked = seen.at(hidden)
-        mean, var = made.infer({"optical": seen.hide(hidden)}, asked.days)
-        told = made.decode("optical", mean, var, asked.days)
-        inside = (told.q05 <= asked.values) & (asked.values <= told.q95)
+        held = seen.at(hidden)
+        mean, var = made.infer({"optical": seen.hide(hidden)}, held.days)
+        predicted = made.decode("optical", mean, var, held.days)
+        inside = (predicted.q05 <= held.values) & (held.values <= predicted.q95)
         # The surface's variance is wrong in another way after short gaps than after long ones.
         assert 0.86 < float(inside.float().mean()) < 0.96
 

@@ -21,6 +21,7 @@ from terralatent.models.checkpoint import (
 )
 from terralatent.models.config import SensorConfig
 from terralatent.models.posteriors import POSTERIORS
+from tests.waiting import WITHIN_S
 
 TRAINING = {"cubes": [{"snapshot": "ABC", "dates": 118}], "period": ["2018-01-01", "2020-12-31"]}
 
@@ -83,8 +84,8 @@ def test_a_fresh_process_gives_the_same_bits(tmp_path: Path) -> None:
     query = torch.tensor([18_010.0, 18_200.0], dtype=torch.float64)
     save_file({**data, "query": query}, tmp_path / "data.safetensors")
 
-    told = [str(tmp_path / "data.safetensors"), str(tmp_path), *models]
-    subprocess.run([sys.executable, "-c", FRESH, *told], check=True, timeout=60)
+    arguments = [str(tmp_path / "data.safetensors"), str(tmp_path), *models]
+    subprocess.run([sys.executable, "-c", FRESH, *arguments], check=True, timeout=WITHIN_S)
 
     for name, model in models.items():
         mean, var = model.infer({"s1": Observations(**data)}, query)

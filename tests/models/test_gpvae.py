@@ -324,7 +324,7 @@ def test_the_noise_does_not_depend_on_what_is_masked() -> None:
     torch.testing.assert_close(one.loglik[untouched], other.loglik[untouched])
 
 
-def test_bad_input_is_told_what_was_found_and_wanted() -> None:
+def test_bad_input_is_refused_with_what_was_given_and_wanted() -> None:
     made, seen = model(), scene()
     with pytest.raises(ValueError, match="at least one sensor, got none"):
         made.infer({}, QUERY)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.sensor.cubature import hadamard_nodes
 from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.networks import (
     YEAR_DAYS,
@@ -16,6 +15,7 @@ from terralatent.models.sensor.networks import (
     acquisition_context,
     season,
 )
+from terralatent.models.sensor.predictive import hadamard_nodes
 
 BANDS, LATENTS, ROWS = 5, 3, 40
 
@@ -130,7 +130,7 @@ def test_set_linear_says_what_is_wrong() -> None:
         network.set_linear(torch.zeros(LATENTS, BANDS), torch.full((LATENTS,), math.inf), fine)
 
 
-def test_the_decoder_starts_linear_and_is_told_the_season_only_if_known() -> None:
+def test_the_decoder_starts_linear_and_uses_the_season_only_if_known() -> None:
     torch.manual_seed(1)
     decoder = Decoder(BANDS, LATENTS, hidden=16)
     bias, linear = torch.randn(BANDS), torch.randn(BANDS, LATENTS)

@@ -112,7 +112,7 @@ def test_the_factor_is_that_of_a_student_t_on_the_leave_one_out_prediction() -> 
 
 
 def by_leaving_out(made: GPVAE, observations: Observations, date: int) -> Tensor:
-    """The factor of one date, from a posterior that was never told it."""
+    """The factor of one date, from a posterior that never saw it."""
     hidden = torch.arange(DATES) == date
     mean, var = made.infer({"optical": observations.hide(hidden)}, observations.days[[date]])
     sensor = made.sensor("optical")

@@ -155,12 +155,12 @@ def test_the_start_sees_the_surface_through_haze_that_all_bands_share() -> None:
     model = started(first, latents=6)
     days = first["first"].days
     mean, var = model.infer(first, days)
-    told = model.decode("first", mean, var, days)
-    error = (told.mean - surface).square().mean().sqrt()
-    # What a band alone is off by where the haze is all its noise, smoothed over about 5 looks.
+    predicted = model.decode("first", mean, var, days)
+    error = (predicted.mean - surface).square().mean().sqrt()
+    # What a band alone is off by where haze is all its noise, smoothed over some 5 observations.
     alone = 1.2 / math.sqrt(5.0)
     assert float(error) < 0.7 * alone
-    inside = ((told.mean - surface).abs() < 1.645 * told.std_signal).float().mean()
+    inside = ((predicted.mean - surface).abs() < 1.645 * predicted.std_signal).float().mean()
     assert 0.75 < float(inside) < 0.99
 
 
@@ -170,9 +170,9 @@ def test_any_number_of_latents_gives_finite_predictions(latents: int) -> None:
     model = started(pool, latents=latents)
     days = pool["first"].days
     for name in pool:
-        told = model.decode(name, *model.infer(pool, days), days)
-        assert bool(torch.isfinite(told.mean).all())
-        assert bool((told.std > 0).all())
+        predicted = model.decode(name, *model.infer(pool, days), days)
+        assert bool(torch.isfinite(predicted.mean).all())
+        assert bool((predicted.std > 0).all())
 
 
 def test_a_second_sensor_of_noise_is_silenced_and_one_that_tells_is_heard() -> None:
@@ -206,5 +206,5 @@ def test_a_sensor_whose_hidden_dates_are_all_cloudy_keeps_the_noise_of_its_fit()
         few = one.at(torch.isin(torch.arange(34), torch.arange(34)[dates]))
         few = few.hide(torch.arange(len(few.days)) % 4 == 1)
         model = started({**pool, "second": few}, latents=4, units="reflectance")
-        told = model.decode("second", *model.infer(pool, one.days), one.days)
-        assert bool(torch.isfinite(told.std).all())
+        predicted = model.decode("second", *model.infer(pool, one.days), one.days)
+        assert bool(torch.isfinite(predicted.std).all())

@@ -16,18 +16,20 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 from torch import Tensor
 
-from terralatent.models.baselines.unlearned import evidence as coregionalised_evidence
+from terralatent.models.baselines.unlearned import evidence
 from terralatent.models.baselines.unlearned.band_series import BandSeries
-from terralatent.models.baselines.unlearned.coregionalisation import project_looks, smooth_looks
-from terralatent.models.baselines.unlearned.coregionalised_sample import Sample
-from terralatent.models.baselines.unlearned.evidence import Covariance
+from terralatent.models.baselines.unlearned.coregionalisation import (
+    project_observations,
+    smooth_observations,
+)
+from terralatent.models.baselines.unlearned.evidence import Covariance, Sample
 from terralatent.models.baselines.unlearned.gap_variance import GAPS, gap_to_variance
 from terralatent.models.baselines.unlearned.gp import band_process
 from terralatent.models.baselines.unlearned.harmonics import LEVEL, design, penalties, regress
-from terralatent.models.baselines.unlearned.hidden import hide_looks
+from terralatent.models.baselines.unlearned.hidden import hide_acquisitions
 from terralatent.models.baselines.unlearned.linear import interpolate
 from terralatent.models.baselines.unlearned.model import FilledBands
-from terralatent.models.baselines.unlearned.robust import DOF, weigh_looks
+from terralatent.models.baselines.unlearned.robust import DOF, weigh_observations
 from terralatent.models.baselines.unlearned.whittaker import smooth
 from terralatent.models.checkpoint import load_model, save_model
 from terralatent.models.config import ModelConfig, SensorConfig
@@ -52,7 +54,7 @@ def made_series(pixels: int = 4, dates: int = 25, bands: int = 3, seed: int = 0)
 
 
 def each_band(series: BandSeries) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Pixel, band, and days and values of its valid looks."""
+    """Pixel, band, and days and values of its valid observations."""
     for pixel in range(len(series)):
         for band in range(series.values.shape[-1]):
             seen = series.valid[pixel, :, band].numpy()
@@ -65,7 +67,7 @@ def each_band(series: BandSeries) -> Iterator[tuple[int, int, np.ndarray, np.nda
 
 
 def days_asked(series: BandSeries) -> Tensor:
-    """In no order: between looks, beyond them, on one, and one of them twice."""
+    """In no order: between observations, beyond them, on one, and one of them twice."""
     more = torch.tensor([17_350.0, 17_900.0, 17_512.3, 17_512.3, 17_777.7])
     return torch.cat([more.double(), series.days[[3, 0]]])
 
@@ -86,7 +88,7 @@ def test_whittaker_solves_the_normal_equations_of_a_daily_grid() -> None:
     start, length = 17_340, 600
     differences = np.diff(np.eye(length), 2, axis=0)
     for pixel, band, days, values in each_band(series):
-        # Days without looks beyond the ends change nothing between them: their cost can be 0.
+        # Days never observed beyond the ends change nothing between them: their cost can be 0.
         rows = np.zeros((len(days), length))
         rows[np.arange(len(days)), np.floor(days).astype(int) - start] = 1.0
         system = rows.T @ rows + float(penalty[band]) * differences.T @ differences
@@ -135,7 +137,7 @@ def test_the_band_process_is_exact_regression() -> None:
         np.testing.assert_allclose(share[pixel, :, band], std**2, atol=1e-6)
 
 
-# The multi-output process, against all bands of all looks in one dense system.
+# The multi-output process, against all bands of all observations in one dense system.
 
 LENGTHSCALES = torch.tensor([15.0, 60.0, 300.0], dtype=torch.float64)
 
@@ -190,8 +192,8 @@ def processes(one: np.ndarray, other: np.ndarray, d: np.ndarray, e: np.ndarray) 
 def test_many_outputs_are_exact_regression_on_all_their_looks() -> None:
     pool, mixing, noise = coregionalised()
     query = days_asked(pool["a"])
-    sites = {name: project_looks(pool[name], mixing[name], noise[name]) for name in pool}
-    found = smooth_looks(sites, LENGTHSCALES, {"asked": query})["asked"]
+    sites = {name: project_observations(pool[name], mixing[name], noise[name]) for name in pool}
+    found = smooth_observations(sites, LENGTHSCALES, {"asked": query})["asked"]
     whole = torch.cat([mixing["a"], mixing["b"]])
     mean = torch.einsum("lp,pqn->nql", whole, found.mean)
     var = torch.einsum("lp,prqn,lr->nql", whole, found.covariance, whole)
@@ -209,9 +211,9 @@ def test_many_outputs_are_exact_regression_on_all_their_looks() -> None:
 
 def test_looks_are_weighed_by_what_the_others_predict() -> None:
     pool, mixing, noise = coregionalised()
-    sites = {name: project_looks(pool[name], mixing[name], noise[name]) for name in pool}
-    first = weigh_looks(sites, LENGTHSCALES, rounds=1)
-    second = weigh_looks(sites, LENGTHSCALES, rounds=2)
+    sites = {name: project_observations(pool[name], mixing[name], noise[name]) for name in pool}
+    first = weigh_observations(sites, LENGTHSCALES, rounds=1)
+    second = weigh_observations(sites, LENGTHSCALES, rounds=2)
 
     def wanted(pixel: int, name: str, date: int, weight: Callable[[str, int], float]) -> float:
         seen = pool[name].valid[pixel, date]
@@ -256,7 +258,7 @@ def test_the_evidence_has_the_covariance_that_inference_has() -> None:
         values=torch.zeros(1, 12 * 4 + 9 * 2, dtype=torch.float64),
         days=days[None],
         output=torch.cat([torch.arange(4).repeat(12), 4 + torch.arange(2).repeat(9)]),
-        look=torch.cat(
+        observation=torch.cat(
             [torch.arange(12).repeat_interleave(4), 12 + torch.arange(9).repeat_interleave(2)]
         ),
         weight=torch.where(torch.arange(21) == 2, 0.5, 1.0).double()[None],
@@ -292,7 +294,7 @@ def models() -> dict[str, FilledBands]:
     """A started model of each kind; not to be changed."""
     made = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coregionalised_evidence, "STEPS", (12, 3))
+        patch.setattr(evidence, "STEPS", (12, 3))
         for name in UNLEARNED:
             model = make_model(described(name))
             model.start([tiny_pixels(128)])
@@ -376,16 +378,18 @@ def test_a_checkpoint_holds_all_that_was_fitted(model: FilledBands, tmp_path: Pa
     assert all(map(torch.equal, again, model.infer(pixels, QUERIES)))
 
 
-def test_what_hidden_looks_teach_can_be_told_by_the_bound(model: FilledBands) -> None:
+def test_the_bound_of_what_is_not_trained_is_finite_and_has_no_divergence(
+    model: FilledBands,
+) -> None:
     pixels = tiny_pixels(5, seed=1)
-    told = model.elbo(pixels, pixels, torch.Generator().manual_seed(0))
-    assert bool((told.kl == 0.0).all())
-    assert bool(told.elbo.isfinite().all())
+    bound = model.elbo(pixels, pixels, torch.Generator().manual_seed(0))
+    assert bool((bound.kl == 0.0).all())
+    assert bool(bound.elbo.isfinite().all())
     assert not any(each.requires_grad for each in model.parameters())
 
 
 @pytest.mark.parametrize("name", UNLEARNED)
-def test_too_little_to_start_from_is_told(name: str) -> None:
+def test_too_little_to_start_from_is_refused(name: str) -> None:
     model = make_model(described(name))
     blank = {
         sensor: each.hide(torch.ones(len(each.days)).bool())
@@ -411,7 +415,7 @@ def test_the_variance_of_a_gap_is_read_between_the_tabulated_ones() -> None:
 
 def test_hidden_and_seen_looks_are_all_there_were() -> None:
     pool = {"a": made_series(6, 40, 2)}
-    for fold in hide_looks(pool):
+    for fold in hide_acquisitions(pool):
         hidden, seen = fold.hidden["a"], fold.seen["a"]
         assert int(hidden.valid.sum() + seen.valid.sum()) == int(pool["a"].valid.sum())
         assert 0 < len(hidden.days) < 20

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.pipeline.region import blocks, grid, grid_of
 from terralatent.pipeline.store.arrays import GroupLayout, Layout, grid_arrays
 from terralatent.pipeline.store.repository import lay_out, open_group
@@ -46,7 +46,7 @@ def test_regions_side_by_side_share_their_pixels() -> None:
 
 
 def test_the_real_region_is_its_64_pixels(scenes: Path) -> None:
-    found = grid(read_outline(scenes / "region.geojson"), 10.0)
+    found = grid(read_aoi(scenes / "region.geojson"), 10.0)
 
     assert tuple(found.shape) == (64, 64)
     assert tuple(found.transform)[2:6:3] == (501_360.0, 5_629_680.0)

@@ -37,9 +37,9 @@ from terralatent.pipeline.store.repository import open_repository, snapshot_id
 from tests.made.catalogue import region
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN_S = 120.0
 
 
 def page(found: Status, width: int = 80) -> str:
@@ -263,9 +263,9 @@ from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline.ingest import build
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.region import blocks
-from terralatent.pipeline.ingest.windows import UnitCut
+from terralatent.pipeline.ingest.windows import ReadWindows
 from tests.made.catalogue import region
-build.unit_cut = lambda *_: UnitCut(blocks((40, 40), 16), 16)
+build.plan_windows = lambda *_: ReadWindows(blocks((40, 40), 16), 16)
 scenes = search_scenes(Path(sys.argv[1]), region(), "2018-05-01", "2018-05-31")
 build_cube(scenes, region(), sys.argv[2], block=16, client=client(), progress=Gate(3))
 """

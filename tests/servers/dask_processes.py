@@ -13,9 +13,9 @@ from pathlib import Path
 from distributed import Client
 
 from tests.commands.processes import ROOT
+from tests.waiting import WITHIN_S
 
 LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
-WITHIN_S = 60.0
 
 REFUSED = "terralatent"
 """What an environment of others lacks."""
@@ -43,7 +43,7 @@ def worker(
     """Start ``dask worker`` in ``folder``, and wait until it has joined; yields its address."""
     before = set(client.nthreads())
     command = [*options, "-m", "distributed.cli.dask_worker", client.scheduler.address]
-    command += [*LOOPBACK, "--nthreads", "1", "--death-timeout", "60"]
+    command += [*LOOPBACK, "--nthreads", "1", "--death-timeout", str(WITHIN_S)]
     with _process(command, variables or {}, folder):
         client.wait_for_workers(len(before) + 1, timeout=WITHIN_S)
         (address,) = set(client.nthreads()) - before

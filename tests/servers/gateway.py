@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.commands.clusters import until
 from tests.commands.processes import ROOT
+from tests.waiting import until
 
 MODULES = ("dask_gateway", "dask_gateway_server", "sqlalchemy")
 DASK = [sys.executable, "-m", "dask"]

@@ -18,6 +18,8 @@ from typing import Any
 
 import boto3
 
+from tests.waiting import WITHIN_S
+
 BUCKET = "lake"
 
 POLICY = {
@@ -71,7 +73,7 @@ class S3Server:
         request = urllib.request.Request(
             f"{self.url}/moto-api/reset-auth", count.encode(), {"Content-Type": "text/plain"}
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=WITHIN_S).close()
 
 
 UNSET = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
@@ -86,13 +88,13 @@ def serving_s3() -> Iterator[S3Server]:
     )  # fmt: skip
     try:
         assert process.stderr is not None
-        told = ""
-        while (found := re.search(r"http://127\.0\.0\.1:\d+", told)) is None:
+        printed = ""
+        while (address := re.search(r"http://127\.0\.0\.1:\d+", printed)) is None:
             line = process.stderr.readline()
-            assert line, f"the S3 server did not start: {told}"
-            told += line
-        url = found[0]
-        # It tells of each request, and would stop when nobody hears it.
+            assert line, f"the S3 server did not start: {printed}"
+            printed += line
+        url = address[0]
+        # It prints a line for each request, and would stop when nobody reads them.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         anybody = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything"}
         iam = boto3.client("iam", endpoint_url=url, region_name="us-east-1", **anybody)

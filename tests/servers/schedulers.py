@@ -10,7 +10,8 @@ from pathlib import Path
 from signal import SIGKILL
 
 from tests.commands.mishaps import Mishap
-from tests.commands.processes import WITHIN_S, Command, Launcher
+from tests.commands.processes import Command, Launcher
+from tests.waiting import WITHIN_S
 
 
 class Cluster:

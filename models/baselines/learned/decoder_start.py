@@ -1,13 +1,13 @@
 r"""Where the decoders of the learned baselines start: components of the bands, no series model.
 
-The sensor that tells most is split into components with the least share of noise
+The sensor with most clear values is split into components with the least share of noise
 (:mod:`~terralatent.models.start.noise_fractions`), which become latents of unit variance,
 
 .. math:: x = b + D z + \epsilon, \quad z \sim N(0, I), \quad \epsilon \sim N(0, R).
 
-Every other sensor is regressed on what the first one's nearest look at the same pixel says, and
-takes latents of its own for what that leaves if it is of another kind. The GP-VAE's start fits
-kernels and evidence beside; these families have neither.
+Every other sensor is regressed on what the first one's nearest observation of the same pixel says,
+and takes latents of its own for what that leaves if it is of another kind. The GP-VAE's start
+fits kernels by evidence beside; these families have none.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from terralatent.models.start.covariances import (
     robust_scatter,
 )
 from terralatent.models.start.noise_fractions import minimum_noise_fractions, neighbour_differences
+from terralatent.models.start.sensor import NormalisedPool, normalised_pools
 
-__all__ = ["one_look", "start_decoders"]
+__all__ = ["posterior_of_one", "start_decoders"]
 
 NEAREST_DAYS = 8.0
-"""Looks of two sensors this far apart are taken for looks at the same surface."""
+"""Observations of two sensors this far apart are taken to be of the same surface."""
 
 LEAST_SIGNAL = 0.05
 """Least signal of a component, in variances of its noise."""
@@ -40,12 +41,9 @@ LEAST_SIGNAL = 0.05
 SPARE = 0.03
 """Share of their random loadings that latents keep which nothing needs at the start."""
 
-Looks = tuple[Tensor, Tensor, Tensor]
-"""Days (T,), normalised values (N, T, B) and where all bands are valid (N, T)."""
-
 
 def start_decoders(model: LatentModel, pools: Sequence[Mapping[str, Observations]]) -> None:
-    """Set decoders of ``model``, in place; those of sensors that nothing is told of stay random.
+    """Set decoders of ``model``, in place; those of sensors without data stay random.
 
     Args:
         model: Its normalisation is used; its networks must still be zero at their last layer.
@@ -55,16 +53,16 @@ def start_decoders(model: LatentModel, pools: Sequence[Mapping[str, Observations
         TooFewObservationsError: If no sensor has enough clear observations.
     """
     names = sorted(sensor.name for sensor in model.config.sensors)
-    looks = {name: _looks(model.sensor(name), name, pools) for name in names}
-    told = {name: sum(int(whole.sum()) for *_, whole in looks[name]) for name in names}
-    order = sorted(names, key=lambda name: -told[name] * len(model.sensor(name).config.bands))
+    normalised = {name: normalised_pools(model, name, pools) for name in names}
+    clear = {name: sum(int(pool.whole.sum()) for pool in normalised[name]) for name in names}
+    order = sorted(names, key=lambda name: -clear[name] * len(model.sensor(name).config.bands))
     first, total = order[0], model.config.latents
-    if told[first] <= len(model.sensor(first).config.bands) + 1:
+    if clear[first] <= len(model.sensor(first).config.bands) + 1:
         raise TooFewObservationsError(
-            f"{first} has {told[first]} clear observations in the sample, too few to start from; "
+            f"{first} has {clear[first]} clear observations in the sample, too few to start from; "
             "train on a cube with more clear dates."
         )
-    centre, linear, noise, forward = _components(looks[first], total)
+    centre, linear, noise, forward = _components(normalised[first], total)
     _set(model.sensor(first), centre, linear, noise)
     shared = used = linear.shape[1]
     for name in order[1:]:
@@ -74,7 +72,7 @@ def start_decoders(model: LatentModel, pools: Sequence[Mapping[str, Observations
             continue
         offset, slopes, left = robust_regression(rows, scores, torch.zeros_like(scores))
         if sensor.config.units != model.sensor(first).config.units and used < total:
-            _, mine, rest, _ = _components(looks[name], total - used)
+            _, mine, rest, _ = _components(normalised[name], total - used)
             # Of the sensor's own components only what the regression left.
             scale = (left.diagonal() / (mine @ mine.T + rest).diagonal()).clamp_max(1.0)
             mine = scale.sqrt()[:, None] * mine
@@ -85,7 +83,7 @@ def start_decoders(model: LatentModel, pools: Sequence[Mapping[str, Observations
         _set(sensor, offset, slopes, left)
 
 
-def one_look(sensor: SensorModel) -> tuple[Tensor, Tensor, Tensor]:
+def posterior_of_one(sensor: SensorModel) -> tuple[Tensor, Tensor, Tensor]:
     r"""Return what one whole observation says of latents of unit prior variance.
 
     Returns:
@@ -104,23 +102,13 @@ def one_look(sensor: SensorModel) -> tuple[Tensor, Tensor, Tensor]:
     return project.float(), shift.float(), cov.diagonal().float()
 
 
-def _looks(
-    sensor: SensorModel, name: str, pools: Sequence[Mapping[str, Observations]]
-) -> list[Looks]:
-    found = []
-    for pool in pools:
-        if name in pool and len(pool[name].days):
-            each = pool[name]
-            values = sensor.normalise(each.values, each.valid)
-            found.append((each.days, values, each.valid.all(-1)))
-    return found
-
-
-def _components(looks: Sequence[Looks], most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _components(
+    pools: Sequence[NormalisedPool], most: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Split a sensor: centre (B,), loadings (B, K), noise (B, B), and scores' projection (K, B)."""
-    rows = torch.cat([values[whole] for _, values, whole in looks])
+    rows = torch.cat([pool.rows() for pool in pools])
     centre, scatter = robust_scatter(rows)
-    away = torch.cat([neighbour_differences(values, whole, days) for days, values, whole in looks])
+    away = torch.cat([neighbour_differences(pool.values, pool.whole, pool.days) for pool in pools])
     if len(away) > len(centre):
         _, inner = robust_scatter(away, torch.zeros_like(centre))
     else:
@@ -131,7 +119,7 @@ def _components(looks: Sequence[Looks], most: int) -> tuple[Tensor, Tensor, Tens
     signal = strength[:count].clamp_min(LEAST_SIGNAL)
     linear = split.backward[:, :count] * signal.sqrt()
     noise = lifted(scatter - linear @ linear.T, 0.05 * scatter.diagonal())
-    # Shrunk, so that scores have the variance of what they tell of a latent.
+    # Shrunk, so that scores have the variance of what they say of a latent.
     shrink = signal.sqrt() / (signal + 1.0)
     return centre, linear, noise, shrink[:, None] * split.forward[:count]
 
@@ -144,21 +132,21 @@ def _paired(
     centre: Tensor,
     forward: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Bands of a sensor (M, B), and scores (M, K) of the first one's nearest look; float64."""
+    """Bands of a sensor (M, B), and scores (M, K) of the first's nearest observation; float64."""
     rows = [forward.new_zeros(0, len(model.sensor(name).config.bands))]
     scores = [forward.new_zeros(0, len(forward))]
     for pool in pools:
-        for days, values, whole in _looks(model.sensor(name), name, [pool]):
-            for their_days, theirs, clear in _looks(model.sensor(first), first, [pool]):
-                for date, day in enumerate(days):
-                    apart = (their_days - day).abs()
+        for own in normalised_pools(model, name, [pool]):
+            for other in normalised_pools(model, first, [pool]):
+                for date, day in enumerate(own.days):
+                    apart = (other.days - day).abs()
                     near = apart.argsort()[: int((apart <= NEAREST_DAYS).sum())]
                     if not len(near):
                         continue
-                    both = whole[:, date] & clear[:, near].any(1)
-                    nearest = near[clear[both][:, near].to(torch.uint8).argmax(1)]
-                    rows.append(values[both, date].double())
-                    scores.append((theirs[both, nearest].double() - centre) @ forward.T)
+                    both = own.whole[:, date] & other.whole[:, near].any(1)
+                    nearest = near[other.whole[both][:, near].to(torch.uint8).argmax(1)]
+                    rows.append(own.values[both, date].double())
+                    scores.append((other.values[both, nearest].double() - centre) @ forward.T)
     return torch.cat(rows), torch.cat(scores)
 
 

@@ -3,8 +3,8 @@ r"""HeTVAE: attention over time that knows how much was observed, and a determin
 .. math:: (h(r), \lambda(r)) = \text{average and intensity of what was observed near } r, \quad
     z(t) = \sum_r \beta(t, r)\, z_r + d(t), \quad z_r \sim N(0, I)
 
-The intensity, the log of the attention that observations receive, lets the network tell a gap from
-a run of clear dates. The deterministic path d(t) goes around the latents on reference days; it
+The intensity, the log of the attention that observations receive, shows the network a gap as other
+than a run of clear dates. The deterministic path d(t) goes around the latents on reference days; it
 moves the mean of z(t) only. Noise is heteroscedastic as in all families here: the decoder's scale
 depends on z(t), so on the intensity through d(t). As in the paper the bound is one given what the
 deterministic path has seen; its further term on the squared error is left out.
@@ -61,19 +61,18 @@ class HeTVAE(LearnedBaseline):
     def latents_at(self, seen: Mapping[str, Observations], days: Tensor) -> LatentsAt:
         """See :meth:`LearnedBaseline.latents_at`."""
         reading = self.reader(self.every_sensor(), seen)
-        references, given = self.time(self.time.references(REFERENCES)), self.time(reading.days)
-        asked = self.time(days)
+        references, seen_days = self.time(self.time.references(REFERENCES)), self.time(reading.days)
         pooled, intensity = self.forth.pool(
-            self.forth(references, given), reading.values, reading.observed
+            self.forth(references, seen_days), reading.values, reading.observed
         )
         mixed = self.mix(torch.cat([pooled, intensity], dim=-1))
-        told = torch.cat([pooled, mixed], dim=-1)
-        mean, log_var = self.head(told).chunk(2, dim=-1)
+        summary = torch.cat([pooled, mixed], dim=-1)
+        mean, log_var = self.head(summary).chunk(2, dim=-1)
         log_var = log_var.clamp(*LOG_VAR_RANGE)
 
-        back = self.back(asked, references)
+        back = self.back(self.time(days), references)
         share = back / back.sum(-1, keepdim=True)
-        aside = self.aside(torch.cat([told, intensity], dim=-1)).unflatten(-1, (len(back), -1))
+        aside = self.aside(torch.cat([summary, intensity], dim=-1)).unflatten(-1, (len(back), -1))
         direct = self.direct(torch.einsum("hqr,nrhw->nqhw", share, aside).flatten(-2))
         weights = back_to_days(back, mean.shape[-1])
         return LatentsAt(

@@ -9,26 +9,25 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from terralatent.models.baselines.learned.attention import TimeEncoding
 from terralatent.models.baselines.learned.decoder_start import start_decoders
 from terralatent.models.baselines.learned.reading import Reader
-from terralatent.models.baselines.learned.time_encoding import TimeEncoding
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, merge_calendars
 from terralatent.models.sensor.model import SensorModel
-from terralatent.models.sites import merge_calendars
 
 __all__ = ["LatentsAt", "LearnedBaseline", "gaussian_kl", "pass_on", "silence"]
 
 LOG_VAR_RANGE = (-8.0, 2.0)
-"""Bounds of the log variances that networks say."""
+"""Bounds of the log variances that networks give."""
 
 FIRST_LOG_VAR = -1.0
 """Where log variances start."""
 
 
 class LatentsAt(NamedTuple):
-    """Marginals of the latents at the days asked for."""
+    """Marginals of the latents at the query days."""
 
     mean: Tensor
     """shape (N, Q, L)."""
@@ -81,7 +80,7 @@ class LearnedBaseline(LatentModel):
         """See :meth:`LatentModel.start`: decoders, and where days are counted from."""
         start_decoders(self, pools)
         self.reader.start(self.every_sensor())
-        days = [each.days for pool in pools for each in pool.values() if len(each.days)]
+        days = [seen.days for pool in pools for seen in pool.values() if len(seen.days)]
         self.time.set_span(min(float(d[0]) for d in days), max(float(d[-1]) for d in days))
 
     def marginals(
@@ -89,7 +88,7 @@ class LearnedBaseline(LatentModel):
     ) -> Marginals:
         """See :meth:`LatentModel.marginals`."""
         self.check(seen)
-        given = {name: each.days for name, each in seen.items()}
+        given = {name: series.days for name, series in seen.items()}
         days, places = merge_calendars({**calendars, **given})
         return Marginals(*self.latents_at(seen, days), places)
 
@@ -117,7 +116,7 @@ def pass_on(head: nn.Linear) -> None:
 
 
 def silence(layer: nn.Linear) -> None:
-    """Let a layer start at zero: what lies beside it is heard alone until it has learned."""
+    """Let a layer start at zero: what lies beside it counts alone until it has learned."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
 

@@ -53,8 +53,8 @@ class MTANVAE(LearnedBaseline):
         references = self.time(self.time.references(REFERENCES))
         weights = self.forth(references, self.time(reading.days))
         pooled, _ = self.forth.pool(weights, reading.values, reading.observed)
-        told = torch.cat([pooled, self.recurrent(pooled)[0]], dim=-1)
-        mean, log_var = self.head(told).chunk(2, dim=-1)
+        summary = torch.cat([pooled, self.recurrent(pooled)[0]], dim=-1)
+        mean, log_var = self.head(summary).chunk(2, dim=-1)
         log_var = log_var.clamp(*LOG_VAR_RANGE)
         weights = back_to_days(self.back(self.time(days), references), mean.shape[-1])
         return LatentsAt(

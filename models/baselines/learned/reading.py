@@ -9,12 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from terralatent.models.baselines.learned.decoder_start import one_look
+from terralatent.models.baselines.learned.decoder_start import posterior_of_one
 from terralatent.models.config import ModelConfig
-from terralatent.models.observations import DISTANCE_CAP, Observations
+from terralatent.models.observations import DISTANCE_CAP, Observations, merge_calendars
 from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.networks import CONTEXT, INPUT_LIMIT
-from terralatent.models.sites import merge_calendars
 
 __all__ = ["Reader", "Reading"]
 
@@ -70,11 +69,11 @@ class Reader(nn.Module):
         return cast(nn.Linear, self.embed[name])
 
     def start(self, sensors: Mapping[str, SensorModel]) -> None:
-        """Let the first L numbers be what one look says of the latents; the others stay random."""
+        """Let the first L numbers be an observation's word on the latents; others stay random."""
         with torch.no_grad():
             for name, sensor in sensors.items():
                 layer = self._layer(name)
-                project, shift, _ = one_look(sensor)
+                project, shift, _ = posterior_of_one(sensor)
                 count = min(len(project), self.width)
                 layer.weight[:count] = 0.0
                 layer.weight[:count, : project.shape[1]] = project[:count]
@@ -85,19 +84,19 @@ class Reader(nn.Module):
     ) -> Reading:
         """Read observations by sensor name, one or more, all of the same N pixels."""
         pixels = len(next(iter(observations.values())))
-        seen = {name: each.at(each.observed.any(0)) for name, each in observations.items()}
-        days, places = merge_calendars({name: each.days for name, each in seen.items()})
+        seen = {name: series.at(series.observed.any(0)) for name, series in observations.items()}
+        days, places = merge_calendars({name: series.days for name, series in seen.items()})
         if not len(days):
             blank = next(iter(observations.values())).values.new_zeros(pixels, 1, self.width)
             return Reading(days.new_zeros(1), blank, blank[..., 0] > 0.0)
         rows, parts = [], []
         for name in sorted(seen):
-            each, sensor = seen[name], sensors[name]
-            pixel, date = each.observed.nonzero(as_tuple=True)
-            valid = each.valid[pixel, date]
-            values = sensor.normalise(each.values[pixel, date], valid)
-            near = each.distance[pixel, date].clamp(0.0, DISTANCE_CAP) / DISTANCE_CAP
-            context = sensor.context(each)[date]
+            series, sensor = seen[name], sensors[name]
+            pixel, date = series.observed.nonzero(as_tuple=True)
+            valid = series.valid[pixel, date]
+            values = sensor.normalise(series.values[pixel, date], valid)
+            near = series.distance[pixel, date].clamp(0.0, DISTANCE_CAP) / DISTANCE_CAP
+            context = sensor.context(series)[date]
             inputs = [values.clamp(-INPUT_LIMIT, INPUT_LIMIT), valid.to(values.dtype), context]
             parts.append(self._layer(name)(torch.cat([*inputs, near.unsqueeze(-1)], dim=-1)))
             rows.append(pixel * len(days) + places[name][date])

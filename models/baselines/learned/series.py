@@ -65,9 +65,9 @@ class SeriesVAE(LearnedBaseline):
         """Return mean and log variance of v, each (N, 8 L); 0 for series without observations."""
         values, when, observed = self.reader(self.every_sensor(), seen).packed()
         gap = when.diff(dim=1, prepend=when[:, :1]).float().clamp(0.0, 365.0) / 30.0
-        told = values + self.when(torch.cat([self.time(when), gap.unsqueeze(-1)], dim=-1))
+        inputs = values + self.when(torch.cat([self.time(when), gap.unsqueeze(-1)], dim=-1))
         # Blanks come after a series' own observations, so that they change no output before them.
-        outputs, _ = self.recurrent(told)
+        outputs, _ = self.recurrent(inputs)
         length = observed.sum(1)
         count = length.clamp_min(1)
         last = outputs[torch.arange(len(count), device=count.device), count - 1]

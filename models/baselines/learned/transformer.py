@@ -72,11 +72,11 @@ class TransformerVAE(LearnedBaseline):
         self.network = nn.Sequential(nn.Linear(width, width), nn.SiLU(), last)
         pass_on(self.head)
         silence(last)
-        for each in cast(list[nn.TransformerEncoderLayer], self.among.layers):
-            silence(each.self_attn.out_proj)
-            silence(each.linear2)
+        for block in cast(list[nn.TransformerEncoderLayer], self.among.layers):
+            silence(block.self_attn.out_proj)
+            silence(block.linear2)
         with torch.no_grad():
-            # The first numbers are what was read of the latents: days are told beside them.
+            # The first numbers are what was read of the latents: days stand beside them.
             self.when.weight[: config.latents] = 0.0
             self.when.bias[: config.latents] = 0.0
             # Days attend to observations by their encoded days, so to close ones at the start.
@@ -95,8 +95,8 @@ class TransformerVAE(LearnedBaseline):
         tokens = values + self.when(encoded)
         tokens = self.among(tokens, src_key_padding_mask=masked)
         references = self.time(self.time.references(REFERENCES))
-        told = self._across(references, encoded, tokens, masked)
-        mean, log_var = (self.head(told) + self.network(told)).chunk(2, dim=-1)
+        content = self._across(references, encoded, tokens, masked)
+        mean, log_var = (self.head(content) + self.network(content)).chunk(2, dim=-1)
         log_var = log_var.clamp(*LOG_VAR_RANGE)
         weights = back_to_days(self.back(self.time(days), references), mean.shape[-1])
         return LatentsAt(
@@ -106,7 +106,7 @@ class TransformerVAE(LearnedBaseline):
         )
 
     def _patches(self, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
-        """Average over patches what is read, and the encoded days, (N, P, W); tell what is seen."""
+        """Average over patches what is read, and the encoded days, (N, P, W), and where any is."""
         # Counted from 1970, so that a patch holds the same days whatever else a batch has.
         patch = (reading.days / PATCH_DAYS).floor().unique(return_inverse=True)[1]
         there = reading.observed.unsqueeze(-1).to(reading.values.dtype)
@@ -117,15 +117,17 @@ class TransformerVAE(LearnedBaseline):
         values, encoded = (total[..., :-1] / count.clamp_min(1.0).unsqueeze(-1)).chunk(2, dim=-1)
         return values, encoded, count > 0.0
 
-    def _across(self, asked: Tensor, encoded: Tensor, tokens: Tensor, masked: Tensor) -> Tensor:
+    def _across(self, days: Tensor, encoded: Tensor, tokens: Tensor, masked: Tensor) -> Tensor:
         """Attention of days (Q, W) to tokens (N, M, W), by their days and by what they hold."""
 
-        def split(each: Tensor) -> Tensor:
-            return each.reshape(*each.shape[:-1], self.heads, -1).transpose(-2, -3)
+        def split(rows: Tensor) -> Tensor:
+            return rows.reshape(*rows.shape[:-1], self.heads, -1).transpose(-2, -3)
 
-        # The days asked for are the same for all series: one query a day.
-        query = split(self.ask(asked)).expand(len(tokens), -1, -1, -1)
+        # The days are the same for all series: one query a day.
+        query = split(self.ask(days)).expand(len(tokens), -1, -1, -1)
         key = split(self.key(encoded) + self.content(tokens))
         allowed = ~masked[:, None, None, :]
-        told = functional.scaled_dot_product_attention(query, key, split(tokens), attn_mask=allowed)
-        return told.transpose(1, 2).flatten(-2)
+        attended = functional.scaled_dot_product_attention(
+            query, key, split(tokens), attn_mask=allowed
+        )
+        return attended.transpose(1, 2).flatten(-2)

@@ -20,11 +20,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from terralatent.models.baselines.learned.decoder_start import one_look, start_decoders
+from terralatent.models.baselines.learned.decoder_start import posterior_of_one, start_decoders
 from terralatent.models.baselines.learned.model import LatentsAt, gaussian_kl
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations
-from terralatent.models.sites import merge_calendars
+from terralatent.models.observations import Observations, merge_calendars
 
 __all__ = ["VAE"]
 
@@ -39,7 +38,7 @@ class VAE(LatentModel):
         start_decoders(self, pools)
         for name in self.sensors:
             sensor = self.sensor(name)
-            project, shift, var = one_look(sensor)
+            project, shift, var = posterior_of_one(sensor)
             # The posterior mean is w / (1 + w) of what the encoder says, and its variance 1 - that.
             kept = (1.0 - var).clamp(1e-4, 0.98)
             encoder = sensor.encoder
@@ -52,7 +51,7 @@ class VAE(LatentModel):
         self, seen: Mapping[str, Observations], calendars: Mapping[str, Tensor]
     ) -> Marginals:
         """See :meth:`LatentModel.marginals`."""
-        given = {name: each.days for name, each in seen.items()}
+        given = {name: series.days for name, series in seen.items()}
         days, places = merge_calendars({**calendars, **given})
         return Marginals(*self._latents_at(seen, days), places)
 
@@ -66,15 +65,15 @@ class VAE(LatentModel):
 
     def _latents_at(self, seen: Mapping[str, Observations], days: Tensor) -> LatentsAt:
         pixels, latents = self.check(seen), self.config.latents
-        there = [each.days.floor() for each in seen.values()]
-        known, asked = torch.cat([*there, days.floor()]).unique(return_inverse=True)
+        there = [series.days.floor() for series in seen.values()]
+        known, place = torch.cat([*there, days.floor()]).unique(return_inverse=True)
         rows, precisions, informations = [], [], []
         for name in sorted(seen):
-            each = seen[name]
-            pixel, date = each.observed.nonzero(as_tuple=True)
-            w, eta = self.sensor(name).encode(each, pixel, date)
-            place = torch.searchsorted(known, each.days.floor())
-            rows.append(pixel * len(known) + place[date])
+            series = seen[name]
+            pixel, date = series.observed.nonzero(as_tuple=True)
+            w, eta = self.sensor(name).encode(series, pixel, date)
+            own = torch.searchsorted(known, series.days.floor())
+            rows.append(pixel * len(known) + own[date])
             precisions.append(w)
             informations.append(eta)
         blank = precisions[0].new_zeros(pixels * len(known), latents)
@@ -84,5 +83,5 @@ class VAE(LatentModel):
         eta = blank.index_add(0, row, torch.cat(informations)).reshape(shape)
         mean, var = eta / (1.0 + w), 1.0 / (1.0 + w)
         kl = gaussian_kl(mean, var.log()).sum((-1, -2))
-        place = asked[len(asked) - len(days) :]
+        place = place[len(place) - len(days) :]
         return LatentsAt(mean[:, place], var[:, place], kl)

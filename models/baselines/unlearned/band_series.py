@@ -1,4 +1,4 @@
-"""One sensor's looks in units of the region's spread, and which valid looks lie beside a day."""
+"""One sensor's series in units of the region's spread, and which valid values lie beside a day."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BandSeries:
 
 @dataclass(frozen=True)
 class Beside:
-    """The valid looks before (or on) and after (or on) some days, band by band: (N, Q, B)."""
+    """The valid values before (or on) and after (or on) some days, band by band: (N, Q, B)."""
 
     before: Tensor
     """Index along the dates, -1 where there is none, int64."""
@@ -50,7 +50,7 @@ class Beside:
 
 
 def beside(series: BandSeries, query: Tensor) -> Beside:
-    """Find the valid looks beside each query day.
+    """Find the valid values beside each query day.
 
     Args:
         series: With at least one date.

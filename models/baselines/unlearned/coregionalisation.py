@@ -3,11 +3,12 @@ r"""Exact inference in a linear model of coregionalisation, for many series at o
 .. math:: x_s(t) = D_s f(t) + \epsilon, \quad f_q \sim GP(0, k_{\ell_q}), \quad
     \epsilon \sim N(0, R_s / \tau)
 
-A dense solution has a row for each band of each look, a thousand for a pixel. Two exact steps
-make it small: the bands of one look, whitened by the noise they share, tell no more of f than
-their projection on the columns of the whitened D (Q numbers at most, whose noise is white); and
-Matérn-3/2 processes have two states each, so that a Kalman filter and the modified Bryson-Frazier
-smoother, which inverts nothing, walk along the dates. Pixels lie in the last dim of every tensor.
+A dense solution has a row for each band of each observation, a thousand for a pixel. Two exact
+steps make it small: the bands of one observation, whitened by the noise they share, say no more of
+f than their projection on the columns of the whitened D (Q numbers at most, whose noise is white);
+and Matérn-3/2 processes have two states each, so that a Kalman filter and the modified
+Bryson-Frazier smoother, which inverts nothing, go along the dates. Pixels lie in the last dim of
+every tensor.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.kernels.matern32 import Matern32
 
-__all__ = ["Coregionalisation", "Sites", "Smoothed", "project_looks", "smooth_looks"]
+__all__ = ["Coregionalisation", "Sites", "Smoothed", "project_observations", "smooth_observations"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Coregionalisation:
 
 @dataclass(frozen=True)
 class Sites:
-    """One sensor's looks as pseudo-observations e = A f + white noise of variance 1 / w."""
+    """One sensor's observations as pseudo-observations e = A f + white noise of variance 1 / w."""
 
     days: Tensor
     """shape (T,), float64."""
@@ -72,8 +73,8 @@ class Smoothed:
     """shape (Q, Q, days, N)."""
 
 
-def project_looks(series: BandSeries, mixing: Tensor, noise: Tensor) -> Sites:
-    """Whiten and project the looks of one sensor, for each set of bands that occurs.
+def project_observations(series: BandSeries, mixing: Tensor, noise: Tensor) -> Sites:
+    """Whiten and project the observations of one sensor, for each set of bands that occurs.
 
     Args:
         series: What it saw of N pixels on T days; its dtype is that of the sites.
@@ -122,10 +123,10 @@ class _Step:
     innovation: Tensor
 
 
-def smooth_looks(
+def smooth_observations(
     sites: Mapping[str, Sites], lengthscale: Tensor, queries: Mapping[str, Tensor]
 ) -> dict[str, Smoothed]:
-    """Return the processes given all looks, on some calendars of any order.
+    """Return the processes given all observations, on some calendars of any order.
 
     Args:
         sites: By sensor name, all of the same N pixels.
@@ -137,15 +138,15 @@ def smooth_looks(
     like = next(iter(sites.values())).e
     events = [
         (float(day), 0, name, at)
-        for name, each in sorted(sites.items())
-        for at, day in enumerate(each.days.tolist())
-        if bool((each.w[at] > 0).any())
+        for name, own in sorted(sites.items())
+        for at, day in enumerate(own.days.tolist())
+        if bool((own.w[at] > 0).any())
     ]
     events += [
         (day, 1, name, at) for name, days in queries.items() for at, day in enumerate(days.tolist())
     ]
     events.sort(key=lambda event: event[:2])
-    found = {
+    smoothed = {
         name: Smoothed(
             like.new_zeros(latents, len(days), lanes),
             like.new_zeros(latents, latents, len(days), lanes),
@@ -185,11 +186,11 @@ def smooth_looks(
     ):
         if isinstance(memo, tuple):
             there, wide = memo
-            found[name].mean[:, at] = there - (wide * pull).sum(1)
+            smoothed[name].mean[:, at] = there - (wide * pull).sum(1)
             # Products of small matrices, pixel by pixel; sums over a dim keep pixels last.
             half = (wide[:, :, None] * grip).sum(1)
             less = (half[:, None] * wide).sum(2)
-            found[name].covariance[:, :, at] = wide[:, :latents] - less
+            smoothed[name].covariance[:, :, at] = wide[:, :latents] - less
         else:
             for step in reversed(memo):
                 force = (step.gain * pull).sum(0) + step.precision * step.innovation
@@ -203,7 +204,7 @@ def smooth_looks(
             pull = a.T @ pull
             half = torch.tensordot(a.T, grip, 1)
             grip = torch.tensordot(a.T, half.transpose(0, 1), 1)
-    return found
+    return smoothed
 
 
 def _transitions(
@@ -218,7 +219,7 @@ def _transitions(
         square = torch.diag_embed(blocks.permute(0, 2, 3, 1)).permute(0, 1, 3, 2, 4)
         square = square.flatten(3).flatten(1, 2).to(like)
         part += [
-            one if step > 0.0 else None for one, step in zip(square, steps.tolist(), strict=True)
+            move if step > 0.0 else None for move, step in zip(square, steps.tolist(), strict=True)
         ]
     if not days:
         return [], []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -15,21 +15,26 @@ from torch import Tensor, nn
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.baselines.unlearned.coregionalisation import (
     Coregionalisation,
-    project_looks,
+    project_observations,
 )
-from terralatent.models.baselines.unlearned.coregionalised_sample import Sample, draw_sample
-from terralatent.models.baselines.unlearned.robust import weigh_looks
+from terralatent.models.baselines.unlearned.robust import weigh_observations
 from terralatent.models.kernels.matern import LONGEST, SHORTEST
 
-__all__ = ["Covariance", "fit_coregionalisation"]
+__all__ = ["Covariance", "Sample", "fit_coregionalisation"]
 
 STEPS = (30, 10)
-"""Steps of the fit, and of the one after the looks were weighed."""
+"""Steps of the fit, and of the one after the observations were weighed."""
 
 RATE = 0.08
 
+PIXELS = 20
+"""Series whose evidence is counted."""
+
+OBSERVATIONS = 12
+"""Observations of each sensor that are drawn from a series."""
+
 BIN_DAYS = 10.0
-"""Looks this close tell how bands of sensors with other days go together."""
+"""Observations this close show how bands of sensors with other days go together."""
 
 SHORT, LONG = 25.0, 250.0
 """Lengthscales in days that the processes start from, half of them each."""
@@ -38,8 +43,28 @@ SMALLEST = 1e-3
 """Least variance of a band's noise, in units of the band's own variance."""
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Values of P pixels at K observations each, with the same bands at the k-th of all: M rows."""
+
+    values: Tensor
+    """z, shape (P, M), float64."""
+
+    days: Tensor
+    """Of the observations, shape (P, K), float64."""
+
+    output: Tensor
+    """Which of the L outputs, shape (M,)."""
+
+    observation: Tensor
+    """Which observation, from 0 to K - 1, shape (M,)."""
+
+    weight: Tensor
+    """By which the noise's variance is divided, shape (P, K)."""
+
+
 class Covariance(nn.Module):
-    """Sum of Matérn-3/2 kernels, each with its own mixing, and noise that a look's bands share."""
+    """Matérn-3/2 kernels, each with its own mixing, and noise that an observation's bands share."""
 
     def __init__(self, mixing: Tensor, lengthscale: Tensor, noise: Tensor) -> None:
         super().__init__()
@@ -58,9 +83,9 @@ class Covariance(nn.Module):
     def forward(self, sample: Sample) -> Tensor:
         """Return the covariance of a sample's rows, shape (P, M, M)."""
         output = sample.output
-        # From looks to rows by products: their gradient is quicker than that of indices, and all
-        # bands of two looks are the same time apart.
-        rows = torch.nn.functional.one_hot(sample.look, sample.days.shape[1]).double()
+        # From observations to rows by products: their gradient is quicker than that of indices, and
+        # all bands of two observations are the same time apart.
+        rows = torch.nn.functional.one_hot(sample.observation, sample.days.shape[1]).double()
         same = rows @ torch.diag_embed(1.0 / sample.weight) @ rows.T
         total: Tensor = same * self.noise.covar_matrix.to_dense()[output][:, output]
         for factor, matern in zip(self.mixing.T, self.matern, strict=True):
@@ -70,8 +95,8 @@ class Covariance(nn.Module):
 
     def lengthscale(self) -> Tensor:
         """Of each process in days, shape (Q,)."""
-        kept = [cast(MaternKernel, each).lengthscale for each in self.matern]
-        return torch.stack([each.detach().reshape(()) for each in kept])
+        days = [cast(MaternKernel, kernel).lengthscale for kernel in self.matern]
+        return torch.stack([scale.detach().reshape(()) for scale in days])
 
 
 def fit_coregionalisation(
@@ -79,8 +104,8 @@ def fit_coregionalisation(
 ) -> Coregionalisation | None:
     """Fit mixing, noise and lengthscales by the evidence of sampled series, robustly.
 
-    First as if all looks were clear, then with each look's noise as large as its weight says (an
-    EM step of the Student-t).
+    First as if all observations were clear, then with the noise of each as large as its weight
+    says (an EM step of the Student-t).
 
     Args:
         pool: Series of the same pixels, by sensor name.
@@ -89,7 +114,7 @@ def fit_coregionalisation(
         seed: Of the draw.
 
     Returns:
-        None if no pixel has looks of the sensors that the pool has.
+        None if no pixel has observations of the sensors that the pool has.
     """
     sample, drawn = draw_sample(pool, places, seed)
     if sample is None:
@@ -99,11 +124,11 @@ def fit_coregionalisation(
     covariance = Covariance(mixing, torch.where(half, SHORT, LONG).double(), noise)
     with torch.enable_grad():
         _climb(covariance, sample, STEPS[0])
-    found = _told(covariance, places)
-    weighed = _weighed(sample, drawn, pool, places, found)
+    fitted = _fitted(covariance, places)
+    weighed = _weighed(sample, drawn, pool, places, fitted)
     with torch.enable_grad():
         _climb(covariance, weighed, STEPS[1])
-    return _told(covariance, places)
+    return _fitted(covariance, places)
 
 
 def _first_guess(
@@ -133,7 +158,7 @@ def _first_guess(
 
 def _climb(covariance: Covariance, sample: Sample, steps: int) -> None:
     """Raise the evidence of the sample by Adam."""
-    learnt = [each for each in covariance.parameters() if each.requires_grad]
+    learnt = [part for part in covariance.parameters() if part.requires_grad]
     optimiser = torch.optim.Adam(learnt, lr=RATE)
     jitter = 1e-5 * torch.eye(sample.values.shape[1], dtype=torch.float64)
     for step in range(steps):
@@ -145,7 +170,7 @@ def _climb(covariance: Covariance, sample: Sample, steps: int) -> None:
         optimiser.step()
 
 
-def _told(covariance: Covariance, places: Mapping[str, slice]) -> Coregionalisation:
+def _fitted(covariance: Covariance, places: Mapping[str, slice]) -> Coregionalisation:
     mixing, noise = covariance.mixing.detach(), covariance.noise.covar_matrix.to_dense().detach()
     return Coregionalisation(
         {name: mixing[place] for name, place in places.items()},
@@ -163,21 +188,75 @@ def _weighed(
     drawn: Mapping[str, tuple[Tensor, Tensor]],
     pool: Mapping[str, BandSeries],
     places: Mapping[str, slice],
-    found: Coregionalisation,
+    fitted: Coregionalisation,
 ) -> Sample:
-    """The sample with each look's noise as wide as all of the pixel's looks say."""
+    """The sample with the noise of each observation as wide as all of the pixel's series says."""
     pixels = next(iter(drawn.values()))[0]
     sites = {
-        name: project_looks(
-            BandSeries(each.days, each.values[pixels], each.valid[pixels]),
-            found.mixing[name],
-            found.noise[name],
+        name: project_observations(
+            BandSeries(series.days, series.values[pixels], series.valid[pixels]),
+            fitted.mixing[name],
+            fitted.noise[name],
         )
-        for name, each in pool.items()
-        if len(each.days)
+        for name, series in pool.items()
+        if len(series.days)
     }
-    weighed = weigh_looks(sites, found.lengthscale)
+    weighed = weigh_observations(sites, fitted.lengthscale)
     weights: list[Tensor] = []
     for name, (_, dates) in sorted(drawn.items()):
         weights.append(weighed[name].w.T.gather(1, dates).double())
     return replace(sample, weight=torch.cat(weights, 1))
+
+
+def draw_sample(
+    pool: Mapping[str, BandSeries], places: Mapping[str, slice], seed: int
+) -> tuple[Sample | None, dict[str, tuple[Tensor, Tensor]]]:
+    """Draw some observations of some pixels: half of a pixel's in a row, for short lags too.
+
+    Returns:
+        The sample, and for each sensor the pixels (P,) and their dates (P, drawn).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    whole = {name: series.valid.all(-1) for name, series in pool.items()}
+    whole = {name: mask for name, mask in whole.items() if bool(mask.any())}
+    wanted = {
+        name: min(OBSERVATIONS, max(2, int(mask.sum(1).float().quantile(0.2))))
+        for name, mask in whole.items()
+    }
+    usable = [
+        (mask.sum(1) >= wanted[name]).nonzero()[:, 0].tolist() for name, mask in whole.items()
+    ]
+    shared = sorted(set.intersection(*map(set, usable))) if usable else []
+    if not shared:
+        return None, {}
+    order = torch.randperm(len(shared), generator=generator)[:PIXELS].tolist()
+    pixels = torch.tensor([shared[at] for at in order])
+    drawn, values, days, outputs, observations = {}, [], [], [], []
+    begun = 0
+    for name, mask in sorted(whole.items()):
+        dates = torch.stack([_some_dates(mask[pixel], wanted[name], generator) for pixel in pixels])
+        drawn[name] = (pixels, dates)
+        bands = places[name].stop - places[name].start
+        values.append(pool[name].values[pixels[:, None], dates].double().flatten(1))
+        days.append(pool[name].days[dates])
+        outputs.append(torch.arange(places[name].start, places[name].stop).repeat(wanted[name]))
+        observations.append(begun + torch.arange(wanted[name]).repeat_interleave(bands))
+        begun += wanted[name]
+    whole_values, whole_days = torch.cat(values, 1), torch.cat(days, 1)
+    return Sample(
+        whole_values,
+        whole_days - whole_days.mean(),
+        torch.cat(outputs),
+        torch.cat(observations),
+        torch.ones_like(whole_days),
+    ), drawn
+
+
+def _some_dates(seen: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    dates = seen.nonzero()[:, 0]
+    start = int(torch.randint(len(dates) - count // 2 + 1, (), generator=generator))
+    row = torch.zeros(len(dates), dtype=torch.bool)
+    row[start : start + count // 2] = True
+    others = dates[~row]
+    more = others[torch.randperm(len(others), generator=generator)[: count - count // 2]]
+    return torch.cat([dates[row], more]).sort().values

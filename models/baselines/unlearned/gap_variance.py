@@ -1,4 +1,4 @@
-"""Methods that say no variance of their own: what hidden acquisitions missed at such a gap."""
+"""Methods without a variance of their own: what hidden acquisitions missed at such a gap."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from terralatent.models.config import ModelConfig
 __all__ = ["GAPS", "GapVariance"]
 
 GAPS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-"""Days to the nearest look at which the error is tabulated; linear between, level beyond."""
+"""Days to the nearest valid value at which the error is tabulated; linear between, level beyond."""
 
 ONE_STD = 0.6827
 """Share of a Gaussian within one standard deviation: hidden clouds hardly move that quantile."""
 
 FEWEST = 50
-"""Hidden looks that a gap needs for a figure of its own."""
+"""Hidden values that a gap needs for a figure of its own."""
 
 NOISE = 0.5
-"""Share of the error at the shortest gap that is the hidden look's own noise: the rest is that of
-the looks it was filled from, and counts as the surface's."""
+"""Share of the error at the shortest gap that is the hidden value's own noise: the rest is that of
+the values it was filled from, and counts as the surface's."""
 
 
 class GapVariance(EachSensor):
     """A method that gives a mean, with the variance that errors at such a gap have had.
 
     The figure is for each band, does not fall as gaps grow, and is 1 (the region's) where a series
-    has no look at all.
+    has no observation at all.
     """
 
     gap_variance: Tensor
@@ -45,7 +45,7 @@ class GapVariance(EachSensor):
 
     @abstractmethod
     def fill_mean(self, place: slice, series: BandSeries, query: Tensor) -> Tensor:
-        """Return the mean of the surface z, shape (N, Q, B), 0 for a series without looks."""
+        """Return the mean of the surface z, shape (N, Q, B); 0 for a series never observed."""
 
     @abstractmethod
     def choose_settings(self, folds: Sequence[Fold]) -> None:

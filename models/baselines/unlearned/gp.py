@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from terralatent.models.baselines.unlearned.band_series import BandSeries
-from terralatent.models.baselines.unlearned.hidden import Fold
+from terralatent.models.baselines.unlearned.hidden import Fold, choose_by_band
 from terralatent.models.baselines.unlearned.model import EachSensor
-from terralatent.models.baselines.unlearned.settings import choose_by_band
 from terralatent.models.config import ModelConfig
 from terralatent.models.kernels.matern32 import Matern32
 from terralatent.models.posteriors.markov import Markov
@@ -66,8 +65,8 @@ class BandGP(EachSensor):
         for name, place in self.places.items():
             chosen = choose_by_band(folds, name, pairs, _fill_with)
             if chosen:
-                self.lengthscale[place] = self.lengthscale.new_tensor([each for each, _ in chosen])
-                self.noise[place] = self.noise.new_tensor([each for _, each in chosen])
+                self.lengthscale[place] = self.lengthscale.new_tensor([days for days, _ in chosen])
+                self.noise[place] = self.noise.new_tensor([noise for _, noise in chosen])
 
 
 def band_process(
@@ -78,7 +77,7 @@ def band_process(
     lengthscale: float | Tensor,
     noise: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Regress each band alone on its own looks, with a Matérn-3/2 kernel; exact.
+    """Regress each band alone on its own values, with a Matérn-3/2 kernel; exact.
 
     Args:
         values: About the mean to which a band returns in gaps, shape (N, T, B), float32 or
@@ -105,7 +104,7 @@ def band_process(
 def _fill_with(
     series: BandSeries, query: Tensor, settings: Sequence[tuple[float, float]]
 ) -> Tensor:
-    """The bands for each setting, (S, N, Q, B): all in one walk, as if they were further bands."""
+    """The bands for each setting, (S, N, Q, B): all in one pass, as if they were further bands."""
     bands, count = series.values.shape[-1], len(settings)
     days, noise = torch.tensor(settings).repeat_interleave(bands, 0).T
     mean, _ = band_process(
@@ -116,5 +115,5 @@ def _fill_with(
         days,
         noise,
     )
-    each: Tensor = mean.unflatten(-1, (count, bands)).permute(2, 0, 1, 3)
-    return each
+    filled: Tensor = mean.unflatten(-1, (count, bands)).permute(2, 0, 1, 3)
+    return filled

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.baselines.unlearned.gap_variance import GapVariance
-from terralatent.models.baselines.unlearned.hidden import Fold
-from terralatent.models.baselines.unlearned.settings import choose_by_band
+from terralatent.models.baselines.unlearned.hidden import Fold, choose_by_band
 from terralatent.models.config import ModelConfig
 from terralatent.models.sensor.networks import YEAR_DAYS
 
@@ -21,7 +20,7 @@ WAVES = (1, 2, 3, 4)
 """Numbers of harmonics that are tried; each is a choice of the band."""
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Penalties that are tried, in looks of unit variance."""
+"""Penalties that are tried, in observations of unit variance."""
 
 LEVEL = 0.1
 """The level's penalty as a share of the waves'."""
@@ -56,7 +55,7 @@ class Harmonics(GapVariance):
 
     def choose_settings(self, folds: Sequence[Fold]) -> None:
         """See :meth:`GapVariance.choose_settings`."""
-        ends = torch.cat([each.days for fold in folds for each in fold.seen.values()])
+        ends = torch.cat([seen.days for fold in folds for seen in fold.seen.values()])
         self.epoch.fill_(0.5 * float(ends.min() + ends.max()))
         settings = list(product(WAVES, RIDGES, (False, True)))
         for name, place in self.places.items():
@@ -68,8 +67,8 @@ class Harmonics(GapVariance):
         self, series: BandSeries, query: Tensor, settings: Sequence[tuple[int, float, bool]]
     ) -> Iterator[Tensor]:
         for setting in settings:
-            each = penalties(setting).to(query.device).expand(series.values.shape[-1], -1)
-            yield regress(series, query, each, float(self.epoch))
+            penalty = penalties(setting).to(query.device).expand(series.values.shape[-1], -1)
+            yield regress(series, query, penalty, float(self.epoch))
 
 
 def penalties(setting: tuple[int, float, bool]) -> Tensor:
@@ -87,7 +86,7 @@ def design(days: Tensor, epoch: float) -> Tensor:
 
 
 def regress(series: BandSeries, query: Tensor, penalty: Tensor, epoch: float) -> Tensor:
-    """Return the bands at the query days, shape (N, Q, B); 0 for a series without valid looks.
+    """Return the bands at the query days, shape (N, Q, B); 0 for a series without valid values.
 
     Args:
         series: With at least one date.
@@ -103,5 +102,5 @@ def regress(series: BandSeries, query: Tensor, penalty: Tensor, epoch: float) ->
     target = series.values.transpose(1, 2).double() @ columns
     factor = torch.linalg.cholesky(gram)
     slopes = torch.cholesky_solve(target.unsqueeze(-1), factor).squeeze(-1)
-    found = torch.einsum("nbp,qp->nqb", slopes, design(query, epoch))
-    return found.to(series.values.dtype)
+    filled = torch.einsum("nbp,qp->nqb", slopes, design(query, epoch))
+    return filled.to(series.values.dtype)

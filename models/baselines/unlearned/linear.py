@@ -1,4 +1,4 @@
-"""Linear interpolation between clear looks."""
+"""Linear interpolation between clear observations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Linear", "interpolate"]
 
 
 class Linear(GapVariance):
-    """Each band on the line between the valid looks before and after; the nearest beyond the ends.
+    """Each band on the line between the valid values before and after; the nearest beyond the ends.
 
     There is nothing to choose; how wrong it is was measured, see :class:`GapVariance`.
     """
@@ -29,16 +29,16 @@ class Linear(GapVariance):
 
 
 def interpolate(series: BandSeries, query: Tensor) -> Tensor:
-    """Return the bands at the query days, shape (N, Q, B); 0 for a series without valid looks.
+    """Return the bands at the query days, shape (N, Q, B); 0 for a series without valid values.
 
     Args:
         series: With at least one date.
         query: Days since 1970-01-01, any order, shape (Q,), float64.
     """
     count = len(series.days)
-    found = beside(series, query)
-    left = torch.where(found.before < 0, found.after, found.before).clamp(0, count - 1)
-    right = torch.where(found.after == count, found.before, found.after).clamp(0, count - 1)
+    near = beside(series, query)
+    left = torch.where(near.before < 0, near.after, near.before).clamp(0, count - 1)
+    right = torch.where(near.after == count, near.before, near.after).clamp(0, count - 1)
     begin, end = series.days[left], series.days[right]
     span = end - begin
     some = span > 0.0

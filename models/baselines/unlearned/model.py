@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -11,13 +12,17 @@ import torch
 from torch import Tensor
 
 from terralatent.models.baselines.unlearned.band_series import BandSeries
-from terralatent.models.baselines.unlearned.hidden import Fold, hide_looks
-from terralatent.models.baselines.unlearned.noise import fit_noise
+from terralatent.models.baselines.unlearned.hidden import Fold, hide_acquisitions
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations
-from terralatent.models.sites import merge_calendars
-from terralatent.models.start.covariances import TooFewObservationsError
+from terralatent.models.observations import Observations, merge_calendars
+from terralatent.models.sensor.predictive import quantile_table, upper_quantile
+from terralatent.models.start.covariances import (
+    TooFewObservationsError,
+    diagonal_plus_factor,
+    lifted,
+    robust_scatter,
+)
 
 __all__ = ["FilledBands"]
 
@@ -26,6 +31,15 @@ log = logging.getLogger(__name__)
 CHUNK = 1024
 """Series filled at once, which bounds memory."""
 
+COVERED = 0.9
+"""Share of the hidden observations that the interval from q05 to q95 covers in the end."""
+
+ROWS = 50_000
+"""Hidden observations that are used at most."""
+
+FACTORS = (0.05, 20.0)
+"""Bounds of the factor by which variances are stretched."""
+
 
 class FilledBands(LatentModel, ABC):
     r"""A model whose latent l is one band of one sensor about the region's mean.
@@ -33,8 +47,8 @@ class FilledBands(LatentModel, ABC):
     .. math:: x_b(t) = \bar x_b + s_b\, z_b(t) + \epsilon
 
     with the region's mean and standard deviation of the band, so that a series without a single
-    look has mean 0. The sensors' bands lie side by side in the order of their names.
-    A method says mean and variance of the surface z; the decoder reads them off, and its noise is
+    observation has mean 0. The sensors' bands lie side by side in the order of their names.
+    A method gives mean and variance of the surface z; the decoder reads them off, and its noise is
     what hidden training acquisitions miss them by. Nothing is trained by gradients.
 
     Args:
@@ -81,11 +95,11 @@ class FilledBands(LatentModel, ABC):
     @property
     def places(self) -> dict[str, slice]:
         """Where each sensor's bands are among the latents."""
-        found, at = {}, 0
+        places, at = {}, 0
         for name in sorted(self.sensors):
-            found[name] = slice(at, at + len(self.sensor(name).config.bands))
-            at = found[name].stop
-        return found
+            places[name] = slice(at, at + len(self.sensor(name).config.bands))
+            at = places[name].stop
+        return places
 
     @abstractmethod
     def fill(self, series: Mapping[str, BandSeries], query: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,10 +121,10 @@ class FilledBands(LatentModel, ABC):
         folds = [
             fold
             for pool in pools
-            for fold in hide_looks(
+            for fold in hide_acquisitions(
                 {
-                    name: self.normalised(name, each.select(slice(0, self.sampled)))
-                    for name, each in pool.items()
+                    name: self.normalised(name, seen.select(slice(0, self.sampled)))
+                    for name, seen in pool.items()
                 }
             )
         ]
@@ -140,8 +154,8 @@ class FilledBands(LatentModel, ABC):
         for start in range(0, pixels, CHUNK):
             rows = slice(start, min(start + CHUNK, pixels))
             series = {
-                name: self.normalised(name, each.select(rows))
-                for name, each in observations.items()
+                name: self.normalised(name, seen.select(rows))
+                for name, seen in observations.items()
             }
             mean[rows], var[rows] = self.fill(series, query_days)
         return mean, var
@@ -150,12 +164,13 @@ class FilledBands(LatentModel, ABC):
         self, seen: Mapping[str, Observations], calendars: Mapping[str, Tensor]
     ) -> Marginals:
         """See :meth:`LatentModel.marginals`; there is no prior to leave, so ``kl`` is 0."""
-        days, places = merge_calendars({**calendars, **{n: each.days for n, each in seen.items()}})
+        own = {name: series.days for name, series in seen.items()}
+        days, places = merge_calendars({**calendars, **own})
         mean, var = self.infer(seen, days)
         return Marginals(mean, var, mean.new_zeros(len(mean)), places)
 
     def _set_units(self, pools: Sequence[Mapping[str, Observations]]) -> None:
-        """Set mean and standard deviation of each band over all clear looks of the pools."""
+        """Set mean and standard deviation of each band over all clear observations of the pools."""
         for name, place in self.places.items():
             sensor = self.sensor(name)
             parts = [pool[name] for pool in pools if name in pool]
@@ -170,7 +185,9 @@ class FilledBands(LatentModel, ABC):
                     level[band] = rows.mean()
                     size[band] = rows.std().clamp_min(1e-3)
                 else:
-                    log.warning("%s has no clear looks in the sample; it stays unknown", name)
+                    log.warning(
+                        "%s has no clear observations in the sample; it stays unknown", name
+                    )
             self.level[place], self.size[place] = level, size
             decoder = sensor.decoder
             linear = torch.zeros_like(decoder.linear)
@@ -179,7 +196,7 @@ class FilledBands(LatentModel, ABC):
 
 
 class EachSensor(FilledBands):
-    """Methods that fill each sensor's bands from that sensor's own looks."""
+    """Methods that fill each sensor's bands from that sensor's own observations."""
 
     @abstractmethod
     def fill_sensor(self, place: slice, series: BandSeries, query: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,3 +222,61 @@ class EachSensor(FilledBands):
                 filled = self.fill_sensor(place, series[name], query)
                 mean[..., place], var[..., place] = filled
         return mean, var
+
+
+def fit_noise(model: FilledBands, folds: Sequence[Fold]) -> None:
+    """Set the decoders' noise, and stretch each band's variances until they cover.
+
+    The noise is the robust scatter of the errors less the method's own variance of the surface.
+    Then the variances of each band, noise and surface alike, are multiplied by the factor with
+    which nine of ten hidden observations lie between the predicted quantiles.
+
+    Args:
+        model: Its method is set; changed in place.
+        folds: What is hidden.
+    """
+    errors: dict[str, list[Tensor]] = defaultdict(list)
+    surfaces: dict[str, list[Tensor]] = defaultdict(list)
+    for fold in folds:
+        days, at = merge_calendars({name: series.days for name, series in fold.hidden.items()})
+        mean, var = model.fill(fold.seen, days)
+        for name, hidden in fold.hidden.items():
+            place, whole = model.places[name], hidden.valid.all(-1)
+            errors[name].append((mean[:, at[name], place] - hidden.values)[whole])
+            surfaces[name].append(var[:, at[name], place][whole])
+    for name in errors:
+        _set_noise(model, name, torch.cat(errors[name]), torch.cat(surfaces[name]))
+
+
+def _set_noise(model: FilledBands, name: str, error: Tensor, surface: Tensor) -> None:
+    """Set one sensor's by the errors (M, B) and the variances of the surface there."""
+    size = model.size[model.places[name]].double()
+    bands = len(size)
+    if len(error) <= bands:
+        return
+    thin = slice(None, None, -(-len(error) // ROWS))
+    error, surface = error[thin].double() * size, surface[thin].double() * size.square()
+    sensor = model.sensor(name)
+    ratio = float(sensor.likelihood.variance_ratio().detach())
+    dof = 2.0 * ratio / (ratio - 1.0) if ratio > 1.0 else 1e6
+    _, scatter = robust_scatter(error, error.new_zeros(bands), dof)
+    left = lifted(scatter - surface.mean(0).diag() / ratio, 0.2 * scatter.diagonal())
+    diagonal, factor = diagonal_plus_factor(left, sensor.decoder.factor.shape[-1])
+    decoder = sensor.decoder
+    decoder.set_linear(
+        decoder.bias.detach(),
+        decoder.linear.detach(),
+        diagonal.log().float(),
+        factor.float(),
+    )
+    table = quantile_table(sensor.likelihood.mixture(), 0.5 + 0.5 * COVERED)
+    reach = upper_quantile(table, surface, left.diagonal().expand_as(surface))
+    stretch = _quantile(error.abs() / reach, COVERED).square().clamp(*FACTORS).float()
+    sensor.noise_factor.copy_(stretch)
+    sensor.signal_factor.copy_(stretch)
+
+
+def _quantile(values: Tensor, share: float) -> Tensor:
+    """Of each column; ``torch.quantile`` takes 16 million numbers at most."""
+    place = min(len(values) - 1, round(share * len(values)))
+    return values.sort(0).values[place]

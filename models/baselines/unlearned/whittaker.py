@@ -13,8 +13,7 @@ from torch import Tensor
 
 from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.baselines.unlearned.gap_variance import GapVariance
-from terralatent.models.baselines.unlearned.hidden import Fold
-from terralatent.models.baselines.unlearned.settings import choose_by_band
+from terralatent.models.baselines.unlearned.hidden import Fold, choose_by_band
 from terralatent.models.config import ModelConfig
 
 __all__ = ["PENALTIES", "Whittaker", "smooth"]
@@ -24,11 +23,11 @@ PENALTIES = (1e1, 3e1, 1e2, 3e2, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 1e7)
 
 
 class Whittaker(GapVariance):
-    r"""Each band as the daily series that is near its looks and has small second differences.
+    r"""Each band as the daily series that is near its values and has small second differences.
 
     .. math:: \min_z \sum_{t\ \mathrm{seen}} (y_t - z_t)^2 + \lambda \sum_d (\Delta^2 z_d)^2
 
-    :math:`\lambda` is chosen for each band. Beyond the first and last look the series is level.
+    :math:`\lambda` is chosen for each band. Beyond the first and last value the series is level.
 
     References:
         | A perfect smoother (Eilers, 2003)
@@ -64,7 +63,7 @@ def smooth(series: BandSeries, query: Tensor, penalty: Tensor) -> Tensor:
     valid, values = series.valid.cpu().numpy(), series.values.cpu().double().numpy()
     lambdas = penalty.cpu().double().numpy()
     filled = np.zeros((len(values), len(wanted), values.shape[-1]))
-    groups = [np.flatnonzero(lambdas == each) for each in np.unique(lambdas)]
+    groups = [np.flatnonzero(lambdas == value) for value in np.unique(lambdas)]
     for pixel in range(len(values)):
         for group in groups:
             masks = valid[pixel][:, group]
@@ -80,8 +79,8 @@ def smooth(series: BandSeries, query: Tensor, penalty: Tensor) -> Tensor:
 
 
 def _fill_with(series: BandSeries, query: Tensor, settings: Sequence[float]) -> Iterator[Tensor]:
-    for each in settings:
-        yield smooth(series, query, torch.full((series.values.shape[-1],), each))
+    for penalty in settings:
+        yield smooth(series, query, torch.full((series.values.shape[-1],), penalty))
 
 
 def _solve(
@@ -90,7 +89,7 @@ def _solve(
     wanted: NDArray[np.floating],
     penalty: float,
 ) -> NDArray[np.floating]:
-    """Smooth looks (T, B) that are all seen, on the days between the first and the last."""
+    """Smooth values (T, B) that are all seen, on the days between the first and the last."""
     first = np.floor(days[0])
     slot = (np.floor(days) - first).astype(np.int64)
     length = int(slot[-1]) + 1
@@ -102,8 +101,8 @@ def _solve(
     assert info == 0  # positive definite, for both ends of the grid were seen
     # LAPACK is called as it is: the wrapper around it takes longer than the solution.
     place = (np.floor(wanted) - first).astype(np.int64).clip(0, length - 1)
-    found: NDArray[np.floating] = solved[place]
-    return found
+    smoothed: NDArray[np.floating] = solved[place]
+    return smoothed
 
 
 @lru_cache(maxsize=4096)

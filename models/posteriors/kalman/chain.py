@@ -91,6 +91,12 @@ class Smoothed(NamedTuple):
     """KL divergence from the prior, (N, L); 0 exactly for an empty series."""
 
 
+def masked(w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both with masked sites set to 0, where no gradient passes."""
+    seen = w > 0
+    return w.where(seen, 0.0) if w.requires_grad else w, eta.where(seen, 0.0)
+
+
 def link(
     kernel: TemporalKernel,
     days: Tensor,

@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor
 
-from terralatent.models.posteriors.contract import masked
-from terralatent.models.posteriors.kalman import eager as recursion
-from terralatent.models.posteriors.kalman import gpu as launched
-from terralatent.models.posteriors.kalman.chain import Chain, Smoothed, Walk
+from terralatent.models.posteriors.kalman import eager, gpu
+from terralatent.models.posteriors.kalman.chain import Chain, Smoothed, Walk, masked
 
 COMPILED_FROM = 200_000
 """Series times latents times visits from which the compiled recursion is used on the CPU.
@@ -29,20 +27,18 @@ def walk_chain(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: 
         predicted: Whether spread and innovation are wanted.
     """
     if _is_compiled(chain, w):
-        from terralatent.models.posteriors.kalman import (
-            cpu as fused,  # numba takes a second to import
-        )
+        from terralatent.models.posteriors.kalman import cpu  # numba takes a second to import
 
-        return fused.walk(chain, w, eta, sites=sites, predicted=predicted)
+        return cpu.walk(chain, w, eta, sites=sites, predicted=predicted)
     return _walk_masked(chain, *masked(w, eta), sites=sites, predicted=predicted)
 
 
 def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
     """Filter and smooth sites as :func:`walk_chain` does, and sum up the KL on the way."""
     if _is_compiled(chain, w):
-        from terralatent.models.posteriors.kalman import cpu as fused
+        from terralatent.models.posteriors.kalman import cpu
 
-        return fused.smooth(chain, w, eta)
+        return cpu.smooth(chain, w, eta)
     w, eta = masked(w, eta)
     walk = _walk_masked(chain, w, eta, sites=True, predicted=True)
     asked = (walk.query_mean[..., 0], walk.query_var[..., 0])
@@ -53,9 +49,9 @@ def _walk_masked(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted
     """Walk where nothing is compiled for the CPU; masked sites are 0."""
     # Whoever lets networks compute in fewer digits does not mean this.
     with torch.autocast(w.device.type, enabled=False):
-        if _few_states(chain) and launched.available(w.device):
-            return launched.walk(chain, w, eta, sites=sites, predicted=predicted)
-        return recursion.walk(chain, w, eta, sites=sites)
+        if _few_states(chain) and gpu.available(w.device):
+            return gpu.walk(chain, w, eta, sites=sites, predicted=predicted)
+        return eager.walk(chain, w, eta, sites=sites)
 
 
 def _is_compiled(chain: Chain, w: Tensor) -> bool:

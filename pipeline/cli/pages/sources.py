@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from terralatent.catalogs.hrefs import bare_href
-from terralatent.catalogs.sources.registry import read_descriptions
+from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.signing import missing_keys
 from terralatent.catalogs.sources.sources import Source
 from terralatent.pipeline.cli.pages.text import Facts, fact_table, listed
@@ -29,7 +29,7 @@ def source_list(described: Sequence[str | Path] = ()) -> dict[str, Any]:
     """List the sources and sensors that are known. Asks nobody, and tells no secrets.
 
     Args:
-        described: Files as for :func:`~terralatent.catalogs.sources.registry.read_descriptions`.
+        described: Files as for :func:`~terralatent.catalogs.sources.registry.read_registry`.
 
     Returns:
         JSON values: ``sources``, each with ``name``, ``where``, ``needs``, ``ready`` (as far as it
@@ -40,7 +40,7 @@ def source_list(described: Sequence[str | Path] = ()) -> dict[str, Any]:
     Raises:
         InputError: If a description does not fit.
     """
-    known = read_descriptions(described)
+    known = read_registry(described)
 
     def file_of(kind: str, name: str) -> str | None:
         file = known.files.get(f"{kind}.{name}")

@@ -30,10 +30,10 @@ def table() -> CanopyTable:
 def seen(
     table: CanopyTable, plant: Plant, area: float, aged: float = 0.06, soil: float = 0.2
 ) -> np.ndarray:
-    one = np.ones((1, 1), np.float32)
+    pixel = np.ones((1, 1), np.float32)
     grounds = np.full((len(BANDS), 1, 1), soil, np.float32)
     kind = np.full((1, 1), plant, np.int8)
-    return table.reflectance(kind, aged * one, area * one, grounds)[:, 0, 0]
+    return table.reflectance(kind, aged * pixel, area * pixel, grounds)[:, 0, 0]
 
 
 @pytest.mark.parametrize("plant", [Plant.WHEAT, Plant.BEET])
@@ -50,8 +50,8 @@ def test_the_table_holds_what_prosail_gives(
         rsoil0=np.full(2101, soil),
     )  # fmt: skip
     wanted = (1 - canopy.GAPS) * over_bands(spectrum) + canopy.GAPS * soil
-    found = seen(table, plant, area, aged=0.0, soil=soil)
-    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    reflectance = seen(table, plant, area, aged=0.0, soil=soil)
+    np.testing.assert_allclose(reflectance, wanted, atol=2e-6)
 
 
 def test_between_nodes_the_table_is_near_to_prosail(table: CanopyTable) -> None:

@@ -15,13 +15,13 @@ FIRST, LAST = np.datetime64("2017-08-01"), np.datetime64("2018-11-30")
 
 @pytest.mark.parametrize("collection", TRACKS)
 def test_a_platform_passes_again_after_its_cycle(collection: str) -> None:
-    found = list(passes(collection, FIRST, LAST))
-    assert [one.time for one in found] == sorted(one.time for one in found)
+    taken = list(passes(collection, FIRST, LAST))
+    assert [p.time for p in taken] == sorted(p.time for p in taken)
     for track in TRACKS[collection]:
         for platform in track.platforms:
-            times = np.array([p.time for p in found if (p.track, p.platform) == (track, platform)])
+            times = np.array([p.time for p in taken if (p.track, p.platform) == (track, platform)])
             assert set(np.diff(times)) == {np.timedelta64(track.cycle * 86400, "s")}
-        both = np.array([p.time for p in found if p.track is track])
+        both = np.array([p.time for p in taken if p.track is track])
         assert set(np.diff(both)) == {np.timedelta64(track.cycle * 43200, "s")}
         assert np.datetime64(track.known) in both or not FIRST <= np.datetime64(track.known) <= LAST
 
@@ -47,9 +47,9 @@ def test_the_days_are_those_of_the_real_satellites(
     hours = (times - times.astype("datetime64[D]")).astype(float) / 3600
     real = set(times[hours < hour].astype("datetime64[D]"))
     ours = {
-        one.time.astype("datetime64[D]")
-        for one in passes(collection, FIRST, LAST)
-        if one.track is TRACKS[collection][track]
+        passage.time.astype("datetime64[D]")
+        for passage in passes(collection, FIRST, LAST)
+        if passage.track is TRACKS[collection][track]
     }
     assert len(real) > 60
     assert real <= ours
@@ -59,9 +59,9 @@ def test_the_sun_stands_where_almanacs_have_it() -> None:
     """At noon of the solstices and of an equinox, and at its rise at an equinox."""
     noon = {"2018-06-21T12:02": 50 - 23.44, "2018-12-21T11:58": 50 + 23.44, "2018-03-20T12:07": 50}
     for time, zenith in noon.items():
-        found = sun(np.datetime64(time), 50.0, 0.0)
-        assert found[0] == pytest.approx(zenith, abs=0.5)
-        assert found[1] == pytest.approx(180.0, abs=1.5)
+        position = sun(np.datetime64(time), 50.0, 0.0)
+        assert position[0] == pytest.approx(zenith, abs=0.5)
+        assert position[1] == pytest.approx(180.0, abs=1.5)
     zenith, azimuth = sun(np.datetime64("2018-03-20T06:07"), 50.0, 0.0)
     assert zenith == pytest.approx(90.0, abs=1.0)
     assert azimuth == pytest.approx(90.0, abs=1.5)

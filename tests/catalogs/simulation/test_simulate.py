@@ -15,7 +15,7 @@ import xarray as xr
 
 from terralatent.catalogs import search_scenes
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.scenes.aoi import read_outline
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.simulation.draws import Draws, Key
 from terralatent.catalogs.simulation.landscape import LandCover, lay_out_land
@@ -58,22 +58,22 @@ def test_a_search_finds_each_pass_once_on_the_region_s_own_grid(
 ) -> None:
     assert set(found.sensors) == {"sentinel-2-l2a", "sentinel-1-asc", "sentinel-1-desc"}
     optical = found.acquisitions("sentinel-2-l2a")
-    times = np.array([one.time for one in optical])
+    times = np.array([acquisition.time for acquisition in optical])
     np.testing.assert_array_equal(times, truth["sentinel-2-l2a"].time.values.astype(times.dtype))
     dropped = [fate for fate in found.fates if fate.fate == "dropped"]
     assert 3 <= len(dropped) <= 8
     assert all("N0207" in fate.item_id for fate in dropped)
-    assert {one.orbit for one in optical} == {51, 94}
-    assert {one.platform for one in optical} == {"sentinel-2a", "sentinel-2b"}
-    looks = found.acquisitions("sentinel-1-asc")
-    assert {(one.orbit, one.incidence) for one in looks} == {(161, 41.0)}
-    pixels = grid(read_outline(region / "region.geojson"), 10.0, None)
+    assert {acquisition.orbit for acquisition in optical} == {51, 94}
+    assert {acquisition.platform for acquisition in optical} == {"sentinel-2a", "sentinel-2b"}
+    radar = found.acquisitions("sentinel-1-asc")
+    assert {(acquisition.orbit, acquisition.incidence) for acquisition in radar} == {(161, 41.0)}
+    pixels = grid(read_aoi(region / "region.geojson"), 10.0, None)
     assert tuple(pixels.shape) == (SIZE, SIZE)
     np.testing.assert_array_equal(truth["x"].values, pixels.coordinates["x"].values)
     np.testing.assert_array_equal(truth["y"].values, pixels.coordinates["y"].values)
 
 
-def test_files_are_cloud_optimised_and_items_tell_what_is_in_them(region: Path) -> None:
+def test_files_are_cloud_optimised_and_items_state_what_is_in_them(region: Path) -> None:
     item = json.loads(next((region / "sentinel-2-l2a").glob("*/*N0500*.json")).read_text())
     assert item["properties"]["s2:processing_baseline"] == "05.00"
     assert item["assets"]["B02"]["raster:bands"][0]["offset"] == -0.1
@@ -85,13 +85,13 @@ def test_files_are_cloud_optimised_and_items_tell_what_is_in_them(region: Path) 
             assert list(file.transform)[:6] == item["assets"][band]["proj:transform"]
 
 
-def test_a_reprocessed_copy_has_the_same_reflectance(region: Path) -> None:
-    copies = sorted((region / "sentinel-2-l2a").glob("*N0500*"))
-    assert copies
-    for copy in copies:
-        first = copy.with_name(copy.name.replace("N0500", "N0207"))
-        raised, plain = (read(str(each / "B08.tif")).astype(int) for each in (copy, first))
-        # The older baseline cannot tell what lies below zero.
+def test_a_reprocessed_duplicate_has_the_same_reflectance(region: Path) -> None:
+    duplicates = sorted((region / "sentinel-2-l2a").glob("*N0500*"))
+    assert duplicates
+    for duplicate in duplicates:
+        first = duplicate.with_name(duplicate.name.replace("N0500", "N0207"))
+        raised, plain = (read(str(item / "B08.tif")).astype(int) for item in (duplicate, first))
+        # The older baseline cannot hold what lies below zero.
         assert np.abs((raised - 1000).clip(1) - plain).max() <= 1
 
 
@@ -102,8 +102,8 @@ def test_the_mask_catches_its_share_of_what_truly_was_not_clear(
     rule = SENSORS["sentinel-2-l2a"].quality[0].rule
     quality = np.stack(
         [
-            read(one.items[0]["assets"]["SCL"]["href"])
-            for one in found.acquisitions("sentinel-2-l2a")
+            read(acquisition.items[0]["assets"]["SCL"]["href"])
+            for acquisition in found.acquisitions("sentinel-2-l2a")
         ]
     )
     masked, cloudy = ~rule(quality), sky != SkyClass.CLEAR
@@ -125,19 +125,19 @@ def test_clouds_move_and_days_are_clear_or_not(truth: xr.DataTree) -> None:
     assert abs(together.mean()) < 0.25
 
 
-def test_clear_looks_are_the_surface_beside_their_date_s_residual(
+def test_clear_observations_are_the_surface_beside_their_date_s_residual(
     found: Scenes, truth: xr.DataTree
 ) -> None:
-    """Taking offset and gain back, what is left has the size of the noise that was told."""
+    """Taking offset and gain back, what is left has the size of the stated noise."""
     dates, noise = truth["sentinel-2-l2a"], truth["sentinel-2-l2a"].attrs["noise"]
     left = []
-    for n, one in enumerate(found.acquisitions("sentinel-2-l2a")):
+    for n, acquisition in enumerate(found.acquisitions("sentinel-2-l2a")):
         clear = (dates["sky"].values[n] == SkyClass.CLEAR).repeat(2, 0).repeat(2, 1)
         if clear.mean() < 0.9:
             continue
-        scaling = one.scalings[0]
-        seen = scaling.scale * read(one.items[0]["assets"]["B08"]["href"]) + scaling.offset
-        day = one.time.astype("datetime64[D]")
+        scaling = acquisition.scalings[0]
+        seen = scaling.scale * read(acquisition.items[0]["assets"]["B08"]["href"]) + scaling.offset
+        day = acquisition.time.astype("datetime64[D]")
         wanted = truth["daily/reflectance"].sel(band="B08", time=day).values
         place = list(dates.band.values).index("B08")
         surface = (seen - dates["offset"].values[n, place]) / (1 + dates["gain"].values[n])

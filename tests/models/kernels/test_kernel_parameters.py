@@ -88,7 +88,7 @@ def test_names_in_checkpoints_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told", "states"),
+    ("given", "description", "states"),
     [
         ("constant + matern32", "constant+matern32", 3),
         ("quasiperiodic", "periodic*matern32", 10),
@@ -97,10 +97,10 @@ def test_names_in_checkpoints_stay() -> None:
         ("matern12 * matern52", "matern12*matern52", 3),
     ],
 )
-def test_descriptions_are_read(asked: str, told: str, states: int) -> None:
-    kernel = make_kernel(asked, 2)
+def test_descriptions_are_read(given: str, description: str, states: int) -> None:
+    kernel = make_kernel(given, 2)
 
-    assert kernel.description == told
+    assert kernel.description == description
     assert kernel.state_dim == states
 
 

@@ -13,15 +13,26 @@ from terralatent.models.posteriors import Banded, banded
 from terralatent.models.posteriors.tiles import ROOM
 from terralatent.models.posteriors.tridiagonal import WHITE
 from tests.made.kernels import level_and_matern32
-from tests.made.sites import KERNELS, LATENTS, Case, assert_near, make_case, oracle, prior
+from tests.made.sites import (
+    KERNELS,
+    LATENTS,
+    Case,
+    assert_near,
+    digits_left,
+    make_case,
+    oracle,
+    prior,
+    prior_of,
+    rounding,
+)
 
 
-def calm_case() -> Case:
+def calm_case(series: int = 3) -> Case:
     """Return 14 sites on 12 days at least two days apart, where dense algebra keeps its digits."""
     rng = torch.Generator().manual_seed(4)
     days = 19_000.0 + torch.cumsum(2.0 + 25.0 * torch.rand(12, generator=rng).double(), 0)
     days = days[[0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11, 11]]
-    w = 50.0 * torch.rand(3, len(days), LATENTS, generator=rng).double()
+    w = 50.0 * torch.rand(series, len(days), LATENTS, generator=rng).double()
     w *= torch.rand(w.shape, generator=rng) < 0.7
     queries = torch.tensor([19_300.0, 18_990.0, float(days[6]), 19_060.5, 19_061.5]).double()
     return Case(days, w, w * torch.randn(w.shape, generator=rng).double(), queries)
@@ -81,8 +92,10 @@ def test_a_dense_precision(name: str, given: bool) -> None:
                     precision[at : at + 2, at : at + 2] += pair
             sigma = np.linalg.inv(precision)
             mean = sigma @ told
-            k = (1 - WHITE) * sum(prior(kernel, latent, valid[:, None] - valid))
-            k += WHITE * np.eye(count)
+            k = prior_of(kernel, latent, valid)
+            # Of a lengthscale of 1,500 days neighbours say nearly the same: a condition number of
+            # 3e9. The floor is for the precision, which couplings below 0.95 leave at 1e3.
+            near = max(1e-9, rounding(k))
             crosses = [
                 (1 - WHITE) * part for part in prior(kernel, latent, everywhere[:, None] - valid)
             ]
@@ -94,11 +107,11 @@ def test_a_dense_precision(name: str, given: bool) -> None:
                 at = np.flatnonzero(valid == days[site])
                 if len(at):
                     wanted[site], var[site] = mean[at[0]], sigma[at[0], at[0]]
-            assert_near(got.mean[i, :, latent], wanted[:t], 1e-6)
-            assert_near(got.var[i, :, latent], var[:t], 1e-6)
-            assert_near(got.query_mean[i, :, latent], wanted[t:], 1e-6)
-            assert_near(got.query_var[i, :, latent], var[t:], 1e-6)
-            assert_near(joint[i, latent], cov[t:, t:], 1e-6)
+            assert_near(got.mean[i, :, latent], wanted[:t], near)
+            assert_near(got.var[i, :, latent], var[:t], near)
+            assert_near(got.query_mean[i, :, latent], wanted[t:], near)
+            assert_near(got.query_var[i, :, latent], var[t:], near)
+            assert_near(joint[i, latent], cov[t:, t:], near)
             solved = np.linalg.inv(k)
             kl = 0.5 * (
                 np.linalg.slogdet(k)[1]
@@ -107,13 +120,13 @@ def test_a_dense_precision(name: str, given: bool) -> None:
                 + np.trace(solved @ sigma)
                 + mean @ solved @ mean
             )
-            assert_near(got.kl_by_latent[i, latent], np.array(kl), 1e-6)
+            assert_near(got.kl_by_latent[i, latent], np.array(kl), near)
             own_parts = prior(kernel, latent, np.zeros(1))
             for part, cross in enumerate(crosses):
                 g = np.linalg.solve(k, cross[t:].T).T
                 spread = own_parts[part] - (g * cross[t:]).sum(1) + ((g @ sigma) * g).sum(1)
-                assert_near(part_mean[i, :, latent, part], g @ mean, 1e-6)
-                assert_near(part_var[i, :, latent, part], spread, 1e-6)
+                assert_near(part_mean[i, :, latent, part], g @ mean, near)
+                assert_near(part_var[i, :, latent, part], spread, near)
     assert_near(marginal_mean, got.query_mean, 1e-12)
     assert_near(marginal_var, got.query_var, 1e-12)
     assert_near(joint_mean, got.query_mean, 1e-12)
@@ -123,16 +136,17 @@ def test_a_dense_precision(name: str, given: bool) -> None:
 def test_a_first_order_prior_is_exact() -> None:
     kernel = KERNELS["matern12"]().double()
     case = make_case()
-    want = oracle(kernel, case)
+    want, near = oracle(kernel, case), digits_left(kernel, case)
 
     got = Banded().infer(kernel, *case)
     part_mean, part_var = Banded().components(kernel, *case)
 
+    assert near < 1e-6  # a first-order path may jump within a minute
     for name in ("mean", "var", "query_mean", "query_var", "kl"):
-        assert_near(getattr(got, name), getattr(want, name), 1e-8)
-    assert_near(part_mean, want.part_mean, 1e-8)
-    assert_near(part_var, want.part_var, 1e-8)
-    assert_near(Banded().log_evidence(kernel, *case[:3]), want.evidence, 1e-8)
+        assert_near(getattr(got, name), getattr(want, name), near)
+    assert_near(part_mean, want.part_mean, near)
+    assert_near(part_var, want.part_var, near)
+    assert_near(Banded().log_evidence(kernel, *case[:3]), want.evidence, near)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -249,18 +263,19 @@ def test_bad_coupling_is_told(change: Callable[[Tensor], Tensor], words: str) ->
         )
 
 
-def test_series_do_not_see_each_other_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", [calm_case(series=7), make_case(series=7)], ids=["calm", "minute"])
+def test_series_do_not_see_each_other_in_tiles(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the digits that the prior leaves: a tile of another size is factored in another order."""
     kernel = level_and_matern32(LATENTS).double()
-    case = make_case(series=7)
     pairs = any_coupling(case)
     with torch.no_grad():
         whole = Banded().infer(kernel, *case, coupling=pairs)
         monkeypatch.setattr(banded, "_room", lambda calendar: ROOM)
         alone = Banded().infer(kernel, *case, coupling=pairs)
 
-    assert_near(alone.mean, whole.mean, 1e-9)
-    assert_near(alone.query_var, whole.query_var, 1e-9)
-    assert_near(alone.kl, whole.kl, 1e-7)
+    near = digits_left(kernel, case)
+    for name in ("mean", "var", "query_mean", "query_var", "kl"):
+        assert_near(getattr(alone, name), getattr(whole, name), near)
 
 
 def test_float32_sites_and_couplings() -> None:

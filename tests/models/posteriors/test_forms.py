@@ -16,9 +16,9 @@ from terralatent.models.kernels import (
     TemporalKernel,
 )
 from terralatent.models.posteriors import POSTERIORS, Banded, Inference, make_posterior
-from terralatent.models.posteriors.kalman import eager as recursion
+from terralatent.models.posteriors.kalman import eager
 from tests.made.kernels import level_and_matern32
-from tests.made.sites import KERNELS, LATENTS, assert_near, make_case
+from tests.made.sites import KERNELS, LATENTS, assert_near, digits_left, make_case
 
 SOME = ("matern12", "default", "quasiperiodic", "white")
 """Kernels with which these laws are tried: of one, three and more states, and one with a jump."""
@@ -32,6 +32,15 @@ def form(request: pytest.FixtureRequest) -> Inference:
 @pytest.fixture(params=SOME)
 def kernel(request: pytest.FixtureRequest) -> TemporalKernel:
     return KERNELS[request.param]().double()
+
+
+def near(form: Inference, tolerance: float) -> float:
+    """Return how near two answers of a form are that differ in the order of roundings alone.
+
+    Banded looks through one factor of its dense prior each time, whose condition number is the root
+    of that of the prior, at most 24 days / WHITE: 2 n eps times that is 5e-9.
+    """
+    return max(tolerance, 1e-8) if isinstance(form, Banded) else tolerance
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -83,7 +92,7 @@ def test_a_masked_site_changes_nothing(
 def test_series_do_not_see_each_other(
     form: Inference, kernel: TemporalKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recursion, "TILE", 64 * LATENTS)
+    monkeypatch.setattr(eager, "TILE", 64 * LATENTS)
     case = make_case(series=7)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
 
@@ -107,8 +116,12 @@ def test_series_do_not_see_each_other(
     assert_near(shuffled.mean, whole.mean[order], 1e-12)
     assert_near(shuffled.kl, whole.kl[order], 1e-11)
     assert_near(alone.query_var, whole.query_var[:1], 1e-12)
-    assert_near(mean, mean_of_few.repeat(reps, 1, 1), 1e-11)
-    assert_near(var, var_of_few.repeat(reps, 1, 1), 1e-11)
+    # Banded factors the prior of these eight days, days apart, anew for each batch.
+    close = 1e-11
+    if isinstance(form, Banded):
+        close = max(close, digits_left(kernel, case._replace(days=case.days[:8])))
+    assert_near(mean, mean_of_few.repeat(reps, 1, 1), close)
+    assert_near(var, var_of_few.repeat(reps, 1, 1), close)
 
 
 def test_queries_do_not_see_each_other(form: Inference, kernel: TemporalKernel) -> None:
@@ -118,7 +131,7 @@ def test_queries_do_not_see_each_other(form: Inference, kernel: TemporalKernel) 
     mean, last = form.marginals(kernel, *case[:3], case.queries[-1:])
     none = form.infer(kernel, *case[:3])
 
-    assert_near(last, var[:, -1:], 1e-11)
+    assert_near(last, var[:, -1:], near(form, 1e-11))
     assert mean.shape == (5, 1, LATENTS)
     assert none.query_mean.shape == none.query_var.shape == (5, 0, LATENTS)
 
@@ -132,8 +145,9 @@ def test_more_data_never_raises_the_variance(form: Inference, kernel: TemporalKe
     before = form.infer(kernel, *case)
     after = form.infer(kernel, case.days, more, case.eta, case.queries)
 
-    assert bool((after.var <= before.var + 1e-12).all())
-    assert bool((after.query_var <= before.query_var + 1e-12).all())
+    slack = near(form, 1e-12)
+    assert bool((after.var <= before.var + slack).all())
+    assert bool((after.query_var <= before.query_var + slack).all())
     assert bool((after.query_var > 0).all())
     if not isinstance(form, Banded):
         assert bool((before.var <= 1 + 1e-12).all())
@@ -146,8 +160,9 @@ def test_the_origin_of_the_calendar_means_nothing(form: Inference, kernel: Tempo
     here = form.infer(kernel, *case)
     there = form.infer(kernel, case.days + millennium, case.w, case.eta, case.queries + millennium)
 
-    assert_near(there.mean, here.mean, 1e-7)
-    assert_near(there.query_var, here.query_var, 1e-7)
+    # Days of 4e5 are rounded at 6e-11, which is 1e-7 of the minute over which a slope is read.
+    assert_near(there.mean, here.mean, 1e-6)
+    assert_near(there.query_var, here.query_var, 1e-6)
 
 
 def test_parts_add_up(form: Inference, kernel: TemporalKernel) -> None:
@@ -156,7 +171,7 @@ def test_parts_add_up(form: Inference, kernel: TemporalKernel) -> None:
     mean, _ = form.marginals(kernel, *case)
     part_mean, part_var = form.components(kernel, *case)
 
-    assert_near(part_mean.sum(-1), mean, 1e-9)
+    assert_near(part_mean.sum(-1), mean, near(form, 1e-9))
     assert bool((part_var > 0).all())
 
 
@@ -164,7 +179,10 @@ def test_parts_add_up(form: Inference, kernel: TemporalKernel) -> None:
 def test_gradients(form: Inference, name: str) -> None:
     kernel = KERNELS[name]().double()
     case = make_case(series=3)
-    at = torch.tensor([2, 3, 4, 8, 9, 17])
+    # Beside a pair a minute apart outputs are rounded at 1e-9: steps must be larger than usual.
+    # Banded inverts the whole prior, whose condition number of 5e10 there leaves KL rounded at
+    # 1e-7, and a difference of it over a step at 1e-3: it has days at least days apart instead.
+    at = torch.tensor([2, 3, 4, 8, 10 if isinstance(form, Banded) else 9, 17])
     parameters = {key: p.detach().requires_grad_() for key, p in kernel.named_parameters()}
 
     def everything(w: Tensor, eta: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
@@ -183,7 +201,6 @@ def test_gradients(form: Inference, name: str) -> None:
 
     w = (case.w[:, at] + 0.1).requires_grad_()
     eta = case.eta[:, at].clone().requires_grad_()
-    # Beside a pair a minute apart outputs are rounded at 1e-9: steps must be larger than usual.
     inputs = (w, eta, *parameters.values())
     assert torch.autograd.gradcheck(everything, inputs, fast_mode=True, eps=1e-4)
 
@@ -238,7 +255,7 @@ def test_no_days_and_no_series(form: Inference) -> None:
         ),
     ],
 )
-def test_bad_input_is_told(
+def test_bad_input_is_refused(
     form: Inference, change: dict[str, Callable[[Tensor], Tensor]], words: str
 ) -> None:
     case = make_case()
@@ -256,8 +273,8 @@ def test_without_queries_the_marginals_are_those_of_the_sites(
     whole = form.infer(kernel, *case)
     mean, var = form.marginals(kernel, *case[:3])
 
-    assert_near(mean, whole.mean, 1e-11)
-    assert_near(var, whole.var, 1e-11)
+    assert_near(mean, whole.mean, near(form, 1e-11))
+    assert_near(var, whole.var, near(form, 1e-11))
 
 
 def test_the_order_of_queries_series_and_latents_means_nothing(form: Inference) -> None:
@@ -302,7 +319,7 @@ def test_the_joint_covariance_has_the_marginals_on_its_diagonal(
     want, var = form.marginals(kernel, *case[:3], days)
 
     assert cov.shape == (5, LATENTS, 5, 5)
-    assert_near(mean, want, 1e-9)
+    assert_near(mean, want, near(form, 1e-9))
     assert_near(cov.diagonal(dim1=-2, dim2=-1).mT, var, 1e-8)
     assert torch.equal(cov, cov.mT)
     assert bool((torch.linalg.eigvalsh(cov) > -1e-8).all())

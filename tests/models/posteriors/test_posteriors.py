@@ -10,7 +10,7 @@ from torch import Tensor
 
 from terralatent.models.kernels import Constant, Matern32, Sum, TemporalKernel
 from terralatent.models.posteriors import POSTERIORS, Inference, Markov, make_posterior
-from terralatent.models.posteriors.kalman import dispatch as walks
+from terralatent.models.posteriors.kalman import dispatch
 from tests.made.sites import KERNELS, assert_near, make_case, oracle, prior
 
 
@@ -67,7 +67,7 @@ def test_float32_is_enough(
 def test_float32_is_enough_compiled(
     name: str, largest: float, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walks, "COMPILED_FROM", 0)
+    monkeypatch.setattr(dispatch, "COMPILED_FROM", 0)
     kernel, case = KERNELS[name]().double(), make_case(series=16, largest=largest)
     want = oracle(kernel, case)
 
@@ -163,7 +163,7 @@ def test_any_precision_and_lengthscale_stays_finite(
     compiled_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """100,000 random series of the default form in float32, w from 0 to 1e4."""
-    monkeypatch.setattr(walks, "COMPILED_FROM", compiled_from)
+    monkeypatch.setattr(dispatch, "COMPILED_FROM", compiled_from)
     with torch.no_grad():
         got = Markov().infer(*stress(series=2_500, latents=40, dates=40))
 

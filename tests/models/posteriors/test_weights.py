@@ -13,7 +13,7 @@ from terralatent.models.posteriors import Exact, Hilbert, Inducing, Inference, w
 from tests.made.sites import KERNELS, LATENTS, Answer, Case, assert_near, make_case, prior
 
 COARSE = (Inducing(points=7), Hilbert(functions=9))
-"""Far from exact, so that an approximation is told from what it approximates."""
+"""Far from exact, so that an approximation differs from what it approximates."""
 
 
 @pytest.fixture(params=COARSE, ids=["inducing", "hilbert"])
@@ -170,10 +170,12 @@ def test_inducing_points_at_all_dates_are_exact(name: str) -> None:
     got, want = (each.infer(kernel, *case) for each in (form, Exact()))
     components = [each.components(kernel, *case) for each in (form, Exact())]
 
+    # The prior is moved by its jitter of 1e-10, and by n eps times the condition number of a factor
+    # of it, 5e5, to which that leads: 2e-9. Precisions of 100 and values of 10 make 2e-6 of it.
     for field in ("mean", "var", "query_mean", "query_var", "kl"):
-        assert_near(getattr(got, field), getattr(want, field), 1e-6)
+        assert_near(getattr(got, field), getattr(want, field), 1e-5)
     for ours, exact in zip(*components, strict=True):
-        assert_near(ours, exact, 1e-6)
+        assert_near(ours, exact, 1e-5)
 
 
 def test_inducing_points_are_spread_evenly_over_the_different_days() -> None:

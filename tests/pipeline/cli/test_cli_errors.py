@@ -32,6 +32,7 @@ from tests.made.catalogue import region
 from tests.made.mistakes import AGAIN, BUILD, DECODE, EMBED, EXPORT, MISTAKES, SEARCH, SHOW, TRAIN
 from tests.made.models import made_up_model
 from tests.made.wrong_inputs import damage, lose, write_files, write_models
+from tests.waiting import WITHIN_S
 
 Run = Callable[[str], tuple[int, list[str]]]
 
@@ -297,7 +298,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            timeout=120,
+            timeout=WITHIN_S,
         )
     assert ended.stdout.split() == ["2"] * 4, ended.stderr
     lines = ended.stderr.splitlines()

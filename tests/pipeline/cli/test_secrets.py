@@ -19,7 +19,7 @@ from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.repository import open_group
 from tests.commands.plans import WHERE
 from tests.commands.processes import Ended, Launcher
-from tests.servers.strangers import LOG_IN, Answer, Asked, Stranger, stranger
+from tests.servers.scripted import LOG_IN, Answer, Request, ScriptedServer, scripted
 
 SECRET = "s3cr3tT0ken"
 SIGNED = f"sv=2020&sig={SECRET}%2B&se=2030-01-01T00:00:00Z"
@@ -38,7 +38,7 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def api(catalogue: Path) -> Iterator[Stranger]:
+def api(catalogue: Path) -> Iterator[ScriptedServer]:
     """An API with a key, whose items have signed hrefs, some of which lead to nothing."""
 
     def items() -> list[dict[str, Any]]:
@@ -53,28 +53,33 @@ def api(catalogue: Path) -> Iterator[Stranger]:
             found.append(item)
         return found
 
-    def answer(asked: Asked) -> Answer | None:
-        if asked.path.startswith("/files/"):
+    def answer(request: Request) -> Answer | None:
+        if request.path.startswith("/files/"):
             for ending, broken in BROKEN.items():
-                if asked.path.endswith(ending):
+                if request.path.endswith(ending):
                     return broken
-            return Answer((catalogue / asked.path.removeprefix("/files/")).read_bytes())
-        if asked.path.startswith("/broken"):
-            return Answer(ECHO.encode(), 500 if asked.path == "/broken" else 200)
-        if asked.path == "/search":
+            return Answer((catalogue / request.path.removeprefix("/files/")).read_bytes())
+        if request.path.startswith("/broken"):
+            return Answer(ECHO.encode(), 500 if request.path == "/broken" else 200)
+        if request.path == "/search":
             page = items()
-            half = page[4:] if "token" in asked.url else page[:4]
+            half = page[4:] if "token" in request.url else page[:4]
             told: dict[str, Any] = {"type": "FeatureCollection", "features": half, "links": []}
             if half == page[:4]:
                 href = f"{it.url}/search?token={SECRET}"
                 told["links"] = [{"rel": "next", "href": href, "method": "GET"}]
             return Answer(json.dumps(told).encode())
-        if asked.path.startswith("/collections/"):
-            told = {"type": "Collection", "id": Path(asked.path).name, "license": "x", "links": []}
+        if request.path.startswith("/collections/"):
+            told = {
+                "type": "Collection",
+                "id": Path(request.path).name,
+                "license": "x",
+                "links": [],
+            }
             extent = {"spatial": {"bbox": [[0, 0, 1, 1]]}, "temporal": {"interval": [[None, None]]}}
             told |= {"stac_version": "1.0.0", "description": "d", "extent": extent}
             return Answer(json.dumps(told).encode())
-        if asked.path != "/api":
+        if request.path != "/api":
             return None
         core = "https://api.stacspec.org/v1.0.0"
         links = [
@@ -89,7 +94,7 @@ def api(catalogue: Path) -> Iterator[Stranger]:
         told["conformsTo"] = [f"{core}/{each}" for each in ("core", "item-search", "collections")]
         return Answer(json.dumps({**told, "links": links}).encode())
 
-    with stranger(answer) as it:
+    with scripted(answer) as it:
         yield it
 
 
@@ -119,7 +124,7 @@ def texts(group: zarr.Group) -> Iterator[str]:
 
 
 def test_no_command_tells_or_stores_a_secret(
-    api: Stranger, launcher: Launcher, tmp_path: Path
+    api: ScriptedServer, launcher: Launcher, tmp_path: Path
 ) -> None:
     url = f"{api.url.replace('//', f'//me:{SECRET}@')}/api?key={SECRET}"
     kept, cube, plain = tmp_path / "scenes.parquet", tmp_path / "cube", tmp_path / "cube.zarr"
@@ -145,7 +150,7 @@ def test_no_command_tells_or_stores_a_secret(
 
 @pytest.mark.parametrize("path", ["broken", "broken/page", "nowhere", "items.parquet", "c.json"])
 def test_no_error_tells_a_secret(
-    api: Stranger, launcher: Launcher, tmp_path: Path, path: str
+    api: ScriptedServer, launcher: Launcher, tmp_path: Path, path: str
 ) -> None:
     url = f"{api.url.replace('//', f'//me:{SECRET}@')}/{path}?key={SECRET}"
     command = ("search", *MAY, *WHERE, "--out", tmp_path / "x.parquet", "--debug", "--source")

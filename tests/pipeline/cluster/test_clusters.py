@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import client_for, workers_of
 from terralatent.pipeline.cluster.kinds import KINDS
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -57,7 +58,9 @@ def test_a_script_that_does_not_say_that_it_is_the_main_one_is_told_to(tmp_path:
     calls = "from terralatent.pipeline.cluster.client import client_for\nwith client_for(): pass\n"
     script.write_text(calls)
 
-    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=WITHIN_S
+    )
 
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.clusters import Command, are_held, held, until
+from tests.commands.clusters import Command, are_held, held
 from tests.commands.contents import contents, same
 from tests.commands.plans import Plan
 from tests.commands.processes import ROOT
 from tests.servers.gateway import WORKER, clusters, gateway, missing
+from tests.waiting import until
 
 pytestmark = pytest.mark.gateway
 

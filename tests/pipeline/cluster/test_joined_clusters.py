@@ -25,6 +25,7 @@ from terralatent.pipeline.store.repository import lay_out, open_group
 from tests.commands.plans import DATES, Plan, Store
 from tests.made.models import made_up_model
 from tests.servers.dask_processes import foreign_environment, scheduler, worker
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_a_worker_that_dies_as_it_joins_is_not_taken_for_the_scheduler(
     monkeypatch.setattr(clusters, "pin_threads", Deadly)
     with worker(empty, tmp_path), worker(empty, tmp_path):
         with client_for(empty.scheduler.address) as client:
-            assert client.submit(abs, -1).result(timeout=60) == 1
+            assert client.submit(abs, -1).result(timeout=WITHIN_S) == 1
         assert died.exists()
 
 
@@ -117,7 +118,7 @@ def test_a_worker_of_another_environment_is_refused_by_name_and_works_for_others
         assert f"worker {address} on {os.uname().nodename} has" in str(told.value)
         assert str(told.value).count("worker tcp") == 1, "the others are all right"
         doubled = cluster.submit(lambda number: 2 * number, 21, workers=[address], pure=False)
-        assert doubled.result(timeout=60) == 42
+        assert doubled.result(timeout=WITHIN_S) == 42
 
 
 def write_row(group: zarr.Group, row: int) -> str:

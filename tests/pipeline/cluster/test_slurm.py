@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.clusters import Command, are_held, go_on, held, until
+from tests.commands.clusters import Command, are_held, go_on, held
 from tests.commands.contents import contents, same
 from tests.commands.plans import Plan
 from tests.servers.slurm import cancel, jobs, missing, occupy, one_node
+from tests.waiting import until
 
 pytestmark = pytest.mark.slurm
 

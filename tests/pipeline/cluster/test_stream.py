@@ -26,6 +26,7 @@ from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
 from terralatent.pipeline.cluster.stream import Failure, stream_blocks
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.store.repository import lay_out, open_group, open_repository, snapshot_id
+from tests.waiting import WITHIN_S, until
 
 TASKS = 12
 
@@ -142,7 +143,7 @@ def kill(group: zarr.Group, task: int, *, batch: int, folder: Path) -> int:
     if task == 3:
         held = [np.ones(STEP, dtype=np.uint8) for _ in range(batch)]
         if batch == FULL:
-            time.sleep(60)  # Dask looks now and then
+            time.sleep(WITHIN_S)  # Dask looks now and then
         assert len(held) == batch
     return write(group, task)
 
@@ -229,10 +230,8 @@ class StopLate(Watch):
     """Breaks off at the first task, when all others that were sent have ended too."""
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
-        until = time.monotonic() + 30
-        while any(future.status == "pending" for future in self.client.futures.values()):
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        futures = self.client.futures
+        until(lambda: all(future.status != "pending" for future in futures.values()))
         raise KeyboardInterrupt
 
 
@@ -287,7 +286,7 @@ def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store:
     options = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
     with (
         LocalCluster(**options, protocol="tcp", dashboard_address=None) as cluster,
-        Client(cluster.scheduler_address, timeout=1, set_as_default=False) as client,
+        Client(cluster.scheduler_address, timeout=WITHIN_S, set_as_default=False) as client,
         pytest.raises(InputError, match="The Dask scheduler is lost"),
     ):
         stream(client, store, progress=Leave(cluster))
@@ -302,18 +301,8 @@ def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store:
 
 def hold(group: zarr.Group, task: int, *, held: Iterable[int], go: Path) -> int:
     """Write, when it is told to go where the task is one of those to be held."""
-    until = time.monotonic() + 60
-    while task in held and not go.exists():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: task not in held or go.exists())
     return write(group, task)
-
-
-def until(happens: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @contextmanager

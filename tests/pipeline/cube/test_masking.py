@@ -27,11 +27,12 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import DISTANCE_CAP
 from terralatent.pipeline import embed, open_latents, train
 from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cube.masking import Masking, clear_sky
-from terralatent.pipeline.cube.masks import (
+from terralatent.pipeline.cube.masking import (
     AS_STORED,
-    Asked,
+    Masking,
+    MaskingRequest,
     Masks,
+    clear_sky,
     mask_bands,
     parse_masking,
     settle,
@@ -85,7 +86,9 @@ def noted(model: Path, folder: Path, masking: dict[str, Any]) -> Path:
     return folder
 
 
-def read(group: zarr.Group, masking: Asked, side: int = SIDE) -> list[tuple[Any, SeriesBlock]]:
+def read(
+    group: zarr.Group, masking: MaskingRequest, side: int = SIDE
+) -> list[tuple[Any, SeriesBlock]]:
     """All series of a cube, in windows of ``side``."""
     masks = settle(mask_bands(group, [S2, S1]), masking)
     rows, columns = group[f"{S2}/data"].shape[-2:]
@@ -248,7 +251,7 @@ def test_a_function_without_a_name_opens_a_cube_and_makes_no_store(
     ],
 )
 def test_a_masking_that_cannot_be_is_told_before_any_pixel_is_read(
-    cube: Path, model: Path, tmp_path: Path, asked: Asked, words: str
+    cube: Path, model: Path, tmp_path: Path, asked: MaskingRequest, words: str
 ) -> None:
     for call in (
         partial(open_cube, cube),

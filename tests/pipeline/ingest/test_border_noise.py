@@ -201,7 +201,7 @@ def test_the_item_says_what_its_numbers_are_and_else_the_source_or_the_sensor(
     assert read_scaling(item, sensor, sensor.asset_keys(item["assets"])).quantity == quantity
     place = SOURCES["planetary-computer"]
     offers = tuple(replace(offer, quantity="amplitude") for offer in place.sensors or ())
-    assert replace(place, sensors=offers).sees(sensor).quantity == "amplitude"
+    assert replace(place, sensors=offers).adapt(sensor).quantity == "amplitude"
 
 
 def test_a_cube_of_amplitude_is_the_cube_of_power(workers: Client, tmp_path: Path) -> None:

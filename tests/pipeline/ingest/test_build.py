@@ -20,7 +20,7 @@ from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import SENSORS, Packing
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import Loss
-from terralatent.pipeline.ingest import unit_work
+from terralatent.pipeline.ingest import read_tasks
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.ingest.harmonise import pack, pack_item, unpack
 from terralatent.pipeline.region import grid
@@ -55,7 +55,7 @@ def drop(scenes: Scenes, item_id: str) -> Scenes:
     """The scenes of a catalogue without one item."""
     return Scenes.gather(
         [item for item in scenes.items if item["id"] != item_id],
-        [SENSORS[name] for name in scenes.asked],
+        [SENSORS[name] for name in scenes.requested],
         source=scenes.source,
         period=scenes.period,
         access=scenes.access,
@@ -302,14 +302,14 @@ def test_over_http_a_missing_file_is_named_and_read_when_it_is_back(
 def test_a_unit_that_fails_stays_pending_and_is_named(
     made_up: Scenes, cube: Path, workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: Callable[..., object] = unit_work.read_pixels
+    read: Callable[..., object] = read_tasks.read_pixels
 
     def failing(acquisitions: object, sensor: object, *args: object, **options: object) -> object:
         if sensor == S1:
             raise MemoryError("too wide")
         return read(acquisitions, sensor, *args, **options)
 
-    monkeypatch.setattr(unit_work, "read_pixels", failing)
+    monkeypatch.setattr(read_tasks, "read_pixels", failing)
     report = build_cube(made_up, region(), tmp_path / "cube", block=16, client=workers)
     monkeypatch.undo()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import rasterio
 from distributed import Client, LocalCluster
 from odc.geo.geobox import GeoBox
 from rasterio import Affine
+from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
@@ -21,14 +22,21 @@ from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import pick_sensors
 from terralatent.catalogs.sources.sources import SOURCES
-from terralatent.pipeline.ingest import raster as rasters
-from terralatent.pipeline.ingest import retry as retries
+from terralatent.pipeline.ingest import raster, retry
 from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.repository import open_group
 from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.made.recorded import PC, moved
-from tests.servers.faulty import QUICK, Faulty, Trouble, faulty, hurry
+from tests.servers.file_server import (
+    IMPATIENT,
+    QUICK,
+    FileServer,
+    Request,
+    Trouble,
+    hurry,
+    serving_files,
+)
 
 SIDE = 256
 GRID = Affine(10.0, 0.0, LEFT, 0.0, -10.0, TOP)
@@ -97,10 +105,15 @@ def scenes(files: Path) -> Scenes:
 
 
 def build(
-    scenes: Scenes, host: Faulty, out: Path, processes: Client, **options: Any
+    scenes: Scenes,
+    host: FileServer,
+    out: Path,
+    processes: Client,
+    settings: Mapping[str, float] = QUICK,
+    **options: Any,
 ) -> BuildReport:
     """Build the cube, in four units, by the worker processes and through ``host``."""
-    processes.run(hurry, QUICK, host.arrange())
+    processes.run(hurry, settings, host.environment())
     return build_cube(scenes, REGION, out, block=128, memory="30MB", client=processes, **options)
 
 
@@ -109,7 +122,7 @@ def faultless(
     scenes: Scenes, files: Path, processes: Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("faultless")
-    with faulty(files, folder / "log", Trouble()) as host:
+    with serving_files(files, folder / "log", Trouble()) as host:
         report = build(scenes, host, folder / "cube", processes)
     assert (report.losses, report.units) == ((), 4)
     return folder / "cube"
@@ -124,23 +137,23 @@ def require_same(cube: Path, faultless: Path) -> None:
     assert found.attrs["losses"] == wanted.attrs["losses"] == []
 
 
-def suffered(host: Faulty) -> Counter[str]:
-    return Counter(each["answer"] for each in host.asked)
+def suffered(host: FileServer) -> Counter[str]:
+    return Counter(request.trouble for request in host.requests)
 
 
 def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
 ) -> None:
     """And tokens that are said to last are taken back while they are in use."""
-    trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, good=1.5)
-    with faulty(files, tmp_path / "log", trouble) as host:
-        report = build(scenes, host, tmp_path / "cube", processes)
-        asked = host.asked
-        assert min(suffered(host)[each] for each in ("503", "cut", "late", "reset")) > 0
+    trouble = Trouble(seed=1, **THE_ISSUE, reset=0.02, token_lasts=1.5)
+    with serving_files(files, tmp_path / "log", trouble) as host:
+        report = build(scenes, host, tmp_path / "cube", processes, IMPATIENT)
+        requests = host.requests
+        assert min(suffered(host)[kind] for kind in ("503", "cut", "late", "reset")) > 0
     assert report.losses == ()
     require_same(tmp_path / "cube", faultless)
-    refused = sum(each["what"] == "token" for each in asked)
-    assert refused > 2 * 2  # accounts and processes
+    tokens = sum(request.path.startswith("/tokens/") for request in requests)
+    assert tokens > 2 * 2  # accounts and processes
 
 
 @pytest.mark.soak
@@ -148,13 +161,13 @@ def test_a_cube_read_through_faults_is_that_of_a_faultless_run(
 def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path, seed: int
 ) -> None:
-    """Tokens end after 30 s, told or, by turns, untold; requests are so slow that they do."""
-    told = 30.0 if seed % 2 else 3600.0
+    """Tokens end after 30 s, as stated or, by turns, sooner; requests are so slow that they do."""
+    stated = 30.0 if seed % 2 else 3600.0
     issue = {**THE_ISSUE, "wait": 4.0}
-    trouble = Trouble(seed=seed, **issue, slow=0.8, told=told, good=30.0)
-    quick = {**QUICK, "GDAL_HTTP_TIMEOUT": 2}
-    with faulty(files, tmp_path / "log", trouble) as host:
-        processes.run(hurry, quick, host.arrange())
+    trouble = Trouble(seed=seed, **issue, slow=0.8, token_stated=stated, token_lasts=30.0)
+    impatient = {**IMPATIENT, "GDAL_HTTP_TIMEOUT": 2}
+    with serving_files(files, tmp_path / "log", trouble) as host:
+        processes.run(hurry, impatient, host.environment())
         report = build_cube(
             scenes, REGION, tmp_path / "cube", block=128, memory="30MB", client=processes
         )
@@ -165,9 +178,9 @@ def test_a_cube_read_through_faults_for_long_is_that_of_a_faultless_run(
 def test_all_workers_together_keep_to_the_limit_of_a_host(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
 ) -> None:
-    with faulty(files, tmp_path / "log", Trouble(slow=0.02)) as host:
+    with serving_files(files, tmp_path / "log", Trouble(slow=0.02)) as host:
         report = build(scenes, host, tmp_path / "cube", processes, requests=2)
-        most = max(each["open"] for each in host.asked)
+        most = max(request.open for request in host.requests)
     assert report.losses == ()
     require_same(tmp_path / "cube", faultless)
     # The two accounts are two hosts behind one proxy; each worker has one request to each.
@@ -179,21 +192,21 @@ def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
 ) -> None:
     """Its tries get fewer when it is seen to be down."""
     lost = {f"tiles/{day}/": "503" for day in DAYS[1::2]}
-    with faulty(files, tmp_path / "log", Trouble(always=lost)) as host:
+    with serving_files(files, tmp_path / "log", Trouble(always=lost)) as host:
         report = build(scenes, host, tmp_path / "cube", processes)
-        suffering = {each["what"] for each in host.asked if each["answer"] == "503"}
-        asked = tries(host)
+        suffering = {request.path for request in host.requests if request.trouble == "503"}
+        tried = tries(host)
     bands = {*FINE, *COARSE, "SCL"}
     wanted = {(f"day-{day}", band) for day in DAYS[1::2] for band in bands}
     assert {(loss.item, loss.band) for loss in report.losses} == wanted
     assert all("503" in loss.reason for loss in report.losses)
     assert not any("sig=" in loss.reason for loss in report.losses)
     assert len(suffering) == len(wanted)
-    assert len(asked) < 2 * 4 * len(wanted)  # of four units; each would be tried six times
+    assert len(tried) < 2 * 4 * len(wanted)  # of four units; each would be tried six times
     data, whole = (open_group(cube)[GROUP]["data"] for cube in (tmp_path / "cube", faultless))
     np.testing.assert_array_equal(data[0::2], whole[0::2])
     assert (data[1::2] == data.fill_value).all()
-    with faulty(files, tmp_path / "log 2", Trouble()) as host:
+    with serving_files(files, tmp_path / "log 2", Trouble()) as host:
         report = build(scenes, host, tmp_path / "cube", processes)
     assert (report.losses, report.units) == ((), 4)
     require_same(tmp_path / "cube", faultless)
@@ -202,12 +215,12 @@ def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
 def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
     """However many ranges of a file its window touches: so threads count requests."""
     write(tmp_path / "a.tif", numbers(1024), tiled=True, blockxsize=128, blockysize=128)
-    with faulty(tmp_path, tmp_path / "log", Trouble(slow=0.02)) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble(slow=0.02)) as host:
         _, unread = read(host, "a.tif", GeoBox((1024, 200), GRID, CRS))
-        asked = host.asked
+        requests = host.requests
     assert unread == []
-    assert len(asked) >= 8
-    assert {each["open"] for each in asked} == {1}
+    assert len(requests) >= 8
+    assert {request.open for request in requests} == {1}
 
 
 # -- one file -------------------------------------------------------------------------------------
@@ -215,17 +228,17 @@ def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process lose patience soon, and know no host."""
+    """Let this process ask again soon, and know no host."""
     for name, value in QUICK.items():
-        monkeypatch.setitem(rasters.GDAL_OPTIONS, name, value)  # type: ignore[arg-type]
-    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.01)
-    retries._host.cache_clear()
+        monkeypatch.setitem(raster.GDAL_OPTIONS, name, value)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
+    retry._host.cache_clear()
 
 
 SMALL = GeoBox((64, 64), GRID, CRS)
 
 
-def read(host: Faulty, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, list[Unread]]:
+def read(host: FileServer, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, list[Unread]]:
     pixels, unread = read_sources(
         [Source("one", {"band": f"{host.url}/{name}"})],
         [Band("band", "uint16", 0)],
@@ -237,9 +250,16 @@ def read(host: Faulty, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, l
     return pixels["band"][0], unread
 
 
-def tries(host: Faulty) -> list[dict[str, Any]]:
-    """What was asked for by retries.py, not by GDAL."""
-    return [each for each in host.asked if each.get("range") == "bytes=0-0"]
+def tries(host: FileServer) -> list[Request]:
+    """The requests that retry.py makes, not GDAL."""
+    return [request for request in host.requests if request.range == "bytes=0-0"]
+
+
+def test_rasterio_still_chains_the_errors_of_gdal_that_it_does_not_offer() -> None:
+    with pytest.raises(RasterioError) as caught:
+        rasterio.open("/nowhere.tif")
+    assert any(isinstance(error, retry.CPLE_BaseError) for error in retry._chain(caught.value))
+    assert all(issubclass(refused, retry.CPLE_BaseError) for refused in retry._REFUSED)
 
 
 @pytest.mark.usefixtures("quick")
@@ -249,7 +269,7 @@ def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) ->
     write(tmp_path / "a.tif", pixels := numbers(SIDE))
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, first=5, spared=spared)
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         found, unread = read(host, "a.tif", window)
     assert unread == []
     np.testing.assert_array_equal(found, pixels)
@@ -262,23 +282,23 @@ def test_what_is_for_good_is_tried_once(answer: str, spared: int, tmp_path: Path
     write(tmp_path / "a.tif", numbers(SIDE))
     window = GeoBox((SIDE, SIDE), GRID, CRS)
     trouble = Trouble(always={"a.tif": answer}, spared=spared)
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         found, (loss,) = read(host, "a.tif", window)
-        log = host.asked
-        heads = [each for each in log if each["method"] == "HEAD"]
-        asked = tries(host)
+        requests = host.requests
+        heads = [request for request in requests if request.method == "HEAD"]
+        tried = tries(host)
     assert not found.any()
     assert answer in loss.reason
     assert "tried" not in loss.reason
     assert len(heads) == 1
-    assert len(asked) <= 1
+    assert len(tried) <= 1
     if not spared:
-        assert len(log) == 1
+        assert len(requests) == 1
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) -> None:
-    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert "404" in loss.reason
         assert read(host, "a.tif")[1] == [loss]  # in the same words
@@ -290,18 +310,18 @@ def test_what_was_missing_or_another_a_while_ago_is_read_anew(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_page_that_is_no_raster_is_not_asked_for_long(tmp_path: Path) -> None:
+def test_a_page_that_is_no_raster_is_not_requested_for_long(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_text("<html>Who are you?</html>" * 100)
-    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
-        assert len(tries(host)) == retries.TRIES_OF_NO_RASTER
+        assert len(tries(host)) == retry.TRIES_OF_NO_RASTER
     assert "not recognized" in loss.reason
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", numbers(64), crs=None)
-    with faulty(tmp_path, tmp_path / "log", Trouble()) as host:
+    with serving_files(tmp_path, tmp_path / "log", Trouble()) as host:
         _, (loss,) = read(host, "a.tif")
         assert tries(host) == []
     assert "does not tell where it lies" in loss.reason
@@ -311,13 +331,13 @@ def test_a_raster_that_is_not_what_was_wanted_is_tried_once(tmp_path: Path) -> N
 def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", pixels := numbers(64))
     trouble = Trouble(always={"a.tif": "429"}, first=2, after="1")
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         found, unread = read(host, "a.tif")
-        told = [each for each in host.asked if each["answer"] == "429"]
-        after = [each for each in host.asked if not each["answer"]]
+        refused = [request for request in host.requests if request.trouble == "429"]
+        after = [request for request in host.requests if not request.trouble]
     assert unread == []
     np.testing.assert_array_equal(found, pixels)
-    assert after[0]["at"] - told[-1]["at"] >= 1.0
+    assert after[0].at - refused[-1].at >= 1.0
 
 
 @pytest.mark.usefixtures("quick")
@@ -327,9 +347,9 @@ def test_a_server_that_asks_for_too_much_patience_is_left(
 ) -> None:
     write(tmp_path / "a.tif", numbers(64))
     slept: list[float] = []
-    monkeypatch.setattr(retries, "sleep", slept.append)
+    monkeypatch.setattr(retry, "sleep", slept.append)
     trouble = Trouble(always={"a.tif": "429"}, after=after)
-    with faulty(tmp_path, tmp_path / "log", trouble) as host:
+    with serving_files(tmp_path, tmp_path / "log", trouble) as host:
         _, (loss,) = read(host, "a.tif")
     assert "its server asks to wait" in loss.reason
     assert slept == []
@@ -343,17 +363,17 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
 ) -> None:
     """Wherever the requests begin to fail: in a directory of many tiles, which is read piece by
     piece, or between rows of tiles. All of the file or nothing."""
-    monkeypatch.setattr(retries, "TRIES", 2)
-    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "TRIES", 2)
+    monkeypatch.setitem(raster.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
     side = 1024
     tiles = {"tiled": True, "blockxsize": tile, "blockysize": tile}
     write(tmp_path / "a.tif", pixels := numbers(side), **tiles)
     window = GeoBox((side, columns), GRID, CRS)
     ended = set()
     for spared in range(1, 8):
-        retries._host.cache_clear()
+        retry._host.cache_clear()
         trouble = Trouble(always={"a.tif": answer}, spared=spared)
-        with faulty(tmp_path, tmp_path / f"log {spared}", trouble) as host:
+        with serving_files(tmp_path, tmp_path / f"log {spared}", trouble) as host:
             found, unread = read(host, "a.tif", window)
         ended.add(bool(unread))
         np.testing.assert_array_equal(found, 0 if unread else pixels[:, :columns])
@@ -364,13 +384,13 @@ def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
 def test_waits_grow_and_differ_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a host whose name leads nowhere."""
     slept: list[float] = []
-    monkeypatch.setattr(retries, "sleep", slept.append)
-    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
+    monkeypatch.setattr(retry, "sleep", slept.append)
+    monkeypatch.setitem(raster.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", 0)  # type: ignore[arg-type]
     for _ in range(2):
-        _, (loss,) = read(Faulty("http://127.0.0.1:9", Path(os.devnull)), "a.tif")
-        assert f"tried {retries.TRIES} times" in loss.reason
-    first, second = slept[: retries.TRIES - 1], slept[retries.TRIES - 1 :]
+        _, (loss,) = read(FileServer("http://127.0.0.1:9", Path(os.devnull)), "a.tif")
+        assert f"tried {retry.TRIES} times" in loss.reason
+    first, second = slept[: retry.TRIES - 1], slept[retry.TRIES - 1 :]
     assert first != second
     for waits in (first, second):
         for nth, wait in enumerate(waits):
-            assert 0.5 <= wait / (retries.FIRST_WAIT_S * 2**nth) <= 1.0
+            assert 0.5 <= wait / (retry.FIRST_WAIT_S * 2**nth) <= 1.0

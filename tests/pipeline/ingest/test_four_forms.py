@@ -36,7 +36,7 @@ from tests.made.recorded import (
     write_bands,
     write_items,
 )
-from tests.servers.guarded import KEY, guarded
+from tests.servers.file_server import KEY, Trouble, serving_files
 
 S2 = SENSORS["sentinel-2-l2a"]
 MAY = ("2018-05-01", "2018-05-31")
@@ -109,7 +109,7 @@ def test_jpeg_2000_of_a_store_with_keys_gives_the_same_pixels(
     hrefs = {band: f"s3://eodata/tile/{Path(path).name}" for band, path in paths.items()}
     write_items(tmp_path / "items", [moved(COPERNICUS, hrefs)])
     own = tmp_path / "own.toml"
-    with guarded(tmp_path / "store", tmp_path / "log") as store:
+    with serving_files(tmp_path / "store", tmp_path / "log", Trouble(key=KEY)) as store:
         own.write_text(BUCKET.format(url=store.url))
         found = search_scenes("data-space", region(), *MAY, described=[own])
         for name in ("CDSE_ACCESS_KEY_ID", "CDSE_SECRET_ACCESS_KEY"):
@@ -117,15 +117,15 @@ def test_jpeg_2000_of_a_store_with_keys_gives_the_same_pixels(
         with pytest.raises(InputError, match="s3://eodata: set CDSE_ACCESS_KEY_ID and CDSE_SEC"):
             build_cube(found, region(), tmp_path / "none", client=workers)
         assert not (tmp_path / "none").exists()
-        assert store.asked == []
+        assert store.requests == []
 
         monkeypatch.setenv("CDSE_ACCESS_KEY_ID", KEY)
         monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-told")
         np.testing.assert_array_equal(built(found, tmp_path / "cube", workers), truth)
-        asked = store.asked
+        requests = store.requests
 
-    assert {each["key"] for each in asked} == {KEY}
-    assert all(each["what"].startswith("/eodata/tile/") for each in asked)
+    assert {request.key for request in requests} == {KEY}
+    assert all(request.path.startswith("/eodata/tile/") for request in requests)
     stored = b"".join(
         path.read_bytes() for path in (tmp_path / "cube").rglob("*") if path.is_file()
     )
@@ -211,7 +211,7 @@ def test_an_item_that_tells_nothing_is_refused_by_name_until_a_user_states_it(
     hrefs = write_bands(tmp_path / "files" / "tiles", numbers)
     silent = changed(moved(PC, hrefs, item_id="silent"), s2__processing_baseline=None)
     folder = write_items(tmp_path / "files", [silent])
-    with pytest.raises(InputError, match=r"the first, silent: it tells neither an offset"):
+    with pytest.raises(InputError, match=r"the first, silent: it states neither an offset"):
         search_scenes(folder, region(), *MAY)
 
     found = search_scenes(folder, region(), *MAY, offsets={"sentinel-2-l2a": 0.0})
@@ -229,14 +229,14 @@ def test_an_item_that_tells_nothing_is_refused_by_name_until_a_user_states_it(
 def test_what_an_item_tells_wins_over_what_a_user_states() -> None:
     item = recorded(COPERNICUS)
     (stated,) = with_offsets([S2], {"sentinel-2-l2a": 0.5})
-    seen = SOURCES["copernicus"].sees(stated)
+    seen = SOURCES["copernicus"].adapt(stated)
     scaling = read_scaling(item, seen, seen.asset_keys(item["assets"]))
     assert (scaling.offset, scaling.offset_from) == (-0.1, "bands")
 
 
 def test_a_source_may_say_which_words_of_its_items_count() -> None:
     offer = Offer("sentinel-2-l2a", ("sentinel-2-l2a",), offset=0.0, believe=())
-    seen = Source("liar", "https://liar.example", sensors=(offer,)).sees(S2)
+    seen = Source("liar", "https://liar.example", sensors=(offer,)).adapt(S2)
     item = recorded(COPERNICUS)
     assert read_scaling(item, seen, seen.asset_keys(item["assets"])).offset == 0.0
 

@@ -15,7 +15,7 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
 from terralatent.pipeline.info.status import status
-from terralatent.pipeline.ingest import unit_work
+from terralatent.pipeline.ingest import read_tasks
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.history import history
 from terralatent.pipeline.store.repository import GROWING, is_growing, open_group, snapshot_id
@@ -86,13 +86,13 @@ def part(scenes: Scenes, wanted: Callable[[str], bool], sensors: Sequence[str] =
 def items_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the items that are read from now on."""
     read: list[str] = []
-    plain = unit_work.read_pixels
+    plain = read_tasks.read_pixels
 
     def noting(acquisitions: Any, *args: Any, **options: Any) -> Any:
         read.extend(item["id"] for each in acquisitions for item in each.items)
         return plain(acquisitions, *args, **options)
 
-    monkeypatch.setattr(unit_work, "read_pixels", noting)
+    monkeypatch.setattr(read_tasks, "read_pixels", noting)
     return read
 
 
@@ -270,7 +270,7 @@ def test_readers_see_nothing_of_a_cube_that_grows_before_it_is_whole(
         raise OSError("the disk is on fire")
 
     with monkeypatch.context() as patch:
-        patch.setattr(unit_work, "read_pixels", failing)
+        patch.setattr(read_tasks, "read_pixels", failing)
         report = build(every)
     assert report.losses
     assert is_growing(tmp_path / "cube")
@@ -288,7 +288,7 @@ def test_what_began_to_grow_for_scenes_that_are_gone_is_begun_anew(
 ) -> None:
     build(part(every, without("R35", "R36")))
     with monkeypatch.context() as patch:
-        patch.setattr(unit_work, "read_pixels", lambda *_, **__: 1 / 0)
+        patch.setattr(read_tasks, "read_pixels", lambda *_, **__: 1 / 0)
         build(part(every, without("R36")))
     assert is_growing(tmp_path / "cube")
 

@@ -31,7 +31,7 @@ from terralatent.pipeline.store.repository import open_group
 from tests.commands.plans import WHERE
 from tests.commands.processes import ROOT, Ended, Launcher
 from tests.made.catalogue import CRS, LEFT, SIDE, TOP, region
-from tests.servers.strangers import LOG_IN
+from tests.servers.scripted import LOG_IN
 
 GOOD = (
     *("sentinel-2-l2a/S2_A/S2_A.json", "sentinel-2-l2a/S2_C/S2_C.json"),

@@ -14,9 +14,13 @@ from odc.geo.geobox import GeoBox
 from rasterio import Affine
 
 from terralatent.catalogs.documents.access import Access
-from terralatent.catalogs.items.georeference import Placement, PlacementError, read_placement
+from terralatent.catalogs.items.georeference import (
+    Georeference,
+    GeoreferenceError,
+    read_georeference,
+)
 from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
-from tests.servers.strangers import LOG_IN
+from tests.servers.scripted import LOG_IN
 
 SIDE = 40
 GRID = Affine(10.0, 0.0, 501_360.0, 0.0, -10.0, 5_629_680.0)
@@ -24,7 +28,7 @@ WINDOW = GeoBox((SIDE, SIDE), GRID, "EPSG:32631")
 SECRET = 4242
 """What every pixel of a file is that no item names."""
 
-TOLD = Placement("EPSG:32631", tuple(GRID)[:6], (SIDE, SIDE))
+TOLD = Georeference("EPSG:32631", tuple(GRID)[:6], (SIDE, SIDE))
 
 
 def write(path: Path, pixels: np.ndarray | None = None, **change: Any) -> Path:
@@ -41,7 +45,7 @@ def write(path: Path, pixels: np.ndarray | None = None, **change: Any) -> Path:
 
 
 def read(
-    path: Path, *, dtype: str = "uint16", told: Placement = TOLD, window: GeoBox = WINDOW
+    path: Path, *, dtype: str = "uint16", told: Georeference = TOLD, window: GeoBox = WINDOW
 ) -> tuple[np.ndarray, list[Unread]]:
     """The file's pixels in the window, and what failed."""
     source = Source("one", {"band": str(path)}, {"band": told})
@@ -144,7 +148,7 @@ def test_a_geotiff_that_names_another_file_as_its_overviews_is_refused(
     with rasterio.open(path) as file:  # or the test shows nothing
         assert (file.read(1, out_shape=(SIDE, SIDE)) == SECRET).all()
     window = GeoBox((side // level, side // level), GRID @ Affine.scale(level), "EPSG:32631")
-    refused(path, "it names other files", told=Placement(), window=window)
+    refused(path, "it names other files", told=Georeference(), window=window)
 
 
 def test_a_geotiff_that_names_other_files_as_its_places_is_refused(
@@ -191,7 +195,7 @@ def test_its_own_overviews_are_read(folder: Path) -> None:
         file.build_overviews([2, 4])
     with rasterio.open(path, "r+", overview_level=1) as file:
         assert file.shape == (40, 40)
-    told = Placement("EPSG:32631", TOLD.transform, (160, 160))
+    told = Georeference("EPSG:32631", TOLD.transform, (160, 160))
     for scale in (1, 2, 4, 8):
         window = GeoBox((160 // scale, 160 // scale), GRID @ Affine.scale(scale), "EPSG:32631")
         pixels, unread = read(path, told=told, window=window)
@@ -231,7 +235,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str, Mapping[str, Any]]] = {
         "does not tell where it lies",
         {},
     ),
-    "other crs": (write, "is no CRS", {"told": Placement("EPSG:99999999")}),
+    "other crs": (write, "is no CRS", {"told": Georeference("EPSG:99999999")}),
 }
 
 
@@ -292,7 +296,7 @@ def test_two_items_of_one_id_stay_two(folder: Path) -> None:
 
 def test_what_one_item_says_of_a_file_is_not_held_against_another(folder: Path) -> None:
     href = {"band": str(write(folder / "a.tif"))}
-    places = [TOLD, Placement("EPSG:32632"), Placement()]
+    places = [TOLD, Georeference("EPSG:32632"), Georeference()]
     sources = [Source(str(n), href, {"band": place}) for n, place in enumerate(places)]
     pixels, unread = read_sources(
         sources, [Band("band", "uint16", 0)], WINDOW, access=Access(str(folder)), threads=2
@@ -308,13 +312,13 @@ def test_the_assets_words_count_before_the_items() -> None:
     shape, transform = [40, 40], [10.0, 0, 5e5, 0, -10.0, 5e6]
     item = {"properties": {"proj:epsg": 32631, "proj:shape": [80, 80], "proj:transform": transform}}
     asset = {"proj:code": "EPSG:32632", "proj:shape": shape}
-    assert read_placement(item, asset) == Placement("EPSG:32632", tuple(transform), (40, 40))
-    assert read_placement(item, {}) == Placement("EPSG:32631", tuple(transform), (80, 80))
-    assert read_placement(item, {"proj:transform": [*transform, 0, 0, 1]}).transform == (
+    assert read_georeference(item, asset) == Georeference("EPSG:32632", tuple(transform), (40, 40))
+    assert read_georeference(item, {}) == Georeference("EPSG:32631", tuple(transform), (80, 80))
+    assert read_georeference(item, {"proj:transform": [*transform, 0, 0, 1]}).transform == (
         10.0, 0, 5e5, 0, -10.0, 5e6,
     )  # fmt: skip
     nothing = {"proj:epsg": None, "proj:shape": None}
-    assert read_placement({"properties": nothing}, {}) == Placement()
+    assert read_georeference({"properties": nothing}, {}) == Georeference()
 
 
 @pytest.mark.parametrize(
@@ -333,5 +337,5 @@ def test_the_assets_words_count_before_the_items() -> None:
     ],
 )
 def test_a_place_told_in_another_form_is_named(told: dict[str, Any]) -> None:
-    with pytest.raises(PlacementError, match="its proj:"):
-        read_placement({"properties": {}}, told)
+    with pytest.raises(GeoreferenceError, match="its proj:"):
+        read_georeference({"properties": {}}, told)

@@ -21,9 +21,8 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import SENSORS, Resampling
 from terralatent.pipeline.ingest import warp as warping
-from terralatent.pipeline.ingest.pixels import UnitPixels, read_pixels
-from terralatent.pipeline.ingest.window_shapes import cut_windows, tile_edges
-from terralatent.pipeline.ingest.windows import unit_cut
+from terralatent.pipeline.ingest.pixels import TaskPixels, read_pixels
+from terralatent.pipeline.ingest.windows import cut_windows, plan_windows, tile_edges
 
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"
 EAST = "EPSG:32632"
@@ -91,23 +90,23 @@ def test_windows_end_where_tiles_end_if_blocks_do(tmp_path: Path) -> None:
     assert {window.x.start for window in narrow} == {0, 1536}
 
 
-def test_dates_are_read_one_by_one_before_units_become_narrow(tmp_path: Path) -> None:
+def test_dates_are_read_one_by_one_before_windows_become_narrow(tmp_path: Path) -> None:
     made = make_scenes(tmp_path, side=64, dates={S2: 1}, shift=8)
     acquisitions = made.scenes(str(tmp_path)).acquisitions(S2)
     sensor, pixels = SENSORS[S2], grid(2048, 2048)
 
-    cuts = [unit_cut(sensor, acquisitions, pixels, 256, n * 10**9) for n in (1, 2, 3, 4, 8)]
+    plans = [plan_windows(sensor, acquisitions, pixels, 256, n * 10**9) for n in (1, 2, 3, 4, 8)]
 
-    assert [len(cut.windows) for cut in cuts] == sorted(len(c.windows) for c in cuts)[::-1]
-    assert len(cuts[-2].windows) == 1
-    assert cuts[-1].together == 16
-    assert cuts[-2].together < 16
-    for cut, limit in zip(cuts, (1, 2, 3, 4, 8), strict=True):
-        rows, columns = cut.windows[0].shape
-        arrays = rows * columns * (16 * (10 * 2 + 1) + cut.together * (10 * 2 + 1))
+    assert [len(plan.windows) for plan in plans] == sorted(len(p.windows) for p in plans)[::-1]
+    assert len(plans[-2].windows) == 1
+    assert plans[-1].together == 16
+    assert plans[-2].together < 16
+    for plan, limit in zip(plans, (1, 2, 3, 4, 8), strict=True):
+        rows, columns = plan.windows[0].shape
+        arrays = rows * columns * (16 * (10 * 2 + 1) + plan.together * (10 * 2 + 1))
         assert arrays <= limit * 10**9 / 2
     with pytest.raises(InputError, match=r"A block of 256 pixels .* give more --memory"):
-        unit_cut(sensor, acquisitions, pixels, 256, 10**6)
+        plan_windows(sensor, acquisitions, pixels, 256, 10**6)
 
 
 # What is fetched.
@@ -139,7 +138,7 @@ def read(
     window: GeoBox,
     together: int | None = None,
     how: Resampling = "nearest",
-) -> UnitPixels:
+) -> TaskPixels:
     return read_pixels(
         scenes.acquisitions(name),
         replace(scenes.sensor(name), resampling=how),

@@ -26,7 +26,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.models.scene_errors import FAR, FEWEST_PIXELS, scene_offsets, shrunk
 from terralatent.pipeline import decode, embed, open_latents
-from terralatent.pipeline.cube.states import PENDING
+from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.mapping import job as pairing_module
 from terralatent.pipeline.mapping.job import pair

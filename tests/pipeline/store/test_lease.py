@@ -17,8 +17,8 @@ from terralatent.pipeline.store.lock import lease
 from terralatent.pipeline.store.lock.lease import Lease
 from terralatent.pipeline.store.lock.writer import read_run, writer_lock
 from tests.servers.s3 import BUCKET, S3Server, serving_s3
+from tests.waiting import WITHIN_S
 
-WITHIN_S = 30.0
 OF_OLDER_CODE = (
     b'5d1b3a0c {"pid": 12, "stage": "build"}\n{"holder": "ab", "process": null, "beat": 3}\n'
 )
@@ -38,9 +38,9 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A place of its own, where locks are renewed often and are soon stale."""
+    """A place of its own, where locks are renewed often; stale is what a test says is."""
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
-    monkeypatch.setattr(lease, "STALE_S", 1.0)
+    monkeypatch.setattr(lease, "STALE_S", WITHIN_S)
     monkeypatch.setattr(lease, "CHECK_S", 0.01)
     return f"s3://{BUCKET}/{next(NUMBER)}/cube"
 
@@ -85,12 +85,13 @@ def test_a_holder_on_another_machine_is_known_by_its_signs_of_life(
         lock.begin(5, "build")
         with pytest.raises(InputError, match="is being written by"):
             writer_lock(store).__enter__()
-    assert "waiting up to 1 s for a sign of life" in caplog.text
+    assert f"waiting up to {WITHIN_S:g} s for a sign of life" in caplog.text
 
 
 def test_a_lock_that_is_stale_is_taken_over_and_its_holder_notices(
-    store: str, elsewhere: None
+    store: str, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lease, "STALE_S", 1.0)
     holder = stopped(store)
 
     with writer_lock(store) as lock:
@@ -123,7 +124,10 @@ def test_a_holder_that_wakes_up_does_no_more_work(store: str, elsewhere: None) -
     assert kept.holder == other._holder, "what another one holds is left alone"
 
 
-def test_of_many_that_take_a_stale_lock_over_one_succeeds(store: str, elsewhere: None) -> None:
+def test_of_many_that_take_a_stale_lock_over_one_succeeds(
+    store: str, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "STALE_S", 100 * lease.BEAT_S)  # whoever lives is heard meanwhile
     stopped(store)
     begun, ended, refused = threading.Event(), threading.Event(), []
     inside: list[str] = []
@@ -202,6 +206,7 @@ def test_what_others_put_in_its_place_is_no_lock_for_ever(
     with monkeypatch.context() as patch:  # the store's clock has whole seconds
         patch.setattr(lease, "STALE_S", 1e6)
         assert read_run(store) is not None
+    monkeypatch.setattr(lease, "STALE_S", 1.0)
     with writer_lock(store):
         pass
     assert read_run(store) is None

@@ -22,8 +22,7 @@ from terralatent.pipeline.store.lock import file_lock, writer
 from terralatent.pipeline.store.lock.file_lock import lock_file, note_file
 from terralatent.pipeline.store.lock.run_note import Run, decode_run, encode_run
 from terralatent.pipeline.store.lock.writer import read_run, writer_lock
-
-WITHIN_S = 60.0
+from tests.waiting import WITHIN_S
 
 WORK = """
 import sys

@@ -18,7 +18,7 @@ from terralatent.models.observations import Observations
 from terralatent.models.start import components
 from terralatent.models.start.covariances import TooFewObservationsError
 from terralatent.models.start.linear import linear_start, start_sensor
-from terralatent.pipeline.cube.masks import AS_STORED
+from terralatent.pipeline.cube.masking import AS_STORED
 from terralatent.pipeline.training.extend import BaseModel
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.validation import Validation

@@ -30,6 +30,7 @@ from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.state import TrainingFolder
 from terralatent.pipeline.training.train import TrainReport, train
 from tests.made.tiny import FIRST_DAY, tiny_cube
+from tests.waiting import WITHIN_S
 
 SETTINGS = {
     "latents": 3,
@@ -177,7 +178,7 @@ def test_killed_and_resumed_is_uninterrupted(
         "        if self.done == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"train([{str(cube)!r}], {str(out)!r}, **{SETTINGS!r}, progress=Kill())\n"
     )
-    killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=WITHIN_S)
     assert killed.returncode == -signal.SIGKILL
     load_model(out)
     assert not read_manifest(out)["training"]["finished"]

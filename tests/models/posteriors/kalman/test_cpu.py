@@ -9,11 +9,8 @@ from torch import Tensor
 
 from terralatent.models.kernels import Constant, Matern12, Matern32, Sum, TemporalKernel
 from terralatent.models.posteriors import Markov
-from terralatent.models.posteriors.contract import masked
-from terralatent.models.posteriors.kalman import cpu as fused
-from terralatent.models.posteriors.kalman import dispatch as walks
-from terralatent.models.posteriors.kalman import eager as recursion
-from terralatent.models.posteriors.kalman.chain import Chain, link
+from terralatent.models.posteriors.kalman import cpu, dispatch, eager
+from terralatent.models.posteriors.kalman.chain import Chain, link, masked
 from terralatent.models.posteriors.kalman.program import LANES, Program
 
 KERNELS: dict[str, Callable[[int], TemporalKernel]] = {
@@ -53,21 +50,21 @@ Outputs = tuple[Tensor, ...]
 
 
 def walked(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
-    return tuple(fused.walk(chain, w, eta, sites=True, predicted=True))
+    return tuple(cpu.walk(chain, w, eta, sites=True, predicted=True))
 
 
 def walked_eagerly(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
-    return tuple(recursion.walk(chain, *masked(w, eta), sites=True))
+    return tuple(eager.walk(chain, *masked(w, eta), sites=True))
 
 
 def smoothed(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
-    return tuple(fused.smooth(chain, w, eta))
+    return tuple(cpu.smooth(chain, w, eta))
 
 
 def smoothed_eagerly(chain: Chain, w: Tensor, eta: Tensor) -> Outputs:
     """With KL[q||p] as DESIGN has it, where log|B| is the sum of log(1 + w s)."""
     w, eta = masked(w, eta)
-    walk = recursion.walk(chain, w, eta, sites=True)
+    walk = eager.walk(chain, w, eta, sites=True)
     kl = torch.log1p(w * walk.spread) - w * walk.var + walk.mean * (eta - w * walk.mean)
     return walk.mean, walk.var, walk.query_mean[..., 0], walk.query_var[..., 0], 0.5 * kl.sum(1)
 
@@ -94,10 +91,10 @@ def compare(
         )
         gradients = torch.autograd.grad(total, [w, eta, *kernel.parameters()])  # type: ignore[arg-type]
         outcomes.append([*outputs, *gradients])
-    for compiled, eager in zip(*outcomes, strict=True):
-        scale = float(eager.detach().abs().max())
+    for compiled, reference in zip(*outcomes, strict=True):
+        scale = float(reference.detach().abs().max())
         torch.testing.assert_close(
-            compiled.double(), eager.double(), rtol=tolerance, atol=tolerance * scale
+            compiled.double(), reference.double(), rtol=tolerance, atol=tolerance * scale
         )
 
 
@@ -135,7 +132,7 @@ def test_kl_in_float32(precision: float, wanted: float) -> None:
     w[0], eta[0] = 0.0, 0.0
     chain = link(kernel, case.days, case.queries, w)
     with torch.no_grad():
-        kl = fused.smooth(chain, w, eta).kl
+        kl = cpu.smooth(chain, w, eta).kl
         exactly = link(kernel.double(), case.days, case.queries, w.double())
         truth = smoothed_eagerly(exactly, w.double(), eta.double())[-1]
 
@@ -162,7 +159,7 @@ def test_threads_change_no_bit() -> None:
         torch.set_num_threads(threads)
         kernel = KERNELS["three states"](2).double()
         w = case.w.clone().requires_grad_()
-        walk = fused.walk(
+        walk = cpu.walk(
             link(kernel, case.days, case.queries, w), w, case.eta, sites=True, predicted=True
         )
         sum(each.sum() for each in walk).backward()  # type: ignore[union-attr]
@@ -178,8 +175,8 @@ def test_only_what_is_asked_for_is_given() -> None:
     chain = link(KERNELS["three states"](2).double(), case.days, case.queries, case.w)
 
     with torch.no_grad():
-        whole = fused.walk(chain, case.w, case.eta, sites=True, predicted=True)
-        queries = fused.walk(chain, case.w, case.eta, sites=False, predicted=False)
+        whole = cpu.walk(chain, case.w, case.eta, sites=True, predicted=True)
+        queries = cpu.walk(chain, case.w, case.eta, sites=False, predicted=False)
 
     assert queries.mean.shape == queries.spread.shape == (5, 0, 2)
     assert torch.equal(queries.query_mean, whole.query_mean)
@@ -193,8 +190,8 @@ def test_large_work_is_compiled_and_gives_the_same(monkeypatch: pytest.MonkeyPat
 
     small = Markov().infer(*arguments, case.queries)
     evidence = Markov().log_evidence(*arguments)
-    monkeypatch.setattr(walks, "COMPILED_FROM", 0)
-    monkeypatch.setattr(recursion, "walk", None)
+    monkeypatch.setattr(dispatch, "COMPILED_FROM", 0)
+    monkeypatch.setattr(eager, "walk", None)
     large = Markov().infer(*arguments, case.queries)
 
     for name in ("mean", "var", "query_mean", "query_var", "kl"):

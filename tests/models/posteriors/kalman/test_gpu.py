@@ -22,8 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from terralatent.models.kernels import Constant, Matern12, Matern32, Matern52, Sum, TemporalKernel
-from terralatent.models.posteriors.kalman import eager as recursion
-from terralatent.models.posteriors.kalman import gpu as launched
+from terralatent.models.posteriors.kalman import eager, gpu
 from terralatent.models.posteriors.kalman.chain import Walk, link
 from terralatent.models.posteriors.kalman.gpu_source import (
     KernelSource,
@@ -80,7 +79,7 @@ def walked(
     kernel = KERNELS[states](latents).double().to(device)
     queries = queries if asked else queries[:0]
     chain = link(kernel, days.to(device), queries.to(device), w)
-    options = {} if walk is recursion.walk else {"predicted": predicted}
+    options = {} if walk is eager.walk else {"predicted": predicted}
     outputs = walk(chain, w, eta, sites=sites, **options)
     if not predicted:
         outputs = outputs._replace(spread=w[:, :0], innovation=w[:, :0])
@@ -181,24 +180,24 @@ class Played:
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launched, "compiled_kernel", Played)
+    monkeypatch.setattr(gpu, "compiled_kernel", Played)
     # Tiles are more than programs, and not a multiple of them.
-    monkeypatch.setattr(launched, "FORWARD_SHARE", 1)
-    monkeypatch.setattr(launched, "BACKWARD_SHARE", 2)
+    monkeypatch.setattr(gpu, "FORWARD_SHARE", 1)
+    monkeypatch.setattr(gpu, "BACKWARD_SHARE", 2)
 
 
 @by_case
 @pytest.mark.usefixtures("played")
 def test_values_and_gradients(states: int, latents: int, series: int) -> None:
     case = states, latents, series
-    agree(walked(launched.walk, *case), walked(recursion.walk, *case), 1e-11)
+    agree(walked(gpu.walk, *case), walked(eager.walk, *case), 1e-11)
 
 
 @pytest.mark.usefixtures("played")
 def test_values_and_gradients_in_float32() -> None:
-    found = walked(launched.walk, 3, 3, 19, dtype=torch.float32)
+    found = walked(gpu.walk, 3, 3, 19, dtype=torch.float32)
     assert {each.dtype for each in found[:8]} == {torch.float32}
-    agree(found, walked(recursion.walk, 3, 3, 19), 2e-4)
+    agree(found, walked(eager.walk, 3, 3, 19), 2e-4)
 
 
 @pytest.mark.parametrize(
@@ -208,10 +207,10 @@ def test_values_and_gradients_in_float32() -> None:
 @pytest.mark.usefixtures("played")
 def test_only_what_is_asked_for_is_given(sites: bool, predicted: bool, asked: bool) -> None:
     options = {"sites": sites, "predicted": predicted, "asked": asked}
-    found = walked(launched.walk, 2, 3, 9, **options)
+    found = walked(gpu.walk, 2, 3, 9, **options)
     assert found[0].shape[1] == (6 if sites else 0)
     assert found[4].shape[1] == (6 if predicted else 0)
-    agree(found, walked(recursion.walk, 2, 3, 9, **options), 1e-11)
+    agree(found, walked(eager.walk, 2, 3, 9, **options), 1e-11)
 
 
 @pytest.mark.parametrize(("series", "sites", "asked"), [(0, True, True), (4, False, False)])
@@ -222,7 +221,7 @@ def test_nothing_is_walked_where_nothing_is(series: int, sites: bool, asked: boo
     w = torch.ones(series, len(days), 3, dtype=torch.float64)
     chain = link(kernel, days, days[:2], w)
 
-    walk = launched.walk(chain, w, w, sites=sites, predicted=True)
+    walk = gpu.walk(chain, w, w, sites=sites, predicted=True)
 
     assert walk.mean.shape == walk.spread.shape == w.shape
     assert walk.query_mean.shape == (series, len(days[:2]), 3, 1)
@@ -235,7 +234,7 @@ def test_the_forward_tape_holds_what_the_smoother_needs() -> None:
 
 
 def test_a_cpu_is_no_gpu() -> None:
-    assert not launched.available(torch.device("cpu"))
+    assert not gpu.available(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +260,7 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
 
 
 def test_triton_interprets_the_source_as_it_is_meant(interpreted: dict[str, Tensor]) -> None:
-    wanted = walked(recursion.walk, 2, 3, 9)
+    wanted = walked(eager.walk, 2, 3, 9)
     agree([interpreted[str(at)] for at in range(len(wanted))], wanted, 1e-11)
 
 
@@ -274,7 +273,7 @@ def test_triton_compiles_the_source(
     compiler = pytest.importorskip("triton.backends.compiler", reason="another Triton")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     source = make(2, smoothed=True, predicted=True)
-    kernel = launched.compiled_kernel(source)
+    kernel = gpu.compiled_kernel(source)
     constants = {"ROWS": source.rows, "MOVES": 7, "LATENTS": 16, "WIDE": 16, "DEEP": 2}
     types = {"visited": "*i32", "rows": "*i32"} | dict.fromkeys(constants, "constexpr")
     types |= dict.fromkeys(("series", "sites", "visits", "shown"), "i32")
@@ -283,7 +282,7 @@ def test_triton_compiles_the_source(
     compiled = triton.compile(
         triton.compiler.ASTSource(kernel, signature, constexprs=constants),
         target=compiler.GPUTarget("cuda", 90, 32),
-        options={"num_warps": launched.WARPS, "num_stages": 1, "enable_fp_fusion": True},
+        options={"num_warps": gpu.WARPS, "num_stages": 1, "enable_fp_fusion": True},
     )
 
     assert compiled.asm["cubin"]
@@ -292,45 +291,45 @@ def test_triton_compiles_the_source(
 
 
 @pytest.fixture
-def gpu() -> str:
-    if not torch.cuda.is_available() or not launched.available(torch.device("cuda")):
+def device() -> str:
+    if not torch.cuda.is_available() or not gpu.available(torch.device("cuda")):
         pytest.skip("no GPU that Triton knows, or no Triton")
     return "cuda"
 
 
 @pytest.mark.gpu
 @by_case
-def test_values_and_gradients_on_a_gpu(gpu: str, states: int, latents: int, series: int) -> None:
-    wanted = walked(recursion.walk, states, latents, series)
+def test_values_and_gradients_on_a_gpu(device: str, states: int, latents: int, series: int) -> None:
+    wanted = walked(eager.walk, states, latents, series)
     for dtype, tolerance in ((torch.float32, 5e-4), (torch.float64, 1e-11)):
-        found = walked(launched.walk, states, latents, series, dtype=dtype, device=gpu)
+        found = walked(gpu.walk, states, latents, series, dtype=dtype, device=device)
         agree(found, wanted, tolerance)
 
 
 @pytest.mark.gpu
-def test_gradients_of_many_series_are_the_same_each_time(gpu: str) -> None:
+def test_gradients_of_many_series_are_the_same_each_time(device: str) -> None:
     one, two = (
-        walked(launched.walk, 3, 16, 40_001, dtype=torch.float32, device=gpu) for _ in range(2)
+        walked(gpu.walk, 3, 16, 40_001, dtype=torch.float32, device=device) for _ in range(2)
     )
     assert all(map(torch.equal, one, two))
-    agree(one, walked(recursion.walk, 3, 16, 40_001, device=gpu), 5e-3)
+    agree(one, walked(eager.walk, 3, 16, 40_001, device=device), 5e-3)
 
 
 @pytest.mark.gpu
-def test_more_than_two_to_the_31_numbers(gpu: str) -> None:
-    if torch.cuda.get_device_properties(gpu).total_memory < 60e9:
+def test_more_than_two_to_the_31_numbers(device: str) -> None:
+    if torch.cuda.get_device_properties(device).total_memory < 60e9:
         pytest.skip("needs 60 GB")
-    days = torch.arange(8, dtype=torch.float64, device=gpu)
-    w = torch.ones(2**31 // (8 * 16) + 5, 8, 16, device=gpu)
-    chain = link(KERNELS[2](16).to(gpu), days, days[:0], w)
+    days = torch.arange(8, dtype=torch.float64, device=device)
+    w = torch.ones(2**31 // (8 * 16) + 5, 8, 16, device=device)
+    chain = link(KERNELS[2](16).to(device), days, days[:0], w)
     with torch.no_grad():
-        whole = launched.walk(chain, w, w, sites=True, predicted=False)
-        one = launched.walk(chain, w[:1], w[:1], sites=True, predicted=False)
+        whole = gpu.walk(chain, w, w, sites=True, predicted=False)
+        one = gpu.walk(chain, w[:1], w[:1], sites=True, predicted=False)
     assert torch.equal(whole.mean[-7:], one.mean.expand(7, -1, -1))
     assert torch.equal(whole.var[-7:], one.var.expand(7, -1, -1))
 
 
 if __name__ == "__main__":
-    launched.BACKWARD_SHARE = 1
-    outcomes = walked(launched.walk, 2, 3, 9)
+    gpu.BACKWARD_SHARE = 1
+    outcomes = walked(gpu.walk, 2, 3, 9)
     save_file({str(at): each.contiguous() for at, each in enumerate(outcomes)}, sys.argv[1])

@@ -1,4 +1,4 @@
-"""A server that answers as somebody else's may: with redirects, log-in pages, pages of an API.
+"""An HTTP server whose every answer a test writes: redirects, log-in pages, pages of an API.
 
 It runs in threads of the tests, so nothing in their process may read from it by rasterio.
 """
@@ -16,8 +16,8 @@ LOG_IN = b"<html><body>Please log in</body></html>"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request."""
+class Request:
+    """What a client sent."""
 
     url: str
     """Its whole URL."""
@@ -31,28 +31,28 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What it is answered with."""
+    """What it gets."""
 
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Stranger:
-    """What the server was asked, and how to reach it."""
+class ScriptedServer:
+    """How to reach the server, and the requests that it got."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
 
     def paths(self) -> list[str]:
-        """The paths that were asked for."""
-        return [asked.path for asked in self.asked]
+        """The paths of the requests."""
+        return [request.path for request in self.requests]
 
 
 @contextmanager
-def stranger(answer: Callable[[Asked], Answer | None]) -> Iterator[Stranger]:
-    """Answer each request as ``answer`` says, with parts of bodies where those are asked for."""
+def scripted(answer: Callable[[Request], Answer | None]) -> Iterator[ScriptedServer]:
+    """Answer each request as ``answer`` says, with the part of the body that its range selects."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -61,10 +61,10 @@ def stranger(answer: Callable[[Asked], Answer | None]) -> Iterator[Stranger]:
             length = int(self.headers.get("content-length") or 0)
             self.rfile.read(length)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(f"{here.url}{self.path}", self.path.partition("?")[0], headers)
-            here.asked.append(asked)
-            told = answer(asked) or Answer(b"nothing here", 404)
-            body, status, more = told.body, told.status, dict(told.headers)
+            request = Request(f"{here.url}{self.path}", self.path.partition("?")[0], headers)
+            here.requests.append(request)
+            given = answer(request) or Answer(b"nothing here", 404)
+            body, status, more = given.body, given.status, dict(given.headers)
             part = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
             if status == 200 and part and "content-type" not in more:
                 first, last = int(part[1]), min(int(part[2]), len(body) - 1)
@@ -84,7 +84,7 @@ def stranger(answer: Callable[[Asked], Answer | None]) -> Iterator[Stranger]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        here = Stranger(server.server_port)
+        here = ScriptedServer(server.server_port)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

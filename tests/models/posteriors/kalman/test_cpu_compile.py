@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from terralatent.models.posteriors.kalman import cpu_compile as written
-from terralatent.models.posteriors.kalman import cpu_loops as loops
-from terralatent.models.posteriors.kalman.code_cache import cache_folder, keep_text
+from terralatent.models.posteriors.kalman import cpu_compile, cpu_loops
+from terralatent.models.posteriors.kalman.cpu_compile import cache_folder, keep_text
+from tests.waiting import WITHIN_S
 
 # The smallest of the loops stands for all.
 PROGRAM = """
@@ -41,7 +41,7 @@ def start(cache: dict[str, str]) -> subprocess.Popen[str]:
 def run(cache: dict[str, str]) -> tuple[bool, Path, str]:
     """Return whether nothing was compiled, where the code is kept, and what was said of it."""
     process = start(cache)
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, error
     hits, _, path = out.strip().partition(" ")
     return hits == "1", Path(path), error
@@ -86,7 +86,7 @@ def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     processes = [start(cache) for _ in range(3)]
 
     for process in processes:
-        assert process.communicate(timeout=120)[1] == ""
+        assert process.communicate(timeout=WITHIN_S)[1] == ""
         assert process.returncode == 0
     assert run(cache)[0]
     assert not list(tmp_path.rglob("*.partial"))
@@ -134,13 +134,13 @@ def test_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_any_folder_code_is_compiled_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "cache_folder", lambda: None)
-    loop = written.compiled_loop.__wrapped__("begin_at", 2, "float64")
+    monkeypatch.setattr(cpu_compile, "cache_folder", lambda: None)
+    loop = cpu_compile.compiled_loop.__wrapped__("begin_at", 2, "float64")
     rows = np.arange(80, dtype=np.float64).reshape(5, 16)
     compiled, plain = np.zeros(320), np.zeros(320)
 
     loop(rows, compiled)
-    loops.begin_at(rows, plain)
+    cpu_loops.begin_at(rows, plain)
 
     np.testing.assert_array_equal(compiled, plain)
 
