@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import zarr
@@ -25,7 +24,7 @@ from terralatent.pipeline.cluster.tasks import Flight, Smaller
 from terralatent.pipeline.cluster.workers import FellowWorkers
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
-from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, open_repository
+from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, Store
 
 __all__ = ["Failure", "stream_blocks"]
 
@@ -54,7 +53,7 @@ class Failure(Generic[T]):
 
 def stream_blocks(
     client: Client,
-    store: str | Path,
+    store: Store,
     tasks: Iterable[T],
     run: Callable[[zarr.Group, T], R],
     record: Callable[[zarr.Group, T, R], None],
@@ -80,7 +79,7 @@ def stream_blocks(
 
     Args:
         client: Where to run. Workers must reach ``store``.
-        store: An Icechunk store that :func:`terralatent.pipeline.store.repository.lay_out` made.
+        store: An Icechunk store that :func:`terralatent.pipeline.store.creation.lay_out` made.
         tasks: Small, picklable, one for each piece of work.
         run: Called on a worker as ``run(group, task)`` with the store's root group, writable. It
             writes whole shards that no other task writes and returns something small and picklable.
@@ -116,7 +115,7 @@ def stream_blocks(
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
-    session = open_repository(store).writable_session(branch)
+    session = store.repository().writable_session(branch)
     tip, fork = session.snapshot_id, session.fork()
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
@@ -168,7 +167,7 @@ def stream_blocks(
 
 
 def _commit(
-    store: str | Path,
+    store: Store,
     branch: str,
     tip: str,
     finished: Sequence[tuple[T, ForkSession, R]],
@@ -184,7 +183,7 @@ def _commit(
     if not finished:
         return tip
     # Opened anew: one that stays open remembers, of every commit, where all chunks are.
-    session = open_repository(store).writable_session(branch)
+    session = store.repository(anew=True).writable_session(branch)
     if session.snapshot_id != tip:
         raise InputError(MEANWHILE)
     session.merge(*(fork for _, fork, _ in finished))

@@ -51,11 +51,12 @@ from terralatent.pipeline.store.arrays import (
     grid_arrays,
     time_array,
 )
+from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import telling_damage
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.location import local_path
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import ABOUT, exists, lay_out, open_group
+from terralatent.pipeline.store.repository import ABOUT, Store, exists, open_group
 
 __all__ = [
     "OUTLIERS",
@@ -245,8 +246,8 @@ def fill(
         # A new store is laid out only once there is somebody to fill it.
         joining = _joining(pairing, out, client, workers, memory)
         joined = None if exists(out) else stack.enter_context(joining)
-        lay_out(out, layout)
-        keep_for(out, pairing.cube, pairing.snapshot)
+        lay_out(Store.of(out), layout)
+        keep_for(Store.of(out).address, pairing.cube, pairing.snapshot)
         root = open_group(out)
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])
@@ -261,7 +262,7 @@ def fill(
             record = partial(_record, whole, total)
             begun = time.monotonic()
             failures = stream_blocks(
-                joined, out, tasks, partial(run, Budget(memory_bytes(memory))), record,
+                joined, Store.of(out), tasks, partial(run, Budget(memory_bytes(memory))), record,
                 smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
                 progress=lock.tee(progress),
             )  # fmt: skip

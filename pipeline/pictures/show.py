@@ -12,15 +12,15 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.repository import describe
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["show"]
 
 
 def show(
-    store: str | Path,
+    store: str | Path | Store,
     out: str | Path,
     *,
     sensor: str | None = None,
@@ -45,10 +45,11 @@ def show(
         InputError: If there is no such store, sensor, variable or pixel, if the store is damaged,
             or if ``out`` cannot be written.
     """
+    store = Store.of(store)
     _check_format(Path(out))
     if pixel is not None and date is not None:
         raise InputError("A series of a pixel shows every date; give either --pixel or --date.")
-    with telling_damage(store):
+    with translated_errors(store):
         figure = _draw(store, find_snapshot(store, at), _Asked(sensor, variable, date, pixel))
     return _save(figure, Path(out))
 
@@ -63,8 +64,8 @@ class _Asked:
     pixel: str | None
 
 
-def _draw(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
-    kind = describe(store).get("kind")
+def _draw(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
+    kind = store.about().get("kind")
     if kind == "cube":
         return _cube(store, snapshot, asked)
     if kind == "latents":
@@ -78,7 +79,7 @@ def _draw(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
     raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
 
 
-def _cube(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
+def _cube(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.pictures.cube import cube_picture, sensors_of
     from terralatent.pipeline.pictures.series import find_pixel, observed_series
@@ -95,12 +96,12 @@ def _cube(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
     return observed_series(cube, [asked.sensor] if asked.sensor else sensors, at, asked.variable)
 
 
-def _latents(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
+def _latents(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
     from terralatent.pipeline.mapping.embed import open_latents
     from terralatent.pipeline.pictures.latents import latents_picture
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
 
-    latents = open_latents(store, snapshot=snapshot)
+    latents = open_latents(store.name, snapshot=snapshot)
     if asked.pixel is None:
         return latents_picture(latents, variable=asked.variable, date=asked.date)
     if asked.variable is not None:
@@ -108,12 +109,12 @@ def _latents(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
     return latent_series(latents, find_pixel(latents, asked.pixel))
 
 
-def _bands(store: str | Path, snapshot: str | None, asked: _Asked) -> Figure:
+def _bands(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
     from terralatent.pipeline.mapping.decode import open_bands
     from terralatent.pipeline.pictures.bands import bands_picture
     from terralatent.pipeline.pictures.series import band_series, find_pixel
 
-    bands: xr.Dataset = open_bands(store, snapshot=snapshot)
+    bands: xr.Dataset = open_bands(store.name, snapshot=snapshot)
     if asked.sensor is not None and asked.sensor != bands.attrs.get("sensor"):
         raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {asked.sensor}.")
     if asked.pixel is None:

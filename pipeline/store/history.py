@@ -117,23 +117,27 @@ def find_snapshot(store: str | Path | Store, name: str | None) -> str | None:
     return ids[0]
 
 
-def keep_for(result: str | Path | Store, store: str | Path | Store, snapshot: str) -> None:
-    """Note in a store that ``result`` is made from one of its snapshots, which keeps it.
+def keep_for(result: str, store: str | Path | Store, snapshot: str) -> None:
+    """Note in a store that a result is made from one of its snapshots, which keeps it.
 
     A store that may only be read is left as it is. Does nothing for plain Zarr (no ``snapshot``).
+
+    Args:
+        result: Absolute path or URL of what is made.
+        store: From which it is made.
+        snapshot: Which is kept.
     """
     if not snapshot:
         return
-    where = Store.of(result).address
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(where).name).strip("-") or "result"
-    name = f"{name}-{hashlib.sha256(where.encode()).hexdigest()[:6]}-{snapshot[:6]}"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(result).name).strip("-") or "result"
+    name = f"{name}-{hashlib.sha256(result.encode()).hexdigest()[:6]}-{snapshot[:6]}"
     try:
         repository = Store.of(store).repository()
         if any(tag.startswith(name) for tag in repository.list_tags()):
             return
         _tag(repository, name, snapshot)
     except (icechunk.IcechunkError, OSError) as error:
-        log.info("%s keeps no note of %s, which is made from it: %s", store, where, error)
+        log.info("%s keeps no note of %s, which is made from it: %s", store, result, error)
 
 
 def expire(

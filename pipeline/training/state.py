@@ -17,7 +17,7 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.command import command_line
-from terralatent.pipeline.store.location import is_url, local_path
+from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
 from terralatent.pipeline.training.files import FOLDER, LOG, METADATA, SETTINGS, STATE
 
@@ -91,9 +91,10 @@ class TrainingFolder:
     """
 
     def __init__(self, out: str | Path) -> None:
-        path = local_path(out)
-        if path is None or is_url(out):
+        if is_url(out):
             raise InputError(f"{out}: a model is a local folder; choose a path for --out.")
+        path = locate(out)
+        assert isinstance(path, Path)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; a model is a folder. Choose another --out.")
         self.out = path

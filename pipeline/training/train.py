@@ -23,7 +23,7 @@ from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.training.choices import Choices, choose
 from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
@@ -143,7 +143,7 @@ def train(
     else:
         sources = base.open_cubes(cubes, sensors, seed=seed, masking=masking)
     settings = {
-        "cubes": [source.snapshot or source.store for source in sources],
+        "cubes": [source.snapshot or str(source.store) for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),
         **choices,
         "extend": base.hash if base else None,
@@ -158,7 +158,7 @@ def train(
         "masking": sources[0].masks.to_json() or None,
     }
     folder = TrainingFolder(out)
-    with folder.claim(settings) as lock, telling_damage(folder.out):
+    with folder.claim(settings) as lock, translated_errors(folder.out):
         state = folder.load()
         if state is not None and state.published and (folder.out / MANIFEST).exists():
             log.info("%s: this training is done; nothing is left to do", folder.out)
@@ -167,7 +167,7 @@ def train(
         sampler = PixelSampler(sources, seed=seed, batch=batch)
         looks = sampler.pool(POOL_PIXELS)
         for source in sources:
-            keep_for(folder.out, source.store, source.snapshot)
+            keep_for(str(folder.out), source.store, source.snapshot)
         for name, share in sampler.outliers().items():
             log.info("%.2f %% of the looks of %s are outliers in time, masked", 100 * share, name)
         holdouts = _hold_out(looks, sources, seed)
@@ -225,7 +225,7 @@ def _hold_out(
     holdouts = [hold_out(look, seed) for look in looks]
     if all(one.empty for one in holdouts):
         raise InputError(
-            f"{', '.join(source.store for source in sources)}: no sensor has "
+            f"{', '.join(str(source.store) for source in sources)}: no sensor has "
             f"{FEWEST_CLEAR} acquisitions that are clear over half of the pixels, too few to train "
             "and to validate; build the cube for a longer period."
         )

@@ -39,7 +39,7 @@ def tell_origin(
     told: dict[str, Any] = {
         "cubes": [
             {
-                "store": source.store,
+                "store": str(source.store),
                 "snapshot": source.snapshot,
                 "identity": source.identity,
                 "held_out_days": {
