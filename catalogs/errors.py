@@ -12,8 +12,11 @@ class InputError(ValueError):
     """Something the user gave cannot be used: a region, a date, a source, an output that is taken.
 
     The text is one line that says what was found, what was wanted, where, and what to do. The
-    command line prints it as it is and exits with 2. Nothing stored has been changed.
+    command line prints it as it is and exits with :attr:`exit_code`. Nothing stored has been
+    changed.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str) -> None:
         # The words of servers and of others' files end up in it.

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as dump_weights
 
-from terralatent.models.config import ModelConfig
+from terralatent.models.config import MANIFEST, ModelConfig
 from terralatent.models.families import make_model
 from terralatent.models.latent_model import LatentModel
 
@@ -27,12 +27,15 @@ FORMAT, VERSION = "terralatent-model", 2
 READABLE = (1, VERSION)
 """Versions that this code reads: what the first had no choice of is the default still."""
 
-WEIGHTS, MANIFEST = "weights.safetensors", "model.json"
-"""Names of the two files."""
+WEIGHTS = "weights.safetensors"
+"""The file beside :data:`~terralatent.models.config.MANIFEST`."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used: a file is missing, broken, or does not fit the cube."""
+
+    exit_code = 2
+    """With which the command line ends."""
 
 
 def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, Any]) -> str:

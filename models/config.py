@@ -8,6 +8,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MANIFEST = "model.json"
+"""The file in the folder of a model that holds its config."""
+
+DEFAULT = "gpvae"
+"""The family of a model that names none; the only one with a kernel and a choice of posterior."""
+
 
 class SensorConfig(BaseModel):
     """One sensor as the model knows it: its bands, their units, and their normalisation."""
@@ -69,7 +75,7 @@ class ModelConfig(BaseModel):
     sensors: Annotated[tuple[SensorConfig, ...], Field(min_length=1)]
     """Sensors with an encoder and a decoder each; their order means nothing."""
 
-    model: Annotated[str, Field(min_length=1)] = "gpvae"
+    model: Annotated[str, Field(min_length=1)] = DEFAULT
     """The family, one of :data:`terralatent.models.families.MODELS`. What is said of kernels,
     posteriors and precisions is the GP-VAE's alone."""
 

@@ -12,8 +12,9 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from terralatent.models.config import DEFAULT, ModelConfig
+
 if TYPE_CHECKING:
-    from terralatent.models.config import ModelConfig
     from terralatent.models.latent_model import LatentModel
 
 __all__ = [
@@ -26,8 +27,6 @@ __all__ = [
     "make_model",
 ]
 
-DEFAULT = "gpvae"
-"""The family of a model that names none, as those did from before there were others."""
 
 MODELS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {

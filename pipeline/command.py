@@ -33,4 +33,4 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
 
 
 def _joined(arguments: Sequence[str]) -> str:
-    return shlex.join([printable(without_secrets(each)) for each in arguments])
+    return shlex.join([printable(without_secrets(word)) for word in arguments])

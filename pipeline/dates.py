@@ -1,4 +1,4 @@
-"""Which dates a result is wanted at: from what a user typed to ascending times."""
+"""Dates at which a result is wanted, from what a user gives to ascending times; gaps in days."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["FAR_DAYS", "When", "days_since_1970", "parse_when"]
+__all__ = ["FAR_DAYS", "GAP_DAYS", "When", "days_since_1970", "parse_when"]
 
 logger = logging.getLogger(__name__)
 
 FAR_DAYS = 60
 """Further than this from the cube's observations a date earns a warning. Days."""
+
+GAP_DAYS = 45.0
+"""Length of the gaps that models are judged on, all acquisitions within hidden together. Days."""
 
 MOST_DATES = 100_000
 """More dates than this are a slip of the keyboard, not a wish."""
@@ -57,7 +60,7 @@ def parse_when(
     first, last = (day.astype("datetime64[D]") for day in period)
     seen = np.unique(np.asarray(acquisitions, dtype="datetime64[us]"))
     if not isinstance(when, str):
-        times = [_time(str(one), "the dates given") for one in when]
+        times = [_time(str(date), "the dates given") for date in when]
     elif when.strip() == "monthly":
         months = np.arange(first.astype("datetime64[M]"), last.astype("datetime64[M]") + 1)
         middles = months.astype("datetime64[D]") + 14
@@ -68,8 +71,8 @@ def parse_when(
         times = list(seen)
     elif _is_file(when):
         lines = Path(when).read_text(encoding="utf-8", errors="replace").splitlines()
-        wanted = [(n, line.split("#")[0].strip()) for n, line in enumerate(lines, start=1)]
-        times = [_time(text, f"{when}, line {n}") for n, text in wanted if text]
+        texts = [(n, line.split("#")[0].strip()) for n, line in enumerate(lines, start=1)]
+        times = [_time(text, f"{when}, line {n}") for n, text in texts if text]
     else:
         times = [_time(text.strip(), f"dates {when!r}") for text in when.split(",") if text.strip()]
     if not times:
@@ -77,13 +80,13 @@ def parse_when(
             f"Dates {_brief(when)} mean no date at all: the cube runs from {first} to {last}. "
             f"Give {FORMS}."
         )
-    asked = np.unique(np.array(times, dtype="datetime64[us]"))
-    if asked.size > MOST_DATES:
+    wanted = np.unique(np.array(times, dtype="datetime64[us]"))
+    if wanted.size > MOST_DATES:
         raise InputError(
-            f"Dates {_brief(when)} mean {asked.size:,} dates; {MOST_DATES:,} is the most."
+            f"Dates {_brief(when)} mean {wanted.size:,} dates; {MOST_DATES:,} is the most."
         )
-    _warn_of_far(asked, seen, (first, last))
-    return asked
+    _warn_of_far(wanted, seen, (first, last))
+    return wanted
 
 
 def days_since_1970(times: Times) -> NDArray[np.float64]:
@@ -98,8 +101,8 @@ def _steps(days: int, first: np.datetime64, last: np.datetime64) -> list[np.date
         raise InputError(f"Dates '{days}D' do not step forward; the step must be at least 1 day.")
     if days > LONGEST_STEP:
         raise InputError(
-            f"Dates in steps of {days} days are further apart than satellites have looked; give a "
-            "step such as `10D`."
+            f"Dates in steps of {days} days are further apart than satellites have observed; "
+            "give a step such as `10D`."
         )
     return list(np.arange(first, last + 1, np.timedelta64(days, "D")))
 
@@ -138,21 +141,21 @@ def _is_file(text: str) -> bool:
 
 
 def _brief(when: When) -> str:
-    text = when if isinstance(when, str) else ", ".join(str(one) for one in when)
+    text = when if isinstance(when, str) else ", ".join(str(date) for date in when)
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-def _warn_of_far(asked: Times, seen: Times, period: tuple[np.datetime64, np.datetime64]) -> None:
+def _warn_of_far(wanted: Times, seen: Times, period: tuple[np.datetime64, np.datetime64]) -> None:
     first = min([period[0].astype("datetime64[us]"), *seen[:1]])
     last = max([period[1].astype("datetime64[us]"), *seen[-1:]])
     margin = np.timedelta64(FAR_DAYS, "D")
-    far = asked[(asked < first - margin) | (asked > last + margin)]
+    far = wanted[(wanted < first - margin) | (wanted > last + margin)]
     if far.size:
         logger.warning(
             "%d of %d dates lie more than %d days outside the cube (%s to %s), such as %s: "
             "the posterior is the prior there.",
             far.size,
-            asked.size,
+            wanted.size,
             FAR_DAYS,
             str(first)[:10],
             str(last)[:10],

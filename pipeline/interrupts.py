@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interrupts", "deaf_threads"]
+__all__ = ["Interrupts", "deaf_threads", "uninterrupted"]
 
 HELD = (signal.SIGINT, signal.SIGTERM)
 """What is held back, where Python has a handler for it: by default for Ctrl-C alone."""
@@ -76,6 +76,11 @@ class Interrupts:
             self._before[signal.Signals(number)](number, frame)
         elif self._first is None:
             self._first = now
+
+
+def uninterrupted() -> Interrupts:
+    """Shield a ``with`` block from Ctrl-C: it is done to its end, and interrupted only then."""
+    return Interrupts()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ __all__ = ["json_value"]
 
 
 def json_value(value: Any) -> Any:
-    """``value`` with containers of JSON's own kinds, and null for a number that is none.
+    """``value`` with containers of JSON's own kinds, and null for a number that is not finite.
 
     Numbers of other libraries become Python's; what JSON has no kind for becomes its text.
 
@@ -18,9 +18,9 @@ def json_value(value: Any) -> Any:
     {'loss': None, 'shape': [2, 3]}
     """
     if isinstance(value, Mapping):
-        return {str(key): json_value(each) for key, each in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_value(each) for each in value]
+        return [json_value(item) for item in value]
     if isinstance(value, bool | int | str) or value is None:
         return value
     try:

@@ -92,15 +92,15 @@ def lay_fields(fields: Fields, grid: GeoBox) -> FieldLabels:
     if isinstance(fields, (str, Path)):
         fields = _read(fields)
     if isinstance(fields, geopandas.GeoDataFrame):
-        found = FieldLabels(_rasterised(fields, grid), np.asarray(fields.index))
-        if not (found.numbers != NONE).any():
+        polygons = FieldLabels(_rasterised(fields, grid), np.asarray(fields.index))
+        if not (polygons.numbers != NONE).any():
             raise InputError(
-                f"None of the {len(found)} fields holds the centre of a pixel of the cube, which "
-                f"covers {_told(grid.extent.boundingbox)} in {grid.crs}; theirs are "
-                f"{_told(fields.to_crs(str(grid.crs)).total_bounds)}."
+                f"None of the {len(polygons)} fields holds the centre of a pixel of the cube, "
+                f"which covers {_format_bounds(grid.extent.boundingbox)} in {grid.crs}; theirs are "
+                f"{_format_bounds(fields.to_crs(str(grid.crs)).total_bounds)}."
             )
-        _tell_empty(found)
-        return found
+        _warn_of_empty(polygons)
+        return polygons
     labels = np.asarray(fields)
     if labels.dtype.kind not in "iu" or labels.shape != shape:
         raise InputError(
@@ -118,12 +118,12 @@ def _read(path: str | Path) -> geopandas.GeoDataFrame:
     if not Path(path).is_file():
         raise InputError(f"There is no file of fields {str(path)!r}.")
     try:
-        found = geopandas.read_file(path)
+        frame = geopandas.read_file(path)
     except Exception as error:  # each driver of GDAL has errors of its own
         raise InputError(f"The file of fields {str(path)!r} cannot be read: {error}.") from error
-    if not isinstance(found, geopandas.GeoDataFrame):  # such as a table of commas
+    if not isinstance(frame, geopandas.GeoDataFrame):  # such as a table of commas
         raise InputError(f"The file of fields {str(path)!r} has no polygons; give GeoJSON or such.")
-    return found
+    return frame
 
 
 def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32]:
@@ -135,28 +135,28 @@ def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32
     if frame.crs is None:
         raise InputError("The fields have no CRS; set it with `frame.set_crs(...)`.")
     shapes = frame.geometry.to_crs(str(grid.crs))
-    laid = [(one, n) for n, one in enumerate(shapes) if one is not None and not one.is_empty]
+    laid = [(shape, n) for n, shape in enumerate(shapes) if not (shape is None or shape.is_empty)]
     if not laid:
         raise InputError(f"All of the {len(frame)} fields are empty; give polygons with an area.")
-    found: NDArray[np.int32] = rasterize(
+    numbers: NDArray[np.int32] = rasterize(
         laid,
         out_shape=(grid.shape[0], grid.shape[1]),
         fill=NONE,
         transform=grid.affine,
         dtype="int32",
     )
-    return found
+    return numbers
 
 
-def _tell_empty(found: FieldLabels) -> None:
-    there = np.unique(found.numbers[found.numbers != NONE])
-    if len(there) < len(found):
-        absent = np.setdiff1d(np.arange(len(found)), there)
+def _warn_of_empty(fields: FieldLabels) -> None:
+    there = np.unique(fields.numbers[fields.numbers != NONE])
+    if len(there) < len(fields):
+        absent = np.setdiff1d(np.arange(len(fields)), there)
         log.warning(
             "%d of %d fields hold no pixel's centre, such as %s: they are NaN.",
-            len(absent), len(found), found.names[absent[0]],
+            len(absent), len(fields), fields.names[absent[0]],
         )  # fmt: skip
 
 
-def _told(bounds: Any) -> str:
+def _format_bounds(bounds: Any) -> str:
     return ",".join(f"{edge:.8g}" for edge in tuple(bounds))

@@ -1,15 +1,21 @@
-"""The seam between work that takes long and whoever shows how far it is."""
+"""The seam between work that takes long and whoever shows how far it is, and how fast it goes."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Progress", "Silent", "counting"]
+__all__ = ["Progress", "Rate", "Silent", "counting"]
+
+RECENT_S = 300.0
+"""Over how long a rate is taken: long enough that blocks which take a minute do not make it jump.
+"""
 
 
 class Progress(Protocol):
-    """Is told how far one long job is. Called from one thread; cheap enough to call at every step.
+    """Shows how far one long job is. Called from one thread; cheap enough to call at every step.
 
     One object may be started and closed several times, once for each stage of a job.
     """
@@ -38,16 +44,36 @@ class Silent:
 
 
 def counting(progress: Progress, title: str) -> Callable[[int, int], None]:
-    """Return what tells ``progress`` of counts and totals: ``told(done, total)``.
+    """Return a function ``count(done, total)`` that passes counts on to ``progress``.
 
     For work that knows nothing of :class:`Progress`. The stage begins with the first call.
     """
     before: list[int] = []
 
-    def told(done: int, total: int) -> None:
+    def count(done: int, total: int) -> None:
         if not before:
             progress.start(total, title)
         progress.advance(done - sum(before))
         before.append(done - sum(before))
 
-    return told
+    return count
+
+
+class Rate:
+    """How fast units are done, over the recent past. What an earlier run did is none of them.
+
+    It begins when it is made: until the recent past is over, what a run takes to start counts too.
+    """
+
+    def __init__(self) -> None:
+        self._marks = deque([(time.monotonic(), 0)])
+        """Moments, and what was done by then; the first lies before the recent past."""
+
+    def add(self, n: int) -> float:
+        """Count ``n`` more units; gives the units a second over the recent past."""
+        now = time.monotonic()
+        self._marks.append((now, self._marks[-1][1] + n))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - RECENT_S:
+            self._marks.popleft()
+        since, before = self._marks[0]
+        return (self._marks[-1][1] - before) / max(now - since, 1e-9)

@@ -43,11 +43,11 @@ class Block:
         return self.y.stop - self.y.start, self.x.stop - self.x.start
 
 
-def grid(outline: BaseGeometry, resolution: float, crs: str | None = None) -> GeoBox:
+def grid(aoi: BaseGeometry, resolution: float, crs: str | None = None) -> GeoBox:
     """Lay a grid around a region; its pixel edges fall on multiples of ``resolution``.
 
     Args:
-        outline: The region in EPSG:4326.
+        aoi: The region in EPSG:4326.
         resolution: Pixel size in the units of ``crs``, metres for UTM.
         crs: A projected CRS such as ``EPSG:32631``; the region's UTM zone by default.
 
@@ -62,7 +62,7 @@ def grid(outline: BaseGeometry, resolution: float, crs: str | None = None) -> Ge
             f"A resolution of {resolution:g} makes pixels wider than {MAX_RESOLUTION:g}, which no "
             "scene fills; give metres."
         )
-    shape = Geometry(outline, "EPSG:4326")
+    shape = Geometry(aoi, "EPSG:4326")
     try:
         target = CRS(crs) if crs is not None else CRS.utm(shape)
     except (CRSError, ValueError) as error:

@@ -9,7 +9,7 @@ that ten times as many processes as processors do not reach."""
 
 
 def until(happens: Callable[[], object], what: str = "what was to happen") -> None:
-    """Wait for what no process tells of."""
+    """Wait for what no process reports."""
     end = time.monotonic() + WITHIN_S
     while not happens():
         assert time.monotonic() < end, f"waited {WITHIN_S} s for {what}"

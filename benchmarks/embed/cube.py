@@ -23,7 +23,7 @@ from terralatent.models.checkpoint import save_model
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
 from terralatent.pipeline import build_cube
 from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.stream import stream_blocks
+from terralatent.pipeline.cluster.stream import Commits, Work, stream_blocks
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
     ArrayLayout,
@@ -80,8 +80,8 @@ def repeated_cube(source: Path, side: int, block: int) -> Path:
     parts = blocks((side, side), block)
     with client_for("local") as client:
         failures = stream_blocks(
-            client, Store.of(partly), parts, partial(_write_copies, source), _nothing_shared,
-            message="repeat the scenes in space", total=len(parts),
+            client, Store.of(partly), parts, Work(partial(_write_copies, source), _nothing_shared),
+            Commits(message="repeat the scenes in space"),
         )  # fmt: skip
     if failures:
         raise RuntimeError(f"{name} cannot be written: {failures[0].reason}")

@@ -21,8 +21,8 @@ from distributed import Client
 
 from benchmarks.embed.task_count import MostTasks, most_tasks
 from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.stream import stream_blocks
-from terralatent.pipeline.mapping.results import BlockDone
+from terralatent.pipeline.cluster.stream import Commits, Work, stream_blocks
+from terralatent.pipeline.mapping.block import BlockDone
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.repository import Store
@@ -78,19 +78,19 @@ def load_scheduler(folder: Path, first: int, last: int) -> None:
     with _cluster(folder) as (address, scheduler), client_for(address) as client:
         client.register_plugin(MostTasks())
         memory = Memory(scheduler=scheduler, coordinator=os.getpid())
-        flight = 2 * sum(client.nthreads().values())
+        in_flight = 2 * sum(client.nthreads().values())
         began = time.perf_counter()
         failures = stream_blocks(
-            client, Store.of(store), range(last), _write, _record,
-            message="simulate", total=last, in_flight=flight, progress=memory,
+            client, Store.of(store), range(last), Work(_write, _record),
+            Commits(message="simulate"), in_flight=in_flight, progress=memory,
         )  # fmt: skip
         wall = time.perf_counter() - began
         most = client.run_on_scheduler(most_tasks)
     if failures:
         raise RuntimeError(f"a simulated block failed: {failures[0].reason}")
     print(f"{last:,} simulated blocks: {wall:.0f} s, {wall / last * 1e3:.1f} ms a block")
-    print(f"tasks known to the scheduler at most: {most}, with {flight} in flight "
-          f"(wanted: at most {2 * flight})")  # fmt: skip
+    print(f"tasks known to the scheduler at most: {most}, with {in_flight} in flight "
+          f"(wanted: at most {2 * in_flight})")  # fmt: skip
     for name in memory.held:
         before, after = memory.near(name, first), memory.near(name, last)
         wanted = " (wanted: at most 10)" if name == "scheduler" else ""

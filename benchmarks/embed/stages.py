@@ -37,7 +37,7 @@ STAGES = {
 """What a table calls each stage, in the order of the work."""
 
 TIMED = {
-    "terralatent.pipeline.mapping.embed:embed_block": "rest",
+    "terralatent.pipeline.mapping.block:map_block": "rest",
     "terralatent.pipeline.mapping.job:read_series": "unpack",
     "terralatent.pipeline.cube.series:SensorSeries.observations": "unpack",
     "terralatent.models.gpvae:GPVAE.infer": "infer",

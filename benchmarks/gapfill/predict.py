@@ -13,7 +13,7 @@ from benchmarks.gapfill.cubes import SENSOR, Looks
 from benchmarks.gapfill.holdouts import Rotation
 from benchmarks.gapfill.scoring import Predicted
 from terralatent.pipeline.dates import days_since_1970
-from terralatent.pipeline.mapping.job import pair
+from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.region import Block
 
 __all__ = ["one_series", "predict"]
@@ -33,13 +33,13 @@ def predict(
     Returns:
         The prediction, and the number of parameters that are trained.
     """
-    pairing = pair(cube, model, times)
-    loaded = pairing.load()
-    series = pairing.read(_whole(looks))
-    days = torch.from_numpy(days_since_1970(pairing.dates))
+    job = plan_job(cube, model, times)
+    loaded = job.load()
+    series = job.read(_whole(looks))
+    days = torch.from_numpy(days_since_1970(job.dates))
     columns: dict[str, list[Array]] = {name: [] for name in FIELDS}
     with torch.no_grad():
-        for _, mean, var in pairing.infer(series, np.flatnonzero(looks.inside)):
+        for _, mean, var in job.infer(series, np.flatnonzero(looks.inside)):
             found = loaded.decode(SENSOR, mean, var, days.to(mean.device), looks.bands)
             for name in FIELDS:
                 columns[name].append(getattr(found, name).cpu().numpy())
@@ -78,12 +78,12 @@ def one_series(cube: Path, model: Path, looks: Looks, rotation: Rotation) -> dic
     candidates = np.flatnonzero(whole == whole.max())
     pixel = int(candidates[np.argsort(varies[candidates])[len(candidates) * 3 // 4]])
     times = np.arange(looks.times[0], looks.times[-1], SERIES_STEP)
-    pairing = pair(cube, model, times)
+    job = plan_job(cube, model, times)
     place = np.flatnonzero(looks.inside)[[pixel]]
-    block = pairing.read(_whole(looks))
-    ((_, mean, var),) = pairing.infer(block, place)
-    days = days_since_1970(pairing.dates)
-    found = pairing.load().decode(SENSOR, mean, var, torch.from_numpy(days), SERIES_BANDS)
+    block = job.read(_whole(looks))
+    ((_, mean, var),) = job.infer(block, place)
+    days = days_since_1970(job.dates)
+    found = job.load().decode(SENSOR, mean, var, torch.from_numpy(days), SERIES_BANDS)
     seen, kept = looks.clear[pixel] & ~hidden, looks.clear[pixel] & hidden
     bands = [looks.bands.index(band) for band in SERIES_BANDS]
     values = looks.values[pixel][:, bands]

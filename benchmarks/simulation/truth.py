@@ -52,7 +52,7 @@ from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.job import Pairing, pair
+from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.training.train import train
 
@@ -125,7 +125,7 @@ def main() -> int:
                 **({} if steps is None else {"steps": steps}),
             )  # fmt: skip
             print(f"{name}: trained in {time.perf_counter() - began:.0f} s: {report}", flush=True)
-            models[name] = pair(cube, work / name, times_of(region.days))
+            models[name] = plan_job(cube, work / name, times_of(region.days))
         some = missed(region, models["S1+S2"])
         return 0 if measure(region, read_region(folder, every, some), models) else 1
 
@@ -175,11 +175,11 @@ def times_of(days: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
     return days.astype("datetime64[us]") + np.timedelta64(11, "h")
 
 
-def measure(region: Region, clouded: Region, models: dict[str, Pairing]) -> bool:
+def measure(region: Region, clouded: Region, models: dict[str, MappingJob]) -> bool:
     """Print the tables; whether all values are finite. ``clouded`` is of :func:`missed` pixels."""
-    answers = {name: ask(region, pairing) for name, pairing in models.items()}
-    ours, pairing = answers["S1+S2"], models["S1+S2"]
-    bands = list(pairing.config().sensor(SENSOR).bands)
+    answers = {name: ask(region, job) for name, job in models.items()}
+    ours, job = answers["S1+S2"], models["S1+S2"]
+    bands = list(job.config().sensor(SENSOR).bands)
     error, gap = ours.mean - region.surface, ours.gap
     print(f"\n{error.shape[0]} pixels at {error.shape[1]} dates, {len(bands)} bands")
     table = truth_tables.Table("surface")
@@ -188,11 +188,11 @@ def measure(region: Region, clouded: Region, models: dict[str, Pairing]) -> bool
         table.add(band, error[..., at], ours.std[..., at])
     for name, some in truth_tables.classes(gap):
         table.add(f"{name} days", error, ours.std, some)
-    for name, some in skies(region, pairing):
+    for name, some in skies(region, job):
         table.add(name, error, ours.std, some)
     if clouded.chosen.any():
-        theirs = ask(clouded, pairing)
-        name, some = next(skies(clouded, pairing))
+        theirs = ask(clouded, job)
+        name, some = next(skies(clouded, job))
         name = f"{name.partition(' in ')[0]}, all such pixels"
         table.add(name, theirs.mean - clouded.surface, theirs.std, some)
     fine = table.print()
@@ -202,26 +202,26 @@ def measure(region: Region, clouded: Region, models: dict[str, Pairing]) -> bool
         for days in WINDOWS
     }
     fine &= truth_tables.radar(region, {0: answers, **hidden})
-    return fine and parcels(region, pairing)
+    return fine and parcels(region, job)
 
 
-def ask(region: Region, pairing: Pairing, *, window: int | None = None) -> Answer:
+def ask(region: Region, job: MappingJob, *, window: int | None = None) -> Answer:
     """Infer and decode at the region's days and pixels.
 
     Args:
         region: Where and when.
-        pairing: Of its cube.
+        job: Of its cube.
         window: Hide all looks of Sentinel-2 in windows of so many days, each in its turn, and ask
             for the days within; None hides nothing.
     """
     number = (region.days - region.days[0]).astype(int) // (window or 10**6)
     parts = []
-    for block in blocks(region.chosen.shape, pairing.block):
+    for block in blocks(region.chosen.shape, job.block):
         places = np.flatnonzero(region.chosen[block.y, block.x])
         if places.size:
-            series = pairing.read(block)
+            series = job.read(block)
             turns = [
-                ask_block(pairing, series, places, region.days[number == turn], window)
+                ask_block(job, series, places, region.days[number == turn], window)
                 for turn in np.unique(number)
             ]
             parts.append([np.concatenate(each, axis=1) for each in zip(*turns, strict=True)])
@@ -229,14 +229,14 @@ def ask(region: Region, pairing: Pairing, *, window: int | None = None) -> Answe
     place = np.arange(region.chosen.size).reshape(region.chosen.shape)
     order = [
         place[block.y, block.x][region.chosen[block.y, block.x]]
-        for block in blocks(region.chosen.shape, pairing.block)
+        for block in blocks(region.chosen.shape, job.block)
     ]
     rank = np.argsort(np.concatenate(order))
     return Answer(*(np.concatenate(each)[rank] for each in zip(*parts, strict=True)))
 
 
 def ask_block(
-    pairing: Pairing,
+    job: MappingJob,
     series: SeriesBlock,
     places: NDArray[np.intp],
     days: NDArray[np.datetime64],
@@ -249,8 +249,8 @@ def ask_block(
         own = replace(own, clear=own.clear & ~((away >= 0) & (away < window)))
         series = replace(series, by_sensor={**series.by_sensor, SENSOR: own})
     times = times_of(days)
-    asked = replace(pairing, times=tuple(int(one) for one in times.astype(np.int64)))
-    model, when = pairing.load(), torch.from_numpy(days_since_1970(times))
+    asked = replace(job, times=tuple(int(one) for one in times.astype(np.int64)))
+    model, when = job.load(), torch.from_numpy(days_since_1970(times))
     found: list[list[Array]] = [[], [], []]
     for _, mean, var in asked.infer(series, places):
         bands = model.decode(SENSOR, mean, var, when.to(mean.device))
@@ -262,9 +262,9 @@ def ask_block(
     return (*(np.concatenate(column) for column in found), gap)  # type: ignore[return-value]
 
 
-def passed_looks(region: Region, pairing: Pairing) -> tuple[NDArray[np.datetime64], Mask, Array]:
+def passed_looks(region: Region, job: MappingJob) -> tuple[NDArray[np.datetime64], Mask, Array]:
     """Days (T,), which looks the mask lets pass, and what truly was above, (T, y, x)."""
-    group = open_cube(pairing.cube)[SENSOR].ds
+    group = open_cube(job.cube)[SENSOR].ds
     truth = region.truth[SENSOR].ds
     taken, there = (one.time.values.astype("datetime64[m]") for one in (group, truth))
     date = np.abs(there[None, :] - taken[:, None]).argmin(axis=1)
@@ -272,9 +272,9 @@ def passed_looks(region: Region, pairing: Pairing) -> tuple[NDArray[np.datetime6
     return taken.astype("datetime64[D]"), group["clear"].values, above
 
 
-def missed(region: Region, pairing: Pairing) -> Mask:
+def missed(region: Region, job: MappingJob) -> Mask:
     """Up to so many pixels at which the mask let a cloud or a shadow pass, (y, x)."""
-    _, looks, above = passed_looks(region, pairing)
+    _, looks, above = passed_looks(region, job)
     places = np.flatnonzero((looks & (above >= SkyClass.THIN_CLOUD)).any(axis=0))
     kept = places[:: max(1, -(-len(places) // MOST_PIXELS))]
     chosen = np.zeros(region.chosen.shape, dtype=bool)
@@ -282,9 +282,9 @@ def missed(region: Region, pairing: Pairing) -> Mask:
     return chosen
 
 
-def skies(region: Region, pairing: Pairing) -> Iterator[tuple[str, Mask]]:
+def skies(region: Region, job: MappingJob) -> Iterator[tuple[str, Mask]]:
     """Where looks were close by, what truly was above them: names, and where, (P, Q)."""
-    days, looks, above = passed_looks(region, pairing)
+    days, looks, above = passed_looks(region, job)
     looks, above = looks[:, region.chosen].T, above[:, region.chosen].T
     close = np.abs((days[:, None] - region.days[None, :]).astype(int)) <= NEAR_DAYS
     kinds = {
@@ -300,14 +300,14 @@ def skies(region: Region, pairing: Pairing) -> Iterator[tuple[str, Mask]]:
     yield f"no look within {NEAR_DAYS} days", left
 
 
-def parcels(region: Region, pairing: Pairing) -> bool:
+def parcels(region: Region, job: MappingJob) -> bool:
     """Means of parcels beside their true means; whether all values are finite."""
     parcel = region.truth.ds["parcel"].values
     numbers, counts = np.unique(parcel, return_counts=True)
     large = numbers[counts >= FEWEST_PIXELS]
     kept = large[np.linspace(0, len(large) - 1, min(MOST_PARCELS, len(large))).astype(int)]
     labels = np.where(np.isin(parcel, kept), parcel + 1, 0)
-    found = field_means(pairing.cube, pairing.model, SENSOR, times_of(region.days), labels)
+    found = field_means(job.cube, job.model, SENSOR, times_of(region.days), labels)
     return truth_tables.fields(found, true_means(region, parcel, kept))
 
 

@@ -14,7 +14,6 @@ import typer
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import options as opt
-from terralatent.pipeline.cli.global_options import Debug, GlobalOptions, LogJson, Quiet, Verbs
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, Terminal
 from terralatent.pipeline.command import PROGRAM, command_line
 from terralatent.pipeline.progress import counting
@@ -23,7 +22,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name=PROGRAM,
-    cls=Verbs,
+    cls=opt.Verbs,
     help="Latent maps of the Earth, with their uncertainty, from every Sentinel acquisition.",
     add_completion=False,
     rich_markup_mode="rich",
@@ -39,9 +38,9 @@ KEEPING = ("build", "train", "embed", "decode", "demo")
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    debug: Debug = False,
-    quiet: Quiet = False,
-    log_json: LogJson = False,
+    debug: opt.Debug = False,
+    quiet: opt.Quiet = False,
+    log_json: opt.LogJson = False,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -62,7 +61,7 @@ def demo(
             size=size,
             seed=seed,
             announce=terminal.announce,
-            options=GlobalOptions.take(sys.argv[1:])[0].given(),
+            options=opt.GlobalOptions.take(sys.argv[1:])[0].given(),
         )
     except StoppedError as stopped:
         raise typer.Exit(stopped.code) from stopped
@@ -97,7 +96,7 @@ def serve(
 
 
 @app.command()
-def sources(described: opt.Described = None, json: opt.Json = False) -> None:
+def sources(described: opt.Tables = None, json: opt.Json = False) -> None:
     """List the sources of scenes: what they have, what each needs, and whether that is there."""
     from terralatent.pipeline.cli.pages.sources import source_list, source_page
 
@@ -106,115 +105,84 @@ def sources(described: opt.Described = None, json: opt.Json = False) -> None:
 
 
 @app.command()
+@opt.grouped
 def search(
     source: Annotated[str, typer.Option(help="A source's name, a URL or a folder.", metavar="S")],
     region: opt.Region,
     start: Annotated[str, typer.Option(help="First day, such as 2018-01-01.", metavar="D")],
     end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
     out: Annotated[str, typer.Option(metavar="scenes.parquet")],
-    sensor: opt.Sensors = None,
-    offset: opt.Offsets = None,
-    sources: opt.Described = None,
-    mask: opt.Mask = None,
+    choice: opt.SceneChoice,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
     from terralatent.catalogs.scenes.search import search_scenes
-    from terralatent.pipeline.cli.scenes import parse_offsets
 
-    scenes = search_scenes(
-        source,
-        region,
-        start,
-        end,
-        sensor or None,
-        offsets=parse_offsets(offset or ()),
-        described=sources or (),
-        mask=mask,
-    )
-    scenes.to_parquet(out)
+    search_scenes(source, region, start, end, **choice.keywords()).to_parquet(out)
     terminal.say(f"-> {out}")
 
 
 @app.command()
+@opt.grouped
 def build(
     region: opt.Region,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the cube goes.")],
+    *,
     source: opt.Source = None,
     start: opt.Start = None,
     end: opt.End = None,
     scenes: opt.ScenesFile = None,
-    sensor: opt.Sensors = None,
-    offset: opt.Offsets = None,
-    sources: opt.Described = None,
-    mask: opt.Mask = None,
-    resolution: opt.Metres = 10.0,
-    crs: opt.Crs = None,
-    block: opt.BlockSide = 256,
-    memory: opt.Memory = "4GB",
+    choice: opt.SceneChoice,
+    grid: opt.Grid,
     requests: opt.Requests = 64,
-    client: opt.Cluster = "local",
-    workers: opt.Workers = None,
+    cluster: opt.Cluster,
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
     from terralatent.pipeline.cli.pages.plan import plan_page
-    from terralatent.pipeline.cli.scenes import choose_scenes, parse_offsets
+    from terralatent.pipeline.cli.scenes import choose_scenes
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.ingest.plan import plan_build
 
     if json and not dry_run:
-        raise InputError("--json is for --dry-run: a build tells its progress, see --log-json.")
-    found = choose_scenes(
+        raise InputError("--json is for --dry-run: for the progress of a build see --log-json.")
+    chosen = choose_scenes(
         region,
         kept=scenes,
         source=source,
         start=start,
         end=end,
-        sensors=sensor,
-        offsets=parse_offsets(offset or ()),
-        described=sources or (),
-        mask=mask,
         say=terminal.say,
+        **choice.keywords(),
     )
-    how: dict[str, Any] = {"resolution": resolution, "crs": crs, "block": block}
-    how |= {"memory": memory, "client": client, "workers": workers}
+    how = {**vars(grid), **vars(cluster)}
     if dry_run:
-        plan = plan_build(found, region, out, **how)
+        plan = plan_build(chosen, region, out, **how)
         terminal.show(plan.to_json() if json else plan_page(plan))
         return
     terminal.finish(
-        build_cube(found, region, out, requests=requests, progress=terminal.bar(), **how), out
+        build_cube(chosen, region, out, **how, requests=requests, progress=terminal.bar()), out
     )
 
 
 @app.command()
+@opt.grouped
 def train(
     cubes: Annotated[list[str], typer.Argument(metavar="CUBE...")],
     out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
+    *,
     extend: opt.Extend = None,
-    model: opt.Family = None,
-    latents: opt.Latents = None,
+    choices: opt.ModelChoices,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
     device: opt.Device = "auto",
     sensor: opt.Sensors = None,
-    kernel: opt.Kernel = None,
-    posterior: opt.Posterior = None,
-    posterior_size: opt.PosteriorSize = None,
-    choice: opt.OtherChoices = None,
-    dilate: opt.Dilate = None,
-    outliers: opt.Outliers = None,
-    clear_rule: opt.ClearRules = None,
+    clear: opt.ClearSky,
 ) -> None:
     """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
-    from terralatent.pipeline.cube.masking import parse_masking
-    from terralatent.pipeline.training.choices import parse_choices
     from terralatent.pipeline.training.train import train
 
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
-    given |= {"model": model, "latents": latents, "kernel": kernel, "posterior": posterior}
-    given |= {"posterior_size": posterior_size, **parse_choices(choice or ())}
     report = train(
         cubes,
         out,
@@ -222,34 +190,32 @@ def train(
         seed=seed,
         device=device,
         sensors=sensor or None,
-        masking=parse_masking(dilate, outliers, clear_rule),
+        masking=clear.masking(),
         progress=terminal.bar(),
         **given,
+        **choices.keywords(),
     )
     terminal.finish(report, out)
 
 
 @app.command()
+@opt.grouped
 def embed(
     cube: opt.Cube,
     model: opt.Model,
     out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
+    *,
     dates: opt.When = "monthly",
     precision: Annotated[str, typer.Option(help="packed (integers) or float32.")] = "packed",
     encoder: Annotated[
         str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")
     ] = "float32",
-    client: opt.Cluster = "local",
-    workers: opt.Workers = None,
-    memory: opt.Memory = "4GB",
+    cluster: opt.Cluster,
     device: opt.Device = "auto",
-    dilate: opt.Dilate = None,
-    outliers: opt.Outliers = None,
-    clear_rule: opt.ClearRules = None,
+    clear: opt.ClearSky,
     at: opt.At = None,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
-    from terralatent.pipeline.cube.masking import parse_masking
     from terralatent.pipeline.mapping.embed import embed
 
     report = embed(
@@ -260,34 +226,29 @@ def embed(
         precision=precision,
         encoder=encoder,
         device=device,
-        masking=parse_masking(dilate, outliers, clear_rule),
+        masking=clear.masking(),
         at=at,
-        client=client,
-        workers=workers,
-        memory=memory,
         progress=terminal.bar(),
+        **vars(cluster),
     )
     terminal.finish(report, out)
 
 
 @app.command()
+@opt.grouped
 def decode(
     cube: opt.Cube,
     model: opt.Model,
     sensor: Annotated[str, typer.Option(help="A sensor of the model.")],
     dates: opt.When,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
-    client: opt.Cluster = "local",
-    workers: opt.Workers = None,
-    memory: opt.Memory = "4GB",
+    *,
+    cluster: opt.Cluster,
     device: opt.Device = "auto",
-    dilate: opt.Dilate = None,
-    outliers: opt.Outliers = None,
-    clear_rule: opt.ClearRules = None,
+    clear: opt.ClearSky,
     at: opt.At = None,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
-    from terralatent.pipeline.cube.masking import parse_masking
     from terralatent.pipeline.mapping.decode import decode
 
     report = decode(
@@ -297,12 +258,10 @@ def decode(
         dates,
         out,
         device=device,
-        masking=parse_masking(dilate, outliers, clear_rule),
+        masking=clear.masking(),
         at=at,
-        client=client,
-        workers=workers,
-        memory=memory,
         progress=terminal.bar(),
+        **vars(cluster),
     )
     terminal.finish(report, out)
 
@@ -347,17 +306,19 @@ def status(
     history: Annotated[bool, typer.Option("--history", help="List its earlier states.")] = False,
     at: opt.At = None,
 ) -> None:
-    """Tell what a store or a model holds, what is missing, and how far a run on it is."""
+    """Show what a store or a model holds, what is missing, and how far a run on it is."""
     from terralatent.pipeline.cli.pages.status import history_page, status_page
     from terralatent.pipeline.info.status import status
-    from terralatent.pipeline.store import history as states
+    from terralatent.pipeline.store.history import history as history_of
 
     if history:
-        found = states.history(store)
-        terminal.show({"snapshots": [s.to_json() for s in found]} if json else history_page(found))
+        states = history_of(store)
+        terminal.show(
+            {"snapshots": [s.to_json() for s in states]} if json else history_page(states)
+        )
         return
-    told = status(store, at=at)
-    terminal.show(told.to_json() if json else status_page(told))
+    report = status(store, at=at)
+    terminal.show(report.to_json() if json else status_page(report))
 
 
 @app.command()
@@ -377,8 +338,8 @@ def expire(
 
 def main() -> None:
     """Run the command line: the one place where exceptions become a line and an exit code."""
-    speech, arguments = GlobalOptions.take(sys.argv[1:])
-    terminal.settle(debug=speech.debug, quiet=speech.quiet, log_json=speech.log_json)
+    everywhere, arguments = opt.GlobalOptions.take(sys.argv[1:])
+    terminal.settle(**vars(everywhere))
     terminal.listen()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # ends as Ctrl-C does
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -34,8 +34,8 @@ WIDE = 100
 EVENT_EVERY_S = 1.0
 """How often it is written as JSON."""
 
-PACE_S = 600.0
-"""From how much of the past the time that is left is told: a block may take minutes."""
+PAST_S = 600.0
+"""From how much of the past the time that is left is estimated: a block may take minutes."""
 
 
 class Bar:
@@ -48,8 +48,8 @@ class Bar:
         self._console = console
         self._live: RichProgress | None = None
         self._task = TaskID(0)
-        self._told = 0.0
-        self._untold = True
+        self._shown = 0.0
+        self._changed = True
 
     def start(self, total: int, title: str) -> None:
         """Show a bar of ``total`` units under ``title``."""
@@ -64,10 +64,10 @@ class Bar:
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
-            speed_estimate_period=PACE_S,
+            speed_estimate_period=PAST_S,
         )
         self._task = self._live.add_task(title, total=total, shown={})
-        self._told, self._untold = time.monotonic(), True
+        self._shown, self._changed = time.monotonic(), True
         self._live.start()
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
@@ -76,30 +76,30 @@ class Bar:
             return
         shown = {**self._live.tasks[self._task].fields["shown"], **fields}
         self._live.update(self._task, advance=n, shown=shown)
-        self._untold = True
-        if self._live.disable and time.monotonic() - self._told > PLAIN_EVERY_S:
-            self._tell()
+        self._changed = True
+        if self._live.disable and time.monotonic() - self._shown > PLAIN_EVERY_S:
+            self._print()
 
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._live is not None:
             self._live.stop()
-            if self._live.disable and self._untold:
-                self._tell()
+            if self._live.disable and self._changed:
+                self._print()
         self._live = None
 
-    def _tell(self) -> None:
+    def _print(self) -> None:
         assert self._live is not None
         task = self._live.tasks[self._task]
         done = f"{task.description} {int(task.completed)}/{int(task.total or 0)}"
         left = f"{span(task.time_remaining)} left" if task.time_remaining else ""
-        told = [part for part in (done, _fields(task), left) if part]
-        self._console.print("  ".join(told), markup=False)
-        self._told, self._untold = time.monotonic(), False
+        parts = [part for part in (done, _fields(task), left) if part]
+        self._console.print("  ".join(parts), markup=False)
+        self._shown, self._changed = time.monotonic(), False
 
 
 class Events:
-    """A :class:`~terralatent.pipeline.progress.Progress` told as events, one a second at most.
+    """A :class:`~terralatent.pipeline.progress.Progress` written as events, one a second at most.
 
     Args:
         write: Writes one event: ``stage``, ``done``, ``total`` and ``fields``.
@@ -108,14 +108,14 @@ class Events:
     def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
         self._write = write
         self._event: dict[str, Any] | None = None
-        self._told = 0.0
-        self._untold = False
+        self._written = 0.0
+        self._changed = False
 
     def start(self, total: int, title: str) -> None:
-        """Tell that a stage begins."""
+        """Write that a stage begins."""
         self.close()
         self._event = {"stage": title, "done": 0, "total": total, "fields": {}}
-        self._tell()
+        self._put()
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
         """Count ``n`` more units; ``fields`` stay with the events until they change."""
@@ -123,20 +123,20 @@ class Events:
             return
         self._event["done"] += n
         self._event["fields"] = {**self._event["fields"], **fields}
-        self._untold = True
-        if time.monotonic() - self._told > EVENT_EVERY_S:
-            self._tell()
+        self._changed = True
+        if time.monotonic() - self._written > EVENT_EVERY_S:
+            self._put()
 
     def close(self) -> None:
-        """Tell what was not told yet."""
-        if self._untold:
-            self._tell()
+        """Write what was not written yet."""
+        if self._changed:
+            self._put()
         self._event = None
 
-    def _tell(self) -> None:
+    def _put(self) -> None:
         assert self._event is not None
         self._write(self._event)
-        self._told, self._untold = time.monotonic(), False
+        self._written, self._changed = time.monotonic(), False
 
 
 class _Fields(ProgressColumn):

@@ -26,7 +26,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.simulation.simulate import FIRST_YEAR
 from terralatent.pipeline.cli.terminal import INTERRUPTED
 from terralatent.pipeline.command import PROGRAM
-from terralatent.pipeline.interrupts import Interrupts
+from terralatent.pipeline.interrupts import uninterrupted
 
 __all__ = ["DemoReport", "StoppedError", "demo"]
 
@@ -55,13 +55,13 @@ class DemoReport:
     """Files that were drawn."""
 
     summary: tuple[str, ...]
-    """Five lines: what was there, and scores against the truth."""
+    """Five lines: acquisitions, and scores against the truth."""
 
     seconds: float
     """From the first command to the last score."""
 
     def page(self) -> str:
-        """What is said at the end."""
+        """What is shown at the end."""
         pictures = "\n".join(f"  {picture}" for picture in self.pictures)
         scores = "\n".join(f"  {line}" for line in self.summary)
         took = f"{self.seconds / 60:.1f} minutes"
@@ -84,7 +84,7 @@ def demo(
         size: Pixels of 10 m along the region, even, at least 64.
         seed: Of the simulation and the training.
         steps: Of the training.
-        announce: Is told each command before it runs.
+        announce: Called with each command before it runs.
         options: Added to every command but not announced: ``--quiet``, ``--log-json``.
 
     Raises:
@@ -95,7 +95,7 @@ def demo(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(
-            f"{folder} is a file; the demonstration wants a folder. Give another --out."
+            f"{folder} is a file; the demonstration wants a folder. Give another folder."
         )
     if size < 64:
         raise InputError(f"Size {size} is too small to demonstrate anything; give 64 or more.")
@@ -103,7 +103,7 @@ def demo(
     region, cube, model, latents, bands = (
         folder / name for name in ("region", "cube", "model", "latents", "bands")
     )
-    outline, scenes = region / "region.geojson", folder / "scenes.parquet"
+    aoi, scenes = region / "region.geojson", folder / "scenes.parquet"
 
     def run(*words: object) -> None:
         command = [PROGRAM, *map(str, words)]
@@ -116,8 +116,8 @@ def demo(
     announce(f"{shlex.join([PROGRAM, 'serve', str(region), '--port', str(port)])} &")
     with _served(region, port) as url:
         days = ("--start", f"{FIRST_YEAR}-01-01", "--end", f"{FIRST_YEAR}-12-31")
-        run("search", "--source", url, "--region", outline, *days, "--out", scenes)
-        run("build", "--scenes", scenes, "--region", outline, "--block", 64, "--out", cube)
+        run("search", "--source", url, "--region", aoi, *days, "--out", scenes)
+        run("build", "--scenes", scenes, "--region", aoi, "--block", 64, "--out", cube)
     run("train", cube, "--out", model, "--steps", steps, "--seed", seed)
     run("embed", cube, model, "--dates", "monthly", "--out", latents)
     run("decode", cube, model, "--sensor", "sentinel-2-l2a", "--dates", "10D", "--out", bands)
@@ -174,10 +174,10 @@ def _answers(url: str) -> bool:
 
 def _run(command: Sequence[str]) -> int:
     """Run a command to its end, also on Ctrl-C, which it hears itself."""
-    with Interrupts(), subprocess.Popen(command) as process:
+    with uninterrupted(), subprocess.Popen(command) as process:
         try:
             code = process.wait()
-        except BaseException:  # it does not end although it was asked to
+        except BaseException:  # Ctrl-C again: it does not end
             process.terminate()
             raise
     if code == INTERRUPTED:
@@ -188,7 +188,7 @@ def _run(command: Sequence[str]) -> int:
 def _program() -> str:
     """The program beside this Python, whether or not it is on the search path."""
     beside = Path(sysconfig.get_path("scripts")) / PROGRAM
-    found = str(beside) if beside.is_file() else shutil.which(PROGRAM)
-    if found is None:
+    program = str(beside) if beside.is_file() else shutil.which(PROGRAM)
+    if program is None:
         raise InputError(f"The program {PROGRAM} is missing beside {sys.executable}; install it.")
-    return found
+    return program

@@ -1,4 +1,4 @@
-"""How well latents and decoded bands of a simulated region tell its truth."""
+"""How well latents and decoded bands of a simulated region predict its truth."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ NINETY_PERCENT = 1.645
 
 @dataclass(frozen=True)
 class Scores:
-    """What came of one simulated region; reflectance errors over all bands and decoded dates."""
+    """Scores of one simulated region; those of reflectance over all bands and decoded dates."""
 
     dates: dict[str, int]
     """Acquisitions of each sensor."""
     clear: float
-    """Share of clear looks by the mask."""
+    """Share of observations that are clear by the mask."""
     surface_error: float
     """Root mean square error of the decoded surface."""
     interpolation_error: float
-    """The same for a straight line between the clear looks before and after."""
+    """The same of linear interpolation between the clear observations before and after."""
     coverage: float
-    """Share of the truth within the 90 % intervals of the surface."""
+    """Share of the truth within the 90 % credible intervals of the surface."""
     accuracy: float
-    """Share of pixels of held-out parcels whose land cover a random forest tells from latents."""
+    """Share of pixels of held-out parcels whose land cover a random forest gets right."""
     classes: int
     """Classes of land cover."""
     leaf_area_r2: float
-    """Share of the variance of leaf area, held-out parcels, a linear regression tells."""
+    """Share of the variance of leaf area that a linear regression explains, held-out parcels."""
     leaf_area_error: float
     """Its root mean square error, m2/m2."""
 
@@ -59,16 +59,17 @@ class Scores:
         """Five lines for a reader."""
         optical = self.dates[SENSOR]
         radar = sum(self.dates.values()) - optical
-        error, straight = self.surface_error, self.interpolation_error
         return [
-            f"scenes   {optical} Sentinel-2 dates, {self.clear:.0%} of looks clear; "
-            f"{radar} Sentinel-1 dates",
-            f"surface  error {error:.4f} in reflectance; lines between clear looks {straight:.4f}",
-            f"honesty  90 % intervals of the surface hold {self.coverage:.0%} of the truth",
-            f"land     {self.accuracy:.0%} of pixels right in {self.classes} classes, "
+            f"acquisitions  {optical} of Sentinel-2, {self.clear:.0%} of observations clear; "
+            f"{radar} of Sentinel-1",
+            f"surface       RMSE {self.surface_error:.4f} in reflectance, "
+            f"{self.interpolation_error:.4f} by linear interpolation in time",
+            f"coverage      90 % credible intervals of the surface hold {self.coverage:.0%} of the "
+            "truth",
+            f"land cover    {self.accuracy:.0%} of pixels right in {self.classes} classes, "
             "on parcels not trained on",
-            f"leaves   leaf area within {self.leaf_area_error:.2f} m2/m2, "
-            f"R2 {self.leaf_area_r2:.2f}, on parcels not trained on",
+            f"leaf area     RMSE {self.leaf_area_error:.2f} m2/m2, R2 {self.leaf_area_r2:.2f}, "
+            "on parcels not trained on",
         ]
 
 
@@ -85,8 +86,8 @@ def score(region: str | Path, cube: str | Path, latents: str | Path, bands: str 
     opened = open_cube(cube)
     optical = opened[SENSOR].ds
     size = truth.sizes["y"]
-    every = max(1, int(np.ceil(size / MOST_PIXELS**0.5)))
-    thin = {"y": slice(every // 2, None, every), "x": slice(every // 2, None, every)}
+    step = max(1, int(np.ceil(size / MOST_PIXELS**0.5)))
+    thin = {"y": slice(step // 2, None, step), "x": slice(step // 2, None, step)}
 
     clear = _clear(optical.isel(thin))
     decoded = open_bands(bands).isel(thin)
@@ -95,21 +96,20 @@ def score(region: str | Path, cube: str | Path, latents: str | Path, bands: str 
     wanted = surface.sel(band=decoded.band.values.astype(str)).values
     mean = _values(decoded["mean"])
     spread = NINETY_PERCENT * _values(decoded["std_signal"])
-    straight = _interpolated(clear, decoded)
+    interpolated = _interpolated(clear, decoded)
     latent = open_latents(latents).isel(thin)
-    told = _tell_land(truth, latent, thin)
     return Scores(
         dates={name: opened[name].sizes["time"] for name in sensors_of(opened)},
         clear=float(np.isfinite(clear.values[:, 0]).mean()),
         surface_error=_rms(mean - wanted),
-        interpolation_error=_rms(straight - wanted),
+        interpolation_error=_rms(interpolated - wanted),
         coverage=float((np.abs(mean - wanted) <= spread).mean()),
-        **told,
+        **_land_scores(truth, latent, thin),
     )
 
 
 def open_truth(region: str | Path) -> xr.DataTree:
-    """Open the truth of a simulated region, lazily: what is in it tells
+    """Open the truth of a simulated region, lazily; for what is in it see
     :mod:`terralatent.catalogs.simulation.truth`.
 
     Raises:
@@ -121,8 +121,8 @@ def open_truth(region: str | Path) -> xr.DataTree:
     return xr.open_datatree(store, engine="zarr", chunks=None, consolidated=False)
 
 
-def _tell_land(truth: xr.DataTree, latents: xr.Dataset, thin: dict[str, slice]) -> dict[str, Any]:
-    """Land cover and leaf area of parcels from the latents of others."""
+def _land_scores(truth: xr.DataTree, latents: xr.Dataset, thin: dict[str, slice]) -> dict[str, Any]:
+    """Predict land cover and leaf area of parcels by the latents of others, and score both."""
     parcel = truth.ds["parcel"].isel(thin).values.ravel()
     cover = truth.ds["land_cover"].isel(thin).values[0].ravel()
     learns = np.isin(parcel, _half_of_each_class(parcel, cover))
@@ -177,16 +177,16 @@ def _values(data: xr.DataArray) -> NDArray[np.float32]:
 
 
 def _interpolated(clear: xr.DataArray, decoded: xr.Dataset) -> NDArray[np.float64]:
-    """Straight lines between clear looks at the decoded dates, (band, time, y, x)."""
+    """Linear interpolation of clear observations at the decoded dates, (band, time, y, x)."""
     seen = clear.time.values.astype("datetime64[s]").astype(float)
-    asked = decoded.time.values.astype("datetime64[s]").astype(float)
+    wanted = decoded.time.values.astype("datetime64[s]").astype(float)
     values = clear.sel(band=decoded.band.values).values
-    out = np.empty((values.shape[1], len(asked), *values.shape[2:]))
+    out = np.empty((values.shape[1], len(wanted), *values.shape[2:]))
     for y, x in np.ndindex(values.shape[2:]):
         for band in range(values.shape[1]):
             series = values[:, band, y, x]
             there = np.isfinite(series)
-            out[band, :, y, x] = np.interp(asked, seen[there], series[there])
+            out[band, :, y, x] = np.interp(wanted, seen[there], series[there])
     return out
 
 

@@ -1,4 +1,4 @@
-"""What the command line says on scenes, to the scenes: from a search now, or from a file of one."""
+"""Scenes as the command line gives them: by a search now, or from the file of one."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ def choose_scenes(
 
     Args:
         region: As for :func:`~terralatent.catalogs.scenes.search.search_scenes`, as all that
-        follows. kept: A file of ``terralatent search``, instead of a source and a period.
+            follows.
+        kept: A file of ``terralatent search``, instead of a source and a period.
         source: Where to search.
         start: First day.
         end: Last day.
         sensors: Names of sensors; None: all.
-        offsets: What is stated for items that do not tell their offset.
+        offsets: What is stated for items that do not give their offset.
         described: Files of descriptions.
         mask: The mask band to take.
-        say: Is told what the file holds.
+        say: Called with a line on what the file holds.
 
     Raises:
         InputError: If both or neither are given, or what is given cannot be used.
@@ -57,19 +58,19 @@ def choose_scenes(
         )
     if kept is None or source or start or end:
         raise InputError("give either --scenes, or all of --source, --start and --end.")
-    found = Scenes.from_parquet(kept, described)
+    scenes = Scenes.from_parquet(kept, described)
     if sensors or offsets or mask:
-        known = {sensor.name: sensor for sensor in found.wanted}
-        found = Scenes.gather(
-            found.items,
+        known = {sensor.name: sensor for sensor in scenes.wanted}
+        scenes = Scenes.gather(
+            scenes.items,
             with_offsets(pick_sensors(sensors or None, known), offsets),
-            source=found.place,
-            period=found.period,
-            access=found.access,
-            mask=mask or found.mask,
+            source=scenes.place,
+            period=scenes.period,
+            access=scenes.access,
+            mask=mask or scenes.mask,
         )
-    say(found.summary())
-    return found
+    say(scenes.summary())
+    return scenes
 
 
 def parse_offsets(given: Sequence[str]) -> dict[str, float]:
@@ -82,15 +83,15 @@ def parse_offsets(given: Sequence[str]) -> dict[str, float]:
         InputError: If one is not the name of a sensor and a number.
     """
     offsets = {}
-    for each in given:
-        name, _, number = each.partition("=")
+    for text in given:
+        name, _, number = text.partition("=")
         try:
             offsets[name] = float(number)
         except ValueError:
             offsets[name] = math.nan
         if not math.isfinite(offsets[name]):
             raise InputError(
-                f"The offset {each!r} cannot be used; give a sensor and a number, such as "
+                f"The offset {text!r} cannot be used; give a sensor and a number, such as "
                 "sentinel-2-l2a=-0.1."
             )
     return offsets

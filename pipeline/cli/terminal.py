@@ -20,6 +20,7 @@ from typer import Abort, Exit
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
 from terralatent.pipeline.cli.bars import Bar, Events
+from terralatent.pipeline.cube.losses import LOSSES_LISTED
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.progress import Progress, Silent
 
@@ -31,14 +32,11 @@ FINISHED, UNEXPECTED, MISTAKE, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 """Of the word that a line begins with."""
 
-LOSSES_TOLD = 20
-"""Losses that are told one by one."""
-
 
 class Terminal:
     """Standard error of one command: bars, log lines and errors share it without tearing.
 
-    What a command was asked for, as ``status`` is, goes to standard output.
+    What a command answers, as ``status`` does, goes to standard output.
     """
 
     def __init__(self) -> None:
@@ -47,14 +45,14 @@ class Terminal:
         self.settle()
 
     def settle(self, *, debug: bool = False, quiet: bool = False, log_json: bool = False) -> None:
-        """Choose how to speak.
+        """Choose what is shown, and how.
 
         Args:
             debug: Whether an error comes with its traceback.
             quiet: Whether progress and lines of information are left out.
             log_json: Whether every line is a JSON object: ``time``, ``level`` and ``message``, or
                 for progress ``stage``, ``done``, ``total`` and ``fields``. An error has its
-                ``exit_code``, and its ``traceback`` where that is asked for.
+                ``exit_code``, and its ``traceback`` where ``debug`` is set.
         """
         self._debug, self._quiet, self._json = debug, quiet, log_json
 
@@ -88,23 +86,23 @@ class Terminal:
             self.console.print(Text(f"\n$ {command}", "bold"))
 
     def warn(self, text: str, head: str = "warning") -> None:
-        """Write one line that is told even if quiet."""
+        """Write one line that is shown even if quiet."""
         self._write("warning", head, text)
 
-    def lost(self, losses: Sequence[object]) -> None:
-        """Tell what was lost, the first :data:`LOSSES_TOLD` one by one.
+    def report_losses(self, losses: Sequence[object]) -> None:
+        """Write what was lost, the first :data:`LOSSES_LISTED` one by one.
 
         One line each; a table on a terminal, of those that have a ``row`` by column.
         """
-        told = losses[:LOSSES_TOLD]
-        rows = [] if self._json else [loss.row() for loss in told if hasattr(loss, "row")]
+        listed = losses[:LOSSES_LISTED]
+        rows = [] if self._json else [loss.row() for loss in listed if hasattr(loss, "row")]
         if rows and self.console.is_terminal:
             self.console.print(_table(rows), soft_wrap=False)
-            told = [loss for loss in told if not hasattr(loss, "row")]
-        for loss in told:
+            listed = [loss for loss in listed if not hasattr(loss, "row")]
+        for loss in listed:
             self.warn(str(loss), head="lost")
-        if len(losses) > LOSSES_TOLD:
-            self.warn(f"{len(losses) - LOSSES_TOLD} more", head="lost")
+        if len(losses) > LOSSES_LISTED:
+            self.warn(f"{len(losses) - LOSSES_LISTED} more", head="lost")
 
     def finish(self, report: Any, out: str) -> None:
         """Say what was done; where something was lost, say so and leave with its own exit code.
@@ -114,12 +112,12 @@ class Terminal:
         """
         self.say(f"{report} -> {out}")
         losses = list(getattr(report, "losses", ()))
-        self.lost(losses)
+        self.report_losses(losses)
         if losses:
             raise Exit(LOSSES)
 
     def show(self, answer: RenderableType | Mapping[str, Any]) -> None:
-        """Write what the command was asked for to standard output: a page, or values as JSON."""
+        """Write the answer of a command to standard output: a page, or values as JSON."""
         out = Console(highlight=False)
         if isinstance(answer, Mapping):
             out.file.write(json.dumps(answer, indent=2) + "\n")
@@ -133,16 +131,16 @@ class Terminal:
             error: What ended the command.
             go_on: What to type to go on with a command that keeps what is done.
         """
-        told = "".join(traceback.format_exception(error)) if self._debug else None
-        told = None if told is None else "\n".join(map(_clean, told.split("\n")))
+        trace = "".join(traceback.format_exception(error)) if self._debug else None
+        trace = None if trace is None else "\n".join(map(_clean, trace.split("\n")))
         if isinstance(error, KeyboardInterrupt | Abort):
             kept = f"what is done is kept; go on with: {go_on}" if go_on else ""
-            return self._fail(INTERRUPTED, "interrupted", kept, told)
+            return self._fail(INTERRUPTED, "interrupted", kept, trace)
         if _is_mistake(error):
-            return self._fail(MISTAKE, "error", _one_line(error), told)
+            return self._fail(MISTAKE, "error", _one_line(error), trace)
         what = f"{type(error).__name__}: {_one_line(error)}"
         hint = "" if self._debug else "; --debug shows where"
-        return self._fail(UNEXPECTED, "error", f"{what} (unexpected{hint})", told)
+        return self._fail(UNEXPECTED, "error", f"{what} (unexpected{hint})", trace)
 
     def log(self, record: logging.LogRecord) -> None:
         """Write a log record as one line."""
@@ -152,10 +150,10 @@ class Terminal:
         head = "" if level == "info" else level
         self._write(level, head, " ".join(record.getMessage().split()))
 
-    def _fail(self, code: int, head: str, text: str, told: str | None) -> int:
-        more = {"exit_code": code} if told is None else {"exit_code": code, "traceback": told}
-        if told is not None and not self._json:
-            self.console.print(told, markup=False, end="")
+    def _fail(self, code: int, head: str, text: str, trace: str | None) -> int:
+        more = {"exit_code": code} if trace is None else {"exit_code": code, "traceback": trace}
+        if trace is not None and not self._json:
+            self.console.print(trace, markup=False, end="")
         self._write("error", head, text, more)
         return code
 
@@ -165,7 +163,7 @@ class Terminal:
     def _write(
         self, level: str, head: str, text: str, more: Mapping[str, Any] | None = None
     ) -> None:
-        """One line: what kind of line it is, and the text, in which others had a part."""
+        """Write one line: of what kind it is, and a text in which others had a part."""
         text = _clean(text)
         if self._json:
             message = text if not head or head == level else f"{head}: {text}".rstrip(": ")
@@ -221,15 +219,11 @@ def _clean(line: str) -> str:
 
 
 def _is_mistake(error: BaseException) -> bool:
-    """Tell the user's mistakes from ours; the imports wait until something has gone wrong."""
-    from terralatent.catalogs.errors import InputError
-
-    if isinstance(error, InputError) or getattr(error, "exit_code", None) == MISTAKE:
-        return True  # the latter are typer's own: an unknown option, a missing argument
-    return type(error).__name__ == "CheckpointError"  # comparing by name spares importing torch
+    """Whether the user can mend it: errors of ours, and typer's of options, state the exit code."""
+    return getattr(error, "exit_code", None) == MISTAKE
 
 
 def _one_line(error: BaseException) -> str:
-    told = error.format_message() if hasattr(error, "format_message") else str(error)
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
     verb = getattr(getattr(error, "ctx", None), "command_path", None)
-    return " ".join([f"{verb}:" if verb else "", *told.split()]).strip() or type(error).__name__
+    return " ".join([f"{verb}:" if verb else "", *text.split()]).strip() or type(error).__name__

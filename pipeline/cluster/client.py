@@ -5,34 +5,60 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cluster.kinds import KINDS, Asked, Kind, words_of
-from terralatent.pipeline.cluster.local import Size, end_processes, local_processes
-from terralatent.pipeline.cluster.pinning import PIN_THREADS, pin_threads
-from terralatent.pipeline.cluster.workers import FellowWorkers
+from terralatent.pipeline.cluster.kinds import KINDS, ClusterRequest, Kind, message_of
+from terralatent.pipeline.cluster.local import Size, end_processes, local_processes, memory_bytes
+from terralatent.pipeline.cluster.workers import PIN_THREADS, VersionCheck, pin_threads
 from terralatent.pipeline.interrupts import Interrupts
 
-__all__ = ["client_for", "workers_of"]
+__all__ = ["Workers", "client_for", "workers_of"]
 
 log = logging.getLogger(__name__)
 
 ANSWER_WITHIN_S = 5
 """How long a scheduler has to answer before its address counts as wrong."""
 
-LOOK_EVERY_S = 15
-"""How often it is looked whether a worker can still come, while none has."""
+POLL_S = 15
+"""How often it is checked whether a worker can still come, while none has."""
 
 PIN_TRIES = 3
-"""How often workers are told to pin threads where one of them breaks off. The scheduler tells those
-that join later by itself."""
+"""How often the pinning of threads is tried where a worker breaks off meanwhile. The scheduler sees
+to those that join later by itself."""
 
 LEAVE_WITHIN_S = 5
 """How long a cluster that lives on has to forget the pinning of threads."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work, as the caller of a public function requests it; starts nothing."""
+
+    client: Client | str | None = None
+    """A Dask client, its address, or a kind of cluster, see :func:`client_for`."""
+
+    count: int | None = None
+    """Processes to start or to request."""
+
+    memory: str = "4GB"
+    """What a worker may use."""
+
+    def memory_bytes(self) -> int:
+        """The same in bytes.
+
+        Raises:
+            InputError: If it is no size above zero.
+        """
+        return memory_bytes(self.memory)
+
+    def join(self, threads: int = 1) -> AbstractContextManager[Client]:
+        """A client of them for the time of a ``with`` block, see :func:`client_for`."""
+        return client_for(self.client, workers=self.count, memory=self.memory, threads=threads)
 
 
 @contextmanager
@@ -47,14 +73,14 @@ def client_for(
 
     Args:
         where: ``local`` or None starts processes on this machine; ``cuda`` one for each GPU of it;
-            ``slurm``, ``kubernetes`` or ``gateway`` ask for a cluster as Dask's own
+            ``slurm``, ``kubernetes`` or ``gateway`` request a cluster as Dask's own
             configuration files describe it, and wait for its first worker; an address such as
             ``tcp://10.0.0.5:8786`` joins a running cluster, which lives on afterwards; a client is
             taken as it is.
-        workers: Processes to start or to ask for. By default one for each core this process may
+        workers: Processes to start or to request. By default one for each core this process may
             use; one for each GPU; what the configuration says; one job or worker.
         memory: Limit of one process on this machine, such as ``4GB``; an even share of the
-            machine's by default. That of others is said by configuration.
+            machine's by default. That of others is up to configuration.
         threads: Of one process on this machine: tasks that it works on at the same time.
 
     Raises:
@@ -79,7 +105,7 @@ def client_for(
 
 
 def workers_of(where: str | Client | None, workers: int | None = None) -> int:
-    """Tell how many tasks would be worked on at the same time; starts nothing.
+    """Count the tasks that would be worked on at the same time; starts nothing.
 
     Args:
         where: As for :func:`client_for`.
@@ -115,8 +141,8 @@ def _started(where: str | None, size: Size, interrupts: Interrupts) -> Iterator[
             yield client
     else:
         with ExitStack() as stack:
-            asked, client = _asked(_kind(where), size, interrupts, stack)
-            _await_first(client, asked, interrupts)
+            request, client = _request(_kind(where), size, interrupts, stack)
+            _await_first(client, request, interrupts)
             yield client
 
 
@@ -129,29 +155,29 @@ def _kind(name: str) -> Kind:
     return KINDS[name]
 
 
-def _asked(
+def _request(
     kind: Kind, size: Size, interrupts: Interrupts, stack: ExitStack
-) -> tuple[Asked, Client]:
-    """Ask for a cluster, whose end is left to ``stack``, and for a client of it."""
+) -> tuple[ClusterRequest, Client]:
+    """Request a cluster, whose end is left to ``stack``, and a client of it."""
     try:
         with interrupts.let_through() if kind.slow else ExitStack():
-            asked = stack.enter_context(kind.ask(size))
-            return asked, stack.enter_context(asked.cluster.get_client())
+            request = stack.enter_context(kind.request(size))
+            return request, stack.enter_context(request.cluster.get_client())
     except InputError:
         raise
-    except Exception as error:  # each library has its own, and its libraries theirs
-        raise InputError(f"--client {kind.name}: {words_of(error)}. {kind.hint}.") from error
+    except Exception as error:  # every library has its own, and its libraries theirs
+        raise InputError(f"--client {kind.name}: {message_of(error)}. {kind.hint}.") from error
 
 
-def _await_first(client: Client, asked: Asked, interrupts: Interrupts) -> None:
+def _await_first(client: Client, request: ClusterRequest, interrupts: Interrupts) -> None:
     if client.nthreads():
         return
-    log.info("asked for %s; waiting for the first worker (Ctrl-C gives up)", asked.what)
+    log.info("requested %s; waiting for the first worker (Ctrl-C gives up)", request.what)
     while True:
         with suppress(TimeoutError), interrupts.let_through():
-            client.wait_for_workers(1, timeout=LOOK_EVERY_S)
+            client.wait_for_workers(1, timeout=POLL_S)
             return
-        reason = asked.why_none()
+        reason = request.why_none()
         if reason is not None:
             raise InputError(reason)
 
@@ -159,7 +185,7 @@ def _await_first(client: Client, asked: Asked, interrupts: Interrupts) -> None:
 @contextmanager
 def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
     """Check the workers and pin their threads, also of those that join meanwhile."""
-    FellowWorkers(client).require()
+    VersionCheck(client).require_same_versions()
     name = f"{PIN_THREADS}-{uuid4().hex}"  # others may work on the same cluster
     _pin_threads(client, name)
     try:
@@ -180,13 +206,13 @@ def _pin_threads(client: Client, name: str) -> None:
         try:
             client.register_plugin(pin_threads(), name=name)
             return
-        except OSError:  # of the scheduler, or of a worker that it could not tell
+        except OSError:  # of the scheduler, or of a worker that it could not reach
             client.nthreads()
 
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keep loggers still: what goes wrong with a task is told by whoever asked for it."""
+    """Keep loggers still: what goes wrong with a task is reported by whoever submitted it."""
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
     for logger in loggers:

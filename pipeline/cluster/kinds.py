@@ -26,24 +26,24 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.local import Size, end_processes, memory_limit, process_settings
 from terralatent.pipeline.interrupts import deaf_threads
 
-__all__ = ["KINDS", "Asked", "Kind", "words_of"]
+__all__ = ["KINDS", "ClusterRequest", "Kind", "message_of"]
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1:0"
-"""Where dashboards listen: nobody but this machine's users may look."""
+"""Where dashboards listen: nobody but this machine's users may see them."""
 
 _ended: list[Any] = []
 """Clusters of a gateway, kept until this process ends: one that is deleted before is closed a
 second time by its library, which complains that it cannot."""
 
-ONE = "; --workers asks for more"
-"""Told where neither the command nor the configuration says how many."""
+MORE_WORKERS = "; --workers requests more"
+"""Added where neither the command nor the configuration says how many."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A cluster, and what was asked for."""
+class ClusterRequest:
+    """A cluster that was started, and what was requested of it."""
 
     cluster: Any
     """Dask's; its workers come when they can."""
@@ -52,15 +52,15 @@ class Asked:
     """In words."""
 
     why_none: Callable[[], str | None] = lambda: None
-    """Tells why no worker will ever come; None while there is hope."""
+    """Why no worker will ever come; None while there is hope."""
 
 
-Start = Callable[[Any, Size], AbstractContextManager[Asked]]
+Start = Callable[[Any, Size], AbstractContextManager[ClusterRequest]]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of cluster that is asked for by name."""
+    """A kind of cluster that is requested by name."""
 
     name: str
     """As given to ``--client``, and of the extra that brings its library."""
@@ -72,16 +72,16 @@ class Kind:
     """That has the module."""
 
     start: Start
-    """Starts one, by module and size; what was started ends with the ``with`` block."""
+    """Starts a cluster, by module and size; what was started ends with the ``with`` block."""
 
     hint: str
-    """What to look at where it cannot be started."""
+    """What to check where it cannot be started."""
 
     slow: bool = False
     """Whether its start may take long, and may be interrupted."""
 
-    def ask(self, size: Size) -> AbstractContextManager[Asked]:
-        """Start a cluster for the time of a ``with`` block, told its size or by configuration.
+    def request(self, size: Size) -> AbstractContextManager[ClusterRequest]:
+        """Start a cluster for the time of a ``with`` block, of this size or as configured.
 
         Raises:
             InputError: If its library is missing.
@@ -106,14 +106,14 @@ class Kind:
 
 
 @contextmanager
-def _slurm(library: Any, size: Size) -> Iterator[Asked]:
+def _slurm(library: Any, size: Size) -> Iterator[ClusterRequest]:
     if shutil.which("sbatch") is None:
         raise InputError(
             "--client slurm submits jobs with sbatch, which is not on PATH here. Run this where "
             "jobs are submitted, such as the login node."
         )
-    told = partial(dask.config.get, default=None)
-    missing = [name for name in ("cores", "memory") if told(f"jobqueue.slurm.{name}") is None]
+    configured = partial(dask.config.get, default=None)
+    missing = [name for name in ("cores", "memory") if configured(f"jobqueue.slurm.{name}") is None]
     if missing:
         raise InputError(
             f"Dask's configuration does not say {' and '.join(missing)} of a SLURM job: write "
@@ -126,10 +126,11 @@ def _slurm(library: Any, size: Size) -> Iterator[Asked]:
             silence_logs=logging.CRITICAL,
             scheduler_options={
                 "dashboard_address": LOOPBACK,
-                **(told("jobqueue.slurm.scheduler-options") or {}),
+                **(configured("jobqueue.slurm.scheduler-options") or {}),
             },
             worker_extra_args=[
-                "--dashboard-address", LOOPBACK, *(told("jobqueue.slurm.worker-extra-args") or ()),
+                "--dashboard-address", LOOPBACK,
+                *(configured("jobqueue.slurm.worker-extra-args") or ()),
             ],
         )  # fmt: skip
     with cluster:
@@ -143,15 +144,20 @@ def _slurm(library: Any, size: Size) -> Iterator[Asked]:
             raise refused[0]
         if refused:
             log.warning("SLURM took %d jobs of %d: %s", len(jobs), len(jobs) + len(refused),
-                        words_of(refused[0]))  # fmt: skip
-        what = f"{len(jobs)} SLURM job{'s' * (len(jobs) > 1)} ({', '.join(jobs)})"
-        yield Asked(cluster, what + ONE * (size.workers is None), partial(_all_ended, jobs))
+                        message_of(refused[0]))  # fmt: skip
+        what = f"{len(jobs)} SLURM {'jobs' if len(jobs) > 1 else 'job'} ({', '.join(jobs)})"
+        more = MORE_WORKERS if size.workers is None else ""
+        try:
+            yield ClusterRequest(cluster, what + more, partial(_all_ended, jobs))
+        finally:
+            for job in cluster.workers.values():
+                job.status = Status.closing  # else the cluster does not close if one was refused
 
 
 async def _submitted(cluster: Any) -> list[BaseException | None]:
     """Wait until all jobs are submitted; gives the error of each that SLURM did not take."""
-    with suppress(Exception):  # of one of them: they are told one by one below
-        await cluster._correct_state()
+    with suppress(Exception):  # of one of them: their errors are collected below
+        await cluster  # submits once more what was refused
     return [await _error_of(job) for job in list(cluster.workers.values())]
 
 
@@ -172,13 +178,13 @@ def _all_ended(jobs: list[str]) -> str | None:
     if listed.returncode or listed.stdout.strip():
         return None
     return (
-        f"SLURM jobs {', '.join(jobs)} ended before a worker came of them; what they wrote tells "
+        f"SLURM jobs {', '.join(jobs)} ended before a worker came of them; what they wrote says "
         "why: slurm-ID.out in this folder, or in jobqueue.slurm.log-directory."
     )
 
 
 @contextmanager
-def _kubernetes(library: Any, size: Size) -> Iterator[Asked]:
+def _kubernetes(library: Any, size: Size) -> Iterator[ClusterRequest]:
     with library.KubeCluster(quiet=True) as cluster:
         named = dask.config.get("kubernetes.custom-cluster-spec", None) or cluster.n_workers
         if size.workers or not named:
@@ -186,11 +192,12 @@ def _kubernetes(library: Any, size: Size) -> Iterator[Asked]:
         what = (
             f"{size.workers or 1} workers" if size.workers or not named else "workers as configured"
         )
-        yield Asked(cluster, f"{what} of Kubernetes{ONE * (size.workers is None and not named)}")
+        more = "" if size.workers or named else MORE_WORKERS
+        yield ClusterRequest(cluster, f"{what} of Kubernetes{more}")
 
 
 @contextmanager
-def _gateway(library: Any, size: Size) -> Iterator[Asked]:
+def _gateway(library: Any, size: Size) -> Iterator[ClusterRequest]:
     address = dask.config.get("gateway.address", None)
     if address is None:
         raise InputError(
@@ -200,13 +207,12 @@ def _gateway(library: Any, size: Size) -> Iterator[Asked]:
     with library.GatewayCluster() as cluster:
         _ended.append(cluster)
         cluster.scale(size.workers or 1)
-        yield Asked(
-            cluster, f"{size.workers or 1} workers of {address}{ONE * (size.workers is None)}"
-        )
+        more = MORE_WORKERS if size.workers is None else ""
+        yield ClusterRequest(cluster, f"{size.workers or 1} workers of {address}{more}")
 
 
 @contextmanager
-def _cuda(library: Any, size: Size) -> Iterator[Asked]:
+def _cuda(library: Any, size: Size) -> Iterator[ClusterRequest]:
     limit = memory_limit(size.memory)
     resource_tracker.ensure_running()
     with process_settings(), deaf_threads():
@@ -219,13 +225,13 @@ def _cuda(library: Any, size: Size) -> Iterator[Asked]:
         )
     with cluster:
         try:
-            yield Asked(cluster, f"{len(cluster.workers)} GPU workers")
+            yield ClusterRequest(cluster, f"{len(cluster.workers)} GPU workers")
         except BaseException:
             end_processes(cluster)
             raise
 
 
-def words_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """One line of what a library says; of a command that failed, what that wrote."""
     text = " ".join(str(error).split())
     return text.rpartition("stderr: ")[2] or type(error).__name__
@@ -252,7 +258,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "cuda", "dask_cuda", "dask-cuda", _cuda,
-            "Does `nvidia-smi` list the GPUs? --workers may not ask for more than there are",
+            "Does `nvidia-smi` list the GPUs? --workers may not request more than there are",
         ),
     )
 }  # fmt: skip

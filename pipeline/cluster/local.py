@@ -41,13 +41,13 @@ than it may."""
 NOT_STARTED = (
     "The worker processes did not start. A script must start them below "
     '`if __name__ == "__main__":`, for each of them reads the script first; if it does, what was '
-    "printed before this tells why."
+    "printed before this says why."
 )
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many worker processes are asked for, and of what size."""
+    """How many worker processes are requested, and of what size."""
 
     workers: int | None = None
     """Processes; what the kind of cluster makes of None."""
@@ -56,7 +56,7 @@ class Size:
     """Limit of each, such as ``4GB``; an even share of the machine's by default."""
 
     threads: int = 1
-    """Tasks that one works on at the same time."""
+    """Tasks that a process works on at the same time."""
 
 
 def local_processes(size: Size) -> LocalCluster:

@@ -1,4 +1,4 @@
-"""A Dask scheduler that is lost, told in one line."""
+"""A Dask scheduler that is lost: recognised, and reported in one line."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from distributed.comm import CommClosedError
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["is_scheduler_loss", "lost_scheduler", "telling_lost_scheduler"]
+__all__ = ["is_scheduler_loss", "lost_scheduler", "translated_scheduler_loss"]
 
+# Two of the errors are of no class of their own and are known by their text alone, which tests
+# provoke from the libraries that are installed.
 UNREACHED = "Timed out trying to connect to "
 """How the plain OSError begins that Dask raises where it cannot connect."""
 
 CLOSED_TWICE = "Cannot change state of expiring Timeout"
-"""What Dask's pool of connections says where one breaks while it is being opened."""
+"""How asyncio's RuntimeError begins where a connection of Dask's pool breaks while it is opened."""
 
 
 def is_scheduler_loss(error: BaseException) -> bool:
@@ -34,8 +36,8 @@ def lost_scheduler(reason: str) -> InputError:
 
 
 @contextmanager
-def telling_lost_scheduler() -> Iterator[None]:
-    """Tell so wherever inside a ``with`` block the connection to it breaks.
+def translated_scheduler_loss() -> Iterator[None]:
+    """Translate what Dask raises inside a ``with`` block where the connection to it breaks.
 
     Raises:
         InputError: If it does.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -19,22 +19,65 @@ from distributed import Client
 from icechunk import ConflictError, ForkSession
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cluster.crew import Crew
-from terralatent.pipeline.cluster.tasks import Flight, Smaller
-from terralatent.pipeline.cluster.workers import FellowWorkers
+from terralatent.pipeline.cluster.tasks import Smaller, TaskQueue, WorkerRegistry
+from terralatent.pipeline.cluster.workers import VersionCheck
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, Store
 
-__all__ = ["Failure", "stream_blocks"]
+__all__ = ["Commits", "Failure", "Work", "stream_blocks"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-LOOK_EVERY_S = 1.0
-"""How often it is looked whether a commit is due, and who is there, while no task ends."""
+POLL_S = 1.0
+"""How often it is checked whether a commit is due, and which workers there are, while no task ends.
+"""
+
+
+@dataclass(frozen=True)
+class Work(Generic[T, R]):
+    """What is done with each task: on a worker, then here."""
+
+    run: Callable[[zarr.Group, T], R]
+    """Called on a worker as ``run(group, task)`` with the store's root group, writable. It writes
+    whole shards that no other task writes and returns something small and picklable. It must be
+    picklable itself (a function of a module, or a partial of one) and may run twice for one task:
+    the same task must write the same bytes."""
+
+    record: Callable[[zarr.Group, T, R], None]
+    """Called here as ``record(group, task, result)`` for each task that ended well, in no fixed
+    order, right before the commit that holds what the task wrote; ``group`` is the root, writable.
+    The place to write states and whatever else blocks share."""
+
+    smaller: Smaller[T] | None = None
+    """Returns, of ``run``, what writes the same in less memory. A task whose worker died is then
+    tried three times more: as it was, by ``smaller(run)`` and by ``smaller(smaller(run))``."""
+
+    fields: Callable[[R], Mapping[str, float | str]] | None = None
+    """What a progress shows of a result beside its being done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commits:
+    """What the commits of a run say, where they go and how often they are made."""
+
+    message: str
+    """Of each commit, and the title of the progress."""
+
+    branch: str = BRANCH
+    """Of the store."""
+
+    metadata: Mapping[str, Any] | None = None
+    """Of each commit."""
+
+    every: int = 64
+    """Commit after this many tasks ..."""
+
+    seconds: float = 60.0
+    """... or when the last commit is this long ago, whether tasks end or not."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +97,12 @@ class Failure(Generic[T]):
 def stream_blocks(
     client: Client,
     store: Store,
-    tasks: Iterable[T],
-    run: Callable[[zarr.Group, T], R],
-    record: Callable[[zarr.Group, T, R], None],
+    tasks: Collection[T],
+    work: Work[T, R],
+    commits: Commits,
     *,
-    message: str,
-    total: int,
     in_flight: int | None = None,
-    commit_every: int = 64,
-    commit_seconds: float = 60.0,
     retries: int = 1,
-    smaller: Smaller[T] | None = None,
-    told: Callable[[R], Mapping[str, float | str]] | None = None,
-    branch: str = BRANCH,
-    metadata: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Failure[T]]:
     """Run every task on the workers of ``client`` and commit what they wrote.
@@ -81,28 +116,13 @@ def stream_blocks(
         client: Where to run. Workers must reach ``store``.
         store: An Icechunk store that :func:`terralatent.pipeline.store.creation.lay_out` made.
         tasks: Small, picklable, one for each piece of work.
-        run: Called on a worker as ``run(group, task)`` with the store's root group, writable. It
-            writes whole shards that no other task writes and returns something small and picklable.
-            It must be picklable itself (a function of a module, or a partial of one) and may run
-            twice for one task: the same task must write the same bytes.
-        record: Called here as ``record(group, task, result)`` for each task that ended well, in no
-            fixed order, right before the commit that holds what the task wrote; ``group`` is the
-            root, writable. The place to write states and whatever else blocks share.
-        message: Message of the commits.
-        total: Number of tasks, for the progress.
+        work: What is done with each of them.
+        commits: How it is committed.
         in_flight: Tasks the scheduler may know at once; by default twice the threads of the workers
             that there are at the time.
-        commit_every: Commit after this many tasks ...
-        commit_seconds: ... or when the last commit is this long ago, whether tasks end or not.
         retries: How often a task that failed is tried again, on another worker and, if there is
             one, another machine; and one whose worker died, when all else is done, and alone.
-        smaller: Returns, of ``run``, what writes the same in less memory. A task whose worker died
-            is then tried three times more: as it was, by ``smaller(run)`` and by
-            ``smaller(smaller(run))``.
-        told: What ``progress`` is told of a result beside its being done.
-        branch: Of the store, where the commits go.
-        metadata: Of the commits.
-        progress: Told of each task that ended, well or not.
+        progress: Advanced by each task that ended, well or not.
 
     Returns:
         The tasks that failed for good, in the order in which they did.
@@ -115,7 +135,7 @@ def stream_blocks(
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
-    session = store.repository().writable_session(branch)
+    session = store.repository().writable_session(commits.branch)
     tip, fork = session.snapshot_id, session.fork()
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
@@ -123,44 +143,46 @@ def stream_blocks(
 
     def commit() -> None:
         nonlocal committed, tip
-        tip = _commit(store, branch, tip, finished, record, message, metadata)
+        tip = _commit(store, commits, tip, finished, work.record)
         finished.clear()
         committed = time.monotonic()
 
-    progress.start(total, message)
-    with Interrupts() as interrupts, Crew(client) as crew:
-        flight = Flight(
-            client, crew, run, fork, tasks, limit=in_flight, retries=retries, smaller=smaller
-        )
-        fellows = FellowWorkers(client)
+    progress.start(len(tasks), commits.message)
+    with Interrupts() as interrupts, WorkerRegistry(client) as workers:
+        queue = TaskQueue(
+            client, workers, work.run, fork, tasks,
+            limit=in_flight, retries=retries, smaller=work.smaller,
+        )  # fmt: skip
+        versions = VersionCheck(client)
         try:
-            while flight.fill():
+            while queue.submit():
                 with interrupts.let_through():
-                    landed = flight.wait(LOOK_EVERY_S)
-                crew.tell()
-                if landed is not None:
-                    future, ended = landed
-                    attempt = flight.land(future)
-                    if not ended.killed:  # a worker may have joined since the work began
-                        fellows.require(ended.worker)
-                    if ended.error is not None and ended.input_error:
-                        raise InputError(ended.error)
-                    if ended.error is None:
-                        assert ended.fork is not None
-                        finished.append((attempt.task, ended.fork, ended.result))
-                        progress.advance(1, **(told(ended.result) if told else {}))
-                    elif flight.try_again(attempt, ended):
-                        log.info("%s: a task is tried again: %s", message, ended)
+                    ended = queue.wait(POLL_S)
+                workers.log_changes()
+                if ended is not None:
+                    future, outcome = ended
+                    attempt = queue.release(future)
+                    if not outcome.killed:  # a worker may have joined since the work began
+                        versions.require_same_versions(outcome.worker)
+                    if outcome.error is not None and outcome.input_error:
+                        raise InputError(outcome.error)
+                    if outcome.error is None:
+                        assert outcome.fork is not None
+                        finished.append((attempt.task, outcome.fork, outcome.result))
+                        progress.advance(1, **(work.fields(outcome.result) if work.fields else {}))
+                    elif queue.retry(attempt, outcome):
+                        log.info("%s: a task is tried again: %s", commits.message, outcome)
                     else:
-                        failures.append(Failure(attempt.task, ended.error, ended.worker))
+                        failures.append(Failure(attempt.task, outcome.error, outcome.worker))
                         progress.advance()
-                if len(finished) >= commit_every or time.monotonic() - committed > commit_seconds:
+                due = time.monotonic() - committed > commits.seconds
+                if due or len(finished) >= commits.every:
                     commit()
         except KeyboardInterrupt:
-            finished += flight.unheard()
+            finished += queue.unclaimed()
             raise
         finally:
-            flight.cancel()
+            queue.cancel()
             progress.close()
             commit()
     return failures
@@ -168,12 +190,10 @@ def stream_blocks(
 
 def _commit(
     store: Store,
-    branch: str,
+    commits: Commits,
     tip: str,
     finished: Sequence[tuple[T, ForkSession, R]],
     record: Callable[[zarr.Group, T, R], None],
-    message: str,
-    metadata: Mapping[str, Any] | None,
 ) -> str:
     """Merge what was finished into a fresh session, record it and commit; gives the new tip.
 
@@ -183,7 +203,7 @@ def _commit(
     if not finished:
         return tip
     # Opened anew: one that stays open remembers, of every commit, where all chunks are.
-    session = store.repository(anew=True).writable_session(branch)
+    session = store.repository(anew=True).writable_session(commits.branch)
     if session.snapshot_id != tip:
         raise InputError(MEANWHILE)
     session.merge(*(fork for _, fork, _ in finished))
@@ -191,8 +211,9 @@ def _commit(
     for task, _, result in finished:
         record(group, task, result)
     if session.has_uncommitted_changes:
+        metadata = None if commits.metadata is None else dict(commits.metadata)
         try:
-            tip = session.commit(message, metadata=None if metadata is None else dict(metadata))
+            tip = session.commit(commits.message, metadata=metadata)
         except ConflictError as error:
             raise InputError(MEANWHILE) from error
     return tip

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import dask
 import zarr
-from distributed import CancelledError, Client, Future, KilledWorker, get_worker
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed.comm import get_address_host
 from distributed.protocol.pickle import dumps, loads
 from icechunk import ForkSession
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
-from terralatent.pipeline.cluster.crew import Crew
 from terralatent.pipeline.cluster.scheduler_loss import lost_scheduler
 from terralatent.pipeline.store.damage import damage_of
 
-__all__ = ["Attempt", "Ended", "Flight", "Run", "Smaller", "one_line", "run_sealed"]
+__all__ = [
+    "Attempt",
+    "Outcome",
+    "Run",
+    "Smaller",
+    "TaskQueue",
+    "WorkerRegistry",
+    "one_line",
+    "run_sealed",
+]
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +58,22 @@ FETCH_S = 5.0
 """How long the result of a task that is done may take to arrive. Its worker may die meanwhile: then
 the scheduler has it done again, which is waited for as for any other."""
 
-UNHEARD_S = 2.0
+UNCLAIMED_S = 2.0
 """How long an interrupt waits for it."""
+
+REFRESH_S = 1.0
+"""How often the list of workers is taken from the scheduler."""
+
+NO_WORKER_S = 15.0
+"""How long there must have been no worker before it is logged: a nanny starts another in less."""
+
+KEEP_LOST = {"distributed.deploy.lost-worker-timeout": "1 day"}
+"""A local cluster checks some seconds after a worker died whether it is there, and if not forgets
+it for good. One that died twice may just be starting again."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class Outcome:
     """How a task ended on its worker: with a fork and a result, or with an error in one line."""
 
     fork: ForkSession | None = None
@@ -88,7 +109,72 @@ class _Sent(Generic[T]):
     """Workers that may run it; none: all may."""
 
 
-class Flight(Generic[T]):
+class WorkerRegistry:
+    """The workers of a cluster, for the time of a ``with`` block.
+
+    The list is taken from the scheduler in the background, so that nothing here waits for it: what
+    it last said holds until it says otherwise.
+
+    Args:
+        client: Of the cluster.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.threads: Mapping[str, int] = client.nthreads()
+        """Threads of each worker, by address."""
+
+        self._client = client
+        self._open = True
+        self._had_some = bool(self.threads)
+        self._none_since: float | None = None
+        self._logged = False
+        self._stack = ExitStack()
+
+    def __enter__(self) -> WorkerRegistry:
+        if isinstance(self._client.cluster, LocalCluster):
+            self._stack.enter_context(dask.config.set(KEEP_LOST))
+        self._client.loop.add_callback(self._refresh)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._open = False
+
+    def elsewhere(self, worker: str) -> frozenset[str]:
+        """Workers beside the one at an address: those of other machines, if there are any.
+
+        What is wrong with a worker, such as a full disk, is often wrong with its whole machine.
+        """
+        others = frozenset(self.threads) - {worker}
+        far = {other for other in others if get_address_host(other) != get_address_host(worker)}
+        return frozenset(far) or others
+
+    def log_changes(self) -> None:
+        """Log once that no worker is left, and once that one has joined again."""
+        if self.threads:
+            if self._logged:
+                log.info("a worker has joined %s; going on", self._client.scheduler.address)
+            self._had_some, self._logged, self._none_since = True, False, None
+            return
+        now = time.monotonic()
+        self._none_since = self._none_since or now
+        if not self._logged and now - self._none_since >= NO_WORKER_S:
+            log.warning(
+                "no worker is %s at %s; waiting for one (Ctrl-C ends this, what is done is kept)",
+                "left" if self._had_some else "there yet",
+                self._client.scheduler.address,
+            )
+            self._logged = True
+
+    async def _refresh(self) -> None:
+        # The scheduler may be lost, which is noticed where tasks end.
+        with suppress(OSError, RuntimeError):
+            self.threads = await self._client.scheduler.ncores()
+        if self._open:  # called anew, not slept in: a loop that closes complains of sleepers
+            self._client.loop.call_later(REFRESH_S, self._refresh)
+
+
+class TaskQueue(Generic[T]):
     """The tasks that the scheduler knows, and those that are to follow them.
 
     A worker that dies takes all tasks with it that it was given, though one of them at most is to
@@ -100,7 +186,7 @@ class Flight(Generic[T]):
 
     Args:
         client: Of the cluster.
-        crew: Its workers.
+        workers: Those that it has.
         run: Does a task.
         fork: Through which it writes.
         tasks: Read as workers come free.
@@ -113,7 +199,7 @@ class Flight(Generic[T]):
     def __init__(
         self,
         client: Client,
-        crew: Crew,
+        workers: WorkerRegistry,
         run: Run[T],
         fork: ForkSession,
         tasks: Iterable[T],
@@ -122,26 +208,26 @@ class Flight(Generic[T]):
         retries: int,
         smaller: Smaller[T] | None,
     ) -> None:
-        self._client, self._crew, self._run, self._fork = client, crew, run, fork
+        self._client, self._workers, self._run, self._fork = client, workers, run, fork
         self._sealed: dict[int, bytes] = {}
         self._fresh = iter(tasks)
         self._limit, self._retries, self._smaller = limit, retries, smaller
         self._running: dict[Any, _Sent[T]] = {}
-        self._suspects: deque[Attempt[T]] = deque()
+        self._alone: deque[Attempt[T]] = deque()
         self._ended: SimpleQueue[Future] = SimpleQueue()
 
-    def fill(self) -> bool:
+    def submit(self) -> bool:
         """Send as many tasks as may run; False when none is running or left."""
-        self._release_stranded()
-        limit = self._limit or 2 * max(1, sum(self._crew.threads.values()))
+        self._resubmit_stranded()
+        limit = self._limit or 2 * max(1, sum(self._workers.threads.values()))
         for task in islice(self._fresh, max(0, limit - len(self._running))):
             self._send(Attempt(task))
-        if self._suspects and not self._running:
-            self._send(self._suspects.popleft())
+        if self._alone and not self._running:
+            self._send(self._alone.popleft())
         return bool(self._running)
 
-    def wait(self, seconds: float) -> tuple[Future, Ended] | None:
-        """Wait until some task ends; it counts as running until :meth:`land`.
+    def wait(self, seconds: float) -> tuple[Future, Outcome] | None:
+        """Wait until some task ends; it counts as running until :meth:`release`.
 
         None where none did within ``seconds``.
 
@@ -155,19 +241,19 @@ class Flight(Generic[T]):
             return None
         if future.key not in self._running:
             return None
-        ended = _outcome(future)
+        ended = _outcome_of(future)
         if ended is None:
             future.add_done_callback(self._ended.put)
             return None
         return future, ended
 
-    def land(self, future: Future) -> Attempt[T]:
+    def release(self, future: Future) -> Attempt[T]:
         """Forget a task that ended."""
         sent = self._running.pop(future.key)
         future.release()
         return sent.attempt
 
-    def try_again(self, attempt: Attempt[T], ended: Ended) -> bool:
+    def retry(self, attempt: Attempt[T], ended: Outcome) -> bool:
         """Have a task that failed done once more, on another worker; False if it was often enough.
 
         One whose worker died is tried when nothing else is left, and alone.
@@ -181,17 +267,17 @@ class Flight(Generic[T]):
             if again.errors > self._retries:
                 return False
         if again.kills:
-            self._suspects.append(again)
+            self._alone.append(again)
         else:
             self._send(again)
         return True
 
-    def unheard(self) -> Iterator[tuple[T, ForkSession, Any]]:
+    def unclaimed(self) -> Iterator[tuple[T, ForkSession, Any]]:
         """Yield the tasks that ended well and were not waited for."""
         for sent in self._running.values():
             if sent.future.status == "finished":
                 with suppress(Exception):  # its worker may be gone; it is done again next time
-                    ended: Ended = sent.future.result(timeout=UNHEARD_S)
+                    ended: Outcome = sent.future.result(timeout=UNCLAIMED_S)
                     if ended.fork is not None:
                         yield sent.attempt.task, ended.fork, ended.result
 
@@ -207,7 +293,7 @@ class Flight(Generic[T]):
 
     def _send(self, attempt: Attempt[T]) -> None:
         self._require_scheduler()
-        only = self._crew.elsewhere(attempt.failed_at) if attempt.failed_at else frozenset()
+        only = self._workers.elsewhere(attempt.failed_at) if attempt.failed_at else frozenset()
         future = self._client.submit(
             run_sealed,
             self._seal(max(0, attempt.kills - 1)),
@@ -227,13 +313,13 @@ class Flight(Generic[T]):
             self._sealed[times] = dumps((run, self._fork))
         return self._sealed[times]
 
-    def _release_stranded(self) -> None:
+    def _resubmit_stranded(self) -> None:
         """Send what only workers may run that have all left to whoever is there.
 
         Dask's own ``allow_other_workers`` would let a worker at which everything fails, and which
         is idle therefore, take back what failed there.
         """
-        there = self._crew.threads.keys()
+        there = self._workers.threads.keys()
         stranded = [sent for sent in self._running.values() if sent.only and not sent.only & there]
         for sent in stranded if there else ():
             del self._running[sent.future.key]
@@ -241,18 +327,18 @@ class Flight(Generic[T]):
             self._send(sent.attempt)
 
 
-def run_sealed(sealed: bytes, task: bytes) -> Ended:
+def run_sealed(sealed: bytes, task: bytes) -> Outcome:
     """Run one task on a worker and hand back the fork through which it wrote; both are pickled."""
     here = str(get_worker().address)
     try:
         run, fork = loads(sealed)
         result = run_task(run, fork, loads(task))
-    except Exception as error:  # told by the coordinator; left to Dask, every worker prints it
+    except Exception as error:  # reported by the coordinator; left to Dask, every worker prints it
         if log.isEnabledFor(logging.DEBUG):
             log.debug("task failed: %s", without_secrets(traceback.format_exc()))
         is_input = isinstance(error, InputError)
-        return Ended(error=one_line(error), input_error=is_input, worker=here)
-    return Ended(fork, result, worker=here)
+        return Outcome(error=one_line(error), input_error=is_input, worker=here)
+    return Outcome(fork, result, worker=here)
 
 
 def run_task(run: Run[T], fork: ForkSession, task: T) -> Any:
@@ -260,15 +346,15 @@ def run_task(run: Run[T], fork: ForkSession, task: T) -> Any:
     return run(zarr.open_group(fork.store, mode="r+"), task)
 
 
-def _outcome(future: Future) -> Ended | None:
+def _outcome_of(future: Future) -> Outcome | None:
     """What the worker returned, or that it was lost; None where its result did not arrive."""
     try:
         error = future.exception(timeout=FETCH_S)
         if isinstance(error, KilledWorker):
-            return Ended(error=KILLED, killed=True, worker=error.last_worker.address)
+            return Outcome(error=KILLED, killed=True, worker=error.last_worker.address)
         if error is not None:
-            return Ended(error=one_line(error))
-        ended: Ended = future.result(timeout=FETCH_S)
+            return Outcome(error=one_line(error))
+        ended: Outcome = future.result(timeout=FETCH_S)
         return ended
     except CancelledError as lost:
         raise lost_scheduler(str(getattr(lost, "reason", "unknown"))) from lost
@@ -277,7 +363,7 @@ def _outcome(future: Future) -> Ended | None:
 
 
 def one_line(error: BaseException) -> str:
-    """Tell what went wrong in a task, without secrets."""
+    """What went wrong in a task, without secrets."""
     text = without_secrets(printable(" ".join(str(error).split())))
     if isinstance(error, InputError):
         return text

@@ -1,4 +1,4 @@
-"""Workers and scheduler run what runs here: the same versions of all whose objects travel."""
+"""What workers must be: of the same versions as this process, and of one thread for each task."""
 
 from __future__ import annotations
 
@@ -6,28 +6,40 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
-from distributed import Client, get_worker
+from distributed import Client, WorkerPlugin, get_worker
 from distributed.versions import get_versions
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.scheduler_loss import is_scheduler_loss
 
-__all__ = ["FellowWorkers", "this_process"]
+__all__ = ["PIN_THREADS", "VersionCheck", "pin_threads", "this_process"]
 
 PACKAGES = ("terralatent", "icechunk", "zarr")
 """Their objects are pickled here and unpickled on workers, or the other way round."""
 
-TOLD = 3
-"""Workers that are named one by one."""
+MOST_NAMED = 3
+"""Workers that a refusal names."""
+
+PIN_THREADS = "terralatent-pin-threads"
+"""Name of the plugin."""
+
+POOLS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "BLOSC_NTHREADS",
+)
+"""Variables that size the thread pools of the libraries a worker may import later."""
 
 
-class FellowWorkers:
-    """The workers of a client and its scheduler, each asked once what it runs.
+class VersionCheck:
+    """The versions of a client's workers and of its scheduler, each checked once.
 
     Nothing of this package is sent to them for that: one that lacks it answers too.
 
     Args:
-        client: Whose workers. Nobody is asked yet.
+        client: Whose workers. Nothing is checked yet.
     """
 
     def __init__(self, client: Client) -> None:
@@ -35,8 +47,8 @@ class FellowWorkers:
         self._known: set[str] = set()
         self._scheduler_known = False
 
-    def require(self, address: str | None = None) -> None:
-        """Ask those that were not asked before; nobody if ``address`` is of one that was.
+    def require_same_versions(self, address: str | None = None) -> None:
+        """Check those that were not checked before; none if ``address`` is of one that was.
 
         Raises:
             InputError: If a worker or the scheduler lacks this package, or has another version of
@@ -49,12 +61,12 @@ class FellowWorkers:
             new = sorted(set(self._client.nthreads()) - self._known)
             answers = self._client.run(get_versions, PACKAGES, workers=new, on_error="ignore")
             if not self._scheduler_known:  # it imports what runs tasks
-                told = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
+                scheduler = {"": self._client.run_on_scheduler(get_versions, PACKAGES)}
                 self._scheduler_known = True
-                answers = {**told, **answers}
+                answers = {**scheduler, **answers}
         except (OSError, RuntimeError) as error:
             if isinstance(error, OSError) or is_scheduler_loss(error):
-                return  # the scheduler is lost, which is told by whoever waits for a result
+                return  # the scheduler is lost, which whoever waits for a result reports
             raise
         wrong = {
             worker: reasons
@@ -66,17 +78,48 @@ class FellowWorkers:
         self._known |= set(answers)
 
     def _refusal(self, wrong: dict[str, list[str]]) -> str:
-        named = list(wrong)[:TOLD]
+        named = list(wrong)[:MOST_NAMED]
         workers = [worker for worker in named if worker]
         hosts = self._client.run(platform.node, workers=workers, on_error="ignore")
         names = {worker: f"worker {worker} on {hosts.get(worker, 'its host')}" for worker in named}
         names[""] = f"the scheduler {self._client.scheduler.address}"
-        told = [f"{names[worker]} has {', '.join(wrong[worker])}" for worker in named]
-        more = f"; {len(wrong) - TOLD} more are like that" if len(wrong) > TOLD else ""
+        reasons = [f"{names[worker]} has {', '.join(wrong[worker])}" for worker in named]
+        more = f"; {len(wrong) - MOST_NAMED} more are like that" if len(wrong) > MOST_NAMED else ""
         return (
-            f"{'; '.join(told)}{more}. They must run what runs here: start them from the same "
+            f"{'; '.join(reasons)}{more}. They must run what runs here: start them from the same "
             "environment, or install these versions in theirs."
         )
+
+
+def pin_threads() -> WorkerPlugin:
+    """A plugin that pins the pools of a worker's process: those loaded, and those that may come.
+
+    Each task gets one thread of torch, BLAS and blosc, and a worker's zarr as many as the worker
+    has. Dask runs as many tasks at once in a worker as that; a library that starts a pool for all
+    cores inside each of them makes them wait for one another.
+    """
+
+    # Pickled by value, being no module's: else a worker without this package could not join a
+    # cluster while another's work goes on there.
+    class PinThreads(WorkerPlugin):
+        name = PIN_THREADS
+
+        def setup(self, worker: object) -> None:
+            import os
+            import sys
+
+            os.environ.update({name: "1" for name in POOLS})
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(1)
+            if "numcodecs" in sys.modules:
+                sys.modules["numcodecs"].blosc.set_nthreads(1)
+            try:
+                import zarr
+            except ImportError:
+                return  # a worker of others, on which nothing of ours will run
+            zarr.config.set({"threading.max_workers": worker.state.nthreads})  # type: ignore[attr-defined]
+
+    return PinThreads()
 
 
 def this_process() -> str:
@@ -95,8 +138,8 @@ def _versions(answer: Any) -> dict[str, str | None]:
 
 def _differences(there: dict[str, str | None], here: dict[str, str | None]) -> Iterator[str]:
     for name, wanted in here.items():
-        found = there[name]
-        if found is None and wanted is not None:
+        version = there[name]
+        if version is None and wanted is not None:
             yield f"no {name} (wanted: {wanted})"
-        elif found != wanted:
-            yield f"{name} {found} (wanted: {wanted})"
+        elif version != wanted:
+            yield f"{name} {version} (wanted: {wanted})"

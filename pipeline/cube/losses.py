@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # it brings what reads rasters, which `status` does without
 
 __all__ = [
     "DONE",
+    "LOSSES_LISTED",
     "PARTIAL",
     "PENDING",
     "STATE_FLAGS",
@@ -31,6 +32,8 @@ STATE_FLAGS: Mapping[str, Any] = {
     "flag_meanings": "pending done partial",
 }
 """Attributes of an array of states, by CF."""
+LOSSES_LISTED = 20
+"""Losses that are listed one by one; of more than these there is the number."""
 
 Entry: TypeAlias = Mapping[str, Any]
 """One of the attribute ``losses`` of a sensor's group: a :class:`Loss`, the ``unit`` in which it

@@ -60,7 +60,7 @@ def export(
             not this export.
     """
     store = Store.of(store)
-    store.group()  # says what is there instead
+    store.group()  # raises, and names what is there instead
     snapshot = find_snapshot(store, at) or store.snapshot()
     root = store.group(snapshot=snapshot or None)
     about: dict[str, Any] = dict(root.attrs.asdict().get(ABOUT, {}))
@@ -78,7 +78,7 @@ def export(
         there = Store.of(folder)
         if there.exists() and there.about() == about:
             return folder
-        raise InputError(f"{folder} exists and is not this export; choose another --out.")
+        raise InputError(f"{folder} exists and is not this export; choose another folder.")
     groups = _groups(root, store, sensor)
     if variable is not None:
         _refuse_unknown(groups, store, variable)
@@ -101,8 +101,8 @@ def export(
     except Exception as error:
         # Of an export there is no part: a disk that is full or a folder that may not be written
         # leaves nothing, as does a store that cannot be read to its end.
-        if (told := damage_of(error)) is not None and not isinstance(error, OSError):
-            raise InputError(f"{store} {told}") from error
+        if (damage := damage_of(error)) is not None and not isinstance(error, OSError):
+            raise InputError(f"{store} {damage}") from error
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"Cannot write {folder}: {error.strerror or error}.") from error
         raise
@@ -112,7 +112,7 @@ def export(
 
 
 def _consolidate(folder: Path, groups: list[str]) -> None:
-    """Gather the metadata of each group and of the whole in one file, where xarray looks."""
+    """Gather the metadata of each group and of the whole in one file, where xarray expects it."""
     with warnings.catch_warnings():
         # zarr-python warns that Zarr v3 does not specify it; xarray warns where it is absent.
         warnings.simplefilter("ignore", UserWarning)
@@ -122,13 +122,13 @@ def _consolidate(folder: Path, groups: list[str]) -> None:
 
 def _groups(root: zarr.Group, store: Store, sensor: str | None) -> dict[str, zarr.Group]:
     """The groups to copy, by path; the root's is empty."""
-    found = dict(sorted(root.groups()))
-    sensors = [name for name, group in found.items() if "data" in group]
+    groups = dict(sorted(root.groups()))
+    sensors = [name for name, group in groups.items() if "data" in group]
     if sensor is not None and sensor not in sensors:
         there = f"it has {', '.join(sensors)}" if sensors else "it is not divided by sensors"
         raise InputError(f"{store} has no sensor {sensor!r}; {there}.")
-    chosen = {name: found[name] for name in found if sensor in (None, name) or name not in sensors}
-    return {"": root, **chosen}
+    chosen = [name for name in groups if sensor in (None, name) or name not in sensors]
+    return {"": root, **{name: groups[name] for name in chosen}}
 
 
 def _refuse_unknown(groups: dict[str, zarr.Group], store: Store, variable: str) -> None:
@@ -140,18 +140,18 @@ def _refuse_unknown(groups: dict[str, zarr.Group], store: Store, variable: str) 
 
 
 def _dates(group: zarr.Group, date: str | None) -> slice:
-    """The dates of the group's time axis that fall on ``date``; all where none is asked for."""
+    """The dates of the group's time axis that fall on ``date``; all where none is given."""
     if date is None or not _has_calendar(group):
         return slice(None)
     try:
-        asked = np.datetime64(date)
+        wanted = np.datetime64(date)
     except ValueError as error:
         raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.") from error
-    if np.isnat(asked):  # what numpy makes of nothing
+    if np.isnat(wanted):  # what numpy makes of nothing
         raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.")
-    unit = np.datetime_data(asked.dtype)[0]
+    unit = np.datetime_data(wanted.dtype)[0]
     times = np.asarray(group["time"][...]).astype("datetime64[us]")
-    places = np.flatnonzero(times.astype(f"datetime64[{unit}]") == asked)
+    places = np.flatnonzero(times.astype(f"datetime64[{unit}]") == wanted)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
 
 
@@ -181,7 +181,7 @@ def _on_grid(array: zarr.Array) -> bool:
 
 
 def _wanted(name: str, array: zarr.Array, variable: str | None, date: str | None) -> bool:
-    """Coordinates always; of the arrays over the grid the one asked for; states only of a whole."""
+    """Coordinates always; of the arrays over the grid the one wanted; states only of a whole."""
     if _on_grid(array):
         return variable in (None, name)
     return date is None or "unit_t" not in _dims(array)

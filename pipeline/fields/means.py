@@ -1,6 +1,6 @@
 r"""Means of fields at any dates, with a standard deviation that knows what pixels share.
 
-A field's mean is surer than one of its pixels, but not by the square root of their number: an
+A field's mean has a lower standard deviation than a pixel, but not by the root of their number: an
 acquisition is off over the whole scene, and where nothing was seen the field went its way as one.
 
 Posterior means are locally linear in the observations, so what shared errors do to a field's mean
@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.masking import MaskingRequest
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.fields.perturbation import perturb
 from terralatent.pipeline.fields.pixels import read_where
 from terralatent.pipeline.fields.shared_errors import SharedErrors, estimate_shared_errors
 from terralatent.pipeline.labels import FieldLabels, Fields, lay_fields
-from terralatent.pipeline.mapping.job import Pairing, pair
+from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.mapping.results import OUTLIERS
-from terralatent.pipeline.region import grid_of
 
 __all__ = ["field_means"]
 
@@ -83,28 +83,28 @@ def field_means(
         sensor's units; beside them ``std_shared``, the part of ``std`` that errors of acquisitions
         make, ``std_pixel``, the root mean square of ``std_signal`` over its pixels, and ``pixels
         (field)``, those inside the scenes. NaN where a field has none. ``field`` is the frame's
-        index or the label; ``attrs["correlation"]`` is rho, ``attrs["outliers"]`` tells for each
-        sensor that was searched for them how many looks at the fields were masked, of how many.
+        index or the label; ``attrs["correlation"]`` is rho, ``attrs["outliers"]`` holds for each
+        sensor that was searched for them how many observations of the fields were masked, of how
+        many.
 
     Raises:
         InputError: If the cube, the dates or the sensor cannot be used, no field lies on the grid,
             or a count is below 1.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    pairing = pair(cube, model, dates, acquisitions_of=sensor, device=device, masking=masking)
-    known = [each.name for each in pairing.config().sensors]
-    if sensor not in known:
-        raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
+    reading = Reading(masking)
+    job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
+    job.require_sensor(sensor)
     if draws < 1 or most_pixels < 1:
         raise InputError(f"draws is {draws}, most_pixels {most_pixels}; both must be at least 1.")
-    labels = lay_fields(fields, grid_of(pairing.open_cube()[pairing.sensors[0]]))
-    sums = _sum_pixels(pairing, sensor, labels)
+    labels = lay_fields(fields, job.grid)
+    sums = _sum_pixels(job, sensor, labels)
     if not sums.inside.any():
         raise InputError(f"None of the {len(labels)} fields has a pixel inside a scene of {cube}.")
     if errors is None:
-        errors = estimate_shared_errors(pairing, labels, sums.inside)
+        errors = estimate_shared_errors(job, labels, sums.inside)
     chosen = labels.some(most_pixels, sums.inside)
-    shared, rest = perturb(pairing, sensor, labels, chosen, errors, draws, seed)
+    shared, rest = perturb(job, sensor, labels, chosen, errors, draws, seed)
 
     count = sums.count[:, None, None]
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: fields without pixels are NaN
@@ -116,19 +116,19 @@ def field_means(
         "std_shared": np.sqrt(shared),
         "std_pixel": np.sqrt(pixel),
     }
-    config = pairing.config().sensor(sensor)
+    config = job.config().sensor(sensor)
     return xr.Dataset(
         {
-            **{name: (("field", "time", "band"), one) for name, one in arrays.items()},
+            **{name: (("field", "time", "band"), values) for name, values in arrays.items()},
             "pixels": ("field", sums.count),
         },
         coords={
             "field": labels.names,
-            "time": pairing.dates,
+            "time": job.dates,
             "band": np.array(config.bands, dtype=object),
         },
         attrs={
-            **pairing.attributes(),
+            **job.attributes(),
             "sensor": sensor,
             "units": config.units,
             "correlation": errors.correlation,
@@ -150,25 +150,25 @@ class _Sums:
     inside: NDArray[np.bool_]
     """Whether a pixel is of some field and inside some scene, (y, x)."""
     outliers: dict[str, list[int]]
-    """By sensor, looks that were taken as outliers, and the looks they were of."""
+    """By sensor, observations that were taken as outliers, and of how many."""
 
 
-def _sum_pixels(pairing: Pairing, sensor: str, labels: FieldLabels) -> _Sums:
+def _sum_pixels(job: MappingJob, sensor: str, labels: FieldLabels) -> _Sums:
     """Decode every pixel of the fields and add them up."""
-    shape = (len(labels), len(pairing.times), len(pairing.config().sensor(sensor).bands))
+    shape = (len(labels), len(job.times), len(job.config().sensor(sensor).bands))
     sums = _Sums(
         np.zeros(shape), np.zeros(shape), np.zeros(len(labels), np.int64),
         np.zeros(labels.numbers.shape, dtype=bool), {},
     )  # fmt: skip
-    model, days = pairing.load(), torch.from_numpy(days_since_1970(pairing.dates))
-    for block, series, places in read_where(pairing, labels.numbers >= 0):
+    model, days = job.load(), torch.from_numpy(days_since_1970(job.dates))
+    for block, series, places in read_where(job, labels.numbers >= 0):
         places = places[series.seen[places]]
         number = labels.numbers[block.y, block.x].ravel()
         window = sums.inside[block.y, block.x]
         window[np.unravel_index(places, window.shape)] = True
         for name, more in series.outliers(places).items():
             sums.outliers[name] = np.add(sums.outliers.get(name, 0), more).tolist()
-        for some, mean, var in pairing.infer(series, places):
+        for some, mean, var in job.infer(series, places):
             bands = model.decode(sensor, mean, var, days.to(mean.device))
             np.add.at(sums.mean, number[some], bands.mean.cpu().double().numpy())
             signal = bands.std_signal.cpu().double().square().numpy()

@@ -19,7 +19,7 @@ from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.fields.pixels import read_where
 from terralatent.pipeline.fields.shared_errors import SharedErrors
 from terralatent.pipeline.labels import FieldLabels
-from terralatent.pipeline.mapping.job import Pairing
+from terralatent.pipeline.mapping.job import MappingJob
 
 __all__ = ["perturb"]
 
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 
 def perturb(
-    pairing: Pairing,
+    job: MappingJob,
     sensor: str,
     labels: FieldLabels,
     chosen: NDArray[np.bool_],
@@ -38,7 +38,7 @@ def perturb(
     """Draw errors, infer again, and see how far the fields' means move. Computes, block by block.
 
     Args:
-        pairing: What to infer from, and when.
+        job: What to infer from, and when.
         sensor: One of the model's.
         labels: The fields.
         chosen: Pixels of theirs that stand for all, (y, x).
@@ -50,15 +50,15 @@ def perturb(
         Variance of the fields' means by shared errors, and the mean over pixels of what is left
         of their own, (field, time, band).
     """
-    model, days = pairing.load(), torch.from_numpy(days_since_1970(pairing.dates))
-    shape = (len(labels), len(pairing.times), len(pairing.config().sensor(sensor).bands))
+    model, days = job.load(), torch.from_numpy(days_since_1970(job.dates))
+    shape = (len(labels), len(job.times), len(job.config().sensor(sensor).bands))
     shifts = np.zeros((draws, *shape))
     rest, count = np.zeros(shape), np.zeros(len(labels))
-    for block, series, places in read_where(pairing, chosen):
+    for block, series, places in read_where(job, chosen):
         number = labels.numbers[block.y, block.x].ravel()[places]
         signal = np.zeros((len(places), *shape[1:]))
         before = np.zeros(signal.shape)
-        for some, mean, var in pairing.infer(series, places):
+        for some, mean, var in job.infer(series, places):
             at = np.searchsorted(places, some)
             before[at] = _surface(model, sensor, mean, var, days)
             bands = model.decode(sensor, mean, var, days.to(mean.device))
@@ -67,7 +67,7 @@ def perturb(
         for draw, shifted in enumerate(_shifted(model, series, errors, draws, seed)):
             if shifted is None:
                 break
-            for some, mean, var in pairing.infer(shifted, places):
+            for some, mean, var in job.infer(shifted, places):
                 at = np.searchsorted(places, some)
                 moved = _surface(model, sensor, mean, var, days) - before[at]
                 np.add.at(shifts[draw], number[at], moved)
@@ -109,10 +109,11 @@ class _ShiftedBlock(SeriesBlock):
         self, pixels: NDArray[np.integer] | slice | None = None, device: torch.device = CPU
     ) -> dict[str, Observations]:
         """See :meth:`SeriesBlock.series`."""
-        found = super().series(pixels, device)
+        series = super().series(pixels, device)
         for name, shift in self.shifts.items():
-            found[name] = replace(found[name], values=found[name].values + shift.to(device))
-        return found
+            values = series[name].values + shift.to(device)
+            series[name] = replace(series[name], values=values)
+        return series
 
 
 def _shifted(
@@ -120,12 +121,12 @@ def _shifted(
 ) -> Iterator[SeriesBlock | None]:
     """The block with each draw of errors; one None where no sensor shares any."""
     drawn: dict[str, Any] = {}
-    for name, one in series.by_sensor.items():
-        noise = errors.draw(name, len(one.days), draws, seed)
+    for name, own in series.by_sensor.items():
+        noise = errors.draw(name, len(own.days), draws, seed)
         if noise is not None:
             drawn[name] = torch.from_numpy(noise).float() * model.sensor(name).spread.cpu()
     if not drawn:
         yield None
     about = {field.name: getattr(series, field.name) for field in fields_of(SeriesBlock)}
     for draw in range(draws if drawn else 0):
-        yield _ShiftedBlock(**about, shifts={name: one[draw] for name, one in drawn.items()})
+        yield _ShiftedBlock(**about, shifts={name: shifts[draw] for name, shifts in drawn.items()})

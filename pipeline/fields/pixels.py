@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.series import SeriesBlock
-from terralatent.pipeline.mapping.job import Pairing
+from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.region import Block, blocks
 
 __all__ = ["read_where"]
 
 
 def read_where(
-    pairing: Pairing, wanted: NDArray[np.bool_]
+    job: MappingJob, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[Block, SeriesBlock, NDArray[np.intp]]]:
     """Read the blocks of the cube that hold wanted pixels; computes.
 
     Args:
-        pairing: Of the cube.
+        job: Of the cube.
         wanted: (y, x).
 
     Yields:
         A block, its series, and the wanted pixels' row-major places within it.
     """
-    for block in blocks(wanted.shape, pairing.block):
+    for block in blocks(wanted.shape, job.block):
         places = np.flatnonzero(wanted[block.y, block.x])
         if places.size:
-            yield block, pairing.read(block), places
+            yield block, job.read(block), places

@@ -12,7 +12,7 @@ times, S is not, so that
 
 .. math:: \rho = (U_{window} - U_{scattered}) / (S_{window} - S_{scattered})
 
-which is Wald's estimator with the kind of hiding as the instrument. N is what the scattered ones
+which is Wald's estimator with the kind of gap as the instrument. N is what the scattered ones
 share, less the surface's own error: their products, in the proportion that S leaves of the
 residuals' mean square.
 
@@ -31,9 +31,10 @@ import torch
 from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.series import SeriesBlock
+from terralatent.pipeline.dates import GAP_DAYS
 from terralatent.pipeline.fields.pixels import read_where
 from terralatent.pipeline.labels import FieldLabels
-from terralatent.pipeline.mapping.job import Pairing
+from terralatent.pipeline.mapping.job import MappingJob
 
 __all__ = [
     "PairProducts",
@@ -47,12 +48,11 @@ __all__ = [
 FOLDS = 4
 """Parts into which acquisitions are divided; each is predicted from the others."""
 
-WINDOW_DAYS = 45.0
 MOST_FIELDS, MOST_PIXELS = 32, 12
 """Fields, and pixels of each, from which errors are estimated."""
 
 FEWEST = 8
-"""Acquisitions of a sensor that show several pixels of a field, below which it tells nothing."""
+"""Acquisitions of a sensor that show several pixels of a field, below which it shares nothing."""
 
 FAR = 5.0
 """Robust standard deviations at which a residual is cut: a missed cloud is no error of scenes."""
@@ -119,47 +119,50 @@ class PairProducts:
 
 
 def estimate_shared_errors(
-    pairing: Pairing, fields: FieldLabels, among: NDArray[np.bool_]
+    job: MappingJob, fields: FieldLabels, among: NDArray[np.bool_]
 ) -> SharedErrors:
     """Estimate what pixels of a field share, from acquisitions hidden from the model. Computes.
 
-    A sensor with fewer than eight acquisitions of use shares nothing. Where nothing tells the
-    correlation, it is 1: pixels that are not known to be independent are not taken to be.
+    A sensor with fewer than eight acquisitions of use shares nothing. Where the
+    correlation cannot be estimated it is 1: pixels that are not known to be independent are not
+    taken to be.
 
     Args:
-        pairing: A cube and a model, at any dates.
+        job: A cube and a model, at any dates.
         fields: On the cube's grid.
         among: Pixels that may be used, (y, x).
     """
     fields = fields.thinned(MOST_FIELDS)
     chosen = fields.some(MOST_PIXELS, among)
-    found = _residuals(pairing, fields, chosen)
-    told = {name: _both(*each) for name, each in found.items()}
-    correlation = common_share([both for both in told.values() if both is not None])
-    covariances = {name: _positive(one[0].noise()) for name, one in told.items() if one is not None}
-    return SharedErrors(covariances, correlation)
+    pairs = {
+        name: both
+        for name, residuals in _residuals(job, fields, chosen).items()
+        if (both := _both(*residuals)) is not None
+    }
+    covariances = {name: _positive(scattered.noise()) for name, (scattered, _) in pairs.items()}
+    return SharedErrors(covariances, common_share(list(pairs.values())))
 
 
 def _residuals(
-    pairing: Pairing, fields: FieldLabels, chosen: NDArray[np.bool_]
+    job: MappingJob, fields: FieldLabels, chosen: NDArray[np.bool_]
 ) -> dict[str, tuple[Residuals, Residuals]]:
     """Hide and predict acquisitions of each sensor, scattered ones and windows."""
     parts: dict[str, tuple[list[Residuals], list[Residuals]]] = {
-        name: ([], []) for name in pairing.sensors
+        name: ([], []) for name in job.sensors
     }
-    for block, series, places in read_where(pairing, chosen):
+    for block, series, places in read_where(job, chosen):
         field = fields.numbers[block.y, block.x].ravel()[places]
-        for name in pairing.sensors:
+        for name in job.sensors:
             days = series.by_sensor[name].days
             scattered = np.arange(len(days)) % FOLDS
-            windows = (days - days[:1]) // WINDOW_DAYS % FOLDS
+            windows = (days - days[:1]) // GAP_DAYS % FOLDS
             for kind, fold in zip(parts[name], (scattered, windows), strict=True):
-                kind.append(_predict_hidden(pairing, series, name, fold, places, field))
-    return {name: (_join(one), _join(other)) for name, (one, other) in parts.items()}
+                kind.append(_predict_hidden(job, series, name, fold, places, field))
+    return {name: (_join(near), _join(far)) for name, (near, far) in parts.items()}
 
 
 def _predict_hidden(
-    pairing: Pairing,
+    job: MappingJob,
     series: SeriesBlock,
     name: str,
     fold: NDArray[np.number],
@@ -167,11 +170,11 @@ def _predict_hidden(
     field: NDArray[np.integer],
 ) -> Residuals:
     """Predict the acquisitions of each fold from all others, for some pixels of a block."""
-    model, own = pairing.load(), series.by_sensor[name]
+    model, own = job.load(), series.by_sensor[name]
     sensor = model.sensor(name)
-    # As they were observed: what is taken off an acquisition was told from itself too.
-    looks = replace(own, errors=None).observations(places)
-    shape = tuple(looks.values.shape)
+    # As they were observed: what is taken off an acquisition was estimated from itself too.
+    observed = replace(own, errors=None).observations(places)
+    shape = tuple(observed.values.shape)
     error, signal = np.zeros(shape), np.zeros(shape)
     times = np.rint(own.days * 86_400e6).astype(np.int64)
     spread = sensor.spread.cpu()
@@ -179,21 +182,21 @@ def _predict_hidden(
         hidden = fold == number
         rest = replace(own, clear=own.clear & ~hidden)
         seen = replace(series, by_sensor={**series.by_sensor, name: rest})
-        asked = replace(pairing, times=tuple(int(time) for time in times[hidden]))
+        predicted = replace(job, times=tuple(int(time) for time in times[hidden]))
         days = torch.from_numpy(own.days[hidden])
-        for pixels, mean, var in asked.infer(seen, places):
+        for pixels, mean, var in predicted.infer(seen, places):
             at = np.ix_(np.searchsorted(places, pixels), np.flatnonzero(hidden))
             bands = model.decode(name, mean, var, days.to(mean.device))
-            values = looks.values[torch.from_numpy(at[0]), torch.from_numpy(at[1])]
+            values = observed.values[torch.from_numpy(at[0]), torch.from_numpy(at[1])]
             error[at] = ((values - bands.mean.cpu()) / spread).numpy()
             signal[at] = (bands.std_signal.cpu() / spread).square().numpy()
-    return Residuals(error, signal, looks.valid.all(-1).numpy(), field)
+    return Residuals(error, signal, observed.valid.all(-1).numpy(), field)
 
 
 def _join(parts: list[Residuals]) -> Residuals:
     return Residuals(
         *(
-            np.concatenate([getattr(one, name) for one in parts])
+            np.concatenate([getattr(part, name) for part in parts])
             for name in ("error", "signal", "seen", "field")
         )
     )
@@ -208,37 +211,41 @@ def common_share(pairs: Sequence[tuple[PairProducts, PairProducts]]) -> float:
     """How much of the surface's variance two pixels of a field have in common, 0 to 1.
 
     Args:
-        pairs: Of each sensor, scattered acquisitions and windows; none tell 1.
+        pairs: Of each sensor, scattered acquisitions and windows; with none the answer is 1.
     """
     rise = sum(float(np.trace(far.product - near.product)) for near, far in pairs)
     spread = sum(float((far.signal - near.signal).sum()) for near, far in pairs)
     return min(max(rise / spread, 0.0), 1.0) if spread > 0.0 else 1.0
 
 
-def pair_products(one: Residuals) -> PairProducts | None:
+def pair_products(residuals: Residuals) -> PairProducts | None:
     """Average over pairs of different pixels of a field on one date, over dates and fields.
 
     None where too few acquisitions show several pixels of a field.
     """
     usable: set[int] = set()
     products, squares, signals = [], [], []
-    scale = 1.4826 * np.median(np.abs(one.error[one.seen]), axis=0) if one.seen.any() else 0.0
-    error = one.error.clip(-FAR * scale, FAR * scale)
-    for number in np.unique(one.field):
-        mine = one.field == number
-        for date in np.flatnonzero(one.seen[mine].sum(0) >= 2):
-            there = mine & one.seen[:, date]
+    scale = (
+        1.4826 * np.median(np.abs(residuals.error[residuals.seen]), axis=0)
+        if residuals.seen.any()
+        else 0.0
+    )
+    error = residuals.error.clip(-FAR * scale, FAR * scale)
+    for number in np.unique(residuals.field):
+        mine = residuals.field == number
+        for date in np.flatnonzero(residuals.seen[mine].sum(0) >= 2):
+            there = mine & residuals.seen[:, date]
             some, count = error[there, date], int(there.sum())
             total = some.sum(0)
             # All products of two different pixels: those of a pixel with itself taken out.
             pairs = np.outer(total, total) - some.T @ some
             products.append(pairs / (count * (count - 1)))
             squares.append(np.square(some).mean(0))
-            signals.append(one.signal[there, date].mean(0))
+            signals.append(residuals.signal[there, date].mean(0))
             usable.add(int(date))
     if len(usable) < FEWEST:
         return None
-    return PairProducts(*(np.mean(each, axis=0) for each in (products, squares, signals)))
+    return PairProducts(*(np.mean(values, axis=0) for values in (products, squares, signals)))
 
 
 def _positive(matrix: Array) -> Array:

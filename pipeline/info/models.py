@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from terralatent.models.families import DEFAULT
+from terralatent.models.config import DEFAULT, MANIFEST
 from terralatent.pipeline.training.files import FOLDER as TRAINING
 from terralatent.pipeline.training.files import SETTINGS, read_rmse, read_settings, read_stand
 
 __all__ = ["ModelSensor", "ModelStatus", "TrainedOn", "holds_model", "model_status"]
-
-MANIFEST = "model.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class ModelStatus:
     """What it learned from."""
 
     steps: int | None
-    """Steps asked for at most."""
+    """Steps at most."""
 
     step: int | None
     """Steps done and kept; None before the start."""
@@ -92,7 +90,7 @@ class ModelStatus:
     """Whether the training is done."""
 
     settings: Mapping[str, Any]
-    """What the training was asked for."""
+    """Of the training: what its result depends on."""
 
 
 def holds_model(folder: Path) -> bool:
@@ -123,12 +121,12 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
     own = family == DEFAULT  # the only one with kernel and posterior
     best = stand.get("best_step", trained.get("step"))
     cubes = trained.get("cubes") or [{"snapshot": cube} for cube in settings.get("cubes", ())]
-    found = ModelStatus(
+    model = ModelStatus(
         hash=identity,
         created=manifest.get("created"),
         sensors={
-            each["name"]: ModelSensor(tuple(each["bands"]), str(each.get("units", "")))
-            for each in config["sensors"]
+            sensor["name"]: ModelSensor(tuple(sensor["bands"]), str(sensor.get("units", "")))
+            for sensor in config["sensors"]
         }
         if config
         else None,
@@ -147,10 +145,10 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         finished=bool(stand.get("published", trained.get("finished", False))),
         settings=settings,
     )
-    return found, manifest.get("code_version")
+    return model, manifest.get("code_version")
 
 
-def _posterior(told: Mapping[str, Any]) -> str | None:
-    """Name the form of the posterior, and its size where one was chosen."""
-    name, size = told.get("posterior"), told.get("posterior_size")
+def _posterior(choices: Mapping[str, Any]) -> str | None:
+    """Name the form of the posterior, and its size where it was chosen."""
+    name, size = choices.get("posterior"), choices.get("posterior_size")
     return f"{name} ({size})" if name and size else name

@@ -64,10 +64,10 @@ class Status:
     """Size on disk; None for a URL."""
 
     snapshot: str | None
-    """Of an Icechunk store: the newest, or the earlier one that was asked for."""
+    """Of an Icechunk store: the newest, or an earlier one that was named."""
 
     commits: int | None
-    """Commits of an Icechunk store; None for a URL, where counting asks for each of them."""
+    """Commits of an Icechunk store; None for a URL, where counting fetches each of them."""
 
     committed: str | None
     """Time of the last commit."""
@@ -95,10 +95,10 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values, under their names; ``run`` with ``left_s`` and ``go_on``."""
-        told = asdict(self)
+        values = asdict(self)
         if self.run is not None:
-            told["run"] = {**told["run"], "left_s": self.run.left_s, "go_on": self.run.go_on}
-        return dict(json_value(told))
+            values["run"] |= {"left_s": self.run.left_s, "go_on": self.run.go_on}
+        return dict(json_value(values))
 
 
 def status(store: str | Path | Store, *, at: str | None = None) -> Status:
@@ -243,9 +243,9 @@ def _not_ours(store: Store) -> InputError:
     if path is None or not path.exists():
         return InputError(f"{store}: there is nothing here; {wanted}.")
     if path.is_file():
-        scenes = path.suffix == ".parquet"
-        hint = "; `terralatent build --scenes` makes a cube of what a search found" * scenes
-        return InputError(f"{store} is a file; {wanted}{hint}.")
+        if path.suffix == ".parquet":
+            wanted += "; `terralatent build --scenes` makes a cube of what a search found"
+        return InputError(f"{store} is a file; {wanted}.")
     if any((path / name).is_file() for name in CATALOGUE):
         return InputError(
             f"{store} is a folder of scenes; {wanted}: `terralatent build` makes a cube of it."

@@ -1,4 +1,4 @@
-"""What the states, coordinates and attributes of a store tell of a cube, latents or bands."""
+"""How a cube, latents or bands stand by the states, coordinates and attributes of their store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, told_losses
+from terralatent.pipeline.cube.losses import (
+    DONE,
+    LOSSES_LISTED,
+    PARTIAL,
+    PENDING,
+    told_losses,
+)
 
 __all__ = [
     "CubeStatus",
@@ -22,9 +28,6 @@ __all__ = [
     "cube_status",
     "result_status",
 ]
-
-LOSSES_TOLD = 20
-"""Losses of a sensor that are told one by one."""
 
 OF_THE_GRID = ("proj:", "spatial:", "zarr_conventions", "coordinates", "terralatent")
 """How attributes begin that say nothing of where results come from."""
@@ -46,7 +49,7 @@ class Dates:
 
 @dataclass(frozen=True)
 class States:
-    """How many pieces of work are in which state."""
+    """How many read tasks, or blocks, are in which state."""
 
     done: int
     """Read, or computed."""
@@ -74,13 +77,13 @@ class SensorStatus:
     """Its acquisitions."""
 
     units: States | None
-    """Its read units, counted by block and time shard; None in the export of a single date."""
+    """Its read tasks, counted by block and time shard; None in the export of a single date."""
 
     losses: int
-    """Files that could not be read, and whole read units that were lost."""
+    """Files that could not be read, and whole read tasks that were lost."""
 
     first_losses: tuple[str, ...]
-    """The first 20 of them, one line each: sensor, item, band and reason."""
+    """The first of them, a line each: sensor, item, band and reason."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class CubeStatus:
     """A cube."""
 
     period: tuple[str, str] | None
-    """First and last day asked for."""
+    """First and last day."""
 
     sensors: Mapping[str, SensorStatus]
     """By name."""
@@ -174,7 +177,7 @@ def _sensor(group: Any) -> SensorStatus:
         dates=_dates(group),
         units=_states(group),
         losses=len(losses),
-        first_losses=losses[:LOSSES_TOLD],
+        first_losses=losses[:LOSSES_LISTED],
     )
 
 
@@ -182,8 +185,8 @@ def _dates(group: Any) -> Dates:
     if "time" not in group:
         return Dates(0, None, None)
     times = np.asarray(group["time"][...]).astype("datetime64[us]").astype("datetime64[s]")
-    told = [str(time) for time in np.datetime_as_string(times, timezone="UTC")]
-    return Dates(len(told), told[0], told[-1]) if told else Dates(0, None, None)
+    texts = [str(time) for time in np.datetime_as_string(times, timezone="UTC")]
+    return Dates(len(texts), texts[0], texts[-1]) if texts else Dates(0, None, None)
 
 
 def _states(group: Any) -> States | None:

@@ -23,8 +23,8 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.local import memory_bytes
-from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
-from terralatent.pipeline.cluster.stream import Failure, stream_blocks
+from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
+from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import PENDING, Loss, told_losses
@@ -143,7 +143,7 @@ def build_cube(
     with (
         writer_lock(store.location, command_line()) as lock,
         translated_errors(store),
-        telling_lost_scheduler(),
+        translated_scheduler_loss(),
         ExitStack() as stack,
     ):
         build = _Build(store, scenes, pixels, block, _windows(scenes, pixels, block, memory))
@@ -226,16 +226,14 @@ def _fill(
     Returns:
         The tasks that failed for good.
     """
+    read = partial(run_task, store=build.store, threads=READ_THREADS, at_once=at_once)
+    metadata = STEP if branch == GROWING else None
     return stream_blocks(
         client,
         build.store,
         tasks,
-        partial(run_task, store=build.store, threads=READ_THREADS, at_once=at_once),
-        record_task,
-        message="build",
-        total=len(tasks),
-        branch=branch,
-        metadata=STEP if branch == GROWING else None,
+        Work(read, record_task),
+        Commits(message="build", branch=branch, metadata=metadata),
         progress=progress,
     )
 

@@ -22,13 +22,13 @@ from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cube.series import CPU, SeriesBlock
 
-__all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches", "on_gpu"]
+__all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches"]
 
 log = logging.getLogger(__name__)
 
 BATCH_OBSERVATIONS = 100_000
-"""Pixels times dates, seen and asked for, that go through a model on a CPU at once: more are not
-faster."""
+"""Pixels times dates, observed and requested, that go through a model on a CPU at once: more are
+not faster."""
 
 ENCODED_BYTES, LATENT_BYTES = 1_500, 32
 """What a pixel and date take of a device while they are encoded, and what each latent of them adds
@@ -63,8 +63,8 @@ def infer_batches(
         model: On any device.
         series: Of a block.
         pixels: Row-major places within it.
-        days: Days since 1970-01-01 that are asked for, (Q,), float64.
-        most: Pixels times dates in a batch on a CPU at most; a GPU's own memory tells for itself.
+        days: Days since 1970-01-01 that are requested, (Q,), float64.
+        most: Pixels times dates in a batch on a CPU at most; on a GPU its own memory decides.
 
     Yields:
         Some of the pixels, in their order, and mean and variance of their latents, (n, Q, L),
@@ -74,7 +74,7 @@ def infer_batches(
         ArithmeticError: If the model gives a value that is not finite.
         RuntimeError: If not even one pixel fits the device.
     """
-    dates = len(days) + sum(len(one.days) for one in series.by_sensor.values())
+    dates = len(days) + sum(len(sensor.days) for sensor in series.by_sensor.values())
     with _stream(model.device):
         days = days.to(model.device)
         size = _most(model)
@@ -97,11 +97,6 @@ def infer_batches(
                 raise ArithmeticError("the model gave a latent that is not finite")
             yield some, mean, var
             start += len(some)
-
-
-def on_gpu(device: str) -> bool:
-    """Whether a model runs on a GPU of this machine: ``auto``, ``cpu``, ``cuda``, ..."""
-    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
 @contextmanager

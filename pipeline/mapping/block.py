@@ -1,41 +1,108 @@
-"""What a worker does with one block: its series strip by strip, and what is told of it."""
+"""One block on a worker: what is computed of it, strip by strip, and what is reported of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import zarr
 
 from terralatent.pipeline.cube.series import SeriesBlock
-from terralatent.pipeline.mapping.job import Pairing
-from terralatent.pipeline.mapping.memory import Pieces
-from terralatent.pipeline.mapping.results import BlockDone, Clock
+from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan
 from terralatent.pipeline.mapping.scene_errors import kept_scene_errors
 from terralatent.pipeline.region import Block
+from terralatent.pipeline.store.arrays import Layout
 
-__all__ = ["BlockWork"]
+__all__ = ["BlockDone", "BlockWork", "Clock", "Product", "map_block"]
+
+
+class Product(Protocol):
+    """What is mapped: the arrays of a store of results, and how a block of them is computed.
+
+    Small and picklable: every task carries it. A new kind of result is one more of these, and
+    :func:`terralatent.pipeline.mapping.results.fill` does the rest.
+    """
+
+    @property
+    def job(self) -> MappingJob:
+        """What to infer from, and when."""
+
+    def layout(self) -> Layout:
+        """Lay out the store, see :func:`terralatent.pipeline.mapping.results.result_layout`.
+
+        Reads no pixels.
+        """
+
+    def memory_plan(self, limit: MemoryLimit) -> MemoryPlan:
+        """How a block goes through the memory that a task has.
+
+        Raises:
+            InputError: If that is too little.
+        """
+
+    def compute(self, work: BlockWork) -> None:
+        """Read, infer and write one block; runs on a worker and writes whole chunks."""
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """What a worker reports of a block that it wrote."""
+
+    pixels: int
+    """Pixels inside some scene."""
+
+    clipped: int = 0
+    """Values that did not fit the packing and were set to its end."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time spent, by stage: ``read``, ``infer``, ``write``."""
+
+    outliers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """For each sensor that was searched for them: its outliers, and the observations they were of.
+    """
+
+
+class Clock:
+    """Adds up the seconds a worker spends in each stage of a block."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the time of a ``with`` block for ``stage``."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
 
 
 class BlockWork:
     """A block on its way through a worker.
 
     Args:
-        pairing: What to infer from, and when.
-        group: Root of the store of results.
+        job: What to infer from, and when.
+        group: Root of the store of results, writable.
         block: Which pixels.
-        pieces: How much of it is read at a time.
+        plan: How much of it is read, inferred and written at a time.
     """
 
-    def __init__(self, pairing: Pairing, group: zarr.Group, block: Block, pieces: Pieces) -> None:
+    def __init__(self, job: MappingJob, group: zarr.Group, block: Block, plan: MemoryPlan) -> None:
+        self.group, self.block, self.plan = group, block, plan
         self.clock = Clock()
         self.clipped = 0
         """Values that did not fit the packing."""
-        self.observations = np.zeros((len(pairing.sensors), *block.shape), np.uint16)
+        self.observations = np.zeros((len(job.sensors), *block.shape), np.uint16)
         """Clear acquisitions, (sensor, y, x), of the strips that were read."""
-        self._pairing, self._block = pairing, block
-        self._strips = pieces.strips(block)
-        self._errors = kept_scene_errors(group) if pairing.corrects else None
+        self._job = job
+        self._strips = plan.strips(block)
+        self._errors = kept_scene_errors(group) if job.corrects else None
         self._kept: SeriesBlock | None = None
         self._pixels = 0
         self._outliers: dict[str, tuple[int, int]] = {}
@@ -44,12 +111,12 @@ class BlockWork:
     def strips(self) -> Iterator[tuple[slice, SeriesBlock]]:
         """Yield the rows within the block of each strip, and their series.
 
-        A strip that is the whole block is read once, however often it is asked for.
+        A strip that is the whole block is read once, however often this is called.
         """
         for strip in self._strips:
             with self.clock.time("read"):
-                series = self._kept or self._pairing.read(strip, self._errors)
-            rows = slice(strip.y.start - self._block.y.start, strip.y.stop - self._block.y.start)
+                series = self._kept or self._job.read(strip, self._errors)
+            rows = slice(strip.y.start - self.block.y.start, strip.y.stop - self.block.y.start)
             if not self._counted:
                 self._count(rows, series)
             if len(self._strips) == 1:
@@ -58,12 +125,26 @@ class BlockWork:
         self._counted = True
 
     def done(self) -> BlockDone:
-        """What the coordinator is told."""
+        """What the coordinator gets to know."""
         return BlockDone(self._pixels, self.clipped, self.clock.seconds, self._outliers)
 
     def _count(self, rows: slice, series: SeriesBlock) -> None:
         self._pixels += int(series.seen.sum())
         self.observations[:, rows] = series.observations.reshape(-1, *series.shape)
-        for name, (taken, looks) in series.outliers().items():
+        for name, (outliers, observations) in series.outliers().items():
             before = self._outliers.get(name, (0, 0))
-            self._outliers[name] = (before[0] + taken, before[1] + looks)
+            self._outliers[name] = (before[0] + outliers, before[1] + observations)
+
+
+def map_block(product: Product, limit: MemoryLimit, group: zarr.Group, block: Block) -> BlockDone:
+    """Compute and write one block of a product; runs on a worker.
+
+    Args:
+        product: What is computed.
+        limit: What the task may take.
+        group: Root of the store of results, writable.
+        block: Which pixels.
+    """
+    work = BlockWork(product.job, group, block, product.memory_plan(limit))
+    product.compute(work)
+    return work.done()

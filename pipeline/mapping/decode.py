@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
-import zarr
 from distributed import Client
 from numpy.typing import NDArray
 
-from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cluster.local import memory_bytes
+from terralatent.models.config import SensorConfig
+from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.masking import MaskingRequest
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.job import Pairing, pair
-from terralatent.pipeline.mapping.memory import Budget, Pieces, cut_pieces
-from terralatent.pipeline.mapping.results import (
-    BlockDone,
-    ResultReport,
-    fill,
-    open_result,
-    result_layout,
-    time_chunk,
-)
+from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
+from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results import fill, open_result, result_layout, time_chunk
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.region import Block, blocks, grid_of
-from terralatent.pipeline.store.arrays import INNER_CHUNK, ArrayLayout, coordinate, inner_chunk
+from terralatent.pipeline.region import blocks
+from terralatent.pipeline.store.arrays import (
+    INNER_CHUNK,
+    ArrayLayout,
+    Layout,
+    coordinate,
+    inner_chunk,
+)
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["decode", "open_bands"]
 
@@ -81,34 +83,20 @@ def decode(
             default.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
-        progress: Told of every block.
+        progress: Advanced by every block.
 
     Raises:
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    pairing = pair(
-        cube, model, dates, acquisitions_of=sensor, device=device, masking=masking, at=at
-    )
-    known = [each.name for each in pairing.config().sensors]
-    if sensor not in known:
-        raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
-    layout = result_layout(
-        pairing,
-        "bands",
-        _arrays(pairing, sensor),
-        {"sensor": sensor},
-        {"title": f"{sensor}, predicted", "sensor": sensor},
-    )
-    _pieces(pairing, sensor, Budget(memory_bytes(memory)))  # too little is told before anything
-    run = partial(decode_block, pairing, sensor)
-    return fill(
-        pairing, out, layout, run,
-        title="decode", client=client, workers=workers, memory=memory, progress=progress,
-    )  # fmt: skip
+    result = Store.of(out)
+    reading, who = Reading(masking, at), Workers(client, workers, memory)
+    job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
+    job.require_sensor(sensor)
+    return fill(Bands(job, sensor), result, who, title="decode", progress=progress)
 
 
-def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
+def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
     """Open decoded bands as dask arrays; reads no pixels.
 
     Returns:
@@ -123,85 +111,93 @@ def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
     return open_result(store, "bands", snapshot=snapshot)
 
 
-def decode_block(
-    pairing: Pairing, sensor: str, budget: Budget, group: zarr.Group, block: Block
-) -> BlockDone:
-    """Read, infer, decode and write one block; runs on a worker and writes whole chunks.
+@dataclass(frozen=True)
+class Bands:
+    """The bands of one sensor, as surface and as new observation."""
 
-    Decoded and written one inner chunk after the other.
+    job: MappingJob
+    """What to infer from, and when."""
 
-    Args:
-        pairing: What to infer from, and when.
-        sensor: One of the model's.
-        budget: What the task may take.
-        group: Root of the bands store, writable.
-        block: Which pixels.
-    """
-    bands = group["mean"].shape[1]
-    pieces = _pieces(pairing, sensor, budget)
-    work = BlockWork(pairing, group, block, pieces)
-    for rows, series in work.strips():
-        places = np.arange(len(series)).reshape(series.shape)
-        top = block.y.start + rows.start
-        for tile in blocks(series.shape, INNER_CHUNK):
-            y = slice(top + tile.y.start, top + tile.y.stop)
-            x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
-            pixels = places[tile.y, tile.x].ravel()
-            for dates in pieces.parts(len(pairing.times)):
-                with work.clock.time("infer"):
-                    values = _decoded(
-                        pairing, sensor, series, pixels, dates, bands, pieces.observations
-                    )
-                with work.clock.time("write"):
-                    for name, one in zip(ARRAYS, values, strict=True):
-                        group[name][dates, :, y, x] = one.reshape(*one.shape[:2], *tile.shape)
-    return work.done()
+    sensor: str
+    """One of the model's."""
 
+    def layout(self) -> Layout:
+        """Lay out the store. Reads no pixels."""
+        return result_layout(
+            self.job,
+            "bands",
+            self._arrays(),
+            {"sensor": self.sensor},
+            {"title": f"{self.sensor}, predicted", "sensor": self.sensor},
+        )
 
-def _pieces(pairing: Pairing, sensor: str, budget: Budget) -> Pieces:
-    values = len(ARRAYS) * len(pairing.config().sensor(sensor).bands)
-    return cut_pieces(pairing, budget, values * np.dtype(np.float32).itemsize, INNER_CHUNK**2)
+    def memory_plan(self, limit: MemoryLimit) -> MemoryPlan:
+        """The results of one inner chunk are held until it is written."""
+        values = len(ARRAYS) * len(self._config.bands)
+        return plan_memory(self.job, limit, values * np.dtype(np.float32).itemsize, INNER_CHUNK**2)
 
+    def compute(self, work: BlockWork) -> None:
+        """Read, infer, decode and write one block; runs on a worker and writes whole chunks.
 
-def _decoded(
-    pairing: Pairing,
-    sensor: str,
-    series: SeriesBlock,
-    pixels: NDArray[np.intp],
-    dates: slice,
-    bands: int,
-    most: int,
-) -> NDArray[np.float32]:
-    """The :data:`ARRAYS` of some pixels and dates, (5, Q, B, n), NaN outside every scene."""
-    days = torch.from_numpy(days_since_1970(pairing.dates[dates]))
-    values = np.full((len(ARRAYS), len(days), bands, pixels.size), np.nan, dtype=np.float32)
-    inside = pixels[series.seen[pixels]]
-    for some, mean, var in pairing.infer(series, inside, dates=dates, most=most):
-        found = pairing.load().decode(sensor, mean, var, days.to(mean.device))
-        at = np.searchsorted(pixels, some)
-        for place, name in enumerate(ARRAYS):
-            values[place][:, :, at] = getattr(found, name).permute(1, 2, 0).cpu().numpy()
-    return values
+        Decoded and written one inner chunk after the other.
+        """
+        group, block = work.group, work.block
+        for rows, series in work.strips():
+            places = np.arange(len(series)).reshape(series.shape)
+            top = block.y.start + rows.start
+            for tile in blocks(series.shape, INNER_CHUNK):
+                y = slice(top + tile.y.start, top + tile.y.stop)
+                x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
+                pixels = places[tile.y, tile.x].ravel()
+                for dates in work.plan.date_groups(len(self.job.times)):
+                    with work.clock.time("infer"):
+                        arrays = self._decode(series, pixels, dates, work.plan.observations)
+                    with work.clock.time("write"):
+                        for name, values in zip(ARRAYS, arrays, strict=True):
+                            group[name][dates, :, y, x] = values.reshape(
+                                *values.shape[:2], *tile.shape
+                            )
 
+    def _decode(
+        self, series: SeriesBlock, pixels: NDArray[np.intp], dates: slice, most: int
+    ) -> NDArray[np.float32]:
+        """The :data:`ARRAYS` of some pixels and dates, (5, Q, B, n), NaN outside every scene."""
+        days = torch.from_numpy(days_since_1970(self.job.dates[dates]))
+        shape = (len(ARRAYS), len(days), len(self._config.bands), pixels.size)
+        arrays = np.full(shape, np.nan, dtype=np.float32)
+        inside = pixels[series.seen[pixels]]
+        for some, mean, var in self.job.infer(series, inside, dates=dates, most=most):
+            bands = self.job.load().decode(self.sensor, mean, var, days.to(mean.device))
+            at = np.searchsorted(pixels, some)
+            for values, name in zip(arrays, ARRAYS, strict=True):
+                values[:, :, at] = getattr(bands, name).permute(1, 2, 0).cpu().numpy()
+        return arrays
 
-def _arrays(pairing: Pairing, sensor: str) -> tuple[ArrayLayout, ...]:
-    """Lay out the five arrays and their bands. No shards: an inner chunk is written at once."""
-    rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
-    inner = inner_chunk(pairing.block)
-    config = pairing.config().sensor(sensor)
-    bands, dates = len(config.bands), len(pairing.times)
-    return (
-        *(
-            ArrayLayout(
-                name,
-                ("time", "band", "y", "x"),
-                (dates, bands, rows, columns),
-                "float32",
-                chunks=(time_chunk(dates), bands, inner, inner),
-                fill_value=np.nan,
-                attrs={"long_name": told, "units": config.units, "grid_mapping": "spatial_ref"},
-            )
-            for name, told in ARRAYS.items()
-        ),
-        coordinate("band", ("band",), np.array(config.bands)),
-    )
+    def _arrays(self) -> tuple[ArrayLayout, ...]:
+        """Lay out the five arrays and their bands. No shards: an inner chunk is written at once."""
+        rows, columns = self.job.grid.shape
+        inner = inner_chunk(self.job.block)
+        bands, dates = len(self._config.bands), len(self.job.times)
+        return (
+            *(
+                ArrayLayout(
+                    name,
+                    ("time", "band", "y", "x"),
+                    (dates, bands, rows, columns),
+                    "float32",
+                    chunks=(time_chunk(dates), bands, inner, inner),
+                    fill_value=np.nan,
+                    attrs={
+                        "long_name": meaning,
+                        "units": self._config.units,
+                        "grid_mapping": "spatial_ref",
+                    },
+                )
+                for name, meaning in ARRAYS.items()
+            ),
+            coordinate("band", ("band",), np.array(self._config.bands)),
+        )
+
+    @cached_property
+    def _config(self) -> SensorConfig:
+        return self.job.config().sensor(self.sensor)

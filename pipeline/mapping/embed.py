@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cluster.local import memory_bytes
+from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.masking import MaskingRequest
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.job import Pairing, pair
-from terralatent.pipeline.mapping.memory import Budget, Pieces, cut_pieces
-from terralatent.pipeline.mapping.results import (
-    BlockDone,
-    ResultReport,
-    fill,
-    open_result,
-    result_layout,
-    time_chunk,
-)
+from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
+from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results import fill, open_result, result_layout, time_chunk
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.region import Block, grid_of
-from terralatent.pipeline.store.arrays import TIME_CHUNK, ArrayLayout, coordinate, inner_chunk
+from terralatent.pipeline.region import Block
+from terralatent.pipeline.store.arrays import (
+    TIME_CHUNK,
+    ArrayLayout,
+    Layout,
+    coordinate,
+    inner_chunk,
+)
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["embed", "open_latents"]
 
@@ -88,30 +90,20 @@ def embed(
             default.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
-        progress: Told of every block.
+        progress: Advanced by every block.
 
     Raises:
         InputError: If the cube, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    result = Store.of(out)
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
-    packed = precision == "packed"
-    pairing = pair(cube, model, dates, device=device, encoder=encoder, masking=masking, at=at)
-    layout = result_layout(
-        pairing,
-        "latents",
-        _arrays(pairing, packed=packed),
-        {"precision": precision},
-        {"title": "latent series of pixels: posterior mean and standard deviation"},
-    )
-    _pieces(pairing, packed, Budget(memory_bytes(memory)))  # too little is told before anything
-    run = partial(embed_block, pairing, packed)
-    report = fill(
-        pairing, out, layout, run,
-        title="embed", client=client, workers=workers, memory=memory, progress=progress,
-    )  # fmt: skip
-    if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(out)["mean"].size:
+    reading, who = Reading(masking, at), Workers(client, workers, memory)
+    job = plan_job(cube, model, dates, reading, device=device, encoder=encoder)
+    latents = Latents(job, precision == "packed")
+    report = fill(latents, result, who, title="embed", progress=progress)
+    if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:
         log.warning(
             "%d latent values did not fit the packing and were clipped; --precision float32 "
             "keeps them.",
@@ -120,7 +112,7 @@ def embed(
     return report
 
 
-def open_latents(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
+def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
     """Open latents as dask arrays; reads no pixels.
 
     Returns:
@@ -134,47 +126,118 @@ def open_latents(store: str | Path, *, snapshot: str | None = None) -> xr.Datase
     return open_result(store, "latents", snapshot=snapshot)
 
 
-def embed_block(
-    pairing: Pairing, packed: bool, budget: Budget, group: zarr.Group, block: Block
-) -> BlockDone:
-    """Read, infer, pack and write one block; runs on a worker and writes whole shards.
+@dataclass(frozen=True)
+class Latents:
+    """Mean and standard deviation of every latent, and how often each pixel was observed."""
 
-    Args:
-        pairing: What to infer from, and when.
-        packed: Whether ``group`` holds integers.
-        budget: What the task may take.
-        group: Root of the latents store, writable.
-        block: Which pixels.
-    """
-    latents = group["mean"].shape[1]
-    pieces = _pieces(pairing, packed, budget)
-    work = BlockWork(pairing, group, block, pieces)
-    for dates in pieces.parts(len(pairing.times)):
-        shape = (dates.stop - dates.start, latents, *block.shape)
-        means, stds = _blank(shape, packed)
-        for rows, series in work.strips():
-            inside = np.flatnonzero(series.seen)
-            strip = (*shape[:2], len(series))
-            some_means, some_stds = (one[:, :, rows].reshape(strip) for one in (means, stds))
-            with work.clock.time("infer"):
-                for pixels, mean, var in pairing.infer(
-                    series, inside, dates=dates, most=pieces.observations
-                ):
-                    some_means[:, :, pixels], wide = _pack(mean, MEAN_STEP, MEAN_END, packed)
-                    std = var.clamp_min(0.0).sqrt()
-                    some_stds[:, :, pixels], broad = _pack(std, STD_STEP, STD_END, packed)
-                    work.clipped += wide + broad
+    job: MappingJob
+    """What to infer from, and when."""
+
+    packed: bool
+    """Whether the store holds integers."""
+
+    def layout(self) -> Layout:
+        """Lay out the store. Reads no pixels."""
+        return result_layout(
+            self.job,
+            "latents",
+            self._arrays(),
+            {"precision": "packed" if self.packed else "float32"},
+            {"title": "latent series of pixels: posterior mean and standard deviation"},
+        )
+
+    def memory_plan(self, limit: MemoryLimit) -> MemoryPlan:
+        """The results of a whole block are held until its shards are written."""
+        latents, block = self.job.config().latents, self.job.block
+        return plan_memory(self.job, limit, latents * (4 if self.packed else 8), block**2)
+
+    def compute(self, work: BlockWork) -> None:
+        """Read, infer, pack and write one block; runs on a worker and writes whole shards."""
+        group, block = work.group, work.block
+        latents = group["mean"].shape[1]
+        for dates in work.plan.date_groups(len(self.job.times)):
+            shape = (dates.stop - dates.start, latents, *block.shape)
+            means, stds = _blank(shape, self.packed)
+            for rows, series in work.strips():
+                strip = (*shape[:2], len(series))
+                strip_means, strip_stds = (
+                    values[:, :, rows].reshape(strip) for values in (means, stds)
+                )
+                with work.clock.time("infer"):
+                    for pixels, mean, var in self.job.infer(
+                        series,
+                        np.flatnonzero(series.seen),
+                        dates=dates,
+                        most=work.plan.observations,
+                    ):
+                        std = var.clamp_min(0.0).sqrt()
+                        strip_means[:, :, pixels], wide = _pack(
+                            mean, MEAN_STEP, MEAN_END, self.packed
+                        )
+                        strip_stds[:, :, pixels], broad = _pack(std, STD_STEP, STD_END, self.packed)
+                        work.clipped += wide + broad
+            with work.clock.time("write"):
+                for name, values in (("mean", means), ("std", stds)):
+                    _write(group[name], dates, block, values)
         with work.clock.time("write"):
-            for name, values in (("mean", means), ("std", stds)):
-                _write(group[name], dates, block, values)
-    with work.clock.time("write"):
-        group["observations"][:, block.y, block.x] = work.observations
-    return work.done()
+            group["observations"][:, block.y, block.x] = work.observations
 
-
-def _pieces(pairing: Pairing, packed: bool, budget: Budget) -> Pieces:
-    latents, block = pairing.config().latents, pairing.block
-    return cut_pieces(pairing, budget, latents * (4 if packed else 8), block**2)
+    def _arrays(self) -> tuple[ArrayLayout, ...]:
+        """Lay out ``mean``, ``std``, ``observations`` and their own coordinates."""
+        job, packed = self.job, self.packed
+        rows, columns = job.grid.shape
+        latents, dates, sensors = job.config().latents, len(job.times), len(job.sensors)
+        block, inner = job.block, inner_chunk(job.block)
+        shape = (dates, latents, rows, columns)
+        about: dict[str, Any] = {
+            "mean": {"long_name": "posterior mean of each latent series", "units": "1"},
+            "std": {
+                "long_name": "posterior standard deviation of each latent series",
+                "units": "1",
+            },
+        }
+        steps = {"mean": MEAN_STEP, "std": STD_STEP}
+        fills = {"mean": MEAN_FILL, "std": STD_FILL}
+        dtypes = {"mean": "int16", "std": "uint16"}
+        return (
+            *(
+                ArrayLayout(
+                    name,
+                    ("time", "latent", "y", "x"),
+                    shape,
+                    dtypes[name] if packed else "float32",
+                    chunks=(time_chunk(dates), latents, inner, inner),
+                    shards=(time_chunk(dates), latents, block, block),
+                    fill_value=fills[name] if packed else np.nan,
+                    attrs={
+                        **about[name],
+                        "grid_mapping": "spatial_ref",
+                        **(
+                            {"scale_factor": steps[name], "_FillValue": fills[name]}
+                            if packed
+                            else {}
+                        ),
+                    },
+                )
+                for name in ("mean", "std")
+            ),
+            ArrayLayout(
+                "observations",
+                ("sensor", "y", "x"),
+                (sensors, rows, columns),
+                "uint16",
+                chunks=(sensors, inner, inner),
+                shards=(sensors, block, block),
+                fill_value=0,
+                attrs={
+                    "long_name": "clear acquisitions",
+                    "units": "1",
+                    "grid_mapping": "spatial_ref",
+                },
+            ),
+            coordinate("latent", ("latent",), np.arange(latents, dtype=np.int64)),
+            coordinate("sensor", ("sensor",), np.array(job.sensors)),
+        )
 
 
 def _write(array: zarr.Array[Any], dates: slice, block: Block, values: NDArray[np.generic]) -> None:
@@ -183,53 +246,6 @@ def _write(array: zarr.Array[Any], dates: slice, block: Block, values: NDArray[n
         shard = values[first : first + TIME_CHUNK]
         start = dates.start + first
         array[start : start + len(shard), :, block.y, block.x] = shard
-
-
-def _arrays(pairing: Pairing, *, packed: bool) -> tuple[ArrayLayout, ...]:
-    """Lay out ``mean``, ``std``, ``observations`` and their own coordinates."""
-    rows, columns = grid_of(pairing.open_cube()[pairing.sensors[0]]).shape
-    block = pairing.block
-    latents, dates = pairing.config().latents, len(pairing.times)
-    inner = inner_chunk(block)
-    shape = (dates, latents, rows, columns)
-    about: dict[str, Any] = {
-        "mean": {"long_name": "posterior mean of each latent series", "units": "1"},
-        "std": {"long_name": "posterior standard deviation of each latent series", "units": "1"},
-    }
-    steps = {"mean": MEAN_STEP, "std": STD_STEP}
-    fills = {"mean": MEAN_FILL, "std": STD_FILL}
-    dtypes = {"mean": "int16", "std": "uint16"}
-    return (
-        *(
-            ArrayLayout(
-                name,
-                ("time", "latent", "y", "x"),
-                shape,
-                dtypes[name] if packed else "float32",
-                chunks=(time_chunk(dates), latents, inner, inner),
-                shards=(time_chunk(dates), latents, block, block),
-                fill_value=fills[name] if packed else np.nan,
-                attrs={
-                    **about[name],
-                    "grid_mapping": "spatial_ref",
-                    **({"scale_factor": steps[name], "_FillValue": fills[name]} if packed else {}),
-                },
-            )
-            for name in ("mean", "std")
-        ),
-        ArrayLayout(
-            "observations",
-            ("sensor", "y", "x"),
-            (len(pairing.sensors), rows, columns),
-            "uint16",
-            chunks=(len(pairing.sensors), inner, inner),
-            shards=(len(pairing.sensors), block, block),
-            fill_value=0,
-            attrs={"long_name": "clear acquisitions", "units": "1", "grid_mapping": "spatial_ref"},
-        ),
-        coordinate("latent", ("latent",), np.arange(latents, dtype=np.int64)),
-        coordinate("sensor", ("sensor",), np.array(pairing.sensors)),
-    )
 
 
 def _blank(shape: tuple[int, ...], packed: bool) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""A cube and a model made to meet: checked here, then used on workers block by block."""
+"""A cube, a model that fits it and dates: checked here, then used on workers block by block."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import zarr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
@@ -30,35 +31,32 @@ from terralatent.models.families import families_that, find_family
 from terralatent.models.latent_model import LatentModel
 from terralatent.pipeline.cluster.workers import this_process
 from terralatent.pipeline.cube.losses import DONE
-from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
+from terralatent.pipeline.cube.masking import AS_STORED, Masks
+from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
+from terralatent.pipeline.device import DEVICES
 from terralatent.pipeline.mapping.batches import infer_batches
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
-from terralatent.pipeline.region import Block
-from terralatent.pipeline.store.damage import telling_damage
-from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.location import local_path
-from terralatent.pipeline.store.repository import ABOUT, open_group, snapshot_id
+from terralatent.pipeline.region import Block, grid_of
+from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["Pairing", "pair", "unfinished"]
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
-"""Kinds of devices; whether a worker has one shows there."""
+__all__ = ["MappingJob", "plan_job", "unfinished"]
 
 ENCODERS = ("float32", "bfloat16")
 """In what the networks of the encoders can compute."""
 
 
 @dataclass(frozen=True)
-class Pairing:
-    """A cube at one snapshot, a model that fits it, and the dates asked for.
+class MappingJob:
+    """A cube at one snapshot, a model that fits it, and the requested dates.
 
     Small and picklable: tasks carry this and never pixels or weights.
     """
 
-    cube: str
-    """Absolute path or URL."""
+    cube: Store
+    """Where it lies."""
 
     snapshot: str
     """The cube's Icechunk snapshot; empty for plain Zarr."""
@@ -73,7 +71,7 @@ class Pairing:
     """Sensors that cube and model share, sorted."""
 
     times: tuple[int, ...]
-    """The dates asked for, microseconds since 1970-01-01 UTC, ascending."""
+    """The requested dates, microseconds since 1970-01-01 UTC, ascending."""
 
     device: str
     """``auto``, ``cpu``, ``cuda``, ...; ``auto`` is decided on the worker."""
@@ -95,6 +93,16 @@ class Pairing:
         """The model's sizes, sensors and bands. Reads no weights."""
         return ModelConfig.model_validate(read_manifest(self.model)["config"])
 
+    def require_sensor(self, sensor: str) -> None:
+        """Check that the model knows a sensor; the cube need not have it.
+
+        Raises:
+            InputError: If it does not.
+        """
+        known = [config.name for config in self.config().sensors]
+        if sensor not in known:
+            raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
+
     def load(self) -> LatentModel:
         """The model on its device; loaded once a process.
 
@@ -106,12 +114,17 @@ class Pairing:
 
     @property
     def block(self) -> int:
-        """Pixels along y and x of the cube's blocks. Reads no table: workers ask at every block."""
+        """Pixels along y and x of the cube's blocks. Reads no table: every block needs it."""
         return int(_about(self.open_cube())["identity"]["block"])
 
     @property
+    def grid(self) -> GeoBox:
+        """The grid that all sensors of the cube share."""
+        return grid_of(self.open_cube()[self.sensors[0]])
+
+    @property
     def dates(self) -> Times:
-        """The dates asked for, datetime64[us], shape (Q,)."""
+        """The requested dates, datetime64[us], shape (Q,)."""
         return np.array(self.times, dtype="datetime64[us]")
 
     def read(self, block: Block, errors: SceneErrors | None = None) -> SeriesBlock:
@@ -125,17 +138,17 @@ class Pairing:
         Raises:
             OSError: If the cube is damaged there; other blocks may be whole.
         """
-        with telling_damage(self.cube, OSError):
+        with translated_errors(self.cube, OSError):
             series = read_series(self.open_cube(), self.sensors, block.y, block.x, self.masks)
             if not self.corrects:
                 return series
-            return (errors or self.scene_errors()).taken_off(series, block.y, block.x)
+            return (errors or self.scene_errors()).corrected(series, block.y, block.x)
 
     def scene_errors(self) -> SceneErrors:
         """Errors over scenes, by this cube and model alone; estimated once a process. Computes.
 
         Raises:
-            InputError: If the model is of a family that cannot tell them.
+            InputError: If the model is of a family that cannot estimate them.
         """
         return _scene_errors(replace(self, times=()))
 
@@ -147,7 +160,7 @@ class Pairing:
         dates: slice = slice(None),
         most: int | None = None,
     ) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
-        """Infer ``pixels`` (row-major places within ``series``) at ``dates`` of those asked for.
+        """Infer ``pixels`` (row-major places within ``series``) at some of the requested ``dates``.
 
         See :func:`terralatent.pipeline.mapping.batches.infer_batches`.
         """
@@ -187,33 +200,31 @@ class Pairing:
 
     def _masking(self) -> dict[str, Any]:
         """The entry ``masking`` of identity and attributes; none where all is as the cube says."""
-        told = self.masks.to_json()
-        return {"masking": told} if told else {}
+        masking = self.masks.to_json()
+        return {"masking": masking} if masking else {}
 
 
-def pair(
+def plan_job(
     cube: str | Path,
     model: str | Path,
     dates: When,
+    reading: Reading = NEWEST,
     *,
     acquisitions_of: str | None = None,
     device: str = "auto",
     encoder: str = "float32",
-    masking: MaskingRequest = None,
-    at: str | None = None,
-) -> Pairing:
-    """Check that ``model`` is whole and fits ``cube``, and make out the dates. Reads no pixels.
+) -> MappingJob:
+    """Check that ``model`` is whole and fits ``cube``, and settle the dates. Reads no pixels.
 
     Args:
         cube: Path or URL of a cube.
         model: Folder of a model.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
+        reading: How the cube is read; by default its newest snapshot, masked as the model was
+            trained.
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.
         encoder: In what the encoders' networks compute.
-        masking: How the sensors are masked; as the model was trained, where it leaves that open.
-        at: Snapshot of the cube, see :func:`terralatent.pipeline.store.history.find_snapshot`; the
-            newest by default.
 
     Raises:
         InputError: If there is no cube or it is damaged, the dates mean nothing, it cannot be
@@ -225,24 +236,22 @@ def pair(
         raise InputError(f"Device {device!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
-    with telling_damage(cube):
-        pairing = _pair(cube, model, dates, acquisitions_of, encoder, masking, at)
-    return replace(pairing, device=device, encoder=encoder)
+    store = Store.of(cube)
+    with translated_errors(store):
+        job = _plan_job(store, model, dates, reading, acquisitions_of, encoder)
+    return replace(job, device=device, encoder=encoder)
 
 
-def _pair(
-    cube: str | Path,
+def _plan_job(
+    cube: Store,
     model: str | Path,
     dates: When,
+    reading: Reading,
     acquisitions_of: str | None,
     encoder: str,
-    masking: MaskingRequest,
-    at: str | None,
-) -> Pairing:
-    open_group(cube, kind="cube")
-    snapshot = find_snapshot(cube, at) or snapshot_id(cube)
-    root = open_group(cube, kind="cube", snapshot=snapshot or None)
-    # A broken model is told here, before anything is laid out.
+) -> MappingJob:
+    root, snapshot = reading.open(cube)
+    # A broken model is refused here, before anything is laid out.
     config = load_model(model).config
     family = find_family(config.model)
     if encoder not in family.encoder_dtypes:
@@ -258,15 +267,15 @@ def _pair(
             "train it without."
         )
     sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
-    masks = settle(mask_bands(root, sensors), masking, Masks.of_model(read_manifest(model)))
-    masks.to_json()  # a function without a name is told before anything is laid out
+    masks = reading.masks(root, sensors, Masks.of_model(read_manifest(model)))
+    masks.to_json()  # a function without a name is refused before anything is laid out
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
-    seen = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
+    acquisitions = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
     first, last = _about(root)["identity"]["period"]
     period = (np.datetime64(first, "D"), np.datetime64(last, "D"))
-    times = parse_when(dates, period, seen.astype("datetime64[us]"))
-    return Pairing(
-        cube=str(local_path(cube) or cube),
+    times = parse_when(dates, period, acquisitions.astype("datetime64[us]"))
+    return MappingJob(
+        cube=cube,
         snapshot=snapshot,
         model=str(Path(model).expanduser().absolute()),
         model_hash=model_hash(model),
@@ -279,11 +288,11 @@ def _pair(
 
 
 def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Tell for each block (row, column) whether some unit of the cube is not whole there."""
+    """For each block (row, column), whether some read task of the cube is not whole there."""
     states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
     shape = _block_counts(root)
-    found = [(state != DONE).any(axis=0) for state in states]
-    return np.logical_or.reduce([np.zeros(shape, dtype=bool), *found])
+    open_blocks = [(state != DONE).any(axis=0) for state in states]
+    return np.logical_or.reduce([np.zeros(shape, dtype=bool), *open_blocks])
 
 
 def _block_counts(root: zarr.Group) -> tuple[int, int]:
@@ -310,20 +319,18 @@ def _items_hash(root: zarr.Group) -> str:
     if "items" not in root:
         return ""
     ids, fates = (np.asarray(root[f"items/{name}"]) for name in ("id", "fate"))
-    lines = sorted(f"{one}\t{fate}" for one, fate in zip(ids, fates, strict=True))
+    lines = sorted(f"{item}\t{fate}" for item, fate in zip(ids, fates, strict=True))
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)
-def _open(cube: str, snapshot: str) -> zarr.Group:
-    return open_group(cube, kind="cube", snapshot=snapshot or None)
+def _open(cube: Store, snapshot: str) -> zarr.Group:
+    return cube.group(kind="cube", snapshot=snapshot or None)
 
 
 @lru_cache(maxsize=2)
-def _scene_errors(pairing: Pairing) -> SceneErrors:
-    return estimate_scene_errors(
-        pairing.open_cube(), pairing.sensors, pairing.load(), masks=pairing.masks
-    )
+def _scene_errors(job: MappingJob) -> SceneErrors:
+    return estimate_scene_errors(job.open_cube(), job.sensors, job.load(), masks=job.masks)
 
 
 @lru_cache(maxsize=2)

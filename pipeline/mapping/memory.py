@@ -1,4 +1,4 @@
-"""How a block goes through the memory of a worker: strips of rows, some dates, and batches."""
+"""How a block goes through the memory of a worker: strips of rows, groups of dates, batches."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from distributed import get_worker
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.series import HALO
 from terralatent.pipeline.mapping.batches import BATCH_OBSERVATIONS, batch_bytes
-from terralatent.pipeline.mapping.job import Pairing
+from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import TIME_CHUNK, inner_chunk
 
-__all__ = ["PROCESS", "Budget", "Pieces", "cut_pieces"]
+__all__ = ["PROCESS", "MemoryLimit", "MemoryPlan", "plan_memory"]
 
 PROCESS = 700_000_000
 """What a worker takes beside its blocks: libraries, a compiled smoother, the model."""
 
 FEWEST_OBSERVATIONS = 10_000
-"""Pixels times dates, seen and asked for, of the smallest batch that is worth its calls."""
+"""Pixels times dates, observed and requested, of the smallest batch that is worth its calls."""
 
 WRITING = 2
 """Copies of what one chunk of dates holds while it is compressed and written."""
@@ -33,119 +33,120 @@ SAFE = 0.9
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """The pieces in which a block is read, inferred and written."""
+class MemoryPlan:
+    """How much of a block is read, inferred and written at a time."""
 
     rows: int
-    """Rows of pixels that are read at a time."""
+    """Rows of pixels of a strip, which are read together."""
 
     dates: int
-    """Dates asked for that are inferred at a time."""
+    """Requested dates that are inferred together."""
 
     observations: int
-    """Pixels times dates, seen and asked for, that go through the model at a time, on a CPU."""
+    """Pixels times dates, observed and requested, that go through the model at a time, on a CPU."""
 
     def strips(self, block: Block) -> list[Block]:
-        """The rows of a block that are read together, one after the other."""
+        """The rows of a block that are read together, one strip after the other."""
         starts = range(block.y.start, block.y.stop, self.rows)
         return [
             Block(block.index, slice(y, min(y + self.rows, block.y.stop)), block.x) for y in starts
         ]
 
-    def parts(self, dates: int) -> Iterator[slice]:
-        """So many dates, as many together as are inferred together."""
+    def date_groups(self, dates: int) -> Iterator[slice]:
+        """Divide so many dates into those that are inferred together."""
         for first in range(0, dates, self.dates):
             yield slice(first, min(first + self.dates, dates))
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryLimit:
     """What a worker process may take, and what a task of it does."""
 
-    memory: int
-    """Bytes of a process; less where Dask was told of a lower limit."""
+    process: int
+    """Bytes of a process; less where Dask has a lower limit for it."""
 
     halvings: int = 0
     """How often the worker of a task died under it: each time it is given half as much."""
 
-    def halved(self) -> Budget:
+    def halved(self) -> MemoryLimit:
         """That of a task whose worker died under it once more."""
         return replace(self, halvings=self.halvings + 1)
 
-    def task(self) -> int:
+    def task_bytes(self) -> int:
         """Bytes of a task, without its process, on this worker; of one thread where there is none.
 
         They are what a process has, shared by its threads.
         """
-        limit, threads = self.memory, 1
+        process, threads = self.process, 1
         with suppress(ValueError):  # not on a worker
             worker = get_worker()
-            limit = min(limit, worker.memory_manager.memory_limit or limit)
+            process = min(process, worker.memory_manager.memory_limit or process)
             threads = worker.state.nthreads
-        return max(0, limit - PROCESS) // threads
+        return max(0, process - PROCESS) // threads
 
 
-def cut_pieces(pairing: Pairing, budget: Budget, result: int, held: int) -> Pieces:
-    """Cut blocks so that a task stays within its budget.
+def plan_memory(
+    job: MappingJob, limit: MemoryLimit, result_bytes: int, held_pixels: int
+) -> MemoryPlan:
+    """Divide blocks so that a task stays within its limit.
 
     All dates together if that can be, because what is encoded once serves them all; then as many
     rows as fit; then as large a batch. Series of a pixel take what the cube holds of it, its masks
     and distances, and as much again of one sensor while that is read.
 
     Args:
-        pairing: The cube, and the dates asked for.
-        budget: What a task may take.
-        result: Bytes that a pixel and date have in the results.
-        held: Pixels whose results are held until they are written together.
+        job: The cube, and the requested dates.
+        limit: What a task may take.
+        result_bytes: What a pixel and date have in the results.
+        held_pixels: Pixels whose results are held until they are written together.
 
     Raises:
-        InputError: If the smallest pieces do not fit; what a worker that died makes them smaller
-            by ends there.
+        InputError: If the smallest plan does not fit; halvings, where a worker died, end there.
     """
-    block = pairing.block
-    series, seen = _series_bytes(pairing)
-    dates, least = len(pairing.times), inner_chunk(block)
-    inferring = batch_bytes(pairing.config())
+    block = job.block
+    series_bytes, observed = _series_bytes(job)
+    dates, least = len(job.times), inner_chunk(block)
+    inferring = batch_bytes(job.config())
 
-    def size(rows: int, some: int, batch: int) -> float:
+    def size(rows: int, group: int, batch: int) -> float:
         halo = (rows + 2 * HALO) * (block + 2 * HALO) / (rows * block)
-        shard = min(some, TIME_CHUNK)
+        shard = min(group, TIME_CHUNK)
         return (
-            rows * block * series * halo
-            + held * result * (min(some, dates) + WRITING * shard)
+            rows * block * series_bytes * halo
+            + held_pixels * result_bytes * (min(group, dates) + WRITING * shard)
             + batch * inferring
         ) / SAFE
 
-    def fewest(some: int) -> int:
-        return max(FEWEST_OBSERVATIONS, seen + min(some, dates))
+    def fewest(group: int) -> int:
+        return max(FEWEST_OBSERVATIONS, observed + min(group, dates))
 
     smallest = math.ceil(size(least, TIME_CHUNK, fewest(TIME_CHUNK)))
-    limit = budget.task()
-    if limit < smallest:
+    available = limit.task_bytes()
+    if available < smallest:
         raise InputError(
             f"A block of {block} x {block} pixels takes a worker of one thread at least "
             f"{math.ceil((smallest + PROCESS) / 1e8) / 10}GB of memory; give it more, with "
             "--memory where it is started here, or build the cube with a smaller --block."
         )
-    limit = max(smallest, limit >> budget.halvings)
-    for some in range(math.ceil(dates / TIME_CHUNK) * TIME_CHUNK, 0, -TIME_CHUNK):
+    available = max(smallest, available >> limit.halvings)
+    for group in range(math.ceil(dates / TIME_CHUNK) * TIME_CHUNK, 0, -TIME_CHUNK):
         for rows in range(block, 0, -least):
-            left = int((limit - size(rows, some, 0)) * SAFE / inferring)
-            if left >= fewest(some) or (rows, some) == (least, TIME_CHUNK):
-                most = max(BATCH_OBSERVATIONS >> budget.halvings, fewest(some))
-                return Pieces(rows, some, max(min(most, left), fewest(some)))
-    raise AssertionError("the smallest pieces are the last that were tried")
+            left = int((available - size(rows, group, 0)) * SAFE / inferring)
+            if left >= fewest(group) or (rows, group) == (least, TIME_CHUNK):
+                most = max(BATCH_OBSERVATIONS >> limit.halvings, fewest(group))
+                return MemoryPlan(rows, group, max(min(most, left), fewest(group)))
+    raise AssertionError("the smallest plan is the last that was tried")
 
 
-def _series_bytes(pairing: Pairing) -> tuple[int, int]:
+def _series_bytes(job: MappingJob) -> tuple[int, int]:
     """What the series of a pixel take while they are read, and how many dates they have."""
-    cube = pairing.open_cube()
+    cube = job.open_cube()
     kept, reading, count = 0, 0, 0
-    for name in pairing.sensors:
+    for name in job.sensors:
         dates, bands = cube[f"{name}/data"].shape[:2]
         packed = bands * cube[f"{name}/data"].dtype.itemsize
-        told = np.dtype(bool).itemsize + np.dtype(np.float32).itemsize
-        kept += dates * (packed + told)
-        reading = max(reading, dates * (packed + 2 * told))
+        mask_and_distance = np.dtype(bool).itemsize + np.dtype(np.float32).itemsize
+        kept += dates * (packed + mask_and_distance)
+        reading = max(reading, dates * (packed + 2 * mask_and_distance))
         count += dates
     return kept + reading, count

@@ -1,15 +1,16 @@
-"""Blocks of a result that could not be computed, as they are told."""
+"""How the filling of a result ended, and which of its blocks failed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from odc.geo.geobox import GeoBox
 
 from terralatent.pipeline.cluster.stream import Failure
 from terralatent.pipeline.region import Block
 
-__all__ = ["LostBlock"]
+__all__ = ["LostBlock", "ResultReport"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class LostBlock:
 
     @classmethod
     def of(cls, failure: Failure[Block], grid: GeoBox) -> LostBlock:
-        """Tell where a task that failed lies on the store's grid."""
+        """Where a task that failed lies on the store's grid, and why it failed."""
         block = failure.task
         edges = grid[block.y, block.x].boundingbox
         worker = (failure.worker or "").rpartition("://")[2]
@@ -53,6 +54,49 @@ class LostBlock:
         place = f"x {_span(self.x)}, y {_span(self.y)}"
         where = f"{place}; worker {self.worker}" if self.worker else place
         return f"block {self.index}: {self.reason} ({where})"
+
+
+@dataclass(frozen=True)
+class ResultReport:
+    """How an embedding or decoding ended."""
+
+    blocks: int
+    """Blocks of the store."""
+
+    computed: int
+    """Blocks computed now; the others were there before."""
+
+    pixels: int
+    """Pixels computed now that lie inside some scene."""
+
+    clipped: int
+    """Values of the whole store that did not fit the packing."""
+
+    wall: float
+    """Seconds from first to last block."""
+
+    seconds: Mapping[str, float]
+    """Seconds of all workers together, by stage."""
+
+    losses: tuple[LostBlock | str, ...]
+    """What failed, or came from a cube that is not whole, one line each."""
+
+    outliers: Mapping[str, float] = field(default_factory=dict)
+    """For each sensor that was searched for them, the share of its observations, in the whole
+    store, that no neighbour in time supports; they are masked."""
+
+    def __str__(self) -> str:
+        done = f"{self.computed} of {self.blocks} blocks"
+        failed = sum(isinstance(loss, LostBlock) for loss in self.losses)
+        before = " (the others were done)" if self.computed < self.blocks - failed else ""
+        lost = f", {failed} failed (the same command tries them again)" if failed else ""
+        rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
+        clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
+        outliers = (
+            f", {share:.2%} of {name}'s observations taken as outliers"
+            for name, share in self.outliers.items()
+        )
+        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(outliers)}"
 
 
 def _span(edges: tuple[float, float]) -> str:

@@ -1,14 +1,13 @@
-"""Stores of results, latents or bands: laid out, filled block by block, opened."""
+"""Stores of results, such as latents and bands: laid out, filled block by block, opened."""
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,25 @@ import zarr
 from distributed import Client
 from numpy.typing import NDArray
 
-from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.local import memory_bytes
-from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
-from terralatent.pipeline.cluster.stream import Failure, stream_blocks
+from terralatent.pipeline.cluster.client import Workers
+from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
+from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.mapping.batches import on_gpu
-from terralatent.pipeline.mapping.job import Pairing, unfinished
-from terralatent.pipeline.mapping.memory import PROCESS, Budget
-from terralatent.pipeline.mapping.report import LostBlock
+from terralatent.pipeline.device import on_gpu
+from terralatent.pipeline.mapping.block import BlockDone, Product, map_block
+from terralatent.pipeline.mapping.job import MappingJob, unfinished
+from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
+from terralatent.pipeline.mapping.report import LostBlock, ResultReport
 from terralatent.pipeline.mapping.scene_errors import (
     SceneErrors,
     keep_scene_errors,
     kept_scene_errors,
 )
-from terralatent.pipeline.pace import Pace
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import Progress, Rate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
     TIME_CHUNK,
@@ -52,29 +50,16 @@ from terralatent.pipeline.store.arrays import (
     time_array,
 )
 from terralatent.pipeline.store.creation import lay_out
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
-from terralatent.pipeline.store.location import local_path
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import ABOUT, Store, exists, open_group
+from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = [
-    "OUTLIERS",
-    "BlockDone",
-    "Clock",
-    "ResultReport",
-    "fill",
-    "open_result",
-    "result_layout",
-    "time_chunk",
-]
-
-log = logging.getLogger(__name__)
+__all__ = ["OUTLIERS", "fill", "open_result", "result_layout", "time_chunk"]
 
 OUTLIERS = "outliers"
 """Attribute of a store: for each sensor that was searched for them, the outliers that were masked
-and the looks they were of, in the blocks that are done."""
-
+and the observations they were of, in the blocks that are done."""
 
 GPU_THREADS = 8
 """Blocks that a process with a GPU works on: most of the time they are read and decompressed."""
@@ -83,82 +68,8 @@ TASK = 1_000_000_000
 """Bytes that a block should have before another is worked on beside it."""
 
 
-@dataclass(frozen=True)
-class BlockDone:
-    """What a worker says of a block that it wrote."""
-
-    pixels: int
-    """Pixels inside some scene."""
-
-    clipped: int = 0
-    """Values that did not fit the packing and were set to its end."""
-
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Time spent, by stage: ``read``, ``infer``, ``write``."""
-
-    outliers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """For each sensor that was searched for them: its outliers, and the looks they were of."""
-
-
-class Clock:
-    """Adds up the seconds a worker spends in each stage of a block."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Count the time of a ``with`` block for ``stage``."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
-
-
-@dataclass(frozen=True)
-class ResultReport:
-    """How an embedding or decoding ended."""
-
-    blocks: int
-    """Blocks of the store."""
-
-    computed: int
-    """Blocks computed now; the others were there before."""
-
-    pixels: int
-    """Pixels computed now that lie inside some scene."""
-
-    clipped: int
-    """Values of the whole store that did not fit the packing."""
-
-    wall: float
-    """Seconds from first to last block."""
-
-    seconds: Mapping[str, float]
-    """Seconds of all workers together, by stage."""
-
-    losses: tuple[LostBlock | str, ...]
-    """What failed, or came from a cube that is not whole, one line each."""
-
-    outliers: Mapping[str, float] = field(default_factory=dict)
-    """For each sensor that was searched for them, the share of its looks, in the whole store, that
-    no neighbour in time supports; they are masked."""
-
-    def __str__(self) -> str:
-        done = f"{self.computed} of {self.blocks} blocks"
-        failed = sum(isinstance(loss, LostBlock) for loss in self.losses)
-        before = " (the others were done)" if self.computed < self.blocks - failed else ""
-        lost = f", {failed} failed (the same command tries them again)" if failed else ""
-        rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
-        clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""
-        taken = (f", {share:.2%} of {name}'s looks taken as outliers"
-                 for name, share in self.outliers.items())  # fmt: skip
-        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(taken)}"
-
-
 def result_layout(
-    pairing: Pairing,
+    job: MappingJob,
     kind: str,
     arrays: tuple[ArrayLayout, ...],
     identity: Mapping[str, Any],
@@ -166,12 +77,11 @@ def result_layout(
 ) -> Layout:
     """Lay out a store on the cube's grid: ``arrays``, coordinates and the blocks' states.
 
-    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``pairing``.
+    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``job``.
     """
-    grid = grid_of(pairing.open_cube()[pairing.sensors[0]])
-    size = pairing.block
+    grid, size = job.grid, job.block
     counts = (math.ceil(grid.shape[0] / size), math.ceil(grid.shape[1] / size))
-    times = time_array("time", "time", pairing.dates)
+    times = time_array("time", "time", job.dates)
     states = tuple(
         ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
         for name, dtype, attrs in (
@@ -179,7 +89,7 @@ def result_layout(
             ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
         )
     )
-    searched = [name for name in pairing.sensors if pairing.masks.of(name).outliers]
+    searched = [name for name in job.sensors if job.masks.of(name).outliers]
     counted = {OUTLIERS: {name: [0, 0] for name in searched}} if searched else {}
     everything = (*arrays, times, *grid_arrays(grid), *states)
     root = GroupLayout(
@@ -188,12 +98,12 @@ def result_layout(
         {
             **grid_attrs(grid),
             "coordinates": "spatial_ref",
-            **pairing.attributes(),
+            **job.attributes(),
             **counted,
             **attributes,
         },
     )
-    return Layout(kind, {**pairing.identity(), **identity}, (root,))
+    return Layout(kind, {**job.identity(), **identity}, (root,))
 
 
 def time_chunk(dates: int) -> int:
@@ -202,15 +112,11 @@ def time_chunk(dates: int) -> int:
 
 
 def fill(
-    pairing: Pairing,
-    out: str | Path,
-    layout: Layout,
-    run: Callable[[Budget, zarr.Group, Block], BlockDone],
+    product: Product,
+    out: Store,
+    workers: Workers,
     *,
     title: str,
-    client: Client | str | None = None,
-    workers: int | None = None,
-    memory: str = "4GB",
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
@@ -219,62 +125,57 @@ def fill(
     block and kept in ``out``, where workers find them.
 
     Args:
-        pairing: What the results come from.
-        out: Path or URL of the store; one with the same identity is gone on with.
-        layout: See :func:`result_layout`.
-        run: Computes and writes one block on a worker within a budget; see
-            :func:`terralatent.pipeline.cluster.stream.stream_blocks`.
+        product: What is computed.
+        out: The store; one with the same identity is gone on with.
+        workers: Who computes it.
         title: Of the progress and the commits.
-        client: See :func:`terralatent.pipeline.cluster.client.client_for`.
-        workers: As well.
-        memory: What a worker may use.
-        progress: Told of every block.
+        progress: Advanced by each block.
 
     Raises:
-        InputError: If ``out`` holds something else, is damaged or cannot be written, or is being
-            written by another process.
+        InputError: If a worker may use too little memory, or ``out`` holds something else, is
+            damaged or cannot be written, or is being written by another process.
     """
+    job, layout = product.job, product.layout()
+    limit = MemoryLimit(workers.memory_bytes())
+    product.memory_plan(limit)  # too little is refused before anything is laid out
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
     wall = 0.0
     with (
-        writer_lock(out, command_line()) as lock,
-        telling_damage(out),
-        telling_lost_scheduler(),
+        writer_lock(out.location, command_line()) as lock,
+        translated_errors(out),
+        translated_scheduler_loss(),
         ExitStack() as stack,
     ):
         # A new store is laid out only once there is somebody to fill it.
-        joining = _joining(pairing, out, client, workers, memory)
-        joined = None if exists(out) else stack.enter_context(joining)
-        lay_out(Store.of(out), layout)
-        keep_for(Store.of(out).address, pairing.cube, pairing.snapshot)
-        root = open_group(out)
+        joining = _joining(job, out, workers)
+        joined = None if out.exists() else stack.enter_context(joining)
+        lay_out(out, layout)
+        keep_for(out.address, job.cube, job.snapshot)
+        root = out.group()
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
         if tasks:
             joined = joined or stack.enter_context(joining)
-            with telling_damage(pairing.cube):
-                whole = unfinished(pairing.open_cube(), pairing.sensors)
-                errors = _missing_errors(pairing, root)
+            with translated_errors(job.cube):
+                partial_input = unfinished(job.open_cube(), job.sensors)
+                errors = _missing_errors(job, root)
             if errors is not None:
-                keep_scene_errors(out, errors, pairing.open_cube())
-            record = partial(_record, whole, total)
+                keep_scene_errors(out, errors, job.open_cube())
+            work = Work(
+                partial(map_block, product, limit),
+                partial(_record, partial_input, total),
+                smaller=_smaller,
+                fields=partial(_progress_fields, Rate()),
+            )
             begun = time.monotonic()
             failures = stream_blocks(
-                joined, Store.of(out), tasks, partial(run, Budget(memory_bytes(memory))), record,
-                smaller=_smaller, message=title, total=len(tasks), told=partial(_told_of, Pace()),
-                progress=lock.tee(progress),
-            )  # fmt: skip
+                joined, out, tasks, work, Commits(message=title), progress=lock.tee(progress)
+            )
             wall = time.monotonic() - begun
-    root = open_group(out)
-    losses: list[LostBlock | str] = [LostBlock.of(failure, grid_of(root)) for failure in failures]
-    counts: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
-    marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
-    if len(marked):
-        places = ", ".join(str(tuple(int(n) for n in place)) for place in marked[:8])
-        more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
-        losses.append(f"the cube is not whole in {len(marked)} blocks: {places}{more}")
+    root = out.group()
+    outliers: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     return ResultReport(
         blocks=len(every),
         computed=len(tasks) - len(failures),
@@ -282,12 +183,15 @@ def fill(
         clipped=int(np.asarray(root["clipped"]).sum()),
         wall=wall,
         seconds=total,
-        losses=tuple(losses),
-        outliers={name: some / max(looks, 1) for name, (some, looks) in counts.items()},
+        losses=(
+            *(LostBlock.of(failure, grid_of(root)) for failure in failures),
+            *_partial_blocks(root),
+        ),
+        outliers={name: count / max(among, 1) for name, (count, among) in outliers.items()},
     )
 
 
-def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
+def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
     """Open latents or bands: dask arrays, float32, NaN outside every scene. Reads no pixels.
 
     The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``.
@@ -295,12 +199,12 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     Raises:
         InputError: If there is no such store, or it is of another kind.
     """
-    root = open_group(store, kind=kind, snapshot=snapshot)
+    root = Store.of(store).group(kind=kind, snapshot=snapshot)
     names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
     stored: dict[str, Any] = {name: root[name] for name in names}
     dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
     variables = {
-        name: (dims[name], _values(array), _told(array))
+        name: (dims[name], _values(array), _attrs_of(array))
         for name, array in stored.items()
         if {"y", "x"} <= set(dims[name])
     }
@@ -317,30 +221,37 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     )
 
 
-def _joining(
-    pairing: Pairing, out: str | Path, client: Client | str | None, workers: int | None, memory: str
-) -> AbstractContextManager[Client]:
+def _joining(job: MappingJob, out: Store, workers: Workers) -> AbstractContextManager[Client]:
     """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
-    gpu = on_gpu(pairing.device)
-    remote = local_path(pairing.cube) is None or local_path(out) is None
+    gpu = on_gpu(job.device)
+    remote = job.cube.path is None or out.path is None
     threads = min(GPU_THREADS, len(os.sched_getaffinity(0))) if gpu else 1 + remote
-    room = (memory_bytes(memory) - PROCESS) // TASK
-    if gpu and client in (None, "local"):
-        workers = workers or 1  # it has the whole GPU
-    return client_for(client, workers=workers, memory=memory, threads=max(1, min(threads, room)))
+    room = (workers.memory_bytes() - PROCESS) // TASK
+    if gpu and workers.client in (None, "local"):
+        workers = replace(workers, count=workers.count or 1)  # it has the whole GPU
+    return workers.join(max(1, min(threads, room)))
 
 
 def _smaller(run: Run[Block]) -> Run[Block]:
     """What a block is tried with whose worker died under it."""
     assert isinstance(run, partial)
-    *given, budget = run.args
-    return partial(run.func, *given, budget.halved())
+    product, limit = run.args
+    return partial(run.func, product, limit.halved())
 
 
-def _missing_errors(pairing: Pairing, root: zarr.Group) -> SceneErrors | None:
+def _partial_blocks(root: zarr.Group) -> Iterator[str]:
+    """In one line, the blocks that come from a part of the cube that is not whole."""
+    marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
+    if len(marked):
+        places = ", ".join(str(tuple(int(n) for n in place)) for place in marked[:8])
+        more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
+        yield f"the cube is not whole in {len(marked)} blocks: {places}{more}"
+
+
+def _missing_errors(job: MappingJob, root: zarr.Group) -> SceneErrors | None:
     """Estimate the errors over scenes that the model wants taken off and the store lacks."""
-    wanted = pairing.corrects and kept_scene_errors(root) is None
-    return pairing.scene_errors() if wanted else None
+    wanted = job.corrects and kept_scene_errors(root) is None
+    return job.scene_errors() if wanted else None
 
 
 def _labels(array: zarr.Array) -> NDArray[Any]:
@@ -368,12 +279,12 @@ def _unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> 
     return values
 
 
-def _told(array: zarr.Array) -> dict[str, Any]:
+def _attrs_of(array: zarr.Array) -> dict[str, Any]:
     return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
 
 
-def _told_of(pace: Pace, done: BlockDone) -> dict[str, float]:
-    return {"pixels/s": pace.add(done.pixels)}
+def _progress_fields(rate: Rate, done: BlockDone) -> dict[str, float]:
+    return {"pixels/s": rate.add(done.pixels)}
 
 
 def _record(

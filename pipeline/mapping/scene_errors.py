@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +23,7 @@ from terralatent.pipeline.cube.coarse_grid import CELL, CoarseGrid, interpolate
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate
-from terralatent.pipeline.store.repository import BRANCH, open_repository
+from terralatent.pipeline.store.repository import BRANCH, Store
 
 __all__ = ["SceneErrors", "estimate_scene_errors", "keep_scene_errors", "kept_scene_errors"]
 
@@ -32,8 +31,8 @@ GROUP = "scene_errors"
 """Where they are kept in a store of results."""
 
 PIXELS = 16
-"""Pixels along a side of a patch that are looked at, 256 in all: neighbours are alike, so that all
-4,096 would tell little more at 16 times the cost."""
+"""Pixels along a side of a patch that are used, 256 in all: neighbours are alike, so that all 4,096
+would add little at 16 times the cost."""
 
 CELLS_A_CHUNK = 8
 
@@ -49,7 +48,7 @@ class SceneErrors:
     """By sensor, physical units, (time, band, cell_y, cell_x), float32: an array, or one of Zarr
     that is read where it is needed."""
 
-    def taken_off(self, series: SeriesBlock, y: slice, x: slice) -> SeriesBlock:
+    def corrected(self, series: SeriesBlock, y: slice, x: slice) -> SeriesBlock:
         """Return the series of a window without these errors.
 
         Args:
@@ -58,8 +57,8 @@ class SceneErrors:
             x: Columns of the cube's grid.
         """
         by_sensor = {
-            name: replace(one, errors=interpolate(self.offsets[name], self.nodes, y, x))
-            for name, one in series.by_sensor.items()
+            name: replace(sensor, errors=interpolate(self.offsets[name], self.nodes, y, x))
+            for name, sensor in series.by_sensor.items()
         }
         return replace(series, by_sensor=by_sensor)
 
@@ -82,7 +81,7 @@ def estimate_scene_errors(
         masks: How the sensors are masked.
 
     Raises:
-        InputError: If the model is of a family that cannot tell them.
+        InputError: If the model is of a family that cannot estimate them.
     """
     if not model.has_scene_errors:
         able = families_that(lambda family: family.has_scene_errors)
@@ -100,8 +99,8 @@ def estimate_scene_errors(
         pixels = _spread_pixels(series)
         if pixels.size:
             seen = series.series(pixels, model.device)
-            for name, one in scene_offsets(cast(GPVAE, model), seen).items():
-                offsets[name][(..., *patch.index)] = one.cpu().numpy()
+            for name, offset in scene_offsets(cast(GPVAE, model), seen).items():
+                offsets[name][(..., *patch.index)] = offset.cpu().numpy()
     return SceneErrors((grid.y, grid.x), offsets)
 
 
@@ -113,18 +112,18 @@ def _spread_pixels(series: SeriesBlock) -> NDArray[np.intp]:
     return np.flatnonzero(chosen.ravel() & series.seen)
 
 
-def keep_scene_errors(store: str | Path, errors: SceneErrors, cube: zarr.Group) -> None:
+def keep_scene_errors(store: Store, errors: SceneErrors, cube: zarr.Group) -> None:
     """Write errors into a store of results, in one commit; the store has none so far.
 
     The group ``scene_errors`` then holds for each sensor an array of its name (time, band, cell_y,
     cell_x), with the sensor's own dates and bands beside it. To be called by the coordinator alone.
 
     Args:
-        store: Path or URL of an Icechunk store.
+        store: Of results.
         errors: As estimated.
         cube: Root group of the cube.
     """
-    session = open_repository(store).writable_session(BRANCH)
+    session = store.repository().writable_session(BRANCH)
     group = zarr.open_group(session.store, mode="r+").create_group(GROUP)
     for name, places in zip(("cell_y", "cell_x"), errors.nodes, strict=True):
         about = {"long_name": f"{name[-1]} of a cell's values, pixels from the grid's first"}
@@ -157,5 +156,5 @@ def kept_scene_errors(root: zarr.Group) -> SceneErrors | None:
     if not isinstance(group, zarr.Group):
         return None
     arrays: dict[str, Any] = dict(group.arrays())
-    offsets = {name: one for name, one in arrays.items() if one.ndim == 4}
+    offsets = {name: array for name, array in arrays.items() if array.ndim == 4}
     return SceneErrors((np.asarray(arrays["cell_y"]), np.asarray(arrays["cell_x"])), offsets)

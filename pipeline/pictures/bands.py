@@ -1,4 +1,4 @@
-"""Pictures of decoded bands: what a sensor would show at a date, and how unsure that is."""
+"""Pictures of decoded bands: the predicted surface at a date, and its standard deviation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.pictures.composites import composite_of, told_units
+from terralatent.pipeline.pictures.composites import composite_of, units_of
 from terralatent.pipeline.pictures.cube import nearest_date
 from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch, where_and_what
 
@@ -35,22 +35,23 @@ def bands_picture(
     places = spread(count, DATES_SHOWN) if date is None else [nearest_date(bands.time.values, date)]
     chosen = bands.isel(time=places)
     captions = [str(day)[:10] for day in chosen.time.values]
-    units = told_units(bands["mean"])
-    told: tuple[str, ...]
+    units = units_of(bands["mean"])
+    names: tuple[str, ...]
     if variable is None:
         composite = composite_of(bands["mean"])
         images = [composite.image(chosen["mean"].isel(time=n)) for n in range(len(places))]
         mean = Strip(f"surface: {composite.title}", stretch(images), captions)
-        told, label = composite.bands, f"mean of {', '.join(composite.bands)}"
+        names = composite.bands
     else:
         known = [str(band) for band in bands.band.values]
         if variable not in known:
             raise InputError(f"There is no band {variable!r} here; there are {', '.join(known)}.")
         images = list(chosen["mean"].sel(band=variable).values)
         mean = Strip(f"surface: {variable}", images, captions, units, "cividis")
-        told, label = (variable,), variable
-    spreads = np.sqrt((chosen["std_signal"].sel(band=list(told)) ** 2).mean("band").values)
-    title = f"how unsure the surface is: standard deviation, {label}"
-    unsure = Strip(title, list(spreads), captions, units, "magma")
+        names = (variable,)
+    spreads = np.sqrt((chosen["std_signal"].sel(band=list(names)) ** 2).mean("band").values)
+    over = ", root mean square over" if len(names) > 1 else ":"
+    title = f"standard deviation of the surface{over} {', '.join(names)}"
+    std = Strip(title, list(spreads), captions, units, "magma")
     sensor = str(bands.attrs.get("sensor", ""))
-    return draw([mean, unsure], where_and_what(bands, sensor, f"decoded at {count} dates"))[0]
+    return draw([mean, std], where_and_what(bands, sensor, f"decoded at {count} dates"))[0]

@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["Composite", "composite_of", "telling_bands", "told_units"]
+__all__ = ["Composite", "composite_of", "plotted_bands", "units_of"]
 
 TRUE_COLOUR = ("B04", "B03", "B02")
 RADAR = ("vv", "vh")
-TELLING = (("B03", "B04", "B08", "B11"), ("B03", "B04", "B05", "B06"), RADAR)
+PLOTTED = (("B03", "B04", "B08", "B11"), ("B03", "B04", "B05", "B06"), RADAR)
 """Green, red, near and short-wave infrared of Sentinel-2 and of Landsat; radar."""
 
 
@@ -43,13 +43,13 @@ def composite_of(data: xr.DataArray) -> Composite:
     return Composite([str(band) for band in data.band.values])
 
 
-def telling_bands(bands: Sequence[str], most: int = 4) -> list[str]:
-    """Choose at most ``most`` of ``bands`` that tell a sensor's story in a plot."""
-    known = next((chosen for chosen in TELLING if set(chosen) <= set(bands)), bands)
+def plotted_bands(bands: Sequence[str], most: int = 4) -> list[str]:
+    """Choose at most ``most`` of ``bands`` to stand for their sensor in a plot."""
+    known = next((chosen for chosen in PLOTTED if set(chosen) <= set(bands)), bands)
     return list(known)[:most]
 
 
-def told_units(data: xr.DataArray) -> str:
+def units_of(data: xr.DataArray) -> str:
     """Return the units of ``data`` in words for a plot. Reads no pixels."""
     units = str(data.attrs.get("units", ""))
     return "reflectance" if units == "1" else units

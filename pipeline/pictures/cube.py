@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.pictures.composites import composite_of, told_units
+from terralatent.pipeline.pictures.composites import composite_of, units_of
 from terralatent.pipeline.pictures.mosaic import Strip, draw, stretch, where_and_what
 
 __all__ = ["cube_picture", "nearest_date", "sensors_of"]
@@ -55,7 +55,7 @@ def cube_picture(
     strip = (
         _bands(chosen, clear, captions) if variable is None else _band(chosen, variable, captions)
     )
-    heading = where_and_what(data, sensor, f"{data.sizes['time']} dates")
+    heading = where_and_what(data, sensor, f"{data.sizes['time']} acquisitions")
     if date is not None:
         return draw([strip], heading)[0]
     figure, foot = draw([strip], heading, below=0.6 + 0.62 * len(shares))
@@ -70,8 +70,8 @@ def sensors_of(cube: xr.DataTree) -> list[str]:
 
 def clear_share(sensor: xr.Dataset) -> NDArray[np.float64]:
     """Return the share of clear pixels inside the scene, one for each date. Computes."""
-    every = max(1, max(sensor.sizes["y"], sensor.sizes["x"]) // ENOUGH_PIXELS)
-    coarse = sensor.isel(y=slice(None, None, every), x=slice(None, None, every))
+    step = max(1, max(sensor.sizes["y"], sensor.sizes["x"]) // ENOUGH_PIXELS)
+    coarse = sensor.isel(y=slice(None, None, step), x=slice(None, None, step))
     clear = coarse["clear"].sum(("y", "x"))
     inside = coarse["data"].notnull().any(("band", "time")).sum()
     shares: NDArray[np.float64] = (clear / np.maximum(inside, 1)).values.astype(float)
@@ -112,7 +112,7 @@ def _bands(data: xr.DataArray, clear: xr.DataArray, captions: list[str]) -> Stri
 
 def _band(data: xr.DataArray, band: str, captions: list[str]) -> Strip:
     images = list(data.sel(band=band).values)
-    return Strip(band, images, captions, units=told_units(data), colours="cividis")
+    return Strip(band, images, captions, units=units_of(data), colours="cividis")
 
 
 def _require_band(data: xr.DataArray, band: str) -> None:
@@ -142,7 +142,7 @@ def _draw_shares(
         axis.set_ylim(0, 1.05)
         axis.set_yticks([0, 1], ["0 %", "100 %"], fontsize=7)
         axis.set_ylabel(
-            f"{name}\n{len(times)} dates", rotation=0, ha="right", va="center", fontsize=8
+            f"{name}\n{len(times)} acquisitions", rotation=0, ha="right", va="center", fontsize=8
         )
         axis.tick_params(axis="x", labelsize=7)
         for side in ("top", "right"):

@@ -1,4 +1,4 @@
-"""Pictures of latents: three of them as colours through the year, and how unsure they are."""
+"""Pictures of latents: three of them as colours through the year, and their standard deviation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.pictures.cube import nearest_date
 from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch, where_and_what
 
-__all__ = ["explained", "latents_picture"]
+__all__ = ["latents_picture", "most_seasonal"]
 
 DATES_SHOWN = 18
 COLOUR_NAMES = ("red", "green", "blue")
@@ -27,7 +27,7 @@ def latents_picture(
     Args:
         latents: As :func:`terralatent.pipeline.open_latents` gives it.
         variable: A latent, by name or number, drawn by itself; ``observations``; the three latents
-            that tell most as red, green and blue by default.
+            that vary most as red, green and blue by default, see :func:`most_seasonal`.
         date: ISO date; only the stored date nearest to it.
 
     Raises:
@@ -41,29 +41,32 @@ def latents_picture(
     captions = [str(day)[:10] for day in chosen.time.values]
     if variable == "observations":
         strips = _counts(latents)
-        heading = where_and_what(latents, "clear acquisitions")
+        heading = where_and_what(latents, "clear observations")
     else:
         names = [str(name) for name in latents.latent.values]
-        order = explained(latents)[:3] if variable is None else [_place(names, variable)]
-        strips = [_means(chosen, names, order, captions), _stds(chosen, variable, order, captions)]
+        order = most_seasonal(latents)[:3] if variable is None else [_place(names, variable)]
+        strips = [
+            _means(chosen, names, order, captions),
+            _stds(chosen, names, variable, order, captions),
+        ]
         heading = where_and_what(latents, f"{len(names)} latents", f"{count} dates")
     return draw(strips, heading)[0]
 
 
-def explained(latents: xr.Dataset) -> NDArray[np.intp]:
-    """Return the latents' places, the one that tells most of the seasons first.
+def most_seasonal(latents: xr.Dataset) -> NDArray[np.intp]:
+    """Return the latents' places, the one whose mean varies most over the dates first.
 
-    That is the one whose mean changes most over the dates beside its posterior variance; where
-    there is one date only, over space.
+    The variance of the mean counts in units of the posterior variance; where there is one date
+    only, it is that over space.
     """
-    every = max(1, max(latents.sizes["y"], latents.sizes["x"]) // 256)
-    thin = latents.isel(y=slice(None, None, every), x=slice(None, None, every))
+    step = max(1, max(latents.sizes["y"], latents.sizes["x"]) // 256)
+    thin = latents.isel(y=slice(None, None, step), x=slice(None, None, step))
     over: tuple[str, ...] = ("time",)
     left: tuple[str, ...] = ("y", "x")
     if latents.sizes["time"] == 1:
         over, left = left, over
-    told = thin["mean"].var(over).mean(left) / (thin["std"] ** 2).mean((*over, *left))
-    return np.argsort(-np.nan_to_num(told.values))
+    ratio = thin["mean"].var(over).mean(left) / (thin["std"] ** 2).mean((*over, *left))
+    return np.argsort(-np.nan_to_num(ratio.values))
 
 
 def _means(
@@ -75,22 +78,24 @@ def _means(
         top = float(np.nanpercentile(np.abs(means), 99)) if np.isfinite(means).any() else 1.0
         title = f"latent {names[order[0]]}: posterior mean"
         return Strip(title, images, captions, "mean (prior: 0 ± 1)", "RdBu_r", (-top, top))
-    told = ", ".join(f"{colour} {names[n]}" for colour, n in zip(COLOUR_NAMES, order, strict=False))
-    return Strip(f"the three latents that tell most: {told}", stretch(list(means)), captions)
+    key = ", ".join(f"{colour} {names[n]}" for colour, n in zip(COLOUR_NAMES, order, strict=False))
+    title = f"posterior mean of the three latents that vary most: {key}"
+    return Strip(title, stretch(list(means)), captions)
 
 
 def _stds(
     chosen: xr.Dataset,
+    names: list[str],
     variable: str | None,
     order: NDArray[np.intp] | list[int],
     captions: list[str],
 ) -> Strip:
     if variable is None:
         stds = np.sqrt((chosen["std"] ** 2).mean("latent").transpose("time", "y", "x").values)
-        title = "how unsure: posterior standard deviation, root mean square over all latents"
+        title = "posterior standard deviation, root mean square over all latents"
     else:
         stds = chosen["std"].isel(latent=order[0]).transpose("time", "y", "x").values
-        title = "how unsure: posterior standard deviation"
+        title = f"latent {names[order[0]]}: posterior standard deviation"
     return Strip(title, list(stds), captions, "std (prior: 1)", "magma")
 
 
@@ -99,7 +104,7 @@ def _counts(latents: xr.Dataset) -> list[Strip]:
     for name in latents.sensor.values:
         counts = latents["observations"].sel(sensor=name).values.astype(np.float32)
         limits = (float(counts.min()), float(max(counts.max(), counts.min() + 1)))
-        strips.append(Strip(str(name), [counts], [""], "acquisitions", "viridis", limits))
+        strips.append(Strip(str(name), [counts], [""], "observations", "viridis", limits))
     return strips
 
 

@@ -82,7 +82,7 @@ def draw(
 
 
 def stretch(
-    images: Sequence[Image], telling: Sequence[NDArray[np.bool_]] | None = None
+    images: Sequence[Image], clear: Sequence[NDArray[np.bool_]] | None = None
 ) -> list[Image]:
     """Bring red, green and blue of ``images``, each (y, x, 3), to 0..1 by percentiles of them all.
 
@@ -90,16 +90,16 @@ def stretch(
 
     Args:
         images: The panels.
-        telling: Pixels of each panel, (y, x), that set the ends: clouds would leave the land black.
+        clear: Pixels of each panel, (y, x), that set the ends: clouds would leave the land black.
             All by default, and where there is none.
     """
-    if telling is None or not any(each.any() for each in telling):
-        telling = [np.ones(image.shape[:2], bool) for image in images]
-    every = np.concatenate([image[each] for image, each in zip(images, telling, strict=True)])
-    every = every[np.isfinite(every).all(axis=1)]
-    if every.size == 0:
+    if clear is None or not any(mask.any() for mask in clear):
+        clear = [np.ones(image.shape[:2], bool) for image in images]
+    colours = np.concatenate([image[mask] for image, mask in zip(images, clear, strict=True)])
+    colours = colours[np.isfinite(colours).all(axis=1)]
+    if colours.size == 0:
         return [np.full_like(image, np.nan) for image in images]
-    bottom, top = np.percentile(every, [1.0, 99.0], axis=0)
+    bottom, top = np.percentile(colours, [1.0, 99.0], axis=0)
     width = np.maximum(top - bottom, 1e-6)
     return [np.clip((image - bottom) / width, 0.0, 1.0).astype(np.float32) for image in images]
 
@@ -183,10 +183,10 @@ def _ticks(limits: tuple[float, float]) -> MaxNLocator:
 
 
 def _limits(images: Sequence[Image]) -> tuple[float, float]:
-    every = np.concatenate([image[np.isfinite(image)].ravel() for image in images])
-    if every.size == 0:
+    values = np.concatenate([image[np.isfinite(image)].ravel() for image in images])
+    if values.size == 0:
         return 0.0, 1.0
-    low, high = np.percentile(every, [2.0, 98.0])
+    low, high = np.percentile(values, [2.0, 98.0])
     return float(low), float(max(high, low + 1e-6))
 
 

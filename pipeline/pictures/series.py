@@ -1,4 +1,4 @@
-"""Pictures of one pixel through time: what was seen of it, what is thought of it, how surely."""
+"""Pictures of one pixel through time: its observations, its decoded bands and its latents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.pictures.composites import telling_bands, told_units
+from terralatent.pipeline.pictures.composites import plotted_bands, units_of
 from terralatent.pipeline.pictures.mosaic import crs_name
 
 __all__ = ["band_series", "find_pixel", "latent_series", "observed_series"]
@@ -57,7 +57,7 @@ def find_pixel(data: xr.Dataset, pixel: str) -> tuple[int, int]:
 def observed_series(
     cube: xr.DataTree, sensors: list[str], at: tuple[int, int], variable: str | None
 ) -> Figure:
-    """Draw what each sensor saw of the pixel ``at``; dates that are not clear as ticks below.
+    """Draw the observations of the pixel ``at`` by each sensor; those not clear as ticks below.
 
     ``cube`` is opened with ``clear=False``. Computes: reads one pixel of every date.
     """
@@ -84,14 +84,16 @@ def observed_series(
         axis.vlines(
             hidden, 0, 0.03, color=GREY, linewidth=0.8, transform=axis.get_xaxis_transform()
         )
-        axis.set_title(f"{name}: {clear.sum()} clear of {len(clear)} dates", fontsize=9, loc="left")
-        axis.set_ylabel(told_units(group["data"]), fontsize=8)
+        axis.set_title(
+            f"{name}: {clear.sum()} of {len(clear)} observations clear", fontsize=9, loc="left"
+        )
+        axis.set_ylabel(units_of(group["data"]), fontsize=8)
         axis.legend(fontsize=7, ncols=4, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.97))
     return figure
 
 
 def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) -> Figure:
-    """Draw the decoded bands of the pixel ``at``: mean, 90 % of the surface and of observations.
+    """Draw the decoded bands of the pixel ``at``: mean, credible and predictive intervals of 90 %.
 
     Computes: reads one pixel of every date.
     """
@@ -102,22 +104,22 @@ def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) ->
         raise InputError(f"There is no band {variable!r} here; there are {known}.")
     heading = f"{bands.attrs.get('sensor', 'decoded')}, {_place(bands, at)}"
     figure, axes = _axes(math.ceil(len(names) / 2), min(2, len(names)), heading, 2.0)
-    for n, (axis, band) in enumerate(zip(axes.flat, names, strict=False)):
-        one = group.sel(band=band)
-        time, mean, sure = one.time.values, one["mean"].values, NINETY * one["std_signal"].values
+    for axis, band in zip(axes.flat, names, strict=False):
+        decoded = group.sel(band=band)
+        time, mean = decoded.time.values, decoded["mean"].values
+        half = NINETY * decoded["std_signal"].values
         marks: dict[str, Any] = {"color": BLUE, "linewidth": 1.2}
         if len(time) <= 60:
             marks |= {"marker": "o", "markersize": 3}
-        axis.fill_between(time, one["q05"], one["q95"], color=BLUE, alpha=0.16, linewidth=0,
-                          label="90 % of new observations")  # fmt: skip
-        axis.fill_between(time, mean - sure, mean + sure, color=BLUE, alpha=0.35, linewidth=0,
-                          label="90 % of the surface")  # fmt: skip
+        axis.fill_between(time, decoded["q05"], decoded["q95"], color=BLUE, alpha=0.16, linewidth=0,
+                          label="90 % predictive interval of a new observation")  # fmt: skip
+        axis.fill_between(time, mean - half, mean + half, color=BLUE, alpha=0.35, linewidth=0,
+                          label="90 % credible interval of the surface")  # fmt: skip
         axis.plot(time, mean, label="surface", **marks)
         axis.set_title(str(band), fontsize=9, loc="left")
-        axis.set_ylabel(told_units(group["mean"]), fontsize=8)
-        if n == 0:
-            place = {"loc": "lower right", "bbox_to_anchor": (1, 0.97)}
-            axis.legend(fontsize=7, frameon=False, ncols=3, **place)
+        axis.set_ylabel(units_of(group["mean"]), fontsize=8)
+    key = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*key, loc="outside lower left", fontsize=7, frameon=False, ncols=3)
     return figure
 
 
@@ -130,26 +132,24 @@ def latent_series(latents: xr.Dataset, at: tuple[int, int]) -> Figure:
         math.ceil(len(names) / across), across, f"latents of {_place(latents, at)}", 1.35
     )
     for n, (axis, name) in enumerate(zip(axes.flat, names, strict=False)):
-        one = group.isel(latent=n)
-        mean, unsure = one["mean"].values, 2 * one["std"].values
+        latent = group.isel(latent=n)
+        time, mean, half = latent.time.values, latent["mean"].values, 2 * latent["std"].values
         axis.axhline(0.0, color=GREY, linewidth=0.6)
-        axis.fill_between(
-            one.time.values, mean - unsure, mean + unsure, color=BLUE, alpha=0.25, linewidth=0
-        )
-        axis.plot(one.time.values, mean, color=BLUE, linewidth=1.2, marker="o", markersize=2)
+        axis.fill_between(time, mean - half, mean + half, color=BLUE, alpha=0.25, linewidth=0)
+        axis.plot(time, mean, color=BLUE, linewidth=1.2, marker="o", markersize=2)
         axis.set_title(f"latent {name}", fontsize=8, loc="left", pad=2)
     counts = ", ".join(
         f"{name} {int(count)}"
         for name, count in zip(group.sensor.values, group["observations"].values, strict=True)
     )
-    figure.supxlabel(f"mean ± 2 std; clear acquisitions: {counts}", fontsize=8)
+    figure.supxlabel(f"mean ± 2 std; clear observations: {counts}", fontsize=8)
     return figure
 
 
 def _bands_of(group: xr.Dataset, variable: str | None, most: int = 4) -> list[str]:
     names = [str(band) for band in group.band.values]
     if variable is None:
-        return telling_bands(names, most)
+        return plotted_bands(names, most)
     return [variable] if variable in names else []
 
 

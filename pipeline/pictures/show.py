@@ -1,4 +1,4 @@
-"""Pictures of stores, for looking at what was built, inferred and predicted."""
+"""Pictures of stores: of what was built, inferred and predicted."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def show(
     store = Store.of(store)
     _check_format(Path(out))
     if pixel is not None and date is not None:
-        raise InputError("A series of a pixel shows every date; give either --pixel or --date.")
+        raise InputError("A series of a pixel shows every date; give either a pixel or a date.")
     with translated_errors(store):
-        figure = _draw(store, find_snapshot(store, at), _Asked(sensor, variable, date, pixel))
+        figure = _draw(store, find_snapshot(store, at), _Request(sensor, variable, date, pixel))
     return _save(figure, Path(out))
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     """What of a store is to be drawn."""
 
     sensor: str | None
@@ -64,62 +64,64 @@ class _Asked:
     pixel: str | None
 
 
-def _draw(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
+def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure:
     kind = store.about().get("kind")
     if kind == "cube":
-        return _cube(store, snapshot, asked)
+        return _cube(store, snapshot, request)
     if kind == "latents":
-        if asked.sensor is not None:
+        if request.sensor is not None:
             raise InputError(
-                f"{store} holds latents, which are of all sensors; leave --sensor out."
+                f"{store} holds latents, which are of all sensors; leave the sensor out."
             )
-        return _latents(store, snapshot, asked)
+        return _latents(store, snapshot, request)
     if kind == "bands":
-        return _bands(store, snapshot, asked)
+        return _bands(store, snapshot, request)
     raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
 
 
-def _cube(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
+def _cube(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.pictures.cube import cube_picture, sensors_of
     from terralatent.pipeline.pictures.series import find_pixel, observed_series
 
     cube = open_cube(store, clear=False, snapshot=snapshot)
     sensors = sensors_of(cube)
-    if asked.sensor is not None and asked.sensor not in sensors:
-        raise InputError(f"{store} has no sensor {asked.sensor!r}; it has {', '.join(sensors)}.")
-    if asked.pixel is None:
+    if request.sensor is not None and request.sensor not in sensors:
+        raise InputError(f"{store} has no sensor {request.sensor!r}; it has {', '.join(sensors)}.")
+    if request.pixel is None:
         return cube_picture(
-            cube, asked.sensor or _first(sensors), variable=asked.variable, date=asked.date
+            cube, request.sensor or _first(sensors), variable=request.variable, date=request.date
         )
-    at = find_pixel(cube[sensors[0]].ds, asked.pixel)
-    return observed_series(cube, [asked.sensor] if asked.sensor else sensors, at, asked.variable)
+    at = find_pixel(cube[sensors[0]].ds, request.pixel)
+    return observed_series(
+        cube, [request.sensor] if request.sensor else sensors, at, request.variable
+    )
 
 
-def _latents(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
+def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.mapping.embed import open_latents
     from terralatent.pipeline.pictures.latents import latents_picture
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
 
-    latents = open_latents(store.name, snapshot=snapshot)
-    if asked.pixel is None:
-        return latents_picture(latents, variable=asked.variable, date=asked.date)
-    if asked.variable is not None:
-        raise InputError("A series of a pixel shows every latent; leave --variable out.")
-    return latent_series(latents, find_pixel(latents, asked.pixel))
+    latents = open_latents(store, snapshot=snapshot)
+    if request.pixel is None:
+        return latents_picture(latents, variable=request.variable, date=request.date)
+    if request.variable is not None:
+        raise InputError("A series of a pixel shows every latent; leave the variable out.")
+    return latent_series(latents, find_pixel(latents, request.pixel))
 
 
-def _bands(store: Store, snapshot: str | None, asked: _Asked) -> Figure:
+def _bands(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.mapping.decode import open_bands
     from terralatent.pipeline.pictures.bands import bands_picture
     from terralatent.pipeline.pictures.series import band_series, find_pixel
 
-    bands: xr.Dataset = open_bands(store.name, snapshot=snapshot)
-    if asked.sensor is not None and asked.sensor != bands.attrs.get("sensor"):
-        raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {asked.sensor}.")
-    if asked.pixel is None:
-        return bands_picture(bands, variable=asked.variable, date=asked.date)
-    return band_series(bands, find_pixel(bands, asked.pixel), asked.variable)
+    bands: xr.Dataset = open_bands(store, snapshot=snapshot)
+    if request.sensor is not None and request.sensor != bands.attrs.get("sensor"):
+        raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {request.sensor}.")
+    if request.pixel is None:
+        return bands_picture(bands, variable=request.variable, date=request.date)
+    return band_series(bands, find_pixel(bands, request.pixel), request.variable)
 
 
 def _first(sensors: list[str]) -> str:

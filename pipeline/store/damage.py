@@ -18,7 +18,7 @@ from terralatent.pipeline.store.library_errors import (
     trouble_of,
 )
 
-__all__ = ["damage_of", "telling_damage", "translated_errors"]
+__all__ = ["damage_of", "translated_errors"]
 
 _CANNOT_WRITE = {
     errno.EACCES: "permission denied",
@@ -110,6 +110,3 @@ def _file(text: str) -> str:
         return key[1]
     match = re.search(r"\b(chunk|manifest|snapshot)(?:_id=| not found: `)(\w+)", text)
     return f"{match[1]}s/{match[2]}" if match else ""
-
-
-telling_damage = translated_errors

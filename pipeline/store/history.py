@@ -117,7 +117,7 @@ def find_snapshot(store: str | Path | Store, name: str | None) -> str | None:
     return ids[0]
 
 
-def keep_for(result: str, store: str | Path | Store, snapshot: str) -> None:
+def keep_for(result: str, store: Store, snapshot: str) -> None:
     """Note in a store that a result is made from one of its snapshots, which keeps it.
 
     A store that may only be read is left as it is. Does nothing for plain Zarr (no ``snapshot``).
@@ -132,7 +132,7 @@ def keep_for(result: str, store: str | Path | Store, snapshot: str) -> None:
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(result).name).strip("-") or "result"
     name = f"{name}-{hashlib.sha256(result.encode()).hexdigest()[:6]}-{snapshot[:6]}"
     try:
-        repository = Store.of(store).repository()
+        repository = store.repository()
         if any(tag.startswith(name) for tag in repository.list_tags()):
             return
         _tag(repository, name, snapshot)

@@ -32,7 +32,6 @@ __all__ = [
     "Location",
     "Place",
     "is_url",
-    "local_path",
     "locate",
     "open_objects",
     "open_storage",
@@ -155,11 +154,6 @@ def locate(store: str | Path) -> Location:
     if is_url(store):
         return Place.of(str(store))
     return Path(store).expanduser().absolute()
-
-
-def local_path(store: str | Path) -> Path | None:
-    location = locate(store)
-    return location if isinstance(location, Path) else None
 
 
 def is_url(store: str | Path) -> bool:

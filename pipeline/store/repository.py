@@ -31,21 +31,7 @@ from terralatent.pipeline.store.location import (
     translated_object_errors,
 )
 
-__all__ = [
-    "ABOUT",
-    "BRANCH",
-    "GROWING",
-    "MEANWHILE",
-    "STEP",
-    "NotLaidOutError",
-    "Store",
-    "describe",
-    "exists",
-    "is_growing",
-    "open_group",
-    "open_repository",
-    "snapshot_id",
-]
+__all__ = ["ABOUT", "BRANCH", "GROWING", "MEANWHILE", "STEP", "NotLaidOutError", "Store"]
 
 ABOUT = "terralatent"
 """Attribute of the root group: ``{"kind", "identity", "code_version"}``."""
@@ -241,33 +227,3 @@ def _has_metadata(place: Place) -> bool:
         except FileNotFoundError:
             return False
     return True
-
-
-def open_group(
-    store: str | Path | Store,
-    *,
-    kind: str | None = None,
-    snapshot: str | None = None,
-    branch: str = BRANCH,
-) -> zarr.Group:
-    return Store.of(store).group(kind=kind, snapshot=snapshot, branch=branch)
-
-
-def snapshot_id(store: str | Path | Store) -> str:
-    return Store.of(store).snapshot()
-
-
-def describe(store: str | Path | Store) -> dict[str, Any]:
-    return Store.of(store).about()
-
-
-def exists(store: str | Path | Store) -> bool:
-    return Store.of(store).exists()
-
-
-def is_growing(store: str | Path | Store) -> bool:
-    return Store.of(store).is_growing()
-
-
-def open_repository(store: str | Path | Store) -> icechunk.Repository:
-    return Store.of(store).repository()

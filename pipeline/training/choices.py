@@ -9,8 +9,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models.config import ModelConfig
-from terralatent.models.families import DEFAULT, MODELS, find_family
+from terralatent.models.config import DEFAULT, ModelConfig
+from terralatent.models.families import MODELS, find_family
 from terralatent.models.kernels import make_kernel
 from terralatent.models.posteriors import make_posterior
 
@@ -46,23 +46,23 @@ DATES = 400
 """Of the series on which a choice is tried: all acquisitions of some three years."""
 
 
-def parse_choices(told: Sequence[str]) -> dict[str, Any]:
+def parse_choices(texts: Sequence[str]) -> dict[str, Any]:
     """Read choices as they are typed, such as ``refinements=0``.
 
     Raises:
         InputError: If one is not of that form, or its value not of the choice's kind.
     """
-    found: dict[str, Any] = {}
-    for each in told:
-        name, equals, value = each.partition("=")
+    choices: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals or name not in CHOICES:
-            raise InputError(f"{each!r} is no NAME=VALUE with one of {', '.join(CHOICES)}.")
+            raise InputError(f"{text!r} is no NAME=VALUE with one of {', '.join(CHOICES)}.")
         kind: Any = ModelConfig.model_fields[name].annotation
         try:
-            found[name] = TypeAdapter(kind).validate_python(value)
+            choices[name] = TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
-            raise InputError(f"{each}: {error.errors()[0]['msg']}.") from error
-    return found
+            raise InputError(f"{text}: {error.errors()[0]['msg']}.") from error
+    return choices
 
 
 def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, Any]:
@@ -82,10 +82,10 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
         raise InputError(f"{', '.join(unknown)}: no such choice; there are {', '.join(CHOICES)}.")
     if base is not None:
         if chosen:
-            told = [f"{name} {value!r} ({getattr(base, name)!r})" for name, value in chosen.items()]
+            unlike = [f"{name} {got!r} ({getattr(base, name)!r})" for name, got in chosen.items()]
             raise InputError(
                 f"an extension keeps what its model (in brackets) was made with, but got "
-                f"{', '.join(told)}; leave that out, or train a new model."
+                f"{', '.join(unlike)}; leave that out, or train a new model."
             )
         return {name: getattr(base, name) for name in CHOICES}
     whole = {name: ModelConfig.model_fields[name].default for name in CHOICES} | chosen

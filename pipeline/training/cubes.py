@@ -143,7 +143,7 @@ def _open_whole(store: Store, seed: int) -> TrainingCube:
                 log.warning("%s: %s is not built to the end; what is there is used", store, name)
     whole = blocks(shape, edge)
     full = np.array([math.prod(block.shape) == edge * edge for block in whole])
-    pieces = [
+    patches = [
         (patch, bool(mark))
         for block, mark in zip(whole, blocks_apart(full, seed), strict=True)
         for patch in _cut(block)
@@ -155,15 +155,15 @@ def _open_whole(store: Store, seed: int) -> TrainingCube:
         identity=hashlib.sha256(identity.encode()).hexdigest(),
         group=group,
         sensors=sensors,
-        patches=tuple(patch for patch, _ in pieces),
-        apart=tuple(mark for _, mark in pieces),
+        patches=tuple(patch for patch, _ in patches),
+        apart=tuple(mark for _, mark in patches),
     )
 
 
 def _use(
     cube: TrainingCube, known: dict[str, Bands], sensors: Sequence[str] | None
 ) -> TrainingCube:
-    """Keep the sensors asked for; ``known`` says what the other cubes hold of them."""
+    """Keep the sensors that are wanted; ``known`` says what the other cubes hold of them."""
     for name, bands in cube.sensors.items():
         if bands != known[name]:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Which observations the encoder does not see in one training step.
+"""Observation dropout: which observations the encoder does not see in one training step.
 
 The likelihood counts every observation, q sees a random part of them: still a bound on the
 evidence, and what teaches the model to fill gaps. Three kinds of gap are drawn, as they occur:
@@ -15,20 +15,20 @@ from torch import Tensor
 
 from terralatent.models.observations import Observations
 
-__all__ = ["LONGEST_WINDOW_DAYS", "hide_some", "seeded"]
+__all__ = ["LONGEST_WINDOW_DAYS", "drop_observations", "seeded"]
 
 LONGEST_WINDOW_DAYS = 90.0
 SHORTEST_WINDOW_DAYS = 10.0
 DROP_SENSOR = 0.15
 """Chance that one sensor is dropped for the whole batch."""
-SHOW_DATES = 0.2
+KEEP_DATES = 0.2
 """Chance that a series loses no single dates: what the model meets when it embeds."""
 LARGEST_RATE = 0.7
-"""Largest share of a series' dates that is hidden one by one."""
+"""Largest share of a series' dates that is dropped one by one."""
 WINDOW = 0.5
 """Chance that a series has a window."""
 WINDOW_SENSOR = 0.7
-"""Chance that a sensor is dark during a series' window."""
+"""Chance that a sensor drops out during a series' window."""
 
 
 def seeded(seed: int, *key: int) -> torch.Generator:
@@ -37,10 +37,10 @@ def seeded(seed: int, *key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
-def hide_some(
+def drop_observations(
     observations: Mapping[str, Observations], generator: torch.Generator
 ) -> dict[str, Observations]:
-    """Hide a random part of a batch of N series from the encoder.
+    """Drop a random part of a batch of N series, which the encoder then does not see.
 
     No series loses its last observation: one that would keeps a single date of its own, drawn at
     random. Validity is only ever taken away; values, days and distances stay.
@@ -54,22 +54,22 @@ def hide_some(
     if not names:
         return dict(observations)
     series = len(observations[names[0]])
-    dropped = _dropped_sensor(len(names), generator)
+    lost = _dropped_sensor(len(names), generator)
     rate = LARGEST_RATE * torch.rand(series, 1, generator=generator)
-    rate = torch.where(torch.rand(series, 1, generator=generator) < SHOW_DATES, 0.0, rate)
+    rate = torch.where(torch.rand(series, 1, generator=generator) < KEEP_DATES, 0.0, rate)
     begin, end = _windows([observations[name].days for name in names], series, generator)
 
-    hidden, order = [], []
+    dropped, order = [], []
     for place, name in enumerate(names):
         days = observations[name].days
         draw = torch.rand(series, days.numel(), generator=generator)
-        dark = torch.rand(series, 1, generator=generator) < WINDOW_SENSOR
-        hide = (draw < rate) | (dark & (days >= begin) & (days <= end))
-        hidden.append(torch.ones_like(hide) if place == dropped else hide)
+        out = torch.rand(series, 1, generator=generator) < WINDOW_SENSOR
+        drop = (draw < rate) | (out & (days >= begin) & (days <= end))
+        dropped.append(torch.ones_like(drop) if place == lost else drop)
         order.append(draw)
-    _spare_one(torch.cat([observations[name].observed for name in names], dim=1), hidden, order)
-    seen = {name: observations[name].hide(hide) for name, hide in zip(names, hidden, strict=True)}
-    return {name: seen.get(name, one) for name, one in observations.items()}
+    _spare_one(torch.cat([observations[name].observed for name in names], dim=1), dropped, order)
+    seen = {name: observations[name].hide(drop) for name, drop in zip(names, dropped, strict=True)}
+    return {name: seen.get(name, series) for name, series in observations.items()}
 
 
 def _dropped_sensor(sensors: int, generator: torch.Generator) -> int | None:
@@ -91,21 +91,20 @@ def _windows(
     return middle - length / 2, middle + length / 2
 
 
-def _spare_one(observed: Tensor, hidden: Sequence[Tensor], order: Sequence[Tensor]) -> None:
-    """Give series that lost everything one observation back, in place in ``hidden``.
+def _spare_one(observed: Tensor, dropped: Sequence[Tensor], order: Sequence[Tensor]) -> None:
+    """Give series that lost everything one observation back, in place in ``dropped``.
 
     Args:
         observed: (N, T) bool over the dates of all sensors, as the likelihood counts them.
-        hidden: (N, T_s) bool for each sensor.
+        dropped: (N, T_s) bool for each sensor.
         order: (N, T_s) random numbers; the largest among a series' own dates is given back.
     """
-    lost = observed.any(dim=1) & ~(observed & ~torch.cat(list(hidden), dim=1)).any(dim=1)
+    lost = observed.any(dim=1) & ~(observed & ~torch.cat(list(dropped), dim=1)).any(dim=1)
     if not bool(lost.any()):
         return
     spared = torch.where(observed, torch.cat(list(order), dim=1), -1.0).argmax(dim=1)
     back = torch.zeros_like(observed)
     back[lost, spared[lost]] = True
-    for part, one in zip(
-        hidden, back.split([hide.shape[1] for hide in hidden], dim=1), strict=True
-    ):
-        part &= ~one
+    given = back.split([drop.shape[1] for drop in dropped], dim=1)
+    for drop, spare in zip(dropped, given, strict=True):
+        drop &= ~spare

@@ -105,7 +105,7 @@ class BaseModel:
 
     def _use(self, cube: TrainingCube, sensors: Sequence[str] | None) -> TrainingCube:
         """Keep of a cube what the model knows and what it is to learn."""
-        bands = {name: (each.names, each.units) for name, each in cube.sensors.items()}
+        bands = {name: (own.names, own.units) for name, own in cube.sensors.items()}
         try:
             shared = check_cube(self.config, bands)
         except CheckpointError as error:
@@ -150,11 +150,14 @@ class BaseModel:
         Returns:
             What an extension has to reach; None where nothing of these sensors is held out.
         """
-        own = [{name: one for name, one in each.items() if name in self.known} for each in series]
+        own = [
+            {name: observations for name, observations in pool.items() if name in self.known}
+            for pool in series
+        ]
         if not any(
             bool(holdout.acquisitions[name].any())
-            for each, holdout in zip(own, holdouts, strict=True)
-            for name in each
+            for pool, holdout in zip(own, holdouts, strict=True)
+            for name in pool
         ):
             return None
         return Guard(self.known, Validation(own, holdouts).score(self.model).log_density)
@@ -162,10 +165,11 @@ class BaseModel:
     def start(
         self, model: LatentModel, pools: Sequence[dict[str, Observations]], validation: Validation
     ) -> None:
-        """Start the added sensors of ``model`` from what its own tell, in place.
+        """Start the added sensors of ``model`` from the latents that its own give, in place.
 
-        One after the other, the one with most clear values first; each hears those before it.
-        Should held-out acquisitions of the model's own be predicted worse, all start unheard.
+        One after the other, the one with most clear values first; each sees those before it.
+        Should held-out acquisitions of the model's own be predicted worse, all start with
+        precision zero.
 
         Raises:
             TooFewObservationsError: If an added sensor has too few clear observations.
@@ -181,11 +185,12 @@ class BaseModel:
         started = set(self.known)
         for name in added:
             started.add(name)
-            told = [{each: pool[each] for each in pool if each in started} for pool in pools]
-            start_sensor(model, name, told)
+            seen = [{name: pool[name] for name in pool if name in started} for pool in pools]
+            start_sensor(model, name, seen)
         if validation.score(model).worse:
             log.warning(
-                "held-out acquisitions of %s are predicted worse with %s; it starts unheard",
+                "held-out acquisitions of %s are predicted worse with %s; its encoder starts with "
+                "precisions of 0",
                 ", ".join(sorted(self.known)),
                 " and ".join(added),
             )

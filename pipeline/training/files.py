@@ -1,4 +1,4 @@
-"""The files of a training, and what they tell of it without a tensor being read."""
+"""The files of a training, and what they say of it without a tensor being read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METADATA = "terralatent"
 
 
 def read_settings(model: Path) -> dict[str, Any] | None:
-    """What the training in the folder ``model`` was asked for; None if there is none.
+    """The settings of the training in the folder ``model``; None if there is none.
 
     Raises:
         InputError: If the file cannot be read.
@@ -69,14 +69,14 @@ def read_rmse(model: Path, step: int) -> dict[str, float]:
     """The held-out error of each sensor, in its units, when ``step`` was validated.
 
     Returns:
-        Empty where the log does not tell.
+        Empty where the log does not say.
     """
     file = model / FOLDER / LOG
     for line in file.read_text().splitlines() if file.exists() else ():
         try:
-            told = json.loads(line)
+            entry = json.loads(line)
         except ValueError:  # the last line, cut short by a kill
             continue
-        if told.get("step") == step and "validation" in told:
-            return dict(told["validation"].get("rmse", {}))
+        if entry.get("step") == step and "validation" in entry:
+            return dict(entry["validation"].get("rmse", {}))
     return {}

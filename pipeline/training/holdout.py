@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from terralatent.models.observations import Observations, clear_dates
+from terralatent.pipeline.dates import GAP_DAYS
 
 __all__ = ["Holdout", "blocks_apart", "hold_out"]
 
 SCATTERED_SHARE = 0.1
 """Share of the clear acquisitions that is hidden one by one."""
-WINDOW_DAYS = 45.0
 LARGEST_WINDOW_SHARE = 0.2
 """A window that would hide more of a sensor's clear acquisitions than this is not hidden."""
 FEWEST_CLEAR = 4
@@ -44,11 +44,13 @@ class Holdout:
 
     def training(self, observations: Mapping[str, Observations]) -> dict[str, Observations]:
         """The same series without the acquisitions held out: these are not valid anywhere."""
-        return {name: one.hide(self.acquisitions[name]) for name, one in observations.items()}
+        return {name: series.hide(self.acquisitions[name]) for name, series in observations.items()}
 
     def validation(self, observations: Mapping[str, Observations]) -> dict[str, Observations]:
         """The same series with only the acquisitions held out: all others are not valid."""
-        return {name: one.hide(~self.acquisitions[name]) for name, one in observations.items()}
+        return {
+            name: series.hide(~self.acquisitions[name]) for name, series in observations.items()
+        }
 
 
 def hold_out(observations: Mapping[str, Observations], seed: int) -> Holdout:
@@ -63,7 +65,7 @@ def hold_out(observations: Mapping[str, Observations], seed: int) -> Holdout:
         observations: For each sensor, a sample of the cube's pixels on all of its days.
         seed: Another seed, another choice.
     """
-    return Holdout({name: _held(name, one, seed) for name, one in observations.items()})
+    return Holdout({name: _held(name, series, seed) for name, series in observations.items()})
 
 
 def _held(name: str, observations: Observations, seed: int) -> Tensor:
@@ -76,9 +78,9 @@ def _held(name: str, observations: Observations, seed: int) -> Tensor:
     generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
     scattered = max(1, round(SCATTERED_SHARE * int(clear.sum())))
     held[generator.choice(np.flatnonzero(clear), scattered, replace=False)] = True
-    inside = clear & (days - days[0] >= WINDOW_DAYS / 2) & (days[-1] - days >= WINDOW_DAYS / 2)
+    inside = clear & (days - days[0] >= GAP_DAYS / 2) & (days[-1] - days >= GAP_DAYS / 2)
     for middle in generator.permutation(days[inside]):
-        window = np.abs(days - middle) <= WINDOW_DAYS / 2
+        window = np.abs(days - middle) <= GAP_DAYS / 2
         if (window & clear).sum() <= LARGEST_WINDOW_SHARE * clear.sum():
             held |= window
             break

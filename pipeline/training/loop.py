@@ -14,7 +14,7 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.training.dropout import hide_some, seeded
+from terralatent.pipeline.training.dropout import drop_observations, seeded
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.state import (
@@ -41,8 +41,8 @@ reference's; 120 steps and larger rates gave less."""
 LAST_RATE = 1.0 / 3.0
 """Share of the learning rates with which these steps begin."""
 
-HIDE_KEY, NOISE_KEY = 100, 101
-"""Keys of the random draws of a step, so that none depends on how often another was asked."""
+DROPOUT_KEY, NOISE_KEY = 100, 101
+"""Keys of the random draws of a step, so that none depends on how often another was drawn."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def fit(
 
     Each step depends on the state before it, the sampler's seed and its own number only, so a
     training that is interrupted and taken up again ends with the same bytes (on the same machine).
-    Ctrl-C is heard between two steps: the state is written, then KeyboardInterrupt raised.
+    Ctrl-C is heeded between two steps: the state is written, then KeyboardInterrupt raised.
 
     Args:
         model: Changed in place; the best weights are in ``state`` at the end.
@@ -116,7 +116,7 @@ def fit(
         state: Changed in place, and written at every validation.
         folder: Where state and log are written.
         fabric: Device and precision.
-        progress: Told of every step.
+        progress: Shown every step.
     """
     optimiser = _optimiser(model, schedule)
     wrapped, stepper = fabric.setup(model, optimiser)
@@ -133,19 +133,19 @@ def fit(
             while not state.finished:
                 begun = time.monotonic()
                 _set_rates(optimiser, schedule, state.step)
-                told = _step(wrapped, stepper, sampler, holdouts, schedule, fabric, state.step)
+                entry = _step(wrapped, stepper, sampler, holdouts, schedule, fabric, state.step)
                 state.step += 1
                 if state.step % schedule.validate_every == 0 or state.step == schedule.steps:
-                    told["validation"] = _judge(model, validation, schedule, state)
-                    told["timescales"] = describe_timescales(model)
-                folder.log(step=state.step, **told, seconds=round(time.monotonic() - begun, 4))
-                if "validation" in told or interrupts.heard():
+                    entry["validation"] = _judge(model, validation, schedule, state)
+                    entry["timescales"] = describe_timescales(model)
+                folder.log(step=state.step, **entry, seconds=round(time.monotonic() - begun, 4))
+                if "validation" in entry or interrupts.heard():
                     state.weights = copy_tensors(model.state_dict())
                     state.optimiser = copy_tensors(optimiser_tensors(optimiser))
                     folder.save(state)
                     if interrupts.heard():
                         raise KeyboardInterrupt
-                progress.advance(loss=told["loss"], best=state.best_score)
+                progress.advance(loss=entry["loss"], best=state.best_score)
     finally:
         progress.close()
 
@@ -200,13 +200,15 @@ def _step(
     fabric: Fabric,
     step: int,
 ) -> dict[str, Any]:
-    """One step on the batch of ``step``; what it tells the log, per counted value."""
+    """One step on the batch of ``step``; its entry of the log, per counted value."""
     batch = sampler.batch(step)
     counted = batch.observations
     if holdouts is not None:
         counted = holdouts[batch.cube].training(counted)
-    seen = hide_some(counted, seeded(sampler.seed, HIDE_KEY, step)) if schedule.hide else counted
-    values = max(1, sum(int(one.valid.sum()) for one in counted.values()))
+    seen = counted
+    if schedule.hide:
+        seen = drop_observations(counted, seeded(sampler.seed, DROPOUT_KEY, step))
+    values = max(1, sum(int(series.valid.sum()) for series in counted.values()))
 
     wrapped.train()
     elbo = wrapped.elbo(
@@ -248,7 +250,7 @@ def _judge(
     else:
         state.stale += 1
     state.finished = state.step >= schedule.steps or state.stale >= schedule.patience
-    return score.told()
+    return score.to_json()
 
 
 def describe_timescales(model: LatentModel) -> dict[str, list[float]]:
@@ -268,7 +270,7 @@ def _optimiser(model: LatentModel, schedule: Schedule) -> torch.optim.Optimizer:
     network, start = schedule.network_rate, schedule.start_rate
     if model.rate is not None:
         network = start = model.rate
-    named = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
+    named = [(name, values) for name, values in model.named_parameters() if values.requires_grad]
     networks = [parameter for name, parameter in named if ".network." in name]
     started = [parameter for name, parameter in named if ".network." not in name]
     return torch.optim.Adam(
@@ -288,4 +290,4 @@ def _set_rates(
 
 
 def _move(series: dict[str, Observations], device: torch.device) -> dict[str, Observations]:
-    return {name: one.to(device) for name, one in series.items()}
+    return {name: observations.to(device) for name, observations in series.items()}

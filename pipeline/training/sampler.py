@@ -44,7 +44,7 @@ class PixelSampler:
 
     Sixteen steps share a buffer: pixels of up to eight patches drawn at random from one cube. Each
     step takes its part of a random order of the buffer's pixels. Both draws depend on the seed and
-    the step alone, so a batch is the same whatever was asked for before; the order of steps only
+    the step alone, so a batch is the same whatever was drawn before; the order of steps only
     decides how often patches are read.
 
     Pixels without any clear observation are passed over, and blocks apart are left alone.
@@ -103,7 +103,7 @@ class PixelSampler:
         Where a cube has no blocks apart, all are training pixels, whose held-out acquisitions
         training has not seen either. Computes; the same pixels at every call.
         """
-        found = []
+        pools = []
         for place, cube in enumerate(self.cubes):
             apart, key = cube.choose(apart=True), [self.seed, VALIDATION_KEY, place]
             half = pixels // 2 if apart else 0
@@ -111,17 +111,17 @@ class PixelSampler:
             if apart:
                 other = self._gather(place, apart, half, [*key, 1], may_be_empty=True)
                 series = _concatenate([series, other] if other else [series])
-            found.append(series)
-        return found
+            pools.append(series)
+        return pools
 
     def outliers(self) -> dict[str, float]:
-        """For each sensor that is searched for them, their share of the looks read so far."""
-        told: dict[str, list[tuple[int, int]]] = {}
+        """For each sensor that is searched for outliers, their share of the observations read."""
+        read: dict[str, list[tuple[int, int]]] = {}
         for patch in self._outliers.values():
             for name, counts in patch.items():
-                told.setdefault(name, []).append(counts)
-        sums = {name: np.sum(counts, axis=0) for name, counts in told.items()}
-        return {name: float(some / max(looks, 1)) for name, (some, looks) in sums.items()}
+                read.setdefault(name, []).append(counts)
+        sums = {name: np.sum(counts, axis=0) for name, counts in read.items()}
+        return {name: float(some / max(total, 1)) for name, (some, total) in sums.items()}
 
     def _read_buffer(self, turn: int) -> Batch:
         if self._buffer is None or self._buffer[0] != turn:
@@ -148,14 +148,14 @@ class PixelSampler:
         Patches take turns, so that the first few pixels come from all over the cube as well.
         """
         generator = np.random.default_rng(key)
-        each = math.ceil(pixels / min(len(places), BUFFER_PATCHES))
+        share = math.ceil(pixels / min(len(places), BUFFER_PATCHES))
         parts: list[dict[str, Observations]] = []
         left = pixels
         for place in generator.permutation(places):
             block = self._read_patch(cube, int(place))
             usable = np.flatnonzero(block.observations.any(axis=0))
             if usable.size:
-                taken = min(each, left, usable.size)
+                taken = min(share, left, usable.size)
                 chosen = generator.choice(usable, taken, replace=False)
                 parts.append(block.series(chosen))
                 left -= taken
@@ -192,13 +192,13 @@ class PixelSampler:
 def _bytes(block: SeriesBlock) -> int:
     """The memory of a patch, without its calendars."""
     return sum(
-        one.packed.nbytes + one.clear.nbytes + one.distance.nbytes
-        for one in block.by_sensor.values()
+        series.packed.nbytes + series.clear.nbytes + series.distance.nbytes
+        for series in block.by_sensor.values()
     )
 
 
 def _select(series: Mapping[str, Observations], pixels: torch.Tensor) -> dict[str, Observations]:
-    return {name: one.select(pixels) for name, one in series.items()}
+    return {name: observations.select(pixels) for name, observations in series.items()}
 
 
 def _concatenate(parts: Sequence[Mapping[str, Observations]]) -> dict[str, Observations]:

@@ -1,10 +1,11 @@
-"""What an interrupted training needs to go on: one file, replaced as a whole, beside its log."""
+"""What a training leaves: a state to go on from, replaced as a whole, its log, and its record."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
+from terralatent.models.observations import Observations
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
+from terralatent.pipeline.training.cubes import TrainingCube
+from terralatent.pipeline.training.extend import BaseModel
 from terralatent.pipeline.training.files import FOLDER, LOG, METADATA, SETTINGS, STATE
+from terralatent.pipeline.training.holdout import Holdout
 
-__all__ = ["TrainingFolder", "TrainingState"]
+__all__ = ["TrainingFolder", "TrainingState", "training_record"]
 
 Tensors = dict[str, Tensor]
 
@@ -92,11 +97,11 @@ class TrainingFolder:
 
     def __init__(self, out: str | Path) -> None:
         if is_url(out):
-            raise InputError(f"{out}: a model is a local folder; choose a path for --out.")
+            raise InputError(f"{out}: a model is a local folder; choose a path.")
         path = locate(out)
         assert isinstance(path, Path)
         if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; a model is a folder. Choose another --out.")
+            raise InputError(f"{path} is a file; a model is a folder. Choose another one.")
         self.out = path
         self.path = path / FOLDER
         self._settings: dict[str, Any] = {}
@@ -114,7 +119,7 @@ class TrainingFolder:
                 files of no training. Nothing of it is changed. Also if another process trains here.
 
         Yields:
-            What tells others how far the training is.
+            The lock, through which others learn how far the training is.
         """
         wanted = json.loads(json.dumps(settings))
         self._refuse_other(wanted)
@@ -135,7 +140,7 @@ class TrainingFolder:
         if not file.exists():
             if self.out.is_dir() and any(item.name != FOLDER for item in self.out.iterdir()):
                 raise InputError(
-                    f"{self.out} exists and holds no training; choose another --out, or remove it."
+                    f"{self.out} exists and holds no training; choose another folder, or remove it."
                 )
             return
         there = {**EARLIER, **json.loads(file.read_text())}
@@ -147,7 +152,7 @@ class TrainingFolder:
         if unlike:
             raise InputError(
                 f"{self.out} exists and holds another training: {'; '.join(unlike)}. "
-                "Choose another --out, or train with what it holds."
+                "Choose another folder, or train with what it holds."
             )
 
     def load(self) -> TrainingState | None:
@@ -161,7 +166,7 @@ class TrainingFolder:
             return None
         try:
             with safe_open(file, framework="pt") as stored:
-                told = json.loads(stored.metadata()[METADATA])
+                fields = json.loads(stored.metadata()[METADATA])
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -172,7 +177,7 @@ class TrainingFolder:
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
         return TrainingState(
-            weights=parts["weights"], best=parts["best"], optimiser=parts["optimiser"], **told
+            weights=parts["weights"], best=parts["best"], optimiser=parts["optimiser"], **fields
         )
 
     def save(self, state: TrainingState) -> None:
@@ -183,14 +188,14 @@ class TrainingFolder:
         """
         if not (self.path / SETTINGS).exists():
             _replace(self.path / SETTINGS, json.dumps(self._settings, indent=2).encode())
-        told = dict(vars(state))
+        fields = dict(vars(state))
         tensors = {
             f"{part}/{name}": tensor.detach().cpu().clone().contiguous()
             for part in ("weights", "best", "optimiser")
-            for name, tensor in told.pop(part).items()
+            for name, tensor in fields.pop(part).items()
         }
         aside = self.path / f"{STATE}.new"
-        save_file(tensors, aside, metadata={METADATA: json.dumps(told)})
+        save_file(tensors, aside, metadata={METADATA: json.dumps(fields)})
         _settle(aside, self.path / STATE)
 
     def trim_log(self, step: int) -> None:
@@ -204,6 +209,56 @@ class TrainingFolder:
         """Append one line of JSON to ``log.jsonl``."""
         with open(self.path / LOG, "a") as file:
             file.write(json.dumps(fields) + "\n")
+
+
+def training_record(
+    sources: Sequence[TrainingCube],
+    settings: Mapping[str, Any],
+    pools: Sequence[dict[str, Observations]],
+    holdouts: Sequence[Holdout],
+    state: TrainingState,
+    base: BaseModel | None,
+    *,
+    final: bool,
+) -> dict[str, Any]:
+    """What a checkpoint records of its training, JSON values.
+
+    Args:
+        sources: The cubes.
+        settings: Of the training.
+        pools: For each cube, series by sensor, for their calendars.
+        holdouts: For each cube, what was held out.
+        state: Where the training stands.
+        base: The model that it extends, if any; its hash and the sensors added are recorded.
+        final: Whether the weights are those that the training ends with.
+    """
+    record: dict[str, Any] = {
+        "cubes": [
+            {
+                "store": str(source.store),
+                "snapshot": source.snapshot,
+                "identity": source.identity,
+                "held_out_days": {
+                    name: pool[name].days[held].tolist()
+                    for name, held in holdout.acquisitions.items()
+                },
+            }
+            for source, pool, holdout in zip(sources, pools, holdouts, strict=True)
+        ],
+        "settings": settings,
+        "finished": final,
+        "step": state.best_step,
+        "score": _finite(state.best_score),
+        "start_score": _finite(state.start_score),
+    }
+    if base is not None:
+        there = {name for source in sources for name in source.sensors}
+        record["extends"] = {
+            "model": base.folder,
+            "hash": base.hash,
+            "added": sorted(there - base.known),
+        }
+    return record
 
 
 def copy_tensors(tensors: Mapping[str, Tensor]) -> Tensors:
@@ -229,6 +284,11 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
         state.setdefault(int(place), {})[moment] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _finite(score: float) -> float | None:
+    """JSON has no word for a score that is not a number."""
+    return score if math.isfinite(score) else None
 
 
 def _step_of(line: str) -> float:

@@ -12,16 +12,13 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.calibration import calibrate
-from terralatent.models.checkpoint import MANIFEST, save_model
-from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.families import find_family, make_model
-from terralatent.models.latent_model import LatentModel
+from terralatent.models.checkpoint import save_model
+from terralatent.models.config import MANIFEST, ModelConfig
+from terralatent.models.families import make_model
 from terralatent.models.observations import Observations
-from terralatent.models.start.covariances import TooFewObservationsError
-from terralatent.models.start.linear import start_model
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
-from terralatent.pipeline.interrupts import Interrupts
+from terralatent.pipeline.interrupts import uninterrupted
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
@@ -29,11 +26,10 @@ from terralatent.pipeline.training.choices import Choices, choose
 from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
 from terralatent.pipeline.training.extend import BaseModel, read_base
 from terralatent.pipeline.training.holdout import FEWEST_CLEAR, Holdout, hold_out
-from terralatent.pipeline.training.loop import Schedule, describe_timescales, fit, fit_all
-from terralatent.pipeline.training.normalisation import centre_and_spread
+from terralatent.pipeline.training.loop import Schedule, fit, fit_all
 from terralatent.pipeline.training.sampler import PixelSampler
-from terralatent.pipeline.training.state import TrainingFolder, TrainingState, copy_tensors
-from terralatent.pipeline.training.training_origin import tell_origin
+from terralatent.pipeline.training.start import configure, start, unstarted
+from terralatent.pipeline.training.state import TrainingFolder, TrainingState, training_record
 from terralatent.pipeline.training.validation import Validation
 
 __all__ = ["TrainReport", "train"]
@@ -117,16 +113,16 @@ def train(
         validate_every: Steps between two validations.
         patience: Validations without a better one after which training stops.
         beta: Weight of the KL divergence; with 1 the objective is a bound on the evidence.
-        hide: Whether the encoders see a random part of what is counted, or all of it.
-        calibrated: Whether the widths of intervals are fitted in the end, see
+        hide: Whether observation dropout is on: the encoders see a random part of what is counted.
+        calibrated: Whether the widths of predictive intervals are fitted in the end, see
             :func:`terralatent.models.calibration.calibrate`.
         masking: How the sensors are masked; the model notes it, and is used so by default. An
             extension masks the sensors that it adds so.
-        progress: Told of every step, with loss and best score.
+        progress: Shown every step, with loss and best score.
         given: Choices of the model, see :class:`terralatent.pipeline.training.choices.Choices`.
 
     Raises:
-        InputError: If a cube cannot be read, lacks every sensor asked for or disagrees with another
+        InputError: If a cube cannot be read, lacks every sensor wanted or disagrees with another
             about a sensor's bands; if they cannot be masked so; if too few acquisitions are clear;
             if an argument is no such thing, or one that an extension cannot change; if there is no
             sensor to add; or if ``out`` holds something else than a part of the same training.
@@ -165,32 +161,34 @@ def train(
             return _report(state, repeated=True)
 
         sampler = PixelSampler(sources, seed=seed, batch=batch)
-        looks = sampler.pool(POOL_PIXELS)
+        pools = sampler.pool(POOL_PIXELS)
         for source in sources:
             keep_for(str(folder.out), source.store, source.snapshot)
         for name, share in sampler.outliers().items():
-            log.info("%.2f %% of the looks of %s are outliers in time, masked", 100 * share, name)
-        holdouts = _hold_out(looks, sources, seed)
+            log.info(
+                "%.2f %% of the observations of %s are outliers in time, masked", 100 * share, name
+            )
+        holdouts = _hold_out(pools, sources, seed)
         series = sampler.validation(VALIDATION_PIXELS)
         guard = base.guard(series, holdouts) if base else None
         validation = Validation(series, holdouts, guard)
 
         if state is None:
-            pools = [held.training(look) for held, look in zip(holdouts, looks, strict=True)]
-            config = _configure(sources, pools, choices, base)
-            state = _start(config, base, pools, validation, folder, seed)
+            seen = [held.training(pool) for held, pool in zip(holdouts, pools, strict=True)]
+            config = configure(sources, seen, choices, base)
+            state = start(config, base, seen, validation, folder, seed)
         else:
             log.info("%s: going on after step %d", folder.out, state.step)
             folder.trim_log(state.step)
-        unstarted = _unstarted(ModelConfig.model_validate(state.config), base, seed)
+        model = unstarted(ModelConfig.model_validate(state.config), base, seed)
         final = None
 
         try:
-            if unstarted.trainable:
+            if model.trainable:
                 schedule = Schedule(steps, validate_every, patience, beta=beta, hide=hide)
                 fabric = make_fabric(accelerator, devices)
                 fit(
-                    unstarted,
+                    model,
                     sampler,
                     holdouts,
                     validation,
@@ -202,7 +200,7 @@ def train(
                 )
                 # What an extension may change was judged by its guard: nothing goes beyond that.
                 if base is None:
-                    again = _unstarted(ModelConfig.model_validate(state.config), base, seed)
+                    again = unstarted(ModelConfig.model_validate(state.config), base, seed)
                     final = fit_all(again, sampler, schedule, state, fabric=fabric)
                 else:
                     final = state.best
@@ -210,20 +208,20 @@ def train(
                 state.finished = True
                 final = state.best
         finally:
-            with Interrupts():
-                origin = tell_origin(
-                    sources, settings, looks, holdouts, state, base, final=final is not None
+            with uninterrupted():
+                record = training_record(
+                    sources, settings, pools, holdouts, state, base, final=final is not None
                 )
-                _publish(state, final, folder, origin, series if calibrated else (), base)
+                _publish(state, final, folder, record, series if calibrated else (), base)
     return _report(state, repeated=False)
 
 
 def _hold_out(
-    looks: Sequence[dict[str, Observations]], sources: Sequence[TrainingCube], seed: int
+    pools: Sequence[dict[str, Observations]], sources: Sequence[TrainingCube], seed: int
 ) -> list[Holdout]:
     """The acquisitions kept from training, by cube; at least one among all cubes."""
-    holdouts = [hold_out(look, seed) for look in looks]
-    if all(one.empty for one in holdouts):
+    holdouts = [hold_out(pool, seed) for pool in pools]
+    if all(holdout.empty for holdout in holdouts):
         raise InputError(
             f"{', '.join(str(source.store) for source in sources)}: no sensor has "
             f"{FEWEST_CLEAR} acquisitions that are clear over half of the pixels, too few to train "
@@ -232,82 +230,11 @@ def _hold_out(
     return holdouts
 
 
-def _configure(
-    sources: Sequence[TrainingCube],
-    pools: Sequence[dict[str, Observations]],
-    choices: dict[str, Any],
-    base: BaseModel | None,
-) -> ModelConfig:
-    """Describe the model: bands as the cubes have them, normalised by the pools.
-
-    Sensors of a base model stay as it has them.
-    """
-    there = {name: bands for source in sources for name, bands in source.sensors.items()}
-    sensors = list(base.config.sensors) if base else []
-    known = base.known if base else frozenset()
-    for name, bands in sorted(there.items()):
-        if name in known:
-            continue
-        centre, spread = centre_and_spread([pool[name] for pool in pools if name in pool])
-        sensors.append(
-            SensorConfig(
-                name=name,
-                bands=bands.names,
-                units=bands.units,
-                centre=tuple(centre.tolist()),
-                spread=tuple(spread.tolist()),
-            )
-        )
-    sensors.sort(key=lambda sensor: sensor.name)
-    if base:
-        return base.config.model_copy(update={"sensors": tuple(sensors)})
-    config = ModelConfig.model_validate({"sensors": sensors, **choices})
-    return find_family(config.model).sized(config)
-
-
-def _unstarted(config: ModelConfig, base: BaseModel | None, seed: int) -> LatentModel:
-    """A model in which what is to learn takes gradients, and has not been started."""
-    return make_model(config, seed=seed) if base is None else base.extend(config, seed)
-
-
-def _start(
-    config: ModelConfig,
-    base: BaseModel | None,
-    pools: Sequence[dict[str, Observations]],
-    validation: Validation,
-    folder: TrainingFolder,
-    seed: int,
-) -> TrainingState:
-    """The start, judged: the first candidate for the best model."""
-    model = _unstarted(config, base, seed)
-    try:
-        if base is None:
-            start_model(model, pools, seed=seed)
-        else:
-            base.start(model, pools, validation)
-    except TooFewObservationsError as error:
-        raise InputError(f"The cube tells too little: {error}") from error
-    score = validation.score(model)
-    log.info("the start has a held-out log density of %.3f", score.log_density)
-    weights = copy_tensors(model.state_dict())
-    state = TrainingState(
-        config=config.model_dump(mode="json", exclude_none=True),
-        start_score=score.log_density,
-        best_score=score.log_density,
-        weights=weights,
-        best=weights,
-    )
-    folder.trim_log(-1)
-    folder.log(step=0, validation=score.told(), timescales=describe_timescales(model))
-    folder.save(state)
-    return state
-
-
 def _publish(
     state: TrainingState,
     final: dict[str, Tensor] | None,
     folder: TrainingFolder,
-    origin: dict[str, Any],
+    record: dict[str, Any],
     series: Sequence[dict[str, Observations]],
     base: BaseModel | None,
 ) -> None:
@@ -318,9 +245,10 @@ def _publish(
         known = base.known if base else frozenset()
         # By the best weights: what was held out is still new to them.
         calibrate(model, series, sorted(set(model.sensors) - known))
-        widths = {name: each for name, each in model.state_dict().items() if name.endswith(WIDTHS)}
+        weights = model.state_dict()
+        widths = {name: weights[name] for name in weights if name.endswith(WIDTHS)}
         model.load_state_dict({**final, **widths})
-    save_model(model, folder.out, origin)
+    save_model(model, folder.out, record)
     if final is not None:
         state.published = True
         folder.save(state)

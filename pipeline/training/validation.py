@@ -51,16 +51,16 @@ class Score:
     worse: bool = False
     """Whether guarded sensors are predicted worse than they must be."""
 
-    def told(self) -> dict[str, object]:
-        """As it is written into the log."""
-        told: dict[str, object] = {"log_density": self.log_density, "rmse": self.rmse}
+    def to_json(self) -> dict[str, object]:
+        """As it is written into the log, JSON values."""
+        values: dict[str, object] = {"log_density": self.log_density, "rmse": self.rmse}
         if len(self.by_sensor) > 1:
-            told["by_sensor"] = self.by_sensor
-        return told | ({"worse": True} if self.worse else {})
+            values["by_sensor"] = self.by_sensor
+        return values | ({"worse": True} if self.worse else {})
 
 
 class Validation:
-    """A fixed set of series with some acquisitions hidden from the encoder and asked for.
+    """A fixed set of series with some acquisitions hidden from the encoder and predicted.
 
     Args:
         series: For each cube, series of some pixels on all days, on the CPU.
@@ -76,9 +76,9 @@ class Validation:
     ) -> None:
         self._guard = guard
         self._pairs = [
-            (_part(holdout.training(one), start), _part(holdout.validation(one), start))
-            for one, holdout in zip(series, holdouts, strict=True)
-            for start in range(0, len(next(iter(one.values()))), CHUNK)
+            (_part(holdout.training(pool), start), _part(holdout.validation(pool), start))
+            for pool, holdout in zip(series, holdouts, strict=True)
+            for start in range(0, len(next(iter(pool.values()))), CHUNK)
         ]
 
     def score(self, model: LatentModel) -> Score:
@@ -91,8 +91,8 @@ class Validation:
         with torch.no_grad():
             for seen, hidden in self._pairs:
                 predicted = model.log_predictive(
-                    {name: one.to(device) for name, one in seen.items()},
-                    {name: one.to(device) for name, one in hidden.items()},
+                    {name: series.to(device) for name, series in seen.items()},
+                    {name: series.to(device) for name, series in hidden.items()},
                 )
                 for name, held in predicted.items():
                     count = int(held.valid.sum())
@@ -100,22 +100,25 @@ class Validation:
                     densities[name] += float(held.log_density.double().sum())
                     squares[name] += float((held.error * spread).double().square().sum())
                     counts[name] += count
-        told = [name for name in sorted(counts) if counts[name]]
+        names = [name for name in sorted(counts) if counts[name]]
 
-        def density(names: Sequence[str]) -> float:
-            values = sum(counts[name] for name in names)
-            return sum(densities[name] for name in names) / max(values, 1)
+        def density(sensors: Sequence[str]) -> float:
+            values = sum(counts[name] for name in sensors)
+            return sum(densities[name] for name in sensors) / max(values, 1)
 
         guard = self._guard
         return Score(
-            density(told),
-            {name: (squares[name] / counts[name]) ** 0.5 for name in told},
-            {name: density([name]) for name in told},
+            density(names),
+            {name: (squares[name] / counts[name]) ** 0.5 for name in names},
+            {name: density([name]) for name in names},
             guard is not None
-            and density([name for name in told if name in guard.sensors])
+            and density([name for name in names if name in guard.sensors])
             < guard.log_density - TOLERANCE,
         )
 
 
 def _part(series: dict[str, Observations], start: int) -> dict[str, Observations]:
-    return {name: one.select(slice(start, start + CHUNK)) for name, one in series.items()}
+    return {
+        name: observations.select(slice(start, start + CHUNK))
+        for name, observations in series.items()
+    }

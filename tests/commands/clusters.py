@@ -1,4 +1,4 @@
-"""Embedding by clusters that are asked for by name: the command, and its workers held."""
+"""Embedding by clusters that are requested by name: the command, and its workers held."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Command:
     """``terralatent ARGUMENTS`` as a process group of its own; what it writes goes to a file."""
 
     def __init__(self, folder: Path, variables: Mapping[str, str], *arguments: str | Path) -> None:
-        self._told = folder / "told"
-        with self._told.open("wb") as out:
+        self._output = folder / "output"
+        with self._output.open("wb") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", MAIN, *map(str, arguments)],
                 cwd=ROOT, env={**os.environ, **variables},
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
 
-    def tells(self, words: str) -> bool:
+    def has_written(self, words: str) -> bool:
         """Whether it has written ``words``; it must not have ended without."""
-        told = self._told.read_text()
-        assert words in told or self._process.poll() is None, told
-        return words in told
+        output = self._output.read_text()
+        assert words in output or self._process.poll() is None, output
+        return words in output
 
     def interrupt(self) -> None:
         """Press Ctrl-C, which every process of the group hears."""
@@ -41,7 +41,7 @@ class Command:
     def end(self) -> Ended:
         """Wait for its end."""
         try:
-            return Ended(self._process.wait(WITHIN_S), self._told.read_text())
+            return Ended(self._process.wait(WITHIN_S), self._output.read_text())
         finally:
             self._process.kill()
 

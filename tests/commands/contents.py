@@ -30,9 +30,9 @@ def contents(store: Path | str) -> dict[str, bytes]:
     return asyncio.run(read())
 
 
-def same(one: dict[str, bytes], other: dict[str, bytes]) -> None:
+def same(first: dict[str, bytes], second: dict[str, bytes]) -> None:
     """Check that two stores hold the same bytes; names the keys that differ."""
-    unlike = [key for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
+    unlike = [key for key in first.keys() | second.keys() if first.get(key) != second.get(key)]
     assert not unlike, f"{len(unlike)} keys differ: {sorted(unlike)[:10]}"
 
 
@@ -46,7 +46,7 @@ def units_done(store: Path | str, whole: dict[str, bytes]) -> tuple[int, int]:
         store: A cube of one time shard, or latents or bands of any dates.
         whole: Contents of a store that was filled without anything happening.
     """
-    found, root = contents(store), Store.of(store).group()
+    held, root = contents(store), Store.of(store).group()
     groups = [group for _, group in root.groups() if "state" in group] or [root]
     done = every = 0
     for group in groups:
@@ -62,10 +62,10 @@ def units_done(store: Path | str, whole: dict[str, bytes]) -> tuple[int, int]:
                 continue
             pixels = match[2] is not None and "y" in _dims(group[match[1]])[:-1]
             if not pixels or blocks[int(match[2]), int(match[3])]:
-                assert found.get(key) == wanted, f"{key} is not as it should be"
+                assert held.get(key) == wanted, f"{key} is not as it should be"
             else:
-                assert key not in found, f"{key} is there and not said to be done"
-    assert found.keys() <= whole.keys()
+                assert key not in held, f"{key} is there and not said to be done"
+    assert held.keys() <= whole.keys()
     return done, every
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.commands import mishaps
 
-if __name__ == "__mp_main__":  # a worker process, which is told to import this first
+if __name__ == "__mp_main__":  # a worker process, which imports this first
     mishaps.worker_started()
 
 
@@ -61,14 +61,14 @@ def make_small() -> None:
     """Let a tiny region take several tasks and commits, and a tiny training several validations."""
     from terralatent.models.start import components
     from terralatent.pipeline import train
-    from terralatent.pipeline.cluster import crew, stream
+    from terralatent.pipeline.cluster import stream, tasks
     from terralatent.pipeline.ingest import windows
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
-    crew.ASK_EVERY_S = crew.LONELY_S = stream.LOOK_EVERY_S = 0.1
+    tasks.REFRESH_S = tasks.NO_WORKER_S = stream.POLL_S = 0.1
     windows.WIDEST = 16
     components.EVIDENCE_STEPS = 5
-    stream.stream_blocks.__kwdefaults__["commit_every"] = 2
+    stream.Commits.__init__.__kwdefaults__["every"] = 2
     train.__kwdefaults__.update(batch=16, validate_every=2)
 
 
@@ -90,9 +90,9 @@ def main() -> None:
     }
     make_small()
     gc.freeze()  # else a collection copies what the forked processes share
-    found = serve(socket.socket(fileno=int(sys.argv[1])))
-    if found is not None:
-        become(*found)
+    request = serve(socket.socket(fileno=int(sys.argv[1])))
+    if request is not None:
+        become(*request)
         mishaps.arrange_command()
         try:
             programs[sys.argv[0]]()

@@ -53,7 +53,7 @@ class Mishap:
     """A file with the number of another process that is killed at a ``kill``, and no group."""
 
     task: str | None = None
-    """Count only the passings with this task: a block's index, a read unit's name."""
+    """Count only the passings with this task: a block's index, a read task's name."""
 
     after: tuple[str, int] | None = None
     """Wait there until another place was passed so often."""
@@ -67,8 +67,8 @@ def environment(folder: Path, mishaps: tuple[Mishap, ...]) -> dict[str, str]:
 
 def second(folder: Path) -> tuple[int, str]:
     """Exit code and words of the command that ran at a ``second``."""
-    code, told = json.loads((folder / "second").read_text())
-    return code, told
+    code, output = json.loads((folder / "second").read_text())
+    return code, output
 
 
 def arrange_command() -> None:
@@ -106,9 +106,9 @@ def arrange_command() -> None:
 
 def dask_setup(worker: Any) -> None:
     """Patch a worker process; Dask calls this when the worker has started."""
-    from terralatent.pipeline.cluster import tasks as flight
+    from terralatent.pipeline.cluster import tasks
 
-    _then(flight, "run_task", "written", lambda run, fork, task: _name(task))
+    _then(tasks, "run_task", "written", lambda run, fork, task: _name(task))
 
 
 def worker_started() -> None:
@@ -120,28 +120,28 @@ def _name(task: Any) -> str:
     return str(getattr(task, "index", None) or task.name)
 
 
-def _first(owner: Any, name: str, place: str, tell: Callable[..., Any] | None = None) -> None:
+def _first(owner: Any, name: str, place: str, describe: Callable[..., Any] | None = None) -> None:
     """Let ``place`` be passed right before ``owner.name`` is called."""
     original = getattr(owner, name)
 
     @functools.wraps(original)
     def passing(*arguments: Any, **options: Any) -> Any:
-        told = tell(*arguments, **options) if tell else None
-        if told is not False:
-            _pass(place, told)
+        task = describe(*arguments, **options) if describe else None
+        if task is not False:
+            _pass(place, task)
         return original(*arguments, **options)
 
     setattr(owner, name, passing)
 
 
-def _then(owner: Any, name: str, place: str, tell: Callable[..., Any] | None = None) -> None:
+def _then(owner: Any, name: str, place: str, describe: Callable[..., Any] | None = None) -> None:
     """Let ``place`` be passed right after ``owner.name`` ended well."""
     original = getattr(owner, name)
 
     @functools.wraps(original)
     def passed(*arguments: Any, **options: Any) -> Any:
         result = original(*arguments, **options)
-        _pass(place, tell(*arguments, **options) if tell else None)
+        _pass(place, describe(*arguments, **options) if describe else None)
         return result
 
     setattr(owner, name, passed)
@@ -191,8 +191,8 @@ def _do(what: str) -> None:
             [sys.executable, "-c", again, *sys.argv[1:]],
             check=False, capture_output=True, text=True, env=quiet,
         )  # fmt: skip
-        told = [ended.returncode, ended.stdout + ended.stderr]
-        (Path(os.environ[FOLDER]) / "second").write_text(json.dumps(told))
+        output = [ended.returncode, ended.stdout + ended.stderr]
+        (Path(os.environ[FOLDER]) / "second").write_text(json.dumps(output))
     elif what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif what == "kill":

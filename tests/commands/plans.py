@@ -26,8 +26,8 @@ WHERE = ("--region", ",".join(str(edge) for edge in region().bounds))
 
 @dataclass(frozen=True)
 class Plan:
-    """A command that fills a store: by ``tests.commands.launcher`` two tasks a commit, one by
-    one."""
+    """A command that fills a store: by ``tests.commands.launcher`` two tasks a commit, one
+    after the other."""
 
     command: tuple[str, ...]
     """All of it but where the store goes."""
@@ -36,7 +36,7 @@ class Plan:
     """Contents of the store in the end, where the library filled it and nothing happened."""
 
     units: int
-    """Read units or blocks."""
+    """Read tasks or blocks."""
 
 
 class FilledStore:
@@ -90,7 +90,7 @@ class FilledStore:
 
 
 def plan_build(scenes: Scenes, client: Client, folder: Path, *, block: int) -> Plan:
-    """One read unit a block and sensor of ``scenes``; the library reads a sensor as one."""
+    """A read task for each block and sensor of ``scenes``; the library reads a sensor in one."""
     scenes.to_parquet(folder / "scenes.parquet")
     build_cube(scenes, region(), folder / "whole", block=block, client=client)
     command = ("build", "--scenes", str(folder / "scenes.parquet"), *WHERE, "--block", str(block))
@@ -108,8 +108,8 @@ def plan_embed(cube: Path, client: Client, folder: Path) -> Plan:
 
 def computed(ended: Ended) -> int:
     """How many units a command says that it did itself."""
-    told = re.search(r"(\d+) read units|(\d+) of \d+ blocks", ended.told)
-    if told is None:
-        assert "nothing left to read" in ended.told, ended.told
+    counts = re.search(r"(\d+) read units|(\d+) of \d+ blocks", ended.output)
+    if counts is None:
+        assert "nothing left to read" in ended.output, ended.output
         return 0
-    return int(told[1] or told[2])
+    return int(counts[1] or counts[2])

@@ -31,7 +31,7 @@ class Ended:
     code: int
     """Its exit code, or the signal that killed it, negative."""
 
-    told: str
+    output: str
     """What it and its workers wrote."""
 
 
@@ -42,7 +42,7 @@ class Command:
         self.pid = pid
         self._launcher = launcher
         self._output = output
-        self._told = b""
+        self._written = b""
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every process of the group, as a terminal does."""
@@ -52,26 +52,26 @@ class Command:
         """Wait until it has ended, and every process that it started."""
         self._read(None)
         os.close(self._output)
-        return Ended(self._launcher.ask({"pid": self.pid})["code"], self._told.decode())
+        return Ended(self._launcher.request({"pid": self.pid})["code"], self._written.decode())
 
-    def tells(self, words: str, times: int = 1) -> None:
+    def wait_for(self, words: str, times: int = 1) -> None:
         """Wait until it has written ``words`` so often."""
         self._read((words.encode(), times))
 
     def _read(self, wanted: tuple[bytes, int] | None) -> None:
         until = time.monotonic() + WITHIN_S
-        while wanted is None or self._told.count(wanted[0]) < wanted[1]:
+        while wanted is None or self._written.count(wanted[0]) < wanted[1]:
             ready, _, _ = select.select([self._output], [], [], max(0.0, until - time.monotonic()))
             if not ready:
                 self.signal(signal.SIGKILL)
-                told = self._told.decode()
-                raise AssertionError(f"after {WITHIN_S} s a process still ran: {told}")
+                written = self._written.decode()
+                raise AssertionError(f"after {WITHIN_S} s a process still ran: {written}")
             # The output ends when the last process ends that holds it, workers included.
             some = os.read(self._output, 1 << 16)
             if not some:
-                assert wanted is None, f"{wanted} was not told: {self._told.decode()}"
+                assert wanted is None, f"{wanted} was not written: {self._written.decode()}"
                 break
-            self._told += some
+            self._written += some
 
 
 class Launcher:
@@ -113,7 +113,7 @@ class Launcher:
         """Start a command and wait for its end."""
         return self.start(*arguments, **options).end()
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def request(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return the answer."""
         self._channel.send(json.dumps(request).encode())
         return self._answer()

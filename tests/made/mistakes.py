@@ -72,7 +72,7 @@ WHEN = {
     "''": "mean no date at all: the cube runs from 2018-05-01 to 2018-05-31. Give `monthly`, a",
     "weekly": "'weekly' .* is no date. Give `monthly`",
     "0D": "'0D' do not step forward; the step must be at least 1 day",
-    "40000D": "steps of 40000 days are further apart than satellites have looked",
+    "40000D": "steps of 40000 days are further apart than satellites have observed",
     "99999999999999999999D": "is no date",
     "2018-05-32": "'2018-05-32' .* is no date",
     "2018-05-11,foo": "'foo' .* is no date",
@@ -155,7 +155,7 @@ MISTAKES: list[tuple[str, str]] = [
     *((f"{verb} --client {where}", "neither `local`, .* nor the address of a Dask scheduler")
       for verb in (BUILD, EMBED) for where in ("remote", "127.0.0.1:8786", "''")),
     # build: where
-    *((f"{verb} --out {{file}}", "is a file; a (store|model) is a folder. Choose another --out")
+    *((f"{verb} --out {{file}}", "is a file; a (store|model) is a folder. Choose another ")
       for verb in (BUILD, EMBED, DECODE, TRAIN)),
     *((f"{verb} --out {{file}}/x", "cannot be written: (Not a directory|File exists)")
       for verb in (BUILD, EMBED, DECODE, TRAIN)),
@@ -167,7 +167,7 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{BUILD} --out {{plain}}", "is plain Zarr, which is only read; choose another --out"),
     (f"{BUILD} --out ftp://somewhere/cube", "cannot write to ftp://; use a path, s3://, gs:// or"),
     (f"{BUILD} --out s3://bucket", "a store's URL names a bucket and a path, as s3://bucket/cube"),
-    (f"{TRAIN} --out s3://bucket/model", "a model is a local folder; choose a path for --out"),
+    (f"{TRAIN} --out s3://bucket/model", "a model is a local folder; choose a path"),
     # another thing on the same store: the difference is named
     (f"{AGAIN} --resolution 20", r"grid.transform is \[10.0.* there, \[20.0.* here; grid.shape is"),
     (f"{AGAIN} --crs EPSG:32632", 'grid.crs is "EPSG:32631" there, "EPSG:32632" here'),
@@ -232,17 +232,17 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{SHOW} --sensor landsat-c2-l2", "has no sensor 'landsat-c2-l2'; it has sentinel-1-asc, s"),
     (f"{SHOW} --variable B99", "There is no band 'B99' here; there are B02, B0"),
     (f"{SHOW} --variable B99 --pixel 1,1", "'B99': sentinel-1-asc has vv, vh; sentinel-2-l2a has"),
-    (f"{SHOW} --pixel 1,1 --date 2018-05-01", "give either --pixel or --date"),
+    (f"{SHOW} --pixel 1,1 --date 2018-05-01", "give either a pixel or a date"),
     *((f"{SHOW} --date {date}", "is no ISO date, such as 2018") for date in ("2018-02-30", "''")),
     ("show {latents} --out {out}.png --variable 4", "no latent '4' here; there are 0 to 3, and `o"),
-    ("show {latents} --out {out}.png --variable 1 --pixel 1,1", "leave --variable out"),
-    ("show {latents} --out {out}.png --sensor sentinel-2-l2a", "leave --sensor out"),
+    ("show {latents} --out {out}.png --variable 1 --pixel 1,1", "leave the variable out"),
+    ("show {latents} --out {out}.png --sensor sentinel-2-l2a", "leave the sensor out"),
     ("show {latents} --out {out}.png --pixel 99,1", "lies outside the grid"),
     ("show {bands} --out {out}.png --sensor sentinel-1-asc", "holds sentinel-2-l2a, not sentinel"),
     ("show {bands} --out {out}.png --variable vv", "There is no band 'vv' here; there are B02, B0"),
     ("show {bands} --out {out}.png --variable vv --pixel 1,1", "'vv' here; there are B02, B03, B0"),
     # export
-    *((f"export {{cube}} --out {{{there}}}", "exists and is not this export; choose another --out")
+    *((f"export {{cube}} --out {{{there}}}", "exists and is not this export; choose another folder")
       for there in ("file", "foreign", "cube", "latents")),
     ("export {cube} --out {file}/x.zarr", "Cannot write .*: (Not a directory|File exists)"),
     ("export {cube} --out /proc/x.zarr", "Cannot write /proc/x.zarr: No such file or directory"),

@@ -67,15 +67,15 @@ def write_models(folder: Path) -> None:
         lose(shutil.copytree(folder / "model", folder / name) / file, share)
 
     config = json.loads((folder / "model" / "model.json").read_text())["config"]
-    radar = next(one for one in config["sensors"] if one["name"] == "sentinel-1-asc")
-    absent = next(one for one in config["sensors"] if one["name"] == "landsat-c2-l2")
+    radar = next(sensor for sensor in config["sensors"] if sensor["name"] == "sentinel-1-asc")
+    absent = next(sensor for sensor in config["sensors"] if sensor["name"] == "landsat-c2-l2")
     for name, sensor in (
         ("other-bands", {**radar, "bands": ["vh", "vv"]}),
         ("other-units", {**radar, "units": "linear"}),
         ("other-sensor", absent),
     ):
-        told = ModelConfig.model_validate({**config, "sensors": [sensor]})
-        save_model(GPVAE(told), folder / name, {})
+        changed = ModelConfig.model_validate({**config, "sensors": [sensor]})
+        save_model(GPVAE(changed), folder / name, {})
 
 
 def damage(cube: Path, folder: Path) -> None:

@@ -49,12 +49,12 @@ def model(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def labels() -> np.ndarray:
     """Fields of 1, 6, 64 and 9 pixels across blocks, one of which has 3 outside every scene."""
-    found = np.zeros((SIDE, SIDE), dtype=np.int64)
-    found[0, 0] = 5
-    found[2:4, 8:11] = 7
-    found[6:14, 6:14] = 9
-    found[16:19, 17:20] = 12
-    return found
+    labels = np.zeros((SIDE, SIDE), dtype=np.int64)
+    labels[0, 0] = 5
+    labels[2:4, 8:11] = 7
+    labels[6:14, 6:14] = 9
+    labels[16:19, 17:20] = 12
+    return labels
 
 
 @pytest.fixture(scope="module")
@@ -81,45 +81,45 @@ def scene_errors(size: float, correlation: float = 0.0) -> SharedErrors:
 def test_a_mean_is_that_of_the_decoded_pixels(
     cube: Path, model: Path, labels: np.ndarray, pixels: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    found = field_means(cube, model, SENSOR, DATES, labels, errors=ALONE)
+    averages = field_means(cube, model, SENSOR, DATES, labels, errors=ALONE)
 
-    assert found["mean"].dims == found["std"].dims == ("field", "time", "band")
-    np.testing.assert_array_equal(found.field, [5, 7, 9, 12])
-    np.testing.assert_array_equal(found.pixels, [1, 6, 64, 6])
-    for name in found.field.values:
+    assert averages["mean"].dims == averages["std"].dims == ("field", "time", "band")
+    np.testing.assert_array_equal(averages.field, [5, 7, 9, 12])
+    np.testing.assert_array_equal(averages.pixels, [1, 6, 64, 6])
+    for name in averages.field.values:
         wanted = np.nanmean(pixels[0][:, :, labels == name], axis=-1)
-        np.testing.assert_allclose(found["mean"].sel(field=name), wanted, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(averages["mean"].sel(field=name), wanted, rtol=0, atol=1e-5)
 
 
 def test_without_shared_errors_pixels_average_out(
     cube: Path, model: Path, labels: np.ndarray, pixels: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    found = field_means(cube, model, SENSOR, DATES, labels, errors=ALONE)
+    averages = field_means(cube, model, SENSOR, DATES, labels, errors=ALONE)
 
-    for name in found.field.values:
+    for name in averages.field.values:
         each = pixels[1][:, :, labels == name]
         each = each[..., np.isfinite(each[0, 0])]
         wanted = np.sqrt(np.square(each).sum(-1)) / each.shape[-1]
-        np.testing.assert_allclose(found["std"].sel(field=name), wanted, rtol=1e-4)
-    assert (found.std_shared == 0).all()
+        np.testing.assert_allclose(averages["std"].sel(field=name), wanted, rtol=1e-4)
+    assert (averages.std_shared == 0).all()
 
 
 def test_pixels_that_err_as_one_do_not_average_out(
     cube: Path, model: Path, labels: np.ndarray
 ) -> None:
-    found = field_means(cube, model, SENSOR, DATES, labels, errors=SharedErrors({}, 1.0))
-    np.testing.assert_allclose(found["std"], found["std_pixel"], rtol=1e-4)
+    averages = field_means(cube, model, SENSOR, DATES, labels, errors=SharedErrors({}, 1.0))
+    np.testing.assert_allclose(averages["std"], averages["std_pixel"], rtol=1e-4)
 
 
 def test_a_large_field_is_no_surer_than_its_acquisitions(
     cube: Path, model: Path, labels: np.ndarray
 ) -> None:
-    found = field_means(cube, model, SENSOR, DATES, labels, errors=scene_errors(0.5), draws=16)
+    averages = field_means(cube, model, SENSOR, DATES, labels, errors=scene_errors(0.5), draws=16)
     alone = field_means(cube, model, SENSOR, DATES, labels, errors=ALONE)
-    large, small = found.sel(field=9), found.sel(field=5)
+    large, small = averages.sel(field=9), averages.sel(field=5)
 
-    assert (found["std"] >= found["std_shared"]).all()
-    assert (found["std_shared"] > 0).all()
+    assert (averages["std"] >= averages["std_shared"]).all()
+    assert (averages["std_shared"] > 0).all()
     assert (large["std"] > alone["std"].sel(field=9)).all()
     # 64 pixels share nearly all that one of them is off.
     ratio = float(np.sqrt((large["std_shared"] ** 2).mean() / (small["std_shared"] ** 2).mean()))
@@ -130,34 +130,36 @@ def test_shared_variance_is_that_of_the_linearised_model(cube: Path, model: Path
     errors, y, x = scene_errors(0.05), 3, 4
     one = np.zeros((SIDE, SIDE), dtype=np.int64)
     one[y, x] = 1
-    found = field_means(cube, model, SENSOR, DATES, one, errors=errors, draws=200)
+    averages = field_means(cube, model, SENSOR, DATES, one, errors=errors, draws=200)
 
     # Each value of each date moved alone, then A C A^T.
     loaded = load_model(model)
     group = Store.of(cube).group()
     series = read_series(group, sorted(SENSORS), slice(y, y + 1), slice(x, x + 1)).series()
-    days = torch.from_numpy(days_since_1970(found.time.values))
+    days = torch.from_numpy(days_since_1970(averages.time.values))
     spread, step = loaded.sensor(SENSOR).spread, 0.02
     dates = len(series[SENSOR].days)
     count = dates * BANDS
     moves = step * (torch.eye(count).reshape(count, dates, BANDS) * spread)
     both = torch.cat([moves, -moves])
-    many = {name: each.select(torch.zeros(len(both), dtype=int)) for name, each in series.items()}
+    many = {name: own.select(torch.zeros(len(both), dtype=int)) for name, own in series.items()}
     many[SENSOR] = replace(many[SENSOR], values=many[SENSOR].values + both)
     surface = loaded.decode(SENSOR, *loaded.infer(many, days), days).mean.double().numpy()
     slopes = (surface[:count] - surface[count:]) / (2 * step)
     slopes = slopes.reshape(dates, BANDS, 3, BANDS)
     wanted = np.einsum("tbqc,bd,tdqc->qc", slopes, errors.covariances[SENSOR], slopes)
 
-    np.testing.assert_allclose(found["std_shared"][0] ** 2, wanted, rtol=0.35)
+    np.testing.assert_allclose(averages["std_shared"][0] ** 2, wanted, rtol=0.35)
 
 
-def test_a_field_of_one_pixel_is_as_unsure_as_the_pixel(
+def test_a_field_of_one_pixel_has_the_standard_deviation_of_the_pixel(
     cube: Path, model: Path, labels: np.ndarray, pixels: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    found = field_means(cube, model, SENSOR, DATES, labels, errors=scene_errors(0.05, 0.4), draws=4)
+    averages = field_means(
+        cube, model, SENSOR, DATES, labels, errors=scene_errors(0.05, 0.4), draws=4
+    )
     wanted = pixels[1][:, :, 0, 0]
-    np.testing.assert_allclose(found["std"].sel(field=5), wanted, rtol=1e-4)
+    np.testing.assert_allclose(averages["std"].sel(field=5), wanted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("errors", [scene_errors(0.3, 0.2), None], ids=["given", "estimated"])
@@ -191,17 +193,17 @@ def test_polygons_mean_what_their_pixels_mean(
     frame.to_crs("EPSG:4326").to_file(tmp_path / "fields.geojson", driver="GeoJSON")
     wanted = field_means(cube, model, SENSOR, DATES, labels, errors=ALONE)
 
-    found = field_means(cube, model, SENSOR, DATES, frame, errors=ALONE)
+    averages = field_means(cube, model, SENSOR, DATES, frame, errors=ALONE)
     read = field_means(cube, model, SENSOR, DATES, tmp_path / "fields.geojson", errors=ALONE)
 
-    assert list(found.field.values) == ["a", "b", "out"]
+    assert list(averages.field.values) == ["a", "b", "out"]
     for name, label in (("a", 9), ("b", 7)):
         for part in ("mean", "std"):
-            one = found[part].sel(field=name)
-            np.testing.assert_allclose(one, wanted[part].sel(field=label), rtol=1e-6)
-    assert np.isnan(found["mean"].sel(field="out")).all()
-    assert int(found["pixels"].sel(field="out")) == 0
-    xr.testing.assert_allclose(found.drop_vars("field"), read.drop_vars("field"))
+            read_back = averages[part].sel(field=name)
+            np.testing.assert_allclose(read_back, wanted[part].sel(field=label), rtol=1e-6)
+    assert np.isnan(averages["mean"].sel(field="out")).all()
+    assert int(averages["pixels"].sel(field="out")) == 0
+    xr.testing.assert_allclose(averages.drop_vars("field"), read.drop_vars("field"))
 
 
 def test_bad_input_is_refused(cube: Path, model: Path, labels: np.ndarray, tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_noise_and_land_that_fields_share_are_told_apart() -> None:
     noise = np.array([[0.09, 0.03], [0.03, 0.04]])
     root, share = np.linalg.cholesky(noise), 0.6
     scenes = draw.standard_normal((1, dates, 2)) @ root.T
-    found = []
+    pairs = []
     for signal in (0.02, 0.3):
         field = np.repeat(draw.standard_normal((fields, dates, 2)), each, axis=0)
         own = draw.standard_normal((fields * each, dates, 2))
@@ -249,8 +251,8 @@ def test_noise_and_land_that_fields_share_are_told_apart() -> None:
             seen,
             np.repeat(np.arange(fields), each),
         )
-        found.append(pair_products(residual))
-    near, far = found
+        pairs.append(pair_products(residual))
+    near, far = pairs
 
     assert near is not None
     assert far is not None

@@ -28,14 +28,14 @@ def test_a_grid_holds_its_region_with_edges_on_multiples(
     west, south, size = place
     outline = box(west, south, west + size, south + size)
 
-    found = grid(outline, resolution)
+    laid = grid(outline, resolution)
 
-    edges = np.array(found.boundingbox.bbox) / resolution
+    edges = np.array(laid.boundingbox.bbox) / resolution
     np.testing.assert_allclose(edges, np.rint(edges), atol=1e-6)
-    held = found.extent.buffer(0.02 * resolution).to_crs("EPSG:4326", resolution="auto").geom
+    held = laid.extent.buffer(0.02 * resolution).to_crs("EPSG:4326", resolution="auto").geom
     assert held.contains(outline.centroid)
     assert held.buffer(1e-6).covers(outline)
-    assert found.crs.to_epsg() // 100 in (326, 327)
+    assert laid.crs.to_epsg() // 100 in (326, 327)
 
 
 def test_regions_side_by_side_share_their_pixels() -> None:
@@ -47,10 +47,10 @@ def test_regions_side_by_side_share_their_pixels() -> None:
 
 
 def test_the_real_region_is_its_64_pixels(scenes: Path) -> None:
-    found = grid(read_aoi(scenes / "region.geojson"), 10.0)
+    laid = grid(read_aoi(scenes / "region.geojson"), 10.0)
 
-    assert tuple(found.shape) == (64, 64)
-    assert tuple(found.transform)[2:6:3] == (501_360.0, 5_629_680.0)
+    assert tuple(laid.shape) == (64, 64)
+    assert tuple(laid.transform)[2:6:3] == (501_360.0, 5_629_680.0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import decode, embed, open_latents
-from terralatent.pipeline.pictures.composites import Composite, telling_bands
+from terralatent.pipeline.pictures.composites import Composite, plotted_bands
 from terralatent.pipeline.pictures.cube import clearest
 from terralatent.pipeline.pictures.mosaic import spread, stretch
 from terralatent.pipeline.pictures.series import find_pixel
@@ -156,5 +156,5 @@ def test_colours_and_plots_of_each_sensor() -> None:
         xr.DataArray(np.ones((2, 2, 2)), dims=("band", "y", "x"), coords={"band": ["vv", "vh"]})
     )[0, 0].tolist() == [1.0, 1.0, 0.0]
     assert Composite(["a"]).bands == ("a", "a", "a")
-    assert telling_bands(optical) == ["B03", "B04", "B08", "B11"]
-    assert telling_bands(["x", "y"]) == ["x", "y"]
+    assert plotted_bands(optical) == ["B03", "B04", "B08", "B11"]
+    assert plotted_bands(["x", "y"]) == ["x", "y"]

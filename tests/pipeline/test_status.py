@@ -42,15 +42,15 @@ from tests.waiting import WITHIN_S
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def page(found: Status, width: int = 80) -> str:
+def page(report: Status, width: int = 80) -> str:
     """The page as somebody reads it whose standard output is a file."""
     out = Console(file=io.StringIO(), width=width, highlight=False)
-    out.print(status_page(found), crop=False)
+    out.print(status_page(report), crop=False)
     return out.file.getvalue()  # type: ignore[attr-defined]
 
 
 def until(other: subprocess.Popen[str], store: Path, known: Callable[[Run], bool]) -> Status:
-    """Ask until the run is as it should be; what it knows it tells within a second."""
+    """Ask until the run is as it should be; what it knows it writes within a second."""
     end = time.monotonic() + WITHIN_S
     while (run := read_run(store)) is None or not known(run):
         assert other.poll() is None
@@ -132,27 +132,27 @@ def seen_embedding(
     return out, seen
 
 
-def test_a_cube_is_told_as_it_is_opened(cube: Path, made_up: Scenes) -> None:
-    found, tree = status(cube), open_cube(cube)
-    assert (found.kind, found.format, found.run) == ("cube", "icechunk", None)
-    assert (found.store, found.snapshot) == (str(cube), Store.of(cube).snapshot())
-    assert found.commits == len(list(Store.of(cube).repository().ancestry(branch="main"))) - 1
-    assert found.bytes == sum(file.stat().st_size for file in cube.rglob("*") if file.is_file())
-    assert found.cube is not None
-    assert found.cube.period == ("2018-05-01", "2018-05-31")
+def test_the_status_of_a_cube_is_what_opening_it_gives(cube: Path, made_up: Scenes) -> None:
+    report, tree = status(cube), open_cube(cube)
+    assert (report.kind, report.format, report.run) == ("cube", "icechunk", None)
+    assert (report.store, report.snapshot) == (str(cube), Store.of(cube).snapshot())
+    assert report.commits == len(list(Store.of(cube).repository().ancestry(branch="main"))) - 1
+    assert report.bytes == sum(file.stat().st_size for file in cube.rglob("*") if file.is_file())
+    assert report.cube is not None
+    assert report.cube.period == ("2018-05-01", "2018-05-31")
 
-    assert set(found.cube.sensors) == set(made_up.sensors)
-    for name, sensor in found.cube.sensors.items():
+    assert set(report.cube.sensors) == set(made_up.sensors)
+    for name, sensor in report.cube.sensors.items():
         node = tree[name].to_dataset()
         assert list(sensor.bands) == list(node.band.values)
         times = [acquisition.time for acquisition in made_up.acquisitions(name)]
         assert sensor.dates.count == len(times)
-        for told, time_ in ((sensor.dates.first, times[0]), (sensor.dates.last, times[-1])):
-            assert told == f"{time_.astype('datetime64[s]')}Z"
+        for text, time_ in ((sensor.dates.first, times[0]), (sensor.dates.last, times[-1])):
+            assert text == f"{time_.astype('datetime64[s]')}Z"
         assert sensor.units == States(node.state.size, 0, 0)
         assert (sensor.losses, sensor.first_losses) == (0, ())
 
-    items, fates = found.cube.items, Counter(fate.fate for fate in made_up.fates)
+    items, fates = report.cube.items, Counter(fate.fate for fate in made_up.fates)
     assert items is not None
     assert (items.used, items.merged, items.dropped) == (
         fates["used"], fates["merged"], fates["dropped"],
@@ -163,13 +163,13 @@ def test_a_cube_is_told_as_it_is_opened(cube: Path, made_up: Scenes) -> None:
     assert all("S2_" not in reason for why in items.reasons.values() for reason in why)
 
     grid = tree["sentinel-2-l2a"].ds.odc.geobox
-    assert found.grid is not None
-    assert (found.grid.crs, found.grid.shape) == (
+    assert report.grid is not None
+    assert (report.grid.crs, report.grid.shape) == (
         f"EPSG:{grid.crs.to_epsg()}",
         tuple(grid.shape),
     )
-    assert found.grid.bounds == grid.boundingbox.bbox
-    assert (found.grid.resolution, found.block) == (10.0, 16)
+    assert report.grid.bounds == grid.boundingbox.bbox
+    assert (report.grid.resolution, report.block) == (10.0, 16)
 
 
 def test_what_is_missing_is_counted_and_named(cube: Path, tmp_path: Path) -> None:
@@ -185,17 +185,17 @@ def test_what_is_missing_is_counted_and_named(cube: Path, tmp_path: Path) -> Non
     ]
     # One file that failed in two units counts once.
     group.attrs["losses"] = [
-        {"unit": unit, **each} for unit in ("0/0/0", "0/0/16") for each in lost
+        {"unit": unit, **loss} for unit in ("0/0/0", "0/0/16") for loss in lost
     ]
     session.commit("lose some")
 
-    found = status(broken)
-    assert found.cube is not None
-    sensor = found.cube.sensors["sentinel-2-l2a"]
+    report = status(broken)
+    assert report.cube is not None
+    sensor = report.cube.sensors["sentinel-2-l2a"]
     assert sensor.units == States(done=6, partial=2, pending=1)
     assert sensor.losses == 2
     assert sensor.first_losses[0] == "sentinel-2-l2a S2_A B02: HTTP 404"
-    text = page(found)
+    text = page(report)
     assert "6 done, 2 partial, 1 pending" in " ".join(text.split())
     assert "2 files could not be read" in text
     assert "sentinel-2-l2a S2_A B03: HTTP 404" in text
@@ -213,43 +213,43 @@ def test_an_embedding_in_another_process_is_seen_and_not_disturbed(
     assert first.result is not None
     assert first.result.blocks == States(0, 0, 9)  # nothing is committed yet
     assert "embed 4 of 9 (44 %)" in page(first)
-    counts = [one.run.done for one in seen if one.run is not None]
+    counts = [stood.run.done for stood in seen if stood.run is not None]
     assert counts == sorted(counts)
 
     assert status(out).run is None
     assert [item.name for item in out.parent.iterdir()] == ["latents"]
 
 
-def test_latents_are_told_as_they_are_opened(
+def test_the_status_of_latents_is_what_opening_them_gives(
     seen_embedding: tuple[Path, list[Status]], cube: Path, model: Path
 ) -> None:
     out, _ = seen_embedding
-    found, opened = status(out), open_latents(out)
-    assert found.kind == "latents"
-    assert found.result is not None
-    assert found.result.blocks == States(9, 0, 0)
-    assert {name: array["dims"] for name, array in found.result.arrays.items()} == {
+    report, opened = status(out), open_latents(out)
+    assert report.kind == "latents"
+    assert report.result is not None
+    assert report.result.blocks == States(9, 0, 0)
+    assert {name: array["dims"] for name, array in report.result.arrays.items()} == {
         name: dict(array.sizes) for name, array in opened.data_vars.items()
     }
-    assert (found.result.dates.first, found.result.dates.last) == (
+    assert (report.result.dates.first, report.result.dates.last) == (
         "2018-05-20T00:00:00Z", "2018-06-20T00:00:00Z",
     )  # fmt: skip
-    provenance = found.result.provenance
+    provenance = report.result.provenance
     assert provenance["model_hash"] == model_hash(model) == status(model).model.hash
     assert provenance["cube_snapshot"] == status(cube).snapshot
     assert provenance.items() <= opened.attrs.items()
-    assert found.result.clipped == 0
+    assert report.result.clipped == 0
 
 
-def test_an_export_tells_the_same(
+def test_an_export_has_the_same_status(
     seen_embedding: tuple[Path, list[Status]], cube: Path, tmp_path: Path
 ) -> None:
     for store in (cube, seen_embedding[0]):
-        found = status(store)
+        report = status(store)
         plain = status(export(store, tmp_path / f"{store.name}.zarr"))
         assert (plain.format, plain.snapshot, plain.commits) == ("zarr", None, None)
         for name in ("kind", "code_version", "grid", "block", "cube", "result"):
-            assert getattr(plain, name) == getattr(found, name)
+            assert getattr(plain, name) == getattr(report, name)
     day = status(export(cube, tmp_path / "day.zarr", date="2018-05-01"))
     assert day.cube is not None
     assert day.cube.sensors["sentinel-2-l2a"].dates.count == 1
@@ -271,7 +271,7 @@ build_cube(scenes, region(), sys.argv[2], block=16, client=client(), progress=Ga
 """
 
 
-def test_a_build_that_was_killed_is_told_as_interrupted(
+def test_a_build_that_was_killed_is_shown_as_interrupted(
     catalogue: Path, made_up: Scenes, cube: Path, workers: Client, tmp_path: Path
 ) -> None:
     out = tmp_path / "cube"
@@ -324,7 +324,7 @@ def test_a_training_in_another_process_is_seen_and_how_to_go_on(
         assert seen.model.step is not None
         assert (seen.model.finished, seen.model.hash, seen.model.steps) == (False, None, 100_000)
         assert set(seen.model.sensors or ()) == {"sentinel-1-asc", "sentinel-2-l2a"}
-        assert [one.snapshot for one in seen.model.cubes] == [Store.of(cube).snapshot()]
+        assert [source.snapshot for source in seen.model.cubes] == [Store.of(cube).snapshot()]
         assert seen.run is not None
         assert set(seen.run.fields) == {"loss", "best"}
         other.send_signal(signal.SIGTERM)
@@ -341,7 +341,7 @@ def test_a_training_in_another_process_is_seen_and_how_to_go_on(
     assert ended.model.hash == model_hash(out)
     assert ended.model.step is not None
     assert ended.model.step >= ended.run.done >= 2
-    assert [one.store for one in ended.model.cubes] == [str(cube)]
+    assert [source.store for source in ended.model.cubes] == [str(cube)]
     command = f"terralatent train {cube} --out '{out}' {' '.join(steps)}"
     assert ended.run.go_on == command
     # One line, however wide the terminal; where it was typed it can be typed as it is.
@@ -351,20 +351,20 @@ def test_a_training_in_another_process_is_seen_and_how_to_go_on(
     assert page(ended).endswith(f"\n  go on with: cd {ROOT} && {command}\n")
 
 
-def test_a_model_without_its_training_is_told(model: Path) -> None:
-    found = status(model)
-    assert found.model is not None
-    assert (found.kind, found.model.hash) == ("model", model_hash(model))
-    assert (found.model.latents, found.model.step, found.model.cubes) == (4, None, ())
-    assert page(found)
+def test_a_model_without_its_training_has_a_status(model: Path) -> None:
+    report = status(model)
+    assert report.model is not None
+    assert (report.kind, report.model.hash) == ("model", model_hash(model))
+    assert (report.model.latents, report.model.step, report.model.cubes) == (4, None, ())
+    assert page(report)
 
 
-def test_a_store_that_is_not_laid_out_yet_is_told(tmp_path: Path) -> None:
+def test_a_store_that_is_not_laid_out_yet_has_a_status(tmp_path: Path) -> None:
     with writer_lock(tmp_path / "cube"):
-        found = status(tmp_path / "cube")
-        assert found.run is not None
-        assert (found.kind, found.run.going, found.bytes) == (None, True, 0)
-        assert "starting" in page(found)
+        report = status(tmp_path / "cube")
+        assert report.run is not None
+        assert (report.kind, report.run.going, report.bytes) == (None, True, 0)
+        assert "starting" in page(report)
     with pytest.raises(InputError, match="there is nothing here"):
         status(tmp_path / "cube")
 
@@ -372,25 +372,25 @@ def test_a_store_that_is_not_laid_out_yet_is_told(tmp_path: Path) -> None:
 def test_json_has_every_field_and_iso_times(
     cube: Path, model: Path, seen_embedding: tuple[Path, list[Status]]
 ) -> None:
-    for found in (status(cube), status(model), seen_embedding[1][0]):
-        told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-        assert set(told) == set(Status.__dataclass_fields__)
-        for time_ in (told["committed"], (told["run"] or {}).get("updated")):
+    for report in (status(cube), status(model), seen_embedding[1][0]):
+        values = json.loads(json.dumps(report.to_json(), allow_nan=False))
+        assert set(values) == set(Status.__dataclass_fields__)
+        for time_ in (values["committed"], (values["run"] or {}).get("updated")):
             assert time_ is None or datetime.fromisoformat(time_).tzinfo is not None
-    assert told["run"]["going"] is True
-    assert {"left_s", "go_on"} <= set(told["run"])
-    assert told["result"]["blocks"] == {"done": 0, "partial": 0, "pending": 9}
+    assert values["run"]["going"] is True
+    assert {"left_s", "go_on"} <= set(values["run"])
+    assert values["result"]["blocks"] == {"done": 0, "partial": 0, "pending": 9}
 
 
 def test_pages_fit_into_80_columns(
     cube: Path, model: Path, seen_embedding: tuple[Path, list[Status]]
 ) -> None:
-    for found in (status(cube), status(model), seen_embedding[1][0], status(seen_embedding[0])):
-        lines = page(found).splitlines()
-        head = f"{found.kind}  {found.store}"
+    for report in (status(cube), status(model), seen_embedding[1][0], status(seen_embedding[0])):
+        lines = page(report).splitlines()
+        head = f"{report.kind}  {report.store}"
         assert " ".join(lines).replace(" ", "").startswith(head.replace(" ", ""))
         assert max(map(len, lines)) <= 80
-        assert "\x1b" not in page(found)
+        assert "\x1b" not in page(report)
 
 
 def test_what_is_none_of_ours_is_refused_in_one_line(
@@ -425,7 +425,7 @@ def test_what_is_none_of_ours_is_refused_in_one_line(
 
 
 def test_reading_no_pixels_it_needs_no_chunks(cube: Path, tmp_path: Path) -> None:
-    """A plain export whose pixels are gone is told all the same."""
+    """A plain export whose pixels are gone has a status all the same."""
     plain = export(cube, tmp_path / "cube.zarr")
     before = status(plain)
     for name in before.cube.sensors:  # type: ignore[union-attr]
@@ -436,6 +436,6 @@ def test_reading_no_pixels_it_needs_no_chunks(cube: Path, tmp_path: Path) -> Non
 
 
 def test_a_kernel_is_told_with_the_memories_it_has() -> None:
-    told = _timescales({"constant": [None, None], "white": [0.0, 0.0], "matern32": [9.6, 40.2]})
+    line = _timescales({"constant": [None, None], "white": [0.0, 0.0], "matern32": [9.6, 40.2]})
 
-    assert told == "kernel constant + white + matern32 of 10 to 40 days"
+    assert line == "kernel constant + white + matern32 of 10 to 40 days"

@@ -26,12 +26,12 @@ def scheduler(
     folder: Path, *options: str, variables: Mapping[str, str] | None = None
 ) -> Iterator[Client]:
     """Start ``dask scheduler`` for the time of a ``with`` block; yields a client of it."""
-    told = folder / "scheduler.json"
+    file = folder / "scheduler.json"
     command = [*options, "-m", "distributed.cli.dask_scheduler", *LOOPBACK, "--port", "0"]
     command += ["--idle-timeout", "10 minutes"]  # where the tests were killed before their end
     with (
-        _process([*command, "--scheduler-file", str(told)], variables or {}, folder),
-        Client(scheduler_file=str(told), timeout=WITHIN_S) as client,
+        _process([*command, "--scheduler-file", str(file)], variables or {}, folder),
+        Client(scheduler_file=str(file), timeout=WITHIN_S) as client,
     ):
         yield client
 

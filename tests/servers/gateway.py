@@ -77,8 +77,8 @@ def clusters(address: str) -> list[str]:
     from dask_gateway import Gateway
 
     async def listed() -> list[str]:
-        async with Gateway(address, asynchronous=True) as asked:
-            return [cluster.name for cluster in await asked.list_clusters()]
+        async with Gateway(address, asynchronous=True) as client:
+            return [cluster.name for cluster in await client.list_clusters()]
 
     return asyncio.run(listed())
 

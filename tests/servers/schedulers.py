@@ -27,13 +27,13 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self._launcher, self._mishaps = launcher, mishaps
-        told = folder / "scheduler.json"
+        file = folder / "scheduler.json"
         self.scheduler = self._start(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-            "--scheduler-file", told,
+            "--scheduler-file", file,
         )  # fmt: skip
         self.workers: list[Command] = []
-        self.address = _address(told)
+        self.address = _address(file)
 
     def join(self) -> Command:
         """Start one more worker."""
@@ -53,7 +53,7 @@ class Cluster:
     def _start(
         self, what: str, *arguments: str | Path, mishaps: tuple[Mishap, ...] = ()
     ) -> Command:
-        """Start a process of it, whose number the file ``what`` tells."""
+        """Start a process of it, whose number is written to the file ``what``."""
         command = self._launcher.start(
             *arguments, program=f"dask-{what}", mishaps=mishaps, folder=self.folder / "counts"
         )
@@ -61,14 +61,14 @@ class Cluster:
         return command
 
 
-def _address(told: Path) -> str:
+def _address(file: Path) -> str:
     """What a scheduler says of itself, as soon as it does."""
     until = time.monotonic() + WITHIN_S
     while time.monotonic() < until:
         with suppress(FileNotFoundError, json.JSONDecodeError):
-            return str(json.loads(told.read_text())["address"])
+            return str(json.loads(file.read_text())["address"])
         time.sleep(0.01)
-    raise AssertionError(f"no scheduler has written {told}")
+    raise AssertionError(f"no scheduler has written {file}")
 
 
 @contextmanager

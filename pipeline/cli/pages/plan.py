@@ -17,8 +17,8 @@ __all__ = ["plan_page"]
 def plan_page(plan: BuildPlan) -> RenderableType:
     """Lay out for a person what :func:`~terralatent.pipeline.ingest.plan.plan_build` gives."""
     head = Text(plan.out, style="bold")
-    told = "is there: what is missing" if plan.there else "a new cube"
-    head.append(f"  {told}; nothing is written now", style="not bold")
+    what = "is there: what is missing" if plan.there else "a new cube"
+    head.append(f"  {what}; nothing is written now", style="not bold")
     return Group(head, fact_table(_facts(plan)), Text(""), _sensors(plan), Text(""),
                  fact_table(_sums(plan)))  # fmt: skip
 
@@ -35,7 +35,7 @@ def _facts(plan: BuildPlan) -> Facts:
 def _sensors(plan: BuildPlan) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("sensor", style="cyan", no_wrap=True)
-    for name in ("dates", "to read", "read units", "of at most", "to fetch", "to store"):
+    for name in ("dates", "to read", "read tasks", "of at most", "to fetch", "to store"):
         table.add_column(name, justify="right")
     for sensor in plan.sensors:
         rows, columns = sensor.window
@@ -52,7 +52,7 @@ def _sensors(plan: BuildPlan) -> RenderableType:
 
 
 def _sums(plan: BuildPlan) -> Facts:
-    yield "units", f"{plan.units:,}" if plan.units else "nothing left to read"
+    yield "tasks", f"{plan.units:,}" if plan.units else "nothing left to read"
     if not plan.units:
         return
     yield "fetch", decimal(plan.fetch)

@@ -26,14 +26,14 @@ OTHERS = (
 
 
 def source_list(described: Sequence[str | Path] = ()) -> dict[str, Any]:
-    """List the sources and sensors that are known. Asks nobody, and tells no secrets.
+    """List the sources and sensors that are known. Sends no request, and shows no secrets.
 
     Args:
         described: Files as for :func:`~terralatent.catalogs.sources.registry.read_registry`.
 
     Returns:
         JSON values: ``sources``, each with ``name``, ``where``, ``needs``, ``ready`` (as far as it
-        can be told without asking), ``described_in`` (a user's file) and ``sensors``, each with its
+        is known without a request), ``described_in`` (a user's file) and ``sensors``, each with its
         ``collections``, why it is ``refused``, what is ``missing`` and whether it is ``ready``;
         ``sensors``, each with ``name``, ``title``, ``bands`` and ``described_in``.
 
@@ -98,19 +98,22 @@ def _values(source: Source) -> dict[str, Any]:
 
 def _facts(source: Mapping[str, Any]) -> Facts:
     for offer in source["sensors"]:
-        told = f"from {', '.join(offer['collections'])}"
+        origin = f"from {', '.join(offer['collections'])}"
         if offer["refused"]:
-            yield offer["name"], Text(f"not {told}: {offer['refused']}", "yellow")
+            yield offer["name"], Text(f"not {origin}: {offer['refused']}", "yellow")
         elif offer["missing"]:
-            yield offer["name"], Text(f"{told}, once there are keys: {offer['missing']}", "yellow")
+            yield (
+                offer["name"],
+                Text(f"{origin}, once there are keys: {offer['missing']}", "yellow"),
+            )
         else:
-            yield offer["name"], told
+            yield offer["name"], origin
     yield "needs", source["needs"]
-    yield "ready", "yes, as far as this machine can tell" if source["ready"] else "not for all"
-    yield "told in", source["described_in"] or ""
+    yield "ready", "yes, as far as is known without a request" if source["ready"] else "not for all"
+    yield "described in", source["described_in"] or ""
 
 
 def _sensors(sensors: Sequence[Mapping[str, Any]]) -> Facts:
     for sensor in sensors:
         yield sensor["name"], f"{sensor['title']}: {', '.join(sensor['bands'])}"
-        yield "", f"told in {sensor['described_in']}" if sensor["described_in"] else ""
+        yield "", f"described in {sensor['described_in']}" if sensor["described_in"] else ""

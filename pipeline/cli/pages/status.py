@@ -50,15 +50,15 @@ def status_page(status: Status) -> RenderableType:
         parts.append(fact_table(_running(status.run) if status.run.going else _stopped(status.run)))
         if not status.run.going:
             parts.append(_go_on(status.run))
-    return Group(*[part for each in parts for part in (each, Text(""))][:-1])
+    return Group(*[line for part in parts for line in (part, Text(""))][:-1])
 
 
 def history_page(states: Sequence[Snapshot]) -> RenderableType:
     """Lay the states of a store out for a person, the newest first."""
     lines = []
-    for each in states:
-        lines.append(Text.assemble((each.id, "bold"), f"  {each.message}, {moment(each.written)}"))
-        lines += [Text(f"  kept for {tag}") for tag in each.kept_for]
+    for state in states:
+        head = Text.assemble((state.id, "bold"), f"  {state.message}, {moment(state.written)}")
+        lines += [head, *(Text(f"  kept for {tag}") for tag in state.kept_for)]
     return Group(*lines)
 
 
@@ -99,7 +99,7 @@ def _sensors(cube: CubeStatus) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("first", "last"):
         table.add_column(name, no_wrap=True)
-    table.add_column("read units")
+    table.add_column("read tasks")
     for name, sensor in cube.sensors.items():
         dates = sensor.dates
         numbers = (str(len(sensor.bands)), f"{dates.count:,}", _day(dates.first), _day(dates.last))
@@ -127,14 +127,14 @@ def _items(items: Items) -> Facts:
             yield "", f"{count:,} {fate}: {next(iter(reasons))}"
         elif reasons:
             yield "", f"{count:,} {fate}"
-            told = [f"  {n:,}: {reason}" for reason, n in reasons.items()]
-            yield from listed("", some(told, len(told)))
+            counts = [f"  {n:,}: {reason}" for reason, n in reasons.items()]
+            yield from listed("", some(counts, len(counts)))
 
 
 def _result(result: ResultStatus) -> Facts:
-    told = dict(result.provenance)
-    if told.get("title"):
-        yield "what", str(told["title"])
+    attrs = dict(result.provenance)
+    if attrs.get("title"):
+        yield "what", str(attrs["title"])
     dates = result.dates
     yield "dates", _span_of(dates) if dates.count else "none"
     alike: dict[str, list[str]] = {}
@@ -146,12 +146,12 @@ def _result(result: ResultStatus) -> Facts:
     if result.clipped:
         clipped = f"{counted(result.clipped, 'value')} did not fit the packing and were clipped"
         yield "", Text(clipped, "yellow")
-    yield "model", str(told.get("model_hash", "not told"))
-    if told.get("kernel_days"):
-        yield "", _timescales(told["kernel_days"])
-    yield "cube", f"snapshot {told.get('cube_snapshot') or 'not told'}"
-    if told.get("sensors"):
-        yield "", ", ".join(told["sensors"])
+    yield "model", str(attrs.get("model_hash", "not recorded"))
+    if attrs.get("kernel_days"):
+        yield "", _timescales(attrs["kernel_days"])
+    yield "cube", f"snapshot {attrs.get('cube_snapshot') or 'not recorded'}"
+    if attrs.get("sensors"):
+        yield "", ", ".join(attrs["sensors"])
 
 
 def _model(model: ModelStatus) -> Facts:
@@ -235,20 +235,20 @@ def _far(run: Run, *, stage: bool = True) -> str:
 
 def _states(states: States | None) -> Text:
     if states is None:
-        return Text("not told")
+        return Text("not recorded")
     if states.done == states.total:
         return Text(f"all {states.total:,} done" if states.total else "none", "green")
-    told = {"done": states.done, "partial": states.partial, "pending": states.pending}
-    return Text(", ".join(f"{n:,} {name}" for name, n in told.items() if n), "yellow")
+    counts = {"done": states.done, "partial": states.partial, "pending": states.pending}
+    return Text(", ".join(f"{n:,} {name}" for name, n in counts.items() if n), "yellow")
 
 
 def _timescales(kernels: Mapping[str, Sequence[float | None]]) -> str:
-    """The shortest and the longest memory of each part of the kernel."""
-    told = []
+    """The shortest and the longest time-scale of each part of the kernel."""
+    parts = []
     for name, days in kernels.items():
         known = [value for value in days if value]  # constants have none, white noise 0
-        told.append(f"{name} of {min(known):.0f} to {max(known):.0f} days" if known else name)
-    return f"kernel {' + '.join(told)}"
+        parts.append(f"{name} of {min(known):.0f} to {max(known):.0f} days" if known else name)
+    return f"kernel {' + '.join(parts)}"
 
 
 def _span_of(dates: Dates) -> str:

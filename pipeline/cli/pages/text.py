@@ -13,7 +13,7 @@ from rich.text import Text
 __all__ = ["Facts", "ago", "counted", "fact_table", "listed", "moment", "number", "some", "span"]
 
 LINES = 5
-"""Lines of a long list that are told."""
+"""Lines of a long list that are shown."""
 
 Facts = Iterator[tuple[str, str | Text]]
 """A name and what it stands for; a fact without a name goes on with the one above."""
@@ -24,9 +24,9 @@ def fact_table(facts: Facts) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True, min_width=8)
     table.add_column(overflow="fold")
-    for name, told in facts:
-        if told:
-            table.add_row(name, Text(told) if isinstance(told, str) else told)
+    for name, value in facts:
+        if value:
+            table.add_row(name, Text(value) if isinstance(value, str) else value)
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 
@@ -64,7 +64,7 @@ def ago(time: str) -> str:
 
 
 def number(value: float) -> str:
-    """Tell four digits of a number, or all before its point.
+    """Four digits of a number, or all before its point.
 
     >>> number(-0.123456), number(15123.4)
     ('-0.1235', '15,123')

@@ -226,15 +226,15 @@ def test_every_line_can_be_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
     def lines(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
         code, text = run(*arguments)
-        told = [json.loads(line) for line in text.splitlines()]
-        assert all(datetime.fromisoformat(line.pop("time")).tzinfo for line in told)
-        return code, told
+        events = [json.loads(line) for line in text.splitlines()]
+        assert all(datetime.fromisoformat(line.pop("time")).tzinfo for line in events)
+        return code, events
 
     monkeypatch.setattr(sys.modules["terralatent.pipeline.mapping.embed"], "embed", fake)
     command = ("embed", "cube", "model", "--out", "latents", "--log-json")
-    code, told = lines(*command)
+    code, events = lines(*command)
     assert code == 3
-    begin, work, beware, event, end, lost = told
+    begin, work, beware, event, end, lost = events
     assert begin == {"level": "info", "stage": "embed", "done": 0, "total": 2, "fields": {}}
     assert work == {"level": "info", "message": "at work 1"}
     assert beware == {"level": "warning", "message": "beware"}
@@ -248,14 +248,14 @@ def test_every_line_can_be_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
         (("bild",), 2, "No such command 'bild'"),
         (("embed", "cube"), 2, "Missing argument"),
     ):
-        found, told = lines("--log-json", *arguments)
-        (line,) = told
-        assert (found, line["level"], line["exit_code"]) == (code, "error", code)
+        got, events = lines("--log-json", *arguments)
+        (line,) = events
+        assert (got, line["level"], line["exit_code"]) == (code, "error", code)
         assert words in line["message"]
         assert "traceback" not in line
-        found, told = lines("--log-json", "--debug", *arguments)
-        assert (found, told[0].pop("traceback").count("Traceback")) == (code, 1)
-        assert told == [line]
+        got, events = lines("--log-json", "--debug", *arguments)
+        assert (got, events[0].pop("traceback").count("Traceback")) == (code, 1)
+        assert events == [line]
 
     monkeypatch.setattr(
         sys.modules["terralatent.pipeline.mapping.embed"],
@@ -356,8 +356,8 @@ def test_sources_tells_what_each_needs_and_whether_it_is_there(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_S3_ENDPOINT", "CDSE_ACCESS_KEY_ID"):
         monkeypatch.delenv(name, raising=False)
-    code, told = run("sources", "--json")
-    listing = json.loads(told)
+    code, output = run("sources", "--json")
+    listing = json.loads(output)
     assert code == 0
     ready = {source["name"]: source["ready"] for source in listing["sources"]}
     assert ready == {"planetary-computer": True, "earth-search": False, "copernicus": False}
@@ -365,29 +365,29 @@ def test_sources_tells_what_each_needs_and_whether_it_is_there(
     assert optical["missing"].startswith("set CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or")
 
     monkeypatch.setenv("CDSE_ACCESS_KEY_ID", "KEYOFMINE")
-    monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-told")
+    monkeypatch.setenv("CDSE_SECRET_ACCESS_KEY", "not-to-be-shown")
     for arguments in (("sources",), ("sources", "--json")):
-        code, told = run(*arguments)
+        code, output = run(*arguments)
         assert code == 0
-        assert "copernicus" in told
-        assert "KEYOFMINE" not in told
-        assert "not-to-be-told" not in told
-    assert json.loads(told)["sources"][2]["ready"]
+        assert "copernicus" in output
+        assert "KEYOFMINE" not in output
+        assert "not-to-be-shown" not in output
+    assert json.loads(output)["sources"][2]["ready"]
 
 
 def test_a_source_of_ones_own_is_listed_with_its_file(run: Run, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('[sources.mine]\nwhere = "https://me:secret@stac.example.org/v1?key=secret"\n')
-    code, told = run("sources", "--json", "--sources", own)
-    (mine,) = (s for s in json.loads(told)["sources"] if s["name"] == "mine")
+    code, output = run("sources", "--json", "--sources", own)
+    (mine,) = (s for s in json.loads(output)["sources"] if s["name"] == "mine")
     assert (code, mine["where"]) == (0, "https://stac.example.org/v1")
     assert mine["described_in"] == str(own)
-    assert "secret" not in told
+    assert "secret" not in output
 
 
 def test_a_wrong_description_ends_with_2_and_one_line(run: Run, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text("[sources.mine]\nwhere = 5\n")
-    code, told = run("sources", "--sources", own)
+    code, output = run("sources", "--sources", own)
     assert code == 2
-    assert told.strip() == f"error: {own}: sources.mine.where is 5; wanted a string."
+    assert output.strip() == f"error: {own}: sources.mine.where is 5; wanted a string."

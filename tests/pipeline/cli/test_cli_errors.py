@@ -123,9 +123,9 @@ def files(place: str | Path) -> dict[str, tuple[int, int]]:
     found = {}
     with os.scandir(place) as entries:
         for entry in entries:
-            told = entry.stat()
+            facts = entry.stat()
             folder = entry.is_dir()
-            found[entry.path] = (0 if folder else told.st_size, told.st_mtime_ns)
+            found[entry.path] = (0 if folder else facts.st_size, facts.st_mtime_ns)
             found |= files(entry.path) if folder else {}
     return found
 

@@ -49,16 +49,16 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_what_is_announced_is_what_runs(ran: list[list[str]], tmp_path: Path) -> None:
-    told: list[str] = []
-    demo(tmp_path / "d", announce=told.append, options=["--quiet"])
-    announced = [shlex.split(command) for command in told if not command.endswith("&")]
+    commands: list[str] = []
+    demo(tmp_path / "d", announce=commands.append, options=["--quiet"])
+    announced = [shlex.split(command) for command in commands if not command.endswith("&")]
     real = [command for command in ran if command not in (["serving"], ["served"])]
     assert [command[0] for command in announced] == ["terralatent"] * len(announced)
     assert [[*command[2:]] for command in real] == [command[1:] for command in announced]
     assert all(command[1] == "--quiet" for command in real)
     verbs = [command[1] for command in announced]
     assert verbs == ["simulate", "search", "build", "train", "embed", "decode", *["show"] * 4]
-    assert f"terralatent serve {tmp_path}/d/region --port" in told[1]
+    assert f"terralatent serve {tmp_path}/d/region --port" in commands[1]
     # The API is there for what asks it, and no longer.
     order = [command[2] if len(command) > 2 else command[0] for command in ran]
     assert order.index("serving") < order.index("search") < order.index("build")
@@ -68,12 +68,12 @@ def test_what_is_announced_is_what_runs(ran: list[list[str]], tmp_path: Path) ->
 def test_a_command_that_fails_stops_it_with_its_exit_code(
     ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    commands: list[str] = []
     monkeypatch.setattr(DEMO, "_run", lambda command: 3 if "train" in command else 0)
     with pytest.raises(StoppedError) as stopped:
-        demo(tmp_path / "d", announce=told.append)
+        demo(tmp_path / "d", announce=commands.append)
     assert stopped.value.code == 3
-    assert " train " in told[-1]
+    assert " train " in commands[-1]
 
 
 @pytest.mark.parametrize(("code", "error"), [(2, None), (130, KeyboardInterrupt)])
@@ -131,23 +131,23 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     clear = surface[::5].copy()
     clear[2:4, :, :6] = np.nan
-    looks = xr.Dataset(
+    optical = xr.Dataset(
         {"data": (("time", "band", "y", "x"), clear)},
         coords={"time": days[::5].astype("datetime64[ns]"), "band": bands},
     )
-    asked = slice(0, 90, 10)
+    dates = slice(0, 90, 10)
     decoded = xr.Dataset(
-        {"mean": (("time", "band", "y", "x"), surface[asked] + 0.02),
-         "std_signal": (("time", "band", "y", "x"), np.full_like(surface[asked], 0.02))},
-        coords={"time": days[asked].astype("datetime64[ns]"), "band": bands},
+        {"mean": (("time", "band", "y", "x"), surface[dates] + 0.02),
+         "std_signal": (("time", "band", "y", "x"), np.full_like(surface[dates], 0.02))},
+        coords={"time": days[dates].astype("datetime64[ns]"), "band": bands},
     )  # fmt: skip
     decoded["std_signal"][:, :, :3] = 0.001
-    telling = np.stack([np.broadcast_to(cover, area[asked].shape), area[asked]], 1)
+    latents = np.stack([np.broadcast_to(cover, area[dates].shape), area[dates]], 1)
     latent = xr.Dataset(
-        {"mean": (("time", "latent", "y", "x"), telling)},
-        coords={"time": days[asked].astype("datetime64[ns]")},
+        {"mean": (("time", "latent", "y", "x"), latents)},
+        coords={"time": days[dates].astype("datetime64[ns]")},
     )
-    opened = xr.DataTree.from_dict({"/sentinel-2-l2a": looks, "/items": xr.Dataset()})
+    opened = xr.DataTree.from_dict({"/sentinel-2-l2a": optical, "/items": xr.Dataset()})
     monkeypatch.setattr(SCORING, "open_cube", lambda _: opened)
     monkeypatch.setattr(SCORING, "open_bands", lambda _: decoded)
     monkeypatch.setattr(SCORING, "open_latents", lambda _: latent)
@@ -155,16 +155,16 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_scores_are_what_can_be_worked_out_by_hand(known: dict[str, Any]) -> None:
-    found = score(known["region"], "cube", "latents", "bands")
-    assert found.dates == {"sentinel-2-l2a": 20}
-    assert found.clear == pytest.approx(1 - known["gap"])
-    assert found.surface_error == pytest.approx(0.02, abs=1e-6)
-    # Between clear looks the surface is a straight line.
-    assert found.interpolation_error == pytest.approx(0.0, abs=1e-6)
-    assert found.coverage == pytest.approx(0.75)
-    assert found.accuracy == 1.0
-    assert found.classes == 3
-    assert found.leaf_area_r2 > 0.99
+    scores = score(known["region"], "cube", "latents", "bands")
+    assert scores.dates == {"sentinel-2-l2a": 20}
+    assert scores.clear == pytest.approx(1 - known["gap"])
+    assert scores.surface_error == pytest.approx(0.02, abs=1e-6)
+    # Between clear observations the surface is a straight line.
+    assert scores.interpolation_error == pytest.approx(0.0, abs=1e-6)
+    assert scores.coverage == pytest.approx(0.75)
+    assert scores.accuracy == 1.0
+    assert scores.classes == 3
+    assert scores.leaf_area_r2 > 0.99
 
 
 def test_a_region_without_truth_is_refused(tmp_path: Path) -> None:

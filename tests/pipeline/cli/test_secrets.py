@@ -26,7 +26,7 @@ SIGNED = f"sv=2020&sig={SECRET}%2B&se=2030-01-01T00:00:00Z"
 MAY = ("--start", "2018-05-01", "--end", "2018-05-31")
 
 ECHO = json.dumps({"error": f"no https://host.org/v1?key={SECRET} for you", "token": SECRET})
-"""What a server may answer that repeats what it was asked."""
+"""What a server may answer that repeats the request."""
 
 BROKEN = {
     "S2_A/B03.tif": Answer(ECHO.encode(), 403),
@@ -64,21 +64,25 @@ def api(catalogue: Path) -> Iterator[ScriptedServer]:
         if request.path == "/search":
             page = items()
             half = page[4:] if "token" in request.url else page[:4]
-            told: dict[str, Any] = {"type": "FeatureCollection", "features": half, "links": []}
+            collection: dict[str, Any] = {
+                "type": "FeatureCollection",
+                "features": half,
+                "links": [],
+            }
             if half == page[:4]:
                 href = f"{it.url}/search?token={SECRET}"
-                told["links"] = [{"rel": "next", "href": href, "method": "GET"}]
-            return Answer(json.dumps(told).encode())
+                collection["links"] = [{"rel": "next", "href": href, "method": "GET"}]
+            return Answer(json.dumps(collection).encode())
         if request.path.startswith("/collections/"):
-            told = {
+            collection = {
                 "type": "Collection",
                 "id": Path(request.path).name,
                 "license": "x",
                 "links": [],
             }
             extent = {"spatial": {"bbox": [[0, 0, 1, 1]]}, "temporal": {"interval": [[None, None]]}}
-            told |= {"stac_version": "1.0.0", "description": "d", "extent": extent}
-            return Answer(json.dumps(told).encode())
+            collection |= {"stac_version": "1.0.0", "description": "d", "extent": extent}
+            return Answer(json.dumps(collection).encode())
         if request.path != "/api":
             return None
         core = "https://api.stacspec.org/v1.0.0"
@@ -90,9 +94,11 @@ def api(catalogue: Path) -> Iterator[ScriptedServer]:
             for rel, to in (("self", ""), ("search", "search"), ("data", "collections"))
         ]
         links[1]["type"] = "application/geo+json"
-        told = {"type": "Catalog", "id": "api", "stac_version": "1.0.0", "description": "d"}
-        told["conformsTo"] = [f"{core}/{each}" for each in ("core", "item-search", "collections")]
-        return Answer(json.dumps({**told, "links": links}).encode())
+        landing = {"type": "Catalog", "id": "api", "stac_version": "1.0.0", "description": "d"}
+        landing["conformsTo"] = [
+            f"{core}/{name}" for name in ("core", "item-search", "collections")
+        ]
+        return Answer(json.dumps({**landing, "links": links}).encode())
 
     with scripted(answer) as it:
         yield it
@@ -100,9 +106,9 @@ def api(catalogue: Path) -> Iterator[ScriptedServer]:
 
 def secretive(ended: Ended, code: int) -> str:
     """Check how a command ended, and that it told no secret."""
-    assert ended.code == code, ended.told
-    assert SECRET not in ended.told
-    return ended.told
+    assert ended.code == code, ended.output
+    assert SECRET not in ended.output
+    return ended.output
 
 
 def holds(place: Path) -> list[str]:
@@ -132,8 +138,8 @@ def test_no_command_tells_or_stores_a_secret(
 
     search = ("search", "--source", url, *MAY, *WHERE, "--out", kept, "--debug", "--log-json")
     secretive(launcher.run(*search), 0)
-    told = secretive(launcher.run(*build, "--source", url, *MAY, "--debug"), 3)
-    losses = [line for line in told.splitlines() if line.startswith("lost: ")]
+    output = secretive(launcher.run(*build, "--source", url, *MAY, "--debug"), 3)
+    losses = [line for line in output.splitlines() if line.startswith("lost: ")]
     again = secretive(launcher.run(*build, "--scenes", kept, "--log-json"), 3)
 
     assert len(losses) == len(BROKEN) == again.count('"lost: ')
@@ -154,9 +160,9 @@ def test_no_error_tells_a_secret(
 ) -> None:
     url = f"{api.url.replace('//', f'//me:{SECRET}@')}/{path}?key={SECRET}"
     command = ("search", *MAY, *WHERE, "--out", tmp_path / "x.parquet", "--debug", "--source")
-    told = secretive(launcher.run(*command, url), 2)
-    assert "Traceback" in told, "that of --debug is what is looked at"
-    assert f"127.0.0.1:{api.url.rpartition(':')[2]}/{path}" in told
+    output = secretive(launcher.run(*command, url), 2)
+    assert "Traceback" in output, "the output of --debug is what is checked"
+    assert f"127.0.0.1:{api.url.rpartition(':')[2]}/{path}" in output
 
 
 def test_the_command_that_goes_on_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

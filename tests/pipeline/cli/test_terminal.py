@@ -1,4 +1,4 @@
-"""Progress in a file and as events: seldom, never wrong, and the end always told."""
+"""Progress in a file and as events: seldom, never wrong, and the end always shown."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from terralatent.pipeline.cli import bars
 from terralatent.pipeline.cli.bars import Bar, Events
 from terralatent.pipeline.cli.terminal import Terminal
 from terralatent.pipeline.mapping.report import LostBlock
-from terralatent.pipeline.pace import Pace
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress, Rate, Silent
 
 
 @pytest.fixture
@@ -40,17 +39,17 @@ def work(progress: Progress, clock: list[float], seconds: float, steps: int) -> 
 def test_events_begin_end_and_come_once_a_second(
     clock: list[float], seconds: float, steps: int
 ) -> None:
-    told: list[tuple[float, Mapping[str, Any]]] = []
-    work(Events(lambda event: told.append((clock[0], dict(event)))), clock, seconds, steps)
+    events: list[tuple[float, Mapping[str, Any]]] = []
+    work(Events(lambda event: events.append((clock[0], dict(event)))), clock, seconds, steps)
 
-    counts = [event["done"] for _, event in told]
+    counts = [event["done"] for _, event in events]
     assert (counts[0], counts[-1]) == (0, steps)
     assert sorted(set(counts)) == counts
-    assert {(event["stage"], event["total"]) for _, event in told} == {("train", steps)}
-    assert all(event["fields"] == {"loss": event["done"] - 1.0} for _, event in told[1:])
-    times = [time for time, _ in told[:-1]]
+    assert {(event["stage"], event["total"]) for _, event in events} == {("train", steps)}
+    assert all(event["fields"] == {"loss": event["done"] - 1.0} for _, event in events[1:])
+    times = [time for time, _ in events[:-1]]
     assert all(later - sooner >= 1.0 for sooner, later in pairwise(times))
-    assert len(told) >= min(steps, int(seconds / 1.1)) + 1
+    assert len(events) >= min(steps, int(seconds / 1.1)) + 1
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -69,7 +68,7 @@ def test_a_bar_stays_on_one_line(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_bar_of_blocks_tells_pixels_a_second_and_the_time_that_is_left(
+def test_a_bar_of_blocks_shows_pixels_a_second_and_the_time_that_is_left(
     width: int, clock: list[float]
 ) -> None:
     file = io.StringIO()
@@ -85,14 +84,14 @@ def test_a_bar_of_blocks_tells_pixels_a_second_and_the_time_that_is_left(
     assert len(last) <= width
 
 
-def test_the_pace_is_that_of_the_recent_past(clock: list[float]) -> None:
-    pace = Pace()
+def test_the_rate_is_that_of_the_recent_past(clock: list[float]) -> None:
+    rate = Rate()
     for _ in range(100):
         clock[0] += 10.0
-        slow = pace.add(1_000)
+        slow = rate.add(1_000)
     for _ in range(100):
         clock[0] += 10.0
-        fast = pace.add(20_000)
+        fast = rate.add(20_000)
     assert slow == pytest.approx(100.0)
     assert fast == pytest.approx(2_000.0)
 
@@ -106,24 +105,24 @@ def test_what_was_lost_is_a_table_on_a_terminal_and_lines_in_a_file() -> None:
         LostBlock((3, 4), (0.0, 1.0), (0.0, 1.0), "", "killed"),
         "the cube is not whole",
     ]
-    told = {}
+    written = {}
     for form in (True, False):
         terminal, file = Terminal(), io.StringIO()
         terminal.console = Console(
             file=file, width=80, force_terminal=form, color_system=None, soft_wrap=True
         )
-        terminal.lost(losses)
-        told[form] = file.getvalue()
+        terminal.report_losses(losses)
+        written[form] = file.getvalue()
 
-    rows = [re.split(r" {2,}", line.strip()) for line in told[True].splitlines()]
+    rows = [re.split(r" {2,}", line.strip()) for line in written[True].splitlines()]
     assert rows[0] == ["lost"]
     assert ["block", "place", "worker", "reason"] in rows
     assert ["(0, 12)", "x 0 to 2560", "10.0.0.3:41235", "OSError: \ufffd[2J full"] in rows
     assert ["y 10.5 to 20"] in rows
     assert ["(3, 4)", "x 0 to 1", "killed"] in rows
     assert rows[-1] == ["lost: the cube is not whole"]
-    assert max(map(len, told[True].splitlines())) <= 80
-    assert told[False].splitlines() == [
+    assert max(map(len, written[True].splitlines())) <= 80
+    assert written[False].splitlines() == [
         "lost: block (0, 12): OSError: \ufffd[2J full (x 0 to 2560, y 10.5 to 20; "
         "worker 10.0.0.3:41235)",
         "lost: block (3, 4): killed (x 0 to 1, y 0 to 1)",
@@ -139,16 +138,16 @@ def test_a_bar_in_a_file_is_a_line_now_and_then(clock: list[float]) -> None:
     assert 3 <= len(lines) <= 5
 
 
-def test_nothing_is_told_outside_a_stage(clock: list[float]) -> None:
-    told: list[object] = []
+def test_nothing_is_shown_outside_a_stage(clock: list[float]) -> None:
+    events: list[object] = []
     file = io.StringIO()
-    for progress in (Events(told.append), Bar(Console(file=file)), Silent()):
+    for progress in (Events(events.append), Bar(Console(file=file)), Silent()):
         progress.advance(3)
         progress.close()
-    assert (told, file.getvalue()) == ([], "")
+    assert (events, file.getvalue()) == ([], "")
 
 
-def test_how_to_speak_chooses_the_progress() -> None:
+def test_what_is_shown_chooses_the_progress() -> None:
     terminal = Terminal()
     for settings, kind in (
         ({}, Bar),

@@ -14,13 +14,16 @@ import tomllib
 from contextlib import suppress
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client
 from packaging.requirements import Requirement
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster import kinds
 from terralatent.pipeline.cluster.client import client_for, workers_of
 from terralatent.pipeline.cluster.kinds import KINDS
+from terralatent.pipeline.cluster.local import Size
 from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,7 +56,7 @@ def test_local_workers_are_processes_with_one_thread_for_each_task() -> None:
         assert client.submit(abs, -1).result() == 1, "a cluster that was joined lives on"
 
 
-def test_a_script_that_does_not_say_that_it_is_the_main_one_is_told_to(tmp_path: Path) -> None:
+def test_a_script_that_does_not_say_that_it_is_the_main_one_is_refused(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     calls = "from terralatent.pipeline.cluster.client import client_for\nwith client_for(): pass\n"
     script.write_text(calls)
@@ -137,8 +140,32 @@ def test_without_sbatch_no_job_is_submitted(monkeypatch: pytest.MonkeyPatch) -> 
     assert signal.getsignal(signal.SIGINT) is hearing, "libraries may not take Ctrl-C away"
 
 
+SBATCH = """\
+#!/bin/sh
+if grep -q SLURMCluster-1 "$1"; then echo "sbatch: error: too many jobs" >&2; exit 1; fi
+echo "Submitted batch job $$"
+"""
+
+
+def test_the_jobs_that_slurm_takes_do_the_work_where_it_refuses_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("sbatch", SBATCH), ("scancel", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    warnings: list[str] = []
+    monkeypatch.setattr(kinds.log, "warning", lambda text, *values: warnings.append(text % values))
+    size = {"jobqueue.slurm.cores": 1, "jobqueue.slurm.memory": "1GB"}
+
+    with dask.config.set(size), KINDS["slurm"].request(Size(workers=3)) as request:
+        assert re.fullmatch(r"2 SLURM jobs \(\d+, \d+\)", request.what)
+
+    assert warnings == ["SLURM took 2 jobs of 3: sbatch: error: too many jobs"]
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_who_would_work_is_told_without_starting_any(kind: str) -> None:
+def test_who_would_work_is_counted_without_starting_any(kind: str) -> None:
     assert workers_of(kind) == 1
     assert workers_of(kind, 7) == 7
     assert workers_of("local", 3) == 3

@@ -44,10 +44,10 @@ def test_two_workers_give_what_local_processes_give_and_the_cluster_is_gone_afte
 ) -> None:
     ended = Command(tmp_path, at(address), *embedding(embed_plan, tmp_path)).end()
 
-    assert ended.code == 0, ended.told
-    assert f"asked for 2 workers of {address}" in ended.told
-    assert "9 of 9 blocks" in ended.told
-    assert "Traceback" not in ended.told
+    assert ended.code == 0, ended.output
+    assert f"requested 2 workers of {address}" in ended.output
+    assert "9 of 9 blocks" in ended.output
+    assert "Traceback" not in ended.output
     same(contents(tmp_path / "out"), embed_plan.whole)
     until(lambda: not clusters(address), "the end of the cluster")
 
@@ -66,9 +66,9 @@ def test_an_interrupt_ends_the_cluster(embed_plan: Plan, tmp_path: Path) -> None
         command.interrupt()
         ended = command.end()
 
-        assert ended.code == 130, ended.told
-        assert ended.told.splitlines()[-1].startswith("interrupted: what is done is kept; go on")
-        assert "Traceback" not in ended.told
+        assert ended.code == 130, ended.output
+        assert ended.output.splitlines()[-1].startswith("interrupted: what is done is kept; go on")
+        assert "Traceback" not in ended.output
         until(lambda: not clusters(address), "the end of the cluster")
 
 
@@ -78,20 +78,20 @@ def test_an_interrupt_ends_the_wait_for_a_cluster_or_its_workers_and_the_cluster
 ) -> None:
     with gateway(tmp_path, **{slow: ["sh", "-c", "sleep 600"]}) as address:
         command = Command(tmp_path, at(address), *embedding(embed_plan, tmp_path))
-        until(lambda: bool(clusters(address)), "a cluster that is asked for")
+        until(lambda: bool(clusters(address)), "a cluster that is requested")
         if slow == "worker_cmd":
-            until(lambda: command.tells("waiting for the first worker"), "the wait")
+            until(lambda: command.has_written("waiting for the first worker"), "the wait")
 
         command.interrupt()
         ended = command.end()
 
-        assert ended.code == 130, ended.told
-        assert "Traceback" not in ended.told
+        assert ended.code == 130, ended.output
+        assert "Traceback" not in ended.output
         assert not (tmp_path / "out").exists()
         until(lambda: not clusters(address), "the end of the cluster")
 
 
-def test_a_gateway_that_cannot_be_reached_or_starts_nothing_is_told_in_one_line(
+def test_a_gateway_that_cannot_be_reached_or_starts_nothing_is_reported_in_one_line(
     embed_plan: Plan, tmp_path: Path
 ) -> None:
     with gateway(tmp_path, scheduler_cmd=["false"]) as address:
@@ -101,9 +101,9 @@ def test_a_gateway_that_cannot_be_reached_or_starts_nothing_is_told_in_one_line(
         ):
             ended = Command(tmp_path, at(where), *embedding(embed_plan, tmp_path)).end()
 
-            assert ended.code == 2, ended.told
-            last = ended.told.splitlines()[-1]
-            assert words in last, ended.told
+            assert ended.code == 2, ended.output
+            last = ended.output.splitlines()[-1]
+            assert words in last, ended.output
             assert "gateway.yaml" in last
-            assert "Traceback" not in ended.told
+            assert "Traceback" not in ended.output
         assert clusters(address) == []

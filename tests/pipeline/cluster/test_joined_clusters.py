@@ -18,7 +18,7 @@ from distributed import Client, WorkerPlugin, get_worker
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster import client as clusters
 from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.stream import stream_blocks
+from terralatent.pipeline.cluster.stream import Commits, Work, stream_blocks
 from terralatent.pipeline.mapping.embed import embed
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout
 from terralatent.pipeline.store.creation import lay_out
@@ -35,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("cluster")
     with ExitStack() as stack:
         client = stack.enter_context(scheduler(folder))
-        for name in ("one", "two"):
+        for name in ("first", "second"):
             (folder / name).mkdir()
             stack.enter_context(worker(client, folder / name))
         yield client
@@ -59,7 +59,7 @@ def test_a_running_cluster_builds_and_embeds_as_local_processes_do_and_lives_on(
 
         ended = store.run("--client", cluster.scheduler.address)
 
-        assert ended.code == 0, ended.told
+        assert ended.code == 0, ended.output
         assert store.is_whole()
     assert cluster.run(os.getpid) == processes
     torch = cluster.run_on_scheduler(lambda: "torch" in sys.modules)
@@ -97,27 +97,27 @@ def test_a_worker_that_sees_another_model_is_named(
     model = "/proc/self/cwd/model"  # one path, that each process sees in the folder it runs in
     with (
         worker(empty, there) as address,
-        pytest.raises(InputError, match="holds another model for") as told,
+        pytest.raises(InputError, match="holds another model for") as refusal,
     ):
         embed(cube, model, tmp_path / "out", dates=DATES, client=empty)
-    assert f"worker {address} on {os.uname().nodename}" in str(told.value)
+    assert f"worker {address} on {os.uname().nodename}" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("version", "found"), [(None, "no terralatent"), ("0.0.9", "terralatent 0.0.9")]
+    ("version", "reason"), [(None, "no terralatent"), ("0.0.9", "terralatent 0.0.9")]
 )
 def test_a_worker_of_another_environment_is_refused_by_name_and_works_for_others(
-    cluster: Client, cube: Path, tmp_path: Path, version: str | None, found: str
+    cluster: Client, cube: Path, tmp_path: Path, version: str | None, reason: str
 ) -> None:
     foreign = foreign_environment(tmp_path / "environment", version)
     with worker(cluster, tmp_path, "-S", variables=foreign) as address:
         with (
-            pytest.raises(InputError, match=f"{found} \\(wanted: ") as told,
+            pytest.raises(InputError, match=f"{reason} \\(wanted: ") as refusal,
             client_for(cluster.scheduler.address),
         ):
             pass
-        assert f"worker {address} on {os.uname().nodename} has" in str(told.value)
-        assert str(told.value).count("worker tcp") == 1, "the others are all right"
+        assert f"worker {address} on {os.uname().nodename} has" in str(refusal.value)
+        assert str(refusal.value).count("worker tcp") == 1, "the others are all right"
         doubled = cluster.submit(lambda number: 2 * number, 21, workers=[address], pure=False)
         assert doubled.result(timeout=WITHIN_S) == 42
 
@@ -149,16 +149,16 @@ def test_nothing_is_taken_from_a_foreign_worker_that_joins_later(
 
         def write() -> Sequence[object]:
             return stream_blocks(
-                joined, Store.of(store), range(60), write_row, record,
-                message="write", total=60, commit_every=4, in_flight=4,
+                joined, Store.of(store), range(60), Work(write_row, record),
+                Commits(message="write", every=4), in_flight=4,
             )  # fmt: skip
 
         if version is None:
             assert not write()
         else:
-            with pytest.raises(InputError, match=f"has terralatent {version}") as told:
+            with pytest.raises(InputError, match=f"has terralatent {version}") as refusal:
                 write()
-            assert f"worker {addresses[0]} on" in str(told.value)
+            assert f"worker {addresses[0]} on" in str(refusal.value)
     written: Any = Store.of(store).group()["value"][...]
     done = np.count_nonzero(written >= 0)
     assert done == 60 if version is None else 0 < done < 60, "what the others did is kept"

@@ -52,9 +52,9 @@ def test_two_jobs_give_what_local_processes_give_and_are_gone_afterwards(
 
     ended = Command(tmp_path, slurm, *command).end()
 
-    assert ended.code == 0, ended.told
-    assert "asked for 2 SLURM jobs" in ended.told
-    assert "9 of 9 blocks" in ended.told
+    assert ended.code == 0, ended.output
+    assert "requested 2 SLURM jobs" in ended.output
+    assert "9 of 9 blocks" in ended.output
     same(contents(tmp_path / "out"), embed_plan.whole)
     until(lambda: not jobs(slurm), "the end of the jobs")
 
@@ -73,8 +73,8 @@ def test_blocks_of_a_cancelled_job_are_done_by_another(
     go_on(tmp_path)
     ended = command.end()
 
-    assert ended.code == 0, ended.told
-    assert "lost" not in ended.told
+    assert ended.code == 0, ended.output
+    assert "lost" not in ended.output
     same(contents(tmp_path / "out"), embed_plan.whole)
     until(lambda: not jobs(slurm), "the end of the jobs")
 
@@ -90,8 +90,10 @@ def test_an_interrupt_ends_the_jobs_that_run(
     command.interrupt()
     ended = command.end()
 
-    assert ended.code == 130, ended.told
-    assert ended.told.splitlines()[-1].startswith("interrupted: what is done is kept; go on with:")
+    assert ended.code == 130, ended.output
+    assert ended.output.splitlines()[-1].startswith(
+        "interrupted: what is done is kept; go on with:"
+    )
     until(lambda: not jobs(slurm), "the end of the jobs")
 
 
@@ -100,14 +102,14 @@ def test_an_interrupt_ends_the_wait_for_a_job_that_queues_and_the_job(
 ) -> None:
     other = occupy(slurm)
     command = Command(tmp_path, slurm, *embedding(embed_plan, tmp_path / "out"))
-    until(lambda: command.tells("waiting for the first worker"), "the wait")
-    assert command.tells("--workers asks for more")
+    until(lambda: command.has_written("waiting for the first worker"), "the wait")
+    assert command.has_written("--workers requests more")
     assert len(jobs(slurm)) == 2
 
     command.interrupt()
     ended = command.end()
 
-    assert ended.code == 130, ended.told
+    assert ended.code == 130, ended.output
     assert jobs(slurm) == [other]
     assert not (tmp_path / "out").exists(), "a store is laid out only once there is who fills it"
     cancel(slurm, other)
@@ -122,14 +124,14 @@ def test_an_interrupt_ends_the_wait_for_a_job_that_queues_and_the_job(
         ("PYTHON", shutil.which("false") or "false", "ended before a worker came of them"),
     ],
 )
-def test_jobs_that_cannot_work_are_told_in_one_line(
+def test_jobs_that_cannot_work_are_reported_in_one_line(
     slurm: dict[str, str], embed_plan: Plan, tmp_path: Path, name: str, value: str, words: str
 ) -> None:
     variables = {**slurm, f"DASK_JOBQUEUE__SLURM__{name}": value}
 
     ended = Command(tmp_path, variables, *embedding(embed_plan, tmp_path / "out")).end()
 
-    assert ended.code == 2, ended.told
-    assert words in ended.told.splitlines()[-1], ended.told
-    assert "Traceback" not in ended.told
+    assert ended.code == 2, ended.output
+    assert words in ended.output.splitlines()[-1], ended.output
+    assert "Traceback" not in ended.output
     until(lambda: not jobs(slurm), "the end of the jobs")

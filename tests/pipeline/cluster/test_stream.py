@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 from distributed import Client, LocalCluster, get_worker
-from distributed.comm import CommClosedError
+from distributed.comm import CommClosedError, connect
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cluster import crew
 from terralatent.pipeline.cluster import stream as streaming
+from terralatent.pipeline.cluster import tasks as queueing
 from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.scheduler_loss import telling_lost_scheduler
-from terralatent.pipeline.cluster.stream import Failure, stream_blocks
+from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
+from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.repository import Store
@@ -51,10 +54,21 @@ def note(group: zarr.Group, task: int, result: int) -> None:
     group["state"][task] = 1
 
 
-def stream(client: Client, store: Path, run: object = write, **options: object) -> list[Failure]:
-    return stream_blocks(
-        client, Store.of(store), range(TASKS), run, note, message="test", total=TASKS, **options
-    )
+def stream(
+    client: Client,
+    store: Path,
+    run: Callable[[zarr.Group, int], int] = write,
+    *,
+    tasks: Collection[int] = range(TASKS),
+    record: Callable[[zarr.Group, int, int], None] = note,
+    smaller: Callable[..., Any] | None = None,
+    every: int = 64,
+    seconds: float = 60.0,
+    **options: Any,
+) -> list[Failure]:
+    work = Work(run, record, smaller=smaller)
+    commits = Commits(message="test", every=every, seconds=seconds)
+    return stream_blocks(client, Store.of(store), tasks, work, commits, **options)
 
 
 def wanted(tasks: Iterable[int]) -> np.ndarray:
@@ -65,17 +79,17 @@ def wanted(tasks: Iterable[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("slow", [(), (0, 1, 5)])
-@pytest.mark.parametrize("commit_every", [1, 5, 100])
+@pytest.mark.parametrize("every", [1, 5, 100])
 def test_the_order_in_which_tasks_end_changes_nothing(
-    workers: Client, store: Path, slow: tuple[int, ...], commit_every: int
+    workers: Client, store: Path, slow: tuple[int, ...], every: int
 ) -> None:
-    failures = stream(workers, store, partial(write, slow=slow), commit_every=commit_every)
+    failures = stream(workers, store, partial(write, slow=slow), every=every)
 
     assert failures == []
     np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
     assert Store.of(store).group()["state"][:].all()
     commits = len(list(Store.of(store).repository().ancestry(branch="main"))) - 2
-    assert commits == -(-TASKS // commit_every)
+    assert commits == -(-TASKS // every)
 
 
 def fail(group: zarr.Group, task: int) -> int:
@@ -144,7 +158,7 @@ def kill(group: zarr.Group, task: int, *, batch: int, folder: Path) -> int:
     if task == 3:
         held = [np.ones(STEP, dtype=np.uint8) for _ in range(batch)]
         if batch == FULL:
-            time.sleep(WITHIN_S)  # Dask looks now and then
+            time.sleep(WITHIN_S)  # Dask checks the memory now and then
         assert len(held) == batch
     return write(group, task)
 
@@ -185,7 +199,7 @@ def test_a_mistake_of_the_user_ends_the_run_in_its_own_words(workers: Client, st
 
 
 class Watch:
-    """A progress that counts tasks, looks at the scheduler, and may break off."""
+    """A progress that counts tasks and those that the scheduler knows, and may break off."""
 
     def __init__(self, client: Client, stop_after: int = TASKS + 1) -> None:
         self.client, self.stop_after = client, stop_after
@@ -236,7 +250,7 @@ class StopLate(Watch):
         raise KeyboardInterrupt
 
 
-def test_what_ended_unheard_before_an_interrupt_is_kept_too(workers: Client, store: Path) -> None:
+def test_what_ended_unclaimed_before_an_interrupt_is_kept_too(workers: Client, store: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stream(workers, store, progress=StopLate(workers), in_flight=5)
 
@@ -271,16 +285,40 @@ class Leave:
         RuntimeError("Cannot change state of expiring Timeout"),
     ],
 )
-def test_whatever_dask_says_of_a_lost_scheduler_is_told_as_that(error: Exception) -> None:
-    with pytest.raises(InputError, match="The Dask scheduler is lost"), telling_lost_scheduler():
+def test_whatever_dask_says_of_a_lost_scheduler_is_reported_as_that(error: Exception) -> None:
+    with pytest.raises(InputError, match="The Dask scheduler is lost"), translated_scheduler_loss():
         raise error
+
+
+async def reach_nobody(address: str) -> None:
+    await connect(address, timeout=0.2)
+
+
+async def expire_twice(_: str) -> None:
+    """What befalls Dask's pool of connections, which reschedules a timeout that is expiring."""
+    async with asyncio.timeout(0) as timeout:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            timeout.reschedule(None)
+
+
+@pytest.mark.parametrize("happens", [reach_nobody, expire_twice])
+def test_what_the_installed_libraries_say_of_a_lost_scheduler_is_known(
+    happens: Callable[[str], Coroutine[Any, Any, None]],
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(InputError, match="The Dask scheduler is lost"), translated_scheduler_loss():
+        asyncio.run(happens(address))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("shape")])
 def test_what_else_goes_wrong_is_not_taken_for_a_lost_scheduler(error: Exception) -> None:
-    with pytest.raises(type(error)) as told, telling_lost_scheduler():
+    with pytest.raises(type(error)) as raised, translated_scheduler_loss():
         raise error
-    assert told.value is error
+    assert raised.value is error
 
 
 def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store: Path) -> None:
@@ -301,7 +339,7 @@ def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store:
 
 
 def hold(group: zarr.Group, task: int, *, held: Iterable[int], go: Path) -> int:
-    """Write, when it is told to go where the task is one of those to be held."""
+    """Write; a task that is one of those to be held waits for the file ``go`` before."""
     until(lambda: task not in held or go.exists())
     return write(group, task)
 
@@ -329,9 +367,9 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
 @pytest.fixture
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name in (
-        (crew, "ASK_EVERY_S"),
-        (crew, "LONELY_S"),
-        (streaming, "LOOK_EVERY_S"),
+        (queueing, "REFRESH_S"),
+        (queueing, "NO_WORKER_S"),
+        (streaming, "POLL_S"),
     ):
         monkeypatch.setattr(owner, name, 0.05)
 
@@ -348,7 +386,7 @@ def test_what_is_finished_is_committed_while_another_task_takes_long(
 
     run = partial(hold, held=(1,), go=tmp_path / "go")
     with beside(go_on):
-        assert stream(workers, store, run, in_flight=2, commit_seconds=0.1) == []
+        assert stream(workers, store, run, in_flight=2, seconds=0.1) == []
     np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
 
 
@@ -378,8 +416,8 @@ def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_ta
             assert stream(client, store, partial(hold, held=range(TASKS), go=go)) == []
 
     np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
-    told = [each.getMessage() for each in caplog.records if each.name == crew.__name__]
-    assert [line.partition(" at ")[0].partition(" joined ")[0] for line in told] == [
+    lines = [entry.getMessage() for entry in caplog.records if entry.name == queueing.__name__]
+    assert [line.partition(" at ")[0].partition(" joined ")[0] for line in lines] == [
         "no worker is there yet",
         "a worker has",
     ]
@@ -388,7 +426,7 @@ def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_ta
 def test_without_tasks_nothing_is_committed(workers: Client, store: Path) -> None:
     before = Store.of(store).snapshot()
 
-    assert stream_blocks(workers, Store.of(store), [], write, note, message="test", total=0) == []
+    assert stream(workers, store, tasks=[]) == []
     assert Store.of(store).snapshot() == before
 
 
@@ -401,19 +439,16 @@ def commit_between(group: zarr.Group, task: int, result: int, *, store: Path) ->
         session.commit("another's")
 
 
-@pytest.mark.parametrize("commit_every", [1, 100])
+@pytest.mark.parametrize("every", [1, 100])
 def test_nothing_is_committed_upon_the_commit_of_another(
-    workers: Client, store: Path, commit_every: int
+    workers: Client, store: Path, every: int
 ) -> None:
     record = partial(commit_between, store=store)
     with pytest.raises(InputError, match="Another run has committed to the store meanwhile"):
-        stream_blocks(
-            workers, Store.of(store), range(TASKS), write, record,
-            message="test", total=TASKS, in_flight=1, commit_every=commit_every,
-        )  # fmt: skip
+        stream(workers, store, record=record, in_flight=1, every=every)
 
     root = Store.of(store).group()
     assert root.attrs["by"] == "another", "its commit is the last"
-    kept = range(5 if commit_every == 1 else 0)
+    kept = range(5 if every == 1 else 0)
     np.testing.assert_array_equal(root["data"][:], wanted(kept))
     np.testing.assert_array_equal(np.flatnonzero(root["state"][:]), list(kept))

@@ -38,10 +38,11 @@ from terralatent.pipeline.cube.masking import (
     settle,
 )
 from terralatent.pipeline.cube.opened import open_cube
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.job import pair
+from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.training.state import EARLIER, TrainingFolder
@@ -255,7 +256,7 @@ def test_a_masking_that_cannot_be_is_told_before_any_pixel_is_read(
 ) -> None:
     for call in (
         partial(open_cube, cube),
-        partial(pair, cube, model, DATES),
+        lambda masking: plan_job(cube, model, DATES, Reading(masking)),
         partial(train, cube, tmp_path / "out"),
     ):
         with pytest.raises(InputError, match=words):
@@ -348,13 +349,13 @@ def test_a_model_is_used_with_the_masking_it_was_trained_with(
     told = {S2: {"rule": {"codes": [4, 5]}, "dilate": 3}}
     trained = noted(model, tmp_path / "model", told)
 
-    own = pair(cube, trained, DATES)
-    other = pair(cube, trained, DATES, masking=Masking(dilate=1))
-    bare = pair(cube, trained, DATES, masking=Masking("stored", dilate=0))
+    own = plan_job(cube, trained, DATES)
+    other = plan_job(cube, trained, DATES, Reading(Masking(dilate=1)))
+    bare = plan_job(cube, trained, DATES, Reading(Masking("stored", dilate=0)))
 
     assert own.identity()["masking"] == own.attributes()["masking"] == told
     assert other.identity()["masking"] == {S2: {"rule": {"codes": [4, 5]}, "dilate": 1}}
-    assert bare.identity() == pair(cube, model, DATES).identity()
+    assert bare.identity() == plan_job(cube, model, DATES).identity()
     assert "masking" not in bare.identity()
     block = blocks((SIDE, SIDE), 16)[4]
     masks = Masks(((S2, Masking(ClearRule(codes=(4, 5)), 3)),))
@@ -370,11 +371,11 @@ def test_a_model_runs_no_code_that_is_not_asked_for(
 ) -> None:
     trained = noted(model, tmp_path / "model", {S2: {"rule": VEGETATION, "dilate": 2}})
     with pytest.raises(InputError, match="does not run code by itself: give that rule as well, or"):
-        pair(cube, trained, DATES)
+        plan_job(cube, trained, DATES)
 
-    agreed = pair(cube, trained, DATES, masking=Masking(VEGETATION))
+    agreed = plan_job(cube, trained, DATES, Reading(Masking(VEGETATION)))
     assert agreed.identity()["masking"] == {S2: {"rule": VEGETATION, "dilate": 2}}
-    refused = pair(cube, trained, DATES, masking=Masking("stored"))
+    refused = plan_job(cube, trained, DATES, Reading(Masking("stored")))
     assert refused.identity()["masking"] == {S2: {"dilate": 2}}
 
 
@@ -413,7 +414,7 @@ def test_a_training_notes_its_masking_and_goes_on_with_no_other(
     for other in (None, Masking(dilate=1)):
         with pytest.raises(InputError, match=r"holds another training: masking is .*codes.* there"):
             train(bright, out, masking=other, **asked)
-    assert pair(bright, out, "2018-03-01").identity()["masking"] == told
+    assert plan_job(bright, out, "2018-03-01").identity()["masking"] == told
 
 
 def test_a_training_from_before_there_was_a_choice_goes_on_without(tmp_path: Path) -> None:
@@ -511,7 +512,7 @@ def test_outliers_are_the_same_in_every_tiling_and_told_by_the_store(
     report = embed(bright, model, tmp_path / "out", dates=DATES, masking=asked, client=workers)
     share = outlier.sum() / seen.sum()
     assert math.isclose(report.outliers[S2], share)
-    assert f"{share:.2%} of sentinel-2-l2a's looks taken as outliers" in str(report)
+    assert f"{share:.2%} of sentinel-2-l2a's observations taken as outliers" in str(report)
     attrs = open_latents(tmp_path / "out").attrs
     assert attrs["outliers"] == {S2: [int(outlier.sum()), int(seen.sum())]}
     again = embed(bright, model, tmp_path / "out", dates=DATES, masking=asked, client="tcp://no:1")

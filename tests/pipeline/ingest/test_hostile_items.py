@@ -319,10 +319,10 @@ def check(cube: Path, whole: Path, hostile: list[Hostile], ended: Ended) -> None
 
     told = [*table["id"], *table["reason"], *(str(told_losses([loss])[0]) for loss in losses)]
     assert all(text.isprintable() for text in told)
-    assert ended.code == (3 if losses else 0), ended.told
+    assert ended.code == (3 if losses else 0), ended.output
     assert losses or not any(each.end == "lost" for each in hostile)
-    assert "Traceback" not in ended.told
-    assert all(line.isprintable() for line in ended.told.splitlines())
+    assert "Traceback" not in ended.output
+    assert all(line.isprintable() for line in ended.output.splitlines())
 
 
 def hostile_builds(data: st.DataObject, world: Any) -> None:

@@ -26,10 +26,10 @@ NOISE = ("Traceback", "Exception", "Error", "error", "warning", "distributed")
 
 def is_clean(ended: Ended) -> bool:
     """Whether a command says that it was interrupted, what to type to go on, and nothing else."""
-    *before, last = ended.told.splitlines()
+    *before, last = ended.output.splitlines()
     head, _, command = last.partition("go on with: ")
-    assert head == "interrupted: what is done is kept; ", ended.told
-    assert not [line for line in before for word in NOISE if word in line], ended.told
+    assert head == "interrupted: what is done is kept; ", ended.output
+    assert not [line for line in before for word in NOISE if word in line], ended.output
     assert shlex.split(command)[0] == "terralatent"
     return ended.code == 130
 
@@ -54,7 +54,7 @@ def test_an_interrupted_build_keeps_what_is_done_and_ends_with_the_same_bytes(
 
     # The last run ends well, though another wants to write too while it is at it.
     ended = store.run(mishap=Mishap("merged", "second"))
-    assert ended.code == 0, ended.told
+    assert ended.code == 0, ended.output
     assert store.is_whole()
     code, told = second(store.last)
     assert code == 2
@@ -97,7 +97,7 @@ def test_an_interrupted_training_keeps_its_steps_and_ends_with_the_same_bytes(
 
     ended = training.run()
 
-    assert ended.code == 0, ended.told
+    assert ended.code == 0, ended.output
     assert training.contents() == trained.contents()
 
 

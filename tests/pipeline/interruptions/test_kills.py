@@ -60,7 +60,7 @@ def without_first(scenes: Scenes) -> Scenes:
 def kill(store: FilledStore, mishap: Mishap, *options: str) -> int:
     """Run a command until it is killed; gives how much is done then."""
     killed = store.run(*options, mishap=mishap)
-    assert killed.code == -signal.SIGKILL, killed.told
+    assert killed.code == -signal.SIGKILL, killed.output
     return store.done()
 
 
@@ -76,7 +76,7 @@ def test_a_build_killed_at_every_point_ends_with_the_same_bytes(
     # The last run loses a worker alone, and ends well with another.
     ended = store.run(mishap=Mishap("written", "die"))
 
-    assert (ended.code, computed(ended)) == (0, 3), ended.told
+    assert (ended.code, computed(ended)) == (0, 3), ended.output
     assert store.is_whole()
 
 
@@ -102,15 +102,15 @@ def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
 
     for mishap in GROW:
         killed = store.run(mishap=mishap)
-        assert killed.code == -signal.SIGKILL, (mishap, killed.told)
+        assert killed.code == -signal.SIGKILL, (mishap, killed.output)
         same(contents(store.path), radar_plan.whole if mishap == GROW[-1] else before)
 
     ended = store.run()
 
-    assert ended.code == 0, ended.told
+    assert ended.code == 0, ended.output
     assert computed(ended) == 0
     assert store.is_whole()
-    assert [each.message for each in history(store.path)] == [
+    assert [snapshot.message for snapshot in history(store.path)] == [
         "grow to 2018-05-31",
         *["build"] * (len(history(store.path)) - 2),
         "lay out the cube",
@@ -125,8 +125,8 @@ def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
     mishap, done = WRITTEN
     assert kill(store, mishap) == done
     full = store.run(*joined, mishap=Mishap("before commit", "full disk"))
-    assert (full.code, store.done()) == (2, done), full.told
-    assert re.search(r"error: .* cannot be written: .* from it", full.told), full.told
+    assert (full.code, store.done()) == (2, done), full.output
+    assert re.search(r"error: .* cannot be written: .* from it", full.output), full.output
     for mishap, done in COORDINATED:
         assert kill(store, mishap, *joined) == done, mishap
 
@@ -134,7 +134,7 @@ def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
 
     ended = store.run(*joined)
 
-    assert (ended.code, computed(ended)) == (0, 3), ended.told
+    assert (ended.code, computed(ended)) == (0, 3), ended.output
     assert store.is_whole()
     assert cluster.run(os.getpid) != worker, "the last block was done by another one"
 
@@ -161,11 +161,11 @@ def test_an_embedding_whose_scheduler_is_killed_keeps_what_is_done_and_ends_with
             ended = store.start(*joined, mishaps=befalls, folder=folder / "counts").end()
 
             if store.done() == embed_plan.units:
-                assert ended.code == 0, ended.told
+                assert ended.code == 0, ended.output
                 continue
-            assert ended.code == 2, ended.told
-            *before, last = ended.told.splitlines()
-            assert last.startswith("error: The Dask scheduler is lost"), ended.told
+            assert ended.code == 2, ended.output
+            *before, last = ended.output.splitlines()
+            assert last.startswith("error: The Dask scheduler is lost"), ended.output
             assert not [line for line in before if "Error" in line or "distributed" in line]
             assert cluster.workers[0].end().code >= 0, "it ends by itself"
         assert store.done() >= done, mishap
@@ -174,7 +174,7 @@ def test_an_embedding_whose_scheduler_is_killed_keeps_what_is_done_and_ends_with
     with cluster_in(launcher, tmp_path / "last") as cluster:
         ended = store.run("--client", cluster.address)
 
-    assert (ended.code, computed(ended)) == (0, embed_plan.units - done), ended.told
+    assert (ended.code, computed(ended)) == (0, embed_plan.units - done), ended.output
     assert store.is_whole()
 
 
@@ -193,11 +193,11 @@ def test_an_embedding_whose_only_worker_is_killed_waits_for_another_and_goes_on(
         joined = ("--client", cluster.address)
         command = store.start(*joined, mishaps=befalls, folder=folder / "counts")
         for times, _ in enumerate(befalls, 1):
-            command.tells(f"no worker is left at {cluster.address}; waiting for one", times)
+            command.wait_for(f"no worker is left at {cluster.address}; waiting for one", times)
             cluster.join()
         ended = command.end()
 
-    assert (ended.code, computed(ended)) == (0, embed_plan.units), ended.told
+    assert (ended.code, computed(ended)) == (0, embed_plan.units), ended.output
     assert store.is_whole()
 
 
@@ -216,10 +216,10 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bytes(
 ) -> None:
     for mishap, step in TRAIN:
         killed = training.run(mishap)
-        assert killed.code == -signal.SIGKILL, killed.told
+        assert killed.code == -signal.SIGKILL, killed.output
         assert training.step() == step, mishap
 
     ended = training.run()
 
-    assert ended.code == 0, ended.told
+    assert ended.code == 0, ended.output
     assert training.contents() == trained.contents()

@@ -22,7 +22,7 @@ from tests.made.catalogue import region
 
 def lost(ended: Ended) -> list[str]:
     """The lines that name a loss."""
-    return [line for line in ended.told.splitlines() if line.startswith("lost: ")]
+    return [line for line in ended.output.splitlines() if line.startswith("lost: ")]
 
 
 def test_a_task_that_kills_every_worker_is_named_and_takes_no_other_with_it(
@@ -36,7 +36,7 @@ def test_a_task_that_kills_every_worker_is_named_and_takes_no_other_with_it(
     (line,) = lost(ended)
     assert "every scene from 2018-05-03 to 2018-05-09 (unit 0/16/32)" in line
     assert line.endswith("the worker process died under it; it may need more memory than there is")
-    assert "run_sealed" not in ended.told
+    assert "run_sealed" not in ended.output
     assert store.done() == 8
 
     again = build_cube(radar, region(), store.path, block=16, client=workers)
@@ -62,11 +62,11 @@ def test_missing_and_truncated_files_are_named_and_read_once_they_are_back(
 
         ended = launcher.run(*command)
 
-        assert ended.code == 3, ended.told
+        assert ended.code == 3, ended.output
         first, second = lost(ended)
         assert re.match(r"lost: sentinel-2-l2a S2_C B03: Read failed: .*expected \d+", first)
         assert re.match(r"lost: sentinel-1-asc S1_9 vh: .*404", second)
-        assert "Traceback" not in ended.told
+        assert "Traceback" not in ended.output
 
         for path, content in whole.items():
             path.write_bytes(content)

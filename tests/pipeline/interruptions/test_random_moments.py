@@ -55,9 +55,9 @@ def strike(command: Command, moment: float, number: signal.Signals) -> None:
     command.signal(number)
     ended = command.end()
     if number == signal.SIGKILL:
-        assert ended.code in (0, -signal.SIGKILL), ended.told
+        assert ended.code in (0, -signal.SIGKILL), ended.output
     else:
-        assert ended.code == 0 or is_clean(ended), ended.told
+        assert ended.code == 0 or is_clean(ended), ended.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
@@ -102,11 +102,11 @@ def test_a_store_is_true_after_its_cluster_dies_and_whole_after_the_next_run(
             ended = command.end()
         whole = moment is None or victim == "worker" or store.done() == embed_plan.units
         if whole:
-            assert ended.code == 0, ended.told
+            assert ended.code == 0, ended.output
         else:
-            assert ended.code == 2, ended.told
-            last = ended.told.splitlines()[-1]
-            assert re.search("^error: (The|No) Dask scheduler ", last), ended.told
+            assert ended.code == 2, ended.output
+            last = ended.output.splitlines()[-1]
+            assert re.search("^error: (The|No) Dask scheduler ", last), ended.output
         return store
 
     for place, moment in enumerate(moments(seed, lambda: run("first", None))):

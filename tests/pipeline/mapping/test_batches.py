@@ -23,9 +23,9 @@ SENSORS = ("sentinel-1-asc", "sentinel-2-l2a")
 
 @pytest.fixture(scope="module")
 def model(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> GPVAE:
-    found = load_model(made_up_model(cube, tmp_path_factory.mktemp("model")))
-    assert isinstance(found, GPVAE)
-    return found
+    model = load_model(made_up_model(cube, tmp_path_factory.mktemp("model")))
+    assert isinstance(model, GPVAE)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +76,17 @@ def test_a_full_device_gets_half_and_goes_on(
     small = Small(model, 11, error)
     monkeypatch.setattr(model, "infer", small)
 
-    found = infer(model, series)
+    halved = infer(model, series)
     first = len(small.given)
     infer(model, series)
 
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    for values, expected in zip(halved, wanted, strict=True):
+        torch.testing.assert_close(values, expected, rtol=0, atol=1e-5)
     assert max(small.given[:first]) > 11
     assert max(small.given[first:]) <= 11, "what a device holds is known from then on"
 
 
-def test_what_has_no_room_for_one_pixel_is_told(
+def test_what_has_no_room_for_one_pixel_is_an_error(
     model: GPVAE, series: SeriesBlock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model, "infer", Small(model, 0, torch.OutOfMemoryError("full")))
@@ -106,10 +106,10 @@ def test_other_errors_are_not_taken_for_a_full_device(
     assert len(small.given) == 1
 
 
-def test_a_batch_has_no_more_than_was_asked_for(
+def test_a_batch_has_no_more_than_was_requested(
     model: GPVAE, series: SeriesBlock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dates = len(DAYS) + sum(len(one.days) for one in series.by_sensor.values())
+    dates = len(DAYS) + sum(len(sensor.days) for sensor in series.by_sensor.values())
     small = Small(model, 1000, MemoryError())
     monkeypatch.setattr(model, "infer", small)
 

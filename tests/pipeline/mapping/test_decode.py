@@ -55,8 +55,8 @@ def test_a_pixel_gets_what_the_model_decodes(cube: Path, model: Path, bands: Pat
     wanted = loaded.decode(SENSOR, *loaded.infer(series.series(), days), days)
 
     for name in ARRAYS:
-        found = opened[name].isel(y=y, x=x).values
-        np.testing.assert_allclose(found, getattr(wanted, name)[0].numpy(), rtol=0, atol=2e-5)
+        pixel = opened[name].isel(y=y, x=x).values
+        np.testing.assert_allclose(pixel, getattr(wanted, name)[0].numpy(), rtol=0, atol=2e-5)
 
 
 def test_acquisitions_are_those_of_the_sensor(cube: Path, bands: Path) -> None:
@@ -77,7 +77,7 @@ def test_bands_are_lazy_in_physical_units_and_know_where_they_are(bands: Path) -
     assert list(opened.band.values[:2]) == ["B02", "B03"]
 
 
-def test_a_new_observation_is_less_sure_than_the_surface(bands: Path) -> None:
+def test_a_new_observation_has_a_higher_standard_deviation_than_the_surface(bands: Path) -> None:
     inside = ~outside_every_scene(open_bands(bands).odc.geobox)
     values = {name: open_bands(bands)[name].values[..., inside] for name in ARRAYS}
 
@@ -102,8 +102,8 @@ def test_two_tilings_give_the_same_bands(
     build_cube(made_up, wide_region(), tmp_path / "cube", block=64, client=workers)
     decode(tmp_path / "cube", model, SENSOR, "acquisitions", tmp_path / "bands", client=workers)
     for name in ARRAYS:
-        one, other = (open_bands(store)[name].values for store in (bands, tmp_path / "bands"))
-        np.testing.assert_allclose(one, other, rtol=0, atol=2e-5)
+        values = [open_bands(store)[name].values for store in (bands, tmp_path / "bands")]
+        np.testing.assert_allclose(*values, rtol=0, atol=2e-5)
 
 
 def test_a_sensor_that_the_cube_lacks_can_be_decoded(

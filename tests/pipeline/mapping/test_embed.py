@@ -27,7 +27,7 @@ from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import MEAN_END, MEAN_FILL, MEAN_STEP, STD_STEP, _pack
 from terralatent.pipeline.mapping.job import _load
-from terralatent.pipeline.mapping.memory import Pieces
+from terralatent.pipeline.mapping.memory import MemoryPlan
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model, outside_every_scene, wide_region
@@ -61,11 +61,14 @@ def latents(
     return out
 
 
-def same(one: xr.Dataset, other: xr.Dataset, mean: float, std: float) -> None:
+def same(latents: xr.Dataset, expected: xr.Dataset, mean: float, std: float) -> None:
     """Check that two stores of latents agree, and are empty in the same places."""
     for name, tolerance in (("mean", mean), ("std", std)):
-        np.testing.assert_allclose(one[name].values, other[name].values, rtol=0, atol=tolerance)
-    np.testing.assert_array_equal(one["observations"].values, other["observations"].values)
+        np.testing.assert_allclose(
+            latents[name].values, expected[name].values, rtol=0, atol=tolerance
+        )
+    counts = (store["observations"].values for store in (latents, expected))
+    np.testing.assert_array_equal(*counts)
 
 
 def test_a_pixel_gets_what_the_model_infers_from_its_series(
@@ -116,9 +119,9 @@ def test_packed_latents_are_within_half_a_step(
         opened = open_latents(tmp_path / str(block))
         assert opened["mean"].dtype == opened["std"].dtype == np.float32
         same(opened, open_latents(latents), 0.51 * MEAN_STEP, 0.51 * STD_STEP)
-    one, other = (Store.of(tmp_path / str(block)).group() for block in cubes)
+    groups = [Store.of(tmp_path / str(block)).group() for block in cubes]
     for name in ("mean", "std"):
-        integers = (np.asarray(group[name]).astype(int) for group in (one, other))
+        integers = (np.asarray(group[name]).astype(int) for group in groups)
         assert np.abs(np.subtract(*integers)).max() <= 1
 
 
@@ -188,10 +191,10 @@ def test_a_store_that_holds_something_else_is_refused_and_unharmed(
     cube = cubes[changed.pop("cube", 16)]
     if changed.pop("model", 0):
         model = made_up_model(cube, tmp_path / "other", seed=1)
-    asked = {"dates": DATES, "precision": "float32", **changed}
+    request = {"dates": DATES, "precision": "float32", **changed}
 
     with pytest.raises(InputError, match=f"holds something else: .*{words}"):
-        embed(cube, model, latents, client=workers, **asked)
+        embed(cube, model, latents, client=workers, **request)
 
     assert Store.of(latents).snapshot() == before
 
@@ -251,15 +254,15 @@ def test_a_block_that_fails_is_named_and_done_by_the_next_run(
             raise OSError("the disk is on fire")
         return read_series(cube, sensors, y, x, masks)
 
-    asked: dict[str, Any] = {"dates": DATES, "precision": "float32", "client": workers}
+    request: dict[str, Any] = {"dates": DATES, "precision": "float32", "client": workers}
     with monkeypatch.context() as patch:
         patch.setattr("terralatent.pipeline.mapping.job.read_series", fails)
-        first = embed(cubes[16], model, tmp_path / "out", **asked)
+        first = embed(cubes[16], model, tmp_path / "out", **request)
     (lost,) = first.losses
     assert str(lost).startswith("block (1, 2): OSError: the disk is on fire (x ")
     assert np.isnan(open_latents(tmp_path / "out")["mean"].values[..., 16:32, 32:48]).all()
 
-    second = embed(cubes[16], model, tmp_path / "out", **asked)
+    second = embed(cubes[16], model, tmp_path / "out", **request)
 
     assert (first.computed, second.computed) == (first.blocks - 1, 1)
     assert second.losses == ()
@@ -304,22 +307,21 @@ def test_latents_that_are_not_finite_are_never_stored(
 def test_values_beyond_the_packing_are_clipped_and_counted() -> None:
     values = np.linspace(-9.0, 9.0, 1801, dtype=np.float32)
 
-    found, outside = _pack(torch.from_numpy(values)[:, None, None], MEAN_STEP, MEAN_END, True)
+    stored, outside = _pack(torch.from_numpy(values)[:, None, None], MEAN_STEP, MEAN_END, True)
 
-    packed = found[0, 0]
-
+    packed = stored[0, 0]
     wanted = np.clip(values, -MEAN_END * MEAN_STEP, MEAN_END * MEAN_STEP)
     np.testing.assert_allclose(packed * MEAN_STEP, wanted, rtol=0, atol=0.51 * MEAN_STEP)
     assert outside == np.count_nonzero(np.abs(values) > (MEAN_END + 0.5) * MEAN_STEP) > 0
     assert packed.min() > MEAN_FILL
 
 
-SMALL = Pieces(rows=24, dates=TIME_CHUNK, observations=300)
-"""Strips that end anywhere, dates in parts, and batches of a few pixels."""
+SMALL = MemoryPlan(rows=24, dates=TIME_CHUNK, observations=300)
+"""Strips that end anywhere, dates in groups, and batches of a few pixels."""
 
 
 @pytest.mark.parametrize("precision", ["packed", "float32"])
-def test_latents_are_the_same_in_whatever_pieces(
+def test_latents_are_the_same_whatever_is_planned_for_the_memory(
     cubes: dict[int, Path],
     model: Path,
     workers: Client,
@@ -331,18 +333,18 @@ def test_latents_are_the_same_in_whatever_pieces(
     how = {"dates": dates, "precision": precision, "client": workers}
     whole = embed(cubes[64], model, tmp_path / "whole", **how)
     monkeypatch.setattr(
-        sys.modules["terralatent.pipeline.mapping.embed"], "cut_pieces", lambda *given: SMALL
+        sys.modules["terralatent.pipeline.mapping.embed"], "plan_memory", lambda *given: SMALL
     )
 
     cut = embed(cubes[64], model, tmp_path / "cut", **how)
 
-    one, other = open_latents(tmp_path / "whole"), open_latents(tmp_path / "cut")
+    expected, latents = open_latents(tmp_path / "whole"), open_latents(tmp_path / "cut")
     steps = (1.01 * MEAN_STEP, 1.01 * STD_STEP) if precision == "packed" else (1e-5, 1e-5)
-    same(one, other, *steps)
+    same(latents, expected, *steps)
     assert (cut.pixels, cut.clipped, cut.outliers) == (whole.pixels, whole.clipped, whole.outliers)
 
 
-def test_too_little_memory_is_told_before_anything_is_laid_out(
+def test_too_little_memory_is_refused_before_anything_is_laid_out(
     cubes: dict[int, Path], model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"a worker of one thread at least 0\.8GB"):

@@ -1,4 +1,4 @@
-"""How blocks are cut so that they fit a worker's memory, and what is too little."""
+"""How blocks are divided so that they fit a worker's memory, and what is too little."""
 
 from __future__ import annotations
 
@@ -10,90 +10,88 @@ import numpy as np
 import pytest
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.mapping.job import Pairing
-from terralatent.pipeline.mapping.memory import PROCESS, Budget, Pieces, cut_pieces
+from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 
 GB = 10**9
 
 
-def a_pairing(
-    dates: int, seen: Sequence[int] = (73, 60), block: int = 256, latents: int = 16
-) -> Pairing:
-    """A pairing of a cube of two sensors, as far as it is asked for its sizes."""
-    sizes = {"optical": (seen[0], 10), "radar": (seen[1], 2)}
+def mapping_job(
+    dates: int, observed: Sequence[int] = (73, 60), block: int = 256, latents: int = 16
+) -> MappingJob:
+    """The job of a cube of two sensors, as far as its sizes go."""
+    sizes = {"optical": (observed[0], 10), "radar": (observed[1], 2)}
     arrays = {f"{name}/data": np.empty((*size, 0), "int16") for name, size in sizes.items()}
-    told = SimpleNamespace(
+    job = SimpleNamespace(
         sensors=tuple(sizes),
         times=tuple(range(dates)),
         open_cube=lambda: arrays,
         block=block,
         config=lambda: SimpleNamespace(latents=latents),
     )
-    return cast(Pairing, told)
+    return cast(MappingJob, job)
 
 
-def cut(memory: float, dates: int = 12, halvings: int = 0, **sizes: Any) -> Pieces:
+def plan_for(memory: float, dates: int = 12, halvings: int = 0, **sizes: Any) -> MemoryPlan:
     block, latents = sizes.get("block", 256), sizes.get("latents", 16)
-    budget = Budget(int(memory * GB), halvings)
-    return cut_pieces(a_pairing(dates, **sizes), budget, latents * 4, block**2)
+    limit = MemoryLimit(int(memory * GB), halvings)
+    return plan_memory(mapping_job(dates, **sizes), limit, latents * 4, block**2)
 
 
-def test_pieces_are_a_whole_block_where_it_fits_and_shrink_with_the_memory() -> None:
-    assert cut(4) == Pieces(256, TIME_CHUNK, 100_000)
+def test_a_plan_takes_a_whole_block_where_it_fits_and_shrinks_with_the_memory() -> None:
+    assert plan_for(4) == MemoryPlan(256, TIME_CHUNK, 100_000)
 
-    pieces = [cut(memory, dates=73) for memory in (4, 2, 1.5, 1.3, 1.2)]
+    plans = [plan_for(memory, dates=73) for memory in (4, 2, 1.5, 1.3, 1.2)]
 
-    sizes = [(each.dates, each.rows, each.observations) for each in pieces]
+    sizes = [(plan.dates, plan.rows, plan.observations) for plan in plans]
     assert sizes == sorted(sizes, reverse=True)
     assert len({(dates, rows) for dates, rows, _ in sizes}) > 2
-    assert all(each.rows % 64 == 0 and each.dates % TIME_CHUNK == 0 for each in pieces)
+    assert all(plan.rows % 64 == 0 and plan.dates % TIME_CHUNK == 0 for plan in plans)
 
 
-def test_more_latents_take_smaller_pieces() -> None:
-    pieces = [cut(2.7, latents=latents) for latents in (4, 16, 64, 128)]
+def test_more_latents_take_smaller_plans() -> None:
+    plans = [plan_for(2.7, latents=latents) for latents in (4, 16, 64, 128)]
 
-    sizes = [(each.rows, each.observations) for each in pieces]
+    sizes = [(plan.rows, plan.observations) for plan in plans]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
 
 
 def test_what_is_too_little_is_refused_and_what_it_says_is_enough() -> None:
     with pytest.raises(InputError, match=r"256 x 256 pixels .* at least [\d.]+GB") as error:
-        cut(0.8)
+        plan_for(0.8)
     words = str(error.value).split()
     enough = float(next(word for word in words if word.endswith("GB")).removesuffix("GB"))
 
-    assert cut(enough).rows == 64
+    assert plan_for(enough).rows == 64
     with pytest.raises(InputError):
-        cut(enough - 0.1)
+        plan_for(enough - 0.1)
 
 
-def test_a_task_that_killed_its_worker_gets_smaller_pieces_and_always_some() -> None:
-    sizes = [cut(4, dates=365, halvings=times) for times in range(12)]
+def test_a_task_that_killed_its_worker_gets_a_smaller_plan_and_always_one() -> None:
+    plans = [plan_for(4, dates=365, halvings=times) for times in range(12)]
 
-    amounts = [each.rows * each.dates * each.observations for each in sizes]
+    amounts = [plan.rows * plan.dates * plan.observations for plan in plans]
     assert amounts == sorted(amounts, reverse=True)
     assert amounts[1] < amounts[0]
-    assert sizes[-1].rows == 64
-    assert sizes[-1].dates == TIME_CHUNK
+    assert plans[-1].rows == 64
+    assert plans[-1].dates == TIME_CHUNK
 
 
-def test_more_dates_than_memory_are_inferred_in_parts() -> None:
-    pieces = cut(1.5, dates=365)
+def test_more_dates_than_memory_are_inferred_in_groups() -> None:
+    groups = list(plan_for(1.5, dates=365).date_groups(365))
 
-    parts = list(pieces.parts(365))
-
-    assert [date for part in parts for date in range(part.start, part.stop)] == list(range(365))
-    assert all(part.start % TIME_CHUNK == 0 for part in parts)
-    assert len(parts) > 1
+    assert [date for group in groups for date in range(group.start, group.stop)] == list(range(365))
+    assert all(group.start % TIME_CHUNK == 0 for group in groups)
+    assert len(groups) > 1
 
 
 def test_strips_are_the_rows_of_a_block() -> None:
     block = Block((1, 2), slice(256, 411), slice(512, 600))
 
-    strips = Pieces(64, TIME_CHUNK, 1).strips(block)
+    strips = MemoryPlan(64, TIME_CHUNK, 1).strips(block)
 
     assert [row for strip in strips for row in range(strip.y.start, strip.y.stop)] == [
         *range(256, 411)
@@ -102,4 +100,4 @@ def test_strips_are_the_rows_of_a_block() -> None:
 
 
 def test_the_process_itself_counts() -> None:
-    assert Budget(2 * PROCESS).task() == PROCESS
+    assert MemoryLimit(2 * PROCESS).task_bytes() == PROCESS

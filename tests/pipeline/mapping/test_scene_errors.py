@@ -1,4 +1,5 @@
-"""Laws of errors that an acquisition shares over a scene: told from many pixels, taken off all."""
+"""Laws of errors that an acquisition shares over a scene: estimated from many pixels, corrected in
+all."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ from terralatent.models.scene_errors import FAR, FEWEST_PIXELS, scene_offsets, s
 from terralatent.pipeline import decode, embed, open_latents
 from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.export.zarr import export
-from terralatent.pipeline.mapping import job as pairing_module
-from terralatent.pipeline.mapping.job import pair
+from terralatent.pipeline.mapping import job as job_module
+from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.scene_errors import estimate_scene_errors, kept_scene_errors
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.repository import BRANCH, Store
@@ -88,20 +89,20 @@ def without(seen: Observations) -> Observations:
     return replace(seen, values=seen.values - scene_offsets(made(), {SENSOR: seen})[SENSOR])
 
 
-# What is told from the pixels of one place.
+# What is estimated from the pixels of one place.
 
 
-def test_most_of_what_acquisitions_are_off_by_is_found() -> None:
+def test_most_of_what_acquisitions_are_off_by_is_estimated() -> None:
     offsets = drawn_offsets()
-    found = scene_offsets(made(), {SENSOR: series(offsets)})[SENSOR] / SPREAD
-    assert (found - offsets).square().mean() < 0.35 * offsets.square().mean()
+    estimated = scene_offsets(made(), {SENSOR: series(offsets)})[SENSOR] / SPREAD
+    assert (estimated - offsets).square().mean() < 0.35 * offsets.square().mean()
     for band in range(BANDS):
-        assert torch.corrcoef(torch.stack([found[:, band], offsets[:, band]]))[0, 1] > 0.85
+        assert torch.corrcoef(torch.stack([estimated[:, band], offsets[:, band]]))[0, 1] > 0.85
 
 
 def test_hardly_anything_is_taken_off_where_acquisitions_are_right() -> None:
-    found = scene_offsets(made(), {SENSOR: series(torch.zeros(DATES, BANDS))})[SENSOR] / SPREAD
-    assert found.abs().max() < 0.1 * OFFSET
+    estimated = scene_offsets(made(), {SENSOR: series(torch.zeros(DATES, BANDS))})[SENSOR] / SPREAD
+    assert estimated.abs().max() < 0.1 * OFFSET
 
 
 def surface(seen: Observations, days: Tensor) -> Tensor:
@@ -114,7 +115,8 @@ def test_the_surface_between_comes_nearer_to_the_truth() -> None:
     days = seen.days + 3.0
     wanted = smooth(days)
     before, after = (
-        (surface(each, days) - wanted).square().mean() for each in (seen, without(seen))
+        (surface(observations, days) - wanted).square().mean()
+        for observations in (seen, without(seen))
     )
     assert after < 0.8 * before
 
@@ -125,18 +127,18 @@ def test_one_acquisition_that_is_off_moves_the_surface_around_it_less() -> None:
     few, many = series(drawn_offsets()), series(more)
     days = few.days[at] + torch.tensor([-6.0, -3.0, 0.0, 3.0, 6.0], dtype=torch.float64)
 
-    def moved(one: Observations, other: Observations) -> Tensor:
-        return (surface(one, days) - surface(other, days)).square().mean((0, 2)).sqrt()
+    def shift(few: Observations, many: Observations) -> Tensor:
+        return (surface(few, days) - surface(many, days)).square().mean((0, 2)).sqrt()
 
-    assert (moved(without(few), without(many)) < 0.85 * moved(few, many)).all()
+    assert (shift(without(few), without(many)) < 0.85 * shift(few, many)).all()
 
 
 def test_a_cloud_that_was_missed_is_left_to_the_refinement() -> None:
     offsets = drawn_offsets()
     offsets[11] += 10.0
-    found = scene_offsets(made(), {SENSOR: series(offsets)})[SENSOR]
-    assert (found[11] == 0).all()
-    assert (found[:9].abs() > 0).all()
+    estimated = scene_offsets(made(), {SENSOR: series(offsets)})[SENSOR]
+    assert (estimated[11] == 0).all()
+    assert (estimated[:9].abs() > 0).all()
 
 
 def test_a_masked_date_changes_nothing() -> None:
@@ -146,20 +148,20 @@ def test_a_masked_date_changes_nothing() -> None:
     masked = whole.hide(hidden)
     masked.values[:, at] = torch.nan
 
-    found = scene_offsets(made(), {SENSOR: masked})[SENSOR]
+    estimated = scene_offsets(made(), {SENSOR: masked})[SENSOR]
 
-    assert (found[at] == 0).all()
+    assert (estimated[at] == 0).all()
     alone = scene_offsets(made(), {SENSOR: whole.at(~hidden)})[SENSOR]
-    torch.testing.assert_close(found[~hidden], alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(estimated[~hidden], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_acquisitions_with_few_clear_pixels_are_left_alone() -> None:
     whole, at = series(drawn_offsets()), 7
     few = torch.zeros(PIXELS, DATES, dtype=torch.bool)
     few[:, at] = whole.observed[:, at].cumsum(0) >= FEWEST_PIXELS
-    found = scene_offsets(made(), {SENSOR: whole.hide(few)})[SENSOR]
-    assert (found[at] == 0).all()
-    assert (found[torch.arange(DATES) != at] != 0).all()
+    estimated = scene_offsets(made(), {SENSOR: whole.hide(few)})[SENSOR]
+    assert (estimated[at] == 0).all()
+    assert (estimated[torch.arange(DATES) != at] != 0).all()
 
     short = whole.at(slice(0, 7))
     assert (scene_offsets(made(), {SENSOR: short})[SENSOR] == 0).all()
@@ -173,12 +175,12 @@ def test_offsets_are_shrunk_as_the_formula_says() -> None:
     surface = noise.uniform(0.01, 0.1, shape)
     weight = noise.uniform(0.2, 1.5, shape) * (noise.uniform(size=shape) < 0.95)
 
-    found = shrunk(*(torch.from_numpy(each) for each in (residual, surface, weight))).numpy()
+    estimated = shrunk(*map(torch.from_numpy, (residual, surface, weight))).numpy()
 
     for band in range(2):
         means, errors = [], []
         for date in range(shape[1]):
-            r, v, w = (each[:, date, band] for each in (residual, surface, weight))
+            r, v, w = (values[:, date, band] for values in (residual, surface, weight))
             means.append(np.average(r, weights=w))
             error = r - means[-1]
             errors.append(np.sum(w**2 * error**2) / w.sum() ** 2 + np.average(v, weights=w))
@@ -189,7 +191,7 @@ def test_offsets_are_shrunk_as_the_formula_says() -> None:
         # Whole up to k standard deviations, from there down to nothing at 2k.
         trust = np.interp(np.abs(m) / np.sqrt(c + u), [0, FAR, 2 * FAR], [FAR, FAR, 0]) / FAR
         far = np.maximum(np.abs(m) / np.sqrt(c + u) / FAR, 1)
-        np.testing.assert_allclose(found[:, band], c / (c + u) * trust / far * m, rtol=1e-6)
+        np.testing.assert_allclose(estimated[:, band], c / (c + u) * trust / far * m, rtol=1e-6)
         assert trust[4] < trust[0] == 1
 
 
@@ -203,7 +205,7 @@ def small_cells() -> Iterator[None]:
     """Cells of 16 pixels, nine of them on the made-up cube."""
     with pytest.MonkeyPatch.context() as patch:
         small = partial(estimate_scene_errors, cell=CELL)
-        patch.setattr(pairing_module, "estimate_scene_errors", small)
+        patch.setattr(job_module, "estimate_scene_errors", small)
         yield
 
 
@@ -263,34 +265,36 @@ def test_two_tilings_give_the_same_latents(
     out = tmp_path / "48"
     embed(cubes[SIDE], models[True], out, dates=DAYS, precision="float32", client=workers)
     np.testing.assert_allclose(of_store(out), of_store(latents), rtol=0, atol=1e-5)
-    one, other = (kept_scene_errors(Store.of(store).group()) for store in (out, latents))
-    assert one is not None
-    assert other is not None
-    for name, offsets in one.offsets.items():
-        np.testing.assert_array_equal(offsets[...], other.offsets[name][...])
+    errors, expected = (kept_scene_errors(Store.of(store).group()) for store in (out, latents))
+    assert errors is not None
+    assert expected is not None
+    for name, offsets in errors.offsets.items():
+        np.testing.assert_array_equal(offsets[...], expected.offsets[name][...])
 
 
 def test_a_pixel_is_inferred_from_its_series_less_what_its_acquisitions_are_off_by(
     cubes: dict[int, Path], models: dict[bool, Path], latents: Path
 ) -> None:
-    asked = pair(cubes[16], models[True], DAYS)
+    job = plan_job(cubes[16], models[True], DAYS)
     kept = kept_scene_errors(Store.of(latents).group())
     assert kept is not None
     y, x = 29, 11
     window = Block((0, 0), slice(y, y + 1), slice(x, x + 1))
-    plain = pair(cubes[16], models[False], DAYS).read(window).series()
-    nodes = [
-        np.clip(place, each[0], each[-1]) for place, each in zip((y, x), kept.nodes, strict=True)
+    plain = plan_job(cubes[16], models[False], DAYS).read(window).series()
+    place_in_nodes = [
+        np.clip(place, nodes[0], nodes[-1]) for place, nodes in zip((y, x), kept.nodes, strict=True)
     ]
     for name, values in kept.offsets.items():
-        told = RegularGridInterpolator(kept.nodes, np.moveaxis(values[...], (2, 3), (0, 1)))(nodes)
-        clean = plain[name].values - torch.from_numpy(told).float()
+        offset = RegularGridInterpolator(kept.nodes, np.moveaxis(values[...], (2, 3), (0, 1)))(
+            place_in_nodes
+        )
+        clean = plain[name].values - torch.from_numpy(offset).float()
         plain[name] = replace(plain[name], values=clean)
     days = torch.from_numpy(
         open_latents(latents).time.values.astype("datetime64[us]").astype(float)
     )
 
-    mean, _ = asked.load().infer(plain, days / 86_400e6)
+    mean, _ = job.load().infer(plain, days / 86_400e6)
 
     pixel = open_latents(latents)["mean"].isel(y=y, x=x).values
     np.testing.assert_allclose(pixel, mean[0].numpy(), rtol=0, atol=1e-4)
@@ -316,8 +320,8 @@ def test_a_run_goes_on_with_the_errors_that_the_store_holds(
     def estimate(*_: object) -> None:
         raise AssertionError("estimated again")
 
-    monkeypatch.setattr(pairing_module, "estimate_scene_errors", estimate)
-    pairing_module._scene_errors.cache_clear()
+    monkeypatch.setattr(job_module, "estimate_scene_errors", estimate)
+    job_module._scene_errors.cache_clear()
     report = embed(cubes[16], models[True], out, dates=DAYS, precision="float32", client=workers)
 
     assert (report.computed, report.losses) == (3, ())
@@ -332,28 +336,28 @@ def test_without_the_option_nothing_is_estimated_kept_or_changed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pairing_module, "estimate_scene_errors", None)
+    monkeypatch.setattr(job_module, "estimate_scene_errors", None)
     out = tmp_path / "latents"
     embed(cubes[16], models[False], out, dates=DAYS, precision="float32", client=workers)
     assert kept_scene_errors(Store.of(out).group()) is None
     assert not np.allclose(of_store(out), of_store(latents), atol=0.01, equal_nan=True)
-    read = pair(cubes[16], models[False], DAYS).read(Block((0, 0), slice(0, 4), slice(0, 4)))
-    assert all(one.errors is None for one in read.by_sensor.values())
+    read = plan_job(cubes[16], models[False], DAYS).read(Block((0, 0), slice(0, 4), slice(0, 4)))
+    assert all(sensor.errors is None for sensor in read.by_sensor.values())
 
 
-def test_bands_take_the_same_errors_off_and_their_export_tells_them(
+def test_bands_take_the_same_errors_off_and_their_export_has_them(
     cubes: dict[int, Path], models: dict[bool, Path], workers: Client, latents: Path, tmp_path: Path
 ) -> None:
     out, name = tmp_path / "bands", "sentinel-2-l2a"
     decode(cubes[SIDE], models[True], name, DAYS, out, client=workers)
-    told = xr.open_zarr(export(out, tmp_path / "bands.zarr"), group="scene_errors")
+    exported = xr.open_zarr(export(out, tmp_path / "bands.zarr"), group="scene_errors")
 
     kept = kept_scene_errors(Store.of(latents).group())
     assert kept is not None
-    np.testing.assert_array_equal(told[name].values, kept.offsets[name][...])
-    assert told[name].dims == (f"{name}_time", f"{name}_band", "cell_y", "cell_x")
-    assert told[name].shape == (24, 3, 3, 3)
-    assert told[name].attrs["units"] == "1"
+    np.testing.assert_array_equal(exported[name].values, kept.offsets[name][...])
+    assert exported[name].dims == (f"{name}_time", f"{name}_band", "cell_y", "cell_x")
+    assert exported[name].shape == (24, 3, 3, 3)
+    assert exported[name].attrs["units"] == "1"
 
 
 def test_other_families_refuse_the_option(
@@ -368,4 +372,4 @@ def test_other_families_refuse_the_option(
         estimate_scene_errors(Store.of(cubes[16]).group(), ["sentinel-2-l2a"], other)
     save_model(other, tmp_path / "vae", {})
     with pytest.raises(InputError, match="a vae model with scene_errors"):
-        pair(cubes[16], tmp_path / "vae", DAYS)
+        plan_job(cubes[16], tmp_path / "vae", DAYS)

@@ -15,11 +15,12 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cube.opened import open_cube
+from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.info.status import status
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import embed, open_latents
-from terralatent.pipeline.mapping.job import pair
+from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.store.history import expire, find_snapshot, history
 from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents
@@ -88,7 +89,7 @@ def test_an_earlier_state_is_exported_and_paired(grown: Path, tmp_path: Path) ->
     earlier = history(grown / "cube")[1].id
     export(grown / "cube", tmp_path / "out.zarr", at=earlier)
     assert Store.of(tmp_path / "out.zarr").group()[f"{S1}/time"].shape == (1,)
-    assert pair(grown / "cube", grown / "model", DATES, at=earlier).snapshot == earlier
+    assert plan_job(grown / "cube", grown / "model", DATES, Reading(at=earlier)).snapshot == earlier
 
 
 def test_what_is_old_goes_and_what_a_result_keeps_stays(copied: Path) -> None:
@@ -135,9 +136,9 @@ def test_the_command_line_tells_and_lets_go(copied: Path, launcher: Launcher) ->
     cube = copied / "cube"
     page = launcher.run("status", cube, "--history")
     assert page.code == 0
-    assert "grow to 2018-05-31" in page.told
-    assert "kept for latents-" in page.told
-    listed = json.loads(launcher.run("status", cube, "--history", "--json").told)["snapshots"]
+    assert "grow to 2018-05-31" in page.output
+    assert "kept for latents-" in page.output
+    listed = json.loads(launcher.run("status", cube, "--history", "--json").output)["snapshots"]
     assert [each["id"] for each in listed] == [each.id for each in history(cube)]
 
     ended = launcher.run(
@@ -145,7 +146,7 @@ def test_the_command_line_tells_and_lets_go(copied: Path, launcher: Launcher) ->
     )
 
     assert ended.code == 0
-    assert "2 snapshots dropped" in ended.told
+    assert "2 snapshots dropped" in ended.output
 
 
 @pytest.mark.parametrize(
@@ -161,8 +162,8 @@ def test_what_cannot_be_is_told_in_one_line(
 ) -> None:
     ended = launcher.run("expire", grown / "cube", *options)
     assert ended.code == 2
-    assert words in ended.told
-    assert "Traceback" not in ended.told
+    assert words in ended.output
+    assert "Traceback" not in ended.output
 
 
 def test_plain_zarr_has_no_history(grown: Path, tmp_path: Path) -> None:

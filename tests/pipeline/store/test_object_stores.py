@@ -71,8 +71,8 @@ def run(server: S3Server, launcher: Launcher) -> Run:
         ended = launcher.run(
             *arguments, variables=server.environment(**(variables or {})), **options
         )
-        assert server.secret not in ended.told
-        assert server.key not in ended.told
+        assert server.secret not in ended.output
+        assert server.key not in ended.output
         return ended
 
     return run
@@ -93,7 +93,7 @@ def remote(server: S3Server, launcher: Launcher, scenes: Path) -> str:
         "build", "--scenes", scenes, *WHERE, "--block", "16", "--out", CUBE,
         variables=server.environment(),
     )  # fmt: skip
-    assert ended.code == 0, ended.told
+    assert ended.code == 0, ended.output
     return CUBE
 
 
@@ -104,10 +104,10 @@ def model(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(ended: Ended) -> str:
     """The line in which a command that ended with 2 says why."""
-    assert ended.code == 2, ended.told
-    *before, last = ended.told.strip().splitlines()
-    assert last.startswith("error: "), ended.told
-    assert not any("rror" in line or "Traceback" in line for line in before), ended.told
+    assert ended.code == 2, ended.output
+    *before, last = ended.output.strip().splitlines()
+    assert last.startswith("error: "), ended.output
+    assert not any("rror" in line or "Traceback" in line for line in before), ended.output
     return last
 
 
@@ -164,7 +164,7 @@ def test_results_are_those_that_folders_would_hold(
     embedded = run("embed", remote, model, *into, LATENTS)
     decoded = run("decode", remote, model, "--sensor", SENSOR, *into, BANDS)
 
-    assert (embedded.code, decoded.code) == (0, 0), embedded.told + decoded.told
+    assert (embedded.code, decoded.code) == (0, 0), embedded.output + decoded.output
     equal(open_latents(LATENTS), open_latents(tmp_path / "latents"))
     equal(open_bands(BANDS), open_bands(tmp_path / "bands"))
     assert open_latents(LATENTS).attrs["cube_snapshot"] == Store.of(remote).snapshot()
@@ -174,13 +174,13 @@ def test_results_are_those_that_folders_would_hold(
     assert run("export", LATENTS, "--out", tmp_path / "latents.zarr").code == 0
     equal(open_latents(tmp_path / "latents.zarr"), open_latents(LATENTS))
     for store in (remote, LATENTS):
-        told = json.loads(run("status", store, "--json").told)
+        told = json.loads(run("status", store, "--json").output)
         assert (told["store"], told["format"], told["run"]) == (store, "icechunk", None)
         assert (told["bytes"], told["commits"]) == (None, None)
     page = run("status", BANDS)
     assert page.code == 0
-    assert BANDS in page.told
-    assert "None" not in page.told
+    assert BANDS in page.output
+    assert "None" not in page.output
     labels = np.zeros((40, 40), dtype=np.int64)
     labels[3:9, 10:20] = 1
     fields = [field_means(c, model, SENSOR, DATES, labels, draws=4) for c in (remote, cube)]
@@ -204,7 +204,7 @@ def test_a_model_is_the_one_of_a_local_cube(
 
     ended = training.run()
 
-    assert ended.code == 0, ended.told
+    assert ended.code == 0, ended.output
     weights = [(each.out / "weights.safetensors").read_bytes() for each in (training, trained)]
     assert weights[0] == weights[1]
     refused = run("train", url, "--latents", "3", "--out", f"s3://{BUCKET}/model")
@@ -223,7 +223,7 @@ def test_a_second_build_is_refused_and_a_killed_one_is_gone_on_with_at_once(
 
     killed = run(*radar_plan.command, store, mishaps=mishaps, folder=tmp_path / "1")
 
-    assert killed.code == -signal.SIGKILL, killed.told
+    assert killed.code == -signal.SIGKILL, killed.output
     code, told = second(tmp_path / "1")
     assert code == 2
     assert f"error: {store} is being written by process " in told
@@ -231,12 +231,12 @@ def test_a_second_build_is_refused_and_a_killed_one_is_gone_on_with_at_once(
     left = read_run(Place.of(store))
     assert left is not None
     assert (left.going, left.stage, left.total, left.ended) == (False, "build", 9, None)
-    assert "go on with: " in run("status", store).told
+    assert "go on with: " in run("status", store).output
 
     lost = (Mishap("written", "die"),)
     ended = run(*radar_plan.command, store, mishaps=lost, folder=tmp_path / "2")
 
-    assert (ended.code, computed(ended)) == (0, 7), ended.told
+    assert (ended.code, computed(ended)) == (0, 7), ended.output
     same(contents(store), radar_plan.whole)
     assert read_run(Place.of(store)) is None
     assert not [key for key in server.objects("killed/") if key.endswith(".lock")]
@@ -256,14 +256,14 @@ def test_a_build_that_is_killed_at_every_point_ends_with_the_same_bytes(
     ]
     for nth, kill in enumerate(kills):
         ended = run(*radar_plan.command, store, mishaps=(kill,), folder=tmp_path / str(nth))
-        assert ended.code == -signal.SIGKILL, ended.told
+        assert ended.code == -signal.SIGKILL, ended.output
         left = read_run(Place.of(store))
         assert left is not None
         assert not left.going
 
     ended = run(*radar_plan.command, store)
 
-    assert (ended.code, computed(ended)) == (0, 3), ended.told
+    assert (ended.code, computed(ended)) == (0, 3), ended.output
     same(contents(store), radar_plan.whole)
 
 
@@ -354,9 +354,9 @@ def test_debug_tells_no_key_either(run: Run, server: S3Server) -> None:
     ):
         ended = run("status", CUBE, "--debug", variables=variables)
         assert ended.code == 2
-        assert "Traceback" in ended.told
-        assert "AKIANOBODY" not in ended.told
-        assert "a-wrong-word" not in ended.told
+        assert "Traceback" in ended.output
+        assert "AKIANOBODY" not in ended.output
+        assert "a-wrong-word" not in ended.output
 
 
 def test_a_server_that_is_silent_is_not_waited_for(
@@ -382,7 +382,7 @@ def test_plain_zarr_is_read_where_it_was_copied_to(
 
     for name, node in open_cube(plain).children.items():
         xr.testing.assert_identical(open_cube(store)[name].dataset.load(), node.dataset.load())
-    assert json.loads(run("status", store, "--json").told)["format"] == "zarr"
+    assert json.loads(run("status", store, "--json").output)["format"] == "zarr"
     refused = run("export", remote, "--out", f"s3://{BUCKET}/other.zarr")
     assert "exports go to a local folder; copy it from there" in refusal(refused)
 

@@ -28,7 +28,7 @@ def layout(kind: str = "cube", **identity: object) -> Layout:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = Store.of(tmp_path / "store")
-    lay_out(store, layout())
+    lay_out(Store.of(store), layout())
     return store
 
 
@@ -51,7 +51,7 @@ def test_a_store_holds_what_was_laid_out(store: Store) -> None:
 def test_laying_out_again_changes_nothing(store: Store) -> None:
     before = store.snapshot()
 
-    assert lay_out(store, layout()) is False
+    assert lay_out(Store.of(store), layout()) is False
     assert store.snapshot() == before
 
 
@@ -70,7 +70,7 @@ def test_another_identity_is_refused_by_its_difference(
     before = store.snapshot()
 
     with pytest.raises(InputError, match=words):
-        lay_out(store, other)
+        lay_out(Store.of(store), other)
 
     assert store.snapshot() == before
 

@@ -1,4 +1,4 @@
-"""A sensor joins a trained model: nothing of before changes, and what it tells is heard."""
+"""A sensor joins a trained model: nothing of before changes, and what it observes counts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ NEW = {name: described(name, bands) for name, bands in (("radar", 2), ("other", 
 
 
 def pool(*names: str, seed: int = 1) -> dict[str, Observations]:
-    return {name: each for name, each in world(seed).items() if name in names}
+    return {name: own for name, own in world(seed).items() if name in names}
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +103,13 @@ def base(_base: GPVAE) -> GPVAE:
 
 
 def learn(model: GPVAE, names: tuple[str, ...], steps: int) -> None:
-    optimiser = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], 1e-2)
+    optimiser = torch.optim.Adam(
+        [values for values in model.parameters() if values.requires_grad], 1e-2
+    )
     counted = pool(*names)
     hidden = torch.arange(DATES) % 3 == 0
     for step in range(steps):
-        seen = {name: each.hide(hidden) for name, each in counted.items()}
+        seen = {name: own.hide(hidden) for name, own in counted.items()}
         loss = -model.elbo(seen, counted, torch.Generator().manual_seed(step)).elbo.mean()
         optimiser.zero_grad()
         loss.backward()
@@ -132,12 +134,14 @@ def test_nothing_of_before_changes_by_a_bit(base: GPVAE, extended: GPVAE) -> Non
     one, two = base.posterior(seen, QUERY), extended.posterior(seen, QUERY)
     for name in ("mean", "var", "query_mean", "query_var", "kl_by_latent"):
         assert torch.equal(getattr(one, name), getattr(two, name)), name
-    told = [model.decode("optical", *model.infer(seen, QUERY), QUERY) for model in (base, extended)]
-    assert all(map(torch.equal, vars(told[0]).values(), vars(told[1]).values()))
+    decoded = [
+        model.decode("optical", *model.infer(seen, QUERY), QUERY) for model in (base, extended)
+    ]
+    assert all(map(torch.equal, vars(decoded[0]).values(), vars(decoded[1]).values()))
 
 
 def test_only_what_is_new_takes_gradients_and_learns(base: GPVAE, extended: GPVAE) -> None:
-    learning = {name for name, each in extended.named_parameters() if each.requires_grad}
+    learning = {name for name, values in extended.named_parameters() if values.requires_grad}
     assert learning == {
         f"sensors.radar.{name}" for name, _ in extended.sensor("radar").named_parameters()
     }
@@ -145,7 +149,9 @@ def test_only_what_is_new_takes_gradients_and_learns(base: GPVAE, extended: GPVA
     base.add_sensor(NEW["radar"])
     start_sensor(base, "radar", [pool("optical", "radar")])
     begun = dict(base.named_parameters())
-    unmoved = {name for name, each in extended.named_parameters() if torch.equal(each, begun[name])}
+    unmoved = {
+        name for name, values in extended.named_parameters() if torch.equal(values, begun[name])
+    }
     assert not unmoved & learning
 
 
@@ -165,19 +171,19 @@ def test_the_new_sensor_predicts_hidden_dates_of_the_old_and_of_its_own(
     seen = pool("optical", "radar", seed=2)
     winter = (torch.arange(DATES) > 12) & (torch.arange(DATES) < 22)
     optical, radar = seen["optical"].hide(winter), seen["radar"].hide(~winter)
-    asked = {"optical": seen["optical"].hide(~winter)}
+    hidden = {"optical": seen["optical"].hide(~winter)}
 
-    alone = base.log_predictive({"optical": optical}, asked)["optical"]
-    both = extended.log_predictive({**seen, "optical": optical}, asked)["optical"]
+    alone = base.log_predictive({"optical": optical}, hidden)["optical"]
+    both = extended.log_predictive({**seen, "optical": optical}, hidden)["optical"]
     assert float(both.log_density.sum()) > float(alone.log_density.sum()) + 100.0
     assert float(both.error.square().mean()) < 0.6 * float(alone.error.square().mean())
 
-    told = extended.log_predictive(
+    predicted = extended.log_predictive(
         {"optical": seen["optical"], "radar": seen["radar"].hide(winter)}, {"radar": radar}
     )["radar"]
     radar = radar.at(winter)
     normal = extended.sensor("radar").normalise(radar.values, radar.valid)
-    assert float(told.error.square().mean()) < 0.7 * float(normal.square().mean())
+    assert float(predicted.error.square().mean()) < 0.7 * float(normal.square().mean())
 
 
 def test_a_sensor_that_tells_nothing_is_silenced(base: GPVAE) -> None:
@@ -198,24 +204,28 @@ def test_any_of_the_other_sensors_will_do_to_start_a_further_one(
     start_sensor(model, "other", [pool(*given, "other")])
     seen = pool("optical", "radar", "other", seed=2)
     other = seen.pop("other")
-    told = model.log_predictive(seen, {"other": other})["other"]
+    predicted = model.log_predictive(seen, {"other": other})["other"]
     normal = model.sensor("other").normalise(other.values, other.valid)
-    assert float(told.error.square().mean()) < 0.55 * float(normal.square().mean())
+    assert float(predicted.error.square().mean()) < 0.55 * float(normal.square().mean())
 
 
 def test_sensors_that_a_training_adds_at_once_start_one_after_the_other(base: GPVAE) -> None:
     seen, step_by_step = pool("optical", "radar", "other"), deepcopy(base)
-    for name in ("other", "radar"):  # the first has more bands, so it tells more
+    for name in ("other", "radar"):  # the first has more bands, so it starts first
         step_by_step.add_sensor(NEW[name])
-        start_sensor(step_by_step, name, [{each: seen[each] for each in step_by_step.sensors}])
+        start_sensor(
+            step_by_step, name, [{sensor: seen[sensor] for sensor in step_by_step.sensors}]
+        )
 
     trained = BaseModel("folder", "hash", base, AS_STORED)
     model = trained.extend(step_by_step.config, seed=0)
     hidden = {name: torch.arange(DATES) % 7 == 3 for name in seen}
     trained.start(model, [seen], Validation([seen], [Holdout(hidden)]))
-    for name, each in step_by_step.state_dict().items():
-        assert torch.equal(each, model.state_dict()[name]), name
-    learning = {name.split(".")[1] for name, each in model.named_parameters() if each.requires_grad}
+    for name, values in step_by_step.state_dict().items():
+        assert torch.equal(values, model.state_dict()[name]), name
+    learning = {
+        name.split(".")[1] for name, values in model.named_parameters() if values.requires_grad
+    }
     assert learning == {"other", "radar"}
 
 

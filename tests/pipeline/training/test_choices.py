@@ -21,8 +21,8 @@ def test_what_is_not_given_is_the_models_default() -> None:
 
 
 def test_typed_choices_are_read_as_what_they_are() -> None:
-    told = ["refinements=1", "season=false", "start=random", "kernel=constant+matern12"]
-    assert parse_choices(told) == {
+    texts = ["refinements=1", "season=false", "start=random", "kernel=constant+matern12"]
+    assert parse_choices(texts) == {
         "refinements": 1,
         "season": False,
         "start": "random",
@@ -31,7 +31,7 @@ def test_typed_choices_are_read_as_what_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("text", "words"),
     [
         ("refinements", "is no NAME=VALUE with one of model, latents"),
         ("hidden=3", "is no NAME=VALUE"),
@@ -41,9 +41,9 @@ def test_typed_choices_are_read_as_what_they_are() -> None:
         ("start=joined", "start=joined: Input should be 'regression', 'joint' or 'random'"),
     ],
 )
-def test_what_is_no_choice_is_refused(told: str, words: str) -> None:
+def test_what_is_no_choice_is_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        choose(parse_choices([told]))
+        choose(parse_choices([text]))
 
 
 def test_a_choice_that_does_not_exist_is_named() -> None:
@@ -51,7 +51,7 @@ def test_a_choice_that_does_not_exist_is_named() -> None:
         choose({"colour": "red"})
 
 
-@pytest.mark.parametrize("told", ["start=random", "refinements=2", "kernel=matern32"])
-def test_what_a_family_does_not_read_is_refused(told: str) -> None:
+@pytest.mark.parametrize("text", ["start=random", "refinements=2", "kernel=matern32"])
+def test_what_a_family_does_not_read_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="a vae model has no such choice"):
-        choose(parse_choices(["model=vae", told]))
+        choose(parse_choices(["model=vae", text]))

@@ -10,9 +10,9 @@ import torch
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
-from terralatent.pipeline.training.dropout import LONGEST_WINDOW_DAYS, hide_some, seeded
+from terralatent.pipeline.training.dropout import LONGEST_WINDOW_DAYS, drop_observations, seeded
 from terralatent.pipeline.training.holdout import hold_out
-from terralatent.pipeline.training.normalisation import centre_and_spread
+from terralatent.pipeline.training.start import centre_and_spread
 from tests.made.tiny import SENSORS, tiny_pixels, tiny_series
 
 PIXELS = 64
@@ -25,7 +25,7 @@ def observed(series: dict[str, Observations]) -> torch.Tensor:
 @pytest.mark.parametrize("step", range(20))
 def test_some_is_hidden_nothing_is_shown_and_no_series_loses_all(step: int) -> None:
     series = tiny_pixels(PIXELS)
-    seen = hide_some(series, seeded(0, step))
+    seen = drop_observations(series, seeded(0, step))
 
     assert not (observed(seen) & ~observed(series)).any()
     assert (observed(seen).sum() < observed(series).sum()).item()
@@ -35,21 +35,23 @@ def test_some_is_hidden_nothing_is_shown_and_no_series_loses_all(step: int) -> N
 def test_even_a_single_observation_is_left() -> None:
     series = tiny_series(PIXELS, "sentinel-1-asc").at(slice(0, 1))
     for step in range(20):
-        assert torch.equal(hide_some({"s": series}, seeded(0, step))["s"].valid, series.valid)
+        assert torch.equal(
+            drop_observations({"s": series}, seeded(0, step))["s"].valid, series.valid
+        )
 
 
 def test_a_series_without_observations_stays_empty() -> None:
     series = tiny_pixels(PIXELS)
-    empty = {n: one.hide(torch.ones(len(one.days)) > 0) for n, one in series.items()}
-    assert not observed(hide_some(empty, seeded(0))).any()
+    empty = {n: own.hide(torch.ones(len(own.days)) > 0) for n, own in series.items()}
+    assert not observed(drop_observations(empty, seeded(0))).any()
 
 
 def test_the_masks_follow_from_the_seed_alone() -> None:
     series = tiny_pixels(PIXELS)
-    first = hide_some(series, seeded(5, 9))
+    first = drop_observations(series, seeded(5, 9))
     torch.rand(100)
-    again = hide_some(dict(reversed(series.items())), seeded(5, 9))
-    other = hide_some(series, seeded(5, 10))
+    again = drop_observations(dict(reversed(series.items())), seeded(5, 9))
+    other = drop_observations(series, seeded(5, 10))
 
     assert torch.equal(observed(first), observed(again))
     assert not torch.equal(observed(first), observed(other))
@@ -58,9 +60,9 @@ def test_the_masks_follow_from_the_seed_alone() -> None:
 def test_values_do_not_decide_what_is_hidden() -> None:
     series = tiny_pixels(PIXELS)
     noisy = {
-        n: Observations(**{**vars(one), "values": one.values + 1}) for n, one in series.items()
+        n: Observations(**{**vars(own), "values": own.values + 1}) for n, own in series.items()
     }
-    first, second = hide_some(series, seeded(1)), hide_some(noisy, seeded(1))
+    first, second = drop_observations(series, seeded(1)), drop_observations(noisy, seeded(1))
     assert torch.equal(observed(first), observed(second))
 
 
@@ -70,7 +72,7 @@ def test_all_three_kinds_of_gap_occur() -> None:
     assert radar.observed.all()
     dropped, untouched, longest = 0, 0, 0.0
     for step in range(100):
-        seen = hide_some(series, seeded(0, step))["sentinel-1-asc"].observed
+        seen = drop_observations(series, seeded(0, step))["sentinel-1-asc"].observed
         dropped += int(not seen.any(0).any() or int(seen.sum()) <= PIXELS // 8)
         untouched += int(seen.all(1).sum())
         sparse = seen.float().mean(1) > 0.6
@@ -87,10 +89,10 @@ def changed(
     """The same as ``seen``, with other numbers wherever it hides what ``series`` has."""
     return {
         name: replace(
-            one,
-            values=torch.where(series[name].valid & ~one.valid, 1e3, one.values),
+            own,
+            values=torch.where(series[name].valid & ~own.valid, 1e3, own.values),
         )
-        for name, one in seen.items()
+        for name, own in seen.items()
     }
 
 
@@ -111,7 +113,7 @@ def model() -> GPVAE:
 
 def test_what_is_hidden_never_reaches_q(model: GPVAE) -> None:
     series = tiny_pixels(8)
-    seen = hide_some(series, seeded(0, 3))
+    seen = drop_observations(series, seeded(0, 3))
     with torch.no_grad():
         first, second = model.posterior(seen), model.posterior(changed(series, seen))
     assert torch.equal(first.mean, second.mean)
@@ -130,6 +132,7 @@ def test_what_is_held_out_never_reaches_training(model: GPVAE) -> None:
             assert torch.equal(one, two)
     with torch.no_grad():
         first, second = (
-            model.elbo(hide_some(one, seeded(0)), one, seeded(1)) for one in (training, other)
+            model.elbo(drop_observations(counted, seeded(0)), counted, seeded(1))
+            for counted in (training, other)
         )
     assert torch.equal(first.elbo, second.elbo)

@@ -82,7 +82,7 @@ def contents(out: Path) -> dict[str, object]:
     return {
         "weights": (out / "weights.safetensors").read_bytes(),
         "state": (out / "training" / "state.safetensors").read_bytes(),
-        "told": read_manifest(out)["training"],
+        "record": read_manifest(out)["training"],
         "log": [{**json.loads(line), "seconds": 0} for line in lines],
     }
 
@@ -93,16 +93,16 @@ def test_what_the_model_had_stays_and_its_checkpoint_names_it(
     out, report = extended
     before, after = load_model(base), load_model(out)
     weights = after.state_dict()
-    assert all(torch.equal(each, weights[name]) for name, each in before.state_dict().items())
+    assert all(torch.equal(values, weights[name]) for name, values in before.state_dict().items())
     # Calibration as well: the old sensor's is that of the base, the new one has its own.
     assert not any((after.sensor(name).noise_factor == 1.0).all() for name in (OPTICAL, RADAR))
-    assert [one.name for one in after.config.sensors] == [RADAR, OPTICAL]
+    assert [sensor.name for sensor in after.config.sensors] == [RADAR, OPTICAL]
     assert after.config.kernel == "constant+matern12"
     assert after.config.sensor(RADAR).units == "dB"
-    told = read_manifest(out)["training"]
-    assert told["extends"] == {"model": str(base), "hash": model_hash(base), "added": [RADAR]}
-    assert told["settings"]["extend"] == model_hash(base) != model_hash(out)
-    assert told["settings"]["latents"] == 3
+    record = read_manifest(out)["training"]
+    assert record["extends"] == {"model": str(base), "hash": model_hash(base), "added": [RADAR]}
+    assert record["settings"]["extend"] == model_hash(base) != model_hash(out)
+    assert record["settings"]["latents"] == 3
     assert report.score >= report.start_score
 
 
@@ -115,7 +115,7 @@ def test_training_moved_the_new_sensor_alone(extended: tuple[Path, TrainReport])
     assert state is not None
     moved = {
         name
-        for name, each in load_model(extended[0]).named_parameters()
+        for name, values in load_model(extended[0]).named_parameters()
         if f"sensors.{RADAR}" in name
     }
     moments = [name for name in state.optimiser if name.endswith("exp_avg")]
@@ -208,7 +208,7 @@ def test_a_model_that_predicts_the_old_sensors_worse_is_marked(
 ) -> None:
     model = load_model(extended[0])
     series: list[dict[str, Observations]] = [tiny_pixels(20)]
-    hidden = {name: torch.arange(len(one.days)) % 5 == 2 for name, one in series[0].items()}
+    hidden = {name: torch.arange(len(own.days)) % 5 == 2 for name, own in series[0].items()}
     score = Validation(series, [Holdout(hidden)]).score(model)
     assert not score.worse
     assert score.rmse.keys() == score.by_sensor.keys() == {OPTICAL, RADAR}

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from terralatent.models.observations import Observations, clear_dates
-from terralatent.pipeline.training.holdout import FEWEST_CLEAR, WINDOW_DAYS, blocks_apart, hold_out
+from terralatent.pipeline.dates import GAP_DAYS
+from terralatent.pipeline.training.holdout import FEWEST_CLEAR, blocks_apart, hold_out
 from tests.made.tiny import tiny_pixels, tiny_series
 
 
@@ -55,7 +56,7 @@ def test_a_window_is_hidden_and_most_of_the_clear_acquisitions_stay(seed: int) -
     held = hold_out({"s": series}, seed).acquisitions["s"]
     gaps = series.days[~held].diff()
 
-    assert float(gaps.max()) >= WINDOW_DAYS - 9.5
+    assert float(gaps.max()) >= GAP_DAYS - 9.5
     assert 0.1 <= float(held.float().mean()) <= 0.35
 
 

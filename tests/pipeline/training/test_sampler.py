@@ -1,4 +1,4 @@
-"""A batch follows from the seed and the step, whatever was asked for before."""
+"""A batch follows from the seed and the step, whatever was drawn before."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.training import sampler as sample
 from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
-from terralatent.pipeline.training.normalisation import centre_and_spread
 from terralatent.pipeline.training.sampler import Batch, PixelSampler
+from terralatent.pipeline.training.start import centre_and_spread
 from tests.made.tiny import SENSORS, tiny_cube, tiny_series
 
 
@@ -64,8 +64,8 @@ def test_a_batch_holds_series_of_all_sensors_with_something_to_see(
 ) -> None:
     batch = PixelSampler(cubes, seed=0, batch=300).batch(1)
     assert set(batch.observations) == set(SENSORS)
-    assert {len(one) for one in batch.observations.values()} == {300}
-    observed = [one.observed.any(1) for one in batch.observations.values()]
+    assert {len(own) for own in batch.observations.values()} == {300}
+    observed = [own.observed.any(1) for own in batch.observations.values()]
     assert torch.stack(observed).any(0).all()
 
 
@@ -75,8 +75,8 @@ def test_the_pixels_of_a_buffer_come_once_before_any_comes_again(
     pixels = 12 * 11
     sampler = PixelSampler(cubes[:1], seed=0, batch=pixels // 4)
     values = [
-        one.values[..., 0].nan_to_num(-1.0)
-        for one in (sampler.batch(step).observations["sentinel-1-asc"] for step in range(4))
+        own.values[..., 0].nan_to_num(-1.0)
+        for own in (sampler.batch(step).observations["sentinel-1-asc"] for step in range(4))
     ]
     assert len(torch.unique(torch.cat(values), dim=0)) == pixels
 
@@ -105,7 +105,7 @@ def large_without_apart(cube: TrainingCube) -> TrainingCube:
 
 
 def keys(series: dict[str, Observations]) -> set[bytes]:
-    """What tells pixels apart: their noise."""
+    """What distinguishes pixels: their noise."""
     return {row.numpy().tobytes() for row in series["sentinel-1-asc"].values}
 
 

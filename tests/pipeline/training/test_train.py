@@ -213,7 +213,7 @@ def test_the_last_steps_learn_from_what_was_held_out(
     elbo = GPVAE.elbo
 
     def counting(self: GPVAE, seen: Any, what: Any, generator: torch.Generator) -> Any:
-        counted.append(sum(int(one.observed.any(0).sum()) for one in what.values()))
+        counted.append(sum(int(own.observed.any(0).sum()) for own in what.values()))
         return elbo(self, seen, what, generator)
 
     monkeypatch.setattr(GPVAE, "elbo", counting)
@@ -373,7 +373,7 @@ def test_two_cubes_and_one_sensor(cube: Path, tmp_path: Path) -> None:
     other = tiny_cube(tmp_path / "other", side=6, block=6, seed=5)
     out = tmp_path / "m"
     train([cube, other], out, **{**SETTINGS, "steps": 2}, sensors=["sentinel-2-l2a"])
-    assert [one.name for one in load_model(out).config.sensors] == ["sentinel-2-l2a"]
+    assert [sensor.name for sensor in load_model(out).config.sensors] == ["sentinel-2-l2a"]
     assert len(read_manifest(out)["training"]["cubes"]) == 2
 
 

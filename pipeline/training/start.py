@@ -1,0 +1,124 @@
+"""Where a training starts: bands normalised, the model sized and started, its first score."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.families import find_family, make_model
+from terralatent.models.latent_model import LatentModel
+from terralatent.models.observations import Observations
+from terralatent.models.start.covariances import TooFewObservationsError
+from terralatent.models.start.linear import start_model
+from terralatent.pipeline.training.cubes import TrainingCube
+from terralatent.pipeline.training.extend import BaseModel
+from terralatent.pipeline.training.loop import describe_timescales
+from terralatent.pipeline.training.state import TrainingFolder, TrainingState, copy_tensors
+from terralatent.pipeline.training.validation import Validation
+
+__all__ = ["centre_and_spread", "configure", "start", "unstarted"]
+
+log = logging.getLogger(__name__)
+
+MAD_TO_STD = 1.4826
+SMALLEST_SPREAD = 1e-4
+
+
+def configure(
+    sources: Sequence[TrainingCube],
+    pools: Sequence[dict[str, Observations]],
+    choices: dict[str, Any],
+    base: BaseModel | None,
+) -> ModelConfig:
+    """Describe the model: bands as the cubes have them, normalised by the pools.
+
+    Sensors of a base model stay as it has them.
+    """
+    there = {name: bands for source in sources for name, bands in source.sensors.items()}
+    sensors = list(base.config.sensors) if base else []
+    known = base.known if base else frozenset()
+    for name, bands in sorted(there.items()):
+        if name in known:
+            continue
+        centre, spread = centre_and_spread([pool[name] for pool in pools if name in pool])
+        sensors.append(
+            SensorConfig(
+                name=name,
+                bands=bands.names,
+                units=bands.units,
+                centre=tuple(centre.tolist()),
+                spread=tuple(spread.tolist()),
+            )
+        )
+    sensors.sort(key=lambda sensor: sensor.name)
+    if base:
+        return base.config.model_copy(update={"sensors": tuple(sensors)})
+    config = ModelConfig.model_validate({"sensors": sensors, **choices})
+    return find_family(config.model).sized(config)
+
+
+def unstarted(config: ModelConfig, base: BaseModel | None, seed: int) -> LatentModel:
+    """A model in which what is to learn takes gradients, and has not been started."""
+    return make_model(config, seed=seed) if base is None else base.extend(config, seed)
+
+
+def start(
+    config: ModelConfig,
+    base: BaseModel | None,
+    pools: Sequence[dict[str, Observations]],
+    validation: Validation,
+    folder: TrainingFolder,
+    seed: int,
+) -> TrainingState:
+    """The start, judged: the first candidate for the best model."""
+    model = unstarted(config, base, seed)
+    try:
+        if base is None:
+            start_model(model, pools, seed=seed)
+        else:
+            base.start(model, pools, validation)
+    except TooFewObservationsError as error:
+        raise InputError(f"The cube holds too little: {error}") from error
+    score = validation.score(model)
+    log.info("the start has a held-out log density of %.3f", score.log_density)
+    weights = copy_tensors(model.state_dict())
+    state = TrainingState(
+        config=config.model_dump(mode="json", exclude_none=True),
+        start_score=score.log_density,
+        best_score=score.log_density,
+        weights=weights,
+        best=weights,
+    )
+    folder.trim_log(-1)
+    folder.log(step=0, validation=score.to_json(), timescales=describe_timescales(model))
+    folder.save(state)
+    return state
+
+
+def centre_and_spread(pools: Sequence[Observations]) -> tuple[Tensor, Tensor]:
+    """Median and 1.4826 x median absolute deviation of each band's valid values.
+
+    Robust, because some clouds escape every mask. A band without a valid value gets 0 and 1, one
+    that hardly varies a spread of 1e-4, so that a division never overflows.
+
+    Args:
+        pools: Pixels of one sensor, one entry for each cube; training acquisitions only.
+
+    Returns:
+        Two tensors with shape (B,), float32, in the bands' physical units.
+    """
+    bands = pools[0].values.shape[-1]
+    centre, spread = torch.zeros(bands), torch.ones(bands)
+    for band in range(bands):
+        values = torch.cat([pool.values[..., band][pool.valid[..., band]] for pool in pools])
+        if values.numel():
+            centre[band] = values.median()
+            deviation = (values - centre[band]).abs().median()
+            spread[band] = (MAD_TO_STD * deviation).clamp_min(SMALLEST_SPREAD)
+    return centre, spread
