@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline.ingest.build import build_cube
-from tests.commands.plans import Plan, Store, plan_build, plan_embed
+from tests.commands.plans import FilledStore, Plan, plan_build, plan_embed
 from tests.commands.processes import Launcher, launching
 from tests.commands.trainings import Training
 from tests.made.catalogue import region, write_catalogue
@@ -103,9 +103,9 @@ def embed_plan(cube: Path, workers: Client, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def filling(launcher: Launcher, tmp_path: Path) -> Callable[[Plan], Store]:
+def filling(launcher: Launcher, tmp_path: Path) -> Callable[[Plan], FilledStore]:
     """Gives the store that a plan fills."""
-    return lambda plan: Store(plan, launcher, tmp_path)
+    return lambda plan: FilledStore(plan, launcher, tmp_path)
 
 
 @pytest.fixture(scope="session")

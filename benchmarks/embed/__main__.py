@@ -34,7 +34,7 @@ from benchmarks.embed.stages import print_table, start_timing, time_stages
 from benchmarks.embed.workers import Cost, cost_of, fresh_workers
 from terralatent.pipeline import embed, open_latents
 from terralatent.pipeline.region import blocks
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 
 WANTED = 15_000
 """Pixels a second that must be reached with 2 workers on 2 cores, by either kind of encoders."""
@@ -247,7 +247,7 @@ def _mapped(bench: Bench) -> None:
 
 def _steps_apart(embedded: Path, mapped: Path) -> int:
     """The largest difference of the packed integers of two stores."""
-    here, there = open_group(embedded), open_group(mapped)
+    here, there = Store.of(embedded).group(), Store.of(mapped).group()
     furthest = 0
     for block in blocks(here["mean"].shape[-2:], 256):
         for name in PACKING:

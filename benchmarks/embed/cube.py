@@ -32,7 +32,8 @@ from terralatent.pipeline.store.arrays import (
     coordinate,
     grid_arrays,
 )
-from terralatent.pipeline.store.repository import ABOUT, lay_out, open_group, snapshot_id
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["DATES", "random_model", "repeated_cube", "scenes_cube"]
 
@@ -63,23 +64,23 @@ def scenes_cube(scenes: Path, cache: Path) -> Path:
 def repeated_cube(source: Path, side: int, block: int) -> Path:
     """A cube of ``side`` pixels made of copies of ``source``, written once, beside it. Computes."""
     dates = "+".join(str(count) for count in DATES.values())
-    name = f"repeated-{side}-by-{block}-{dates}-{snapshot_id(source)}"
+    name = f"repeated-{side}-by-{block}-{dates}-{Store.of(source).snapshot()}"
     cube, partly = source.with_name(name), source.with_name(f"{name}.partial")
     if cube.exists():
         return cube
     shutil.rmtree(partly, ignore_errors=True)
-    root = open_group(source)
+    root = Store.of(source).group()
     old = grid_of(root["sentinel-2-l2a"])
     grid = GeoBox((side, side), old.affine, old.crs)
     about: Any = root.attrs[ABOUT]["identity"]
     where = {"crs": str(grid.crs), "transform": list(grid.transform)[:6], "shape": [side, side]}
     identity = {**about, "grid": where, "block": block}
     groups = [_layout(root[sensor], sensor, grid, block) for sensor in DATES]
-    lay_out(partly, Layout("cube", identity, (GroupLayout("", ()), *groups)))
+    lay_out(Store.of(partly), Layout("cube", identity, (GroupLayout("", ()), *groups)))
     parts = blocks((side, side), block)
     with client_for("local") as client:
         failures = stream_blocks(
-            client, partly, parts, Work(partial(_write_copies, source), _nothing_shared),
+            client, Store.of(partly), parts, Work(partial(_write_copies, source), _nothing_shared),
             Commits(message="repeat the scenes in space"),
         )  # fmt: skip
     if failures:
@@ -92,7 +93,7 @@ def random_model(cube: Path, folder: Path, latents: int = 16) -> Path:
     """A model of default size with random weights that fits ``cube``: the work is the same."""
     sensors = []
     for name in DATES:
-        group = open_group(cube)[name]
+        group = Store.of(cube).group()[name]
         bands = [str(band) for band in np.asarray(group["band"])]
         units = group["data"].attrs["units"]
         centre, spread = (-12.0, 4.0) if units == "dB" else (0.2, 0.1)
@@ -109,7 +110,7 @@ def random_model(cube: Path, folder: Path, latents: int = 16) -> Path:
 
 def _write_copies(source: Path, target: zarr.Group, part: Block) -> None:
     """Write one block: what the source has at its rows and columns, over and over."""
-    root = open_group(source)
+    root = Store.of(source).group()
     for sensor, dates in DATES.items():
         for name in ("data", "quality"):
             if name in root[sensor]:

@@ -21,7 +21,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline import embed
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.region import blocks
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["measure_device", "missing_device"]
 
@@ -91,7 +91,7 @@ def _speed(
                 cube, model, out, device=device, encoder=encoder, client=client, memory=memory
             ),
         )
-    rows, columns = open_group(out)["mean"].shape[-2:]
+    rows, columns = Store.of(out).group()["mean"].shape[-2:]
     rate = rows * columns / cost.wall
     inside = sum(client.run(_seconds_in_spans).values()) / cost.wall
     print(f"{encoder}, {rows} x {columns} pixels: {rate:,.0f} pixels a second "
@@ -163,7 +163,7 @@ def _seconds_in_spans() -> float:
 
 def _furthest(wanted: Path, measured: Path) -> float:
     """The largest difference of two stores of float32 latents, in posterior standard deviations."""
-    cpu, gpu = open_group(wanted), open_group(measured)
+    cpu, gpu = Store.of(wanted).group(), Store.of(measured).group()
     furthest = 0.0
     for block in blocks(cpu["mean"].shape[-2:], 256):
         at = (..., block.y, block.x)

@@ -24,7 +24,8 @@ from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.stream import Commits, Work, stream_blocks
 from terralatent.pipeline.mapping.block import BlockDone
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
-from terralatent.pipeline.store.repository import lay_out
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.repository import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,15 +74,15 @@ def load_scheduler(folder: Path, first: int, last: int) -> None:
     store = folder / "store"
     blank = ArrayLayout("data", ("task",), (last,), "int32", (1,), fill_value=-1)
     state = coordinate("state", ("task",), np.zeros(last, np.uint8))
-    lay_out(store, Layout("latents", {}, (GroupLayout("", (blank, state)),)))
+    lay_out(Store.of(store), Layout("latents", {}, (GroupLayout("", (blank, state)),)))
     with _cluster(folder) as (address, scheduler), client_for(address) as client:
         client.register_plugin(MostTasks())
         memory = Memory(scheduler=scheduler, coordinator=os.getpid())
         in_flight = 2 * sum(client.nthreads().values())
         began = time.perf_counter()
         failures = stream_blocks(
-            client, store, range(last), Work(_write, _record), Commits(message="simulate"),
-            in_flight=in_flight, progress=memory,
+            client, Store.of(store), range(last), Work(_write, _record),
+            Commits(message="simulate"), in_flight=in_flight, progress=memory,
         )  # fmt: skip
         wall = time.perf_counter() - began
         most = client.run_on_scheduler(most_tasks)

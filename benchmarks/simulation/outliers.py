@@ -28,7 +28,7 @@ from terralatent.pipeline.cli.demo_scores import open_truth
 from terralatent.pipeline.cube import outliers
 from terralatent.pipeline.cube.series import SensorSeries, read_series
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 
 SENSOR = "sentinel-2-l2a"
 SIZE = 64
@@ -67,7 +67,7 @@ def main() -> None:
 
 def read_sensor(cube: Path) -> SensorSeries:
     """All of a cube's Sentinel-2."""
-    group = open_group(cube)
+    group = Store.of(cube).group()
     rows, columns = group[f"{SENSOR}/data"].shape[-2:]
     return read_series(group, [SENSOR], slice(0, rows), slice(0, columns)).by_sensor[SENSOR]
 

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import zarr
@@ -24,7 +23,7 @@ from terralatent.pipeline.cluster.tasks import Smaller, TaskQueue, WorkerRegistr
 from terralatent.pipeline.cluster.workers import VersionCheck
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
-from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, open_repository
+from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, Store
 
 __all__ = ["Commits", "Failure", "Work", "stream_blocks"]
 
@@ -97,7 +96,7 @@ class Failure(Generic[T]):
 
 def stream_blocks(
     client: Client,
-    store: str | Path,
+    store: Store,
     tasks: Collection[T],
     work: Work[T, R],
     commits: Commits,
@@ -115,7 +114,7 @@ def stream_blocks(
 
     Args:
         client: Where to run. Workers must reach ``store``.
-        store: An Icechunk store that :func:`terralatent.pipeline.store.repository.lay_out` made.
+        store: An Icechunk store that :func:`terralatent.pipeline.store.creation.lay_out` made.
         tasks: Small, picklable, one for each piece of work.
         work: What is done with each of them.
         commits: How it is committed.
@@ -136,7 +135,7 @@ def stream_blocks(
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
-    session = open_repository(store).writable_session(commits.branch)
+    session = store.repository().writable_session(commits.branch)
     tip, fork = session.snapshot_id, session.fork()
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
@@ -190,7 +189,7 @@ def stream_blocks(
 
 
 def _commit(
-    store: str | Path,
+    store: Store,
     commits: Commits,
     tip: str,
     finished: Sequence[tuple[T, ForkSession, R]],
@@ -204,7 +203,7 @@ def _commit(
     if not finished:
         return tip
     # Opened anew: one that stays open remembers, of every commit, where all chunks are.
-    session = open_repository(store).writable_session(commits.branch)
+    session = store.repository(anew=True).writable_session(commits.branch)
     if session.snapshot_id != tip:
         raise InputError(MEANWHILE)
     session.merge(*(fork for _, fork, _ in finished))

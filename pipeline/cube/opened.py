@@ -18,7 +18,7 @@ from terralatent.pipeline.cube.masking import Masking, MaskingRequest, clear_sky
 from terralatent.pipeline.cube.outliers import find_outliers
 from terralatent.pipeline.cube.time_axis import PER_DATE
 from terralatent.pipeline.dates import days_since_1970
-from terralatent.pipeline.store.repository import describe, open_group
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["grid_coords", "lazy", "open_cube", "times"]
 
@@ -27,7 +27,7 @@ NO_BOOLS = np.empty((0, 0, 0), dtype=bool)
 
 
 def open_cube(
-    store: str | Path,
+    store: str | Path | Store,
     *,
     clear: bool = True,
     masking: MaskingRequest = None,
@@ -62,14 +62,14 @@ def open_cube(
         InputError: If there is no cube at ``store``, or no such snapshot, or it cannot be masked
             so.
     """
-    cube = open_group(store, kind="cube", snapshot=snapshot)
+    cube = Store.of(store).group(kind="cube", snapshot=snapshot)
     nodes = {"items": _items(cube["items"])} if "items" in cube else {}
     sensors = {name: group for name, group in sorted(cube.groups()) if "data" in group}
     masks = settle(mask_bands(cube, list(sensors)), masking)
     for name, group in sensors.items():
         nodes[name] = _sensor(group, clear, masks.of(name))
     tree = xr.DataTree.from_dict(nodes)
-    tree.attrs = {**describe(store), "store": str(store)}
+    tree.attrs = {**dict(cube.attrs[ABOUT]), "store": str(store)}
     return tree
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import zarr
 
 from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.repository import open_group, snapshot_id
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["NEWEST", "Reading"]
 
@@ -25,15 +24,15 @@ class Reading:
     at: str | None = None
     """An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`."""
 
-    def open(self, cube: str | Path) -> tuple[zarr.Group, str]:
+    def open(self, cube: Store) -> tuple[zarr.Group, str]:
         """Open the root of a cube, and give its snapshot, empty for plain Zarr. Reads no pixels.
 
         Raises:
             InputError: If there is no cube or no such snapshot.
         """
-        open_group(cube, kind="cube")
-        snapshot = find_snapshot(cube, self.at) or snapshot_id(cube)
-        return open_group(cube, kind="cube", snapshot=snapshot or None), snapshot
+        cube.group(kind="cube")  # raises, and names what is there instead
+        snapshot = find_snapshot(cube, self.at) or cube.snapshot()
+        return cube.group(kind="cube", snapshot=snapshot or None), snapshot
 
     def masks(self, root: zarr.Group, sensors: Sequence[str], before: Masks = AS_STORED) -> Masks:
         """Settle how the sensors of a cube are masked. Reads no pixels.

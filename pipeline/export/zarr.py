@@ -18,8 +18,8 @@ from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.arrays import ArrayLayout
 from terralatent.pipeline.store.damage import damage_of
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.repository import ABOUT, describe, exists, open_group, snapshot_id
-from terralatent.pipeline.store.storage import is_url
+from terralatent.pipeline.store.location import is_url
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["export"]
 
@@ -28,7 +28,7 @@ OTHER_FORMATS = (".tif", ".tiff", ".nc", ".nc4", ".h5", ".hdf5", ".zip", ".png",
 
 
 def export(
-    store: str | Path,
+    store: str | Path | Store,
     out: str | Path,
     *,
     sensor: str | None = None,
@@ -59,9 +59,10 @@ def export(
         InputError: If the store has no such sensor, variable or date, or if ``out`` exists and is
             not this export.
     """
-    open_group(store)  # raises, and names what is there instead
-    snapshot = find_snapshot(store, at) or snapshot_id(store)
-    root = open_group(store, snapshot=snapshot or None)
+    store = Store.of(store)
+    store.group()  # raises, and names what is there instead
+    snapshot = find_snapshot(store, at) or store.snapshot()
+    root = store.group(snapshot=snapshot or None)
     about: dict[str, Any] = dict(root.attrs.asdict().get(ABOUT, {}))
     part = {"sensor": sensor, "variable": variable, "date": date}
     about["export"] = {**part, "snapshot": snapshot}
@@ -74,7 +75,8 @@ def export(
         )
     folder = Path(out).expanduser().absolute()
     if folder.exists():
-        if exists(folder) and describe(folder) == about:
+        there = Store.of(folder)
+        if there.exists() and there.about() == about:
             return folder
         raise InputError(f"{folder} exists and is not this export; choose another folder.")
     groups = _groups(root, store, sensor)
@@ -118,7 +120,7 @@ def _consolidate(folder: Path, groups: list[str]) -> None:
             zarr.consolidate_metadata(str(folder), path=path or None, zarr_format=3)
 
 
-def _groups(root: zarr.Group, store: str | Path, sensor: str | None) -> dict[str, zarr.Group]:
+def _groups(root: zarr.Group, store: Store, sensor: str | None) -> dict[str, zarr.Group]:
     """The groups to copy, by path; the root's is empty."""
     groups = dict(sorted(root.groups()))
     sensors = [name for name, group in groups.items() if "data" in group]
@@ -129,7 +131,7 @@ def _groups(root: zarr.Group, store: str | Path, sensor: str | None) -> dict[str
     return {"": root, **{name: groups[name] for name in chosen}}
 
 
-def _refuse_unknown(groups: dict[str, zarr.Group], store: str | Path, variable: str) -> None:
+def _refuse_unknown(groups: dict[str, zarr.Group], store: Store, variable: str) -> None:
     there = {name for group in groups.values() for name, array in group.arrays() if _on_grid(array)}
     if variable not in there:
         raise InputError(
@@ -154,7 +156,7 @@ def _dates(group: zarr.Group, date: str | None) -> slice:
 
 
 def _refuse_empty(
-    groups: dict[str, zarr.Group], kept: dict[str, slice], store: str | Path, date: str
+    groups: dict[str, zarr.Group], kept: dict[str, slice], store: Store, date: str
 ) -> None:
     dated = [path for path, group in groups.items() if _has_calendar(group)]
     if any(kept[path].stop > 0 for path in dated):

@@ -14,18 +14,11 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.info.models import ModelStatus, holds_model, model_status
 from terralatent.pipeline.info.stores import CubeStatus, ResultStatus, cube_status, result_status
 from terralatent.pipeline.json_value import json_value
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.lock.run_note import Run, iso, read_run
-from terralatent.pipeline.store.repository import (
-    ABOUT,
-    exists,
-    is_growing,
-    open_group,
-    open_repository,
-    snapshot_id,
-)
-from terralatent.pipeline.store.storage import local_path
+from terralatent.pipeline.store.lock.run_note import Run, iso
+from terralatent.pipeline.store.lock.writer import read_run
+from terralatent.pipeline.store.repository import ABOUT, Store
 from terralatent.pipeline.training.files import FOLDER as TRAINING
 
 __all__ = ["Grid", "Status", "status"]
@@ -108,7 +101,7 @@ class Status:
         return dict(json_value(values))
 
 
-def status(store: str | Path, *, at: str | None = None) -> Status:
+def status(store: str | Path | Store, *, at: str | None = None) -> Status:
     """Say how a cube, latents, bands or a model stands, finished or in the making.
 
     Reads states, coordinates and attributes, no pixels and no tensors, and changes nothing. A run
@@ -122,38 +115,39 @@ def status(store: str | Path, *, at: str | None = None) -> Status:
         InputError: If there is nothing at ``store``, or something else.
         CheckpointError: If it is the folder of a model and ``model.json`` is broken.
     """
-    path = local_path(store)
-    run = read_run(store)
+    store = Store.of(store)
+    path = store.path
+    run = read_run(store.location)
     if path is not None and (holds_model(path) or (run and (path / TRAINING).is_dir())):
         model, version = model_status(path)
-        return _status(path, "model", "folder", version, run=run, model=model)
+        return _status(store, "model", "folder", version, run=run, model=model)
     if path is None or path.is_dir():
-        if exists(store):
-            with telling_damage(store):
+        if store.exists():
+            with translated_errors(store):
                 return _store(store, run, at)
         if path is not None and any(path.iterdir()):
-            raise _not_ours(store, path)
+            raise _not_ours(store)
     if run is not None and (run.going or (path is not None and path.is_dir())):
-        return _status(path or store, None, None, None, run=run)
-    raise _not_ours(store, path)
+        return _status(store, None, None, None, run=run)
+    raise _not_ours(store)
 
 
-def _store(store: str | Path, run: Run | None, at: str | None) -> Status:
+def _store(store: Store, run: Run | None, at: str | None) -> Status:
     """How a cube, latents or bands stand, all at one snapshot."""
     try:
-        snapshot = find_snapshot(store, at) or snapshot_id(store)
-        root = open_group(store, snapshot=snapshot or None)
+        snapshot = find_snapshot(store, at) or store.snapshot()
+        root = store.group(snapshot=snapshot or None)
     except FileNotFoundError:  # nothing plain at a URL, or a repository that is not laid out yet
         if run is None:
-            raise _not_ours(store, local_path(store)) from None
+            raise _not_ours(store) from None
         return _status(store, None, "icechunk", None, run=run)
     about: Any = root.attrs.get(ABOUT)
     if not isinstance(about, Mapping):
-        raise _not_ours(store, local_path(store))
+        raise _not_ours(store)
     kind, identity = about.get("kind"), about.get("identity", {})
     commits, committed = _commits(store, snapshot) if snapshot else (None, None)
     return _status(
-        local_path(store) or store,
+        store,
         kind,
         "icechunk" if snapshot else "zarr",
         about.get("code_version"),
@@ -165,12 +159,12 @@ def _store(store: str | Path, run: Run | None, at: str | None) -> Status:
         block=identity.get("block"),
         cube=cube_status(root, identity) if kind == "cube" else None,
         result=result_status(root) if kind in ("latents", "bands") else None,
-        growing=bool(snapshot) and kind == "cube" and is_growing(store),
+        growing=bool(snapshot) and kind == "cube" and store.is_growing(),
     )
 
 
 def _status(
-    store: str | Path,
+    store: Store,
     kind: str | None,
     form: str | None,
     version: str | None,
@@ -186,13 +180,12 @@ def _status(
     model: ModelStatus | None = None,
     growing: bool = False,
 ) -> Status:
-    path = local_path(store)
     return Status(
-        store=str(path or store),
+        store=store.address,
         kind=kind,
         format=form,
         code_version=version,
-        bytes=None if path is None else sum(_sizes(path)),
+        bytes=None if store.path is None else sum(_sizes(store.path)),
         snapshot=snapshot,
         commits=commits,
         committed=committed,
@@ -206,11 +199,11 @@ def _status(
     )
 
 
-def _commits(store: str | Path, snapshot: str) -> tuple[int | None, str | None]:
+def _commits(store: Store, snapshot: str) -> tuple[int | None, str | None]:
     """How many commits there are after Icechunk's own first one, and when the last was made."""
-    ancestry = open_repository(store).ancestry(snapshot_id=snapshot)
+    ancestry = store.repository().ancestry(snapshot_id=snapshot)
     newest = next(iter(ancestry))
-    count = None if local_path(store) is None else sum(1 for _ in ancestry)
+    count = None if store.path is None else sum(1 for _ in ancestry)
     return count, iso(newest.written_at)
 
 
@@ -243,8 +236,9 @@ def _sizes(path: Path) -> Iterator[int]:
         return
 
 
-def _not_ours(store: str | Path, path: Path | None) -> InputError:
+def _not_ours(store: Store) -> InputError:
     """Say what is there instead."""
+    path = store.path
     wanted = "a cube, latents, bands or a model is wanted here"
     if path is None or not path.exists():
         return InputError(f"{store}: there is nothing here; {wanted}.")

@@ -25,6 +25,7 @@ from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.local import memory_bytes
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
+from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import PENDING, Loss, losses_of
 from terralatent.pipeline.ingest.growth import (
@@ -44,18 +45,10 @@ from terralatent.pipeline.ingest.read_tasks import (
 from terralatent.pipeline.ingest.windows import READ_THREADS, ReadWindows, plan_windows
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import (
-    BRANCH,
-    GROWING,
-    STEP,
-    exists,
-    is_growing,
-    lay_out,
-    open_group,
-    snapshot_id,
-)
+from terralatent.pipeline.store.repository import BRANCH, GROWING, STEP, Store
 
 __all__ = ["BuildReport", "build_cube"]
 
@@ -144,6 +137,7 @@ def build_cube(
         InputError: If an argument cannot be used, if no scene touches the region, or if ``out``
             exists and holds something else: another grid, other sensors, another rule.
     """
+    store = Store.of(out)
     outline = read_aoi(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
@@ -152,24 +146,24 @@ def build_cube(
     done = new = 0
     failures: list[Failure[ReadTask]] = []
     with (
-        writer_lock(out) as lock,
-        telling_damage(out),
+        writer_lock(store.location, command_line()) as lock,
+        translated_errors(store),
         translated_scheduler_loss(),
         ExitStack() as stack,
     ):
-        build = _Build(out, scenes, pixels, block, _windows(scenes, pixels, block, memory))
+        build = _Build(store, scenes, pixels, block, _windows(scenes, pixels, block, memory))
 
         @cache
         def started() -> Client:
             return stack.enter_context(client_for(client, workers=workers, memory=memory))
 
-        if not exists(out):
+        if not store.exists():
             started()  # a new store is laid out only once there is somebody to fill it
-        lay_out(out, as_stored(out, layout, scenes))
+        lay_out(store, as_stored(store, layout, scenes))
         filled = False
         while not failures:
             new += _begin_growth(build)
-            growing = is_growing(out)
+            growing = store.is_growing()
             if filled and not growing:
                 break
             branch = GROWING if growing else BRANCH
@@ -177,11 +171,11 @@ def build_cube(
                 # Workers that were requested may come yet.
                 many = max(1, len(started().nthreads()), workers or 1)
                 at_once = max(1, requests // many)
-                failures = _fill(build, branch, tasks, started(), at_once, lock.telling(progress))
+                failures = _fill(build, branch, tasks, started(), at_once, lock.tee(progress))
                 done += len(tasks) - len(failures)
             filled = True
             if growing and not failures:
-                show_growth(out, f"grow to {scenes.period[1]}")
+                show_growth(store, f"grow to {scenes.period[1]}")
     return _report(build, done, new, failures)
 
 
@@ -189,8 +183,8 @@ def build_cube(
 class _Build:
     """What is built, and where."""
 
-    out: str | Path
-    """The store of the cube."""
+    store: Store
+    """Of the cube."""
 
     scenes: Scenes
     """What a search found."""
@@ -219,7 +213,7 @@ def _open_tasks(build: _Build, branch: str) -> list[ReadTask]:
     Raises:
         GoneError: If the search does not find the scenes of one.
     """
-    cube = open_group(build.out, branch=branch)
+    cube = build.store.group(branch=branch)
     windows = {name: plan for name, plan in build.windows.items() if name in cube}
     return list(open_tasks(cube, build.scenes, build.pixels, build.block, windows))
 
@@ -237,11 +231,11 @@ def _fill(
     Returns:
         The tasks that failed for good.
     """
-    read = partial(run_task, store=str(build.out), threads=READ_THREADS, at_once=at_once)
+    read = partial(run_task, store=build.store, threads=READ_THREADS, at_once=at_once)
     metadata = STEP if branch == GROWING else None
     return stream_blocks(
         client,
-        build.out,
+        build.store,
         tasks,
         Work(read, record_task),
         Commits(message="build", branch=branch, metadata=metadata),
@@ -254,27 +248,27 @@ def _begin_growth(build: _Build) -> int:
 
     One that has begun goes on, unless its scenes are not there any more.
     """
-    if is_growing(build.out):
+    if build.store.is_growing():
         try:
             _open_tasks(build, GROWING)
         except GoneError:
-            abandon_growth(build.out)
+            abandon_growth(build.store)
         else:
             return 0
     else:  # what a kill may have left: a branch with nothing on it
-        abandon_growth(build.out)
+        abandon_growth(build.store)
     if _is_pending(build):
         return 0
-    growth = plan_growth(open_group(build.out), build.scenes)
+    growth = plan_growth(build.store.group(), build.scenes)
     if growth is None:
         return 0
-    begin_growth(build.out, growth)
+    begin_growth(build.store, growth)
     return growth.new
 
 
 def _is_pending(build: _Build) -> bool:
     """Whether there are read tasks without pixels, of what readers see."""
-    cube = open_group(build.out)
+    cube = build.store.group()
     states = (np.asarray(cube[f"{name}/state"]) for name in build.windows if name in cube)
     return any(bool((state == PENDING).any()) for state in states)
 
@@ -282,11 +276,11 @@ def _is_pending(build: _Build) -> bool:
 def _report(
     build: _Build, done: int, new: int, failures: Sequence[Failure[ReadTask]]
 ) -> BuildReport:
-    cube = open_group(build.out)
+    cube = build.store.group()
     sensors = [name for name in build.scenes.requested if name in cube]
     return BuildReport(
-        store=str(build.out),
-        snapshot=snapshot_id(build.out),
+        store=str(build.store),
+        snapshot=build.store.snapshot(),
         sensors={name: cube[f"{name}/time"].shape[0] for name in sensors},
         tasks=done,
         new=new,

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,10 +43,7 @@ from terralatent.pipeline.store.repository import (
     MEANWHILE,
     STEP,
     NotLaidOutError,
-    describe,
-    exists,
-    open_group,
-    open_repository,
+    Store,
 )
 
 __all__ = [
@@ -121,7 +117,7 @@ def plan_growth(cube: zarr.Group, scenes: Scenes) -> Growth | None:
     return Growth(axes, table, period)
 
 
-def as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
+def as_stored(store: Store, layout: Layout, scenes: Scenes) -> Layout:
     """Give the layout of a search what may differ in a cube that is there: its period, and sensors
     of which the search found nothing.
 
@@ -129,12 +125,12 @@ def as_stored(out: str | Path, layout: Layout, scenes: Scenes) -> Layout:
         InputError: If an older version made the cube, which cannot grow.
     """
     try:
-        about = describe(out) if exists(out) else {}
+        about = store.about() if store.exists() else {}
     except NotLaidOutError:
         about = {}
     if about.get("kind") != layout.kind:
         return layout
-    require_rows(open_group(out))
+    require_rows(store.group())
     stored = about["identity"]
     sensors = {
         name: layout.identity["sensors"].get(name, kept)
@@ -270,13 +266,13 @@ def _group(cube: zarr.Group, name: str) -> zarr.Group:
     return group
 
 
-def begin_growth(store: str | Path, growth: Growth) -> None:
+def begin_growth(store: Store, growth: Growth) -> None:
     """Lay out what a cube grows to, on its branch; reads and writes no pixels.
 
     Time shards from the first one that changes are pending. What could not be read of their dates
     is read again where the search knows its files.
     """
-    repository = open_repository(store)
+    repository = store.repository()
     base = repository.lookup_branch(BRANCH)
     abandon_growth(store)
     repository.create_branch(GROWING, base)
@@ -304,7 +300,7 @@ def lay_out_growth(root: zarr.Group, growth: Growth, base: str) -> None:
     root.update_attributes({ABOUT: about, MOVED: {"from": base}})
 
 
-def show_growth(store: str | Path, message: str) -> str:
+def show_growth(store: Store, message: str) -> str:
     """Let readers see what a cube has grown to; gives the snapshot.
 
     A call that was cut short may be made again.
@@ -312,7 +308,7 @@ def show_growth(store: str | Path, message: str) -> str:
     Raises:
         InputError: If the cube is not any more what it grew from.
     """
-    repository = open_repository(store)
+    repository = store.repository()
     tip, base = repository.lookup_branch(GROWING), repository.lookup_branch(BRANCH)
     session = repository.writable_session(GROWING)
     root = zarr.open_group(session.store, mode="r+")
@@ -328,9 +324,9 @@ def show_growth(store: str | Path, message: str) -> str:
     return str(tip)
 
 
-def abandon_growth(store: str | Path) -> None:
+def abandon_growth(store: Store) -> None:
     """Forget what a cube has begun to grow to, if it has; what readers see stays."""
-    repository = open_repository(store)
+    repository = store.repository()
     if GROWING in repository.list_branches():
         repository.delete_branch(GROWING)
 

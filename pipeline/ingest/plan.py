@@ -34,15 +34,8 @@ from terralatent.pipeline.ingest.windows import plan_windows
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.region import Block, grid
 from terralatent.pipeline.store.arrays import Layout
-from terralatent.pipeline.store.repository import (
-    BRANCH,
-    GROWING,
-    exists,
-    is_growing,
-    open_group,
-    require_same,
-    snapshot_id,
-)
+from terralatent.pipeline.store.creation import require_same
+from terralatent.pipeline.store.repository import BRANCH, GROWING, Store
 
 __all__ = ["BuildPlan", "SensorPlan", "plan_build"]
 
@@ -184,6 +177,7 @@ def plan_build(
     Raises:
         InputError: As ``build_cube`` does; and if none of a sensor's files could be read.
     """
+    store = Store.of(out)
     outline = read_aoi(region)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
@@ -194,10 +188,10 @@ def plan_build(
         name: plan_windows(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
         for name in scenes.sensors
     }
-    there = exists(out)
+    there = store.exists()
     if there:
-        require_same(out, layout.kind, json_value(as_stored(out, layout, scenes).identity))
-    cube = _as_it_will_be(out, scenes) if there else _laid_out(layout)
+        require_same(store, layout.kind, json_value(as_stored(store, layout, scenes).identity))
+    cube = _as_it_will_be(store, scenes) if there else _laid_out(layout)
     tasks = list(open_tasks(cube, scenes, pixels, block, windows))
     fates = Counter(fate.fate for fate in scenes.fates)
     return BuildPlan(
@@ -260,10 +254,10 @@ def _laid_out(layout: Layout) -> zarr.Group:
     return root
 
 
-def _as_it_will_be(out: str | Path, scenes: Scenes) -> zarr.Group:
+def _as_it_will_be(store: Store, scenes: Scenes) -> zarr.Group:
     """A cube that is there as it will be when it has grown: a copy in memory, without pixels."""
-    growing = is_growing(out)
-    cube = open_group(out, kind="cube", branch=GROWING if growing else BRANCH)
+    growing = store.is_growing()
+    cube = store.group(kind="cube", branch=GROWING if growing else BRANCH)
     growth = None if growing else plan_growth(cube, scenes)
     if growth is None:
         return cube
@@ -279,7 +273,7 @@ def _as_it_will_be(out: str | Path, scenes: Scenes) -> zarr.Group:
             )  # fmt: skip
             if name not in ("data", "quality"):
                 made[...] = array[...]
-    lay_out_growth(root, growth, snapshot_id(out))
+    lay_out_growth(root, growth, store.snapshot())
     for name in growth.axes:
         if (np.asarray(cube[f"{name}/state"]) == PENDING).any():  # it is filled before it grows
             moved: Any = root[name].attrs[MOVED]

@@ -31,7 +31,7 @@ from terralatent.pipeline.ingest.growth import MOVED, require_rows
 from terralatent.pipeline.ingest.pixels import read_pixels
 from terralatent.pipeline.ingest.windows import ReadWindows
 from terralatent.pipeline.region import Block
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["GoneError", "ReadTask", "open_tasks", "record_task", "run_task"]
 
@@ -221,7 +221,7 @@ def _missing(entries: Sequence[Entry], dates: Sequence[CubeDate]) -> list[Loss]:
 
 
 def run_task(
-    cube: Any, task: ReadTask, *, store: str, threads: int, at_once: int
+    cube: Any, task: ReadTask, *, store: Store, threads: int, at_once: int
 ) -> tuple[Loss, ...]:
     """Read one task and write its shards; runs on a worker.
 
@@ -243,7 +243,7 @@ def run_task(
         for name, array in arrays.items()
     }
     if task.kept:
-        before = group if task.base is None else open_group(store, snapshot=task.base)[group.path]
+        before = group if task.base is None else store.group(snapshot=task.base)[group.path]
         _copy_kept(task, before, pixels)
     losses = task.known
     if task.acquisitions:

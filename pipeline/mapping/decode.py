@@ -32,6 +32,7 @@ from terralatent.pipeline.store.arrays import (
     coordinate,
     inner_chunk,
 )
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["decode", "open_bands"]
 
@@ -88,13 +89,14 @@ def decode(
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    result = Store.of(out)
     reading, who = Reading(masking, at), Workers(client, workers, memory)
     job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
     job.require_sensor(sensor)
-    return fill(Bands(job, sensor), out, who, title="decode", progress=progress)
+    return fill(Bands(job, sensor), result, who, title="decode", progress=progress)
 
 
-def open_bands(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
+def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
     """Open decoded bands as dask arrays; reads no pixels.
 
     Returns:

@@ -34,6 +34,7 @@ from terralatent.pipeline.store.arrays import (
     coordinate,
     inner_chunk,
 )
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["embed", "open_latents"]
 
@@ -95,12 +96,14 @@ def embed(
         InputError: If the cube, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    result = Store.of(out)
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
     reading, who = Reading(masking, at), Workers(client, workers, memory)
     job = plan_job(cube, model, dates, reading, device=device, encoder=encoder)
-    report = fill(Latents(job, precision == "packed"), out, who, title="embed", progress=progress)
-    if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(out)["mean"].size:
+    latents = Latents(job, precision == "packed")
+    report = fill(latents, result, who, title="embed", progress=progress)
+    if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:
         log.warning(
             "%d latent values did not fit the packing and were clipped; --precision float32 "
             "keeps them.",
@@ -109,7 +112,7 @@ def embed(
     return report
 
 
-def open_latents(store: str | Path, *, snapshot: str | None = None) -> xr.Dataset:
+def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
     """Open latents as dask arrays; reads no pixels.
 
     Returns:

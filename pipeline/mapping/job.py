@@ -39,9 +39,8 @@ from terralatent.pipeline.device import DEVICES
 from terralatent.pipeline.mapping.batches import infer_batches
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
 from terralatent.pipeline.region import Block, grid_of
-from terralatent.pipeline.store.damage import telling_damage
-from terralatent.pipeline.store.repository import ABOUT, open_group
-from terralatent.pipeline.store.storage import local_path
+from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["MappingJob", "plan_job", "unfinished"]
 
@@ -56,8 +55,8 @@ class MappingJob:
     Small and picklable: tasks carry this and never pixels or weights.
     """
 
-    cube: str
-    """Absolute path or URL."""
+    cube: Store
+    """Where it lies."""
 
     snapshot: str
     """The cube's Icechunk snapshot; empty for plain Zarr."""
@@ -139,7 +138,7 @@ class MappingJob:
         Raises:
             OSError: If the cube is damaged there; other blocks may be whole.
         """
-        with telling_damage(self.cube, OSError):
+        with translated_errors(self.cube, OSError):
             series = read_series(self.open_cube(), self.sensors, block.y, block.x, self.masks)
             if not self.corrects:
                 return series
@@ -237,13 +236,14 @@ def plan_job(
         raise InputError(f"Device {device!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
-    with telling_damage(cube):
-        job = _plan_job(cube, model, dates, reading, acquisitions_of, encoder)
+    store = Store.of(cube)
+    with translated_errors(store):
+        job = _plan_job(store, model, dates, reading, acquisitions_of, encoder)
     return replace(job, device=device, encoder=encoder)
 
 
 def _plan_job(
-    cube: str | Path,
+    cube: Store,
     model: str | Path,
     dates: When,
     reading: Reading,
@@ -275,7 +275,7 @@ def _plan_job(
     period = (np.datetime64(first, "D"), np.datetime64(last, "D"))
     times = parse_when(dates, period, acquisitions.astype("datetime64[us]"))
     return MappingJob(
-        cube=str(local_path(cube) or cube),
+        cube=cube,
         snapshot=snapshot,
         model=str(Path(model).expanduser().absolute()),
         model_hash=model_hash(model),
@@ -324,8 +324,8 @@ def _items_hash(root: zarr.Group) -> str:
 
 
 @lru_cache(maxsize=4)
-def _open(cube: str, snapshot: str) -> zarr.Group:
-    return open_group(cube, kind="cube", snapshot=snapshot or None)
+def _open(cube: Store, snapshot: str) -> zarr.Group:
+    return cube.group(kind="cube", snapshot=snapshot or None)
 
 
 @lru_cache(maxsize=2)

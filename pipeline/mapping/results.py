@@ -25,6 +25,7 @@ from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
+from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
@@ -48,11 +49,11 @@ from terralatent.pipeline.store.arrays import (
     grid_arrays,
     time_array,
 )
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import ABOUT, exists, lay_out, open_group
-from terralatent.pipeline.store.storage import local_path
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["OUTLIERS", "fill", "open_result", "result_layout", "time_chunk"]
 
@@ -112,7 +113,7 @@ def time_chunk(dates: int) -> int:
 
 def fill(
     product: Product,
-    out: str | Path,
+    out: Store,
     workers: Workers,
     *,
     title: str,
@@ -125,7 +126,7 @@ def fill(
 
     Args:
         product: What is computed.
-        out: Path or URL of the store; one with the same identity is gone on with.
+        out: The store; one with the same identity is gone on with.
         workers: Who computes it.
         title: Of the progress and the commits.
         progress: Advanced by each block.
@@ -141,23 +142,23 @@ def fill(
     failures: list[Failure[Block]] = []
     wall = 0.0
     with (
-        writer_lock(out) as lock,
-        telling_damage(out),
+        writer_lock(out.location, command_line()) as lock,
+        translated_errors(out),
         translated_scheduler_loss(),
         ExitStack() as stack,
     ):
         # A new store is laid out only once there is somebody to fill it.
         joining = _joining(job, out, workers)
-        joined = None if exists(out) else stack.enter_context(joining)
+        joined = None if out.exists() else stack.enter_context(joining)
         lay_out(out, layout)
-        keep_for(out, job.cube, job.snapshot)
-        root = open_group(out)
+        keep_for(out.address, job.cube, job.snapshot)
+        root = out.group()
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
         if tasks:
             joined = joined or stack.enter_context(joining)
-            with telling_damage(job.cube):
+            with translated_errors(job.cube):
                 partial_input = unfinished(job.open_cube(), job.sensors)
                 errors = _missing_errors(job, root)
             if errors is not None:
@@ -170,10 +171,10 @@ def fill(
             )
             begun = time.monotonic()
             failures = stream_blocks(
-                joined, out, tasks, work, Commits(message=title), progress=lock.telling(progress)
+                joined, out, tasks, work, Commits(message=title), progress=lock.tee(progress)
             )
             wall = time.monotonic() - begun
-    root = open_group(out)
+    root = out.group()
     outliers: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     return ResultReport(
         blocks=len(every),
@@ -190,7 +191,7 @@ def fill(
     )
 
 
-def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
+def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
     """Open latents or bands: dask arrays, float32, NaN outside every scene. Reads no pixels.
 
     The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``.
@@ -198,7 +199,7 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     Raises:
         InputError: If there is no such store, or it is of another kind.
     """
-    root = open_group(store, kind=kind, snapshot=snapshot)
+    root = Store.of(store).group(kind=kind, snapshot=snapshot)
     names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
     stored: dict[str, Any] = {name: root[name] for name in names}
     dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
@@ -220,10 +221,10 @@ def open_result(store: str | Path, kind: str, *, snapshot: str | None = None) ->
     )
 
 
-def _joining(job: MappingJob, out: str | Path, workers: Workers) -> AbstractContextManager[Client]:
+def _joining(job: MappingJob, out: Store, workers: Workers) -> AbstractContextManager[Client]:
     """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
     gpu = on_gpu(job.device)
-    remote = local_path(job.cube) is None or local_path(out) is None
+    remote = job.cube.path is None or out.path is None
     threads = min(GPU_THREADS, len(os.sched_getaffinity(0))) if gpu else 1 + remote
     room = (workers.memory_bytes() - PROCESS) // TASK
     if gpu and workers.client in (None, "local"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +23,7 @@ from terralatent.pipeline.cube.coarse_grid import CELL, CoarseGrid, interpolate
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate
-from terralatent.pipeline.store.repository import BRANCH, open_repository
+from terralatent.pipeline.store.repository import BRANCH, Store
 
 __all__ = ["SceneErrors", "estimate_scene_errors", "keep_scene_errors", "kept_scene_errors"]
 
@@ -113,18 +112,18 @@ def _spread_pixels(series: SeriesBlock) -> NDArray[np.intp]:
     return np.flatnonzero(chosen.ravel() & series.seen)
 
 
-def keep_scene_errors(store: str | Path, errors: SceneErrors, cube: zarr.Group) -> None:
+def keep_scene_errors(store: Store, errors: SceneErrors, cube: zarr.Group) -> None:
     """Write errors into a store of results, in one commit; the store has none so far.
 
     The group ``scene_errors`` then holds for each sensor an array of its name (time, band, cell_y,
     cell_x), with the sensor's own dates and bands beside it. To be called by the coordinator alone.
 
     Args:
-        store: Path or URL of an Icechunk store.
+        store: Of results.
         errors: As estimated.
         cube: Root group of the cube.
     """
-    session = open_repository(store).writable_session(BRANCH)
+    session = store.repository().writable_session(BRANCH)
     group = zarr.open_group(session.store, mode="r+").create_group(GROUP)
     for name, places in zip(("cell_y", "cell_x"), errors.nodes, strict=True):
         about = {"long_name": f"{name[-1]} of a cell's values, pixels from the grid's first"}

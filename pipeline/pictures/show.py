@@ -12,15 +12,15 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.repository import describe
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["show"]
 
 
 def show(
-    store: str | Path,
+    store: str | Path | Store,
     out: str | Path,
     *,
     sensor: str | None = None,
@@ -45,10 +45,11 @@ def show(
         InputError: If there is no such store, sensor, variable or pixel, if the store is damaged,
             or if ``out`` cannot be written.
     """
+    store = Store.of(store)
     _check_format(Path(out))
     if pixel is not None and date is not None:
         raise InputError("A series of a pixel shows every date; give either a pixel or a date.")
-    with telling_damage(store):
+    with translated_errors(store):
         figure = _draw(store, find_snapshot(store, at), _Request(sensor, variable, date, pixel))
     return _save(figure, Path(out))
 
@@ -63,8 +64,8 @@ class _Request:
     pixel: str | None
 
 
-def _draw(store: str | Path, snapshot: str | None, request: _Request) -> Figure:
-    kind = describe(store).get("kind")
+def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure:
+    kind = store.about().get("kind")
     if kind == "cube":
         return _cube(store, snapshot, request)
     if kind == "latents":
@@ -78,7 +79,7 @@ def _draw(store: str | Path, snapshot: str | None, request: _Request) -> Figure:
     raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
 
 
-def _cube(store: str | Path, snapshot: str | None, request: _Request) -> Figure:
+def _cube(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.pictures.cube import cube_picture, sensors_of
     from terralatent.pipeline.pictures.series import find_pixel, observed_series
@@ -97,7 +98,7 @@ def _cube(store: str | Path, snapshot: str | None, request: _Request) -> Figure:
     )
 
 
-def _latents(store: str | Path, snapshot: str | None, request: _Request) -> Figure:
+def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.mapping.embed import open_latents
     from terralatent.pipeline.pictures.latents import latents_picture
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
@@ -110,7 +111,7 @@ def _latents(store: str | Path, snapshot: str | None, request: _Request) -> Figu
     return latent_series(latents, find_pixel(latents, request.pixel))
 
 
-def _bands(store: str | Path, snapshot: str | None, request: _Request) -> Figure:
+def _bands(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.mapping.decode import open_bands
     from terralatent.pipeline.pictures.bands import bands_picture
     from terralatent.pipeline.pictures.series import band_series, find_pixel

@@ -6,14 +6,19 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import icechunk
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.location import trouble_of
+from terralatent.pipeline.store.library_errors import (
+    causes_of,
+    is_changed,
+    is_of_codec,
+    is_of_objects,
+    trouble_of,
+)
 
-__all__ = ["damage_of", "telling_damage"]
+__all__ = ["damage_of", "translated_errors"]
 
 _CANNOT_WRITE = {
     errno.EACCES: "permission denied",
@@ -24,20 +29,11 @@ _CANNOT_WRITE = {
 }
 """Why a file may not be written, by the number of the error."""
 
-_CUT_OR_CHANGED = (
-    "checksum|early eof|EOF while|incomplete frame|magic number"
-    "|expected value|bytes long|range start"
-)
-"""What Icechunk and Zarr say of a file that is not as they wrote it."""
-
-_OF_OBJECTS = "dispatch failure|service error|timeout error|Error performing [A-Z]+ http"
-"""What clients of object stores say where a request did not succeed."""
-
 _ADVICE = "Take the store from a copy, or make it anew."
 
 
 @contextmanager
-def telling_damage(store: str | Path, raising: type[Exception] = InputError) -> Iterator[None]:
+def translated_errors(store: object, raising: type[Exception] = InputError) -> Iterator[None]:
     """Turn what a damaged store, or a full disk below it, raises into one clear line.
 
     Args:
@@ -52,10 +48,10 @@ def telling_damage(store: str | Path, raising: type[Exception] = InputError) -> 
     except InputError:
         raise
     except Exception as error:
-        told = damage_of(error)
-        if told is None:
+        damage = damage_of(error)
+        if damage is None:
             raise
-        raise raising(f"{store} {told}") from error
+        raise raising(f"{store} {damage}") from error
 
 
 def damage_of(error: BaseException) -> str | None:
@@ -64,30 +60,34 @@ def damage_of(error: BaseException) -> str | None:
     Returns:
         None where ``error`` is no error of a store.
     """
-    text = str(error)
-    if re.search(_OF_OBJECTS, text) and (trouble := trouble_of(text)) is not None:
+    if is_of_objects(error) and (trouble := trouble_of(error)) is not None:
         return f"{trouble}."
     if isinstance(error, icechunk.IcechunkError):
-        return _told(_file(text), _innermost(text))
-    number = error.errno if isinstance(error, OSError) else _number(text)
+        return _damaged(error)
+    number = error.errno if isinstance(error, OSError) else _number(str(error))
     if number in _CANNOT_WRITE:
         return _full(_CANNOT_WRITE[number])
-    # The codecs of Zarr have no error of their own.
-    if isinstance(error, (ValueError, RuntimeError)) and re.search("checksum|decompress", text):
-        return _told("", "its checksum is another")
+    if is_of_codec(error):
+        return _changed("one of its files", "its checksum is another")
     return None
 
 
-def _told(file: str, reason: str) -> str:
+def _damaged(error: icechunk.IcechunkError) -> str:
+    reason = " ".join(causes_of(error)[-1].split())[:200]
     number = _number(reason)
     if number in _CANNOT_WRITE:
         return _full(_CANNOT_WRITE[number])
+    file = _file(str(error))
     name = f"its file {file}" if file else "one of its files"
     if number == errno.ENOENT or reason.startswith("snapshot not found"):
         return f"is damaged: {name} is missing. {_ADVICE}"
-    if re.search(_CUT_OR_CHANGED, reason):
-        return f"is damaged: {name} was cut short or changed ({reason}). {_ADVICE}"
+    if is_changed(error):
+        return _changed(name, reason)
     return f"cannot be used: {reason}."
+
+
+def _changed(name: str, reason: str) -> str:
+    return f"is damaged: {name} was cut short or changed ({reason}). {_ADVICE}"
 
 
 def _full(why: str) -> str:
@@ -98,22 +98,15 @@ def _full(why: str) -> str:
 
 
 def _number(text: str) -> int:
-    """The number of the error that a program in Rust tells in its words; 0 for none."""
-    found = re.search(r"os error (\d+)", text)
-    return int(found[1]) if found else 0
-
-
-def _innermost(text: str) -> str:
-    """The last cause that Icechunk lists below its tree of contexts, else its first line."""
-    causes = re.findall(r"^\s*[|`]-> (.+)$", text, re.MULTILINE)
-    first = text.strip().splitlines()[0].removeprefix("x ") if text.strip() else "no reason given"
-    return " ".join((causes[-1] if causes else first).split())[:200]
+    """The number of the error that a program in Rust gives in its words; 0 for none."""
+    match = re.search(r"os error (\d+)", text)
+    return int(match[1]) if match else 0
 
 
 def _file(text: str) -> str:
-    """Which file of the repository it is, as a path below it; empty where it is not told."""
+    """Which file of the repository it is, as a path below it; empty where it is not named."""
     key = re.search(r'key="((?:chunks|manifests|snapshots|refs|transactions)/[^"]+)"', text)
     if key is not None:
         return key[1]
-    told = re.search(r"\b(chunk|manifest|snapshot)(?:_id=| not found: `)(\w+)", text)
-    return f"{told[1]}s/{told[2]}" if told else ""
+    match = re.search(r"\b(chunk|manifest|snapshot)(?:_id=| not found: `)(\w+)", text)
+    return f"{match[1]}s/{match[2]}" if match else ""

@@ -1,4 +1,4 @@
-"""Earlier states of a store: told, opened by name, kept for what was made of them, let go."""
+"""Earlier states of a store: listed, opened by name, kept for what was made of them, let go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,18 @@ from typing import Any
 import icechunk
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.command import command_line
+from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.library_errors import is_taken
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import (
-    BRANCH,
-    STEP,
-    open_group,
-    open_repository,
-    snapshot_id,
-)
-from terralatent.pipeline.store.storage import local_path
+from terralatent.pipeline.store.repository import BRANCH, STEP, Store
 
 __all__ = ["Expired", "Snapshot", "expire", "find_snapshot", "history", "keep_for"]
 
 log = logging.getLogger(__name__)
 
 SHORTEST = 4
-"""Characters of a snapshot's id that tell it from others, at least."""
+"""Characters of a snapshot's id that distinguish it from others, at least."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Expired:
         return f"{len(self.dropped)} snapshots dropped, {self.bytes / 1e6:,.1f} MB freed{kept}"
 
 
-def history(store: str | Path) -> tuple[Snapshot, ...]:
+def history(store: str | Path | Store) -> tuple[Snapshot, ...]:
     """List the states of a store that can be opened, the newest first; reads no pixels.
 
     What a cube went through on the way, while it grew out of sight, is left out.
@@ -84,62 +79,69 @@ def history(store: str | Path) -> tuple[Snapshot, ...]:
     Raises:
         InputError: If there is no store, or it is plain Zarr, which has no history.
     """
-    with telling_damage(store):
+    store = Store.of(store)
+    with translated_errors(store):
         repository = _repository(store)
         tags = _tags(repository)
-        found = {each.id: each for each in repository.ancestry(branch=BRANCH)}
+        states = {state.id: state for state in repository.ancestry(branch=BRANCH)}
         for tag in repository.list_tags():
-            each = next(iter(repository.ancestry(tag=tag)))
-            found.setdefault(each.id, each)
-    shown = [each for each in found.values() if not _is_hidden(each)]
+            state = next(iter(repository.ancestry(tag=tag)))
+            states.setdefault(state.id, state)
     return tuple(
-        Snapshot(each.id, each.written_at.isoformat(), each.message, tuple(sorted(tags[each.id])))
-        for each in sorted(shown, key=lambda each: each.written_at, reverse=True)
+        Snapshot(
+            state.id, state.written_at.isoformat(), state.message, tuple(sorted(tags[state.id]))
+        )
+        for state in sorted(states.values(), key=lambda state: state.written_at, reverse=True)
+        if not _is_hidden(state)
     )
 
 
-def find_snapshot(store: str | Path, told: str | None) -> str | None:
+def find_snapshot(store: str | Path | Store, name: str | None) -> str | None:
     """The id of the snapshot that a user means by its id, the first characters of it, or the name
     of what was made from it; None for None.
 
     Raises:
         InputError: If there is none, or more than one, of that name.
     """
-    if told is None:
+    if name is None:
         return None
-    every = history(store)
-    named = [one.id for one in every if told in one.kept_for or told == one.id]
-    if not named and len(told) >= SHORTEST:
-        named = [one.id for one in every if one.id.startswith(told.upper())]
-    if len(named) != 1:
-        what = "several snapshots" if named else "no snapshot"
+    states = history(store)
+    ids = [state.id for state in states if name in state.kept_for or name == state.id]
+    if not ids and len(name) >= SHORTEST:
+        ids = [state.id for state in states if state.id.startswith(name.upper())]
+    if len(ids) != 1:
+        what = "several snapshots" if ids else "no snapshot"
         raise InputError(
-            f"{store} has {what} {told}; `terralatent status {store} --history` lists them."
+            f"{store} has {what} {name}; `terralatent status {store} --history` lists them."
         )
-    return named[0]
+    return ids[0]
 
 
-def keep_for(result: str | Path, store: str | Path, snapshot: str) -> None:
-    """Note in a store that ``result`` is made from one of its snapshots, which keeps it.
+def keep_for(result: str, store: Store, snapshot: str) -> None:
+    """Note in a store that a result is made from one of its snapshots, which keeps it.
 
     A store that may only be read is left as it is. Does nothing for plain Zarr (no ``snapshot``).
+
+    Args:
+        result: Absolute path or URL of what is made.
+        store: From which it is made.
+        snapshot: Which is kept.
     """
     if not snapshot:
         return
-    where = str(local_path(result) or result)
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(where).name).strip("-") or "result"
-    name = f"{name}-{hashlib.sha256(where.encode()).hexdigest()[:6]}-{snapshot[:6]}"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(result).name).strip("-") or "result"
+    name = f"{name}-{hashlib.sha256(result.encode()).hexdigest()[:6]}-{snapshot[:6]}"
     try:
-        repository = open_repository(store)
-        if any(each.startswith(name) for each in repository.list_tags()):
+        repository = store.repository()
+        if any(tag.startswith(name) for tag in repository.list_tags()):
             return
         _tag(repository, name, snapshot)
     except (icechunk.IcechunkError, OSError) as error:
-        log.info("%s keeps no note of %s, which is made from it: %s", store, where, error)
+        log.info("%s keeps no note of %s, which is made from it: %s", store, result, error)
 
 
 def expire(
-    store: str | Path, older_than: str | timedelta, *, release: Sequence[str] = ()
+    store: str | Path | Store, older_than: str | timedelta, *, release: Sequence[str] = ()
 ) -> Expired:
     """Let go of old states of a store, and of the chunks that no state needs; writes.
 
@@ -149,14 +151,15 @@ def expire(
     Args:
         store: Path or URL of an Icechunk store.
         older_than: Age, such as ``30D`` or ``12h``.
-        release: Names of results, as :func:`history` tells them, that keep nothing any more.
+        release: Names of results, as :func:`history` lists them, that keep nothing any more.
 
     Raises:
         InputError: If the age or a name cannot be used, if another process writes the store, or if
             there is none.
     """
+    store = Store.of(store)
     limit = datetime.now(UTC) - _age(older_than)
-    with writer_lock(store), telling_damage(store):
+    with writer_lock(store.location, command_line()), translated_errors(store):
         repository = _repository(store)
         tags = set(repository.list_tags())
         if unknown := sorted(set(release) - tags):
@@ -164,30 +167,33 @@ def expire(
                 f"{store} keeps nothing for {', '.join(unknown)}; `terralatent status {store} "
                 "--history` lists what it does."
             )
-        before = {each.id for each in history(store)}
+        before = {state.id for state in history(store)}
         for tag in release:
             repository.delete_tag(tag)
         repository.expire_snapshots(limit)
         freed = repository.garbage_collect(limit).bytes_deleted
-        after = history(store)
-    old = tuple(
-        each for each in after[1:] if each.kept_for and datetime.fromisoformat(each.written) < limit
+        after = history(replace(store))  # opened anew: what is gone may be remembered
+    kept = tuple(
+        state
+        for state in after[1:]
+        if state.kept_for and datetime.fromisoformat(state.written) < limit
     )
-    return Expired(str(store), tuple(sorted(before - {each.id for each in after})), old, freed)
+    dropped = sorted(before - {state.id for state in after})
+    return Expired(str(store), tuple(dropped), kept, freed)
 
 
-def _repository(store: str | Path) -> icechunk.Repository:
-    open_group(store)  # tells what is there instead
-    if not snapshot_id(store):
+def _repository(store: Store) -> icechunk.Repository:
+    store.group()  # says what is there instead
+    if not store.snapshot():
         raise InputError(f"{store} is plain Zarr, which has no history.")
-    return open_repository(store)
+    return store.repository()
 
 
 def _tags(repository: icechunk.Repository) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
+    names: dict[str, list[str]] = defaultdict(list)
     for tag in repository.list_tags():
-        found[repository.lookup_tag(tag)].append(tag)
-    return found
+        names[repository.lookup_tag(tag)].append(tag)
+    return names
 
 
 def _tag(repository: icechunk.Repository, name: str, snapshot: str) -> None:
@@ -197,21 +203,21 @@ def _tag(repository: icechunk.Repository, name: str, snapshot: str) -> None:
             repository.create_tag(name + suffix, snapshot)
             return
         except icechunk.IcechunkError as error:
-            if "already" not in str(error) and "deleted" not in str(error):
+            if not is_taken(error):
                 raise
 
 
-def _is_hidden(each: icechunk.SnapshotInfo) -> bool:
-    return bool(STEP.items() <= each.metadata.items() or each.metadata.get("__root"))
+def _is_hidden(state: icechunk.SnapshotInfo) -> bool:
+    return bool(STEP.items() <= state.metadata.items() or state.metadata.get("__root"))
 
 
-def _age(told: str | timedelta) -> timedelta:
+def _age(text: str | timedelta) -> timedelta:
     import pandas as pd  # slow to come, and needed here alone
 
     try:
-        age = pd.Timedelta(told)
+        age = pd.Timedelta(text)
     except ValueError as error:
-        raise InputError(f"{told!r} is no age; give one such as 30D or 12h.") from error
+        raise InputError(f"{text!r} is no age; give one such as 30D or 12h.") from error
     if pd.isna(age) or age < pd.Timedelta(0):
-        raise InputError(f"{told!r} is no age; give one such as 30D or 12h.")
+        raise InputError(f"{text!r} is no age; give one such as 30D or 12h.")
     return age.to_pytimedelta()

@@ -1,4 +1,4 @@
-"""Single objects of an object store: where a URL leads, a client for it, and what goes wrong there.
+"""Where a store lies: a local path, or an s3://, gs:// or az:// URL; and the way to it.
 
 Icechunk reads and writes repositories by itself. It gives no conditional write of a single object,
 which the writer's lock needs, no plain Zarr, and no answer for minutes where an endpoint is silent.
@@ -15,19 +15,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote, urlsplit
+
+import icechunk
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import bare_href
+from terralatent.pipeline.store.library_errors import trouble_of
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-__all__ = ["Place", "open_objects", "reach", "telling_objects", "trouble_of"]
+__all__ = [
+    "Location",
+    "Place",
+    "is_url",
+    "locate",
+    "open_objects",
+    "open_storage",
+    "reach",
+    "settings",
+    "translated_object_errors",
+]
 
 ANSWER_S, RETRIES = 10, 2
 """How long a request may take, and how often it is sent again."""
+
+TRIES, SLOWEST_MS = 8, 5_000
+"""How often Icechunk sends a request that fails, and the longest pause between two tries."""
 
 KEYS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -58,20 +75,20 @@ class Place:
             InputError: If it has another scheme, names no bucket or no path, or has a blank, or a
                 user, a query or a fragment, which may be secrets.
         """
-        told = bare_href(url)
+        shown = bare_href(url)
         if not re.fullmatch(r"[^?#\s]*", url) or "@" in url.split("://")[-1].split("/")[0]:
             raise InputError(
-                f"{told}: a store's URL has no blank, user, query or fragment; credentials come "
+                f"{shown}: a store's URL has no blank, user, query or fragment; credentials come "
                 "from the environment."
             )
         parts = urlsplit(url)
         if parts.scheme not in KEYS:
             raise InputError(
-                f"{told}: cannot write to {parts.scheme}://; use a path, s3://, gs:// or az://."
+                f"{shown}: cannot write to {parts.scheme}://; use a path, s3://, gs:// or az://."
             )
         if not parts.netloc or not parts.path.strip("/"):
             raise InputError(
-                f"{told}: a store's URL names a bucket and a path, as s3://bucket/cube."
+                f"{shown}: a store's URL names a bucket and a path, as s3://bucket/cube."
             )
         return cls(parts.scheme, parts.netloc, parts.path.strip("/"))
 
@@ -86,6 +103,11 @@ class Place:
         """URL of an S3 server that is not Amazon's, from the environment."""
         named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return (named or None) if self.scheme == "s3" else None
+
+    @property
+    def allows_http(self) -> bool:
+        """Whether that server is asked without encryption."""
+        return (self.endpoint or "").startswith("http://")
 
     @property
     def region(self) -> str:
@@ -116,6 +138,29 @@ class Place:
         return f"{self.scheme}://{self.bucket}/{self.path}"
 
 
+Location: TypeAlias = Path | Place
+"""Where a store lies: an absolute local path, or a place in an object store."""
+
+
+def locate(store: str | Path) -> Location:
+    """Parse a local path, in which ``~`` is resolved, or a URL.
+
+    Raises:
+        InputError: If the path is empty, which would be the current folder, or if the URL is none
+            of a store, see :meth:`Place.of`.
+    """
+    if not str(store).strip():
+        raise InputError("The path of a store is empty; give one.")
+    if is_url(store):
+        return Place.of(str(store))
+    return Path(store).expanduser().absolute()
+
+
+def is_url(store: str | Path) -> bool:
+    """Whether ``store`` is an object-store URL rather than a local path."""
+    return "://" in str(store)
+
+
 def open_objects(place: Place, prefix: str = "") -> ObjectStore:
     """A client for the objects of a bucket, below ``prefix``; asks nothing yet.
 
@@ -124,52 +169,99 @@ def open_objects(place: Place, prefix: str = "") -> ObjectStore:
     Raises:
         InputError: If the environment does not say what is needed to find the bucket.
     """
-    from obstore.store import AzureStore, GCSStore, S3Store
+    from obstore.store import from_url
 
-    backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2)}
-    settings: dict[str, Any] = {
-        "prefix": prefix or None,
-        "client_options": {
-            "timeout": timedelta(seconds=ANSWER_S),
-            "connect_timeout": timedelta(seconds=ANSWER_S / 2),
-            "allow_http": (place.endpoint or "").startswith("http://"),
-        },
-        "retry_config": {
-            "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=2 * ANSWER_S),
-            "backoff": {**backoff, "base": 2},
+    options: dict[str, Any] = {}
+    if place.scheme == "s3":
+        options = {"region": place.region}
+        options |= {"endpoint": place.endpoint} if place.endpoint else {}
+    elif place.scheme == "az":
+        options = {"account_name": place.account}
+    client: ClientConfig = {
+        "timeout": timedelta(seconds=ANSWER_S),
+        "connect_timeout": timedelta(seconds=ANSWER_S / 2),
+        "allow_http": place.allows_http,
+    }
+    retry: RetryConfig = {
+        "max_retries": RETRIES,
+        "retry_timeout": timedelta(seconds=2 * ANSWER_S),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=200),
+            "max_backoff": timedelta(seconds=2),
+            "base": 2,
         },
     }
-    if place.scheme == "gs":
-        return GCSStore(place.bucket, **settings)
-    if place.scheme == "az":
-        return AzureStore(place.bucket, account_name=place.account, **settings)
-    named: dict[str, Any] = {"endpoint": place.endpoint} if place.endpoint else {}
-    return S3Store(place.bucket, region=place.region, **named, **settings)
+    return from_url(
+        f"{place.scheme}://{place.bucket}/{quote(prefix)}",
+        client_options=client,
+        retry_config=retry,
+        **options,
+    )
 
 
 @lru_cache(maxsize=256)
-def reach(url: str) -> None:
+def reach(place: Place) -> None:
     """Ask an object store once whether a store's place can be read; whether one is there is open.
 
     Raises:
-        InputError: If the URL cannot be used, or nothing can be read there: no such bucket, no or
-            wrong credentials, an endpoint that does not answer.
+        InputError: If nothing can be read there: no such bucket, no or wrong credentials, an
+            endpoint that does not answer.
     """
     import obstore
 
-    place = Place.of(url)
     first = "zarr.json" if place.path.endswith(".zarr") else "refs/branch.main/ref.json"
-    with telling_objects(place):
+    with translated_object_errors(place):
         try:
             obstore.get(open_objects(place), f"{place.path}/{first}")
         except FileNotFoundError as error:
-            if trouble_of(str(error)) is not None:
+            if trouble_of(error) is not None:
                 raise
 
 
+def open_storage(location: Location) -> icechunk.Storage:
+    """Describe where an Icechunk repository lies; makes a local folder.
+
+    Credentials of object stores come from the environment, as their own tools take them
+    (``AWS_*`` with ``AWS_ENDPOINT_URL``, ``GOOGLE_*``, ``AZURE_STORAGE_ACCOUNT_NAME`` and others);
+    what is handed to workers holds none, each takes its own. A process asks an object store first
+    whether it answers, see :func:`reach`: Icechunk itself tries for half a minute where nobody
+    listens, and for ever where nobody speaks.
+
+    Raises:
+        InputError: If the object store cannot be used.
+    """
+    # What Icechunk says of errors comes as exceptions too. Its warning that local commits must not
+    # race is answered by the writer's lock.
+    icechunk.set_logs_filter("off")
+    if isinstance(location, Path):
+        return icechunk.local_filesystem_storage(str(location))
+    place = location
+    reach(place)
+    if place.scheme == "gs":
+        return icechunk.gcs_storage(bucket=place.bucket, prefix=place.path, from_env=True)
+    if place.scheme == "az":
+        return icechunk.azure_storage(
+            account=place.account, container=place.bucket, prefix=place.path, from_env=True
+        )
+    return icechunk.s3_storage(
+        bucket=place.bucket,
+        prefix=place.path,
+        region=place.region,
+        endpoint_url=place.endpoint,
+        allow_http=place.allows_http,
+        force_path_style=place.endpoint is not None,
+        from_env=True,
+    )
+
+
+def settings() -> icechunk.RepositoryConfig:
+    """How a repository is opened: requests that fail are sent again for half a minute at most."""
+    retries = icechunk.StorageRetriesSettings(max_tries=TRIES, max_backoff_ms=SLOWEST_MS)
+    return icechunk.RepositoryConfig(storage=icechunk.StorageSettings(retries=retries))
+
+
 @contextmanager
-def telling_objects(place: Place) -> Iterator[None]:
+def translated_object_errors(place: Place) -> Iterator[None]:
     """Turn what an object store, or the way to it, raises into one clear line.
 
     What the store said is not handed on, even as a cause: it repeats the id of the key.
@@ -185,78 +277,7 @@ def telling_objects(place: Place) -> Iterator[None]:
         raise
     except (BaseError, FileNotFoundError) as error:
         first = str(error).splitlines()[0].partition(": Error performing")[0]
-        told = trouble_of(str(error), place) or f"cannot be used: {bare_href(first)}"
-        raise InputError(f"{place} {told}.") from None
+        trouble = trouble_of(error, KEYS[place.scheme], place.endpoint or "its object store")
+        raise InputError(f"{place} {trouble or f'cannot be used: {bare_href(first)}'}.") from None
     except ValueError as error:  # a variable of the environment that is none
         raise InputError(f"{place} cannot be used: {bare_href(str(error))}.") from None
-
-
-def trouble_of(text: str, place: Place | None = None) -> str | None:
-    """What is wrong by the words of an object store's error, as the end of a sentence.
-
-    Args:
-        text: The words of obstore or Icechunk.
-        place: Where it happened, for what to set or to look at.
-
-    Returns:
-        None where the words are of something else.
-    """
-    keys = KEYS[place.scheme] if place else "those of the object store"
-    where = (place and place.endpoint) or "its object store"
-    said = re.sub(_NAMES, "", text)
-    for words, told in _TROUBLES:
-        if (found := re.search(words, said)) is not None:
-            return told.format(keys=keys, where=where, code=found[found.lastindex or 0])
-    return None
-
-
-_NAMES = (
-    r"uri: Some\([^)]*\)|path: \"[^\"]*\"|location \S+|key=\"[^\"]*\"|retry_timeout: \w+"
-    r"|https?://(?!169\.254\.|metadata\.)\S+"
-)
-"""What is called by a user's names in such words, and settings: neither says what is wrong."""
-
-_TROUBLES = (
-    # Where there are no credentials, clients ask the cloud machine that they might run on.
-    (
-        r"169\.254\.169\.254|metadata\.google|IMDS|loading credentials|credential provider",
-        "cannot be used: there are no credentials; set {keys}",
-    ),
-    (
-        r"NoSuchBucket|ContainerNotFound|[Bb]ucket does not exist|container does not exist",
-        "cannot be used: there is no such bucket; make it first, or name another",
-    ),
-    (
-        r"(InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|InvalidClientTokenId"
-        r"|TokenRefreshRequired|AuthenticationFailed|InvalidAuthenticationInfo|invalid_grant"
-        r"|InvalidSecurity|AuthFailure|401 Unauthorized|Invalid Credentials)",
-        "cannot be used: the credentials are refused ({code}); look at {keys}",
-    ),
-    (r"RequestTimeTooSkewed", "cannot be used: the clock of this machine is wrong; set it"),
-    (
-        r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint"
-        r"|301 Moved",
-        "cannot be used: the bucket lies in another region; set AWS_REGION to that",
-    ),
-    (
-        r"(AccessDenied|AuthorizationPermissionMismatch|AuthorizationFailure|AllAccessDisabled"
-        r"|403 Forbidden|PublicAccessNotPermitted)",
-        "cannot be used: access is denied ({code}); look at {keys}, and at what they allow",
-    ),
-    (r"Connection refused", "cannot be reached: {where} refuses connections"),
-    (r"dns error|lookup address", "cannot be reached: the host of {where} is not known"),
-    (
-        r"TimedOut|timed out|timeout error",
-        "cannot be reached: {where} gives no answer",
-    ),
-    (
-        r"kind: Connect|dispatch failure|error sending request|kind: Request|ConnectionReset",
-        "cannot be reached: the connection to {where} fails",
-    ),
-    (r"NotImplemented", "cannot be used: the object store has no conditional writes"),
-    (
-        r"(SlowDown|ServerBusy|429 Too Many|50[0234] [A-Z]\w+|InternalError|ServiceUnavailable)",
-        "cannot be used now: the object store says {code}; try again later",
-    ),
-)
-"""What clients of object stores say, in the order of what to look for, and what it means."""

@@ -17,8 +17,8 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
 from terralatent.pipeline.region import Block, blocks
-from terralatent.pipeline.store.damage import telling_damage
-from terralatent.pipeline.store.repository import ABOUT, exists, open_group, snapshot_id
+from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.repository import ABOUT, Store
 from terralatent.pipeline.training.holdout import blocks_apart
 
 __all__ = ["Bands", "TrainingCube", "mask", "open_training_cubes"]
@@ -44,7 +44,7 @@ class Bands:
 class TrainingCube:
     """One cube at one snapshot, cut into patches of which some are kept from training."""
 
-    store: str
+    store: Store
     """Its path or URL."""
 
     snapshot: str
@@ -96,7 +96,7 @@ def open_training_cubes(
         cubes = [cubes]
     if not cubes:
         raise InputError("training needs at least one cube, got none.")
-    opened = [_open(cube, seed) for cube in cubes]
+    opened = [_open(Store.of(cube), seed) for cube in cubes]
     known = {name: bands for cube in opened for name, bands in cube.sensors.items()}
     unknown = sorted(set(sensors or ()) - set(known))
     if unknown or not known:
@@ -122,14 +122,14 @@ def mask(
     return tuple(replace(cube, masks=masks) for cube in cubes)
 
 
-def _open(store: str | Path, seed: int) -> TrainingCube:
-    with telling_damage(store):
+def _open(store: Store, seed: int) -> TrainingCube:
+    with translated_errors(store):
         return _open_whole(store, seed)
 
 
-def _open_whole(store: str | Path, seed: int) -> TrainingCube:
-    snapshot = snapshot_id(store) if exists(store) else ""
-    group = open_group(store, kind="cube", snapshot=snapshot or None)
+def _open_whole(store: Store, seed: int) -> TrainingCube:
+    snapshot = store.snapshot() if store.exists() else ""
+    group = store.group(kind="cube", snapshot=snapshot or None)
     sensors, edge, shape = {}, 1, (0, 0)
     for name, part in sorted(group.groups()):
         if "data" not in part:
@@ -150,7 +150,7 @@ def _open_whole(store: str | Path, seed: int) -> TrainingCube:
     ]
     identity = json.dumps(group.attrs[ABOUT], sort_keys=True)
     return TrainingCube(
-        store=str(store),
+        store=store,
         snapshot=snapshot,
         identity=hashlib.sha256(identity.encode()).hexdigest(),
         group=group,

@@ -13,7 +13,7 @@ import torch
 from terralatent.catalogs.errors import InputError
 from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.training.cubes import TrainingCube
 
 __all__ = ["Batch", "PixelSampler"]
@@ -177,7 +177,7 @@ class PixelSampler:
         if key not in self._patches:
             source = self.cubes[cube]
             patch = source.patches[place]
-            with telling_damage(source.store):
+            with translated_errors(source.store):
                 block = read_series(
                     source.group, tuple(source.sensors), patch.y, patch.x, source.masks
                 )

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.observations import Observations
+from terralatent.pipeline.command import command_line
+from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
-from terralatent.pipeline.store.storage import is_url, local_path
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
 from terralatent.pipeline.training.files import FOLDER, LOG, METADATA, SETTINGS, STATE
@@ -95,9 +96,10 @@ class TrainingFolder:
     """
 
     def __init__(self, out: str | Path) -> None:
-        path = local_path(out)
-        if path is None or is_url(out):
+        if is_url(out):
             raise InputError(f"{out}: a model is a local folder; choose a path.")
+        path = locate(out)
+        assert isinstance(path, Path)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; a model is a folder. Choose another one.")
         self.out = path
@@ -121,7 +123,7 @@ class TrainingFolder:
         """
         wanted = json.loads(json.dumps(settings))
         self._refuse_other(wanted)
-        with writer_lock(self.out) as lock:
+        with writer_lock(self.out, command_line()) as lock:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_other(wanted)
             self._settings = wanted
@@ -233,7 +235,7 @@ def training_record(
     record: dict[str, Any] = {
         "cubes": [
             {
-                "store": source.store,
+                "store": str(source.store),
                 "snapshot": source.snapshot,
                 "identity": source.identity,
                 "held_out_days": {

@@ -20,7 +20,7 @@ from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import uninterrupted
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.store.damage import telling_damage
+from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.training.choices import Choices, choose
 from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
@@ -139,7 +139,7 @@ def train(
     else:
         sources = base.open_cubes(cubes, sensors, seed=seed, masking=masking)
     settings = {
-        "cubes": [source.snapshot or source.store for source in sources],
+        "cubes": [source.snapshot or str(source.store) for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),
         **choices,
         "extend": base.hash if base else None,
@@ -154,7 +154,7 @@ def train(
         "masking": sources[0].masks.to_json() or None,
     }
     folder = TrainingFolder(out)
-    with folder.claim(settings) as lock, telling_damage(folder.out):
+    with folder.claim(settings) as lock, translated_errors(folder.out):
         state = folder.load()
         if state is not None and state.published and (folder.out / MANIFEST).exists():
             log.info("%s: this training is done; nothing is left to do", folder.out)
@@ -163,7 +163,7 @@ def train(
         sampler = PixelSampler(sources, seed=seed, batch=batch)
         pools = sampler.pool(POOL_PIXELS)
         for source in sources:
-            keep_for(folder.out, source.store, source.snapshot)
+            keep_for(str(folder.out), source.store, source.snapshot)
         for name, share in sampler.outliers().items():
             log.info(
                 "%.2f %% of the observations of %s are outliers in time, masked", 100 * share, name
@@ -196,7 +196,7 @@ def train(
                     state,
                     folder=folder,
                     fabric=fabric,
-                    progress=lock.telling(progress),
+                    progress=lock.tee(progress),
                 )
                 # What an extension may change was judged by its guard: nothing goes beyond that.
                 if base is None:
@@ -223,7 +223,7 @@ def _hold_out(
     holdouts = [hold_out(pool, seed) for pool in pools]
     if all(holdout.empty for holdout in holdouts):
         raise InputError(
-            f"{', '.join(source.store for source in sources)}: no sensor has "
+            f"{', '.join(str(source.store) for source in sources)}: no sensor has "
             f"{FEWEST_CLEAR} acquisitions that are clear over half of the pixels, too few to train "
             "and to validate; build the cube for a longer period."
         )

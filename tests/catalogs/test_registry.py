@@ -19,7 +19,7 @@ from terralatent.catalogs.sources.sensors import SENSORS
 from terralatent.catalogs.sources.sources import SOURCES, Source, resolve_source
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import region
 
 MAY = ("2018-05-01", "2018-05-31")
@@ -86,7 +86,7 @@ def test_a_table_of_a_user_s_own_builds_a_cube(
     report = build_cube(again, region(), tmp_path / "cube", block=16, client=workers)
     assert report.losses == ()
     assert report.sensors == {"my-sentinel-2": 4}
-    ours, theirs = open_group(tmp_path / "cube")["my-sentinel-2"], open_group(cube)
+    ours, theirs = Store.of(tmp_path / "cube").group()["my-sentinel-2"], Store.of(cube).group()
     bands = SENSORS["sentinel-2-l2a"].bands
     wanted = theirs["sentinel-2-l2a/data"][:, [bands.index("B02"), bands.index("B12")]]
     # The last date of the other cube is the same, from the duplicate that is raised.

@@ -16,7 +16,7 @@ from terralatent.catalogs.sources.sensors import pick_sensors
 from terralatent.catalogs.sources.signing import KeysError, missing_keys, readable, require_keys
 from terralatent.catalogs.sources.sources import SOURCES, Bucket
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import optical, region
 from tests.made.recorded import PC, moved, write_bands
 from tests.servers.file_server import KEY, FileServer, Trouble, serving_files
@@ -72,7 +72,7 @@ def test_no_file_is_opened_with_a_token_that_is_about_to_expire(
         requests = server.requests
     assert report.losses == ()
     np.testing.assert_array_equal(
-        open_group(tmp_path / "cube")["sentinel-2-l2a/data"][0, 0], band.astype(int) + 1000
+        Store.of(tmp_path / "cube").group()["sentinel-2-l2a/data"][0, 0], band.astype(int) + 1000
     )
     given = [request.path for request in requests if request.path.startswith("/tokens/")]
     assert given == ["/tokens/account/tiles"] * tokens

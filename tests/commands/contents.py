@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from zarr.core.buffer import default_buffer_prototype
 
-from terralatent.pipeline.store.repository import open_group, open_repository
+from terralatent.pipeline.store.repository import Store
 
 SHARED = ("state", "clipped")
 """Arrays that the coordinator writes: in a store that is half done they are too."""
@@ -26,7 +26,7 @@ def contents(store: Path | str) -> dict[str, bytes]:
         values = [await stored.get(key, default_buffer_prototype()) for key in keys]
         return {k: v.to_bytes() for k, v in zip(keys, values, strict=True) if v is not None}
 
-    stored = open_repository(store).readonly_session("main").store
+    stored = Store.of(store).repository().readonly_session("main").store
     return asyncio.run(read())
 
 
@@ -46,7 +46,7 @@ def units_done(store: Path | str, whole: dict[str, bytes]) -> tuple[int, int]:
         store: A cube of one time shard, or latents or bands of any dates.
         whole: Contents of a store that was filled without anything happening.
     """
-    held, root = contents(store), open_group(store)
+    held, root = contents(store), Store.of(store).group()
     groups = [group for _, group in root.groups() if "state" in group] or [root]
     done = every = 0
     for group in groups:

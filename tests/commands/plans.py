@@ -12,8 +12,8 @@ from distributed import Client
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import embed
-from terralatent.pipeline.store.lock.run_note import read_run
-from terralatent.pipeline.store.repository import _is_empty, exists
+from terralatent.pipeline.store.lock.writer import read_run
+from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents, same, units_done
 from tests.commands.mishaps import Mishap
 from tests.commands.processes import Command, Ended, Launcher
@@ -39,7 +39,7 @@ class Plan:
     """Read tasks or blocks."""
 
 
-class Store:
+class FilledStore:
     """A store that a command fills, run after run.
 
     Args:
@@ -75,7 +75,8 @@ class Store:
 
     def done(self) -> int:
         """How many units are done by what the store says; checks that it is true."""
-        if not exists(self.path) or _is_empty(self.path):
+        store = Store.of(self.path)
+        if not store.exists() or store.is_empty():
             return 0
         done, every = units_done(self.path, self._plan.whole)
         assert every == self._plan.units

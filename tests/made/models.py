@@ -12,7 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from terralatent.models.checkpoint import save_model
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import CRS, LEFT, SIDE, TOP
 
 ABSENT = SensorConfig(
@@ -27,7 +27,7 @@ ABSENT = SensorConfig(
 
 def made_up_model(cube: Path, folder: Path, *, seed: int = 0, latents: int = 4) -> Path:
     """Write a model with random networks for the sensors of ``cube`` and one more."""
-    root = open_group(cube, kind="cube")
+    root = Store.of(cube).group(kind="cube")
     sensors = [ABSENT]
     for name, group in root.groups():
         if "data" in group:

@@ -20,7 +20,8 @@ from terralatent.pipeline.store.arrays import (
     coordinate,
     grid_arrays,
 )
-from terralatent.pipeline.store.repository import lay_out
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.repository import Store
 
 FIRST_DAY = 17379.0
 """2017-08-01, in days since 1970."""
@@ -87,7 +88,7 @@ def tiny_cube(
         "block": block,
         "period": ["2017-08-01", "2018-05-31"],
     }
-    lay_out(path, Layout("cube", identity, tuple(groups)))
+    lay_out(Store.of(path), Layout("cube", identity, tuple(groups)))
     return path
 
 

@@ -14,7 +14,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.export.zarr import export
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 
 NAMES = ("sentinel-2-l2a", "sentinel-1-asc")
 
@@ -36,7 +36,7 @@ def test_an_export_opens_as_the_cube_does(cube: Path, exported: Path) -> None:
 
 def test_the_integers_and_the_packing_are_the_same(cube: Path, exported: Path) -> None:
     for name in NAMES:
-        store, copy = open_group(cube)[name], zarr.open_group(str(exported), mode="r")[name]
+        store, copy = Store.of(cube).group()[name], zarr.open_group(str(exported), mode="r")[name]
         for array in ("data", "quality", "time", "band", "state"):
             if array in store:
                 np.testing.assert_array_equal(store[array][...], copy[array][...])
@@ -60,7 +60,7 @@ def test_xarray_alone_reads_the_same_values_without_a_warning(cube: Path, export
 
 def test_series_are_read_from_an_export_too(cube: Path, exported: Path) -> None:
     one, other = (
-        read_series(open_group(store), NAMES, slice(3, 20), slice(8, 30))
+        read_series(Store.of(store).group(), NAMES, slice(3, 20), slice(8, 30))
         for store in (cube, exported)
     )
 

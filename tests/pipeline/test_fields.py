@@ -23,7 +23,7 @@ from terralatent.pipeline.fields.shared_errors import (
     common_share,
     pair_products,
 )
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model
 from tests.made.tiny import SENSORS, tiny_cube
 
@@ -60,7 +60,7 @@ def labels() -> np.ndarray:
 @pytest.fixture(scope="module")
 def pixels(cube: Path, model: Path) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std of the surface of every pixel, (time, band, y, x); NaN in the last column."""
-    loaded, group = load_model(model), open_group(cube)
+    loaded, group = load_model(model), Store.of(cube).group()
     series = read_series(group, sorted(SENSORS), slice(0, SIDE), slice(0, SIDE))
     times = np.array(DATES.split(","), dtype="datetime64[us]")
     days = torch.from_numpy(days_since_1970(times))
@@ -134,7 +134,7 @@ def test_shared_variance_is_that_of_the_linearised_model(cube: Path, model: Path
 
     # Each value of each date moved alone, then A C A^T.
     loaded = load_model(model)
-    group = open_group(cube)
+    group = Store.of(cube).group()
     series = read_series(group, sorted(SENSORS), slice(y, y + 1), slice(x, x + 1)).series()
     days = torch.from_numpy(days_since_1970(averages.time.values))
     spread, step = loaded.sensor(SENSOR).spread, 0.02

@@ -14,7 +14,8 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.pipeline.region import blocks, grid, grid_of
 from terralatent.pipeline.store.arrays import GroupLayout, Layout, grid_arrays
-from terralatent.pipeline.store.repository import lay_out, open_group
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.repository import Store
 
 places = st.tuples(st.floats(-179, 178), st.floats(-79, 83), st.floats(1e-4, 0.05))
 
@@ -82,8 +83,8 @@ def test_blocks_hold_each_pixel_once(rows: int, columns: int, size: int) -> None
 
 def test_a_grid_read_back_is_the_grid_written(tmp_path: Path) -> None:
     written = grid(box(3.0, 50.0, 3.01, 50.01), 10.0)
-    lay_out(tmp_path / "s", Layout("cube", {}, (GroupLayout("", grid_arrays(written)),)))
+    lay_out(Store.of(tmp_path / "s"), Layout("cube", {}, (GroupLayout("", grid_arrays(written)),)))
 
-    read = grid_of(open_group(tmp_path / "s"))
+    read = grid_of(Store.of(tmp_path / "s").group())
 
     assert read == written

@@ -31,9 +31,9 @@ from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.info.status import Status
 from terralatent.pipeline.info.stores import States
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.store.lock.run_note import Run, read_run
-from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import open_repository, snapshot_id
+from terralatent.pipeline.store.lock.run_note import Run
+from terralatent.pipeline.store.lock.writer import read_run, writer_lock
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import region
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
@@ -135,8 +135,8 @@ def seen_embedding(
 def test_the_status_of_a_cube_is_what_opening_it_gives(cube: Path, made_up: Scenes) -> None:
     report, tree = status(cube), open_cube(cube)
     assert (report.kind, report.format, report.run) == ("cube", "icechunk", None)
-    assert (report.store, report.snapshot) == (str(cube), snapshot_id(cube))
-    assert report.commits == len(list(open_repository(cube).ancestry(branch="main"))) - 1
+    assert (report.store, report.snapshot) == (str(cube), Store.of(cube).snapshot())
+    assert report.commits == len(list(Store.of(cube).repository().ancestry(branch="main"))) - 1
     assert report.bytes == sum(file.stat().st_size for file in cube.rglob("*") if file.is_file())
     assert report.cube is not None
     assert report.cube.period == ("2018-05-01", "2018-05-31")
@@ -175,7 +175,7 @@ def test_the_status_of_a_cube_is_what_opening_it_gives(cube: Path, made_up: Scen
 def test_what_is_missing_is_counted_and_named(cube: Path, tmp_path: Path) -> None:
     broken = tmp_path / "cube"
     shutil.copytree(cube, broken)
-    session = open_repository(broken).writable_session("main")
+    session = Store.of(broken).repository().writable_session("main")
     group = zarr.open_group(session.store)["sentinel-2-l2a"]
     group["state"][0, 0, :2] = 2
     group["state"][0, 1, 0] = 0
@@ -324,7 +324,7 @@ def test_a_training_in_another_process_is_seen_and_how_to_go_on(
         assert seen.model.step is not None
         assert (seen.model.finished, seen.model.hash, seen.model.steps) == (False, None, 100_000)
         assert set(seen.model.sensors or ()) == {"sentinel-1-asc", "sentinel-2-l2a"}
-        assert [source.snapshot for source in seen.model.cubes] == [snapshot_id(cube)]
+        assert [source.snapshot for source in seen.model.cubes] == [Store.of(cube).snapshot()]
         assert seen.run is not None
         assert set(seen.run.fields) == {"loss", "best"}
         other.send_signal(signal.SIGTERM)

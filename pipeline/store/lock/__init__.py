@@ -1,1 +1,1 @@
-"""One writer a store: the lock beside it, and what its run tells of itself."""
+"""One writer a store: the lock beside it, and the note of how far its run is."""

@@ -1,4 +1,8 @@
-"""The writer's lock of a local store: a hidden file beside it, which ends with the process."""
+"""The writer's lock of a local store: a hidden file beside it, which ends with the process.
+
+The run of its holder is noted in a second file, which is replaced as a whole. A note beside a lock
+that nobody holds is that of a run that was cut short.
+"""
 
 from __future__ import annotations
 
@@ -6,112 +10,146 @@ import fcntl
 import logging
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.lock.run_note import (
-    Run,
-    content,
-    decode_run,
-    has_writer,
-    lies_at,
-    lock_file,
-)
-from terralatent.pipeline.store.storage import local_path
+import filelock
 
-__all__ = ["FileLock"]
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.lock.run_note import Run, decode_run, encode_run
+
+__all__ = ["FileLock", "lock_file", "note_file", "noted_run"]
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S, PAUSE_S = 10.0, 0.001
-"""How long, and how often, a lock is tried that is held by those alone who read the note."""
+"""How long, and how often, a lock is tried that is held by those alone who check for a writer."""
+
+TRIES = 20
+"""How often a note is read that is just being made or removed."""
 
 
 class FileLock:
     """The lock of one store; not taken yet.
 
     Args:
-        store: Path of the store. Icechunk wants its folder for itself, so the file lies beside it.
+        path: Where the store lies. Icechunk wants its folder for itself, so the files lie beside.
 
     Raises:
-        InputError: If ``store`` is a file.
+        InputError: If ``path`` is a file.
     """
 
-    def __init__(self, store: str | Path) -> None:
-        path, name = local_path(store), lock_file(store)
-        assert path is not None
-        assert name is not None
+    def __init__(self, path: Path) -> None:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; a store is a folder. Choose another --out.")
-        self._store, self._name = path, name
+        self._path, self._file, self._note = path, lock_file(path), note_file(path)
+        self._next_note = self._note.with_suffix(".new")
+        self._lock = filelock.FileLock(self._file, thread_local=False, fallback_to_soft=False)
 
-    def claim(self) -> bytes:
+    def claim(self) -> Run | None:
         """Take the lock.
 
         Returns:
-            What an earlier run left, where it was cut short.
+            An earlier run that was cut short.
 
         Raises:
             InputError: If another process holds it, or if nothing can be written beside the store.
         """
         try:
-            self._name.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._locked()
+            self._lock.acquire(
+                PATIENCE_S, poll_interval=PAUSE_S, cancel_check=lambda: has_writer(self._file)
+            )
+        except filelock.Timeout:
+            raise self._refusal() from None
         except OSError as error:
             raise InputError(
-                f"{self._store} cannot be written: {error.strerror or error}. Choose another --out."
+                f"{self._path} cannot be written: {error.strerror or error}. Choose another --out."
             ) from error
-        return content(self._file)
+        return _read(self._note)
 
-    def keep(self, note: bytes, *, now: bool = False) -> None:
-        """Replace what the file holds; a reader that sees half of it knows by the checksum."""
+    def keep(self, run: Run, *, now: bool = False) -> None:
+        """Replace the note."""
         try:
-            os.pwrite(self._file, note, 0)
-            os.ftruncate(self._file, len(note))
+            self._next_note.write_bytes(encode_run(run))
+            os.replace(self._next_note, self._note)
         except OSError as error:  # a full disk: what stops the run is for the run to say
-            log.debug("cannot tell how far the run is: %s", error)
+            log.debug("cannot note how far the run is: %s", error)
 
     def require(self) -> None:
         """Check that the lock is still held, as it is until this process ends."""
 
-    def release(self, left: bytes) -> None:
-        """Let go, and leave a note of a run that was cut short, or nothing."""
-        if left:
+    def release(self, left: Run | None) -> None:
+        """Let go, and leave the note of a run that was cut short, or nothing."""
+        if left is not None:
             self.keep(left)
         else:
-            self._name.unlink(missing_ok=True)
-        os.close(self._file)
+            self._note.unlink(missing_ok=True)
+        self._next_note.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)  # whoever waits for it sees that it is gone
+        self._lock.release()
 
-    def _locked(self) -> int:
-        """Lock the file and return its descriptor."""
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            lock = os.open(self._name, os.O_RDWR | os.O_CREAT, 0o644)
-            if _is_ours(lock):
-                # The last writer may have removed the file between our opening and locking it.
-                if lies_at(self._name, lock):
-                    return lock
-            elif has_writer(lock):
-                told = decode_run(content(lock))
-                os.close(lock)
-                who = Run(going=True, **(told or {})).who
-                raise InputError(
-                    f"{self._store} is being written by {who}; wait until it ends, or end it."
-                )
-            elif time.monotonic() > until:
-                os.close(lock)
-                raise InputError(
-                    f"{self._store} cannot be locked: for {PATIENCE_S:g} s some process has been "
-                    f"reading {self._name}; end it."
-                )
-            os.close(lock)
-            time.sleep(PAUSE_S)
+    def _refusal(self) -> InputError:
+        run = noted_run(self._path)
+        if run is None or not run.going:
+            return InputError(
+                f"{self._path} cannot be locked: for {PATIENCE_S:g} s some process has been "
+                f"reading {self._file}; end it."
+            )
+        return InputError(
+            f"{self._path} is being written by {run.who}; wait until it ends, or end it."
+        )
 
 
-def _is_ours(lock: int) -> bool:
-    """Try to become the one who holds the lock: not beside another writer, nor beside a reader."""
+def noted_run(path: Path) -> Run | None:
+    """How far the run is that writes the local store at ``path``, or that was cut short.
+
+    Makes and removes nothing, and stands in no writer's way, see :func:`has_writer`.
+    """
+    file, note = lock_file(path), note_file(path)
+    for _ in range(TRIES):
+        run = _read(note)
+        if has_writer(file):
+            if run is not None:
+                return run
+        elif _read(note) == run:  # else its writer has ended meanwhile
+            return run and replace(run, going=False)
+        time.sleep(PAUSE_S)
+    return Run(going=True)
+
+
+def has_writer(file: Path) -> bool:
+    """Whether somebody holds the lock of ``file`` as its writer.
+
+    A shared lock is taken for an instant to find out. A writer that comes in that instant cannot
+    take its own, but does have a shared one beside it: so it knows that it only has to try again.
+    """
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        descriptor = os.open(file, os.O_RDONLY)
+    except OSError:
         return False
-    return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def lock_file(path: Path) -> Path:
+    """The file that the writer of the store at ``path`` locks. Links lead to one file."""
+    path = path.resolve()
+    return path.parent / f".{path.name}.lock"
+
+
+def note_file(path: Path) -> Path:
+    """The file in which the writer of the store at ``path`` notes how far it is."""
+    path = path.resolve()
+    return path.parent / f".{path.name}.run.json"
+
+
+def _read(note: Path) -> Run | None:
+    try:
+        return decode_run(note.read_bytes())
+    except OSError:
+        return None

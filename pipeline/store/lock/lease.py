@@ -24,15 +24,20 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.location import Place, open_objects, telling_objects
-from terralatent.pipeline.store.lock.run_note import Run, decode_run
+from terralatent.pipeline.store.library_errors import trouble_of
+from terralatent.pipeline.store.location import (
+    Place,
+    open_objects,
+    translated_object_errors,
+)
+from terralatent.pipeline.store.lock.run_note import Run, decode_run, encode_run
 
 __all__ = ["Lease", "leased_run"]
 
@@ -44,20 +49,19 @@ BEAT_S = 5.0
 STALE_S = 60.0
 """A lock that is not renewed for so long may be taken over."""
 
-LOOK_S = 0.5
-"""How often one looks whether a lock is renewed."""
+CHECK_S = 0.5
+"""How often it is checked whether a lock is renewed."""
 
 LONG_AGO = timedelta(minutes=20)
 """A lock this old is not watched: object stores refuse clocks that are off by a quarter hour."""
 
 
 @dataclass(frozen=True)
-class _Found:
+class _LockObject:
     """The lock's object as it was read."""
 
-    note: bytes
-    """What its writer told of its run, see
-    :func:`terralatent.pipeline.store.lock.run_note.encode_run`."""
+    run: Run | None
+    """What its writer noted of its run."""
 
     holder: str | None
     """Who holds it; None where its writer has let go."""
@@ -77,55 +81,55 @@ class _Found:
     @property
     def who(self) -> str:
         """Its writer in a few words."""
-        return Run(going=True, **(decode_run(self.note) or {})).who
+        return (self.run or Run(going=True)).who
 
 
 class Lease:
     """The lock of one store; not taken yet.
 
     Args:
-        store: URL of the store.
+        place: Where the store lies.
 
     Raises:
-        InputError: If the URL, or the environment, does not say where that is.
+        InputError: If the environment does not say how to get there.
     """
 
-    def __init__(self, store: str) -> None:
-        self._place = Place.of(store)
-        self._objects = _objects(self._place)
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._objects = _objects(place)
         self._holder = uuid4().hex
         self._process = _process(os.getpid())
         self._beats = 0
-        self._note = b""
+        self._run: Run | None = None
         self._version: dict[str, Any] = {}
         self._beaten = 0.0
         self._lost: str | None = None
         self._over, self._awake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
 
-    def claim(self) -> bytes:
+    def claim(self) -> Run | None:
         """Take the lock; waits up to a minute where its last holder may be gone.
 
         Returns:
-            What an earlier run left, where it was cut short.
+            An earlier run that was cut short.
 
         Raises:
             InputError: If another process holds it, or it cannot be written.
         """
-        left = b""
-        with telling_objects(self._place):
+        left = None
+        with translated_object_errors(self._place):
             while not self._put("create"):
-                found = _fetch(self._objects, self._place)
-                if found is not None and self._is_free(found):
-                    left = found.note
-                    if self._put(found.version):
+                lock = _fetch(self._objects, self._place)
+                if lock is not None and self._is_free(lock):
+                    left = lock.run
+                    if self._put(lock.version):
                         break
         self._thread.start()
         return left
 
-    def keep(self, note: bytes, *, now: bool = False) -> None:
-        """Tell ``note`` with the next renewal, or ``now``."""
-        self._note = note
+    def keep(self, run: Run, *, now: bool = False) -> None:
+        """Note how far the run is with the next renewal, or ``now``."""
+        self._run = run
         if now:
             self._awake.set()
 
@@ -138,8 +142,8 @@ class Lease:
         if self._lost is not None:
             raise InputError(self._lost)
 
-    def release(self, left: bytes) -> None:
-        """Let go, and leave a note of a run that was cut short, or nothing. Never raises."""
+    def release(self, left: Run | None) -> None:
+        """Let go, and leave the note of a run that was cut short, or nothing. Never raises."""
         import obstore
 
         self._over.set()
@@ -148,11 +152,11 @@ class Lease:
         if self._lost is not None:
             return
         try:
-            if not left and time.monotonic() - self._beaten < STALE_S / 2:
+            if left is None and time.monotonic() - self._beaten < STALE_S / 2:
                 # No condition is needed: nobody else may have it yet.
                 obstore.delete(self._objects, self._place.beside)
             else:
-                self._note, self._holder = left, ""
+                self._run, self._holder = left, ""
                 self._put(self._version)
         except Exception as error:  # it is not renewed any more, which will do
             log.debug("cannot remove the lock of %s: %s", self._place, type(error).__name__)
@@ -182,7 +186,8 @@ class Lease:
 
         self._beats += 1
         held = {"holder": self._holder, "process": self._process, "beat": self._beats}
-        body = (self._note or b"\n") + (json.dumps(held).encode() + b"\n" if self._holder else b"")
+        note = encode_run(self._run) if self._run else b"\n"
+        body = note + (json.dumps(held).encode() + b"\n" if self._holder else b"")
         while True:
             begun = time.monotonic()
             try:
@@ -192,52 +197,52 @@ class Lease:
                 version = _version(put)
             except (AlreadyExistsError, PreconditionError):
                 # A request whose answer was lost is sent again, and meets what it wrote itself.
-                found = _fetch(self._objects, self._place)
-                if found is None or not self._holder or found.holder != self._holder:
+                lock = _fetch(self._objects, self._place)
+                if lock is None or not self._holder or lock.holder != self._holder:
                     return False
-                mode = version = found.version
-                if found.body != body:
+                mode = version = lock.version
+                if lock.body != body:
                     continue
             self._version, self._beaten = version, begun
             return True
 
-    def _is_free(self, found: _Found) -> bool:
-        """Whether the one who held the lock is gone; waits where that cannot be told at once.
+    def _is_free(self, lock: _LockObject) -> bool:
+        """Whether the one who held the lock is gone; waits where that is not known at once.
 
         Returns:
-            False if what is there has changed and is to be looked at again.
+            False if what is there has changed and is to be read again.
 
         Raises:
             InputError: If the holder is there.
         """
-        alive = _alive(found.process)
+        alive = _alive(lock.process)
         if alive:
-            raise self._refusal(found)
-        if found.holder is None or alive is False:
+            raise self._refusal(lock)
+        if lock.holder is None or alive is False:
             return True
-        if datetime.now(UTC) - found.modified > LONG_AGO:
+        if datetime.now(UTC) - lock.modified > LONG_AGO:
             return True
         log.info(
             "%s is locked by %s; waiting up to %g s for a sign of life",
-            self._place, found.who, STALE_S,
+            self._place, lock.who, STALE_S,
         )  # fmt: skip
         until = time.monotonic() + STALE_S
         while time.monotonic() < until:
-            time.sleep(LOOK_S)
+            time.sleep(CHECK_S)
             later = _fetch(self._objects, self._place)
             if later is None or later.holder is None:
                 return False
-            if later.body != found.body:
+            if later.body != lock.body:
                 raise self._refusal(later)
         return True
 
-    def _refusal(self, found: _Found) -> InputError:
+    def _refusal(self, lock: _LockObject) -> InputError:
         return InputError(
-            f"{self._place} is being written by {found.who}; wait until it ends, or end it."
+            f"{self._place} is being written by {lock.who}; wait until it ends, or end it."
         )
 
 
-def leased_run(store: str) -> Run | None:
+def leased_run(place: Place) -> Run | None:
     """How far the run is that writes a store in an object store, or that was cut short.
 
     A note that is older than a minute by this machine's clock, or whose process is known to be
@@ -248,37 +253,34 @@ def leased_run(store: str) -> Run | None:
     """
     from obstore.exceptions import PermissionDeniedError
 
-    place = Place.of(store)
-    with telling_objects(place):
+    with translated_object_errors(place):
         try:
-            found = _fetch(_objects(place), place)
+            lock = _fetch(_objects(place), place)
         except PermissionDeniedError:
             return None
-    if found is None:
+    if lock is None:
         return None
-    told, alive = decode_run(found.note), _alive(found.process)
-    fresh = datetime.now(UTC) - found.modified < timedelta(seconds=STALE_S)
-    going = found.holder is not None and (fresh if alive is None else alive)
-    if told is None:
+    alive = _alive(lock.process)
+    fresh = datetime.now(UTC) - lock.modified < timedelta(seconds=STALE_S)
+    going = lock.holder is not None and (fresh if alive is None else alive)
+    if lock.run is None:
         return Run(going=True) if going else None
-    return Run(going=going, **told)
+    return replace(lock.run, going=going)
 
 
 def _objects(place: Place) -> Any:
-    with telling_objects(place):
+    with translated_object_errors(place):
         return open_objects(place)
 
 
-def _fetch(objects: Any, place: Place) -> _Found | None:
+def _fetch(objects: Any, place: Place) -> _LockObject | None:
     """Read the lock's object; None if there is none."""
     import obstore
-
-    from terralatent.pipeline.store.location import trouble_of
 
     try:
         got = obstore.get(objects, place.beside)
     except FileNotFoundError as error:
-        if trouble_of(str(error)) is not None:  # not even its bucket
+        if trouble_of(error) is not None:  # not even its bucket
             raise
         return None
     body = bytes(got.bytes())
@@ -287,8 +289,8 @@ def _fetch(objects: Any, place: Place) -> _Found | None:
         held = dict(json.loads(rest)) if rest else {}
     except ValueError:  # not ours, or cut: to be watched like any other
         held = {"holder": "unknown"}
-    return _Found(
-        note=note + b"\n",
+    return _LockObject(
+        run=decode_run(note),
         holder=held.get("holder"),
         process=held.get("process"),
         version=_version(got.meta),
@@ -297,15 +299,15 @@ def _fetch(objects: Any, place: Place) -> _Found | None:
     )
 
 
-def _version(told: Any) -> dict[str, Any]:
+def _version(meta: Any) -> dict[str, Any]:
     """What identifies one version of an object, without what its store does not know."""
-    return {key: told[key] for key in ("e_tag", "version") if told.get(key) is not None}
+    return {key: meta[key] for key in ("e_tag", "version") if meta.get(key) is not None}
 
 
 def _process(pid: int) -> str | None:
     """A name that no other process ever has: the machine's start, its pids, and the process's.
 
-    None where the system does not tell, or there is no such process.
+    None where the system does not say, or there is no such process.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -317,7 +319,7 @@ def _process(pid: int) -> str | None:
 
 
 def _alive(process: str | None) -> bool | None:
-    """Whether a process lives; None where that cannot be told from here."""
+    """Whether a process lives; None where that is not known from here."""
     here = _process(os.getpid())
     if process is None or here is None or process.split()[:2] != here.split()[:2]:
         return None

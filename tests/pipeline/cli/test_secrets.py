@@ -16,7 +16,7 @@ import zarr
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cluster.tasks import one_line
 from terralatent.pipeline.command import command_line
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.commands.plans import WHERE
 from tests.commands.processes import Ended, Launcher
 from tests.servers.scripted import LOG_IN, Answer, Request, ScriptedServer, scripted
@@ -150,7 +150,7 @@ def test_no_command_tells_or_stores_a_secret(
     for command in (("status", cube), ("status", cube, "--json"), ("export", cube, "--out", plain)):
         secretive(launcher.run(*command), 0)
     assert holds(cube) == holds(plain) == []
-    assert not any(SECRET in text for text in texts(open_group(cube)))
+    assert not any(SECRET in text for text in texts(Store.of(cube).group()))
     assert not [path for path in tmp_path.iterdir() if path.is_file() and path != kept]
 
 

@@ -21,8 +21,9 @@ from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.stream import Commits, Work, stream_blocks
 from terralatent.pipeline.mapping.embed import embed
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout
-from terralatent.pipeline.store.repository import lay_out, open_group
-from tests.commands.plans import DATES, Plan, Store
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.repository import Store
+from tests.commands.plans import DATES, FilledStore, Plan
 from tests.made.models import made_up_model
 from tests.servers.dask_processes import foreign_environment, scheduler, worker
 from tests.waiting import WITHIN_S
@@ -48,7 +49,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 def test_a_running_cluster_builds_and_embeds_as_local_processes_do_and_lives_on(
-    cluster: Client, radar_plan: Plan, embed_plan: Plan, filling: Callable[[Plan], Store],
+    cluster: Client, radar_plan: Plan, embed_plan: Plan, filling: Callable[[Plan], FilledStore],
     tmp_path: Path,
 ) -> None:  # fmt: skip
     processes = cluster.run(os.getpid)
@@ -133,7 +134,7 @@ def test_nothing_is_taken_from_a_foreign_worker_that_joins_later(
     """One with another version is named; one without the package falls out at its first task."""
     array = ArrayLayout("value", ("row",), (60,), "int32", (1,), (1,), -1, {})
     store = tmp_path / "store"
-    lay_out(store, Layout("cube", {}, (GroupLayout("", (array,)),)))
+    lay_out(Store.of(store), Layout("cube", {}, (GroupLayout("", (array,)),)))
     foreign = foreign_environment(tmp_path / "environment", version)
     addresses: list[str] = []
     with ExitStack() as stack, worker(empty, tmp_path) as own:
@@ -148,7 +149,7 @@ def test_nothing_is_taken_from_a_foreign_worker_that_joins_later(
 
         def write() -> Sequence[object]:
             return stream_blocks(
-                joined, store, range(60), Work(write_row, record),
+                joined, Store.of(store), range(60), Work(write_row, record),
                 Commits(message="write", every=4), in_flight=4,
             )  # fmt: skip
 
@@ -158,7 +159,7 @@ def test_nothing_is_taken_from_a_foreign_worker_that_joins_later(
             with pytest.raises(InputError, match=f"has terralatent {version}") as refusal:
                 write()
             assert f"worker {addresses[0]} on" in str(refusal.value)
-    written: Any = open_group(store)["value"][...]
+    written: Any = Store.of(store).group()["value"][...]
     done = np.count_nonzero(written >= 0)
     assert done == 60 if version is None else 0 < done < 60, "what the others did is kept"
 

@@ -28,7 +28,8 @@ from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
-from terralatent.pipeline.store.repository import lay_out, open_group, open_repository, snapshot_id
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.repository import Store
 from tests.waiting import WITHIN_S, until
 
 TASKS = 12
@@ -38,7 +39,7 @@ TASKS = 12
 def store(tmp_path: Path) -> Path:
     data = ArrayLayout("data", ("y", "x"), (4, 4 * TASKS), "int32", (2, 2), (4, 4), fill_value=-1)
     state = coordinate("state", ("task",), np.zeros(TASKS, dtype=np.uint8))
-    lay_out(tmp_path / "s", Layout("cube", {}, (GroupLayout("", (data, state)),)))
+    lay_out(Store.of(tmp_path / "s"), Layout("cube", {}, (GroupLayout("", (data, state)),)))
     return tmp_path / "s"
 
 
@@ -67,7 +68,7 @@ def stream(
 ) -> list[Failure]:
     work = Work(run, record, smaller=smaller)
     commits = Commits(message="test", every=every, seconds=seconds)
-    return stream_blocks(client, store, tasks, work, commits, **options)
+    return stream_blocks(client, Store.of(store), tasks, work, commits, **options)
 
 
 def wanted(tasks: Iterable[int]) -> np.ndarray:
@@ -85,9 +86,9 @@ def test_the_order_in_which_tasks_end_changes_nothing(
     failures = stream(workers, store, partial(write, slow=slow), every=every)
 
     assert failures == []
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
-    assert open_group(store)["state"][:].all()
-    commits = len(list(open_repository(store).ancestry(branch="main"))) - 2
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
+    assert Store.of(store).group()["state"][:].all()
+    commits = len(list(Store.of(store).repository().ancestry(branch="main"))) - 2
     assert commits == -(-TASKS // every)
 
 
@@ -106,8 +107,8 @@ def test_tasks_that_fail_are_named_and_leave_nothing(workers: Client, store: Pat
         (7, "RuntimeError: task 7 is bad"),
     ]
     whole = [task for task in range(TASKS) if task not in (3, 7)]
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(whole))
-    assert list(np.flatnonzero(open_group(store)["state"][:])) == whole
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(whole))
+    assert list(np.flatnonzero(Store.of(store).group()["state"][:])) == whole
 
 
 def fail_once(group: zarr.Group, task: int, *, folder: Path) -> int:
@@ -120,7 +121,7 @@ def fail_once(group: zarr.Group, task: int, *, folder: Path) -> int:
 
 def test_a_task_that_failed_is_tried_again(workers: Client, store: Path, tmp_path: Path) -> None:
     assert stream(workers, store, partial(fail_once, folder=tmp_path), retries=1) == []
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
 
 
 def fail_at(group: zarr.Group, task: int, *, worker: str) -> int:
@@ -134,7 +135,7 @@ def test_what_fails_at_one_worker_is_done_by_another(workers: Client, store: Pat
     bad = min(workers.nthreads())
 
     assert stream(workers, store, partial(fail_at, worker=bad)) == []
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
 
 
 def test_a_task_that_failed_says_where(workers: Client, store: Path) -> None:
@@ -177,7 +178,7 @@ def test_a_task_that_kills_its_worker_goes_through_in_smaller_batches_or_is_pass
     assert failure.task == 7
     assert "the worker process died under it" in failure.reason
     np.testing.assert_array_equal(
-        open_group(store)["data"][:], wanted(task for task in range(TASKS) if task != 7)
+        Store.of(store).group()["data"][:], wanted(task for task in range(TASKS) if task != 7)
     )
     assert (tmp_path / "3").read_text().split() == ["16", "16", "8"]
     assert (tmp_path / "7").read_text().split() == ["16", "16", "8", "4"]
@@ -193,8 +194,8 @@ def test_a_mistake_of_the_user_ends_the_run_in_its_own_words(workers: Client, st
     with pytest.raises(InputError, match=r"^the model does not fit\.$"):
         stream(workers, store, refuse)
 
-    done = np.flatnonzero(open_group(store)["state"][:])
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+    done = np.flatnonzero(Store.of(store).group()["state"][:])
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(done))
 
 
 class Watch:
@@ -231,13 +232,13 @@ def test_the_scheduler_knows_few_tasks(workers: Client, store: Path) -> None:
 def test_an_interrupted_run_goes_on_where_it_stopped(workers: Client, store: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stream(workers, store, progress=Watch(workers, stop_after=4))
-    done = np.flatnonzero(open_group(store)["state"][:])
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+    done = np.flatnonzero(Store.of(store).group()["state"][:])
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(done))
     assert 4 <= len(done) < TASKS
 
     stream(workers, store)
 
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
 
 
 class StopLate(Watch):
@@ -253,8 +254,8 @@ def test_what_ended_unclaimed_before_an_interrupt_is_kept_too(workers: Client, s
     with pytest.raises(KeyboardInterrupt):
         stream(workers, store, progress=StopLate(workers), in_flight=5)
 
-    done = np.flatnonzero(open_group(store)["state"][:])
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+    done = np.flatnonzero(Store.of(store).group()["state"][:])
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(done))
     assert len(done) == 5
 
 
@@ -328,13 +329,13 @@ def test_what_is_done_is_kept_when_the_scheduler_is_lost(workers: Client, store:
         pytest.raises(InputError, match="The Dask scheduler is lost"),
     ):
         stream(client, store, progress=Leave(cluster))
-    done = np.flatnonzero(open_group(store)["state"][:])
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(done))
+    done = np.flatnonzero(Store.of(store).group()["state"][:])
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(done))
     assert 4 <= len(done) < TASKS
 
     stream(workers, store)
 
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
 
 
 def hold(group: zarr.Group, task: int, *, held: Iterable[int], go: Path) -> int:
@@ -377,16 +378,16 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_finished_is_committed_while_another_task_takes_long(
     workers: Client, store: Path, tmp_path: Path
 ) -> None:
-    before = snapshot_id(store)
+    before = Store.of(store).snapshot()
 
     def go_on() -> None:
-        until(lambda: snapshot_id(store) != before)
+        until(lambda: Store.of(store).snapshot() != before)
         (tmp_path / "go").touch()
 
     run = partial(hold, held=(1,), go=tmp_path / "go")
     with beside(go_on):
         assert stream(workers, store, run, in_flight=2, seconds=0.1) == []
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
 
 
 @pytest.mark.usefixtures("_eager")
@@ -414,7 +415,7 @@ def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_ta
         with beside(come):
             assert stream(client, store, partial(hold, held=range(TASKS), go=go)) == []
 
-    np.testing.assert_array_equal(open_group(store)["data"][:], wanted(range(TASKS)))
+    np.testing.assert_array_equal(Store.of(store).group()["data"][:], wanted(range(TASKS)))
     lines = [entry.getMessage() for entry in caplog.records if entry.name == queueing.__name__]
     assert [line.partition(" at ")[0].partition(" joined ")[0] for line in lines] == [
         "no worker is there yet",
@@ -423,17 +424,17 @@ def test_workers_may_come_while_it_runs_and_the_scheduler_knows_twice_as_many_ta
 
 
 def test_without_tasks_nothing_is_committed(workers: Client, store: Path) -> None:
-    before = snapshot_id(store)
+    before = Store.of(store).snapshot()
 
     assert stream(workers, store, tasks=[]) == []
-    assert snapshot_id(store) == before
+    assert Store.of(store).snapshot() == before
 
 
 def commit_between(group: zarr.Group, task: int, result: int, *, store: Path) -> None:
     """Record a task, while another writer commits, whom no lock kept away."""
     note(group, task, result)
     if task == 5:
-        session = open_repository(store).writable_session("main")
+        session = Store.of(store).repository().writable_session("main")
         zarr.open_group(session.store).attrs["by"] = "another"
         session.commit("another's")
 
@@ -446,7 +447,7 @@ def test_nothing_is_committed_upon_the_commit_of_another(
     with pytest.raises(InputError, match="Another run has committed to the store meanwhile"):
         stream(workers, store, record=record, in_flight=1, every=every)
 
-    root = open_group(store)
+    root = Store.of(store).group()
     assert root.attrs["by"] == "another", "its commit is the last"
     kept = range(5 if every == 1 else 0)
     np.testing.assert_array_equal(root["data"][:], wanted(kept))

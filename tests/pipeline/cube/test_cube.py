@@ -15,7 +15,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.sensors import SENSORS
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.export.zarr import export
-from terralatent.pipeline.store.repository import open_group, snapshot_id
+from terralatent.pipeline.store.repository import Store
 
 NAMES = ("sentinel-2-l2a", "sentinel-1-asc")
 
@@ -39,7 +39,7 @@ def test_opening_reads_no_pixels_and_chunks_are_shards(cube: Path) -> None:
 def test_values_are_the_integers_unpacked(cube: Path) -> None:
     tree = open_cube(cube, clear=False)
     for name in NAMES:
-        stored = open_group(cube)[name]["data"]
+        stored = Store.of(cube).group()[name]["data"]
         packing = SENSORS[name].packing
         wanted = stored[...] * packing.scale_factor + packing.add_offset
         wanted[stored[...] == packing.fill_value] = np.nan
@@ -91,7 +91,7 @@ def test_dates_and_places_are_known(cube: Path) -> None:
 
 def test_the_grid_is_told_by_the_conventions(cube: Path) -> None:
     for name in ("", *NAMES):
-        attrs = open_group(cube)[name].attrs if name else open_group(cube).attrs
+        attrs = Store.of(cube).group()[name].attrs if name else Store.of(cube).group().attrs
         assert attrs["proj:code"] == "EPSG:32631"
         assert attrs["spatial:shape"] == [40, 40]
         assert attrs["spatial:transform"] == [10.0, 0.0, 501_360.0, 0.0, -10.0, 5_629_680.0]
@@ -100,7 +100,7 @@ def test_the_grid_is_told_by_the_conventions(cube: Path) -> None:
 
 
 def test_a_snapshot_is_opened_by_its_id(cube: Path) -> None:
-    tree = open_cube(cube, snapshot=snapshot_id(cube))
+    tree = open_cube(cube, snapshot=Store.of(cube).snapshot())
 
     assert tree.attrs["kind"] == "cube"
     with pytest.raises(InputError, match="has no snapshot"):

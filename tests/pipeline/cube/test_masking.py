@@ -44,7 +44,7 @@ from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.region import blocks
-from terralatent.pipeline.store.repository import open_group, open_repository
+from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.training.state import EARLIER, TrainingFolder
 from tests.made import clear_rules
 from tests.made.catalogue import SIDE, region
@@ -59,7 +59,7 @@ DATES = "2018-05-04,2018-05-20"
 
 @pytest.fixture(scope="module")
 def group(cube: Path) -> zarr.Group:
-    return open_group(cube)
+    return Store.of(cube).group()
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +361,7 @@ def test_a_model_is_used_with_the_masking_it_was_trained_with(
     assert "masking" not in bare.identity()
     block = blocks((SIDE, SIDE), 16)[4]
     masks = Masks(((S2, Masking(ClearRule(codes=(4, 5)), 3)),))
-    wanted = read_series(open_group(cube), [S1, S2], block.y, block.x, masks)
+    wanted = read_series(Store.of(cube).group(), [S1, S2], block.y, block.x, masks)
     np.testing.assert_array_equal(own.read(block).by_sensor[S2].clear, wanted.by_sensor[S2].clear)
     np.testing.assert_array_equal(
         own.read(block).by_sensor[S2].distance, wanted.by_sensor[S2].distance
@@ -464,8 +464,8 @@ def test_what_is_masked_by_dilation_changes_nothing_in_latents_and_fields(
         cube = tmp_path / place
         build_cube(made_up, region(), cube, block=64, client=workers)
         if place == "other":
-            session = open_repository(cube).writable_session("main")
-            group: Any = zarr.open_group(session.store)[S2]
+            session = Store.of(cube).repository().writable_session("main")
+            group: Any = zarr.Store.of(session.store).group()[S2]
             data, wide = group["data"][...], dilated(group["quality"][...], 2)
             seen = wide & np.isin(group["quality"][...], [4, 5, 6, 7])
             assert seen.any()
@@ -495,7 +495,7 @@ def test_outliers_are_the_same_in_every_tiling_and_counted_in_the_store(
 ) -> None:
     # Clouds pass for clear: bright dates that no neighbour is like.
     masking = Masking(ANYTHING, outliers=True)
-    group = open_group(bright)
+    group = Store.of(bright).group()
     cloudy = group[f"{S2}/quality"][...] == 9
     opened = open_cube(bright, masking=masking)[S2]
     outlier = opened["outlier"].values
@@ -533,7 +533,7 @@ def test_radar_is_searched_for_outliers_where_it_is_named(bright: Path) -> None:
     masking = {S1: Masking(outliers=True)}
     opened = open_cube(bright, masking=masking)[S1]
     assert settle(BANDS, Masking(outliers=True)).of(S1) == Masking()
-    ((block, series),) = read(open_group(bright), masking, 12)
+    ((block, series),) = read(Store.of(bright).group(), masking, 12)
 
     valid = series.series()[S1].valid.numpy().transpose(1, 2, 0)
     data = opened["data"].values
@@ -544,7 +544,7 @@ def test_radar_is_searched_for_outliers_where_it_is_named(bright: Path) -> None:
 
 def clear_observations(cube: Path, masks: Masks) -> list[int]:
     """How many clear observations Sentinel-2 has of each pixel; runs in another process."""
-    series = read_series(open_group(cube), [S2], slice(0, SIDE), slice(0, SIDE), masks)
+    series = read_series(Store.of(cube).group(), [S2], slice(0, SIDE), slice(0, SIDE), masks)
     return series.by_sensor[S2].clear.sum(axis=1).tolist()
 
 

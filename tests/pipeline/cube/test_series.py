@@ -14,7 +14,7 @@ from terralatent.models.observations import DISTANCE_CAP
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.region import blocks
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 
 NAMES = ("sentinel-2-l2a", "sentinel-1-asc")
 SIDE = 40
@@ -22,7 +22,7 @@ SIDE = 40
 
 @pytest.fixture(scope="module")
 def group(cube: Path) -> zarr.Group:
-    return open_group(cube)
+    return Store.of(cube).group()
 
 
 @pytest.fixture(scope="module")

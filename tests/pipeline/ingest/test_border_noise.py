@@ -23,7 +23,7 @@ from terralatent.pipeline.ingest.border_noise import border_halo, border_noise
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.ingest.harmonise import linear_power, pack_item
 from terralatent.pipeline.ingest.pixels import read_pixels
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import CRS, LEFT, SIDE, TOP, add_sentinel_1, region
 from tests.made.recorded import changed, recorded
 
@@ -88,7 +88,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cubed(scenes: Scenes, out: Path, workers: Client, block: int) -> np.ndarray:
     assert build_cube(scenes, region(), out, block=block, client=workers).losses == ()
-    return np.asarray(open_group(out)["sentinel-1-asc/data"][...])
+    return np.asarray(Store.of(out).group()["sentinel-1-asc/data"][...])
 
 
 def test_noise_of_old_scenes_goes_fields_stay_and_tilings_agree(

@@ -24,7 +24,7 @@ from terralatent.pipeline.ingest import read_tasks
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.ingest.harmonise import pack, pack_item, unpack
 from terralatent.pipeline.region import grid
-from terralatent.pipeline.store.repository import open_group, snapshot_id
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import SIDE, region
 
 S2, S1 = SENSORS["sentinel-2-l2a"], SENSORS["sentinel-1-asc"]
@@ -38,7 +38,7 @@ def arrays(cube: Path) -> dict[str, np.ndarray]:
     """Every pixel of a cube."""
     return {
         f"{sensor}/{name}": group[name][...]
-        for sensor, group in open_group(cube, kind="cube").groups()
+        for sensor, group in Store.of(cube).group(kind="cube").groups()
         for name in ("data", "quality")
         if name in group
     }
@@ -116,8 +116,8 @@ def test_power_becomes_decibels_and_no_power_is_no_data() -> None:
 
 
 def test_the_cube_holds_what_the_files_hold(catalogue: Path, cube: Path) -> None:
-    data = open_group(cube)["sentinel-2-l2a/data"]
-    quality = open_group(cube)["sentinel-2-l2a/quality"]
+    data = Store.of(cube).group()["sentinel-2-l2a/data"]
+    quality = Store.of(cube).group()["sentinel-2-l2a/quality"]
 
     def file(item: str, band: str) -> np.ndarray:
         pixels = rasterio.open(catalogue / "sentinel-2-l2a" / item / f"{band}.tif").read(1)
@@ -130,7 +130,7 @@ def test_the_cube_holds_what_the_files_hold(catalogue: Path, cube: Path) -> None
     np.testing.assert_array_equal(quality[2], file("S2_C", "SCL"))
 
     power = rasterio.open(catalogue / "sentinel-1-rtc" / "S1_3" / "vv.tif").read(1)
-    read = open_group(cube)["sentinel-1-asc/data"][0, 0, ::2, ::2]
+    read = Store.of(cube).group()["sentinel-1-asc/data"][0, 0, ::2, ::2]
     assert (read[:3] == -32768).all()
     np.testing.assert_allclose(read[3:] * 0.01, 10 * np.log10(power[3:]), atol=0.00501)
 
@@ -156,8 +156,8 @@ def test_the_first_item_with_data_counts_and_brings_its_own_mask(
     both = hole.copy()
     both[8:24, 8:24] = True
     everywhere_missing = hole & np.pad(np.ones((16, 16), bool), ((8, 16), (8, 16)))
-    data = open_group(cube)["sentinel-2-l2a/data"][1]
-    quality = open_group(cube)["sentinel-2-l2a/quality"][1]
+    data = Store.of(cube).group()["sentinel-2-l2a/data"][1]
+    quality = Store.of(cube).group()["sentinel-2-l2a/quality"][1]
 
     outside = ~both
     np.testing.assert_array_equal(
@@ -181,8 +181,8 @@ def test_blocks_change_no_pixel(
 
     build_cube(made_up, region(), tmp_path / "small", block=8, memory="8MB", client=workers)
     assert_same(cube, tmp_path / "small")
-    assert (open_group(tmp_path / "small")["sentinel-2-l2a/state"][:] == 1).all()
-    assert open_group(tmp_path / "small")["sentinel-2-l2a/state"].shape == (1, 5, 5)
+    assert (Store.of(tmp_path / "small").group()["sentinel-2-l2a/state"][:] == 1).all()
+    assert Store.of(tmp_path / "small").group()["sentinel-2-l2a/state"].shape == (1, 5, 5)
 
 
 def test_either_copy_of_an_acquisition_gives_the_same_cube(
@@ -195,7 +195,7 @@ def test_either_copy_of_an_acquisition_gives_the_same_cube(
 
 
 def test_building_again_writes_nothing(made_up: Scenes, cube: Path, workers: Client) -> None:
-    before = snapshot_id(cube)
+    before = Store.of(cube).snapshot()
 
     report = build_cube(made_up, region(), cube, block=16, client=workers)
 
@@ -215,12 +215,12 @@ def test_building_again_writes_nothing(made_up: Scenes, cube: Path, workers: Cli
 def test_another_cube_is_refused(
     made_up: Scenes, cube: Path, workers: Client, change: dict[str, object], words: str
 ) -> None:
-    before = snapshot_id(cube)
+    before = Store.of(cube).snapshot()
 
     with pytest.raises(InputError, match=words):
         build_cube(made_up, region(), cube, **{"block": 16, "client": workers, **change})
 
-    assert snapshot_id(cube) == before
+    assert Store.of(cube).snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_broken_file_is_masked_and_named_and_read_when_it_is_back(
     ]
     assert "vh.tif" in report.losses[1].reason
     assert str(report.losses[1]).startswith("sentinel-1-asc S1_9 vh: ")
-    root = open_group(out)
+    root = Store.of(out).group()
     assert (root["sentinel-2-l2a/state"][:] == 2).all()
     lost = root["sentinel-2-l2a/data"][2, S2.bands.index("B03")]
     np.testing.assert_array_equal(lost, S2.packing.fill_value)
@@ -277,7 +277,7 @@ def test_a_broken_file_is_masked_and_named_and_read_when_it_is_back(
 
     assert repaired.losses == ()
     assert repaired.tasks == report.tasks
-    assert (open_group(out)["sentinel-2-l2a/state"][:] == 1).all()
+    assert (Store.of(out).group()["sentinel-2-l2a/state"][:] == 1).all()
     assert_same(cube, out)
 
 
@@ -315,7 +315,7 @@ def test_a_unit_that_fails_stays_pending_and_is_named(
 
     name = "every scene from 2018-05-03 to 2018-05-09 (read task 0/0/0)"
     assert report.losses == (Loss(S1.name, name, "", "MemoryError: too wide"),)
-    assert (open_group(tmp_path / "cube")["sentinel-1-asc/state"][:] == 0).all()
+    assert (Store.of(tmp_path / "cube").group()["sentinel-1-asc/state"][:] == 0).all()
 
     again = build_cube(made_up, region(), tmp_path / "cube", block=16, client=workers)
 
@@ -324,7 +324,7 @@ def test_a_unit_that_fails_stays_pending_and_is_named(
 
 
 def test_the_items_table_tells_the_fate_of_every_item(made_up: Scenes, cube: Path) -> None:
-    items = open_group(cube)["items"]
+    items = Store.of(cube).group()["items"]
 
     assert items["id"].shape == (8,)
     fates = dict(zip(items["id"][:], items["fate"][:], strict=True))
@@ -367,7 +367,7 @@ def test_real_reprocessed_scenes_give_the_same_reflectance(
         build_cube(some, place, tmp_path / name, block=64, client=workers)
 
     assert_same(tmp_path / "newer", tmp_path / "older")
-    assert open_group(tmp_path / "newer")["sentinel-2-l2a/data"].shape[2:] == (64, 64)
+    assert Store.of(tmp_path / "newer").group()["sentinel-2-l2a/data"].shape[2:] == (64, 64)
 
 
 def test_real_scenes_from_an_api_and_from_the_folder_make_equal_cubes(

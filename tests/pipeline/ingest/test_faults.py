@@ -25,7 +25,7 @@ from terralatent.catalogs.sources.sources import SOURCES
 from terralatent.pipeline.ingest import raster, retry
 from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.made.recorded import PC, moved
 from tests.servers.file_server import (
@@ -135,7 +135,7 @@ def faultless(
 
 def require_same(cube: Path, faultless: Path) -> None:
     """Check that two cubes are equal array by array, and that nothing is missing in them."""
-    group, wanted = open_group(cube)[GROUP], open_group(faultless)[GROUP]
+    group, wanted = Store.of(cube).group()[GROUP], Store.of(faultless).group()[GROUP]
     assert set(group.array_keys()) == set(wanted.array_keys()) >= {"data", "quality", "state"}
     for name, array in wanted.arrays():
         np.testing.assert_array_equal(group[name][...], array[...], err_msg=name)
@@ -208,7 +208,7 @@ def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
     assert not any("sig=" in loss.reason for loss in report.losses)
     assert len(suffering) == len(wanted)
     assert len(tried) < 2 * 4 * len(wanted)  # of four tasks; each file would be tried six times
-    data, whole = (open_group(cube)[GROUP]["data"] for cube in (tmp_path / "cube", faultless))
+    data, whole = (Store.of(cube).group()[GROUP]["data"] for cube in (tmp_path / "cube", faultless))
     np.testing.assert_array_equal(data[0::2], whole[0::2])
     assert (data[1::2] == data.fill_value).all()
     with serving_files(files, tmp_path / "log 2", Trouble()) as host:

@@ -21,7 +21,7 @@ from terralatent.catalogs.sources.sensors import SENSORS, with_offsets
 from terralatent.catalogs.sources.sources import SOURCES, Offer, Source
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import optical, region
 from tests.made.recorded import (
     COPERNICUS,
@@ -73,7 +73,7 @@ def truth(numbers: dict[str, np.ndarray]) -> np.ndarray:
 def built(scenes: Any, out: Path, workers: Client) -> np.ndarray:
     report = build_cube(scenes, region(), out, block=40, client=workers)
     assert report.losses == ()
-    (data,) = np.asarray(open_group(out)["sentinel-2-l2a/data"][...])
+    (data,) = np.asarray(Store.of(out).group()["sentinel-2-l2a/data"][...])
     return data
 
 
@@ -216,7 +216,7 @@ def test_an_item_that_tells_nothing_is_refused_by_name_until_a_user_states_it(
 
     searched = search_scenes(folder, region(), *MAY, offsets={"sentinel-2-l2a": 0.0})
     np.testing.assert_array_equal(built(searched, tmp_path / "cube", workers), truth)
-    cube = open_group(tmp_path / "cube")
+    cube = Store.of(tmp_path / "cube").group()
     assert list(cube["sentinel-2-l2a/offset_from"][:]) == ["stated"]
     assert list(cube["items/offset_from"][:]) == ["stated"]
     assert list(cube["items/offset"][:]) == [0.0]

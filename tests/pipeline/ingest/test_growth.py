@@ -18,7 +18,7 @@ from terralatent.pipeline.info.status import status
 from terralatent.pipeline.ingest import read_tasks
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.history import history
-from terralatent.pipeline.store.repository import GROWING, is_growing, open_group, snapshot_id
+from terralatent.pipeline.store.repository import GROWING, Store
 from tests.commands.contents import contents, same
 from tests.made.catalogue import SIDE, add_sentinel_1, add_sentinel_2, optical, region
 
@@ -122,15 +122,15 @@ def test_a_cube_that_grew_is_the_cube_that_was_built_at_once(
 ) -> None:
     for wanted in STEPS[steps]:
         build(part(every, wanted))
-    before = snapshot_id(tmp_path / "cube")
+    before = Store.of(tmp_path / "cube").snapshot()
 
     report = build(every)
 
     same(contents(tmp_path / "cube"), contents(whole))
     assert report.new > 0
     assert report.losses == ()
-    assert snapshot_id(tmp_path / "cube") != before
-    assert not is_growing(tmp_path / "cube")
+    assert Store.of(tmp_path / "cube").snapshot() != before
+    assert not Store.of(tmp_path / "cube").is_growing()
 
 
 def test_the_period_is_that_of_all_searches(
@@ -146,26 +146,26 @@ def test_a_search_that_brings_no_date_is_noted_nevertheless(
     archive: Path, build: Any, tmp_path: Path
 ) -> None:
     build(search_scenes(archive, region(), "2018-04-08", "2018-04-30"))
-    before = open_group(tmp_path / "cube")
+    before = Store.of(tmp_path / "cube").group()
     report = build(search_scenes(archive, region(), "2018-04-08", "2018-05-20"))
     newest = history(tmp_path / "cube")[0]
 
     assert (report.new, report.tasks) == (0, 0)
-    assert newest.id == snapshot_id(tmp_path / "cube")
+    assert newest.id == Store.of(tmp_path / "cube").snapshot()
     assert newest.message == "grow to 2018-05-20"
     cube = status(tmp_path / "cube").cube
     assert cube is not None
     assert cube.period == ("2018-04-08", "2018-05-20")
-    after = open_group(tmp_path / "cube")
+    after = Store.of(tmp_path / "cube").group()
     np.testing.assert_array_equal(after[f"{S1}/data"][...], before[f"{S1}/data"][...])
 
 
 def test_nothing_new_writes_nothing(every: Scenes, build: Any, tmp_path: Path) -> None:
     build(every)
-    before = snapshot_id(tmp_path / "cube")
+    before = Store.of(tmp_path / "cube").snapshot()
     for scenes in (every, part(every, without("R03", "O07", "O17_left"))):
         assert build(scenes).new == 0
-    assert snapshot_id(tmp_path / "cube") == before
+    assert Store.of(tmp_path / "cube").snapshot() == before
 
 
 @pytest.mark.parametrize("gone", ["O12_N0500", "O17_right"])
@@ -173,12 +173,12 @@ def test_what_is_stored_is_not_replaced_by_less(
     gone: str, every: Scenes, build: Any, tmp_path: Path
 ) -> None:
     build(every)
-    before = snapshot_id(tmp_path / "cube")
+    before = Store.of(tmp_path / "cube").snapshot()
     report = build(part(every, without(gone)))
     assert report.new == 0
-    data = open_group(tmp_path / "cube", snapshot=before)[f"{S2}/data"][...]
-    np.testing.assert_array_equal(open_group(tmp_path / "cube")[f"{S2}/data"][...], data)
-    table = open_group(tmp_path / "cube")["items"]
+    data = Store.of(tmp_path / "cube").group(snapshot=before)[f"{S2}/data"][...]
+    np.testing.assert_array_equal(Store.of(tmp_path / "cube").group()[f"{S2}/data"][...], data)
+    table = Store.of(tmp_path / "cube").group()["items"]
     fates = dict(zip(map(str, table["id"][:]), map(str, table["fate"][:]), strict=True))
     assert fates[gone] in ("used", "merged")
 
@@ -237,7 +237,7 @@ def test_another_rule_for_what_is_stored_is_refused(
     every: Scenes, build: Any, tmp_path: Path
 ) -> None:
     build(part(every, lambda name: name[0] == "O"))
-    before = snapshot_id(tmp_path / "cube")
+    before = Store.of(tmp_path / "cube").snapshot()
     items = [dict(item, properties={**item["properties"]}) for item in every.items]
     for item in items:
         if item["id"] == "O07":
@@ -250,7 +250,7 @@ def test_another_rule_for_what_is_stored_is_refused(
     )
     with pytest.raises(InputError, match=r"O07 was stored with scale 0\.0001 and offset 0, now"):
         build(part(other, lambda name: name[0] == "O"))
-    assert snapshot_id(tmp_path / "cube") == before
+    assert Store.of(tmp_path / "cube").snapshot() == before
 
 
 def test_another_set_of_sensors_is_refused(every: Scenes, build: Any, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_readers_see_nothing_of_a_cube_that_grows_before_it_is_whole(
     every: Scenes, whole: Path, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(part(every, without(*LATE)))
-    seen, before = contents(tmp_path / "cube"), snapshot_id(tmp_path / "cube")
+    seen, before = contents(tmp_path / "cube"), Store.of(tmp_path / "cube").snapshot()
 
     def failing(*_: Any, **__: Any) -> Any:
         raise OSError("the disk is on fire")
@@ -273,10 +273,10 @@ def test_readers_see_nothing_of_a_cube_that_grows_before_it_is_whole(
         patch.setattr(read_tasks, "read_pixels", failing)
         report = build(every)
     assert report.losses
-    assert is_growing(tmp_path / "cube")
-    assert snapshot_id(tmp_path / "cube") == before
+    assert Store.of(tmp_path / "cube").is_growing()
+    assert Store.of(tmp_path / "cube").snapshot() == before
     same(contents(tmp_path / "cube"), seen)
-    growing = open_group(tmp_path / "cube", branch=GROWING)[f"{S1}/time"].shape[0]
+    growing = Store.of(tmp_path / "cube").group(branch=GROWING)[f"{S1}/time"].shape[0]
     assert growing == PASSES
 
     build(every)
@@ -290,9 +290,9 @@ def test_what_began_to_grow_for_scenes_that_are_gone_is_begun_anew(
     with monkeypatch.context() as patch:
         patch.setattr(read_tasks, "read_pixels", lambda *_, **__: 1 / 0)
         build(part(every, without("R36")))
-    assert is_growing(tmp_path / "cube")
+    assert Store.of(tmp_path / "cube").is_growing()
 
     report = build(part(every, without("R35")))
 
     assert (report.new, report.losses) == (1, ())
-    assert open_group(tmp_path / "cube")[f"{S1}/time"].shape[0] == PASSES - 1
+    assert Store.of(tmp_path / "cube").group()[f"{S1}/time"].shape[0] == PASSES - 1

@@ -27,7 +27,7 @@ from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import SENSORS
 from terralatent.pipeline.cube.losses import losses_of
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.commands.plans import WHERE
 from tests.commands.processes import ROOT, Ended, Launcher
 from tests.made.catalogue import CRS, LEFT, SIDE, TOP, region
@@ -286,7 +286,7 @@ def lay(base: Path, traps: Path, catalogue: Path, hostile: list[Hostile]) -> Pat
 
 def check(cube: Path, whole: Path, hostile: list[Hostile], ended: Ended) -> None:
     """Check that each hostile item is refused by name, and that the good ones are as ever."""
-    root, good = open_group(cube), open_group(whole)
+    root, good = Store.of(cube).group(), Store.of(whole).group()
     table = {name: list(map(str, root[f"items/{name}"][:])) for name in ("id", "fate", "reason")}
     fates = dict(zip(table["id"], zip(table["fate"], table["reason"], strict=True), strict=True))
     losses = [loss for name in good for loss in root[name].attrs.get("losses", ())]

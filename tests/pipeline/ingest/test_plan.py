@@ -16,7 +16,7 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cli.app import app
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.ingest.plan import plan_build
-from terralatent.pipeline.store.repository import open_group, snapshot_id
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import region
 
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"
@@ -43,7 +43,7 @@ def test_a_plan_tells_the_bytes_that_a_build_fetches_and_stores(
     assert (plan.tasks > 2) == (memory == "40MB")
     # GDAL fetches some of it in pieces of 16 kB, which is much of files as small as these.
     assert plan.fetch == pytest.approx(fetched, rel=0.1)
-    cube = open_group(tmp_path / "cube")
+    cube = Store.of(tmp_path / "cube").group()
     stored = sum(cube[f"{name}/data"].nbytes_stored() for name in (S2, S1))
     stored += cube[f"{S2}/quality"].nbytes_stored()
     assert plan.store == pytest.approx(stored, rel=0.05)
@@ -56,7 +56,7 @@ def test_a_plan_counts_what_is_not_done(made_up: Scenes, workers: Client, tmp_pa
     how = {"block": 16, "client": workers}
     fresh = plan_build(made_up, region(), out, **how)
     build_cube(made_up, region(), out, **how)
-    before = snapshot_id(out)
+    before = Store.of(out).snapshot()
 
     whole = plan_build(made_up, region(), out, **how)
 
@@ -65,7 +65,7 @@ def test_a_plan_counts_what_is_not_done(made_up: Scenes, workers: Client, tmp_pa
     assert [sensor.open_dates for sensor in fresh.sensors] == [4, 2]
     assert (whole.tasks, whole.fetch, whole.store, whole.seconds) == (0, 0, 0, 0)
     assert fresh.scenes == {"used": 6, "merged": 1, "dropped": 1}
-    assert snapshot_id(out) == before
+    assert Store.of(out).snapshot() == before
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(catalogue: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.pipeline.ingest.assets import Band, Source, read_sources
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.ingest.warp import _do_read
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import add_sentinel_2, optical, region
 from tests.made.recorded import PC, moved, write_bands, write_items
 
@@ -123,7 +123,7 @@ def test_a_sensor_has_its_own_kernel_and_classes_the_nearest(
     for name, described in (("nearest", []), ("bilinear", [own])):
         searched = search_scenes(tmp_path / "files", region(), *MAY, described=described)
         build_cube(searched, region(), tmp_path / name, block=16, client=workers)
-        cubes[name] = open_group(tmp_path / name)["sentinel-2-l2a"]
+        cubes[name] = Store.of(tmp_path / name).group()["sentinel-2-l2a"]
     nearest, bilinear = (cubes[name]["data"][0].astype(int) for name in ("nearest", "bilinear"))
     np.testing.assert_array_equal(nearest[0], bilinear[0])
     assert (nearest[9] != bilinear[9]).mean() > 0.5, "B12 has pixels of 20 m"
@@ -133,7 +133,7 @@ def test_a_sensor_has_its_own_kernel_and_classes_the_nearest(
 
     searched = search_scenes(tmp_path / "files", region(), *MAY, described=[own])
     build_cube(searched, region(), tmp_path / "tiles", block=8, memory="8MB", client=workers)
-    tiles = open_group(tmp_path / "tiles")["sentinel-2-l2a/data"]
+    tiles = Store.of(tmp_path / "tiles").group()["sentinel-2-l2a/data"]
     np.testing.assert_array_equal(tiles[...], cubes["bilinear"]["data"][...])
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_lies_elsewhere_is_masked_and_named_and_never_shifted(
     (loss,) = build_cube(searched, region(), tmp_path / "cube", block=40, client=workers).losses
     assert (loss.item, loss.band) == ("one", "B03")
     assert words in loss.reason
-    data = open_group(tmp_path / "cube")["sentinel-2-l2a/data"][0]
+    data = Store.of(tmp_path / "cube").group()["sentinel-2-l2a/data"][0]
     assert (data[1] == 0).all()
     assert (data[0] > 0).any()
 

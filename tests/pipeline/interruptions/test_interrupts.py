@@ -17,7 +17,7 @@ from terralatent.pipeline import interrupts
 from terralatent.pipeline.interrupts import Interrupts, deaf_threads
 from terralatent.pipeline.mapping.embed import embed
 from tests.commands.mishaps import Mishap, second
-from tests.commands.plans import Plan, Store
+from tests.commands.plans import FilledStore, Plan
 from tests.commands.processes import Ended
 from tests.commands.trainings import Training
 
@@ -45,7 +45,7 @@ BUILD = (
 
 
 def test_an_interrupted_build_keeps_what_is_done_and_ends_with_the_same_bytes(
-    radar_plan: Plan, filling: Callable[[Plan], Store]
+    radar_plan: Plan, filling: Callable[[Plan], FilledStore]
 ) -> None:
     store = filling(radar_plan)
     for mishap, done in BUILD:
@@ -62,7 +62,7 @@ def test_an_interrupted_build_keeps_what_is_done_and_ends_with_the_same_bytes(
 
 
 def test_an_interrupted_embedding_keeps_what_is_done_and_ends_with_the_same_bytes(
-    embed_plan: Plan, filling: Callable[[Plan], Store], workers: Client
+    embed_plan: Plan, filling: Callable[[Plan], FilledStore], workers: Client
 ) -> None:
     store = filling(embed_plan)
 

@@ -19,7 +19,7 @@ from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.history import history
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import PRELOAD, Mishap, environment
-from tests.commands.plans import Plan, Store, computed
+from tests.commands.plans import FilledStore, Plan, computed
 from tests.commands.processes import Launcher
 from tests.commands.trainings import STEPS, Training
 from tests.made.catalogue import region
@@ -57,7 +57,7 @@ def without_first(scenes: Scenes) -> Scenes:
     )
 
 
-def kill(store: Store, mishap: Mishap, *options: str) -> int:
+def kill(store: FilledStore, mishap: Mishap, *options: str) -> int:
     """Run a command until it is killed; gives how much is done then."""
     killed = store.run(*options, mishap=mishap)
     assert killed.code == -signal.SIGKILL, killed.output
@@ -65,7 +65,7 @@ def kill(store: Store, mishap: Mishap, *options: str) -> int:
 
 
 def test_a_build_killed_at_every_point_ends_with_the_same_bytes(
-    radar_plan: Plan, filling: Callable[[Plan], Store]
+    radar_plan: Plan, filling: Callable[[Plan], FilledStore]
 ) -> None:
     store = filling(radar_plan)
     assert kill(store, Mishap("before commit", "kill")) == 0
@@ -94,7 +94,7 @@ GROW = (
 
 
 def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
-    radar: Scenes, radar_plan: Plan, filling: Callable[[Plan], Store], workers: Client
+    radar: Scenes, radar_plan: Plan, filling: Callable[[Plan], FilledStore], workers: Client
 ) -> None:
     store, fewer = filling(radar_plan), without_first(radar)
     build_cube(fewer, region(), store.path, block=16, client=workers)
@@ -118,7 +118,7 @@ def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
 
 
 def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
-    embed_plan: Plan, filling: Callable[[Plan], Store], cluster: Client
+    embed_plan: Plan, filling: Callable[[Plan], FilledStore], cluster: Client
 ) -> None:
     store, joined = filling(embed_plan), ("--client", str(cluster.scheduler.address))
     worker = cluster.run(os.getpid)
@@ -150,7 +150,7 @@ SCHEDULED = (
 
 
 def test_an_embedding_whose_scheduler_is_killed_keeps_what_is_done_and_ends_with_the_same_bytes(
-    embed_plan: Plan, filling: Callable[[Plan], Store], launcher: Launcher, tmp_path: Path
+    embed_plan: Plan, filling: Callable[[Plan], FilledStore], launcher: Launcher, tmp_path: Path
 ) -> None:
     store = filling(embed_plan)
     for mishap, done in SCHEDULED:
@@ -179,7 +179,7 @@ def test_an_embedding_whose_scheduler_is_killed_keeps_what_is_done_and_ends_with
 
 
 def test_an_embedding_whose_only_worker_is_killed_waits_for_another_and_goes_on(
-    embed_plan: Plan, filling: Callable[[Plan], Store], launcher: Launcher, tmp_path: Path
+    embed_plan: Plan, filling: Callable[[Plan], FilledStore], launcher: Launcher, tmp_path: Path
 ) -> None:
     store, folder = filling(embed_plan), tmp_path / "cluster"
     victim = str(folder / "worker")

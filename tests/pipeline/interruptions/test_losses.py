@@ -15,7 +15,7 @@ from terralatent.pipeline.cube.losses import Loss
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import Mishap
-from tests.commands.plans import WHERE, Plan, Store, computed
+from tests.commands.plans import WHERE, FilledStore, Plan, computed
 from tests.commands.processes import Ended, Launcher
 from tests.made.catalogue import region
 
@@ -26,7 +26,7 @@ def lost(ended: Ended) -> list[str]:
 
 
 def test_a_task_that_kills_every_worker_is_named_and_takes_no_other_with_it(
-    radar: Scenes, radar_plan: Plan, filling: Callable[[Plan], Store], workers: Client
+    radar: Scenes, radar_plan: Plan, filling: Callable[[Plan], FilledStore], workers: Client
 ) -> None:
     store = filling(radar_plan)
 

@@ -17,7 +17,7 @@ from distributed import Client
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.ingest.build import build_cube
 from tests.commands.contents import contents
-from tests.commands.plans import Plan, Store
+from tests.commands.plans import FilledStore, Plan
 from tests.commands.processes import Command, Launcher
 from tests.commands.trainings import Training
 from tests.made.catalogue import region
@@ -72,9 +72,9 @@ def test_a_store_is_true_after_it_and_whole_after_the_next_run(
 ) -> None:
     plan: Plan = request.getfixturevalue(verb)
 
-    def store(name: str) -> Store:
+    def store(name: str) -> FilledStore:
         (tmp_path / name).mkdir()
-        return Store(plan, launcher, tmp_path / name)
+        return FilledStore(plan, launcher, tmp_path / name)
 
     for place, moment in enumerate(moments(seed, lambda: store("first").run())):
         filled = store(str(place))
@@ -88,10 +88,10 @@ def test_a_store_is_true_after_it_and_whole_after_the_next_run(
 def test_a_store_is_true_after_its_cluster_dies_and_whole_after_the_next_run(
     victim: str, seed: int, embed_plan: Plan, launcher: Launcher, tmp_path: Path
 ) -> None:
-    def run(name: str, moment: float | None) -> Store:
+    def run(name: str, moment: float | None) -> FilledStore:
         with cluster_in(launcher, tmp_path / f"{name}-cluster") as cluster:
             (tmp_path / name).mkdir()
-            store = Store(embed_plan, launcher, tmp_path / name)
+            store = FilledStore(embed_plan, launcher, tmp_path / name)
             command = store.start("--client", cluster.address)
             if moment is not None:
                 time.sleep(moment)
@@ -128,9 +128,9 @@ def test_a_growth_is_seen_whole_or_not_at_all(
     build_cube(without_first(radar), region(), tmp_path / "fewer", block=16, client=workers)
     fewer = contents(tmp_path / "fewer")
 
-    def store(name: str) -> Store:
+    def store(name: str) -> FilledStore:
         shutil.copytree(tmp_path / "fewer", tmp_path / name / "store")
-        return Store(radar_plan, launcher, tmp_path / name)
+        return FilledStore(radar_plan, launcher, tmp_path / name)
 
     for place, moment in enumerate(moments(seed, lambda: store("first").run())):
         filled = store(str(place))

@@ -14,7 +14,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.mapping import batches
 from terralatent.pipeline.mapping.batches import infer_batches
-from terralatent.pipeline.store.repository import open_group
+from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model
 
 DAYS = torch.tensor([17_660.0, 17_680.5], dtype=torch.float64)
@@ -30,7 +30,7 @@ def model(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> GPVAE:
 
 @pytest.fixture(scope="module")
 def series(cube: Path) -> SeriesBlock:
-    return read_series(open_group(cube), SENSORS, slice(0, 16), slice(0, 16))
+    return read_series(Store.of(cube).group(), SENSORS, slice(0, 16), slice(0, 16))
 
 
 @pytest.fixture(autouse=True)

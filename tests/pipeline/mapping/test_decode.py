@@ -17,7 +17,7 @@ from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.decode import ARRAYS, open_bands
-from terralatent.pipeline.store.repository import open_group, snapshot_id
+from terralatent.pipeline.store.repository import Store
 from tests.made.models import ABSENT, made_up_model, outside_every_scene, wide_region
 
 SENSOR = "sentinel-2-l2a"
@@ -49,7 +49,7 @@ def bands(
 def test_a_pixel_gets_what_the_model_decodes(cube: Path, model: Path, bands: Path) -> None:
     opened, loaded, y, x = open_bands(bands), load_model(model), 17, 5
     sensors = opened.attrs["sensors"]
-    series = read_series(open_group(cube), sensors, slice(y, y + 1), slice(x, x + 1))
+    series = read_series(Store.of(cube).group(), sensors, slice(y, y + 1), slice(x, x + 1))
     days = torch.from_numpy(days_since_1970(opened.time.values))
 
     wanted = loaded.decode(SENSOR, *loaded.infer(series.series(), days), days)
@@ -60,7 +60,7 @@ def test_a_pixel_gets_what_the_model_decodes(cube: Path, model: Path, bands: Pat
 
 
 def test_acquisitions_are_those_of_the_sensor(cube: Path, bands: Path) -> None:
-    times = np.asarray(open_group(cube)[f"{SENSOR}/time"]).astype("datetime64[us]")
+    times = np.asarray(Store.of(cube).group()[f"{SENSOR}/time"]).astype("datetime64[us]")
     np.testing.assert_array_equal(open_bands(bands).time.values, times)
 
 
@@ -116,10 +116,10 @@ def test_a_sensor_that_the_cube_lacks_can_be_decoded(
 
 
 def test_the_same_command_again_computes_nothing(cube: Path, model: Path, bands: Path) -> None:
-    before = snapshot_id(bands)
+    before = Store.of(bands).snapshot()
     report = decode(cube, model, SENSOR, "acquisitions", bands, client="tcp://nobody:1")
     assert report.computed == 0
-    assert snapshot_id(bands) == before
+    assert Store.of(bands).snapshot() == before
 
 
 def test_bad_input_is_refused(cube: Path, model: Path, bands: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from terralatent.pipeline.mapping.embed import MEAN_END, MEAN_FILL, MEAN_STEP, S
 from terralatent.pipeline.mapping.job import _load
 from terralatent.pipeline.mapping.memory import MemoryPlan
 from terralatent.pipeline.store.arrays import TIME_CHUNK
-from terralatent.pipeline.store.repository import exists, open_group, open_repository, snapshot_id
+from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model, outside_every_scene, wide_region
 
 DATES = "2018-05-04,2018-05-20"
@@ -77,7 +77,7 @@ def test_a_pixel_gets_what_the_model_infers_from_its_series(
     opened = open_latents(latents)
     y, x = 21, 33
     sensors = [str(name) for name in opened.sensor.values]
-    series = read_series(open_group(cubes[16]), sensors, slice(y, y + 1), slice(x, x + 1))
+    series = read_series(Store.of(cubes[16]).group(), sensors, slice(y, y + 1), slice(x, x + 1))
     days = torch.from_numpy(days_since_1970(opened.time.values))
 
     mean, var = load_model(model).infer(series.series(), days)
@@ -119,7 +119,7 @@ def test_packed_latents_are_within_half_a_step(
         opened = open_latents(tmp_path / str(block))
         assert opened["mean"].dtype == opened["std"].dtype == np.float32
         same(opened, open_latents(latents), 0.51 * MEAN_STEP, 0.51 * STD_STEP)
-    groups = [open_group(tmp_path / str(block)) for block in cubes]
+    groups = [Store.of(tmp_path / str(block)).group() for block in cubes]
     for name in ("mean", "std"):
         integers = (np.asarray(group[name]).astype(int) for group in groups)
         assert np.abs(np.subtract(*integers)).max() <= 1
@@ -148,7 +148,7 @@ def test_latents_are_lazy_and_know_where_they_are_and_where_from(
     assert opened.rio.crs == opened.odc.crs == "EPSG:32631"
     assert opened.odc.geobox.resolution.x == 10
     assert opened.attrs["model_hash"] == model_hash(model)
-    assert opened.attrs["cube_snapshot"] == snapshot_id(cubes[16])
+    assert opened.attrs["cube_snapshot"] == Store.of(cubes[16]).snapshot()
     assert len(opened.attrs["cube_items_hash"]) == 64
     assert set(opened.attrs["kernel_days"]) == {"constant", "matern12"}
     assert len(opened.attrs["kernel_days"]["matern12"]) == opened.sizes["latent"]
@@ -157,7 +157,7 @@ def test_latents_are_lazy_and_know_where_they_are_and_where_from(
 def test_the_same_command_again_computes_nothing(
     cubes: dict[int, Path], model: Path, latents: Path
 ) -> None:
-    before = snapshot_id(latents)
+    before = Store.of(latents).snapshot()
 
     report = embed(
         cubes[16], model, latents, dates=DATES, precision="float32", client="tcp://nobody:1"
@@ -165,7 +165,7 @@ def test_the_same_command_again_computes_nothing(
 
     assert report.computed == report.pixels == 0
     assert report.losses == ()
-    assert snapshot_id(latents) == before
+    assert Store.of(latents).snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_store_that_holds_something_else_is_refused_and_unharmed(
     changed: dict[str, Any],
     words: str,
 ) -> None:
-    before = snapshot_id(latents)
+    before = Store.of(latents).snapshot()
     cube = cubes[changed.pop("cube", 16)]
     if changed.pop("model", 0):
         model = made_up_model(cube, tmp_path / "other", seed=1)
@@ -196,7 +196,7 @@ def test_a_store_that_holds_something_else_is_refused_and_unharmed(
     with pytest.raises(InputError, match=f"holds something else: .*{words}"):
         embed(cube, model, latents, client=workers, **request)
 
-    assert snapshot_id(latents) == before
+    assert Store.of(latents).snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_store_is_made_only_where_there_are_workers_to_fill_it(
 ) -> None:
     with pytest.raises(InputError, match=r"neither `local`, .* nor the address"):
         embed(cubes[16], model, tmp_path / "out", dates=DATES, client="nobody")
-    assert not exists(tmp_path / "out")
+    assert not Store.of(tmp_path / "out").exists()
 
 
 def test_a_block_that_fails_is_named_and_done_by_the_next_run(
@@ -274,7 +274,7 @@ def test_latents_of_a_cube_that_is_not_whole_are_marked(
 ) -> None:
     cube = tmp_path / "cube"
     shutil.copytree(cubes[16], cube)
-    session = open_repository(cube).writable_session("main")
+    session = Store.of(cube).repository().writable_session("main")
     zarr.open_group(session.store)["sentinel-2-l2a/state"][0, 0, 1] = 2
     session.commit("a scene failed")
 
@@ -282,7 +282,7 @@ def test_latents_of_a_cube_that_is_not_whole_are_marked(
 
     assert report.computed == report.blocks
     assert report.losses == ("the cube is not whole in 1 blocks: (0, 1)",)
-    state = np.asarray(open_group(tmp_path / "out")["state"])
+    state = np.asarray(Store.of(tmp_path / "out").group()["state"])
     assert state[0, 1] == 2
     assert np.delete(state.ravel(), 1).tolist() == [1] * (state.size - 1)
 
@@ -349,7 +349,7 @@ def test_too_little_memory_is_refused_before_anything_is_laid_out(
 ) -> None:
     with pytest.raises(InputError, match=r"a worker of one thread at least 0\.8GB"):
         embed(cubes[64], model, tmp_path / "out", dates=DATES, memory="500MB")
-    assert not exists(tmp_path / "out")
+    assert not Store.of(tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.5e-4, False), (2e-4, True)])

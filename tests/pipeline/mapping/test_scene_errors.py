@@ -33,7 +33,7 @@ from terralatent.pipeline.mapping import job as job_module
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.scene_errors import estimate_scene_errors, kept_scene_errors
 from terralatent.pipeline.region import Block
-from terralatent.pipeline.store.repository import BRANCH, open_group, open_repository
+from terralatent.pipeline.store.repository import BRANCH, Store
 from terralatent.pipeline.training.choices import choose
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
@@ -212,7 +212,7 @@ def small_cells() -> Iterator[None]:
 def hazy_cube(path: Path, block: int) -> Path:
     """The made-up cube with errors that every optical acquisition shares, larger to the east."""
     tiny_cube(path, side=SIDE, block=block)
-    session = open_repository(path).writable_session(BRANCH)
+    session = Store.of(path).repository().writable_session(BRANCH)
     data = zarr.open_group(session.store, mode="r+")["sentinel-2-l2a/data"]
     packed = np.asarray(data[...])
     haze = np.random.default_rng(5).normal(0.0, 400.0, packed.shape[:2])[..., None, None]
@@ -265,7 +265,7 @@ def test_two_tilings_give_the_same_latents(
     out = tmp_path / "48"
     embed(cubes[SIDE], models[True], out, dates=DAYS, precision="float32", client=workers)
     np.testing.assert_allclose(of_store(out), of_store(latents), rtol=0, atol=1e-5)
-    errors, expected = (kept_scene_errors(open_group(store)) for store in (out, latents))
+    errors, expected = (kept_scene_errors(Store.of(store).group()) for store in (out, latents))
     assert errors is not None
     assert expected is not None
     for name, offsets in errors.offsets.items():
@@ -276,7 +276,7 @@ def test_a_pixel_is_inferred_from_its_series_less_what_its_acquisitions_are_off_
     cubes: dict[int, Path], models: dict[bool, Path], latents: Path
 ) -> None:
     job = plan_job(cubes[16], models[True], DAYS)
-    kept = kept_scene_errors(open_group(latents))
+    kept = kept_scene_errors(Store.of(latents).group())
     assert kept is not None
     y, x = 29, 11
     window = Block((0, 0), slice(y, y + 1), slice(x, x + 1))
@@ -311,7 +311,7 @@ def test_a_run_goes_on_with_the_errors_that_the_store_holds(
 ) -> None:
     out = tmp_path / "latents"
     embed(cubes[16], models[True], out, dates=DAYS, precision="float32", client=workers)
-    session = open_repository(out).writable_session(BRANCH)
+    session = Store.of(out).repository().writable_session(BRANCH)
     group = zarr.open_group(session.store, mode="r+")
     group["mean"][:, :, 16:32] = np.nan
     group["state"][1] = PENDING
@@ -339,7 +339,7 @@ def test_without_the_option_nothing_is_estimated_kept_or_changed(
     monkeypatch.setattr(job_module, "estimate_scene_errors", None)
     out = tmp_path / "latents"
     embed(cubes[16], models[False], out, dates=DAYS, precision="float32", client=workers)
-    assert kept_scene_errors(open_group(out)) is None
+    assert kept_scene_errors(Store.of(out).group()) is None
     assert not np.allclose(of_store(out), of_store(latents), atol=0.01, equal_nan=True)
     read = plan_job(cubes[16], models[False], DAYS).read(Block((0, 0), slice(0, 4), slice(0, 4)))
     assert all(sensor.errors is None for sensor in read.by_sensor.values())
@@ -352,7 +352,7 @@ def test_bands_take_the_same_errors_off_and_their_export_has_them(
     decode(cubes[SIDE], models[True], name, DAYS, out, client=workers)
     exported = xr.open_zarr(export(out, tmp_path / "bands.zarr"), group="scene_errors")
 
-    kept = kept_scene_errors(open_group(latents))
+    kept = kept_scene_errors(Store.of(latents).group())
     assert kept is not None
     np.testing.assert_array_equal(exported[name].values, kept.offsets[name][...])
     assert exported[name].dims == (f"{name}_time", f"{name}_band", "cell_y", "cell_x")
@@ -369,7 +369,7 @@ def test_other_families_refuse_the_option(
     config = load_model(models[True]).config
     other = make_model(config.model_copy(update={"model": "vae"}))
     with pytest.raises(InputError, match="not by a vae model"):
-        estimate_scene_errors(open_group(cubes[16]), ["sentinel-2-l2a"], other)
+        estimate_scene_errors(Store.of(cubes[16]).group(), ["sentinel-2-l2a"], other)
     save_model(other, tmp_path / "vae", {})
     with pytest.raises(InputError, match="a vae model with scene_errors"):
         plan_job(cubes[16], tmp_path / "vae", DAYS)

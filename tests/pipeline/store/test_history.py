@@ -22,10 +22,10 @@ from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import embed, open_latents
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.store.history import expire, find_snapshot, history
-from terralatent.pipeline.store.repository import open_group, snapshot_id
+from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents
 from tests.commands.mishaps import Mishap
-from tests.commands.plans import Plan, Store
+from tests.commands.plans import FilledStore, Plan
 from tests.commands.processes import Launcher
 from tests.made.catalogue import region
 from tests.made.models import made_up_model
@@ -54,7 +54,7 @@ def copied(grown: Path, tmp_path: Path) -> Path:
 
 
 def dates(cube: Path, at: str | None = None) -> int:
-    return open_cube(cube, snapshot=find_snapshot(cube, at))[S1].sizes["time"]
+    return open_cube(cube, snapshot=find_snapshot(Store.of(cube), at))[S1].sizes["time"]
 
 
 def test_every_state_opens_as_it_was(grown: Path) -> None:
@@ -65,7 +65,7 @@ def test_every_state_opens_as_it_was(grown: Path) -> None:
     assert [dates(cube, each.id) for each in told] == [2, 1, 1]
     assert dates(cube, told[1].id[:8].lower()) == 1
     assert status(cube, at=told[1].id).cube.sensors[S1].dates.count == 1  # type: ignore[union-attr]
-    assert told[0].id == snapshot_id(cube) == status(cube).snapshot
+    assert told[0].id == Store.of(cube).snapshot() == status(cube).snapshot
 
 
 def test_a_result_keeps_the_state_that_it_was_made_from(grown: Path, workers: Client) -> None:
@@ -73,7 +73,7 @@ def test_a_result_keeps_the_state_that_it_was_made_from(grown: Path, workers: Cl
     latents = open_latents(grown / "latents")
 
     assert kept.id == latents.attrs["cube_snapshot"]
-    assert find_snapshot(grown / "cube", kept.kept_for[0]) == kept.id
+    assert find_snapshot(Store.of(grown / "cube"), kept.kept_for[0]) == kept.id
 
     # The same command, at that state, finds all done; the cube has grown since.
     model = grown / "model"
@@ -88,7 +88,7 @@ def test_a_result_keeps_the_state_that_it_was_made_from(grown: Path, workers: Cl
 def test_an_earlier_state_is_exported_and_paired(grown: Path, tmp_path: Path) -> None:
     earlier = history(grown / "cube")[1].id
     export(grown / "cube", tmp_path / "out.zarr", at=earlier)
-    assert open_group(tmp_path / "out.zarr")[f"{S1}/time"].shape == (1,)
+    assert Store.of(tmp_path / "out.zarr").group()[f"{S1}/time"].shape == (1,)
     assert plan_job(grown / "cube", grown / "model", DATES, Reading(at=earlier)).snapshot == earlier
 
 
@@ -115,10 +115,12 @@ def test_what_is_old_goes_and_what_a_result_keeps_stays(copied: Path) -> None:
     assert history(cube) == (newest,)
     assert contents(cube) == before
     with pytest.raises(InputError, match=r"no snapshot .* --history` lists them"):
-        find_snapshot(cube, kept.id)
+        find_snapshot(Store.of(cube), kept.id)
 
 
-def test_what_killed_runs_left_goes_too(radar_plan: Plan, filling: Callable[[Plan], Store]) -> None:
+def test_what_killed_runs_left_goes_too(
+    radar_plan: Plan, filling: Callable[[Plan], FilledStore]
+) -> None:
     store = filling(radar_plan)
     kill(store, Mishap("merged", "kill"))
     assert store.run().code == 0

@@ -12,13 +12,16 @@ from itertools import count
 import pytest
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.location import Place
 from terralatent.pipeline.store.lock import lease
 from terralatent.pipeline.store.lock.lease import Lease
-from terralatent.pipeline.store.lock.run_note import read_run
-from terralatent.pipeline.store.lock.writer import writer_lock
+from terralatent.pipeline.store.lock.writer import read_run, writer_lock
 from tests.servers.s3 import BUCKET, S3Server, serving_s3
 from tests.waiting import WITHIN_S
 
+OF_OLDER_CODE = (
+    b'5d1b3a0c {"pid": 12, "stage": "build"}\n{"holder": "ab", "process": null, "beat": 3}\n'
+)
 NUMBER = count()
 
 
@@ -34,12 +37,12 @@ def server() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A place of its own, where locks are renewed often; stale is what a test says is."""
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     monkeypatch.setattr(lease, "STALE_S", WITHIN_S)
-    monkeypatch.setattr(lease, "LOOK_S", 0.01)
-    return f"s3://{BUCKET}/{next(NUMBER)}/cube"
+    monkeypatch.setattr(lease, "CHECK_S", 0.01)
+    return Place("s3", BUCKET, f"{next(NUMBER)}/cube")
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_process", lambda pid: None)
 
 
-def stopped(store: str) -> Lease:
+def stopped(store: Place) -> Lease:
     """A lock whose holder was stopped, and gives no sign of life."""
     holder = Lease(store)
     holder._keep_beating = lambda: None  # type: ignore[method-assign]
@@ -57,7 +60,7 @@ def stopped(store: str) -> Lease:
     return holder
 
 
-def test_a_store_has_one_writer(store: str, server: S3Server) -> None:
+def test_a_store_has_one_writer(store: Place, server: S3Server) -> None:
     with writer_lock(store) as lock:
         lock.begin(5, "build")
         end = time.monotonic() + WITHIN_S
@@ -71,11 +74,11 @@ def test_a_store_has_one_writer(store: str, server: S3Server) -> None:
     with writer_lock(store):
         pass
     assert read_run(store) is None
-    assert not server.objects(store.split("/")[3] + "/")
+    assert not server.objects(store.path.partition("/")[0] + "/")
 
 
 def test_a_holder_on_another_machine_is_known_by_its_signs_of_life(
-    store: str, elsewhere: None, caplog: pytest.LogCaptureFixture
+    store: Place, elsewhere: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "terralatent")
     with writer_lock(store) as lock:
@@ -85,8 +88,8 @@ def test_a_holder_on_another_machine_is_known_by_its_signs_of_life(
     assert f"waiting up to {WITHIN_S:g} s for a sign of life" in caplog.text
 
 
-def test_a_lock_that_is_stale_is_taken_over_and_its_holder_told(
-    store: str, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+def test_a_lock_that_is_stale_is_taken_over_and_its_holder_notices(
+    store: Place, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "STALE_S", 1.0)
     holder = stopped(store)
@@ -98,7 +101,7 @@ def test_a_lock_that_is_stale_is_taken_over_and_its_holder_told(
     assert read_run(store) is None
 
 
-def test_a_holder_that_wakes_up_does_no_more_work(store: str, elsewhere: None) -> None:
+def test_a_holder_that_wakes_up_does_no_more_work(store: Place, elsewhere: None) -> None:
     other = Lease(store)
 
     def wake_up() -> None:
@@ -122,7 +125,7 @@ def test_a_holder_that_wakes_up_does_no_more_work(store: str, elsewhere: None) -
 
 
 def test_of_many_that_take_a_stale_lock_over_one_succeeds(
-    store: str, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+    store: Place, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "STALE_S", 100 * lease.BEAT_S)  # whoever lives is heard meanwhile
     stopped(store)
@@ -156,7 +159,7 @@ def test_of_many_that_take_a_stale_lock_over_one_succeeds(
 
 
 def test_a_lock_of_long_ago_or_of_a_process_that_is_gone_is_not_waited_for(
-    store: str, monkeypatch: pytest.MonkeyPatch
+    store: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "STALE_S", 1e6)
     holder = stopped(store)
@@ -174,7 +177,7 @@ def test_a_lock_of_long_ago_or_of_a_process_that_is_gone_is_not_waited_for(
             pass
 
 
-def test_a_run_that_fails_leaves_its_note_and_no_lock(store: str) -> None:
+def test_a_run_that_fails_leaves_its_note_and_no_lock(store: Place) -> None:
     def fail() -> None:
         with writer_lock(store) as lock:
             lock.begin(4, "build")
@@ -194,12 +197,13 @@ def test_a_run_that_fails_leaves_its_note_and_no_lock(store: str) -> None:
     assert read_run(store) is None
 
 
+@pytest.mark.parametrize("body", [b"something\nelse", OF_OLDER_CODE])
 def test_what_others_put_in_its_place_is_no_lock_for_ever(
-    store: str, server: S3Server, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+    body: bytes, store: Place, server: S3Server, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = lease.Place.of(store).beside
-    server.client().put_object(Bucket=BUCKET, Key=key, Body=b"something\nelse")
-    with monkeypatch.context() as patch:  # the store tells whole seconds
+    key = store.beside
+    server.client().put_object(Bucket=BUCKET, Key=key, Body=body)
+    with monkeypatch.context() as patch:  # the store's clock has whole seconds
         patch.setattr(lease, "STALE_S", 1e6)
         assert read_run(store) is not None
     monkeypatch.setattr(lease, "STALE_S", 1.0)
@@ -208,11 +212,11 @@ def test_what_others_put_in_its_place_is_no_lock_for_ever(
     assert read_run(store) is None
 
 
-def test_an_answer_that_is_lost_does_not_lose_the_lock(store: str) -> None:
+def test_an_answer_that_is_lost_does_not_lose_the_lock(store: Place) -> None:
     """The request is sent again, and the condition does not hold for what it did itself."""
     holder = stopped(store)
     before = holder._version
     holder._put(before)
     assert holder._put(before), "the version that it knew is not the newest, which is its own"
-    holder.release(b"")
+    holder.release(None)
     assert read_run(store) is None

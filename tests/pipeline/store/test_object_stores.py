@@ -27,12 +27,11 @@ from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.decode import decode, open_bands
 from terralatent.pipeline.mapping.embed import embed, open_latents
-from terralatent.pipeline.store import location as objects
-from terralatent.pipeline.store import storage
+from terralatent.pipeline.store import location
 from terralatent.pipeline.store.history import expire, history
-from terralatent.pipeline.store.location import reach
-from terralatent.pipeline.store.lock.run_note import read_run
-from terralatent.pipeline.store.repository import exists, snapshot_id
+from terralatent.pipeline.store.location import Place, reach
+from terralatent.pipeline.store.lock.writer import read_run
+from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import Mishap, second
 from tests.commands.plans import DATES, WHERE, Plan, computed
@@ -168,7 +167,7 @@ def test_results_are_those_that_folders_would_hold(
     assert (embedded.code, decoded.code) == (0, 0), embedded.output + decoded.output
     equal(open_latents(LATENTS), open_latents(tmp_path / "latents"))
     equal(open_bands(BANDS), open_bands(tmp_path / "bands"))
-    assert open_latents(LATENTS).attrs["cube_snapshot"] == snapshot_id(remote)
+    assert open_latents(LATENTS).attrs["cube_snapshot"] == Store.of(remote).snapshot()
 
     # What reads stores reads these.
     assert run("show", BANDS, "--out", tmp_path / "picture.png").code == 0
@@ -229,7 +228,7 @@ def test_a_second_build_is_refused_and_a_killed_one_is_gone_on_with_at_once(
     assert code == 2
     assert f"error: {store} is being written by process " in told
     assert "Traceback" not in told
-    left = read_run(store)
+    left = read_run(Place.of(store))
     assert left is not None
     assert (left.going, left.stage, left.total, left.ended) == (False, "build", 9, None)
     assert "go on with: " in run("status", store).output
@@ -239,7 +238,7 @@ def test_a_second_build_is_refused_and_a_killed_one_is_gone_on_with_at_once(
 
     assert (ended.code, computed(ended)) == (0, 7), ended.output
     same(contents(store), radar_plan.whole)
-    assert read_run(store) is None
+    assert read_run(Place.of(store)) is None
     assert not [key for key in server.objects("killed/") if key.endswith(".lock")]
 
 
@@ -258,7 +257,7 @@ def test_a_build_that_is_killed_at_every_point_ends_with_the_same_bytes(
     for nth, kill in enumerate(kills):
         ended = run(*radar_plan.command, store, mishaps=(kill,), folder=tmp_path / str(nth))
         assert ended.code == -signal.SIGKILL, ended.output
-        left = read_run(store)
+        left = read_run(Place.of(store))
         assert left is not None
         assert not left.going
 
@@ -363,12 +362,12 @@ def test_debug_tells_no_key_either(run: Run, server: S3Server) -> None:
 def test_a_server_that_is_silent_is_not_waited_for(
     server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "ANSWER_S", 0.2)
+    monkeypatch.setattr(location, "ANSWER_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with pytest.raises(InputError, match=f"{url} gives no answer"):
-            exists(f"s3://{BUCKET}/silent")
+            Store.of(f"s3://{BUCKET}/silent").exists()
 
 
 def test_plain_zarr_is_read_where_it_was_copied_to(
@@ -402,7 +401,7 @@ def test_other_clouds_without_credentials(
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "nobody")
     reach.cache_clear()
     with pytest.raises(InputError, match=f"there are no credentials; set {variables}"):
-        exists(store)
+        Store.of(store).exists()
 
 
 @pytest.mark.parametrize(
@@ -418,9 +417,9 @@ def test_other_clouds_without_credentials(
 def test_other_clouds_are_found_by_bucket_and_prefix(
     store: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "reach", lambda url: None)
+    monkeypatch.setattr(location, "reach", lambda place: None)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
-    told = str(storage.open_storage(store))
+    told = str(location.open_storage(location.locate(store)))
     assert all(word in told for word in words), told
     assert "c2VjcmV0" not in told

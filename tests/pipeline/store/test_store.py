@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,15 +13,9 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
-from terralatent.pipeline.store.repository import (
-    describe,
-    exists,
-    lay_out,
-    open_group,
-    open_repository,
-    snapshot_id,
-)
-from terralatent.pipeline.store.storage import local_path, open_storage
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.location import locate, open_storage
+from terralatent.pipeline.store.repository import Store
 
 
 def layout(kind: str = "cube", **identity: object) -> Layout:
@@ -31,32 +26,33 @@ def layout(kind: str = "cube", **identity: object) -> Layout:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    lay_out(tmp_path / "store", layout())
-    return tmp_path / "store"
+def store(tmp_path: Path) -> Store:
+    store = Store.of(tmp_path / "store")
+    lay_out(Store.of(store), layout())
+    return store
 
 
 def test_no_path_is_not_the_current_folder() -> None:
     with pytest.raises(InputError, match="path of a store is empty"):
-        local_path("")
+        locate("")
 
 
-def test_a_store_holds_what_was_laid_out(store: Path) -> None:
-    root = open_group(store, kind="cube")
+def test_a_store_holds_what_was_laid_out(store: Store) -> None:
+    root = store.group(kind="cube")
 
     assert list(root["name"][:]) == ["a", "", "ü"]
     assert (root["sensor/data"][:] == 7).all()
     assert root["sensor/data"].shards == (4, 4)
     assert root.attrs["note"] == 1
-    assert describe(store)["kind"] == "cube"
-    assert describe(store)["identity"] == {"block": 4, "grid": {"shape": [8, 8]}}
+    assert store.about()["kind"] == "cube"
+    assert store.about()["identity"] == {"block": 4, "grid": {"shape": [8, 8]}}
 
 
-def test_laying_out_again_changes_nothing(store: Path) -> None:
-    before = snapshot_id(store)
+def test_laying_out_again_changes_nothing(store: Store) -> None:
+    before = store.snapshot()
 
-    assert lay_out(store, layout()) is False
-    assert snapshot_id(store) == before
+    assert lay_out(Store.of(store), layout()) is False
+    assert store.snapshot() == before
 
 
 @pytest.mark.parametrize(
@@ -69,14 +65,14 @@ def test_laying_out_again_changes_nothing(store: Path) -> None:
     ],
 )
 def test_another_identity_is_refused_by_its_difference(
-    store: Path, other: Layout, words: str
+    store: Store, other: Layout, words: str
 ) -> None:
-    before = snapshot_id(store)
+    before = store.snapshot()
 
     with pytest.raises(InputError, match=words):
-        lay_out(store, other)
+        lay_out(Store.of(store), other)
 
-    assert snapshot_id(store) == before
+    assert store.snapshot() == before
 
 
 def test_what_is_no_store_is_neither_written_nor_read(tmp_path: Path) -> None:
@@ -85,42 +81,42 @@ def test_what_is_no_store_is_neither_written_nor_read(tmp_path: Path) -> None:
     zarr.create_group(str(tmp_path / "plain"))
 
     with pytest.raises(InputError, match="exists and is no store"):
-        lay_out(tmp_path / "folder", layout())
+        lay_out(Store.of(tmp_path / "folder"), layout())
     with pytest.raises(InputError, match="is plain Zarr, which is only read"):
-        lay_out(tmp_path / "plain", layout())
+        lay_out(Store.of(tmp_path / "plain"), layout())
     with pytest.raises(InputError, match="there is no store here"):
-        open_group(tmp_path / "nothing")
+        Store.of(tmp_path / "nothing").group()
     with pytest.raises(InputError, match="not of terralatent; a cube store is wanted"):
-        open_group(tmp_path / "plain", kind="cube")
+        Store.of(tmp_path / "plain").group(kind="cube")
 
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["thesis.txt"]
-    assert not exists(tmp_path / "nothing")
+    assert not Store.of(tmp_path / "nothing").exists()
     assert not (tmp_path / "nothing").exists()
 
 
 def test_a_store_whose_maker_was_killed_is_gone_on_with(tmp_path: Path) -> None:
     icechunk.Repository.create(open_storage(tmp_path / "store"))
 
-    assert lay_out(tmp_path / "store", layout()) is True
-    assert open_group(tmp_path / "store", kind="cube")["sensor/data"].shape == (8, 8)
+    assert lay_out(Store.of(tmp_path / "store"), layout()) is True
+    assert Store.of(tmp_path / "store").group(kind="cube")["sensor/data"].shape == (8, 8)
 
 
-def test_a_snapshot_never_changes(store: Path) -> None:
-    before = snapshot_id(store)
-    session = open_repository(store).writable_session("main")
+def test_a_snapshot_never_changes(store: Store) -> None:
+    before = store.snapshot()
+    session = store.repository().writable_session("main")
     zarr.open_group(session.store)["sensor/data"][:] = 1
     session.commit("change")
 
-    assert (open_group(store, snapshot=before)["sensor/data"][:] == 7).all()
-    assert (open_group(store)["sensor/data"][:] == 1).all()
-    assert snapshot_id(store) != before
+    assert (store.group(snapshot=before)["sensor/data"][:] == 7).all()
+    assert (store.group()["sensor/data"][:] == 1).all()
+    assert store.snapshot() != before
     with pytest.raises(InputError, match="has no snapshot"):
-        open_group(store, snapshot="NOSUCHSNAPSHOT")
+        store.group(snapshot="NOSUCHSNAPSHOT")
 
 
-def test_the_wrong_kind_is_refused(store: Path) -> None:
+def test_the_wrong_kind_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="is a cube store; a latents store is wanted here"):
-        open_group(store, kind="latents")
+        store.group(kind="latents")
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "s3://bucket", "az://container/x"])
@@ -128,7 +124,7 @@ def test_urls_that_lead_nowhere_are_refused(url: str, monkeypatch: pytest.Monkey
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
 
     with pytest.raises(InputError, match=url):
-        open_storage(url)
+        open_storage(locate(url))
 
 
 @pytest.mark.parametrize("left", [[], ["snapshots"], ["snapshots", "refs"]])
@@ -140,10 +136,10 @@ def test_a_store_whose_maker_was_killed_is_made_anew(tmp_path: Path, left: list[
     for name in left:
         shutil.copytree(whole / name, begun / name)
 
-    assert lay_out(begun, layout())
+    assert lay_out(Store.of(begun), layout())
 
-    assert describe(begun)["kind"] == "cube"
-    assert not lay_out(begun, layout())
+    assert Store.of(begun).about()["kind"] == "cube"
+    assert not lay_out(Store.of(begun), layout())
 
 
 def test_what_is_left_of_a_store_that_was_never_put_into_its_place_is_removed(
@@ -152,20 +148,53 @@ def test_what_is_left_of_a_store_that_was_never_put_into_its_place_is_removed(
     (tmp_path / ".new.new" / "snapshots").mkdir(parents=True)
     (tmp_path / ".new.new" / "snapshots" / "half").write_bytes(b"")
 
-    assert lay_out(tmp_path / "new", layout())
+    assert lay_out(Store.of(tmp_path / "new"), layout())
 
     assert [entry.name for entry in tmp_path.iterdir()] == ["new"]
 
 
-def test_lists_that_differ_are_told_by_their_ends(tmp_path: Path) -> None:
+def test_lists_that_differ_are_shown_by_their_ends(tmp_path: Path) -> None:
     def made_of(dates: list[str]) -> Layout:
         return Layout("latents", {"dates": dates}, (GroupLayout("", ()),))
 
     months = [f"2018-{month:02d}-15" for month in range(1, 13)]
-    lay_out(tmp_path / "s", made_of(months))
+    lay_out(Store.of(tmp_path / "s"), made_of(months))
     with pytest.raises(InputError) as refused:
-        lay_out(tmp_path / "s", made_of(["2018-01-15", "2018-02-15"]))
+        lay_out(Store.of(tmp_path / "s"), made_of(["2018-01-15", "2018-02-15"]))
     assert 'dates is "2018-01-15" to "2018-12-15" (12 in all) there, ' in str(refused.value)
     assert '["2018-01-15", "2018-02-15"] here' in str(refused.value)
     with pytest.raises(InputError, match="there and here, but not the same between"):
-        lay_out(tmp_path / "s", made_of([*months[:5], "2018-06-16", *months[6:]]))
+        lay_out(Store.of(tmp_path / "s"), made_of([*months[:5], "2018-06-16", *months[6:]]))
+
+
+def test_a_store_travels_as_its_location(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.group()
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy == store
+    assert len(pickle.dumps(store)) < 500, "what is open stays"
+    assert copy.snapshot() == store.snapshot()
+
+    monkeypatch.chdir(store.path.parent)  # type: ignore[union-attr]
+    relative = Store.of("store")
+    assert (str(relative), relative.address) == ("store", str(store.path))
+
+
+def test_a_repository_is_opened_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(
+        Store, "_open", lambda self, open=Store._open: opened.append(self) or open(self)
+    )
+
+    store = Store.of(store.name)
+    for _ in range(2):
+        assert store.exists()
+        assert store.about()["kind"] == "cube"
+        before = store.snapshot()
+        session = store.repository().writable_session("main")
+        zarr.open_group(session.store)["sensor/data"][:] += 1
+        session.commit("change")
+        assert store.snapshot() != before, "what others commit is seen"
+
+    assert len(opened) == 1
+    store.repository(anew=True)
+    assert len(opened) == 2
