@@ -61,12 +61,9 @@ STRANGERS = {
     | {"pystac", "pystac_client", "rustac", "geopandas", "pandas"},
     "pipeline": set(),
 }
-PENDING = {"terralatent.pipeline.store.lock.lease", "terralatent.pipeline.store.lock.run_note"}
 # What can be read at a glance, and words of no field; "look" is radar's, for one of its averages.
 MOST_FILES, MOST_LINES = 16, 400
-PRIVATE = re.compile(
-    r"\b(told|tell|tells|telling|look (at|of) (a|the) pixel|clear looks?)\b|_told\b|\btold_"
-)
+PRIVATE = re.compile(r"\b(told|tell|tells|telling|clear looks?|a look|looks of)\b|_told\b|\btold_")
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools"}
 
 
@@ -159,7 +156,7 @@ MODULES_BY_NAME = {dotted(path): path for path in MODULES}
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_circles(package: str) -> None:
     graph = {
-        name: {other for other in imported_modules(path) if {name, other} != PENDING}
+        name: imported_modules(path)
         for name, path in MODULES_BY_NAME.items()
         if name.split(".")[1] == package
     }
@@ -188,12 +185,17 @@ def test_no_module_holds_two_ideas() -> None:
     assert not long, f"{long}: more than {MOST_LINES} lines; is there a second idea in them?"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_words_are_those_of_the_field(path: Path) -> None:
-    """See the glossary in CONTRIBUTING.md."""
-    for number, line in enumerate(lines_of(path), 1):
-        word = PRIVATE.search(line)
-        assert word is None or path == Path(__file__), f"{name_of(path)}:{number} says {word[0]!r}"
+def test_words_are_those_of_the_field() -> None:
+    """See the glossary in CONTRIBUTING.md; the two tests that look for such words are let be."""
+    lookers = {Path(__file__), ROOT / "tests" / "test_documentation.py"}
+    private = [
+        f"{name_of(path)}:{number} says {word[0]!r}"
+        for path in SOURCES
+        if path not in lookers
+        for number, line in enumerate(lines_of(path), 1)
+        if (word := PRIVATE.search(line))
+    ]
+    assert not private, private
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name_of)

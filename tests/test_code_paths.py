@@ -45,7 +45,7 @@ PATHS = {
         "ATEN_CPU_CAPABILITY": "avx512",
     },
 }
-"""What each library is told."""
+"""The variables by which each library takes a path."""
 
 FLAGS = {"avx2": ("avx2", "fma"), "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl")}
 """What a processor must know for it."""
@@ -74,10 +74,11 @@ def environment(path: str, threads: int) -> dict[str, str]:
 
 
 def known() -> set[str]:
-    """Return the instructions that this processor says it knows; none where it is not told."""
-    told = Path("/proc/cpuinfo")
-    found = re.search(r"^flags\s*:(.*)$", told.read_text(), re.MULTILINE) if told.exists() else None
-    return set(found[1].split()) if found else set()
+    """Return the instructions that this processor says it knows; none where that is not known."""
+    processor = Path("/proc/cpuinfo")
+    text = processor.read_text() if processor.exists() else ""
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return set(flags[1].split()) if flags else set()
 
 
 def test_the_numerical_tests_are_found() -> None:
@@ -106,7 +107,7 @@ def test_every_code_path_passes(path: str, threads: int) -> None:
         assert wanted.get("NUMBA_CPU_NAME", "-") in taken
     assert taken[-1] == str(threads)
 
-    files = [str(each) for each in numerical()]
+    files = [str(path) for path in numerical()]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *files],
         env=child,

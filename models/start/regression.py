@@ -86,9 +86,9 @@ def start_sensor(model: LatentModel, name: str, pools: Sequence[Pool]) -> None:
     clear = sum(int(pool.whole.sum()) for pool in normalised)
     if clear <= len(new.bands):
         raise TooFewObservationsError(
-            f"{name} starts from what {', '.join(others) or 'other sensors'} say of the same "
-            f"pixels, but only {clear} of its observations are clear there; train on a cube where "
-            "both have clear dates."
+            f"{name} starts from a regression on {', '.join(others) or 'other sensors'}, but only "
+            f"{clear} of its observations of the same pixels are clear; train on a cube where both "
+            "have clear dates."
         )
     regression = regress(model, others, name, shared, model.config.latents, known=KNOWN)
     set_sensor(model, name, regression)

@@ -105,7 +105,7 @@ def api(catalogue: Path) -> Iterator[ScriptedServer]:
 
 
 def secretive(ended: Ended, code: int) -> str:
-    """Check how a command ended, and that it told no secret."""
+    """Check how a command ended, and that it showed no secret."""
     assert ended.code == code, ended.output
     assert SECRET not in ended.output
     return ended.output

@@ -56,9 +56,9 @@ def test_an_interrupted_build_keeps_what_is_done_and_ends_with_the_same_bytes(
     ended = store.run(mishap=Mishap("merged", "second"))
     assert ended.code == 0, ended.output
     assert store.is_whole()
-    code, told = second(store.last)
+    code, output = second(store.last)
     assert code == 2
-    assert f"error: {store.path} is being written by process" in told.splitlines()[-1]
+    assert f"error: {store.path} is being written by process" in output.splitlines()[-1]
 
 
 def test_an_interrupted_embedding_keeps_what_is_done_and_ends_with_the_same_bytes(

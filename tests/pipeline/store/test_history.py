@@ -59,17 +59,21 @@ def dates(cube: Path, at: str | None = None) -> int:
 
 def test_every_state_opens_as_it_was(grown: Path) -> None:
     cube = grown / "cube"
-    told = history(cube)
+    states = history(cube)
 
-    assert [each.message for each in told] == ["grow to 2018-05-31", "build", "lay out the cube"]
-    assert [dates(cube, each.id) for each in told] == [2, 1, 1]
-    assert dates(cube, told[1].id[:8].lower()) == 1
-    assert status(cube, at=told[1].id).cube.sensors[S1].dates.count == 1  # type: ignore[union-attr]
-    assert told[0].id == Store.of(cube).snapshot() == status(cube).snapshot
+    assert [state.message for state in states] == [
+        "grow to 2018-05-31",
+        "build",
+        "lay out the cube",
+    ]
+    assert [dates(cube, state.id) for state in states] == [2, 1, 1]
+    assert dates(cube, states[1].id[:8].lower()) == 1
+    assert status(cube, at=states[1].id).cube.sensors[S1].dates.count == 1  # type: ignore[union-attr]
+    assert states[0].id == Store.of(cube).snapshot() == status(cube).snapshot
 
 
 def test_a_result_keeps_the_state_that_it_was_made_from(grown: Path, workers: Client) -> None:
-    (kept,) = [each for each in history(grown / "cube") if each.kept_for]
+    (kept,) = [state for state in history(grown / "cube") if state.kept_for]
     latents = open_latents(grown / "latents")
 
     assert kept.id == latents.attrs["cube_snapshot"]
@@ -132,14 +136,14 @@ def test_what_killed_runs_left_goes_too(
     assert store.is_whole()
 
 
-def test_the_command_line_tells_and_lets_go(copied: Path, launcher: Launcher) -> None:
+def test_the_command_line_lists_and_lets_go(copied: Path, launcher: Launcher) -> None:
     cube = copied / "cube"
     page = launcher.run("status", cube, "--history")
     assert page.code == 0
     assert "grow to 2018-05-31" in page.output
     assert "kept for latents-" in page.output
     listed = json.loads(launcher.run("status", cube, "--history", "--json").output)["snapshots"]
-    assert [each["id"] for each in listed] == [each.id for each in history(cube)]
+    assert [state["id"] for state in listed] == [state.id for state in history(cube)]
 
     ended = launcher.run(
         "expire", cube, "--older-than", "0D", "--release", listed[1]["kept_for"][0]
@@ -157,7 +161,7 @@ def test_the_command_line_tells_and_lets_go(copied: Path, launcher: Launcher) ->
         (("--older-than", "1D", "--release", "nobody"), "keeps nothing for nobody; `terralatent"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(
+def test_what_cannot_be_is_said_in_one_line(
     grown: Path, launcher: Launcher, options: tuple[str, ...], words: str
 ) -> None:
     ended = launcher.run("expire", grown / "cube", *options)

@@ -109,10 +109,10 @@ def test_a_holder_that_wakes_up_does_no_more_work(store: Place, elsewhere: None)
             mine = lock._lock
             assert isinstance(mine, Lease)
             end = time.monotonic() + WITHIN_S
-            found = lease._fetch(other._objects, other._place)
-            while found is None or not other._put(found.version):  # it may be renewed in between
+            held = lease._fetch(other._objects, other._place)
+            while held is None or not other._put(held.version):  # it may be renewed in between
                 assert time.monotonic() < end
-                found = lease._fetch(other._objects, other._place)
+                held = lease._fetch(other._objects, other._place)
             mine._thread.join(WITHIN_S)
             lock.count(1, {})
 
@@ -121,7 +121,7 @@ def test_a_holder_that_wakes_up_does_no_more_work(store: Place, elsewhere: None)
 
     kept = lease._fetch(other._objects, other._place)
     assert kept is not None
-    assert kept.holder == other._holder, "what another one holds is left alone"
+    assert kept.holder == other._holder, "what another run holds is left alone"
 
 
 def test_of_many_that_take_a_stale_lock_over_one_succeeds(
@@ -155,7 +155,7 @@ def test_of_many_that_take_a_stale_lock_over_one_succeeds(
     assert len(most) + len(refused) == 3
     assert set(most) == {1}, "never two at once"
     assert refused
-    assert all("is being written by" in each for each in refused)
+    assert all("is being written by" in words for words in refused)
 
 
 def test_a_lock_of_long_ago_or_of_a_process_that_is_gone_is_not_waited_for(

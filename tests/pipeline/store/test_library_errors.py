@@ -132,7 +132,7 @@ CODES = [(known, code) for known in OBJECT_STORE for code in known.codes]
 
 @pytest.mark.parametrize(("known", "code"), CODES, ids=[code for _, code in CODES])
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_a_code_is_found_in_what_each_client_raises(known: Known, code: str, status: int) -> None:
+def test_a_code_is_known_in_what_a_client_raises(known: Known, code: str, status: int) -> None:
     means = known.means.format(keys="KEYS", where="there", code=code)
     with answering(status, answer(code)) as url:
         for scheme in ("s3", "az", "gs"):
@@ -141,7 +141,7 @@ def test_a_code_is_found_in_what_each_client_raises(known: Known, code: str, sta
             assert trouble_of(error, "KEYS", "there") == means
 
 
-def test_a_code_is_found_in_what_icechunk_raises() -> None:
+def test_a_code_is_known_in_what_icechunk_raises() -> None:
     with answering(404, answer("NoSuchBucket")) as url:
         assert "no such bucket" in str(damage_of(open_repository(url)))
 

@@ -65,7 +65,7 @@ Run = Callable[..., Ended]
 
 @pytest.fixture
 def run(server: S3Server, launcher: Launcher) -> Run:
-    """Runs a command that finds the server, and checks that it tells no secret."""
+    """Runs a command that finds the server, and checks that it shows no secret."""
 
     def run(*arguments: str | Path, variables: dict[str, str] | None = None, **options: object):
         ended = launcher.run(
@@ -111,9 +111,9 @@ def refusal(ended: Ended) -> str:
     return last
 
 
-def equal(one: xr.Dataset, other: xr.Dataset) -> None:
-    """Check that two results hold the same; their attributes tell where the cube lay."""
-    xr.testing.assert_equal(one.load(), other.load())
+def equal(result: xr.Dataset, other: xr.Dataset) -> None:
+    """Check that two results hold the same; their attributes say where the cube lay."""
+    xr.testing.assert_equal(result.load(), other.load())
 
 
 def test_a_cube_is_the_one_that_a_folder_would_hold(
@@ -142,7 +142,7 @@ def test_a_cube_grows_there_and_lets_go_of_what_is_old(
         for scenes in (without_first(radar), radar):
             build_cube(scenes, region(), out, block=64, client=workers)
     same(contents(there), contents(tmp_path / "cube"))
-    assert [each.message for each in history(there)] == [
+    assert [state.message for state in history(there)] == [
         "grow to 2018-05-31", "build", "lay out the cube",
     ]  # fmt: skip
     before = len(server.objects())
@@ -174,9 +174,9 @@ def test_results_are_those_that_folders_would_hold(
     assert run("export", LATENTS, "--out", tmp_path / "latents.zarr").code == 0
     equal(open_latents(tmp_path / "latents.zarr"), open_latents(LATENTS))
     for store in (remote, LATENTS):
-        told = json.loads(run("status", store, "--json").output)
-        assert (told["store"], told["format"], told["run"]) == (store, "icechunk", None)
-        assert (told["bytes"], told["commits"]) == (None, None)
+        stored = json.loads(run("status", store, "--json").output)
+        assert (stored["store"], stored["format"], stored["run"]) == (store, "icechunk", None)
+        assert (stored["bytes"], stored["commits"]) == (None, None)
     page = run("status", BANDS)
     assert page.code == 0
     assert BANDS in page.output
@@ -224,10 +224,10 @@ def test_a_second_build_is_refused_and_a_killed_one_is_gone_on_with_at_once(
     killed = run(*radar_plan.command, store, mishaps=mishaps, folder=tmp_path / "1")
 
     assert killed.code == -signal.SIGKILL, killed.output
-    code, told = second(tmp_path / "1")
+    code, output = second(tmp_path / "1")
     assert code == 2
-    assert f"error: {store} is being written by process " in told
-    assert "Traceback" not in told
+    assert f"error: {store} is being written by process " in output
+    assert "Traceback" not in output
     left = read_run(Place.of(store))
     assert left is not None
     assert (left.going, left.stage, left.total, left.ended) == (False, "build", 9, None)
@@ -320,13 +320,13 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_cannot_be_used_is_told_in_one_line(
+def test_what_cannot_be_used_is_said_in_one_line(
     name: str, run: Run, scenes: Path, tmp_path: Path
 ) -> None:
     store, variables, words = WRONG[name]
-    told = refusal(run("status", store, variables=variables))
-    assert re.search(words, told), told
-    assert not {"word", "AKIANOBODY", "a-wrong-word"} & set(told.replace("@", " ").split())
+    line = refusal(run("status", store, variables=variables))
+    assert re.search(words, line), line
+    assert not {"word", "AKIANOBODY", "a-wrong-word"} & set(line.replace("@", " ").split())
     if "nothing" in name:
         return
     built = refusal(
@@ -342,12 +342,12 @@ def test_what_cannot_be_used_is_told_in_one_line(
             variables=variables,
         )
     )
-    assert built == told
+    assert built == line
     shown = refusal(run("show", store, "--out", tmp_path / "x.png", variables=variables))
-    assert shown == told
+    assert shown == line
 
 
-def test_debug_tells_no_key_either(run: Run, server: S3Server) -> None:
+def test_debug_shows_no_key_either(run: Run, server: S3Server) -> None:
     for variables in (
         {"AWS_ACCESS_KEY_ID": "AKIANOBODY"},
         {"AWS_SECRET_ACCESS_KEY": "a-wrong-word"},
@@ -420,6 +420,6 @@ def test_other_clouds_are_found_by_bucket_and_prefix(
     monkeypatch.setattr(location, "reach", lambda place: None)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
-    told = str(location.open_storage(location.locate(store)))
-    assert all(word in told for word in words), told
-    assert "c2VjcmV0" not in told
+    text = str(location.open_storage(location.locate(store)))
+    assert all(word in text for word in words), text
+    assert "c2VjcmV0" not in text

@@ -268,5 +268,7 @@ def test_a_start_needs_old_and_new_observations_of_the_same_pixels(base: GPVAE) 
     dark = pool("optical", "radar")
     dark["radar"] = dark["radar"].hide(torch.ones(DATES, dtype=torch.bool))
     for pools in ([], [pool("radar")], [pool("optical")], [dark]):
-        with pytest.raises(TooFewObservationsError, match="radar starts from what optical tell"):
+        with pytest.raises(
+            TooFewObservationsError, match="radar starts from a regression on optical, but"
+        ):
             start_sensor(base, "radar", pools)
