@@ -21,8 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
-from terralatent.pipeline.cluster.client import client_for
-from terralatent.pipeline.cluster.local import memory_bytes
+from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.command import command_line
@@ -143,6 +142,7 @@ def build_cube(
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
     layout = cube_layout(scenes, pixels, block)
+    who = Workers(client, workers, memory)
     done = new = 0
     failures: list[Failure[ReadTask]] = []
     with (
@@ -151,11 +151,12 @@ def build_cube(
         translated_scheduler_loss(),
         ExitStack() as stack,
     ):
-        build = _Build(store, scenes, pixels, block, _windows(scenes, pixels, block, memory))
+        windows = _windows(scenes, pixels, block, who.memory_bytes())
+        build = _Build(store, scenes, pixels, block, windows)
 
         @cache
         def started() -> Client:
-            return stack.enter_context(client_for(client, workers=workers, memory=memory))
+            return stack.enter_context(who.join())
 
         if not store.exists():
             started()  # a new store is laid out only once there is somebody to fill it
@@ -199,8 +200,7 @@ class _Build:
     """How each sensor is read."""
 
 
-def _windows(scenes: Scenes, pixels: GeoBox, block: int, memory: str) -> dict[str, ReadWindows]:
-    limit = memory_bytes(memory)
+def _windows(scenes: Scenes, pixels: GeoBox, block: int, limit: int) -> dict[str, ReadWindows]:
     return {
         name: plan_windows(scenes.sensor(name), scenes.acquisitions(name), pixels, block, limit)
         for name in scenes.requested
