@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from tests.waiting import WITHIN_S
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("catalogs", "models", "pipeline")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SOURCES = sorted(
+    [*MODULES, *(path for top in ("benchmarks", "tests") for path in (ROOT / top).rglob("*.py"))]
+)
 
 # The arrows run one way: what each package may import of the others, and what it must not know.
 ARROWS = {"catalogs": set(), "models": set(), "pipeline": {"catalogs", "models"}}
@@ -58,6 +62,11 @@ STRANGERS = {
     "pipeline": set(),
 }
 PENDING = {"terralatent.pipeline.store.lock.lease", "terralatent.pipeline.store.lock.run_note"}
+# What can be read at a glance, and words of no field; "look" is radar's, for one of its averages.
+MOST_FILES, MOST_LINES = 16, 400
+PRIVATE = re.compile(
+    r"\b(told|tell|tells|telling|look (at|of) (a|the) pixel|clear looks?)\b|_told\b|\btold_"
+)
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools"}
 
 
@@ -70,6 +79,10 @@ def imports_of(path: Path) -> Iterator[tuple[int, str, int]]:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 yield node.lineno, f"{node.module or ''}.{alias.name}", node.level
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
 
 
 def name_of(path: Path) -> str:
@@ -160,6 +173,27 @@ def test_every_room_is_drawn() -> None:
     for package in PACKAGES:
         rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
         assert rooms == set(ROOMS[package])
+
+
+def test_no_folder_is_too_full_to_be_read_at_a_glance() -> None:
+    folders: dict[Path, int] = {}
+    for path in SOURCES:
+        folders[path.parent] = folders.get(path.parent, 0) + (path.stem != "__init__")
+    full = {name_of(folder): count for folder, count in folders.items() if count > MOST_FILES}
+    assert not full, f"{full}: more than {MOST_FILES} files; which noun is missing?"
+
+
+def test_no_module_holds_two_ideas() -> None:
+    long = {name_of(path): lines for path in MODULES if (lines := len(lines_of(path))) > MOST_LINES}
+    assert not long, f"{long}: more than {MOST_LINES} lines; is there a second idea in them?"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_words_are_those_of_the_field(path: Path) -> None:
+    """See the glossary in CONTRIBUTING.md."""
+    for number, line in enumerate(lines_of(path), 1):
+        word = PRIVATE.search(line)
+        assert word is None or path == Path(__file__), f"{name_of(path)}:{number} says {word[0]!r}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name_of)
