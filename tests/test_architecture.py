@@ -63,7 +63,7 @@ STRANGERS = {
 }
 # What can be read at a glance, and words of no field; "look" is radar's, for one of its averages.
 MOST_FILES, MOST_LINES = 16, 400
-PRIVATE = re.compile(r"\b(told|tell|tells|telling|clear looks?|a look|looks of)\b|_told\b|\btold_")
+PRIVATE = re.compile(r"\b(told|tell|tells|telling|clear looks?|a look)\b|_told\b|\btold_")
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools"}
 
 
