@@ -465,7 +465,7 @@ def test_what_is_masked_by_dilation_changes_nothing_in_latents_and_fields(
         build_cube(made_up, region(), cube, block=64, client=workers)
         if place == "other":
             session = Store.of(cube).repository().writable_session("main")
-            group: Any = zarr.Store.of(session.store).group()[S2]
+            group: Any = zarr.open_group(session.store)[S2]
             data, wide = group["data"][...], dilated(group["quality"][...], 2)
             seen = wide & np.isin(group["quality"][...], [4, 5, 6, 7])
             assert seen.any()
