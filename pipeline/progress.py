@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Progress", "Rate", "Silent", "counting"]
+__all__ = ["Progress", "Rate", "Silent", "StageRate", "counting"]
 
 RECENT_S = 300.0
 """Over how long a rate is taken: long enough that blocks which take a minute do not make it jump.
 """
+
+STARTING_S = 1.0
+"""What is counted this early in a stage was done by an earlier run, or took a start-up's time."""
 
 
 class Progress(Protocol):
@@ -77,3 +80,22 @@ class Rate:
             self._marks.popleft()
         since, before = self._marks[0]
         return (self._marks[-1][1] - before) / max(now - since, 1e-9)
+
+
+class StageRate:
+    """How fast units of one stage are done, from its first second on. It begins when it is made."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._start: tuple[float, int] | None = None
+        """The first moment after that second, and what was done by then."""
+
+    def at(self, done: int) -> float | None:
+        """The units a second when ``done`` are done in all; None until that is known."""
+        now = time.monotonic()
+        if self._start is None:
+            if done and now - self._begun >= STARTING_S:
+                self._start = (now, done)
+            return None
+        since, before = self._start
+        return (done - before) / (now - since) if done > before else None

@@ -62,8 +62,8 @@ class Scores:
         return [
             f"acquisitions  Sentinel-2 {optical} ({self.clear:.0%} of observations clear), "
             f"Sentinel-1 {radar}",
-            f"surface       RMSE {self.surface_error:.4f} in reflectance, "
-            f"{self.interpolation_error:.4f} by linear interpolation in time",
+            f"surface       RMSE {self.surface_error:.4f} in reflectance; "
+            f"linear interpolation {self.interpolation_error:.4f}",
             f"coverage      90 % credible intervals of the surface hold {self.coverage:.0%} of the "
             "truth",
             f"land cover    {self.accuracy:.0%} of pixels right in {self.classes} classes, "

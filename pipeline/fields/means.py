@@ -33,6 +33,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When, days_since_1970
+from terralatent.pipeline.device import on_gpu, warn_of_gpu
 from terralatent.pipeline.fields.perturbation import perturb
 from terralatent.pipeline.fields.pixels import read_where
 from terralatent.pipeline.fields.shared_errors import SharedErrors, estimate_shared_errors
@@ -95,6 +96,8 @@ def field_means(
     reading = Reading(masking)
     job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
     job.require_sensor(sensor)
+    if on_gpu(device):
+        warn_of_gpu()
     if draws < 1 or most_pixels < 1:
         raise InputError(f"draws is {draws}, most_pixels {most_pixels}; both must be at least 1.")
     labels = lay_fields(fields, job.grid)

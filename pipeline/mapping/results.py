@@ -29,7 +29,7 @@ from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.device import on_gpu
+from terralatent.pipeline.device import on_gpu, warn_of_gpu
 from terralatent.pipeline.mapping.block import BlockDone, Product, map_block
 from terralatent.pipeline.mapping.job import MappingJob, unfinished
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
@@ -224,6 +224,8 @@ def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = 
 def _joining(job: MappingJob, out: Store, workers: Workers) -> AbstractContextManager[Client]:
     """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
     gpu = on_gpu(job.device)
+    if gpu:
+        warn_of_gpu()
     remote = job.cube.path is None or out.path is None
     threads = min(GPU_THREADS, len(os.sched_getaffinity(0))) if gpu else 1 + remote
     room = (workers.memory_bytes() - PROCESS) // TASK

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress, Silent, StageRate
 from terralatent.pipeline.store.location import Place, locate
 from terralatent.pipeline.store.lock.file_lock import FileLock, noted_run
 from terralatent.pipeline.store.lock.lease import Lease, leased_run
@@ -98,8 +97,7 @@ class Writer:
         self._writing = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._begun = 0.0
-        self._rate_from: tuple[float, int] | None = None
+        self._rate = StageRate()
         self._write()
 
     @property
@@ -113,7 +111,7 @@ class Writer:
 
     def begin(self, total: int, title: str) -> None:
         """Note at once that a stage begins."""
-        self._begun, self._rate_from = time.monotonic(), None
+        self._rate = StageRate()
         self._run = replace(
             self._run, stage=title, done=0, total=total, rate=None, fields={}, updated=iso()
         )
@@ -160,20 +158,7 @@ class Writer:
     def _write(self, *, now: bool = True) -> None:
         with self._writing:
             self._noted = self._run
-            self._lock.keep(replace(self._noted, rate=self._rate(self._noted)), now=now)
-
-    def _rate(self, run: Run) -> float | None:
-        """Units a second since the first second of the stage.
-
-        What is counted within that second was done by an earlier run, or took a start-up's time.
-        """
-        now = time.monotonic()
-        if self._rate_from is None:
-            if run.done and now - self._begun >= EVERY_S:
-                self._rate_from = (now, run.done)
-            return None
-        since, before = self._rate_from
-        return (run.done - before) / (now - since) if run.done > before else None
+            self._lock.keep(replace(self._noted, rate=self._rate.at(self._noted.done)), now=now)
 
 
 class _Tee:

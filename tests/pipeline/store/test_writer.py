@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline import progress
 from terralatent.pipeline.progress import Silent
-from terralatent.pipeline.store.lock import file_lock, writer
+from terralatent.pipeline.store.lock import file_lock
 from terralatent.pipeline.store.lock.file_lock import lock_file, note_file
 from terralatent.pipeline.store.lock.run_note import Run, decode_run, encode_run
 from terralatent.pipeline.store.lock.writer import read_run, writer_lock
@@ -298,7 +299,7 @@ def test_the_rate_leaves_out_what_was_done_before(
         return run
 
     with writer_lock(store) as lock:
-        monkeypatch.setattr(writer.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
         lock.begin(100, "train")
         lock.count(40, {})  # by an earlier run
         assert noted(0.1).left_s is None
