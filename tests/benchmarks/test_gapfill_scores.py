@@ -252,6 +252,7 @@ def test_the_nearest_observation_is_of_any_sensor_and_never_hidden() -> None:
     np.testing.assert_array_equal(nearest, [[10.0], [3.0]])
 
 
+@pytest.mark.soak
 def test_another_catalogue_with_acquisitions_of_the_same_names_is_read_anew(
     tmp_path: Path,
 ) -> None:

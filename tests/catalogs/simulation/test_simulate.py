@@ -177,6 +177,7 @@ def test_truth_of_coarse_bands_has_one_value_for_four_pixels(truth: xr.DataTree)
     assert np.ptp(blocks, axis=(1, 3)).max() == 0
 
 
+@pytest.mark.soak
 def test_the_same_seed_gives_the_same_bytes(region: Path, tmp_path: Path) -> None:
     again = simulate(tmp_path / "again", size=SIZE, seed=4)
     names = sorted(str(path.relative_to(region)) for path in region.rglob("*") if path.is_file())

@@ -127,7 +127,8 @@ def write_row(group: zarr.Group, row: int) -> str:
     return str(get_worker().address)
 
 
-@pytest.mark.parametrize("version", [pytest.param(None, marks=pytest.mark.soak), "0.0.9"])
+@pytest.mark.soak
+@pytest.mark.parametrize("version", [None, "0.0.9"])
 def test_nothing_is_taken_from_a_foreign_worker_that_joins_later(
     empty: Client, tmp_path: Path, version: str | None
 ) -> None:

@@ -331,7 +331,10 @@ def test_every_posterior_trains_and_infers(cube: Path, tmp_path: Path, posterior
     assert bool((var > 0).all())
 
 
-@pytest.mark.parametrize("kernel", ["matern12", "constant+periodic*matern32+white"])
+@pytest.mark.parametrize(
+    "kernel",
+    ["matern12", pytest.param("constant+periodic*matern32+white", marks=pytest.mark.soak)],
+)
 def test_other_kernels_train(cube: Path, tmp_path: Path, kernel: str) -> None:
     settings = {**SETTINGS, "latents": 6, "steps": 1, "kernel": kernel}
     report = train([cube], tmp_path / "m", **settings)

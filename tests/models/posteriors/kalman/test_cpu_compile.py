@@ -80,6 +80,7 @@ def test_where_nothing_else_can_be_written_temporary_files_serve(tmp_path: Path)
     assert where == tmp_path / f"terralatent-{os.getuid()}" / "__pycache__"
 
 
+@pytest.mark.soak
 def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     cache = {"NUMBA_CACHE_DIR": str(tmp_path)}
 
@@ -92,7 +93,7 @@ def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("kind", ["nbi", pytest.param("nbc", marks=pytest.mark.soak)])
 def test_garbage_is_compiled_over(kind: str, kept: Path, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
