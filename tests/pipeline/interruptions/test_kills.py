@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
@@ -35,7 +36,14 @@ COORDINATED = (
 )
 
 
-@pytest.fixture(scope="module")
+def some_and_all(points: tuple[Any, ...], some: slice) -> pytest.MarkDecorator:
+    """Try a law at some points where a command may be killed, and in soak at all of them."""
+    every = pytest.param(points, id="all points", marks=pytest.mark.soak)
+    few = pytest.param(points[some], id="some points")
+    return pytest.mark.parametrize("points", [few, every])
+
+
+@pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A cluster that outlives the commands, but for its worker, which dies at the last block."""
     lost = Mishap("written", "die", task="(2, 2)")
@@ -64,19 +72,20 @@ def kill(store: FilledStore, mishap: Mishap, *options: str) -> int:
     return store.done()
 
 
-def test_a_build_killed_at_every_point_ends_with_the_same_bytes(
-    radar_plan: Plan, filling: Callable[[Plan], FilledStore]
+@some_and_all((WRITTEN, *COORDINATED), slice(0, 3, 2))
+def test_a_build_killed_again_and_again_ends_with_the_same_bytes(
+    radar_plan: Plan, filling: Callable[[Plan], FilledStore], points: tuple[tuple[Mishap, int], ...]
 ) -> None:
     store = filling(radar_plan)
     assert kill(store, Mishap("before commit", "kill")) == 0
     assert not store.path.exists(), "it is put into its place once it is laid out"
-    for mishap, done in (WRITTEN, *COORDINATED):
+    for mishap, done in points:
         assert kill(store, mishap) == done, mishap
 
     # The last run loses a worker alone, and ends well with another.
     ended = store.run(mishap=Mishap("written", "die"))
 
-    assert (ended.code, computed(ended)) == (0, 3), ended.output
+    assert (ended.code, computed(ended)) == (0, radar_plan.units - done), ended.output
     assert store.is_whole()
 
 
@@ -93,14 +102,19 @@ GROW = (
 )
 
 
+@some_and_all(GROW, slice(1, None, 2))
 def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
-    radar: Scenes, radar_plan: Plan, filling: Callable[[Plan], FilledStore], workers: Client
+    radar: Scenes,
+    radar_plan: Plan,
+    filling: Callable[[Plan], FilledStore],
+    workers: Client,
+    points: tuple[Mishap, ...],
 ) -> None:
     store, fewer = filling(radar_plan), without_first(radar)
     build_cube(fewer, region(), store.path, block=16, client=workers)
     before = contents(store.path)
 
-    for mishap in GROW:
+    for mishap in points:
         killed = store.run(mishap=mishap)
         assert killed.code == -signal.SIGKILL, (mishap, killed.output)
         same(contents(store.path), radar_plan.whole if mishap == GROW[-1] else before)
@@ -117,8 +131,12 @@ def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
     ]
 
 
-def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
-    embed_plan: Plan, filling: Callable[[Plan], FilledStore], cluster: Client
+@some_and_all(COORDINATED, slice(1, 2))
+def test_an_embedding_killed_again_and_again_ends_with_the_same_bytes(
+    embed_plan: Plan,
+    filling: Callable[[Plan], FilledStore],
+    cluster: Client,
+    points: tuple[tuple[Mishap, int], ...],
 ) -> None:
     store, joined = filling(embed_plan), ("--client", str(cluster.scheduler.address))
     worker = cluster.run(os.getpid)
@@ -127,14 +145,14 @@ def test_an_embedding_killed_at_every_point_ends_with_the_same_bytes(
     full = store.run(*joined, mishap=Mishap("before commit", "full disk"))
     assert (full.code, store.done()) == (2, done), full.output
     assert re.search(r"error: .* cannot be written: .* from it", full.output), full.output
-    for mishap, done in COORDINATED:
+    for mishap, done in points:
         assert kill(store, mishap, *joined) == done, mishap
 
     assert cluster.run(os.getpid) == worker
 
     ended = store.run(*joined)
 
-    assert (ended.code, computed(ended)) == (0, 3), ended.output
+    assert (ended.code, computed(ended)) == (0, embed_plan.units - done), ended.output
     assert store.is_whole()
     assert cluster.run(os.getpid) != worker, "the last block was done by another one"
 

@@ -163,6 +163,7 @@ def test_broken_off_by_an_error_and_resumed_is_uninterrupted(
     assert_equal(out, whole[0])
 
 
+@pytest.mark.soak
 def test_killed_and_resumed_is_uninterrupted(
     cube: Path, whole: tuple[Path, TrainReport], out: Path
 ) -> None:
