@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,9 @@ class Command:
         self._written = b""
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to every process of the group, as a terminal does."""
-        os.killpg(self.pid, number)
+        """Send a signal to every process of the group, as a terminal does; to none if all ended."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
 
     def end(self) -> Ended:
         """Wait until it has ended, and every process that it started."""
