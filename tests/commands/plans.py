@@ -6,7 +6,9 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from distributed import Client
 
 from terralatent.catalogs.scenes.scenes import Scenes
@@ -113,3 +115,10 @@ def computed(ended: Ended) -> int:
         assert "nothing left to read" in ended.output, ended.output
         return 0
     return int(counts[1] or counts[2])
+
+
+def some_and_all(points: tuple[Any, ...], some: slice) -> pytest.MarkDecorator:
+    """Try a law at some points where a command may be killed, and in soak at all of them."""
+    every = pytest.param(points, id="all points", marks=pytest.mark.soak)
+    few = pytest.param(points[some], id="some points")
+    return pytest.mark.parametrize("points", [few, every])

@@ -268,6 +268,7 @@ def test_a_sensor_that_a_source_has_in_no_usable_form_is_refused_before_the_sear
         search_scenes(nothing, region(), *MAY, ["sentinel-1-asc"])
 
 
+@pytest.mark.soak
 def test_the_histogram_has_no_jump_between_baselines(
     scenes: Path, workers: Client, tmp_path: Path
 ) -> None:

@@ -8,8 +8,6 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
 import dask
 import pytest
 from distributed import Client
@@ -20,7 +18,7 @@ from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.history import history
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import PRELOAD, Mishap, environment
-from tests.commands.plans import FilledStore, Plan, computed
+from tests.commands.plans import FilledStore, Plan, computed, some_and_all
 from tests.commands.processes import Launcher
 from tests.commands.trainings import STEPS, Training
 from tests.made.catalogue import region
@@ -34,13 +32,6 @@ COORDINATED = (
     (Mishap("before commit", "kill", nth=2), 4),
     (Mishap("after commit", "kill"), 6),
 )
-
-
-def some_and_all(points: tuple[Any, ...], some: slice) -> pytest.MarkDecorator:
-    """Try a law at some points where a command may be killed, and in soak at all of them."""
-    every = pytest.param(points, id="all points", marks=pytest.mark.soak)
-    few = pytest.param(points[some], id="some points")
-    return pytest.mark.parametrize("points", [few, every])
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_the_best_model_is_kept_and_the_start_is_a_candidate(
     assert load_model(out).config.latents == 3
 
 
-@pytest.mark.parametrize("after", [1, 3, 4])
+@pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.soak), 4])
 def test_interrupted_by_ctrl_c_and_resumed_is_uninterrupted(
     cube: Path, whole: tuple[Path, TrainReport], out: Path, after: int
 ) -> None:
@@ -314,7 +314,13 @@ def test_a_choice_of_the_model_is_refused_before_a_cube_is_read(tmp_path: Path) 
             train(tmp_path / "no cube", tmp_path / "m", **wrong)
 
 
-@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize(
+    "posterior",
+    [
+        form if form in ("markov", "hilbert") else pytest.param(form, marks=pytest.mark.soak)
+        for form in POSTERIORS
+    ],
+)
 def test_every_posterior_trains_and_infers(cube: Path, tmp_path: Path, posterior: str) -> None:
     few = {**SETTINGS, "steps": 2, "posterior": posterior}
     report = train([cube], tmp_path / "m", **few)
