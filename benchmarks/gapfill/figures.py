@@ -140,7 +140,7 @@ def draw_coverage(results: Results, file: Path) -> None:
         left.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
         right.axhline(90, color=GREY, lw=1, zorder=0)
         right.axhspan(80, 96, color=GREY, alpha=0.15, lw=0, zorder=0)
-        right.set_ylabel("% of hidden values within the 90 % predictive interval")
+        right.set_ylabel("% within the 90 % predictive interval")
         right.set_ylim(min(76.0, np.floor(right.get_ylim()[0])), 100)
         right.yaxis.set_major_locator(MultipleLocator(5))
         _gap_axis(right)

@@ -185,7 +185,8 @@ def _command() -> str:
             next(left, None)
         elif word not in OMITTED_FLAGS:
             words.append(Path(word).name if Path(word).is_dir() else word)
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+    module = f"benchmarks.gapfill.{Path(sys.argv[0]).stem}".removesuffix(".__main__")
+    return shlex.join(["python", "-m", module, *words])
 
 
 def _commit() -> str:
