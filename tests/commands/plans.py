@@ -118,7 +118,7 @@ def computed(ended: Ended) -> int:
 
 
 def some_and_all(points: tuple[Any, ...], some: slice) -> pytest.MarkDecorator:
-    """Try a law at some points where a command may be killed, and in soak at all of them."""
+    """Try a law at some points where a command may be struck, and in soak at all of them."""
     every = pytest.param(points, id="all points", marks=pytest.mark.soak)
     few = pytest.param(points[some], id="some points")
     return pytest.mark.parametrize("points", [few, every])
