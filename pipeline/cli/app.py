@@ -14,7 +14,7 @@ import typer
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import options as opt
-from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, Terminal
+from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
 from terralatent.pipeline.command import PROGRAM, command_line
 from terralatent.pipeline.progress import counting
 
@@ -319,6 +319,33 @@ def status(
         return
     report = status(store, at=at)
     terminal.show(report.to_json() if json else status_page(report))
+
+
+@app.command()
+def check(
+    store: opt.AnyStore,
+    reopen: Annotated[
+        bool,
+        typer.Option("--reopen", help="Let damaged chunks of pixels be made again."),
+    ] = False,
+    json: opt.Json = False,
+    at: opt.At = None,
+) -> None:
+    """Read a store whole, and name what is damaged or missing."""
+    from terralatent.pipeline.cli.pages.check import check_page
+    from terralatent.pipeline.cube.reopening import reopen as reopen_chunks
+    from terralatent.pipeline.store.integrity import check_store
+
+    if reopen and at is not None:
+        raise InputError("--reopen is for the newest state of a store; leave --at out.")
+    found = check_store(store, at=at, progress=terminal.bar())
+    opened = reopen_chunks(store, found.damaged) if reopen else None
+    if json:
+        terminal.show(found.to_json() | {"reopened": [str(damage) for damage in opened or ()]})
+    else:
+        terminal.show(check_page(found, opened))
+    if found.damaged:
+        raise typer.Exit(LOSSES)
 
 
 @app.command()

@@ -23,7 +23,8 @@ from terralatent.pipeline.cluster.tasks import Smaller, TaskQueue, WorkerRegistr
 from terralatent.pipeline.cluster.workers import VersionCheck
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
-from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, Store
+from terralatent.pipeline.store.chunks import protect
+from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, STEP, Store
 
 __all__ = ["Commits", "Failure", "Work", "stream_blocks"]
 
@@ -136,6 +137,9 @@ def stream_blocks(
     """
     progress = progress or Silent()
     session = store.repository().writable_session(commits.branch)
+    if protect(zarr.open_group(session.store, mode="r+")):
+        store.commit(session, "let new chunks have checksums", STEP)
+        session = store.repository().writable_session(commits.branch)
     tip, fork = session.snapshot_id, session.fork()
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
@@ -211,9 +215,8 @@ def _commit(
     for task, _, result in finished:
         record(group, task, result)
     if session.has_uncommitted_changes:
-        metadata = None if commits.metadata is None else dict(commits.metadata)
         try:
-            tip = session.commit(commits.message, metadata=metadata)
+            tip = store.commit(session, commits.message, commits.metadata)
         except ConflictError as error:
             raise InputError(MEANWHILE) from error
     return tip

@@ -17,6 +17,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.arrays import ArrayLayout
 from terralatent.pipeline.store.damage import damage_of
+from terralatent.pipeline.store.digests import seal
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.repository import ABOUT, Store
@@ -97,6 +98,7 @@ def export(
                 if _wanted(name, array, variable, date):
                     _copy(array, into, name, kept[path], progress or Silent())
         _consolidate(partial, list(groups))
+        seal(partial, all_files=True)
         partial.rename(folder)
     except Exception as error:
         # Of an export there is no part: a disk that is full or a folder that may not be written

@@ -14,6 +14,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.info.models import ModelStatus, holds_model, model_status
 from terralatent.pipeline.info.stores import CubeStatus, ResultStatus, cube_status, result_status
 from terralatent.pipeline.json_value import json_value
+from terralatent.pipeline.store.chunks import chunks_without_checksum
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.lock.run_note import Run, iso
@@ -77,6 +78,10 @@ class Status:
 
     block: int | None
     """Pixels along a side of a block."""
+
+    chunks_without_checksum: int | None
+    """Chunks that a version of before wrote without one, at most: what changes there may be read
+    as data. None for a model."""
 
     cube: CubeStatus | None
     """What a cube holds; None for anything else."""
@@ -157,6 +162,7 @@ def _store(store: Store, run: Run | None, at: str | None) -> Status:
         committed=committed,
         grid=_grid(root),
         block=identity.get("block"),
+        chunks_without_checksum=chunks_without_checksum(root),
         cube=cube_status(root, identity) if kind == "cube" else None,
         result=result_status(root) if kind in ("latents", "bands") else None,
         growing=bool(snapshot) and kind == "cube" and store.is_growing(),
@@ -175,6 +181,7 @@ def _status(
     committed: str | None = None,
     grid: Grid | None = None,
     block: int | None = None,
+    chunks_without_checksum: int | None = None,
     cube: CubeStatus | None = None,
     result: ResultStatus | None = None,
     model: ModelStatus | None = None,
@@ -191,6 +198,7 @@ def _status(
         committed=committed,
         grid=grid,
         block=block,
+        chunks_without_checksum=chunks_without_checksum,
         cube=cube,
         result=result,
         model=model,

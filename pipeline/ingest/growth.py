@@ -278,7 +278,7 @@ def begin_growth(store: Store, growth: Growth) -> None:
     repository.create_branch(GROWING, base)
     session = repository.writable_session(GROWING)
     lay_out_growth(zarr.open_group(session.store, mode="r+"), growth, base)
-    session.commit("begin to grow", metadata=dict(STEP))
+    store.commit(session, "begin to grow", STEP)
 
 
 def lay_out_growth(root: zarr.Group, growth: Growth, base: str) -> None:
@@ -318,7 +318,7 @@ def show_growth(store: Store, message: str) -> str:
             raise InputError(MEANWHILE)
         for group in (root, *(group for _, group in root.groups())):
             group.attrs.pop(MOVED, None)
-        tip = session.commit(message)
+        tip = store.commit(session, message)
     repository.reset_branch(BRANCH, tip, from_snapshot_id=base)
     abandon_growth(store)
     return str(tip)

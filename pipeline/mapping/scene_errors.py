@@ -147,7 +147,7 @@ def keep_scene_errors(store: Store, errors: SceneErrors, cube: zarr.Group) -> No
             },
             data=values,
         ).create(group)
-    session.commit("estimate errors over scenes")
+    store.commit(session, "estimate errors over scenes")
 
 
 def kept_scene_errors(root: zarr.Group) -> SceneErrors | None:

@@ -10,7 +10,8 @@ import numpy as np
 import zarr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from zarr.codecs import ZstdCodec
+
+from terralatent.pipeline.store.chunks import COMPRESSOR
 
 __all__ = [
     "ArrayLayout",
@@ -83,7 +84,7 @@ class ArrayLayout:
             dtype=self.dtype,
             chunks=self.chunks,
             shards=self.shards,
-            compressors=[ZstdCodec(level=3)],
+            compressors=[COMPRESSOR],
             fill_value=self.fill_value,
             attributes=dict(self.attrs),
             dimension_names=self.dims,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def lay_out(store: Store, layout: Layout) -> bool:
         empty = store.is_empty()
         if store.exists() and not empty:
             require_same(store, layout.kind, identity)
+            store.require_sound()
             return False
         if store.path is not None and not empty and _holds_files(store.path):
             raise InputError(
@@ -76,8 +78,10 @@ def _make(store: Store, layout: Layout, identity: Mapping[str, Any]) -> None:
     elif path is not None and not store.exists():
         # Icechunk makes a repository only where there is nothing, not even the begin of one.
         shutil.rmtree(path / "snapshots", ignore_errors=True)
-    repository = icechunk.Repository.open_or_create(open_storage(aside or store.location))
-    session = repository.writable_session(BRANCH)
+    made = replace(store, location=aside or store.location)
+    # Made without its settings, which would be stored; gone on with as any other.
+    icechunk.Repository.open_or_create(open_storage(made.location))
+    session = made.repository().writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="a")
     about = {
         "kind": layout.kind,
@@ -90,7 +94,7 @@ def _make(store: Store, layout: Layout, identity: Mapping[str, Any]) -> None:
         for array in part.arrays:
             array.create(group)
     root.update_attributes({ABOUT: about})
-    session.commit(f"lay out the {layout.kind}")
+    made.commit(session, f"lay out the {layout.kind}")
     if path is not None and aside is not None:
         aside.rename(path)
 

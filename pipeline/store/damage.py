@@ -10,15 +10,17 @@ from contextlib import contextmanager
 import icechunk
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.chunks import DamagedChunkError
 from terralatent.pipeline.store.library_errors import (
     causes_of,
+    file_of,
     is_changed,
-    is_of_codec,
+    is_missing,
     is_of_objects,
     trouble_of,
 )
 
-__all__ = ["damage_of", "translated_errors"]
+__all__ = ["ADVICE", "damage_of", "translated_errors"]
 
 _CANNOT_WRITE = {
     errno.EACCES: "permission denied",
@@ -29,7 +31,10 @@ _CANNOT_WRITE = {
 }
 """Why a file may not be written, by the number of the error."""
 
-_ADVICE = "Take the store from a copy, or make it anew."
+ADVICE = (
+    "Take the store from a copy, or make it anew; `terralatent check` lists all that is damaged."
+)
+"""What to do."""
 
 
 @contextmanager
@@ -62,13 +67,13 @@ def damage_of(error: BaseException) -> str | None:
     """
     if is_of_objects(error) and (trouble := trouble_of(error)) is not None:
         return f"{trouble}."
+    if isinstance(error, DamagedChunkError):
+        return f"is damaged: {error}. {ADVICE}"
     if isinstance(error, icechunk.IcechunkError):
         return _damaged(error)
     number = error.errno if isinstance(error, OSError) else _number(str(error))
     if number in _CANNOT_WRITE:
         return _full(_CANNOT_WRITE[number])
-    if is_of_codec(error):
-        return _changed("one of its files", "its checksum is another")
     return None
 
 
@@ -77,17 +82,17 @@ def _damaged(error: icechunk.IcechunkError) -> str:
     number = _number(reason)
     if number in _CANNOT_WRITE:
         return _full(_CANNOT_WRITE[number])
-    file = _file(str(error))
+    file = file_of(error)
     name = f"its file {file}" if file else "one of its files"
-    if number == errno.ENOENT or reason.startswith("snapshot not found"):
-        return f"is damaged: {name} is missing. {_ADVICE}"
+    if is_missing(error):
+        return f"is damaged: {name} is missing. {ADVICE}"
     if is_changed(error):
         return _changed(name, reason)
     return f"cannot be used: {reason}."
 
 
 def _changed(name: str, reason: str) -> str:
-    return f"is damaged: {name} was cut short or changed ({reason}). {_ADVICE}"
+    return f"is damaged: {name} was cut short or changed ({reason}). {ADVICE}"
 
 
 def _full(why: str) -> str:
@@ -101,12 +106,3 @@ def _number(text: str) -> int:
     """The number of the error that a program in Rust gives in its words; 0 for none."""
     match = re.search(r"os error (\d+)", text)
     return int(match[1]) if match else 0
-
-
-def _file(text: str) -> str:
-    """Which file of the repository it is, as a path below it; empty where it is not named."""
-    key = re.search(r'key="((?:chunks|manifests|snapshots|refs|transactions)/[^"]+)"', text)
-    if key is not None:
-        return key[1]
-    match = re.search(r"\b(chunk|manifest|snapshot)(?:_id=| not found: `)(\w+)", text)
-    return f"{match[1]}s/{match[2]}" if match else ""

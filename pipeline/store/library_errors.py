@@ -7,6 +7,7 @@ Icechunk raises. Tests provoke each entry in the versions that are locked.
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 
@@ -15,13 +16,13 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 
 __all__ = [
     "CHANGED",
-    "CODEC",
     "OBJECT_STORE",
     "TAKEN",
     "Known",
     "causes_of",
+    "file_of",
     "is_changed",
-    "is_of_codec",
+    "is_missing",
     "is_of_objects",
     "is_taken",
     "trouble_of",
@@ -108,9 +109,6 @@ CHANGED = (
 )
 """What Icechunk says of a file that is not as it wrote it."""
 
-CODEC = ("checksum", "decompress")
-"""What the codecs of Zarr say of such a chunk, in errors that have no type of their own."""
-
 TAKEN = "tag already exists"
 """What Icechunk says of the name of a tag that there is, or was: none is ever given again."""
 
@@ -168,10 +166,20 @@ def is_changed(error: icechunk.IcechunkError) -> bool:
     return any(words in text for words in CHANGED)
 
 
-def is_of_codec(error: BaseException) -> bool:
-    """Whether a chunk was cut short or changed."""
-    of_codec = isinstance(error, (ValueError, RuntimeError))
-    return of_codec and any(words in str(error) for words in CODEC)
+def is_missing(error: icechunk.IcechunkError) -> bool:
+    """Whether a file of Icechunk's is gone."""
+    reason = causes_of(error)[-1]
+    return f"os error {errno.ENOENT}" in reason or reason.startswith("snapshot not found")
+
+
+def file_of(error: icechunk.IcechunkError) -> str:
+    """The file of the repository that an error is about, as a path in it; empty where none is."""
+    text = str(error)
+    key = re.search(r'key="((?:chunks|manifests|snapshots|refs|transactions)/[^"]+)"', text)
+    if key is not None:
+        return key[1]
+    match = re.search(r"\b(chunk|manifest|snapshot)(?:_id=| not found: `)(\w+)", text)
+    return f"{match[1]}s/{match[2]}" if match else ""
 
 
 def is_taken(error: icechunk.IcechunkError) -> bool:

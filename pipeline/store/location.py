@@ -36,15 +36,11 @@ __all__ = [
     "open_objects",
     "open_storage",
     "reach",
-    "settings",
     "translated_object_errors",
 ]
 
 ANSWER_S, RETRIES = 10, 2
 """How long a request may take, and how often it is sent again."""
-
-TRIES, SLOWEST_MS = 8, 5_000
-"""How often Icechunk sends a request that fails, and the longest pause between two tries."""
 
 KEYS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -252,12 +248,6 @@ def open_storage(location: Location) -> icechunk.Storage:
         force_path_style=place.endpoint is not None,
         from_env=True,
     )
-
-
-def settings() -> icechunk.RepositoryConfig:
-    """How a repository is opened: requests that fail are sent again for half a minute at most."""
-    retries = icechunk.StorageRetriesSettings(max_tries=TRIES, max_backoff_ms=SLOWEST_MS)
-    return icechunk.RepositoryConfig(storage=icechunk.StorageSettings(retries=retries))
 
 
 @contextmanager

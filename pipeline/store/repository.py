@@ -7,7 +7,7 @@ with it) and the version of the code that made it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,10 @@ import zarr
 from zarr.storage import ObjectStore
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.command import command_line
+from terralatent.pipeline.store.chunks import name_damaged_chunks
+from terralatent.pipeline.store.damage import ADVICE, translated_errors
+from terralatent.pipeline.store.digests import SUMS, changed_files, missing_files, read_sums, seal
 from terralatent.pipeline.store.location import (
     Location,
     Place,
@@ -27,11 +30,11 @@ from terralatent.pipeline.store.location import (
     open_objects,
     open_storage,
     reach,
-    settings,
     translated_object_errors,
 )
+from terralatent.pipeline.store.settings import repository_settings
 
-__all__ = ["ABOUT", "BRANCH", "GROWING", "MEANWHILE", "STEP", "NotLaidOutError", "Store"]
+__all__ = ["ABOUT", "BRANCH", "COMMAND", "GROWING", "MEANWHILE", "STEP", "NotLaidOutError", "Store"]
 
 ABOUT = "terralatent"
 """Attribute of the root group: ``{"kind", "identity", "code_version"}``."""
@@ -41,6 +44,9 @@ BRANCH = "main"
 
 GROWING = "growing"
 """The branch on which a cube grows out of sight, see :mod:`terralatent.pipeline.ingest.growth`."""
+
+COMMAND = "command"
+"""Metadata of a commit: what ran, as somebody could type it again."""
 
 STEP: Mapping[str, Any] = {"step": True}
 """Metadata of a commit that is no state of a cube of its own, but one on the way."""
@@ -101,7 +107,10 @@ class Store:
         """Whether it is plain Zarr v3, which is only read; at a URL by its ending, ``.zarr``."""
         if isinstance(self.location, Place):
             return self.location.path.endswith(".zarr")
-        return (self.location / "zarr.json").is_file()
+        if (self.location / "zarr.json").is_file():
+            return True
+        listed = (self.location / SUMS).is_file()
+        return listed and "zarr.json" in read_sums(self.location)  # and is damaged
 
     def exists(self) -> bool:
         """Whether there is an Icechunk repository or plain Zarr v3. Makes nothing."""
@@ -169,6 +178,41 @@ class Store:
             raise InputError(f"{self} is {was}; a {kind} store is wanted here.")
         return group
 
+    def commit(
+        self, session: icechunk.Session, message: str, metadata: Mapping[str, Any] | None = None
+    ) -> str:
+        """Commit a session, with the command that runs, and write down the digests of its files.
+
+        Returns:
+            The new snapshot.
+
+        Raises:
+            icechunk.ConflictError: If somebody else committed meanwhile.
+        """
+        made = session.commit(message, metadata={COMMAND: command_line(), **(metadata or {})})
+        seal(self.location)
+        return str(made)
+
+    def require_sound(self, snapshot: str | None = None) -> None:
+        """Check the files of a snapshot that are read before its chunks, by their digests; once.
+
+        Args:
+            snapshot: The newest by default.
+
+        Raises:
+            InputError: If one is missing or was changed; it is named.
+        """
+        with translated_errors(self):
+            repository = self.repository()
+            snapshot = snapshot or repository.lookup_branch(BRANCH)
+            if snapshot in self._sound:
+                return
+            manifests = repository.lookup_snapshot(snapshot).manifests
+            self._require_unchanged(
+                {f"snapshots/{snapshot}", *(f"manifests/{manifest.id}" for manifest in manifests)}
+            )
+        self._sound.add(snapshot)
+
     def about(self) -> dict[str, Any]:
         """What the root says of the store: ``kind``, ``identity``, ``code_version``; {} if nothing.
         Reads no pixels."""
@@ -180,8 +224,10 @@ class Store:
         return self._open()
 
     def _open(self) -> icechunk.Repository:
-        config = settings() if isinstance(self.location, Place) else None
-        return icechunk.Repository.open(open_storage(self.location), config)
+        name_damaged_chunks()
+        return icechunk.Repository.open(
+            open_storage(self.location), repository_settings(self.location)
+        )
 
     def _group(self, snapshot: str | None, branch: str) -> zarr.Group:
         """Open the root group of a store that is there."""
@@ -197,6 +243,8 @@ class Store:
                 if snapshot == repository.lookup_branch(BRANCH):
                     raise
                 raise InputError(f"{self} has no snapshot {snapshot}.") from error
+        if self.path is not None:  # at a URL that costs more than opening: see `require_sound`
+            self.require_sound(session.snapshot_id)
         try:
             return zarr.open_group(session.store, mode="r")
         except FileNotFoundError as error:
@@ -206,8 +254,21 @@ class Store:
                 "Run that one again."
             ) from error
 
+    @cached_property
+    def _sound(self) -> set[str]:
+        """Snapshots whose files are as they were written."""
+        return set()
+
+    def _require_unchanged(self, paths: Collection[str] | None) -> None:
+        for path, wrong in changed_files(self.location, paths):
+            raise InputError(f"{self} is damaged: its file {path} {wrong}. {ADVICE}")
+
     def _plain_group(self) -> zarr.Group:
         place: Any = self.location
+        if isinstance(place, Path):
+            for path in missing_files(place):  # which Zarr reads as fill
+                raise InputError(f"{self} is damaged: its file {path} is missing. {ADVICE}")
+            self._require_unchanged({path for path in read_sums(place) if path.endswith(".json")})
         if isinstance(place, Place):
             reach(place)
             place = ObjectStore(open_objects(place, place.path), read_only=True)

@@ -76,6 +76,9 @@ def _made(status: Status) -> Facts:
         count = "" if status.commits is None else f"{counted(status.commits, 'commit')}, the last "
         yield "stored", f"{count}{moment(status.committed)}"
         yield "snapshot", status.snapshot or ""
+    if status.chunks_without_checksum:
+        count = counted(status.chunks_without_checksum, "chunk")
+        yield "unchecked", f"at most {count} of a version that wrote no checksums"
     if status.growing:
         yield "growing", Text("what is new is not shown before it is whole", "yellow")
     if status.grid is not None:

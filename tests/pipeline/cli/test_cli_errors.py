@@ -38,12 +38,12 @@ Run = Callable[[str], tuple[int, list[str]]]
 
 DAMAGES = {
     "no-manifest-of-cube": "its file manifests/[0-9A-Z]+ is missing",
-    "cut-manifest-of-cube": "its file manifests/[0-9A-Z]+ was cut short or changed",
+    "cut-manifest-of-cube": "its file manifests/[0-9A-Z]+ was changed",
     "no-snapshot-of-cube": "its file snapshots/[0-9A-Z]+ is missing",
-    "cut-snapshot-of-cube": "its file snapshots/[0-9A-Z]+ was cut short or changed",
+    "cut-snapshot-of-cube": "its file snapshots/[0-9A-Z]+ was (cut short or )?changed",
     "cut-branch-of-cube": "one of its files was cut short or changed",
-    "no-chunk-of-cube": "its file chunks/[0-9A-Z]+ is missing",
-    "cut-chunk-of-cube": r"(one of its files|its file chunks/[0-9A-Z]+) was cut short or changed",
+    "no-chunk-of-cube": "its chunk [0-9/]+ of [a-z0-9/-]+ is missing or changed",
+    "cut-chunk-of-cube": "its chunk [0-9/]+ of [a-z0-9/-]+ is missing or changed",
 }
 
 
@@ -167,7 +167,7 @@ def test_blocks_whose_chunks_are_gone_are_named_as_lost(run: Run) -> None:
     assert code == 3
     assert len(lines) == 9
     for line in lines:
-        assert re.search(r"^lost: block \(\d, \d\): .*-of-cube is damaged: its file chunks/", line)
+        assert re.search(r"^lost: block \(\d, \d\): .*-of-cube is damaged: its chunk ", line)
 
 
 def test_a_scene_that_is_missing_or_cut_short_is_named_as_lost(

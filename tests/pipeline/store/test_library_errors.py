@@ -25,11 +25,9 @@ from obstore.store import from_url
 from terralatent.pipeline.store.damage import damage_of
 from terralatent.pipeline.store.library_errors import (
     CHANGED,
-    CODEC,
     OBJECT_STORE,
     Known,
     is_changed,
-    is_of_codec,
     is_of_objects,
     is_taken,
     trouble_of,
@@ -282,6 +280,9 @@ def changed(content: bytes, place: int) -> bytes:
     return content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]
 
 
+ZARR_S_OWN = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+"""Through which an error comes as Icechunk raised it."""
+
 DAMAGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "early eof": ("manifests/*", lambda content: content[:10]),
     "incomplete frame": ("manifests/*", lambda content: content[:-1]),
@@ -292,13 +293,11 @@ DAMAGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "invalid magic numbers": ("manifests/*", lambda content: changed(content, 0)),
     "cannot serialize ref json": ("refs/*/*", lambda content: content[:10]),
     "bytes long": ("chunks/*", lambda content: content[:10]),
-    "checksum": ("chunks/*", lambda content: content[:-1]),
-    "decompress": ("chunks/*", lambda content: changed(content, 0)),
 }
 """Words, the file that is changed, and how."""
 
 
-@pytest.mark.parametrize("words", [*CHANGED, *CODEC])
+@pytest.mark.parametrize("words", CHANGED)
 def test_words_are_those_that_damage_raises(
     words: str, whole: icechunk.Repository, tmp_path: Path
 ) -> None:
@@ -311,13 +310,14 @@ def test_words_are_those_that_damage_raises(
     def read() -> None:
         storage = icechunk.local_filesystem_storage(str(tmp_path / "whole"))
         session = icechunk.Repository.open(storage).readonly_session("main")
-        zarr.open_group(session.store, mode="r")["a"][...]
+        with zarr.config.set({"codec_pipeline.path": ZARR_S_OWN}):
+            zarr.open_group(session.store, mode="r")["a"][...]
 
-    with pytest.raises((icechunk.IcechunkError, ValueError, RuntimeError)) as caught:
+    with pytest.raises(icechunk.IcechunkError) as caught:
         read()
 
     assert words in str(caught.value)
-    assert is_of_codec(caught.value) if words in CODEC else is_changed(caught.value)
+    assert is_changed(caught.value)
     assert "was cut short or changed" in str(damage_of(caught.value))
 
 

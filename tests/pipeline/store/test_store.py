@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import icechunk
@@ -16,6 +18,8 @@ from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, 
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.location import locate, open_storage
 from terralatent.pipeline.store.repository import Store
+from terralatent.pipeline.store.settings import repository_settings
+from tests.waiting import WITHIN_S
 
 
 def layout(kind: str = "cube", **identity: object) -> Layout:
@@ -198,3 +202,85 @@ def test_a_repository_is_opened_once(store: Store, monkeypatch: pytest.MonkeyPat
     assert len(opened) == 1
     store.repository(anew=True)
     assert len(opened) == 2
+
+
+def fields_of(settings: object) -> dict[str, object]:
+    """The fields of a configuration of Icechunk's."""
+    names = (name for name in dir(settings) if not name.startswith("_"))
+    values = {name: getattr(settings, name) for name in names}
+    return {name: value for name, value in values.items() if not callable(value)}
+
+
+def unset(settings: object, name: str = "") -> list[str]:
+    """Paths of the fields that are left open."""
+    if settings is None:
+        return [name]
+    if not type(settings).__module__.startswith(("icechunk", "builtins")):
+        return []
+    if isinstance(settings, str | int | float | bool | dict | tuple):
+        return []
+    fields = fields_of(settings)
+    if any(type(value) is type(settings) for value in fields.values()):
+        return []  # one of an enumeration
+    return [
+        path
+        for field, value in fields.items()
+        for path in unset(value, f"{name}.{field}".lstrip("."))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("store", "open_fields"),
+    [
+        # A folder has no classes of storage, and Azure none of these names.
+        ("folder", {f"storage.{kind}storage_class" for kind in ("", "chunks_", "metadata_")}),
+        ("s3://bucket/store", set()),
+        ("gs://bucket/store", set()),
+        (
+            "az://bucket/store",
+            {f"storage.{kind}storage_class" for kind in ("", "chunks_", "metadata_")},
+        ),
+    ],
+)
+def test_no_setting_is_left_to_the_store_s_own_file(store: str, open_fields: set[str]) -> None:
+    assert set(unset(repository_settings(locate(store)))) == open_fields
+
+
+def test_a_hostile_configuration_in_a_store_changes_nothing(store: Store) -> None:
+    assert store.path is not None
+    (store.path / "config.yaml").write_text(
+        "inline_chunk_threshold_bytes: 65535\n"
+        "get_partial_values_concurrency: 0\n"
+        "max_concurrent_requests: 0\n"
+        "compression: {algorithm: zstd, level: 200}\n"
+        "caching: {num_snapshot_nodes: 0, num_chunk_refs: 0, num_transaction_changes: 0,"
+        " num_bytes_attributes: 0, num_bytes_chunks: 0}\n"
+        "storage:\n"
+        "  concurrency: {max_concurrent_requests_for_object: 1, ideal_concurrent_request_size: 1}\n"
+        "  retries: {max_tries: 65535, initial_backoff_ms: 1000000, max_backoff_ms: 1000000}\n"
+        "  unsafe_use_conditional_create: false\n"
+        "  minimum_size_for_multipart_upload: 0\n"
+        "virtual_chunk_containers: null\n"
+        "manifest:\n"
+        "  preload: {max_total_refs: 4000000000, preload_if: 'true'}\n"
+        "  splitting: null\n"
+    )
+    # In a process of its own: what hangs there hangs in threads of Rust, which hear no timeout.
+    script = (
+        "import sys; from terralatent.pipeline.store.repository import Store\n"
+        "group = Store.of(sys.argv[1]).group()\n"
+        "print(group['sensor/data'][...].sum(), list(group['name'][:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(store.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WITHIN_S,
+    )
+
+    assert done.stdout == "448 ['a', '', 'ü']\n", done.stderr
+    session = store.repository().writable_session("main")
+    zarr.open_group(session.store, mode="r+")["sensor/data"][...] = 1
+    store.commit(session, "write")
+    assert (Store.of(store.path).group()["sensor/data"][...] == 1).all()
