@@ -128,6 +128,7 @@ def _start_files(stack: ExitStack, root: Path, listening: socket.socket) -> None
     process = subprocess.Popen(
         [
             sys.executable,
+            "-P",  # not from the current folder, which is anybody's
             "-m",
             "terralatent.catalogs.documents.range_files",
             str(root),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import groups
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
 from terralatent.pipeline.command import PROGRAM, command_line
@@ -105,14 +106,14 @@ def sources(described: opt.Tables = None, json: opt.Json = False) -> None:
 
 
 @app.command()
-@opt.grouped
+@groups.grouped
 def search(
     source: Annotated[str, typer.Option(help="A source's name, a URL or a folder.", metavar="S")],
     region: opt.Region,
     start: Annotated[str, typer.Option(help="First day, such as 2018-01-01.", metavar="D")],
     end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
     out: Annotated[str, typer.Option(metavar="scenes.parquet")],
-    choice: opt.SceneChoice,
+    choice: groups.SceneChoice,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
     from terralatent.catalogs.scenes.search import search_scenes
@@ -122,7 +123,7 @@ def search(
 
 
 @app.command()
-@opt.grouped
+@groups.grouped
 def build(
     region: opt.Region,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the cube goes.")],
@@ -131,10 +132,10 @@ def build(
     start: opt.Start = None,
     end: opt.End = None,
     scenes: opt.ScenesFile = None,
-    choice: opt.SceneChoice,
-    grid: opt.Grid,
+    choice: groups.SceneChoice,
+    grid: groups.Grid,
     requests: opt.Requests = 64,
-    cluster: opt.Cluster,
+    cluster: groups.Cluster,
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
 ) -> None:
@@ -155,7 +156,7 @@ def build(
         say=terminal.say,
         **choice.keywords(),
     )
-    how = {**vars(grid), **vars(cluster)}
+    how = {**vars(grid), **cluster.keywords()}
     if dry_run:
         plan = plan_build(chosen, region, out, **how)
         terminal.show(plan.to_json() if json else plan_page(plan))
@@ -166,18 +167,18 @@ def build(
 
 
 @app.command()
-@opt.grouped
+@groups.grouped
 def train(
     cubes: Annotated[list[str], typer.Argument(metavar="CUBE...")],
     out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
     *,
     extend: opt.Extend = None,
-    choices: opt.ModelChoices,
+    choices: groups.ModelChoices,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
     device: opt.Device = "auto",
     sensor: opt.Sensors = None,
-    clear: opt.ClearSky,
+    clear: groups.ClearSky,
 ) -> None:
     """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
     from terralatent.pipeline.training.train import train
@@ -199,7 +200,7 @@ def train(
 
 
 @app.command()
-@opt.grouped
+@groups.grouped
 def embed(
     cube: opt.Cube,
     model: opt.Model,
@@ -210,9 +211,9 @@ def embed(
     encoder: Annotated[
         str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")
     ] = "float32",
-    cluster: opt.Cluster,
+    cluster: groups.Cluster,
     device: opt.Device = "auto",
-    clear: opt.ClearSky,
+    clear: groups.ClearSky,
     at: opt.At = None,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
@@ -229,13 +230,13 @@ def embed(
         masking=clear.masking(),
         at=at,
         progress=terminal.bar(),
-        **vars(cluster),
+        **cluster.keywords(),
     )
     terminal.finish(report, out)
 
 
 @app.command()
-@opt.grouped
+@groups.grouped
 def decode(
     cube: opt.Cube,
     model: opt.Model,
@@ -243,9 +244,9 @@ def decode(
     dates: opt.When,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
     *,
-    cluster: opt.Cluster,
+    cluster: groups.Cluster,
     device: opt.Device = "auto",
-    clear: opt.ClearSky,
+    clear: groups.ClearSky,
     at: opt.At = None,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
@@ -261,7 +262,7 @@ def decode(
         masking=clear.masking(),
         at=at,
         progress=terminal.bar(),
-        **vars(cluster),
+        **cluster.keywords(),
     )
     terminal.finish(report, out)
 
@@ -373,6 +374,8 @@ def main() -> None:
     # Threads of torch that wait for each other by spinning slow each other down 10 times and more
     # where the cores are shared; torch reads this when it is imported, inside a verb.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Python processes that are started from here run no file of the current folder.
+    os.environ["PYTHONSAFEPATH"] = "1"
     go_on = command_line(sys.argv[1:]) if arguments[:1] and arguments[0] in KEEPING else None
     try:
         code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False) or FINISHED

@@ -12,6 +12,7 @@ from uuid import uuid4
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.access import warn_of_open_address
 from terralatent.pipeline.cluster.kinds import KINDS, ClusterRequest, Kind, message_of
 from terralatent.pipeline.cluster.local import Size, end_processes, local_processes, memory_bytes
 from terralatent.pipeline.cluster.workers import PIN_THREADS, VersionCheck, pin_threads
@@ -90,6 +91,7 @@ def client_for(
         KeyboardInterrupt: On Ctrl-C, which ends the wait for workers too, and jobs that queue.
     """
     if isinstance(where, Client):
+        warn_of_open_address(where.scheduler.address)
         with _ready(where, lives_on=True):
             yield where
         return
@@ -136,12 +138,14 @@ def _started(where: str | None, size: Size, interrupts: Interrupts) -> Iterator[
                 raise
     elif "://" in where:
         with _connected(where) as client:
+            warn_of_open_address(where)
             if not client.nthreads():
                 log.info("%s has no workers yet; the work begins when one joins it", where)
             yield client
     else:
         with ExitStack() as stack:
             request, client = _request(_kind(where), size, interrupts, stack)
+            warn_of_open_address(client.scheduler.address)
             _await_first(client, request, interrupts)
             yield client
 
@@ -227,6 +231,12 @@ def _quiet(*names: str) -> Iterator[None]:
 def _connected(address: str) -> Client:
     try:
         return Client(address, timeout=ANSWER_WITHIN_S)
+    except TypeError as error:  # what Dask says of keys that it was not given
+        raise InputError(
+            f"Client {address} asks for keys, and Dask's configuration names none: write "
+            "distributed.comm.tls with ca-file and client.cert and .key into "
+            "~/.config/dask/distributed.yaml."
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"No Dask scheduler answers at {address} (waited {ANSWER_WITHIN_S} s). Start one with "

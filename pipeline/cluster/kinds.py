@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -23,15 +23,21 @@ import dask
 from distributed import Status
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.access import (
+    LOOPBACK,
+    job_prologue,
+    own_keys,
+    pages_settings,
+    scheduler_options,
+    shared_folder,
+    worker_flags,
+)
 from terralatent.pipeline.cluster.local import Size, end_processes, memory_limit, process_settings
 from terralatent.pipeline.interrupts import deaf_threads
 
 __all__ = ["KINDS", "ClusterRequest", "Kind", "message_of"]
 
 log = logging.getLogger(__name__)
-
-LOOPBACK = "127.0.0.1:0"
-"""Where dashboards listen: nobody but this machine's users may see them."""
 
 _ended: list[Any] = []
 """Clusters of a gateway, kept until this process ends: one that is deleted before is closed a
@@ -120,20 +126,30 @@ def _slurm(library: Any, size: Size) -> Iterator[ClusterRequest]:
             "jobqueue.slurm.cores and .memory, and the queue if need be, into "
             "~/.config/dask/jobqueue.yaml."
         )
-    # Jobs end when their time is over: Dask itself gives their tasks to others.
-    with deaf_threads():  # its thread starts sbatch and scancel, which Ctrl-C must not reach
-        cluster = library.SLURMCluster(
-            silence_logs=logging.CRITICAL,
-            scheduler_options={
-                "dashboard_address": LOOPBACK,
-                **(configured("jobqueue.slurm.scheduler-options") or {}),
-            },
-            worker_extra_args=[
-                "--dashboard-address", LOOPBACK,
-                *(configured("jobqueue.slurm.worker-extra-args") or ()),
-            ],
-        )  # fmt: skip
-    with cluster:
+    with ExitStack() as stack:
+        keys = stack.enter_context(shared_folder())
+        # Jobs end when their time is over: Dask itself gives their tasks to others. A thread starts
+        # sbatch and scancel, which Ctrl-C must not reach.
+        with deaf_threads(), dask.config.set(pages_settings()):
+            cluster = library.SLURMCluster(
+                silence_logs=logging.CRITICAL,
+                security=own_keys(),
+                shared_temp_directory=str(keys),
+                job_script_prologue=[
+                    *job_prologue(),
+                    *(configured("jobqueue.slurm.job-script-prologue") or ()),
+                ],
+                scheduler_options={
+                    "dashboard_address": LOOPBACK,
+                    **scheduler_options(),
+                    **(configured("jobqueue.slurm.scheduler-options") or {}),
+                },
+                worker_extra_args=[
+                    *worker_flags(),
+                    *(configured("jobqueue.slurm.worker-extra-args") or ()),
+                ],
+            )
+        stack.enter_context(cluster)
         if size.workers is None:
             cluster.scale(jobs=1)
         else:
@@ -221,6 +237,9 @@ def _cuda(library: Any, size: Size) -> Iterator[ClusterRequest]:
             threads_per_worker=size.threads,
             memory_limit=limit,
             dashboard_address=LOOPBACK,
+            scheduler_kwargs=scheduler_options(),
+            protocol="tls://",
+            security=own_keys(),
             silence_logs=logging.CRITICAL,
         )
     with cluster:

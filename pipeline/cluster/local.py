@@ -15,6 +15,13 @@ from dask.utils import parse_bytes
 from distributed import LocalCluster
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.access import (
+    LOOPBACK,
+    SAFE_PATH,
+    own_keys,
+    pages_settings,
+    scheduler_options,
+)
 from terralatent.pipeline.interrupts import deaf_threads
 
 __all__ = [
@@ -60,7 +67,7 @@ class Size:
 
 
 def local_processes(size: Size) -> LocalCluster:
-    """Start processes on this machine; they miss Ctrl-C.
+    """Start processes on this machine; they miss Ctrl-C, and nobody else can connect to them.
 
     Args:
         size: One process for each core this one may use by default.
@@ -78,7 +85,10 @@ def local_processes(size: Size) -> LocalCluster:
                 threads_per_worker=size.threads,
                 processes=True,
                 memory_limit=limit,
-                dashboard_address="127.0.0.1:0",
+                dashboard_address=LOOPBACK,
+                scheduler_kwargs=scheduler_options(),
+                protocol="tls://",
+                security=own_keys(),
                 silence_logs=logging.CRITICAL,
             )
     except RuntimeError as error:  # what Dask says is only that one of its parts did not
@@ -124,9 +134,11 @@ def process_settings() -> Any:
             "distributed.nanny.pre-spawn-environ": {
                 **dask.config.get("distributed.nanny.pre-spawn-environ"),
                 **MALLOC,
+                **SAFE_PATH,
             },
             # A task whose worker died is tried again by the streaming loop, and alone.
             "distributed.scheduler.allowed-failures": 0,
+            **pages_settings(),
         }
     )
 

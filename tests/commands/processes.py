@@ -132,7 +132,8 @@ def launching() -> Iterator[Launcher]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.commands.launcher", str(its.fileno())],
         cwd=ROOT,
-        env={**inherited, **single},
+        # Commands that ran in this process let its children find nothing in the current folder.
+        env={**inherited, **single, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         pass_fds=[its.fileno()],
         start_new_session=True,

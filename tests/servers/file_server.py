@@ -165,7 +165,7 @@ def serving_files(folder: Path, log: Path, trouble: Trouble | None = None) -> It
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[listening.fileno()],
-            cwd=Path(__file__).resolve().parents[2],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
         )  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None

@@ -248,8 +248,7 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     root = Path(__file__).resolve().parents[4]
     done = subprocess.run(
         command,
-        cwd=root,
-        env=os.environ | {"TRITON_INTERPRET": "1"},
+        env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
     )

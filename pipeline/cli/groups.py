@@ -1,0 +1,231 @@
+"""Options that several verbs share, by groups: frozen dataclasses whose fields are options.
+
+A verb that is :func:`grouped` takes a group as one argument; a method of the group gives what the
+function behind the verb takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
+from terralatent.pipeline.cli.options import Sensors, Tables
+
+if TYPE_CHECKING:
+    from terralatent.pipeline.cube.masking import MaskingRequest
+
+__all__ = ["ClearSky", "Cluster", "Grid", "ModelChoices", "SceneChoice", "grouped"]
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give ``verb`` the options of its groups, each as one option of the command line.
+
+    typer reads a flat signature, so that of the function returned is flat; ``verb`` itself takes
+    the groups, as keywords.
+    """
+    parameters = signature(verb, eval_str=True).parameters.values()
+    types = {parameter.name: parameter.annotation for parameter in parameters}
+    groups = {name: kind for name, kind in types.items() if _is_group(kind)}
+    flat: list[Parameter] = []
+    for parameter in parameters:
+        group = groups.get(parameter.name)
+        options = signature(group, eval_str=True).parameters.values() if group else (parameter,)
+        flat += [option.replace(kind=Parameter.KEYWORD_ONLY) for option in options]
+
+    @wraps(verb)
+    def call(**given: Any) -> None:
+        values = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        verb(**given, **values)
+
+    call.__signature__ = Signature(flat)  # type: ignore[attr-defined]
+    call.__annotations__ = {option.name: option.annotation for option in flat}
+    return call
+
+
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+@dataclass(frozen=True)
+class SceneChoice:
+    """Which scenes of a source, and how their items are read."""
+
+    sensor: Sensors = None
+    offset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SENSOR=NUMBER",
+            help="The offset, in units, of items that do not give theirs; may be repeated.",
+        ),
+    ] = None
+    sources: Tables = None
+    mask: Annotated[
+        str | None,
+        typer.Option(metavar="ASSET", help="Take this mask band of a sensor instead of its best."),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """As :func:`~terralatent.catalogs.scenes.search.search_scenes` takes them."""
+        from terralatent.pipeline.cli.scenes import parse_offsets
+
+        return {
+            "sensors": self.sensor or None,
+            "offsets": parse_offsets(self.offset or ()),
+            "described": self.sources or (),
+            "mask": self.mask,
+        }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of a cube."""
+
+    resolution: Annotated[float, typer.Option(help="Pixel size in metres.")] = 10.0
+    crs: Annotated[str | None, typer.Option(help="EPSG:N; the UTM zone by default.")] = None
+    block: Annotated[int, typer.Option(help="Pixels along a side of a block.")] = 256
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Who computes."""
+
+    client: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="local; slurm, kubernetes, gateway or cuda (experimental), as Dask's "
+            "configuration files say; or a scheduler's address, tcp://host:port.",
+        ),
+    ] = "local"
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Worker processes to start; by default one a core or GPU of this machine, or what "
+            "Dask's configuration of a cluster says.",
+        ),
+    ] = None
+    memory: Annotated[str, typer.Option(help="Of one worker process.")] = "4GB"
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard",
+            help="Serve Dask's web pages, which every user of this machine can read.",
+        ),
+    ] = False
+
+    def keywords(self) -> dict[str, Any]:
+        """As :func:`~terralatent.pipeline.ingest.build.build_cube` and others take them."""
+        if self.dashboard:
+            from terralatent.pipeline.cluster.access import serve_pages
+
+            serve_pages()
+        return {"client": self.client, "workers": self.workers, "memory": self.memory}
+
+
+PRIOR = "The prior of the latent series"
+
+
+@dataclass(frozen=True)
+class ModelChoices:
+    """What a user may choose of a model."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{DEFAULT} (the default); to compare with it: {', '.join(LEARNED[1:])}, and "
+            f"{', '.join(UNLEARNED)}, which take no steps.",
+        ),
+    ] = None
+    latents: Annotated[
+        int | None,
+        typer.Option(min=1, help="Latent series a pixel; 16 by default.", rich_help_panel=PRIOR),
+    ] = None
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K",
+            help="Kernel over time; constant+matern12 by default.",
+            rich_help_panel=PRIOR,
+        ),
+    ] = None
+    posterior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How it is inferred: markov (the default), exact, inducing, banded, hilbert, "
+            "vecchia.",
+            rich_help_panel=PRIOR,
+        ),
+    ] = None
+    posterior_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Inducing points, basis functions or neighbours, where it has any.",
+            rich_help_panel=PRIOR,
+        ),
+    ] = None
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other choice of the model, such as refinements=0; may be repeated.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """As :func:`~terralatent.pipeline.training.train.train` takes them."""
+        from terralatent.pipeline.training.choices import parse_choices
+
+        named = {name: value for name, value in vars(self).items() if name != "choice"}
+        return {**named, **parse_choices(self.choice or ())}
+
+
+MASK = "What counts as clear (as the model was trained, by default)"
+
+
+@dataclass(frozen=True)
+class ClearSky:
+    """Which observations count as clear."""
+
+    dilate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Widen clouds and shadows by so many pixels.", rich_help_panel=MASK
+        ),
+    ] = None
+    outliers: Annotated[
+        bool | None,
+        typer.Option(
+            "--outliers/--no-outliers",
+            help="Mask observations that no neighbour in time supports.",
+            rich_help_panel=MASK,
+        ),
+    ] = None
+    clear_rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[SENSOR=]RULE",
+            help="Which values of the mask band are clear: a function, module:function; a rule as "
+            "JSON; or stored, the cube's own. May be repeated.",
+            rich_help_panel=MASK,
+        ),
+    ] = None
+
+    def masking(self) -> MaskingRequest:
+        """As :func:`~terralatent.pipeline.training.train.train` and others take it."""
+        from terralatent.pipeline.cube.masking import parse_masking
+
+        return parse_masking(self.dilate, self.outliers, self.clear_rule)
