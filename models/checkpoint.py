@@ -86,7 +86,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Latent
 
     Raises:
         CheckpointError: If a file is missing or broken, the weights are not those that
-            ``model.json`` names, or the folder was written by newer code.
+            ``model.json`` names or not all finite, or the folder was written by newer code.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -100,7 +100,7 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Latent
         )
     try:
         model = make_model(ModelConfig.model_validate(manifest["config"]))
-        model.load_state_dict(parse_weights(data))
+        model.load_state_dict(_finite(parse_weights(data)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "config"
@@ -209,6 +209,18 @@ def code_version() -> str:
 def _hash(manifest: Mapping[str, Any]) -> str:
     identity = {"config": manifest["config"], "weights": manifest["weights"]["sha256"]}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _finite(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights, all of them numbers: one that is none makes every latent none.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} is not finite")
+    return weights
 
 
 def _read(path: Path) -> bytes:

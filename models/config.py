@@ -20,7 +20,7 @@ class SensorConfig(BaseModel):
     name: Annotated[str, Field(min_length=1, pattern=r"^[^./]+$")]
     """The sensor's name, the same as its group's in the cube."""
 
-    bands: Annotated[tuple[str, ...], Field(min_length=1)]
+    bands: Annotated[tuple[str, ...], Field(min_length=1, max_length=1_000)]
     """Band names in the order of the last dim of ``Observations.values``."""
 
     units: str
@@ -65,7 +65,10 @@ class SensorConfig(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """Sizes and choices of a model of pixel series; no learned number."""
+    """Sizes and choices of a model of pixel series; no learned number.
+
+    Sizes are bounded far above what is of use: a file of others may state any.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,10 +79,10 @@ class ModelConfig(BaseModel):
     """The family, one of :data:`terralatent.models.families.MODELS`. What is said of kernels,
     posteriors and precisions is the GP-VAE's alone."""
 
-    latents: Annotated[int, Field(ge=1)] = 16
+    latents: Annotated[int, Field(ge=1, le=1_024)] = 16
     """Number of latent series L."""
 
-    hidden: Annotated[int, Field(ge=1)] = 64
+    hidden: Annotated[int, Field(ge=1, le=4_096)] = 64
     """Width of the two hidden layers of the encoders and of the one of the decoders."""
 
     likelihood: Literal["student", "gaussian"] = "student"
@@ -92,7 +95,7 @@ class ModelConfig(BaseModel):
     posterior: str = "markov"
     """How the posterior over the latent series is computed."""
 
-    posterior_size: Annotated[int, Field(ge=1)] | None = None
+    posterior_size: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Inducing points, basis functions or neighbours of the posterior; its own default if None."""
 
     start: Literal["regression", "joint", "random"] = "regression"
@@ -103,13 +106,13 @@ class ModelConfig(BaseModel):
     season: bool = True
     """Whether encoders and decoders know the time of year."""
 
-    nuisance: Annotated[int, Field(ge=0)] = 2
+    nuisance: Annotated[int, Field(ge=0, le=64)] = 2
     """White latents of each sensor: what belongs to one acquisition alone, integrated over."""
 
     scene_errors: bool = False
     """Whether errors that an acquisition shares over a scene are subtracted before encoding."""
 
-    refinements: Annotated[int, Field(ge=0)] = 0
+    refinements: Annotated[int, Field(ge=0, le=100)] = 0
     """Rounds in which precisions are lowered where an observation disagrees with the others. A
     start without training gains by one; encoders that are trained know haze when they see it."""
 

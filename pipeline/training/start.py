@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 MAD_TO_STD = 1.4826
 SMALLEST_SPREAD = 1e-4
+"""In units of the band: a step of packed reflectance."""
 
 
 def configure(
@@ -104,8 +105,9 @@ def start(
 def centre_and_spread(pools: Sequence[Observations]) -> tuple[Tensor, Tensor]:
     """Median and 1.4826 x median absolute deviation of each band's valid values.
 
-    Robust, because some clouds escape every mask. A band without a valid value gets 0 and 1, one
-    that hardly varies a spread of 1e-4, so that a division never overflows.
+    Robust, because some clouds escape every mask. Where more than half of a band's values are
+    equal, its spread is their standard deviation; where it does not vary at all, or has no valid
+    value, 1: what another place measures there is then no outlier of thousands of spreads.
 
     Args:
         pools: Pixels of one sensor, one entry for each cube; training acquisitions only.
@@ -119,6 +121,7 @@ def centre_and_spread(pools: Sequence[Observations]) -> tuple[Tensor, Tensor]:
         values = torch.cat([pool.values[..., band][pool.valid[..., band]] for pool in pools])
         if values.numel():
             centre[band] = values.median()
-            deviation = (values - centre[band]).abs().median()
-            spread[band] = (MAD_TO_STD * deviation).clamp_min(SMALLEST_SPREAD)
+            robust = MAD_TO_STD * (values - centre[band]).abs().median()
+            found = (deviation for deviation in (robust, values.std(correction=0)))
+            spread[band] = next((one for one in found if one > SMALLEST_SPREAD), 1.0)
     return centre, spread

@@ -1,6 +1,8 @@
 """A checkpoint explains itself, gives the same bits in a fresh process, and says what is wrong."""
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +171,35 @@ def test_a_config_that_does_not_fit_is_refused(folder: Path) -> None:
         load_model(folder)
     _edit(folder, config={**config, "kernel": "magic"})
     with pytest.raises(CheckpointError, match="magic"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(folder: Path, value: float) -> None:
+    weights = load_file(folder / "weights.safetensors")
+    name = sorted(weights)[0]
+    weights[name].view(-1)[0] = value
+    save_file(weights, folder / "weights.safetensors")
+    data = (folder / "weights.safetensors").read_bytes()
+    _edit(
+        folder,
+        weights={"file": "weights.safetensors", "sha256": hashlib.sha256(data).hexdigest()},
+    )
+
+    with pytest.raises(CheckpointError, match=f"{re.escape(name)} is not finite"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "size", ["latents", "hidden", "nuisance", "posterior_size", "refinements", "precision_cap"]
+)
+def test_sizes_that_no_model_has_are_refused_before_anything_is_made(
+    folder: Path, size: str
+) -> None:
+    config = read_manifest(folder)["config"]
+    _edit(folder, config={**config, size: 10**9})
+
+    with pytest.raises(CheckpointError, match=f"config is not valid at {size}"):
         load_model(folder)
 
 

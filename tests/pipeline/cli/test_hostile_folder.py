@@ -60,8 +60,9 @@ def box() -> str:
 def test_a_build_and_its_workers_run_no_file_of_the_current_folder(
     hostile: Path, catalogue: Path, tmp_path: Path
 ) -> None:
-    done = run(hostile, "build", "--source", catalogue, "--region", box(), *PERIOD, "--out",
-               tmp_path / "cube", "--block", 32, "--workers", 1, "--sensor", "sentinel-1-asc")  # fmt: skip
+    found = ("--source", catalogue, "--region", box(), *PERIOD, "--sensor", "sentinel-1-asc")
+
+    done = run(hostile, "build", *found, "--out", tmp_path / "cube", "--workers", 1)
 
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "run").exists(), (tmp_path / "run").read_text()

@@ -51,7 +51,7 @@ def test_local_workers_are_processes_with_one_thread_for_each_task() -> None:
         assert next(iter(client.scheduler_info()["workers"].values()))["memory_limit"] == 10**9
         assert client.dashboard_link.startswith("http://127.0.0.1:")
         assert process != os.getpid()
-        with client_for(here) as other:
+        with Client(here, security=client.security) as own, client_for(own) as other:
             assert other.submit(os.getpid).result() == process
         assert client.submit(abs, -1).result() == 1, "a cluster that was joined lives on"
 

@@ -168,7 +168,7 @@ def test_normalisation_of_a_gaussian_is_its_mean_and_deviation() -> None:
     torch.testing.assert_close(spread, torch.full((2,), 3.0), atol=0.1, rtol=0)
 
 
-def test_a_band_never_observed_or_never_varying_can_still_be_divided() -> None:
+def test_a_band_never_observed_or_never_varying_is_not_scaled() -> None:
     series = tiny_series(5)
     values, valid = torch.full_like(series.values, 0.3), series.valid.clone()
     valid[..., 1] = False
@@ -176,7 +176,17 @@ def test_a_band_never_observed_or_never_varying_can_still_be_divided() -> None:
         [Observations(**{**vars(series), "values": values, "valid": valid})]
     )
     assert centre.tolist() == pytest.approx([0.3, 0.0, 0.3])
-    assert spread.tolist() == pytest.approx([1e-4, 1.0, 1e-4])
+    assert spread.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_band_of_which_most_values_are_equal_is_scaled_by_its_deviation() -> None:
+    series = tiny_series(200)
+    drawn = torch.rand(series.values.shape, generator=torch.Generator().manual_seed(2))
+    values = torch.where(drawn < 0.7, torch.full_like(drawn, 0.1), drawn)
+    _, spread = centre_and_spread([Observations(**{**vars(series), "values": values})])
+
+    wanted = torch.stack([values[..., b][series.valid[..., b]].std() for b in range(3)])
+    torch.testing.assert_close(spread, wanted, rtol=1e-2, atol=0)
 
 
 def test_the_first_pixels_of_a_pool_come_from_all_patches(
