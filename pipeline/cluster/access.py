@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import dask
 from distributed import Security
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.temporary import temporary_folder
 
 __all__ = [
     "LOOPBACK",
@@ -100,18 +99,16 @@ def shared_folder() -> Iterator[Path]:
         InputError: If it cannot be made.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "terralatent"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="keys-", dir=base))  # of mode 0700
-    except OSError as error:
-        raise InputError(
-            f"The keys of a cluster cannot be kept in {base}: {error.strerror}. Set "
-            "XDG_CACHE_HOME to a folder of yours that the machines of the cluster share."
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(temporary_folder("keys-", base))
+        except OSError as error:
+            raise InputError(
+                f"The keys of a cluster cannot be kept in {base}: {error.strerror}. Set "
+                "XDG_CACHE_HOME to a folder of yours that the machines of the cluster share."
+            ) from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def warn_of_open_address(address: str) -> None:

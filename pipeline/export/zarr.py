@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.command import command_line
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.arrays import ArrayLayout
 from terralatent.pipeline.store.damage import damage_of
 from terralatent.pipeline.store.digests import seal
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.location import is_url
+from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["export"]
@@ -87,9 +89,7 @@ def export(
     if date is not None:
         _refuse_empty(groups, kept, store, date)
 
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with _made_whole(folder, store) as partial:
         target = zarr.create_group(str(partial), attributes={**root.attrs.asdict(), ABOUT: about})
         for path, group in groups.items():
             into = target.require_group(path) if path else target
@@ -99,18 +99,30 @@ def export(
                     _copy(array, into, name, kept[path], progress or Silent())
         _consolidate(partial, list(groups))
         seal(partial, all_files=True)
-        partial.rename(folder)
-    except Exception as error:
-        # Of an export there is no part: a disk that is full or a folder that may not be written
-        # leaves nothing, as does a store that cannot be read to its end.
-        if (damage := damage_of(error)) is not None and not isinstance(error, OSError):
-            raise InputError(f"{store} {damage}") from error
-        if isinstance(error, OSError) and error.errno is not None:
-            raise InputError(f"Cannot write {folder}: {error.strerror or error}.") from error
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def _made_whole(folder: Path, store: Store) -> Iterator[Path]:
+    """Yield a place aside, which becomes ``folder`` if the block ends well.
+
+    Of an export there is no part: a disk that is full or a folder that may not be written leaves
+    nothing, as does a store that cannot be read to its end. What a kill left goes first.
+    """
+    partial = folder.with_name(f".{folder.name}.new")
+    with writer_lock(folder, command_line()):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            yield partial
+            partial.rename(folder)
+        except Exception as error:
+            if (damage := damage_of(error)) is not None and not isinstance(error, OSError):
+                raise InputError(f"{store} {damage}") from error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise InputError(f"Cannot write {folder}: {error.strerror or error}.") from error
+            raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _consolidate(folder: Path, groups: list[str]) -> None:

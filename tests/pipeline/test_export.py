@@ -114,3 +114,14 @@ def test_what_is_there_is_not_overwritten(cube: Path, exported: Path, tmp_path: 
         export(cube, exported, sensor="sentinel-2-l2a")
     with pytest.raises(InputError, match="go to a local folder"):
         export(cube, "s3://bucket/out.zarr")
+
+
+def test_what_a_killed_export_left_goes_with_the_next(cube: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".cube.zarr.new"
+    (left / "sentinel-2-l2a").mkdir(parents=True)
+    (left / "sentinel-2-l2a" / "zarr.json").write_text("{}")
+
+    export(cube, tmp_path / "cube.zarr")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cube.zarr"]
+    assert open_cube(tmp_path / "cube.zarr")
