@@ -10,7 +10,7 @@ from pathlib import Path
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
 
-__all__ = ["PROGRAM", "command_line"]
+__all__ = ["PROGRAM", "command_line", "is_our_program"]
 
 PROGRAM = "terralatent"
 """What the command line's program is called."""
@@ -26,10 +26,15 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
             another program (a script, a notebook) its whole command line.
     """
     if arguments is None:
-        if Path(sys.argv[0]).stem != PROGRAM:
+        if not is_our_program():
             return _joined(sys.orig_argv)
         arguments = sys.argv[1:]
     return _joined([PROGRAM, *arguments])
+
+
+def is_our_program() -> bool:
+    """Whether this process runs the command line, and not somebody's script or notebook."""
+    return Path(sys.argv[0]).stem == PROGRAM
 
 
 def _joined(arguments: Sequence[str]) -> str:

@@ -117,7 +117,7 @@ def warn_of_open_address(address: str) -> None:
         _warned.add(address)
         log.warning(
             "%s asks for no keys: whoever reaches that port, on the same machine too, can run code "
-            "as you; see https://distributed.dask.org/en/stable/tls.html",
+            "as you; start schedulers with TLS where others may be",
             address,
         )
 

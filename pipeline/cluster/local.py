@@ -22,6 +22,7 @@ from terralatent.pipeline.cluster.access import (
     pages_settings,
     scheduler_options,
 )
+from terralatent.pipeline.command import is_our_program
 from terralatent.pipeline.interrupts import deaf_threads
 
 __all__ = [
@@ -46,9 +47,14 @@ than it may."""
 
 
 NOT_STARTED = (
+    "A worker process ended as it started: it was killed, as where memory runs out, or what was "
+    "printed before this says why. Run the same again, with fewer --workers if memory is short."
+)
+
+NOT_GUARDED = (
     "The worker processes did not start. A script must start them below "
-    '`if __name__ == "__main__":`, for each of them reads the script first; if it does, what was '
-    "printed before this says why."
+    '`if __name__ == "__main__":`, for each of them reads the script first; if it does, they were '
+    "killed as they started, or what was printed before this says why."
 )
 
 
@@ -92,7 +98,7 @@ def local_processes(size: Size) -> LocalCluster:
                 silence_logs=logging.CRITICAL,
             )
     except RuntimeError as error:  # what Dask says is only that one of its parts did not
-        raise InputError(NOT_STARTED) from error
+        raise InputError(NOT_STARTED if is_our_program() else NOT_GUARDED) from error
 
 
 def memory_limit(memory: str | None) -> int | str:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from terralatent.catalogs.scenes.scenes import Scenes
-from terralatent.pipeline.cluster.client import client_for
+from terralatent.pipeline.cluster.local import process_settings
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.history import history
 from tests.commands.contents import contents, same
@@ -42,7 +42,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with pytest.MonkeyPatch.context() as patch, dask.config.set(PRELOAD):
         for name, value in environment(tmp_path_factory.mktemp("cluster"), (lost,)).items():
             patch.setenv(name, value)
-        with client_for("local", workers=1) as client:
+        with (
+            process_settings(),
+            LocalCluster(1, threads_per_worker=1, dashboard_address=None) as started,
+            Client(started) as client,
+        ):
             yield client
 
 

@@ -81,3 +81,17 @@ def test_a_build_that_read_nothing_does_not_say_that_nothing_is_left() -> None:
     loss = Loss("sentinel-1-asc", "every scene", "", "no memory")
     assert "(0 read tasks)" in str(BuildReport("cube", "", {}, tasks=0, losses=(loss,)))
     assert "(nothing left to read)" in str(BuildReport("cube", "", {}, tasks=0, losses=()))
+
+
+def test_workers_that_are_killed_as_they_start_are_named_as_killed(
+    radar_plan: Plan, filling: Callable[[Plan], FilledStore]
+) -> None:
+    store = filling(radar_plan)
+
+    ended = store.run(mishap=Mishap("started", "die", nth=0))
+
+    assert ended.code == 2, ended.output
+    (line,) = [line for line in ended.output.splitlines() if line.startswith("error: ")]
+    assert "A worker process ended as it started: it was killed" in line
+    assert "__main__" not in line
+    assert store.run().code == 0
