@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry import box, shape
+from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.antimeridian import box_on_globe, crosses, on_globe
 from terralatent.catalogs.period import YEARS
 
 __all__ = [
     "MALFORMED",
     "baseline_key",
-    "centre_longitude",
     "cloud_cover",
     "constellation",
     "datastrip_start",
@@ -193,28 +193,26 @@ def incidence(item: Item) -> float:
     return _number(properties(item).get("view:incidence_angle"), 0.0, 180.0)
 
 
-def centre_longitude(item: Item) -> float:
-    """Return the longitude of the middle of the item's box in degrees; 0 where it has none."""
-    edges = _box(item)
-    if not edges:
-        return 0.0
-    west, east = edges[0], edges[2]
-    if west > east:  # across the 180th meridian
-        east += 360.0
-    return (west + east) / 2.0
-
-
 def footprint(item: Item) -> BaseGeometry | None:
-    """Return the item's geometry in degrees, else its box; None where neither can be read."""
+    """Return the item's geometry in degrees, else its box; None where neither can be read.
+
+    In longitudes from -180 to 180: in two parts where it crosses the 180th meridian, see
+    :mod:`terralatent.catalogs.antimeridian`.
+    """
     try:
         with np.errstate(all="ignore"):  # coordinates that are no numbers
             geometry = shape(item.get("geometry"))
-        if not geometry.is_empty and shapely.is_valid(geometry) and _on_earth(geometry.bounds):
-            return geometry
+        if not geometry.is_empty and _on_earth(geometry.bounds):
+            geometry = on_globe(geometry)
+            if shapely.is_valid(geometry):
+                return geometry
     except (*MALFORMED, shapely.errors.ShapelyError):
         pass
-    edges = _box(item)
-    return box(*edges) if edges and edges[0] <= edges[2] else None
+    if not (edges := _box(item)):
+        return None
+    west, south, east, north = edges
+    whole = south <= north and (west <= east or crosses(west, east))
+    return box_on_globe((west, south, east, north)) if whole else None
 
 
 def _product(item: Item) -> re.Match[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import shapely
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.antimeridian import Bounds, box_on_globe, crosses, on_globe
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["describe_extent", "read_aoi"]
+__all__ = ["describe_box", "describe_extent", "read_aoi"]
 
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError)
 """What shapely raises for a mapping that is no GeoJSON."""
@@ -23,13 +24,17 @@ _BROKEN = (ValueError, TypeError, LookupError, AttributeError, shapely.errors.Sh
 def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeometry:
     """Read a region and check it.
 
+    One that crosses the 180th meridian may be given in any way, see
+    :mod:`terralatent.catalogs.antimeridian`; four numbers then begin east of their end.
+
     Args:
         region: ``minx,miny,maxx,maxy`` in degrees, the path of a GeoJSON file (a geometry, a
             Feature or a FeatureCollection, whose areas are united), the same as a mapping, or a
             shapely geometry in EPSG:4326.
 
     Returns:
-        A valid, two-dimensional Polygon or MultiPolygon in EPSG:4326, x the longitude.
+        A valid, two-dimensional Polygon or MultiPolygon in EPSG:4326, x the longitude from -180 to
+        180.
 
     Raises:
         InputError: If there is no such file, if it is not valid GeoJSON, or if the region is
@@ -51,21 +56,30 @@ def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeome
     return _checked(_united(_read_geojson(path, name), name), name)
 
 
-def describe_extent(bounds: tuple[float, float, float, float], aoi: BaseGeometry) -> str:
+def describe_box(bounds: Sequence[float]) -> str:
+    """Write a box in degrees to the metre, so that two boxes that differ read differently.
+
+    >>> describe_box((179.99651, -17.0, -179.5, -16.9990000001))
+    '179.99651,-17,-179.5,-16.999'
+    """
+    return ",".join(f"{edge:.5f}".rstrip("0").rstrip(".") for edge in bounds)
+
+
+def describe_extent(bounds: Bounds, aoi: BaseGeometry) -> str:
     """Describe where scenes lie, none of which is in the requested region.
 
     Args:
         bounds: Of the scenes, in degrees.
         aoi: The requested region.
     """
-    within = "within " + ",".join(f"{edge:.4g}" for edge in bounds)
+    within = f"within {describe_box(bounds)}"
     extent, (minx, miny, maxx, maxy) = box(*bounds), aoi.bounds
     if not extent.intersects(aoi) and extent.intersects(box(miny, minx, maxy, maxx)):
         return f"{within}, where the region lies with x and y swapped: the longitude comes first"
     return within
 
 
-def _corners(text: str) -> tuple[float, float, float, float] | None:
+def _corners(text: str) -> Bounds | None:
     """The four numbers of ``text``; None where it must be a path."""
     parts = text.split(",")
     try:
@@ -80,18 +94,16 @@ def _corners(text: str) -> tuple[float, float, float, float] | None:
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
-def _rectangle(corners: tuple[float, float, float, float]) -> BaseGeometry:
+def _rectangle(corners: Bounds) -> BaseGeometry:
     minx, miny, maxx, maxy = corners
+    shown = f"The region {describe_box(corners)}"
     if not all(map(math.isfinite, corners)):
-        raise InputError(f"The region {minx:g},{miny:g},{maxx:g},{maxy:g} has no finite corners.")
-    if minx > maxx or miny > maxy:
-        raise InputError(
-            f"The region {minx:g},{miny:g},{maxx:g},{maxy:g} ends before it begins; give "
-            "minx,miny,maxx,maxy (one that crosses the 180th meridian: its two parts as GeoJSON)."
-        )
+        raise InputError(f"{shown} has no finite corners.")
+    if miny > maxy or (minx > maxx and not crosses(minx, maxx)):
+        raise InputError(f"{shown} ends before it begins; give minx,miny,maxx,maxy.")
     if minx == maxx or miny == maxy:
-        raise InputError(f"The region {minx:g},{miny:g},{maxx:g},{maxy:g} has no area.")
-    return box(minx, miny, maxx, maxy)
+        raise InputError(f"{shown} has no area.")
+    return box_on_globe(corners)
 
 
 def _read_geojson(path: Path, name: str) -> Mapping[str, Any]:
@@ -132,7 +144,7 @@ def _geometries(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _united(content: Mapping[str, Any], name: str) -> BaseGeometry:
     try:
-        parts = [shapely.force_2d(shape(part)) for part in _geometries(content)]
+        parts = [on_globe(shapely.force_2d(shape(part))) for part in _geometries(content)]
     except _BROKEN as error:
         raise InputError(
             f"{name} is not valid GeoJSON ({_broken(error)}). "
@@ -153,13 +165,13 @@ def _broken(error: Exception) -> str:
 def _checked(aoi: BaseGeometry, name: str) -> BaseGeometry:
     if aoi.is_empty:
         raise InputError(f"{name} is empty; give at least one Polygon.")
-    aoi = shapely.force_2d(aoi)
+    aoi = on_globe(shapely.force_2d(aoi))
     bounds = aoi.bounds
     if not all(math.isfinite(edge) for edge in bounds):
         raise InputError(f"{name} has coordinates that are not finite: {bounds}.")
     if bounds[0] < -180 or bounds[2] > 180 or bounds[1] < -90 or bounds[3] > 90:
         raise InputError(
-            f"{name} reaches from {bounds[0]:g},{bounds[1]:g} to {bounds[2]:g},{bounds[3]:g}, "
+            f"{name} reaches from {describe_box(bounds[:2])} to {describe_box(bounds[2:])}, "
             "which are no degrees of longitude and latitude; reproject it to EPSG:4326."
         )
     _require_valid(aoi, name)

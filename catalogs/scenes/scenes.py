@@ -20,8 +20,8 @@ from terralatent.catalogs.items.items_file import read_items, write_items
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.printable import printable_json
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
-from terralatent.catalogs.scenes.aoi import describe_extent
-from terralatent.catalogs.scenes.passes import group_items
+from terralatent.catalogs.scenes.aoi import describe_box, describe_extent
+from terralatent.catalogs.scenes.passes import distinct, group_items
 from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources.sources import Source
@@ -85,7 +85,7 @@ class Scenes:
         """
         place = source if isinstance(source, Source) else Source(source, "")
         access = access or (place.access if place.where else Access())
-        kept = tuple(printable_json(item) for item in items)
+        kept = tuple(dict(item) for item in distinct(printable_json(item) for item in items))
         seen = [place.adapt(sensor) for sensor in sensors]
         by_sensor, fates = group_items(kept, seen if mask is None else mask_by(seen, mask), access)
         return cls(place, period, tuple(sensors), kept, fates, by_sensor, access, mask)
@@ -182,10 +182,10 @@ class Scenes:
         shapes = [shape for a in kept for item in a.items if (shape := footprint(item)) is not None]
         if not any(shape.intersects(aoi) for shape in shapes):
             bounds = union_all([box(*shape.bounds) for shape in shapes]).bounds
-            region = ",".join(f"{edge:.4g}" for edge in aoi.bounds)
             raise InputError(
-                f"No scene touches the region {region}; the scenes of {self.source} lie "
-                f"{describe_extent(bounds, aoi)}. Give their region, or search for scenes of yours."
+                f"No scene touches the region {describe_box(aoi.bounds)}; the scenes of "
+                f"{self.source} lie {describe_extent(bounds, aoi)}. Give their region, or "
+                "search for scenes of yours."
             )
 
     @classmethod

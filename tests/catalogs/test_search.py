@@ -323,7 +323,7 @@ def test_folder_file_items_parquet_and_api_give_the_same_scenes(tmp_path: Path) 
 
 def test_nothing_found_says_what_there_is(tmp_path: Path) -> None:
     folder = write_static(tmp_path)
-    words = r"No scene of .* from 2019-07-01 to 2019-07-31; its 3 items lie within -148\.9,60\.34"
+    words = r"No scene of .* from 2019-07-01 to 2019-07-31; its 3 items lie within -148\.86876,60"
     with pytest.raises(InputError, match=words):
         search_scenes(folder, "3,50,4,51", "2019-07-01", "2019-07-31")
     with pytest.raises(InputError, match="3 items"):

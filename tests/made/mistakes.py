@@ -25,7 +25,7 @@ REGIONS = {
     "500000,5629000,501000,5630000": "no degrees of longitude and latitude; reproject it",
     "50.815,3.019,50.818,3.024": "where the region lies with x and y swapped: the longitude comes",
     "10,50,10.1,50.1": "No scene of .* was found in .* for the region 10,50,10.1,50.1 .* its "
-    "8 items lie within 3.019,50.82,3.025,50.82; they are from 2018-05-01 to 2018-05-16",
+    "8 items lie within 3.01931,50.81524,3.02498,50.81884; they are from 2018-05-01 to 2018-05-16",
     "nowhere.geojson": "file 'nowhere.geojson' does not exist",
     "{catalogue}": "cannot be read: Is a directory",
     "{noise}": "is no text, so no GeoJSON",
