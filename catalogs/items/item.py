@@ -24,7 +24,9 @@ __all__ = [
     "datastrip_start",
     "footprint",
     "incidence",
+    "is_level_1",
     "orbit",
+    "orbit_state",
     "platform",
     "processed_at",
     "processing_baseline",
@@ -114,7 +116,7 @@ def constellation(item: Item) -> str:
     """
     value = properties(item).get("constellation")
     if isinstance(value, str) and value:
-        return value.lower().replace(" ", "-")
+        return re.sub(r"[ _]", "-", value.strip().lower())
     name = platform(item)
     return "landsat" if name.startswith("landsat") else name[:10]
 
@@ -123,12 +125,33 @@ def platform(item: Item) -> str:
     """Return the platform in lower case, such as ``sentinel-2b``; empty where it is unknown."""
     value = properties(item).get("platform")
     if isinstance(value, str) and 0 < len(value) < 60:
-        return re.sub(r"[ _]", "-", value.lower())
+        return _platform_name(re.sub(r"[ _]", "-", value.strip().lower()))
     match = re.match(r"(S[12])([A-D])_|(L[TEC])0?(\d)_", str(item.get("id", "")))
     if match is None:
         return ""
     sentinel, unit, landsat, number = match.groups()
     return f"{_PLATFORMS[sentinel or landsat]}{(unit or number).lower()}"
+
+
+def _platform_name(written: str) -> str:
+    """One name of a platform for the several that are in use: two names would be two platforms."""
+    sentinel = re.fullmatch(r"s(?:entinel)?-?([12])-?([a-d])", written)
+    if sentinel is not None:
+        return f"sentinel-{sentinel[1]}{sentinel[2]}"
+    landsat = re.fullmatch(r"(?:landsat|l[cet]?)-?0?([1-9])", written)
+    return written if landsat is None else f"landsat-{landsat[1]}"
+
+
+def orbit_state(item: Item) -> str:
+    """Return ``ascending`` or ``descending``, as the item says; empty where it does not."""
+    value = properties(item).get("sat:orbit_state")
+    return value.strip().lower() if isinstance(value, str) else ""
+
+
+def is_level_1(item: Item) -> bool:
+    """Whether the item says that it is of processing level 1: as measured above the atmosphere."""
+    stated = (properties(item).get(name) for name in ("processing:level", "landsat:correction"))
+    return any(isinstance(v, str) and re.match(r"\s*(level-?)?l?1", v, re.I) for v in stated)
 
 
 def processing_baseline(item: Item) -> str:
@@ -163,7 +186,7 @@ def tile(item: Item) -> str:
         parts = [own.get(f"{prefix}:{n}") for n in ("utm_zone", "latitude_band", "grid_square")]
         names.append("".join(str(part) for part in parts if part is not None))
     for name in names:
-        match = re.fullmatch(r"(?:MGRS-)?(\d{1,2})([A-Z]{3})", str(name))
+        match = re.fullmatch(r"(?:MGRS-)?T?(\d{1,2})([A-Z]{3})", str(name).strip().upper())
         if match is not None:
             return f"{match[1].zfill(2)}{match[2]}"
     if own.get("landsat:wrs_row") is not None:

@@ -1,24 +1,21 @@
-"""The area of interest (AOI): four numbers or GeoJSON, checked, as one geometry in degrees."""
+"""The area of interest (AOI): four numbers or a file, checked, as one geometry in degrees."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import shapely
-from shapely.geometry import box, shape
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.antimeridian import Bounds, box_on_globe, crosses, on_globe
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.scenes.region_file import areas_of, read_areas, require_valid
 
 __all__ = ["describe_box", "describe_extent", "read_aoi"]
-
-_BROKEN = (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError)
-"""What shapely raises for a mapping that is no GeoJSON."""
 
 
 def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeometry:
@@ -29,21 +26,22 @@ def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeome
 
     Args:
         region: ``minx,miny,maxx,maxy`` in degrees, the path of a GeoJSON file (a geometry, a
-            Feature or a FeatureCollection, whose areas are united), the same as a mapping, or a
-            shapely geometry in EPSG:4326.
+            Feature or a FeatureCollection, whose areas are united) or of a GeoPackage, Shapefile or
+            KML file, GeoJSON as a mapping, or a shapely geometry in EPSG:4326. The CRS that a file
+            states is obeyed, see :mod:`terralatent.catalogs.scenes.region_file`.
 
     Returns:
         A valid, two-dimensional Polygon or MultiPolygon in EPSG:4326, x the longitude from -180 to
         180.
 
     Raises:
-        InputError: If there is no such file, if it is not valid GeoJSON, or if the region is
-            empty, without area, crosses itself or leaves the range of degrees.
+        InputError: If there is no such file, if it cannot be read or its CRS is unknown, or if the
+            region is empty, without area, crosses itself or leaves the range of degrees.
     """
     if isinstance(region, BaseGeometry):
         return _checked(region, "The region")
     if isinstance(region, Mapping):
-        return _checked(_united(region, "The region"), "The region")
+        return _checked(shapely.union_all(areas_of(region, "The region")), "The region")
     corners = _corners(str(region))
     if corners is not None:
         return _checked(_rectangle(corners), f"The region {str(region)!r}")
@@ -53,7 +51,7 @@ def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeome
         )
     path = Path(region)
     name = f"The region file {str(path)!r}"
-    return _checked(_united(_read_geojson(path, name), name), name)
+    return _checked(shapely.union_all(read_areas(path, name)), name)
 
 
 def describe_box(bounds: Sequence[float]) -> str:
@@ -106,62 +104,6 @@ def _rectangle(corners: Bounds) -> BaseGeometry:
     return box_on_globe(corners)
 
 
-def _read_geojson(path: Path, name: str) -> Mapping[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(
-            f"{name} does not exist; give the path of a GeoJSON file or "
-            "minx,miny,maxx,maxy in degrees."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{name} is no text, so no GeoJSON ({error}).") from error
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{name} is not valid GeoJSON: {error}.") from error
-    if not isinstance(content, Mapping):
-        raise InputError(
-            f"{name} is not valid GeoJSON: it holds a {type(content).__name__}, "
-            "not a geometry, Feature or FeatureCollection."
-        )
-    return content
-
-
-def _geometries(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    kind = content.get("type")
-    if kind == "FeatureCollection":
-        for feature in content["features"]:
-            yield from _geometries(feature)
-    elif kind == "Feature":
-        if content["geometry"] is not None:
-            yield content["geometry"]
-    else:
-        yield content
-
-
-def _united(content: Mapping[str, Any], name: str) -> BaseGeometry:
-    try:
-        parts = [on_globe(shapely.force_2d(shape(part))) for part in _geometries(content)]
-    except _BROKEN as error:
-        raise InputError(
-            f"{name} is not valid GeoJSON ({_broken(error)}). "
-            "Give a Polygon, a MultiPolygon, or Features of them."
-        ) from error
-    for part in parts:
-        _require_valid(part, name)
-    return shapely.union_all(parts)
-
-
-def _broken(error: Exception) -> str:
-    """What is wrong, in the words of whoever noticed."""
-    if isinstance(error, LookupError):
-        return f"it has no {error}"
-    return str(error).rstrip(".") or type(error).__name__
-
-
 def _checked(aoi: BaseGeometry, name: str) -> BaseGeometry:
     if aoi.is_empty:
         raise InputError(f"{name} is empty; give at least one Polygon.")
@@ -174,16 +116,10 @@ def _checked(aoi: BaseGeometry, name: str) -> BaseGeometry:
             f"{name} reaches from {describe_box(bounds[:2])} to {describe_box(bounds[2:])}, "
             "which are no degrees of longitude and latitude; reproject it to EPSG:4326."
         )
-    _require_valid(aoi, name)
+    require_valid(aoi, name)
     if aoi.geom_type not in ("Polygon", "MultiPolygon") or aoi.area == 0:
         raise InputError(
             f"{name} is a {aoi.geom_type} of area {aoi.area:g}; give a Polygon or a "
             "MultiPolygon that has an area."
         )
     return aoi
-
-
-def _require_valid(shape: BaseGeometry, name: str) -> None:
-    if not shape.is_valid:
-        why = shapely.is_valid_reason(shape)
-        raise InputError(f"{name} is not valid: {why}; repair it first.")

@@ -23,17 +23,18 @@ from terralatent.catalogs.items.item import (
     constellation,
     footprint,
     incidence,
+    is_level_1,
     orbit,
+    orbit_state,
     platform,
     processing_baseline,
-    properties,
     sensed_at,
     tile,
 )
 from terralatent.catalogs.items.scaling import ScalingError, read_scaling
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
 from terralatent.catalogs.scenes.duplicates import Scene, drop_duplicates
-from terralatent.catalogs.sources.sensors import Sensor
+from terralatent.catalogs.sources.sensors import Sensor, find_key
 
 __all__ = ["OF_NO_SENSOR", "ONE_PASS", "distinct", "group_items", "in_order"]
 
@@ -147,7 +148,7 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
     missing = [band for band in sensor.bands if band not in keys]
     if missing:
         return dropped(f"it has no asset for {', '.join(missing)}", sensor)
-    masks = [(band.asset, key) for band in sensor.quality for key in band.keys if key in assets]
+    masks = [(b.asset, key) for b in sensor.quality if (key := find_key(b.keys, assets))]
     if sensor.quality and not masks:
         return dropped(f"it has no mask band {sensor.quality[0].asset}", sensor)
     quality = masks[0][0] if masks else None
@@ -182,9 +183,11 @@ def _sensor_of(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> Sensor | s
     near = [s for s in sensors if collection in s.collections]
     if not near:
         near = [s for s in sensors if own == s.constellation and _has_bands(item, s)]
+        if near and not near[0].decibel and is_level_1(item):
+            return f"it is of processing level 1, {near[0].name} of level 2"
     if not near:
         return f"{OF_NO_SENSOR} {', '.join(sensor.name for sensor in sensors)}"
-    state = properties(item).get("sat:orbit_state")
+    state = orbit_state(item)
     for sensor in near:
         if sensor.orbit_state in (None, state):
             return sensor
@@ -197,7 +200,7 @@ def _has_bands(item: Mapping[str, Any], sensor: Sensor) -> bool:
     assets = item.get("assets")
     if not isinstance(assets, Mapping):
         return False
-    masked = not sensor.quality or any(k in assets for band in sensor.quality for k in band.keys)
+    masked = not sensor.quality or any(find_key(band.keys, assets) for band in sensor.quality)
     return masked and bool(sensor.asset_keys(assets))
 
 
