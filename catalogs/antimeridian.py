@@ -16,7 +16,16 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Bounds", "box_on_globe", "boxes", "crosses", "distance", "on_globe", "unbroken"]
+__all__ = [
+    "Bounds",
+    "box_on_globe",
+    "boxes",
+    "crosses",
+    "distance",
+    "leaps",
+    "on_globe",
+    "unbroken",
+]
 
 Bounds = tuple[float, float, float, float]
 """West, south, east and north, in degrees."""
@@ -24,13 +33,16 @@ Bounds = tuple[float, float, float, float]
 _FARTHEST = 360.0
 """Degrees; coordinates beyond are no longitudes."""
 
+_HIGHEST = 90.0
+"""Degrees of latitude; what reaches over more is the globe, and its wide edges are meant so."""
+
 
 def on_globe(shape: BaseGeometry) -> BaseGeometry:
     """Bring a shape in degrees to longitudes from -180 to 180, cut in two where it crosses 180.
 
-    An edge that spans more than half of the globe, but not all of it, crosses the meridian: no
-    scene is so wide. A ring around a pole is closed over the pole. Coordinates that are no
-    longitudes, and shapes that are not valid, are left for others to refuse.
+    An edge that :func:`leaps` crosses the meridian. A ring around a pole is closed over the pole.
+    Coordinates that are no longitudes, and shapes that are not valid, are left for others to
+    refuse.
     """
     if shape.geom_type not in ("Polygon", "MultiPolygon") or shape.is_empty:
         return shape
@@ -50,6 +62,13 @@ def on_globe(shape: BaseGeometry) -> BaseGeometry:
         pieces.append(translate(whole.intersection(globe), -360.0 * turn))
     faces = [p for piece in pieces for p in shapely.get_parts(piece) if p.geom_type == "Polygon"]
     return shapely.union_all(faces)
+
+
+def leaps(shape: BaseGeometry) -> bool:
+    """Whether an edge spans more than half of the globe, but not all of it, in a shape that does
+    not reach far north and south as well: no scene is so wide."""
+    rings = shapely.get_parts(shapely.get_rings(shape))
+    return any(bool(_leaps(shapely.get_coordinates(ring)).any()) for ring in rings)
 
 
 def crosses(west: float, east: float) -> bool:
@@ -116,11 +135,18 @@ def _unrolled(polygon: Polygon) -> Polygon:
     return Polygon(shell, holes)
 
 
-def _unrolled_ring(ring: np.ndarray) -> np.ndarray:
+def _leaps(ring: np.ndarray) -> np.ndarray:
+    """For each edge how many times around the globe its end is to be moved: -1, 0 or 1."""
     step = np.diff(ring[:, 0])
-    leaps = np.where((np.abs(step) > 180.0) & (np.abs(step) < 360.0), np.sign(step), 0.0)
+    if np.ptp(ring[:, 1]) > _HIGHEST:
+        return np.zeros_like(step)
+    wide = (np.abs(step) > 180.0) & (np.abs(step) < 360.0)
+    return np.where(wide, -np.sign(step), 0.0)
+
+
+def _unrolled_ring(ring: np.ndarray) -> np.ndarray:
     ring = ring.copy()
-    ring[1:, 0] -= 360.0 * np.cumsum(leaps)
+    ring[1:, 0] += 360.0 * np.cumsum(_leaps(ring))
     if ring[0, 0] != ring[-1, 0]:  # once around a pole
         pole = np.copysign(90.0, ring[:, 1].mean())
         ring = np.vstack([ring, [ring[-1, 0], pole], [ring[0, 0], pole], ring[0]])

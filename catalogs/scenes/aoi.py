@@ -11,9 +11,9 @@ import shapely
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.antimeridian import Bounds, box_on_globe, crosses, on_globe
+from terralatent.catalogs.antimeridian import Bounds, box_on_globe, crosses
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.scenes.region_file import areas_of, read_areas, require_valid
+from terralatent.catalogs.scenes.region_file import areas_of, read_areas, require_valid, unleaping
 
 __all__ = ["describe_box", "describe_extent", "read_aoi"]
 
@@ -39,7 +39,7 @@ def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeome
             region is empty, without area, crosses itself or leaves the range of degrees.
     """
     if isinstance(region, BaseGeometry):
-        return _checked(region, "The region")
+        return _checked(unleaping(region, "The region"), "The region")
     if isinstance(region, Mapping):
         return _checked(shapely.union_all(areas_of(region, "The region")), "The region")
     corners = _corners(str(region))
@@ -107,7 +107,7 @@ def _rectangle(corners: Bounds) -> BaseGeometry:
 def _checked(aoi: BaseGeometry, name: str) -> BaseGeometry:
     if aoi.is_empty:
         raise InputError(f"{name} is empty; give at least one Polygon.")
-    aoi = on_globe(shapely.force_2d(aoi))
+    aoi = shapely.force_2d(aoi)
     bounds = aoi.bounds
     if not all(math.isfinite(edge) for edge in bounds):
         raise InputError(f"{name} has coordinates that are not finite: {bounds}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,10 +16,12 @@ from pyproj.exceptions import CRSError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.antimeridian import on_globe
+from terralatent.catalogs.antimeridian import leaps, on_globe, unbroken
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["VECTOR_FILES", "areas_of", "read_areas", "require_valid"]
+__all__ = ["VECTOR_FILES", "areas_of", "read_areas", "require_valid", "unleaping"]
+
+_LOG = logging.getLogger(__name__)
 
 VECTOR_FILES = {".gpkg": "GeoPackage", ".shp": "Shapefile", ".kml": "KML"}
 """By their endings, files that are no GeoJSON."""
@@ -61,7 +64,7 @@ def areas_of(content: Mapping[str, Any], name: str) -> list[BaseGeometry]:
     """
     try:
         parts = [
-            on_globe(_in_degrees(shapely.force_2d(shape(part)), crs, name))
+            unleaping(_in_degrees(shapely.force_2d(shape(part)), crs, name), name)
             for part, crs in _geometries(content, _DEGREES, name)
         ]
     except InputError:
@@ -74,6 +77,20 @@ def areas_of(content: Mapping[str, Any], name: str) -> list[BaseGeometry]:
     for part in parts:
         require_valid(part, name)
     return parts
+
+
+def unleaping(area: BaseGeometry, name: str) -> BaseGeometry:
+    """Bring an area to longitudes from -180 to 180, and warn where that is a matter of opinion."""
+    made = on_globe(area)
+    if leaps(area):
+        west, _, east, _ = unbroken(made).bounds
+        _LOG.warning(
+            "%s has an edge over half of the globe and more: it is read as one that crosses the "
+            "180th meridian, %.5g degrees wide; if it is the other way around, add corners between",
+            name,
+            east - west,
+        )
+    return made
 
 
 def require_valid(shape: BaseGeometry, name: str) -> None:
@@ -198,7 +215,7 @@ def _read_vector_file(path: Path, name: str) -> list[BaseGeometry]:
             "GeoJSON in EPSG:4326."
         )
     areas = [shapely.force_2d(area) for area in table.geometry if area is not None]
-    made = [on_globe(_in_degrees(area, table.crs, name)) for area in areas]
+    made = [unleaping(_in_degrees(area, table.crs, name), name) for area in areas]
     for area in made:
         require_valid(area, name)
     return made

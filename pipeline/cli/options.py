@@ -59,11 +59,7 @@ __all__ = [
 ]
 
 Region = Annotated[
-    str,
-    typer.Option(
-        help="minx,miny,maxx,maxy in degrees, or a file: GeoJSON, GeoPackage, Shapefile or KML.",
-        metavar="R",
-    ),
+    str, typer.Option(help="minx,miny,maxx,maxy (degrees), GeoJSON, .gpkg, .shp, .kml", metavar="R")
 ]
 Source = Annotated[
     str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")
@@ -197,9 +193,7 @@ class Grid:
     """The grid of a cube."""
 
     resolution: Annotated[float, typer.Option(help="Pixel size in metres.")] = 10.0
-    crs: Annotated[
-        str | None, typer.Option(help="EPSG:N; by default the UTM zone, or a polar one.")
-    ] = None
+    crs: Annotated[str | None, typer.Option(help="EPSG:N; by default UTM, or polar.")] = None
     block: Annotated[int, typer.Option(help="Pixels along a side of a block.")] = 256
 
 

@@ -65,6 +65,16 @@ def test_all_ways_of_writing_an_outline_are_one_item_and_one_region(way: str) ->
         assert read_aoi(given_as).equals(PARTS)
 
 
+def test_a_region_that_may_be_meant_the_other_way_around_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for way, shape in WAYS.items():
+        caplog.clear()
+        read_aoi(mapping(shape))
+        words = "read as one that crosses the 180th meridian, 1.25 degrees wide"
+        assert (words in caplog.text) is way.startswith("a belt")
+
+
 @pytest.mark.parametrize("way", BOXES)
 def test_all_ways_of_writing_a_box_are_one_item_and_one_region(way: str) -> None:
     edges = BOXES[way]
@@ -102,7 +112,15 @@ def test_what_does_not_cross_is_left_as_it_is() -> None:
     world = box(-180, -90, 180, 90)
     wide = box(-100, 0, 79, 1)
     hollow = Polygon(box(0, 0, 9, 9).exterior.coords, [box(1, 1, 2, 2).exterior.coords])
-    for shape in (world, wide, hollow, box(3, 50, 4, 51), box(501_360, 5_629_000, 502_000, 6e6)):
+    high = box(-179, -80, 179, 80)
+    for shape in (
+        world,
+        wide,
+        high,
+        hollow,
+        box(3, 50, 4, 51),
+        box(501_360, 5_629_000, 502_000, 6e6),
+    ):
         assert on_globe(shape) is shape
 
 
