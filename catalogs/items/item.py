@@ -19,6 +19,7 @@ from terralatent.catalogs.period import YEARS
 __all__ = [
     "MALFORMED",
     "baseline_key",
+    "changed_at",
     "cloud_cover",
     "constellation",
     "datastrip_start",
@@ -92,6 +93,12 @@ def written_at(item: Item) -> tuple[str, str]:
     times = (_time(properties(item).get(name)) for name in ("created", "updated"))
     created, updated = ("" if time is None else str(time) for time in times)
     return created, updated
+
+
+def changed_at(item: Item) -> str:
+    """Return when the item or its product was last changed, by its own word, in a form that sorts
+    by time; empty where it does not say."""
+    return max(processed_at(item), *written_at(item))
 
 
 def orbit(item: Item) -> int:

@@ -23,7 +23,10 @@ from terralatent.catalogs.items.scaling import Scaling
 from terralatent.catalogs.scenes.acquisition import Fate
 from terralatent.catalogs.sources.sensors import Sensor
 
-__all__ = ["Scene", "drop_duplicates"]
+__all__ = ["SAME_ACQUISITION", "Scene", "drop_duplicates"]
+
+SAME_ACQUISITION = "the same acquisition as"
+"""How the reason begins why a duplicate was dropped."""
 
 _ONE_STRIP = 10.0
 """Seconds by which the start of one data strip may differ between two processings of it."""
@@ -84,7 +87,7 @@ def drop_duplicates(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
                 if _has_own_part(scene, used):
                     used.append(replace(scene, behind=len(used)))
                 else:
-                    reason = f"the same acquisition as {newest.id}, {_why(newest, scene)}"
+                    reason = f"{SAME_ACQUISITION} {newest.id}, {_why(newest, scene)}"
                     lost.append(scene.dropped(reason))
             kept += used
     return kept, lost

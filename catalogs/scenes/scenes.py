@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,12 +22,16 @@ from terralatent.catalogs.period import Period
 from terralatent.catalogs.printable import printable_json
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
 from terralatent.catalogs.scenes.aoi import describe_box, describe_extent
+from terralatent.catalogs.scenes.duplicates import SAME_ACQUISITION
 from terralatent.catalogs.scenes.passes import distinct, group_items
 from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources.sources import Source
 
 __all__ = ["Scenes"]
+
+REASONS_LISTED = 10
+"""Lines that say why items are left out."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,26 @@ class Scenes:
             f"{', '.join(counts) or 'no'} acquisitions from {len(self.fates)} items "
             f"({merged} merged into another of their pass, {dropped} dropped)"
         )
+
+    def left_out(self) -> tuple[str, ...]:
+        """Say in a line for each reason how many items are left out, and which one for example.
+
+        The most frequent first, :data:`REASONS_LISTED` at most; copies of what is used do not count.
+        """
+        lost: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for fate in self.fates:
+            if fate.fate == "dropped" and not fate.reason.startswith(SAME_ACQUISITION):
+                lost[fate.sensor, fate.reason].append(fate.item_id)
+        reasons = sorted(lost.items(), key=lambda reason: (-len(reason[1]), reason[0]))
+        lines = [
+            f"left out: {len(items)} items{' of ' if sensor else ''}{sensor}, such as {items[0]}: "
+            f"{reason}"
+            for (sensor, reason), items in reasons[:REASONS_LISTED]
+        ]
+        if rest := reasons[REASONS_LISTED:]:
+            count = sum(len(items) for _, items in rest)
+            lines.append(f"left out: {count} items more, for {len(rest)} other reasons")
+        return tuple(lines)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the items and the search's own facts as stac-geoparquet, replacing ``path`` whole.

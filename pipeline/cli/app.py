@@ -117,7 +117,9 @@ def search(
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
     from terralatent.catalogs.scenes.search import search_scenes
 
-    search_scenes(source, region, start, end, **choice.keywords()).to_parquet(out)
+    found = search_scenes(source, region, start, end, **choice.keywords())
+    found.to_parquet(out)
+    terminal.say_all(found.left_out())
     terminal.say(f"-> {out}")
 
 
@@ -158,11 +160,12 @@ def build(
     how = {**vars(grid), **vars(cluster)}
     if dry_run:
         plan = plan_build(chosen, region, out, **how)
+        terminal.say_all(chosen.left_out())
         terminal.show(plan.to_json() if json else plan_page(plan))
         return
-    terminal.finish(
-        build_cube(chosen, region, out, **how, requests=requests, progress=terminal.bar()), out
-    )
+    report = build_cube(chosen, region, out, **how, requests=requests, progress=terminal.bar())
+    terminal.say_all(chosen.left_out())
+    terminal.finish(report, out)
 
 
 @app.command()

@@ -17,7 +17,7 @@ EXPORT = "export {cube} --out {out}.zarr"
 
 REGIONS = {
     "1,2,3": "has 3 numbers; give minx,miny,maxx,maxy in degrees",
-    "a,b,c,d": "file 'a,b,c,d' does not exist; give the path of a GeoJSON file or minx",
+    "a,b,c,d": "file 'a,b,c,d' does not exist; give the path of a GeoJSON file .or .* or minx",
     "": "The region is empty; give minx,miny,maxx,maxy",
     "nan,1,2,3": "has no finite corners",
     "3.1,50.8,3.0,50.9": "ends before it begins",
