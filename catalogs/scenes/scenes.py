@@ -155,7 +155,7 @@ class Scenes:
     def left_out(self) -> tuple[str, ...]:
         """Say in a line for each reason how many items are left out, and which one for example.
 
-        The most frequent first, :data:`REASONS_LISTED` at most; copies of what is used do not count.
+        The most frequent come first. Copies of what is used do not count.
         """
         lost: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for fate in self.fates:

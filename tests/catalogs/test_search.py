@@ -169,6 +169,24 @@ def test_an_item_that_cannot_be_used_is_dropped_by_name(name: str) -> None:
     assert words in dropped.reason
 
 
+def test_what_is_left_out_is_summed_up_by_reason_with_an_example() -> None:
+    items = [sentinel_2("good"), sentinel_2("older", s2__processing_baseline="02.12")]
+    for n, name in enumerate(["band", "band", *SPOILED]):
+        items.append(sentinel_2(f"bad-{n}-{name}", s2__mgrs_tile="06VUN"))
+        SPOILED[name][0](items[-1])
+    period = (date(2019, 1, 1), date(2019, 12, 31))
+    found = Scenes.gather(items, ALL, source="here", period=period)
+    lines = found.left_out()
+    assert lines[0] == (
+        "left out: 3 items of sentinel-2-l2a, such as bad-0-band: it has no asset for B11"
+    )
+    assert all("such as bad-" in line for line in lines[1:-1])
+    assert not any("older" in line or "good" in line for line in lines)
+    counts = [int(line.split()[2]) for line in lines]
+    dropped = sum(fate.fate == "dropped" for fate in found.fates)
+    assert sum(counts) == dropped - 1  # all but the copy
+
+
 ITEMS = st.builds(
     lambda minute, tile, orbit, baseline, broken: (minute, tile, orbit, baseline, broken),
     st.integers(0, 4000),
