@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -115,8 +116,10 @@ def search(
     choice: opt.SceneChoice,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
+    from terralatent.catalogs.items.items_file import require_scenes_file
     from terralatent.catalogs.scenes.search import search_scenes
 
+    require_scenes_file(Path(out))
     found = search_scenes(source, region, start, end, **choice.keywords())
     found.to_parquet(out)
     terminal.say_all(found.left_out())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.arrays import ArrayLayout
@@ -75,10 +76,10 @@ def export(
         )
     folder = Path(out).expanduser().absolute()
     if folder.exists():
-        there = Store.of(folder)
-        if there.exists() and there.about() == about:
+        if _is(Store.of(folder), about):
             return folder
         raise InputError(f"{folder} exists and is not this export; choose another folder.")
+    refuse_inside_store(out)
     groups = _groups(root, store, sensor)
     if variable is not None:
         _refuse_unknown(groups, store, variable)
@@ -109,6 +110,14 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _is(there: Store, about: dict[str, Any]) -> bool:
+    """Whether a store says of itself that it is this export; what others wrote is not."""
+    try:
+        return there.exists() and there.about() == about
+    except InputError:
+        return False
 
 
 def _consolidate(folder: Path, groups: list[str]) -> None:
