@@ -12,6 +12,7 @@ import icechunk
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.library_errors import (
     causes_of,
+    clocks_of,
     is_changed,
     is_of_codec,
     is_of_objects,
@@ -83,6 +84,8 @@ def _damaged(error: icechunk.IcechunkError) -> str:
         return f"is damaged: {name} is missing. {_ADVICE}"
     if is_changed(error):
         return _changed(name, reason)
+    if (clocks := clocks_of(error)) is not None:
+        return f"cannot be written: {clocks}."
     return f"cannot be used: {reason}."
 
 
