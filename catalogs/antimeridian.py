@@ -46,8 +46,10 @@ def on_globe(shape: BaseGeometry) -> BaseGeometry:
     """
     if shape.geom_type not in ("Polygon", "MultiPolygon") or shape.is_empty:
         return shape
-    # Written so that a NaN, too, is left alone.
-    if not np.abs(np.array(shape.bounds)[[0, 2]]).max() <= _FARTHEST:
+    west, _, east, _ = shape.bounds
+    if west >= -180.0 and east <= min(180.0, west + 180.0):
+        return shape  # almost all
+    if not (west >= -_FARTHEST and east <= _FARTHEST):  # a NaN, too
         return shape
     parts = [_unrolled(part) for part in shapely.get_parts(shape)]
     whole = parts[0] if len(parts) == 1 else MultiPolygon(parts)

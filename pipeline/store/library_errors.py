@@ -118,8 +118,8 @@ TAKEN = "tag already exists"
 
 CLOCKS = {
     r"timestamp ordering\. parent: `([^`]+)`, child: `([^`]+)": (
-        "its last state was committed at {0}, ahead of this machine's clock, {1}. Set the clock; if "
-        "that one was ahead, run the same command after that time"
+        "its last state was committed at {0}, ahead of this machine's clock, {1}. Set the clock; "
+        "if that one was ahead, run the same command after that time"
     ),
     r"local clock: `([^`]+)`, object store clock: `([^`]+)": (
         "this machine's clock says {0}, that of where the store lies {1}. Set the one that is wrong"

@@ -27,6 +27,7 @@ from shapely.geometry import box, mapping
 from terralatent.catalogs.documents import fetch as documents
 from terralatent.catalogs.documents.serve import serving
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.scenes import duplicates
 from terralatent.catalogs.scenes.passes import group_items
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
@@ -475,3 +476,30 @@ def test_a_footprint_is_not_only_its_box(tmp_path: Path) -> None:
         search_scenes(
             tmp_path, mapping(box(-147.2, 60.1, -147.1, 60.2)), "2019-01-01", "2019-12-31"
         )
+
+
+@pytest.mark.parametrize("number", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_many_items_are_one_search_and_one_file(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither tiles nor data strips are stated: each pair might be one acquisition."""
+    items = []
+    for n in range(number):
+        time = np.datetime64("2006-01-01T10:50:00") + np.timedelta64(17 * (n // 2), "h")
+        items.append(sentinel_2(f"I{n:05d}", f"{time}Z", s2__mgrs_tile=None, s2__product_uri=None))
+    (tmp_path / "items.json").write_text(
+        json.dumps({"type": "FeatureCollection", "features": items})
+    )
+    compared = []
+    plain = duplicates._same
+
+    def counted(one: Any, other: Any) -> bool:
+        compared.append(None)
+        return plain(one, other)
+
+    monkeypatch.setattr(duplicates, "_same", counted)
+    found = search_scenes(tmp_path / "items.json", PLACE, "2006-01-01", "2025-12-31")
+    assert len(compared) <= 2 * number  # and not all pairs
+    assert Counter(f.fate for f in found.fates) == {"used": number // 2, "dropped": number // 2}
+    found.to_parquet(tmp_path / "scenes.parquet")
+    assert Scenes.from_parquet(tmp_path / "scenes.parquet").digest == found.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from distributed import Client
 from shapely.geometry import box, mapping
 
+from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.ingest.build import build_cube
@@ -100,3 +102,29 @@ def test_around_a_pole_a_cube_has_a_polar_crs(
 )
 def test_the_default_crs_is_that_of_the_place(region: Any, crs: str) -> None:
     assert str(grid(region, 1000.0).crs) == crs
+
+
+@pytest.mark.parametrize("dates", [20, pytest.param(1460, marks=pytest.mark.soak)])
+def test_a_whole_tile_is_planned(dates: int, tmp_path: Path) -> None:
+    """10,980 x 10,980 pixels; the longer series is one of twenty years."""
+    utm, (x, y), side = "EPSG:32631", (499_980.0, 5_600_040.0), 109_800.0
+    one = scene(tmp_path, "S", "2004-01-01T10:50:00Z", at=(x, y))
+    (tmp_path / "S.json").unlink()
+    whole = mapping(box(x, y - side, x + side, y))
+    crs = {"type": "name", "properties": {"name": utm}}
+    one["geometry"] = mapping(read_aoi({**whole, "crs": crs}))
+    first = np.datetime64("2004-01-01T10:50:00")
+    items = []
+    for n in range(dates):
+        properties = {**one["properties"], "datetime": f"{first + np.timedelta64(5 * n, 'D')}Z"}
+        items.append({**one, "id": f"S{n}", "properties": properties})
+    catalogue = tmp_path / "items.json"
+    catalogue.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    region = {**mapping(box(x + 15, y - side + 15, x + side - 15, y - 15)), "crs": crs}
+    scenes = search_scenes(catalogue, region, "2004-01-01", "2023-12-31")
+    plan = plan_build(scenes, region, tmp_path / "cube")
+    assert plan.shape == (10_978, 10_978)
+    (sensor,) = plan.sensors
+    assert (sensor.dates, sensor.open_dates) == (dates, dates)
+    assert sensor.tasks == -(-dates // 16) * 36
+    assert not (tmp_path / "cube").exists()
