@@ -55,13 +55,19 @@ class Comparison:
 
 
 def compare_dates(stored: Sequence[CubeDate], found: Sequence[CubeDate]) -> Comparison:
-    """Lay what was found into the dates of a cube."""
-    axis = list(stored)
+    """Lay what was found into the dates of a cube, both ascending."""
+    times = np.array([date.time for date in stored], "datetime64[us]")
+    axis = {date.time: date for date in stored}
     taken: list[tuple[CubeDate, CubeDate]] = []
     left: list[tuple[CubeDate, CubeDate]] = []
     changed: set[str] = set()
     for new in found:
-        near = [old for old in axis if old.stored is not None and _is_same_pass(old, new)]
+        begin, end = np.searchsorted(times, [new.time - SAME_ITEM, new.time + SAME_ITEM])
+        near = [
+            old
+            for old in stored[begin : end + 1]
+            if axis.get(old.time) is old and _is_same_pass(old, new)
+        ]
         anew = {item for old in near for item in _changed(old, new)}
         if any(old.parts == new.parts for old in near) and not anew:
             continue
@@ -75,13 +81,13 @@ def compare_dates(stored: Sequence[CubeDate], found: Sequence[CubeDate]) -> Comp
                 )
             continue
         for old in near:
-            axis.remove(old)
+            del axis[old.time]
             taken.append((old, new))
-        while any(date.time == new.time for date in axis):  # another platform's
+        while new.time in axis:  # another platform's
             new = replace(new, time=new.time + np.timedelta64(1, "ms"))
-        axis.append(new)
+        axis[new.time] = new
         changed |= anew
-    in_order = tuple(sorted(axis, key=lambda date: date.time))
+    in_order = tuple(axis[time] for time in sorted(axis))
     return Comparison(in_order, tuple(taken), tuple(left), tuple(sorted(changed)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.pipeline.cube.items import stored_rows
 from terralatent.pipeline.cube.opened import open_cube
-from terralatent.pipeline.ingest import read_tasks
+from terralatent.pipeline.cube.time_axis import CubeDate
+from terralatent.pipeline.ingest import comparison, read_tasks
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
+from terralatent.pipeline.ingest.comparison import compare_dates
 from terralatent.pipeline.store.repository import BRANCH, Store
 from tests.commands.contents import contents, same
 from tests.made.places import SIDE, outline, scene
@@ -100,6 +104,7 @@ def test_what_changed_in_place_is_read_again_and_new_dates_come_too(
     assert Store.of(tmp_path / "cube").snapshot() == before
 
 
+@pytest.mark.soak
 def test_a_cube_after_a_change_is_the_cube_built_at_once(build: Build, tmp_path: Path) -> None:
     for number in (1, 6):
         day(tmp_path, number)
@@ -189,6 +194,47 @@ def test_an_offset_that_only_the_user_states_is_one_for_the_whole_cube(
     with pytest.raises(InputError, match=words):
         build(offsets={S2: -0.1})
     assert Store.of(tmp_path / "cube").snapshot() == before
+
+
+def test_dates_of_many_years_are_compared_with_their_neighbours_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dates(step: str) -> tuple[CubeDate, ...]:
+        facts = {"platform": "sentinel-2a", "orbit": 51, "baseline": "05.00"}
+        times = np.arange("2005-01-01", "2025-01-01", np.timedelta64(5, "D"), "datetime64[us]")
+        return tuple(
+            CubeDate(time, facts, frozenset({(f"S{n}", 1e-4, 0.0)}), None, {f"S{n}": step}, n)
+            for n, time in enumerate(times)
+        )
+
+    compared = []
+    plain = comparison._is_same_pass
+
+    def counted(old: CubeDate, new: CubeDate) -> bool:
+        compared.append(None)
+        return plain(old, new)
+
+    monkeypatch.setattr(comparison, "_is_same_pass", counted)
+    stored, found = dates("2025-01-01"), [replace(d, stored=None) for d in dates("2025-02-01")]
+    merged = compare_dates(stored, found)
+    assert len(merged.axis) == len(merged.changed) == len(stored)
+    assert len(compared) <= 3 * len(stored)
+
+
+def test_platforms_at_one_instant_keep_their_own_dates_as_a_cube_grows(
+    build: Build, tmp_path: Path
+) -> None:
+    day(tmp_path, 1, platform="sentinel-2c")
+    build()
+    time = "2024-06-01T10:50:00Z"
+    scene(tmp_path / "in", "S2A_other", time, at=AT, numbers=3500, updated=LATER)
+    assert build().new == 1
+    assert build().new == 0
+    group = open_cube(tmp_path / "cube", clear=False)[S2]
+    held = dict(zip(group["platform"].values, group["data"].values[:, 0, 0, 0], strict=True))
+    assert held == pytest.approx({"sentinel-2a": 0.35, "sentinel-2c": 0.3}, abs=1e-4)
+    rows = stored_rows(Store.of(tmp_path / "cube").group()["items"])  # type: ignore[arg-type]
+    assert sorted(str(row.acquisition) for row in rows) == sorted(map(str, group["time"].values))
 
 
 def test_two_receiving_stations_make_one_whole_date(build: Build, tmp_path: Path) -> None:
