@@ -155,6 +155,8 @@ def _crs_of(member: Any, name: str) -> CRS:
     """The CRS that the member ``crs`` of GeoJSON (2008) names."""
     properties = member.get("properties") if isinstance(member, Mapping) else None
     stated = properties.get("name") if isinstance(properties, Mapping) else None
+    if isinstance(properties, Mapping) and isinstance(properties.get("code"), int):
+        stated = f"EPSG:{properties['code']}"  # as some wrote it before 2008
     try:
         if isinstance(stated, str):
             return CRS(stated)

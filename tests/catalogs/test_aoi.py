@@ -89,6 +89,12 @@ def test_a_region_files_own_crs_is_obeyed(name: str, where: str, tmp_path: Path)
     assert tuple(grid(read, 10.0, UTM).shape) == (40, 40)
 
 
+def test_a_crs_by_its_code_is_obeyed(tmp_path: Path) -> None:
+    crs = {"type": "EPSG", "properties": {"code": 32631}}
+    read = read_aoi(written(tmp_path, {**mapping(METRES), "crs": crs}))
+    assert read.symmetric_difference(IN_DEGREES).area < 0.01 * IN_DEGREES.area
+
+
 @pytest.mark.parametrize("name", ["EPSG:4326", "urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:4258"])
 def test_longitude_comes_first_whatever_the_axes_of_the_crs_are(name: str, tmp_path: Path) -> None:
     read = read_aoi(written(tmp_path, stating(name, mapping(SQUARE))))
