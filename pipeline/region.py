@@ -12,6 +12,7 @@ from odc.geo.geom import Geometry
 from rasterio import Affine
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.antimeridian import unbroken
 from terralatent.catalogs.errors import InputError
 
 __all__ = ["Block", "blocks", "grid", "grid_of"]
@@ -19,6 +20,8 @@ __all__ = ["Block", "blocks", "grid", "grid_of"]
 MAX_PIXELS = 2**31
 """Largest number of pixels of one grid: more is a slip of the resolution's unit."""
 
+POLAR = ("EPSG:3031", "EPSG:3995")
+"""Polar stereographic CRS, of the Antarctic and of the Arctic."""
 
 MAX_RESOLUTION = 100_000.0
 """Largest pixel size in metres: the width of a scene."""
@@ -49,7 +52,8 @@ def grid(aoi: BaseGeometry, resolution: float, crs: str | None = None) -> GeoBox
     Args:
         aoi: The region in EPSG:4326.
         resolution: Pixel size in the units of ``crs``, metres for UTM.
-        crs: A projected CRS such as ``EPSG:32631``; the region's UTM zone by default.
+        crs: A projected CRS such as ``EPSG:32631``; the region's UTM zone by default, and where
+            there is none, beyond 84° N and 80° S, polar stereographic (:data:`POLAR`).
 
     Raises:
         InputError: If the CRS is unknown or in degrees, or if the resolution is not positive,
@@ -64,7 +68,7 @@ def grid(aoi: BaseGeometry, resolution: float, crs: str | None = None) -> GeoBox
         )
     shape = Geometry(aoi, "EPSG:4326")
     try:
-        target = CRS(crs) if crs is not None else CRS.utm(shape)
+        target = CRS(crs) if crs is not None else _default_crs(aoi)
     except (CRSError, ValueError) as error:
         raise InputError(f"CRS {crs!r} is unknown; give one such as EPSG:32631.") from error
     if not target.projected:
@@ -82,6 +86,18 @@ def grid(aoi: BaseGeometry, resolution: float, crs: str | None = None) -> GeoBox
         )
     origin = Affine(resolution, 0.0, left * resolution, 0.0, -resolution, top * resolution)
     return GeoBox((rows, columns), origin, target)
+
+
+def _default_crs(aoi: BaseGeometry) -> CRS:
+    """The UTM zone of a region; around the poles, where there is none, polar stereographic."""
+    west, south, east, north = unbroken(aoi).bounds
+    middle = (south + north) / 2.0
+    if not -80.0 <= middle <= 84.0:
+        return CRS(POLAR[middle > 0])
+    if east <= 180.0:
+        return CRS.utm(Geometry(aoi, "EPSG:4326"))
+    across = (west + east) / 2.0
+    return CRS.utm(across - 360.0 if across > 180.0 else across, middle)
 
 
 def grid_of(group: zarr.Group) -> GeoBox:

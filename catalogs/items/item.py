@@ -10,21 +10,24 @@ from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry import box, shape
+from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.antimeridian import box_on_globe, crosses, on_globe
 from terralatent.catalogs.period import YEARS
 
 __all__ = [
     "MALFORMED",
     "baseline_key",
-    "centre_longitude",
+    "changed_at",
     "cloud_cover",
     "constellation",
     "datastrip_start",
     "footprint",
     "incidence",
+    "is_level_1",
     "orbit",
+    "orbit_state",
     "platform",
     "processed_at",
     "processing_baseline",
@@ -92,6 +95,12 @@ def written_at(item: Item) -> tuple[str, str]:
     return created, updated
 
 
+def changed_at(item: Item) -> str:
+    """Return when the item or its product was last changed, by its own word, in a form that sorts
+    by time; empty where it does not say."""
+    return max(processed_at(item), *written_at(item))
+
+
 def orbit(item: Item) -> int:
     """Return the relative orbit, for Landsat the WRS path; -1 where it is unknown.
 
@@ -114,7 +123,7 @@ def constellation(item: Item) -> str:
     """
     value = properties(item).get("constellation")
     if isinstance(value, str) and value:
-        return value.lower().replace(" ", "-")
+        return re.sub(r"[ _]", "-", value.strip().lower())
     name = platform(item)
     return "landsat" if name.startswith("landsat") else name[:10]
 
@@ -123,12 +132,33 @@ def platform(item: Item) -> str:
     """Return the platform in lower case, such as ``sentinel-2b``; empty where it is unknown."""
     value = properties(item).get("platform")
     if isinstance(value, str) and 0 < len(value) < 60:
-        return re.sub(r"[ _]", "-", value.lower())
+        return _platform_name(re.sub(r"[ _]", "-", value.strip().lower()))
     match = re.match(r"(S[12])([A-D])_|(L[TEC])0?(\d)_", str(item.get("id", "")))
     if match is None:
         return ""
     sentinel, unit, landsat, number = match.groups()
     return f"{_PLATFORMS[sentinel or landsat]}{(unit or number).lower()}"
+
+
+def _platform_name(written: str) -> str:
+    """One name of a platform for the several that are in use: two names would be two platforms."""
+    sentinel = re.fullmatch(r"s(?:entinel)?-?([12])-?([a-d])", written)
+    if sentinel is not None:
+        return f"sentinel-{sentinel[1]}{sentinel[2]}"
+    landsat = re.fullmatch(r"(?:landsat|l[cet]?)-?0?([1-9])", written)
+    return written if landsat is None else f"landsat-{landsat[1]}"
+
+
+def orbit_state(item: Item) -> str:
+    """Return ``ascending`` or ``descending``, as the item says; empty where it does not."""
+    value = properties(item).get("sat:orbit_state")
+    return value.strip().lower() if isinstance(value, str) else ""
+
+
+def is_level_1(item: Item) -> bool:
+    """Whether the item says that it is of processing level 1: as measured above the atmosphere."""
+    stated = (properties(item).get(name) for name in ("processing:level", "landsat:correction"))
+    return any(isinstance(v, str) and re.match(r"\s*(level-?)?l?1", v, re.I) for v in stated)
 
 
 def processing_baseline(item: Item) -> str:
@@ -163,7 +193,7 @@ def tile(item: Item) -> str:
         parts = [own.get(f"{prefix}:{n}") for n in ("utm_zone", "latitude_band", "grid_square")]
         names.append("".join(str(part) for part in parts if part is not None))
     for name in names:
-        match = re.fullmatch(r"(?:MGRS-)?(\d{1,2})([A-Z]{3})", str(name))
+        match = re.fullmatch(r"(?:MGRS-)?T?(\d{1,2})([A-Z]{3})", str(name).strip().upper())
         if match is not None:
             return f"{match[1].zfill(2)}{match[2]}"
     if own.get("landsat:wrs_row") is not None:
@@ -193,28 +223,26 @@ def incidence(item: Item) -> float:
     return _number(properties(item).get("view:incidence_angle"), 0.0, 180.0)
 
 
-def centre_longitude(item: Item) -> float:
-    """Return the longitude of the middle of the item's box in degrees; 0 where it has none."""
-    edges = _box(item)
-    if not edges:
-        return 0.0
-    west, east = edges[0], edges[2]
-    if west > east:  # across the 180th meridian
-        east += 360.0
-    return (west + east) / 2.0
-
-
 def footprint(item: Item) -> BaseGeometry | None:
-    """Return the item's geometry in degrees, else its box; None where neither can be read."""
+    """Return the item's geometry in degrees, else its box; None where neither can be read.
+
+    In longitudes from -180 to 180: in two parts where it crosses the 180th meridian, see
+    :mod:`terralatent.catalogs.antimeridian`.
+    """
     try:
         with np.errstate(all="ignore"):  # coordinates that are no numbers
             geometry = shape(item.get("geometry"))
-        if not geometry.is_empty and shapely.is_valid(geometry) and _on_earth(geometry.bounds):
-            return geometry
+        if not geometry.is_empty and _on_earth(geometry.bounds):
+            geometry = on_globe(geometry)
+            if shapely.is_valid(geometry):
+                return geometry
     except (*MALFORMED, shapely.errors.ShapelyError):
         pass
-    edges = _box(item)
-    return box(*edges) if edges and edges[0] <= edges[2] else None
+    if not (edges := _box(item)):
+        return None
+    west, south, east, north = edges
+    whole = south <= north and (west <= east or crosses(west, east))
+    return box_on_globe((west, south, east, north)) if whole else None
 
 
 def _product(item: Item) -> re.Match[str] | None:

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import rustac
 
 from terralatent.catalogs.documents.static import read_parquet
+from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.items.item import footprint, sensed_at
 
-__all__ = ["read_items", "write_items"]
+__all__ = ["read_items", "require_scenes_file", "write_items"]
 
 _KEY = b"terralatent:search"
 """Under which the file's metadata has the facts."""
@@ -36,12 +37,13 @@ def write_items(path: Path, items: Sequence[Item], facts: Mapping[str, Any]) -> 
     kept as JSON among the facts: one odd item does not keep a thousand good ones from being stored.
 
     Raises:
-        InputError: If the file cannot be written.
+        InputError: If the file cannot be written, or may not be, see :func:`require_scenes_file`.
     """
     placed = [item for item in items if None not in (sensed_at(item), footprint(item))]
     rows = _rows(placed) or placed  # where none fits, the error says what is wrong with them
     kept = {id(item) for item in rows}
     facts = {**facts, _ASIDE: [item for item in items if id(item) not in kept]}
+    require_scenes_file(path)
     table, metadata = _table(rows)
     metadata[_KEY] = json.dumps(facts).encode()
     partial = path.with_name(f".{path.name}.{os.getpid()}.parquet")
@@ -55,6 +57,27 @@ def write_items(path: Path, items: Sequence[Item], facts: Mapping[str, Any]) -> 
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def require_scenes_file(path: Path) -> None:
+    """Check that nothing else is lost where scenes are written: what is there must be the scenes of
+    a search, or empty.
+
+    Raises:
+        InputError: If another file is there, or if the path lies inside a store.
+    """
+    refuse_inside_store(path)
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        ours = _KEY in (pq.read_metadata(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        ours = False
+    if not ours:
+        raise InputError(
+            f"The scenes cannot be written to {path}: it is there and is no file of `terralatent "
+            "search`; choose another --out, or remove it."
+        )
 
 
 def read_items(path: Path) -> tuple[list[Item], dict[str, Any]]:

@@ -20,7 +20,8 @@ class Acquisition:
     """Name of the sensor."""
 
     time: np.datetime64
-    """When the earliest of its items was sensed, datetime64[us], UTC."""
+    """When the earliest of its items was sensed, datetime64[us], UTC; a millisecond later where
+    another platform's acquisition has that time."""
 
     items: tuple[dict[str, Any], ...]
     """STAC items in merge order: of two valid pixels the first item's counts. Only the assets that

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+import shapely
 
 from terralatent.catalogs.items.item import (
     baseline_key,
-    centre_longitude,
     datastrip_start,
     footprint,
+    platform,
     processed_at,
     written_at,
 )
@@ -22,7 +23,10 @@ from terralatent.catalogs.items.scaling import Scaling
 from terralatent.catalogs.scenes.acquisition import Fate
 from terralatent.catalogs.sources.sensors import Sensor
 
-__all__ = ["Scene", "drop_duplicates"]
+__all__ = ["SAME_ACQUISITION", "Scene", "drop_duplicates"]
+
+SAME_ACQUISITION = "the same acquisition as"
+"""How the reason begins why a duplicate was dropped."""
 
 _ONE_STRIP = 10.0
 """Seconds by which the start of one data strip may differ between two processings of it."""
@@ -33,6 +37,10 @@ _ONE_TILE = 10.0
 _ONE_PLACE = 0.5
 """Share of the area of two footprints that duplicates of a scene have in common at least. Halves of
 a tile, and neighbours along a pass, share a seam."""
+
+_OWN_PART = 0.01
+"""Share of its footprint that a duplicate has for itself at least to be used beside the newer ones:
+outlines of one scene that was processed twice differ by some metres."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,12 @@ class Scene:
     orbit: int
     baseline: str
     tile: str
+    behind: int = 0
+    """How many newer duplicates come before it; it fills what they leave open."""
 
     @property
     def id(self) -> str:
         return str(self.item["id"])
-
-    @property
-    def day(self) -> np.datetime64:
-        """The mean solar day at the item's place."""
-        seconds = round(centre_longitude(self.item) * 240.0)
-        day: np.datetime64 = (self.time + np.timedelta64(seconds, "s")).astype("datetime64[D]")
-        return day
 
     def dropped(self, reason: str) -> Fate:
         return Fate(self.id, self.sensor.name, self.time, "dropped", reason)
@@ -66,25 +69,36 @@ class Scene:
 def drop_duplicates(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
     """Part the scenes of one sensor into those that are used and the fates of older duplicates.
 
-    Duplicates show the same tile (or, where none is given, the same place) on one solar day,
-    within seconds, from one data strip.
+    Duplicates show the same tile (or, where none is given, the same place) from one platform,
+    within seconds, from one data strip. One that has a part which all newer ones lack, as two
+    receiving stations make them, is used behind these.
     """
     kept: list[Scene] = []
     lost: list[Fate] = []
 
-    def place(scene: Scene) -> tuple[str, str]:
-        return str(scene.day), scene.tile
+    def place(scene: Scene) -> str:
+        return scene.tile
 
-    for _, day in groupby(sorted(scenes, key=place), place):
-        for duplicates in _duplicates(list(day)):
-            newest = max(duplicates, key=_newness)
-            kept.append(newest)
-            lost += [
-                scene.dropped(f"the same acquisition as {newest.id}, {_why(newest, scene)}")
-                for scene in duplicates
-                if scene is not newest
-            ]
+    for _, there in groupby(sorted(scenes, key=place), place):
+        for duplicates in _duplicates(list(there)):
+            newest, *older = sorted(duplicates, key=_newness, reverse=True)
+            used = [newest]
+            for scene in older:
+                if _has_own_part(scene, used):
+                    used.append(replace(scene, behind=len(used)))
+                else:
+                    reason = f"{SAME_ACQUISITION} {newest.id}, {_why(newest, scene)}"
+                    lost.append(scene.dropped(reason))
+            kept += used
     return kept, lost
+
+
+def _has_own_part(scene: Scene, newer: Sequence[Scene]) -> bool:
+    """Whether a scene shows a place that newer duplicates of it do not."""
+    own, others = footprint(scene.item), [footprint(other.item) for other in newer]
+    if own is None or not all(others):
+        return False
+    return bool(own.difference(shapely.union_all(others)).area > _OWN_PART * own.area)
 
 
 def _newness(scene: Scene) -> tuple[Any, ...]:
@@ -104,24 +118,32 @@ def _why(used: Scene, other: Scene) -> str:
 
 
 def _duplicates(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
-    """Part the scenes of one tile and solar day into those that show the same."""
-    groups: list[list[Scene]] = []
+    """Part the scenes of one tile into those that show the same."""
+    near: list[list[Scene]] = []
     for scene in sorted(scenes, key=lambda s: (s.time, s.id)):
-        alike = next((group for group in groups if _same(group[0], scene)), None)
+        over = [group for group in near if _seconds(group[0], scene) > _ONE_TILE]
+        yield from over
+        near = [group for group in near if group not in over]
+        alike = next((group for group in near if _same(group[0], scene)), None)
         if alike is None:
-            groups.append([scene])
+            near.append([scene])
         else:
             alike.append(scene)
-    yield from groups
+    yield from near
+
+
+def _seconds(scene: Scene, other: Scene) -> float:
+    return float((other.time - scene.time) / np.timedelta64(1, "s"))
 
 
 def _same(scene: Scene, other: Scene) -> bool:
-    """Whether two scenes of one tile and solar day are duplicates of one acquisition.
+    """Whether two scenes of one tile, within seconds, are duplicates of one acquisition.
 
     The halves of a tile that lies on two data strips complete each other. Where the strips are
     unknown, the footprints distinguish halves from duplicates.
     """
-    if abs((scene.time - other.time) / np.timedelta64(1, "s")) > _ONE_TILE:
+    platforms = {platform(scene.item), platform(other.item)} - {""}
+    if len(platforms) > 1:
         return False
     starts = datastrip_start(scene.item), datastrip_start(other.item)
     if not any(math.isnan(start) for start in starts):

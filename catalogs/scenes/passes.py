@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any, TypeVar
 
@@ -22,19 +23,20 @@ from terralatent.catalogs.items.item import (
     constellation,
     footprint,
     incidence,
+    is_level_1,
     orbit,
+    orbit_state,
     platform,
     processing_baseline,
-    properties,
     sensed_at,
     tile,
 )
 from terralatent.catalogs.items.scaling import ScalingError, read_scaling
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
 from terralatent.catalogs.scenes.duplicates import Scene, drop_duplicates
-from terralatent.catalogs.sources.sensors import Sensor
+from terralatent.catalogs.sources.sensors import Sensor, find_key
 
-__all__ = ["OF_NO_SENSOR", "ONE_PASS", "group_items", "in_order"]
+__all__ = ["OF_NO_SENSOR", "ONE_PASS", "distinct", "group_items", "in_order"]
 
 _T = TypeVar("_T")
 
@@ -42,8 +44,12 @@ OF_NO_SENSOR = "it belongs to none of"
 """How the reason begins why an item of some other sensor was dropped."""
 
 ONE_PASS = np.timedelta64(15, "m")
-"""Items of one solar day this near belong to one pass where no orbit is given: the rows of one pass
-follow each other by seconds, the next pass comes 98 minutes later."""
+"""Items this near belong to one pass where no orbit is given: the rows of one pass follow each
+other by seconds, the next pass comes 98 minutes later."""
+
+SAME_ORBIT = np.timedelta64(12, "h")
+"""Items of one platform and relative orbit this near belong to one pass: it comes back after days.
+"""
 
 _KEPT = (
     *("type", "stac_version", "stac_extensions", "id", "collection"),
@@ -59,10 +65,11 @@ def group_items(
 ) -> tuple[dict[str, tuple[Acquisition, ...]], tuple[Fate, ...]]:
     """Sort items into acquisitions; the result does not depend on the order of ``items``.
 
-    Of one acquisition that was processed several times (same sensor, tile, data strip or footprint,
-    within seconds) that of the first collection of the source is used, then of the newest baseline,
-    then the one made last. What is left of one sensor, solar day and relative orbit is one
-    acquisition: its tiles and the halves of them are merged. Reads no pixels.
+    Of one acquisition that was processed several times (same platform, tile, data strip or
+    footprint, within seconds) that of the first collection of the source is used, then of the
+    newest baseline, then the one made last; one that shows more fills what that leaves open. What
+    is left of one platform and relative orbit, near in time, is one acquisition: its tiles and the
+    halves of them are merged. Reads no pixels.
 
     Args:
         items: STAC items with absolute hrefs.
@@ -75,7 +82,8 @@ def group_items(
     """
     fates: list[Fate] = []
     scenes: list[Scene] = []
-    for item in _distinct(items):
+    by_id = sorted(distinct(items), key=lambda i: (str(i.get("id")), str(i.get("collection"))))
+    for item in by_id:
         scene = _read(item, sensors, access or Access())
         if isinstance(scene, Fate):
             fates.append(scene)
@@ -88,9 +96,9 @@ def group_items(
         for rule in (_of_one_mask, drop_duplicates):
             own, lost = rule(own)
             fates += lost
-        passes = sorted((_acquisition(group) for group in _passes(own)), key=lambda a: a.time)
+        passes = tuple(_at_unique_times(_acquisition(group) for group in _passes(own)))
         if passes:
-            acquisitions[sensor.name] = tuple(passes)
+            acquisitions[sensor.name] = passes
         fates += [fate for acquisition in passes for fate in _fates(acquisition)]
     return acquisitions, in_order(fates)
 
@@ -100,16 +108,15 @@ def in_order(fates: Iterable[Fate]) -> tuple[Fate, ...]:
     return tuple(sorted(fates, key=lambda f: (f.sensor, str(f.time), f.item_id, f.reason)))
 
 
-def _distinct(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Leave out items that a catalogue lists twice: pages overlap, links repeat."""
-    seen: list[Mapping[str, Any]] = []
+def distinct(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Leave out items that a catalogue lists twice: pages overlap, links repeat, and a region on
+    both sides of the 180th meridian is searched by two boxes."""
     by_id: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for item in items:
         same = by_id.setdefault((str(item.get("collection")), str(item.get("id"))), [])
         if item not in same:
             same.append(item)
-            seen.append(item)
-    yield from sorted(seen, key=lambda item: (str(item.get("id")), str(item.get("collection"))))
+            yield item
 
 
 def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) -> Scene | Fate:
@@ -141,7 +148,7 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
     missing = [band for band in sensor.bands if band not in keys]
     if missing:
         return dropped(f"it has no asset for {', '.join(missing)}", sensor)
-    masks = [(band.asset, key) for band in sensor.quality for key in band.keys if key in assets]
+    masks = [(b.asset, key) for b in sensor.quality if (key := find_key(b.keys, assets))]
     if sensor.quality and not masks:
         return dropped(f"it has no mask band {sensor.quality[0].asset}", sensor)
     quality = masks[0][0] if masks else None
@@ -176,9 +183,11 @@ def _sensor_of(item: Mapping[str, Any], sensors: Sequence[Sensor]) -> Sensor | s
     near = [s for s in sensors if collection in s.collections]
     if not near:
         near = [s for s in sensors if own == s.constellation and _has_bands(item, s)]
+        if near and not near[0].decibel and is_level_1(item):
+            return f"it is of processing level 1, {near[0].name} of level 2"
     if not near:
         return f"{OF_NO_SENSOR} {', '.join(sensor.name for sensor in sensors)}"
-    state = properties(item).get("sat:orbit_state")
+    state = orbit_state(item)
     for sensor in near:
         if sensor.orbit_state in (None, state):
             return sensor
@@ -191,7 +200,7 @@ def _has_bands(item: Mapping[str, Any], sensor: Sensor) -> bool:
     assets = item.get("assets")
     if not isinstance(assets, Mapping):
         return False
-    masked = not sensor.quality or any(k in assets for band in sensor.quality for k in band.keys)
+    masked = not sensor.quality or any(find_key(band.keys, assets) for band in sensor.quality)
     return masked and bool(sensor.asset_keys(assets))
 
 
@@ -211,20 +220,42 @@ def _of_one_mask(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
 
 
 def _passes(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
-    """Part the scenes of one sensor by solar day and orbit, without an orbit by time."""
+    """Part the scenes of one sensor into passes: of one platform and orbit, and near in time."""
     groups: list[list[Scene]] = []
-    for day in _groups(scenes, lambda s: (str(s.day), s.orbit)):
-        by_time = sorted(day, key=lambda s: (s.time, s.id))
-        group = [by_time[0]]
-        for before, scene in pairwise(by_time):
-            if scene.orbit < 0 and scene.time - before.time > ONE_PASS:
-                groups.append(group)
-                group = []
-            group.append(scene)
-        groups.append(group)
-    # Times must be unique: two groups that begin together are one pass, described in two ways.
+    for of_orbit in _groups(scenes, lambda s: str(s.orbit)):
+        apart = ONE_PASS if of_orbit[0].orbit < 0 else SAME_ORBIT
+        for own in _by_platform(sorted(of_orbit, key=lambda s: (s.time, s.id))):
+            group = [own[0]]
+            for before, scene in pairwise(own):
+                if scene.time - before.time > apart:
+                    groups.append(group)
+                    group = []
+                group.append(scene)
+            groups.append(group)
+    # Groups of one platform that begin together are one pass, described in two ways.
     for same in _groups(groups, lambda g: str(g[0].time)):
-        yield [scene for group in same for scene in group]
+        yield from _by_platform([scene for group in same for scene in group])
+
+
+def _by_platform(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
+    """Part scenes by their platform; one that does not state it goes with the one before it."""
+    names = [platform(scene.item) for scene in scenes]
+    last = next((name for name in names if name), "")
+    groups: dict[str, list[Scene]] = {}
+    for name, scene in zip(names, scenes, strict=True):
+        last = name or last
+        groups.setdefault(last, []).append(scene)
+    yield from groups.values()
+
+
+def _at_unique_times(passes: Iterable[Acquisition]) -> Iterator[Acquisition]:
+    """Acquisitions in ascending time; of platforms at one instant one comes a millisecond later."""
+    before: np.datetime64 | None = None
+    for one in sorted(passes, key=lambda a: (a.time, a.platform, a.items[0]["id"])):
+        if before is not None and one.time <= before:
+            one = replace(one, time=before + np.timedelta64(1, "ms"))
+        before = one.time
+        yield one
 
 
 def _groups(things: Iterable[_T], key: Callable[[_T], Any]) -> Iterator[list[_T]]:
@@ -235,7 +266,7 @@ def _groups(things: Iterable[_T], key: Callable[[_T], Any]) -> Iterator[list[_T]
 def _acquisition(scenes: Sequence[Scene]) -> Acquisition:
     def merge_order(scene: Scene) -> tuple[Any, ...]:
         major, minor = baseline_key(scene.baseline)
-        return (-major, -minor, scene.time, scene.id)
+        return (scene.behind, -major, -minor, scene.time, scene.id)
 
     ordered = sorted(scenes, key=merge_order)
     return Acquisition(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,13 +21,17 @@ from terralatent.catalogs.items.items_file import read_items, write_items
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.printable import printable_json
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
-from terralatent.catalogs.scenes.aoi import describe_extent
-from terralatent.catalogs.scenes.passes import group_items
+from terralatent.catalogs.scenes.aoi import describe_box, describe_extent
+from terralatent.catalogs.scenes.duplicates import SAME_ACQUISITION
+from terralatent.catalogs.scenes.passes import distinct, group_items
 from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
 from terralatent.catalogs.sources.sources import Source
 
 __all__ = ["Scenes"]
+
+REASONS_LISTED = 10
+"""Lines that say why items are left out."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Scenes:
         """
         place = source if isinstance(source, Source) else Source(source, "")
         access = access or (place.access if place.where else Access())
-        kept = tuple(printable_json(item) for item in items)
+        kept = tuple(dict(item) for item in distinct(printable_json(item) for item in items))
         seen = [place.adapt(sensor) for sensor in sensors]
         by_sensor, fates = group_items(kept, seen if mask is None else mask_by(seen, mask), access)
         return cls(place, period, tuple(sensors), kept, fates, by_sensor, access, mask)
@@ -147,6 +152,26 @@ class Scenes:
             f"({merged} merged into another of their pass, {dropped} dropped)"
         )
 
+    def left_out(self) -> tuple[str, ...]:
+        """Say in a line for each reason how many items are left out, and which one for example.
+
+        The most frequent come first. Copies of what is used do not count.
+        """
+        lost: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for fate in self.fates:
+            if fate.fate == "dropped" and not fate.reason.startswith(SAME_ACQUISITION):
+                lost[fate.sensor, fate.reason].append(fate.item_id)
+        reasons = sorted(lost.items(), key=lambda reason: (-len(reason[1]), reason[0]))
+        lines = [
+            f"left out: {len(items)} items{' of ' if sensor else ''}{sensor}, such as {items[0]}: "
+            f"{reason}"
+            for (sensor, reason), items in reasons[:REASONS_LISTED]
+        ]
+        if rest := reasons[REASONS_LISTED:]:
+            count = sum(len(items) for _, items in rest)
+            lines.append(f"left out: {count} items more, for {len(rest)} other reasons")
+        return tuple(lines)
+
     def to_parquet(self, path: str | Path) -> None:
         """Write the items and the search's own facts as stac-geoparquet, replacing ``path`` whole.
 
@@ -182,10 +207,10 @@ class Scenes:
         shapes = [shape for a in kept for item in a.items if (shape := footprint(item)) is not None]
         if not any(shape.intersects(aoi) for shape in shapes):
             bounds = union_all([box(*shape.bounds) for shape in shapes]).bounds
-            region = ",".join(f"{edge:.4g}" for edge in aoi.bounds)
             raise InputError(
-                f"No scene touches the region {region}; the scenes of {self.source} lie "
-                f"{describe_extent(bounds, aoi)}. Give their region, or search for scenes of yours."
+                f"No scene touches the region {describe_box(aoi.bounds)}; the scenes of "
+                f"{self.source} lie {describe_extent(bounds, aoi)}. Give their region, or "
+                "search for scenes of yours."
             )
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pystac_client import Client
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.antimeridian import boxes
 from terralatent.catalogs.documents.fetch import failures, open_api, status_of
 from terralatent.catalogs.documents.static import is_parquet, walk, with_absolute_hrefs
 from terralatent.catalogs.errors import InputError
@@ -20,7 +22,7 @@ from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.items.item import footprint, sensed_at
 from terralatent.catalogs.items.scaling import NOT_APPLIED
 from terralatent.catalogs.period import Period, read_period, within
-from terralatent.catalogs.scenes.aoi import describe_extent, read_aoi
+from terralatent.catalogs.scenes.aoi import describe_box, describe_extent, read_aoi
 from terralatent.catalogs.scenes.passes import OF_NO_SENSOR
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.registry import read_registry
@@ -182,13 +184,17 @@ def _search_api(
         if place.sensors is None:
             collections = _offered(client, place, collections)
         # A box and a period are all that every API understands; the rest is filtered here.
-        search = client.search(
-            collections=collections,
-            bbox=aoi.bounds,
-            datetime=f"{period[0]}T00:00:00Z/{period[1]}T23:59:59.999Z",
-            limit=place.page,
-        )
-        listed: Iterator[object] = search.items_as_dicts()  # whatever an API lists
+        searches = [
+            client.search(
+                collections=collections,
+                bbox=bounds,
+                datetime=f"{period[0]}T00:00:00Z/{period[1]}T23:59:59.999Z",
+                limit=place.page,
+            )
+            for bounds in boxes(aoi)
+        ]
+        listed: Iterator[object]  # whatever an API lists
+        listed = chain.from_iterable(search.items_as_dicts() for search in searches)
         for item in listed:
             if isinstance(item, dict):
                 yield _absolute(item, place.where)
@@ -237,7 +243,7 @@ def _matches(item: Item, aoi: BaseGeometry, period: Period) -> bool:
 def _nothing(
     place: Source, aoi: BaseGeometry, period: Period, sensors: Sequence[Sensor], extent: Extent
 ) -> str:
-    region = ",".join(f"{edge:.4g}" for edge in aoi.bounds)
+    region = describe_box(aoi.bounds)
     names = ", ".join(sensor.name for sensor in sensors)
     nothing = f"No scene of {names} was found in {place.name} for the region {region} from "
     nothing += f"{period[0]} to {period[1]}"

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pystac
 
+from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.simulation.archive import Ground, write_catalogue
 from terralatent.catalogs.simulation.draws import Draws, Key
@@ -81,6 +82,7 @@ def simulate(
     folder = Path(out).expanduser().absolute()
     if _is_there(folder, settings):
         return folder
+    refuse_inside_store(out)
     aside = folder.with_name(f".{folder.name}-part")
     shutil.rmtree(aside, ignore_errors=True)
     try:

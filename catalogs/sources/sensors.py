@@ -29,6 +29,7 @@ __all__ = [
     "Quantity",
     "Resampling",
     "Sensor",
+    "find_key",
     "mask_by",
     "pick_sensors",
     "sensors_of",
@@ -216,8 +217,7 @@ class Sensor:
         """Find the key in ``assets`` of each band; bands that are not there are left out."""
         present: dict[str, str] = {}
         for band, keys in zip(self.bands, self.keys, strict=True):
-            key = next((key for key in keys if key in assets), None)
-            if key is not None:
+            if key := find_key(keys, assets):
                 present[band] = key
         return present
 
@@ -260,6 +260,18 @@ class Sensor:
                 f"{self.name} has no band {', '.join(unknown)}; it has {', '.join(self.bands)}."
             )
         return tuple(band for band in self.bands if band in bands)
+
+
+def find_key(keys: Sequence[str], assets: Mapping[str, Any]) -> str | None:
+    """The first of ``keys`` that is in ``assets``; where none is, in other letters, ``Vv``.
+
+    >>> find_key(["vv", "VV"], {"Vv": {}, "vh": {}})
+    'Vv'
+    """
+    if (key := next((key for key in keys if key in assets), None)) is not None:
+        return key
+    in_lower_case = {str(key).lower(): key for key in assets}
+    return next((found for key in keys if (found := in_lower_case.get(key.lower()))), None)
 
 
 def sensors_of(tables: Iterable[Table]) -> Mapping[str, Sensor]:

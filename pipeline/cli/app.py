@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -116,9 +117,13 @@ def search(
     choice: groups.SceneChoice,
 ) -> None:
     """Find the scenes of a region and period; keep them as stac-geoparquet."""
+    from terralatent.catalogs.items.items_file import require_scenes_file
     from terralatent.catalogs.scenes.search import search_scenes
 
-    search_scenes(source, region, start, end, **choice.keywords()).to_parquet(out)
+    require_scenes_file(Path(out))
+    found = search_scenes(source, region, start, end, **choice.keywords())
+    found.to_parquet(out)
+    terminal.say_all(found.left_out())
     terminal.say(f"-> {out}")
 
 
@@ -159,11 +164,12 @@ def build(
     how = {**vars(grid), **cluster.keywords()}
     if dry_run:
         plan = plan_build(chosen, region, out, **how)
+        terminal.say_all(chosen.left_out())
         terminal.show(plan.to_json() if json else plan_page(plan))
         return
-    terminal.finish(
-        build_cube(chosen, region, out, **how, requests=requests, progress=terminal.bar()), out
-    )
+    report = build_cube(chosen, region, out, **how, requests=requests, progress=terminal.bar())
+    terminal.say_all(chosen.left_out())
+    terminal.finish(report, out)
 
 
 @app.command()

@@ -90,7 +90,7 @@ class Grid:
     """The grid of a cube."""
 
     resolution: Annotated[float, typer.Option(help="Pixel size in metres.")] = 10.0
-    crs: Annotated[str | None, typer.Option(help="EPSG:N; the UTM zone by default.")] = None
+    crs: Annotated[str | None, typer.Option(help="EPSG:N; by default UTM, or polar.")] = None
     block: Annotated[int, typer.Option(help="Pixels along a side of a block.")] = 256
 
 

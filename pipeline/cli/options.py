@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Region = Annotated[
-    str, typer.Option(help="minx,miny,maxx,maxy in degrees, or a GeoJSON file.", metavar="R")
+    str, typer.Option(help="minx,miny,maxx,maxy (degrees), GeoJSON, .gpkg, .shp, .kml", metavar="R")
 ]
 Source = Annotated[
     str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,6 +77,11 @@ class Terminal:
         """Write one line of information; nothing if quiet."""
         if not self._quiet:
             self._write("info", "", text)
+
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Write lines of information; nothing if quiet."""
+        for line in lines:
+            self.say(line)
 
     def announce(self, command: str) -> None:
         """Write a command that is about to run; nothing if quiet."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.catalogs.items.item import sensed_at
+from terralatent.catalogs.items.item import changed_at, sensed_at
 from terralatent.catalogs.scenes.acquisition import Fate
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, time_array
@@ -57,6 +57,10 @@ class ItemRow:
     acquisition: np.datetime64 = NO_TIME
     """The date of the cube that it is part of; NaT where it was dropped."""
 
+    updated: str = ""
+    """When it was last changed, by its own word; empty where it does not say, where it was dropped,
+    and in cubes that an older version made."""
+
     @property
     def key(self) -> tuple[str, str, str]:
         """What sets it apart from other items: a search finds each once."""
@@ -71,7 +75,7 @@ class ItemRow:
 def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
     """What became of every item of a search, ordered by sensor, time and id."""
     dates = {
-        (name, item["id"], str(sensed_at(item))): acquisition.time
+        (name, item["id"], str(sensed_at(item))): (acquisition.time, changed_at(item))
         for name in scenes.sensors
         for acquisition in scenes.acquisitions(name)
         for item in acquisition.items
@@ -89,12 +93,15 @@ def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
     )
 
 
-def _part(fate: Fate, dates: Mapping[tuple[str, str, str], np.datetime64]) -> dict[str, Any]:
+def _part(
+    fate: Fate, dates: Mapping[tuple[str, str, str], tuple[np.datetime64, str]]
+) -> dict[str, Any]:
     """What a row holds only where its item is part of a date."""
     if fate.scaling is None or fate.fate == "dropped":
         return {}
     scaling = {name: getattr(fate.scaling, name) for name in ("scale", "offset", "offset_from")}
-    return {**scaling, "acquisition": dates[fate.sensor, fate.item_id, str(fate.time)]}
+    acquisition, updated = dates[fate.sensor, fate.item_id, str(fate.time)]
+    return {**scaling, "acquisition": acquisition, "updated": updated}
 
 
 def in_order(rows: Iterable[ItemRow]) -> tuple[ItemRow, ...]:
@@ -103,13 +110,13 @@ def in_order(rows: Iterable[ItemRow]) -> tuple[ItemRow, ...]:
 
 
 def stored_rows(table: zarr.Group) -> tuple[ItemRow, ...]:
-    """Read the table of a cube; its group must have all columns."""
+    """Read the table of a cube; its group must have all columns but ``updated``."""
     columns: dict[str, np.ndarray] = {
         name: np.asarray(array[...]) for name, array in table.arrays()
     }
     for name in ("time", "acquisition"):
         columns[name] = columns[name].astype("datetime64[us]")
-    names = [array.name for array in item_arrays(())]
+    names = [array.name for array in item_arrays(()) if array.name in columns]
     return tuple(
         ItemRow(
             **{
@@ -148,4 +155,5 @@ def item_arrays(rows: Sequence[ItemRow]) -> tuple[ArrayLayout, ...]:
             "who stated its offset: the item's bands, its baseline, a flag, the product, the user",
         ),
         time("acquisition", "the date of the cube that it is part of"),
+        text("updated", "when it was last changed, by its own word"),
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.items.item import changed_at
 from terralatent.catalogs.scenes.acquisition import Acquisition
 from terralatent.pipeline.cube.items import ItemRow
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, time_array
@@ -29,6 +30,10 @@ PER_DATE: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 """Coordinates along time that say where an acquisition comes from: dtype and attributes. Older
 cubes lack some."""
+
+SAME_ITEM = np.timedelta64(1, "D")
+"""Two times this near may be stated of one item, before and after it was changed; ids that lie
+farther apart are used twice."""
 
 Parts: TypeAlias = frozenset[tuple[str, float, float]]
 """Id, scale and offset of each item of a date."""
@@ -50,6 +55,9 @@ class CubeDate:
     acquisition: Acquisition | None = None
     """Where its files are; None for one that the search did not find."""
 
+    updated: Mapping[str, str] = field(default_factory=dict)
+    """For each id when its item was last changed, by its own word; empty where unknown."""
+
     stored: int | None = None
     """Its index on the cube's time axis; None: it has no pixels yet."""
 
@@ -70,6 +78,7 @@ def found_dates(acquisitions: Sequence[Acquisition]) -> tuple[CubeDate, ...]:
                 for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True)
             ),
             acquisition,
+            {str(item["id"]): changed_at(item) for item in acquisition.items},
         )
         for acquisition in acquisitions
     )
@@ -84,16 +93,21 @@ def stored_dates(
         group: Of the sensor.
         name: Of the sensor.
         rows: The cube's items.
-        searched: What a search found: a date of the same time and parts lends its files.
+        searched: What a search found: a date of the same items lends its files, one of the same
+            scaling first.
 
     Raises:
         InputError: If an older version made the cube, which noted less.
     """
     parts: dict[str, set[tuple[str, float, float]]] = defaultdict(set)
+    updated: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
         if row.sensor == name and row.fate != "dropped":
             parts[str(row.acquisition)].add((row.id, float(row.scale), float(row.offset)))
-    known = {(str(date.time), date.parts): date.acquisition for date in searched}
+            updated[str(row.acquisition)][row.id] = str(row.updated)
+    same: defaultdict[frozenset[str], list[CubeDate]] = defaultdict(list)
+    for date in searched:
+        same[date.ids].append(date)
     times: Any = group["time"]
     axis = np.asarray(times[...]).astype("datetime64[us]")
     if missing := [column for column in PER_DATE if column not in group]:
@@ -107,8 +121,16 @@ def stored_dates(
     for index, time in enumerate(axis):
         own = frozenset(parts[str(time)])
         coordinates = {column: values[index] for column, values in columns.items()}
-        made.append(CubeDate(time, coordinates, own, known.get((str(time), own)), index))
+        date = CubeDate(time, coordinates, own, None, updated[str(time)], index)
+        made.append(replace(date, acquisition=_files(date, same[date.ids])))
     return tuple(made)
+
+
+def _files(date: CubeDate, same: Sequence[CubeDate]) -> Acquisition | None:
+    """Where the files of a stored date are, among found ones of the same items."""
+    near = [found for found in same if abs(found.time - date.time) <= SAME_ITEM]
+    near.sort(key=lambda found: (found.parts != date.parts, abs(found.time - date.time)))
+    return near[0].acquisition if near else None
 
 
 def date_arrays(dates: Sequence[CubeDate]) -> tuple[ArrayLayout, ...]:

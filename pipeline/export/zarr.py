@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.progress import Progress, Silent
@@ -78,10 +79,10 @@ def export(
         )
     folder = Path(out).expanduser().absolute()
     if folder.exists():
-        there = Store.of(folder)
-        if there.exists() and there.about() == about:
+        if _is(Store.of(folder), about):
             return folder
         raise InputError(f"{folder} exists and is not this export; choose another folder.")
+    refuse_inside_store(out)
     groups = _groups(root, store, sensor)
     if variable is not None:
         _refuse_unknown(groups, store, variable)
@@ -123,6 +124,14 @@ def _made_whole(folder: Path, store: Store) -> Iterator[Path]:
             raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is(there: Store, about: dict[str, Any]) -> bool:
+    """Whether a store says of itself that it is this export; what others wrote is not."""
+    try:
+        return there.exists() and there.about() == about
+    except InputError:
+        return False
 
 
 def _consolidate(folder: Path, groups: list[str]) -> None:

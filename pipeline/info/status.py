@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -146,9 +146,7 @@ def _store(store: Store, run: Run | None, at: str | None) -> Status:
         if run is None:
             raise _not_ours(store) from None
         return _status(store, None, "icechunk", None, run=run)
-    about: Any = root.attrs.get(ABOUT)
-    if not isinstance(about, Mapping):
-        raise _not_ours(store)
+    about: Any = root.attrs[ABOUT]
     kind, identity = about.get("kind"), about.get("identity", {})
     commits, committed = _commits(store, snapshot) if snapshot else (None, None)
     return _status(

@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.antimeridian import on_globe
 from terralatent.catalogs.items.item import footprint, properties, sensed_at
 from terralatent.catalogs.sources.sensors import Border
 
@@ -72,8 +73,7 @@ def border_noise(power: npt.NDArray[np.float64], below: float, steps: int) -> np
 def _around(grid: GeoBox, metres: float) -> BaseGeometry:
     """A grid and so many metres around it, in degrees."""
     wide = grid.pad(math.ceil(metres / abs(grid.resolution.x)))
-    extent: BaseGeometry = wide.extent.to_crs("EPSG:4326").geom
-    return extent
+    return on_globe(wide.extent.to_crs("EPSG:4326").geom)
 
 
 def _is_old(item: Mapping[str, Any], border: Border) -> bool:

@@ -6,6 +6,7 @@ A cube that is there grows: what a later search found is put in its place, see
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import BRANCH, GROWING, STEP, Store
 
 __all__ = ["BuildReport", "build_cube"]
+
+_LOG = logging.getLogger(__name__)
 
 REQUESTS_A_HOST = 64
 """Requests to one host at the same time, of all workers together; each may have one at least."""
@@ -262,6 +265,12 @@ def _begin_growth(build: _Build) -> int:
     growth = plan_growth(build.store.group(), build.scenes)
     if growth is None:
         return 0
+    if growth.changed:
+        _LOG.info(
+            "%d items, such as %s, were changed in their catalogue: their dates are read again",
+            len(growth.changed),
+            growth.changed[0],
+        )
     begin_growth(build.store, growth)
     return growth.new
 

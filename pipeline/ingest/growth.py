@@ -1,7 +1,9 @@
 """Growth of a cube by a later search: new dates in their places, better ones instead of others.
 
 A cube never loses what it holds. A date that the search does not find any more stays as it is; one
-of which the search finds other items is replaced where these are more, or of no older processing.
+of which the search finds other items is replaced where these are more, or of no older processing;
+one whose items were changed in place is read again, see
+:mod:`terralatent.pipeline.ingest.comparison`.
 
 Readers see the branch ``main``. What is new is laid out on the branch ``growing``, whose commits
 survive a kill, and filled there by the same loop that builds a cube. Dates that only move along
@@ -20,12 +22,9 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.items.item import baseline_key
 from terralatent.catalogs.period import Period
-from terralatent.catalogs.scenes.passes import ONE_PASS
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cube.items import (
-    NO_TIME,
     ItemRow,
     in_order,
     item_arrays,
@@ -35,6 +34,7 @@ from terralatent.pipeline.cube.items import (
 from terralatent.pipeline.cube.layout import DATES_A_SHARD, state_array, state_shape
 from terralatent.pipeline.cube.losses import PENDING, Entry, entries_in
 from terralatent.pipeline.cube.time_axis import CubeDate, date_arrays, found_dates, stored_dates
+from terralatent.pipeline.ingest.comparison import change_fates, compare_dates, refuse_other_rule
 from terralatent.pipeline.store.arrays import Layout
 from terralatent.pipeline.store.repository import (
     ABOUT,
@@ -77,6 +77,9 @@ class Growth:
     period: Period
     """First and last day of all searches together."""
 
+    changed: tuple[str, ...] = ()
+    """Ids of items that their catalogue changed since they were read: they are read again."""
+
     @property
     def new(self) -> int:
         """Dates without pixels: new ones, and those that take the place of another."""
@@ -94,27 +97,29 @@ def plan_growth(cube: zarr.Group, scenes: Scenes) -> Growth | None:
         How it will be; None if the search finds nothing new.
 
     Raises:
-        InputError: If the search gives another scale or offset to items that the cube holds, which
-            is another rule, or if the cube cannot grow.
+        InputError: If items that the cube holds would have another scale or offset by another rule,
+            not by their own word, or if the cube cannot grow.
     """
     rows = require_rows(cube)
     axes: dict[str, tuple[CubeDate, ...]] = {}
     fates = {row.key: row for row in rows_of(scenes)}
     kept = {row.key: row for row in rows if row.key not in fates}
+    changed: list[str] = []
     for name in scenes.sensors:
         found = found_dates(scenes.acquisitions(name))
         stored = stored_dates(_group(cube, name), name, rows, found)
-        _refuse_other_rule(name, stored, found)
-        axis, taken, left = _merged(stored, found)
-        if len(axis) != len(stored) or any(date.stored is None for date in axis):
-            axes[name] = axis
-        _change_fates(name, taken, left, rows, fates, kept)
+        refuse_other_rule(name, rows, found)
+        dates = compare_dates(stored, found)
+        if dates.is_new:
+            axes[name] = dates.axis
+        changed += dates.changed
+        change_fates(name, dates, rows, fates, kept)
     period = _period(cube, scenes)
     table = in_order((*fates.values(), *kept.values()))
     same = [row.text for row in table] == [row.text for row in in_order(rows)]
     if same and not axes and period == _stored_period(cube):
         return None
-    return Growth(axes, table, period)
+    return Growth(axes, table, period, tuple(changed))
 
 
 def as_stored(store: Store, layout: Layout, scenes: Scenes) -> Layout:
@@ -155,98 +160,6 @@ def require_rows(cube: zarr.Group) -> tuple[ItemRow, ...]:
     table = cube["items"]
     assert isinstance(table, zarr.Group)
     return stored_rows(table)
-
-
-def _merged(
-    stored: Sequence[CubeDate], found: Sequence[CubeDate]
-) -> tuple[tuple[CubeDate, ...], list[tuple[CubeDate, CubeDate]], list[tuple[CubeDate, CubeDate]]]:
-    """Lay what was found into the dates of a cube.
-
-    Returns:
-        All dates, ascending; pairs of a stored date and the found one that takes its place; pairs
-        of a found date that is left out and the stored one that stays.
-    """
-    axis = list(stored)
-    taken: list[tuple[CubeDate, CubeDate]] = []
-    left: list[tuple[CubeDate, CubeDate]] = []
-    for new in found:
-        near = [old for old in axis if old.stored is not None and _is_same_pass(old, new)]
-        if any(old.parts == new.parts for old in near):
-            continue
-        better = all(_is_better(new, old) for old in near)
-        if near and not better:
-            left.append((new, near[0]))
-            continue
-        for old in near:
-            axis.remove(old)
-            taken.append((old, new))
-        axis.append(new)
-    return tuple(sorted(axis, key=lambda date: date.time)), taken, left
-
-
-def _is_same_pass(old: CubeDate, new: CubeDate) -> bool:
-    """Whether two dates are of one acquisition, by two searches: near, and on no two orbits."""
-    orbits = {int(old.facts["orbit"]), int(new.facts["orbit"])} - {-1}
-    return bool(old.time == new.time) or (
-        len(orbits) < 2 and bool(abs(old.time - new.time) <= ONE_PASS)
-    )
-
-
-def _is_better(found: CubeDate, stored: CubeDate) -> bool:
-    """Whether what was found takes the place of what is stored; their items differ."""
-    if found.ids < stored.ids:
-        return False  # some are not in the catalogue any more
-    return found.ids > stored.ids or _baseline(found) >= _baseline(stored)
-
-
-def _baseline(entry: CubeDate) -> tuple[int, int]:
-    return max(baseline_key(baseline) for baseline in str(entry.facts["baseline"]).split("+"))
-
-
-def _refuse_other_rule(name: str, stored: Sequence[CubeDate], found: Sequence[CubeDate]) -> None:
-    there = {item: scaling for date in stored for item, *scaling in date.parts}
-    for new in found:
-        for item, *scaling in sorted(new.parts):
-            if item in there and there[item] != scaling:
-                was, now = there[item], scaling
-                raise InputError(
-                    f"{name}: {item} was stored with scale {was[0]:g} and offset {was[1]:g}, now "
-                    f"it would have {now[0]:g} and {now[1]:g}; one rule holds for a whole cube. "
-                    "Build another one (--out), or state what was stated (--offset)."
-                )
-
-
-def _change_fates(
-    name: str,
-    taken: Sequence[tuple[CubeDate, CubeDate]],
-    left: Sequence[tuple[CubeDate, CubeDate]],
-    rows: Sequence[ItemRow],
-    fates: dict[tuple[str, str, str], ItemRow],
-    kept: dict[tuple[str, str, str], ItemRow],
-) -> None:
-    """Change the fates of items that lost their place, and of those that did not get one.
-
-    ``fates`` are those of the search, ``kept`` those of items that it did not find.
-    """
-    for old, new in taken:
-        for row in rows:
-            if row.sensor == name and row.acquisition == old.time and row.key in kept:
-                kept[row.key] = _dropped(row, f"replaced by {min(new.ids)}")
-    for new, old in left:
-        for key, row in list(fates.items()):
-            if row.sensor == name and row.acquisition == new.time:
-                fates[key] = _dropped(row, f"the cube holds a better copy, {min(old.ids)}")
-        for row in rows:  # what stays is listed as it was
-            if row.sensor == name and row.acquisition == old.time:
-                kept.pop(row.key, None)
-                fates[row.key] = row
-
-
-def _dropped(row: ItemRow, reason: str) -> ItemRow:
-    return replace(
-        row, fate="dropped", reason=reason, scale=np.nan, offset=np.nan, offset_from="",
-        acquisition=NO_TIME,
-    )  # fmt: skip
 
 
 def _period(cube: zarr.Group, scenes: Scenes) -> Period:

@@ -21,6 +21,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from terralatent.catalogs.antimeridian import distance, on_globe
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.items.georeference import read_georeference
 from terralatent.catalogs.items.scaling import Scaling, data_type
@@ -212,7 +213,7 @@ def _near(acquisitions: Sequence[Acquisition], window: GeoBox) -> list[_Part]:
 def is_near(item: Mapping[str, Any], extent: BaseGeometry) -> bool:
     """Whether files of an item are opened for a window with this extent in degrees."""
     outline = item.get("geometry")
-    return outline is None or bool(shape(outline).distance(extent) <= MARGIN_DEGREES)
+    return outline is None or distance(shape(outline), on_globe(extent)) <= MARGIN_DEGREES
 
 
 def _read_alike(

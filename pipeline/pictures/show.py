@@ -11,6 +11,7 @@ import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
 import xarray as xr
 from matplotlib.figure import Figure
 
+from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
@@ -47,6 +48,7 @@ def show(
     """
     store = Store.of(store)
     _check_format(Path(out))
+    refuse_inside_store(out)
     if pixel is not None and date is not None:
         raise InputError("A series of a pixel shows every date; give either a pixel or a date.")
     with translated_errors(store):
@@ -76,7 +78,7 @@ def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure:
         return _latents(store, snapshot, request)
     if kind == "bands":
         return _bands(store, snapshot, request)
-    raise InputError(f"{store} is not of terralatent: a cube, latents or decoded bands are wanted.")
+    raise InputError(f"{store} is a {kind} store; a cube, latents or decoded bands is wanted here.")
 
 
 def _cube(store: Store, snapshot: str | None, request: _Request) -> Figure:

@@ -72,6 +72,8 @@ def _holds_files(path: Path) -> bool:
 def _make(store: Store, layout: Layout, identity: Mapping[str, Any]) -> None:
     """Make a store; a new local one aside, so that a kill leaves nothing, or all of it."""
     path, aside = store.path, None
+    if path is None:
+        _refuse_inside_store(store)
     if path is not None and not path.exists():
         aside = path.with_name(f".{path.name}.new")
         shutil.rmtree(aside, ignore_errors=True)
@@ -99,6 +101,16 @@ def _make(store: Store, layout: Layout, identity: Mapping[str, Any]) -> None:
         aside.rename(path)
 
 
+def _refuse_inside_store(store: Store) -> None:
+    """Check that a new store's URL does not lie inside another store's; for paths see
+    :mod:`terralatent.catalogs.enclosing_store`."""
+    parts = store.address.split("/")
+    for end in range(4, len(parts)):  # from s3://bucket/first on
+        above = Store.of("/".join(parts[:end]))
+        if above.exists():
+            raise InputError(f"{store} lies inside the store {above}; choose another --out.")
+
+
 def require_same(store: Store, kind: str, identity: Mapping[str, Any]) -> None:
     """Check that a command may go on with a store.
 
@@ -109,10 +121,9 @@ def require_same(store: Store, kind: str, identity: Mapping[str, Any]) -> None:
     if store.is_plain:
         raise InputError(f"{store} is plain Zarr, which is only read; choose another --out.")
     about = store.about()
-    if about.get("kind") != kind:
+    if about["kind"] != kind:
         raise InputError(
-            f"{store} is a {about.get('kind', 'foreign')} store, not a {kind} store; "
-            "choose another --out."
+            f"{store} is a {about['kind']} store, not a {kind} store; choose another --out."
         )
     unlike = _differences(about["identity"], identity)
     if unlike:

@@ -13,6 +13,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.chunks import DamagedChunkError
 from terralatent.pipeline.store.library_errors import (
     causes_of,
+    clocks_of,
     file_of,
     is_changed,
     is_missing,
@@ -88,6 +89,8 @@ def _damaged(error: icechunk.IcechunkError) -> str:
         return f"is damaged: {name} is missing. {ADVICE}"
     if is_changed(error):
         return _changed(name, reason)
+    if (clocks := clocks_of(error)) is not None:
+        return f"cannot be written: {clocks}."
     return f"cannot be used: {reason}."
 
 

@@ -16,10 +16,12 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 
 __all__ = [
     "CHANGED",
+    "CLOCKS",
     "OBJECT_STORE",
     "TAKEN",
     "Known",
     "causes_of",
+    "clocks_of",
     "file_of",
     "is_changed",
     "is_missing",
@@ -112,6 +114,17 @@ CHANGED = (
 TAKEN = "tag already exists"
 """What Icechunk says of the name of a tag that there is, or was: none is ever given again."""
 
+CLOCKS = {
+    r"timestamp ordering\. parent: `([^`]+)`, child: `([^`]+)": (
+        "its last state was committed at {0}, ahead of this machine's clock, {1}. Set the clock; "
+        "if that one was ahead, run the same command after that time"
+    ),
+    r"local clock: `([^`]+)`, object store clock: `([^`]+)": (
+        "this machine's clock says {0}, that of where the store lies {1}. Set the one that is wrong"
+    ),
+}
+"""What Icechunk says of a commit by a clock that is wrong, or was, and what that means."""
+
 _CODE = r'<Code>(\w+)</Code>|code: "(\w+)"|\(([A-Z]\w+)\)$|"error": ?"(\w+)"'
 """Where clients show the code of an object store's answer."""
 
@@ -180,6 +193,16 @@ def file_of(error: icechunk.IcechunkError) -> str:
         return key[1]
     match = re.search(r"\b(chunk|manifest|snapshot)(?:_id=| not found: `)(\w+)", text)
     return f"{match[1]}s/{match[2]}" if match else ""
+
+
+def clocks_of(error: icechunk.IcechunkError) -> str | None:
+    """Which clocks disagree where a commit is refused for that, as the end of a sentence; else
+    None."""
+    text = " ".join(causes_of(error))
+    for words, means in CLOCKS.items():
+        if match := re.search(words, text):
+            return means.format(*(re.sub(r"\.\d+", "", time) for time in match.groups()))
+    return None
 
 
 def is_taken(error: icechunk.IcechunkError) -> bool:

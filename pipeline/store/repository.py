@@ -165,17 +165,20 @@ class Store:
             branch: Of the repository, whose newest snapshot is read.
 
         Raises:
-            InputError: If there is no store, if it is of another kind or damaged, or the snapshot
-                is unknown. One that was never laid out is a :class:`NotLaidOutError`.
+            InputError: If there is no store, if it is not of terralatent, of another kind or
+                damaged, or if the snapshot is unknown. One that was never laid out is a
+                :class:`NotLaidOutError`.
         """
         if not self.exists():
             raise InputError(f"{self}: there is no store here (neither Icechunk nor Zarr v3).")
         with translated_errors(self):
             group = self._group(snapshot, branch)
         about = group.attrs.get(ABOUT)
-        if kind is not None and (not isinstance(about, Mapping) or about.get("kind") != kind):
-            was = f"a {about['kind']} store" if isinstance(about, Mapping) else "not of terralatent"
-            raise InputError(f"{self} is {was}; a {kind} store is wanted here.")
+        if not isinstance(about, Mapping) or not isinstance(about.get("kind"), str):
+            wanted = f"a {kind} store" if kind else "a cube, latents or decoded bands"
+            raise InputError(f"{self} is not of terralatent; {wanted} is wanted here.")
+        if kind not in (None, about["kind"]):
+            raise InputError(f"{self} is a {about['kind']} store; a {kind} store is wanted here.")
         return group
 
     def commit(

@@ -6,13 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyproj import Transformer
+from rasterio.warp import transform_bounds
 from shapely.geometry import Point, Polygon, box, mapping
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.aoi import read_aoi
+from terralatent.pipeline.region import grid
 
 SQUARE = box(3.0, 50.0, 4.0, 51.0)
 
@@ -53,6 +58,121 @@ def test_features_are_united_and_heights_ignored(tmp_path: Path) -> None:
     ]
     path = written(tmp_path, {"type": "FeatureCollection", "features": features})
     assert read_aoi(path).equals(box(3.0, 50.0, 5.0, 51.0))
+
+
+UTM = "EPSG:32631"
+METRES = box(501_360.0, 5_629_280.0, 501_760.0, 5_629_680.0)
+IN_DEGREES = box(*transform_bounds(UTM, "EPSG:4326", *METRES.bounds, densify_pts=21))
+NAMES = ["EPSG:32631", "urn:ogc:def:crs:EPSG::32631"]
+
+
+def stating(name: object, content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "crs": {"type": "name", "properties": {"name": name}}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("where", ["collection", "feature", "geometry"])
+def test_a_region_files_own_crs_is_obeyed(name: str, where: str, tmp_path: Path) -> None:
+    parts: dict[str, Any] = {"geometry": mapping(METRES)}
+    if where == "geometry":
+        parts["geometry"] = stating(name, parts["geometry"])
+    parts["feature"] = {"type": "Feature", "properties": {}, "geometry": parts["geometry"]}
+    if where == "feature":
+        parts["feature"] = stating(name, parts["feature"])
+    content = {"type": "FeatureCollection", "features": [parts["feature"]]}
+    if where == "collection":
+        content = stating(name, content)
+    read = read_aoi(written(tmp_path, content))
+    assert read.symmetric_difference(IN_DEGREES).area < 0.01 * IN_DEGREES.area
+    assert read_aoi(content).equals(read)
+    # The grid is that of the region in its own CRS: no pixel more, none less.
+    assert tuple(grid(read, 10.0, UTM).shape) == (40, 40)
+
+
+def test_a_crs_by_its_code_is_obeyed(tmp_path: Path) -> None:
+    crs = {"type": "EPSG", "properties": {"code": 32631}}
+    read = read_aoi(written(tmp_path, {**mapping(METRES), "crs": crs}))
+    assert read.symmetric_difference(IN_DEGREES).area < 0.01 * IN_DEGREES.area
+
+
+@pytest.mark.parametrize("name", ["EPSG:4326", "urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:4258"])
+def test_longitude_comes_first_whatever_the_axes_of_the_crs_are(name: str, tmp_path: Path) -> None:
+    read = read_aoi(written(tmp_path, stating(name, mapping(SQUARE))))
+    assert read.symmetric_difference(SQUARE).area < 1e-9
+
+
+def test_a_long_straight_line_of_a_map_is_followed(tmp_path: Path) -> None:
+    wide = box(166_000.0, 6_000_000.0, 834_000.0, 6_600_000.0)
+    read = read_aoi(written(tmp_path, stating(UTM, mapping(wide))))
+    back = Transformer.from_crs("EPSG:4326", UTM, always_xy=True)
+    lines = shapely.segmentize(read, 0.01)
+    x, y = back.transform(*shapely.get_coordinates(lines).T)
+    away = shapely.distance(wide.exterior, shapely.points(x, y))
+    assert away.max() < 30.0  # of 668 km
+
+
+@pytest.mark.parametrize(
+    ("crs", "words"),
+    [
+        ({"type": "name", "properties": {"name": "EPSG:99999"}}, "states a crs that is unknown"),
+        ({"type": "link", "properties": {"href": "http://a/b.prj"}}, "states a crs that is unkn"),
+        (None, "states a crs that is unknown, null"),
+        ("EPSG:4326", "states a crs that is unknown"),
+        ({"type": "name", "properties": {"name": UTM}}, "lies outside of its own CRS, WGS 84 / U"),
+    ],
+)
+def test_a_crs_that_cannot_be_obeyed_is_refused(crs: Any, words: str, tmp_path: Path) -> None:
+    far = box(1e12, 1e12, 2e12, 2e12) if "outside" in words else SQUARE
+    with pytest.raises(InputError, match=words):
+        read_aoi(written(tmp_path, {**mapping(far), "crs": crs}))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", UTM])
+@pytest.mark.parametrize("ending", [".gpkg", ".shp", ".kml", ".GPKG"])
+def test_vector_files_are_regions(ending: str, crs: str, tmp_path: Path) -> None:
+    areas = [SQUARE, box(4.0, 50.0, 5.0, 51.0)] if crs == "EPSG:4326" else [METRES]
+    table = geopandas.GeoDataFrame(geometry=areas, crs=crs)
+    path = tmp_path / f"region{ending}"
+    if ending == ".kml":
+        table = table.to_crs("EPSG:4326")
+    table.to_file(
+        path, driver={".gpkg": "GPKG", ".shp": "ESRI Shapefile", ".kml": "KML"}[ending.lower()]
+    )
+    wanted = box(3.0, 50.0, 5.0, 51.0) if crs == "EPSG:4326" else IN_DEGREES
+    assert read_aoi(path).symmetric_difference(wanted).area < 0.01 * wanted.area
+    assert read_aoi(str(path)).geom_type == "Polygon"
+
+
+def test_a_vector_file_that_is_no_one_region_is_named(tmp_path: Path) -> None:
+    table = geopandas.GeoDataFrame(geometry=[SQUARE], crs="EPSG:4326")
+    for layer in ("fields", "towns"):
+        table.to_file(tmp_path / "two.gpkg", layer=layer, driver="GPKG")
+    table.to_file(tmp_path / "bare.shp")
+    (tmp_path / "bare.prj").unlink()
+    table.to_file(tmp_path / "alone.shp")
+    (tmp_path / "alone.shx").unlink()
+    (tmp_path / "noise.gpkg").write_bytes(b"SQLite format 3\0" + bytes(range(200)))
+    table.iloc[:0].to_file(tmp_path / "empty.gpkg", driver="GPKG")
+    geopandas.GeoDataFrame(geometry=[Point(3, 50)], crs="EPSG:4326").to_file(tmp_path / "spot.kml")
+    for name, words in {
+        "two.gpkg": "has the layers fields, towns; export the one",
+        "bare.shp": r"does not state its CRS: bare\.prj is missing",
+        "alone.shp": "cannot be read as Shapefile: ",
+        "noise.gpkg": "cannot be read as GeoPackage: ",
+        "empty.gpkg": "is empty",
+        "spot.kml": "is a Point of area 0",
+        "nowhere.kml": "does not exist",
+    }.items():
+        with pytest.raises(InputError, match=words) as caught:
+            read_aoi(tmp_path / name)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_region(tmp_path: Path) -> None:
+    path = tmp_path / "region.geojson"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(mapping(SQUARE)).encode())
+    assert read_aoi(path).equals(SQUARE)
 
 
 BROKEN = {

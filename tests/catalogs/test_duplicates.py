@@ -8,8 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from shapely.geometry import box, mapping
 
-from terralatent.catalogs.items.item import orbit, processed_at, processing_baseline, tile
+from terralatent.catalogs.items.item import (
+    orbit,
+    platform,
+    processed_at,
+    processing_baseline,
+    tile,
+)
 from terralatent.catalogs.scenes.passes import group_items
 from terralatent.catalogs.sources.sensors import SENSORS, Sensor
 from terralatent.catalogs.sources.sources import SOURCES, Source
@@ -161,3 +168,101 @@ def test_items_without_calibration_are_dropped_by_name() -> None:
     )
     assert {fate for fate, _ in fate_of.values()} == {"dropped"}
     assert all("calibrated" in reason for _, reason in fate_of.values())
+
+
+# -- two platforms, two receiving stations ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("apart", ["07:24:42.01", "07:25:12", "07:24:42"])
+@pytest.mark.parametrize("orbit", [106, None])
+def test_two_platforms_are_two_acquisitions(apart: str, orbit: int | None) -> None:
+    """They fly in tandem while the second one is commissioned."""
+    first = changed(
+        recorded(EARTH_SEARCH), datetime="2023-06-28T07:24:42Z", sat__relative_orbit=orbit
+    )
+    other = again(
+        first, platform="sentinel-2c", datetime=f"2023-06-28T{apart}Z", s2__tile_id="another"
+    )
+    assert only(fates(first, other)) == {first["id"]: "used", other["id"]: "used"}
+    found, _ = group_items([other, first], seen(None))
+    assert [a.platform for a in found["sentinel-2-l2a"]] == ["sentinel-2a", "sentinel-2c"]
+    times = [a.time for a in found["sentinel-2-l2a"]]
+    assert times == sorted(set(times))
+
+
+def test_tiles_of_two_platforms_of_one_orbit_stay_apart_and_whole() -> None:
+    items = []
+    for name, second in (("sentinel-2a", 0), ("sentinel-2c", 30)):
+        for row in range(3):
+            item = changed(
+                recorded(f"{PC}05.10"), platform=name, s2__mgrs_tile=f"31U{'DES'[row]}S",
+                s2__datastrip_id=None, datetime=f"2024-06-01T10:50:{second + 14 * row % 30:02d}Z",
+            )  # fmt: skip
+            items.append({**item, "id": f"{name}-{row}"})
+    silent = changed(items[1], platform=None)
+    found, _ = group_items([*items, {**silent, "id": "silent"}], seen(None))
+    passes = found["sentinel-2-l2a"]
+    assert [a.platform for a in passes] == ["sentinel-2a", "sentinel-2c"]
+    assert sum(len(a.items) for a in passes) >= 6
+
+
+@pytest.mark.parametrize(
+    "strip", [None, "S2A_OPER_MSI_L2A_DS_2BPS_20230628T100652_S20230628T072440"]
+)
+@pytest.mark.parametrize("part", [0.75, 0.97])
+def test_a_duplicate_with_a_part_of_its_own_is_used_behind_the_newer(
+    part: float, strip: str | None
+) -> None:
+    """As two receiving stations have the same seconds, each with rows that the other lacks."""
+    west, south, east, north = 51.0, 20.0, 52.0, 21.0
+    older = changed(recorded(EARTH_SEARCH), s2__datastrip_id=strip)
+    newer = again(older, s2__generation_time="2024-01-01T00:00:00Z")
+    older["geometry"] = mapping(box(west, north - part, east, north))
+    newer["geometry"] = mapping(box(west, south, east, south + part))
+    whole = again(older, s2__generation_time="2020-01-01T00:00:00Z") | {"id": "oldest"}
+    fate_of = fates(older, newer, whole)
+    assert only(fate_of) == {newer["id"]: "used", older["id"]: "merged", "oldest": "dropped"}
+    (acquisition,) = group_items([older, newer], seen(None))[0]["sentinel-2-l2a"]
+    assert [item["id"] for item in acquisition.items] == [newer["id"], older["id"]]
+
+
+LETTERS = {"as it is": str, "small": str.lower, "capital": str.upper, "title": str.title}
+
+
+@pytest.mark.parametrize("case", LETTERS)
+@pytest.mark.parametrize(
+    "name",
+    ["planetary-computer/sentinel-1-rtc-1", EARTH_SEARCH, "planetary-computer/landsat-c2-l2-1"],
+)
+def test_enumerations_are_read_in_all_letters(name: str, case: str) -> None:
+    """Orbit state, platform, constellation, tile, and the keys that polarisations are."""
+    plain, item = recorded(name), recorded(name)
+    for key in ("sat:orbit_state", "platform", "constellation", "grid:code", "s2:mgrs_tile"):
+        if isinstance(item["properties"].get(key), str):
+            item["properties"][key] = LETTERS[case](item["properties"][key])
+    item["assets"] = {LETTERS[case](key): asset for key, asset in item["assets"].items()}
+    (before,), (after,) = (list(group_items([i], seen(None))[0].items()) for i in (plain, item))
+    assert after[0] == before[0]
+    facts = ("time", "platform", "orbit", "baseline", "quality", "scalings")
+    assert [getattr(after[1][0], f) for f in facts] == [getattr(before[1][0], f) for f in facts]
+    assert set(after[1][0].items[0]["assets"]) == set(before[1][0].items[0]["assets"])
+    assert tile(item) == tile(plain)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("S2A", "sentinel-2a"), ("Sentinel-2A", "sentinel-2a"), ("SENTINEL_2A", "sentinel-2a"),
+     ("LANDSAT_8", "landsat-8"), ("Landsat 8", "landsat-8"), ("LC08", "landsat-8"),
+     ("our-drone", "our-drone")],
+)  # fmt: skip
+def test_one_platform_has_one_name(written: str, name: str) -> None:
+    assert platform({"properties": {"platform": written}}) == name
+
+
+@pytest.mark.parametrize("level", ["L1C", "l1", "Level-1C", "L1TP"])
+def test_what_is_of_level_1_is_not_taken_for_level_2(level: str) -> None:
+    key = "landsat:correction" if level == "L1TP" else "processing:level"
+    item = recorded("planetary-computer/landsat-c2-l2-1") | {"collection": "landsat-c2-l1"}
+    item["properties"] |= {"constellation": "landsat", key: level}
+    ((fate, reason),) = fates(item).values()
+    assert (fate, reason) == ("dropped", "it is of processing level 1, landsat-c2-l2 of level 2")

@@ -27,6 +27,7 @@ from shapely.geometry import box, mapping
 from terralatent.catalogs.documents import fetch as documents
 from terralatent.catalogs.documents.serve import serving
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.scenes import duplicates
 from terralatent.catalogs.scenes.passes import group_items
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
@@ -167,6 +168,24 @@ def test_an_item_that_cannot_be_used_is_dropped_by_name(name: str) -> None:
     (dropped,) = [fate for fate in fates if fate.fate == "dropped"]
     assert dropped.item_id == "bad"
     assert words in dropped.reason
+
+
+def test_what_is_left_out_is_summed_up_by_reason_with_an_example() -> None:
+    items = [sentinel_2("good"), sentinel_2("older", s2__processing_baseline="02.12")]
+    for n, name in enumerate(["band", "band", *SPOILED]):
+        items.append(sentinel_2(f"bad-{n}-{name}", s2__mgrs_tile="06VUN"))
+        SPOILED[name][0](items[-1])
+    period = (date(2019, 1, 1), date(2019, 12, 31))
+    found = Scenes.gather(items, ALL, source="here", period=period)
+    lines = found.left_out()
+    assert lines[0] == (
+        "left out: 3 items of sentinel-2-l2a, such as bad-0-band: it has no asset for B11"
+    )
+    assert all("such as bad-" in line for line in lines[1:-1])
+    assert not any("older" in line or "good" in line for line in lines)
+    counts = [int(line.split()[2]) for line in lines]
+    dropped = sum(fate.fate == "dropped" for fate in found.fates)
+    assert sum(counts) == dropped - 1  # all but the copy
 
 
 ITEMS = st.builds(
@@ -323,7 +342,7 @@ def test_folder_file_items_parquet_and_api_give_the_same_scenes(tmp_path: Path) 
 
 def test_nothing_found_says_what_there_is(tmp_path: Path) -> None:
     folder = write_static(tmp_path)
-    words = r"No scene of .* from 2019-07-01 to 2019-07-31; its 3 items lie within -148\.9,60\.34"
+    words = r"No scene of .* from 2019-07-01 to 2019-07-31; its 3 items lie within -148\.86876,60"
     with pytest.raises(InputError, match=words):
         search_scenes(folder, "3,50,4,51", "2019-07-01", "2019-07-31")
     with pytest.raises(InputError, match="3 items"):
@@ -457,3 +476,30 @@ def test_a_footprint_is_not_only_its_box(tmp_path: Path) -> None:
         search_scenes(
             tmp_path, mapping(box(-147.2, 60.1, -147.1, 60.2)), "2019-01-01", "2019-12-31"
         )
+
+
+@pytest.mark.parametrize("number", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_many_items_are_one_search_and_one_file(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither tiles nor data strips are stated: each pair might be one acquisition."""
+    items = []
+    for n in range(number):
+        time = np.datetime64("2006-01-01T10:50:00") + np.timedelta64(17 * (n // 2), "h")
+        items.append(sentinel_2(f"I{n:05d}", f"{time}Z", s2__mgrs_tile=None, s2__product_uri=None))
+    (tmp_path / "items.json").write_text(
+        json.dumps({"type": "FeatureCollection", "features": items})
+    )
+    compared = []
+    plain = duplicates._same
+
+    def counted(one: Any, other: Any) -> bool:
+        compared.append(None)
+        return plain(one, other)
+
+    monkeypatch.setattr(duplicates, "_same", counted)
+    found = search_scenes(tmp_path / "items.json", PLACE, "2006-01-01", "2025-12-31")
+    assert len(compared) <= 2 * number  # and not all pairs
+    assert Counter(f.fate for f in found.fates) == {"used": number // 2, "dropped": number // 2}
+    found.to_parquet(tmp_path / "scenes.parquet")
+    assert Scenes.from_parquet(tmp_path / "scenes.parquet").digest == found.digest

@@ -17,7 +17,7 @@ EXPORT = "export {cube} --out {out}.zarr"
 
 REGIONS = {
     "1,2,3": "has 3 numbers; give minx,miny,maxx,maxy in degrees",
-    "a,b,c,d": "file 'a,b,c,d' does not exist; give the path of a GeoJSON file or minx",
+    "a,b,c,d": "file 'a,b,c,d' does not exist; give the path of a GeoJSON file .or .* or minx",
     "": "The region is empty; give minx,miny,maxx,maxy",
     "nan,1,2,3": "has no finite corners",
     "3.1,50.8,3.0,50.9": "ends before it begins",
@@ -25,7 +25,7 @@ REGIONS = {
     "500000,5629000,501000,5630000": "no degrees of longitude and latitude; reproject it",
     "50.815,3.019,50.818,3.024": "where the region lies with x and y swapped: the longitude comes",
     "10,50,10.1,50.1": "No scene of .* was found in .* for the region 10,50,10.1,50.1 .* its "
-    "8 items lie within 3.019,50.82,3.025,50.82; they are from 2018-05-01 to 2018-05-16",
+    "8 items lie within 3.01931,50.81524,3.02498,50.81884; they are from 2018-05-01 to 2018-05-16",
     "nowhere.geojson": "file 'nowhere.geojson' does not exist",
     "{catalogue}": "cannot be read: Is a directory",
     "{noise}": "is no text, so no GeoJSON",
@@ -123,6 +123,8 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{SEARCH} --sensor landsat-c2-l2", "8 items .* is of landsat-c2-l2; .* collections sentinel"),
     (f"--quiet {SEARCH} --out {{foreign}}", "scenes cannot be written to .*: Is a directory"),
     (f"--quiet {SEARCH} --out {{file}}/x.parquet", "cannot be written to .*: (Not a dir|File ex)"),
+    (f"--quiet {SEARCH} --out {{file}}", "is there and is no file of `terralatent search`; ch"),
+    (f"--quiet {SEARCH} --out {{table.parquet}}", "is there and is no file of `terralatent"),
     (f"--quiet {SEARCH} --out /proc/x.parquet", "cannot be written to /proc/x.parquet: No such"),
     # build: what to build
     (f"{BUILD} --region 10,50,10.1,50.1", "No scene touches the region 10,50,10.1,50.1; .* within"),
@@ -164,10 +166,13 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{BUILD} --out {{latents}}", "is a latents store, not a cube store; choose another --out"),
     (f"{EMBED} --out {{cube}}", "is a cube store, not a latents store; choose another --out"),
     (f"{DECODE} --out {{latents}}", "is a latents store, not a bands store; choose another --out"),
-    (f"{BUILD} --out {{plain}}", "is plain Zarr, which is only read; choose another --out"),
     (f"{BUILD} --out ftp://somewhere/cube", "cannot write to ftp://; use a path, s3://, gs:// or"),
     (f"{BUILD} --out s3://bucket", "a store's URL names a bucket and a path, as s3://bucket/cube"),
     (f"{TRAIN} --out s3://bucket/model", "a model is a local folder; choose a path"),
+    *((f"{verb} --out {{{place}}}/x.zarr", "/x.zarr lies inside the store .*; choose another --out")
+      for verb in (f"--quiet {SEARCH}", BUILD, EMBED, DECODE, TRAIN, "export {latents}", "simulate")
+      for place in ("cube", "plain", "repository")),
+    ("show {latents} --out {cube}/new/x.png", "lies inside the store .*; choose another --out"),
     # another thing on the same store: the difference is named
     (f"{AGAIN} --resolution 20", r"grid.transform is \[10.0.* there, \[20.0.* here; grid.shape is"),
     (f"{AGAIN} --crs EPSG:32632", 'grid.crs is "EPSG:32631" there, "EPSG:32632" here'),
@@ -199,6 +204,14 @@ MISTAKES: list[tuple[str, str]] = [
       )),
     *((verb.replace("{cube}", place), "there is no store here")
       for verb in (SHOW, EXPORT) for place in ("nowhere", "{foreign}", "{file}", "{model}")),
+    *((verb.replace("{cube}", f"{{{place}}}"), "is not of terralatent; a cube store is wanted here")
+      for verb in (EMBED, DECODE, TRAIN) for place in ("plain", "repository")),
+    *((verb.replace("{cube}", f"{{{place}}}"), "not of terralatent; a cube, latents or decoded ban")
+      for verb in (SHOW, EXPORT, "status {cube}", "status {cube} --history",
+                   "expire {cube} --older-than 1D")
+      for place in ("plain", "repository")),
+    *((f"{BUILD} --out {{{place}}}", "is not of terralatent; a cube, latents or decoded bands is")
+      for place in ("plain", "repository")),
     ("status nowhere", "there is nothing here; a cube, latents, bands or a model is wanted"),
     # embed, decode and train
     (f"{EMBED} --precision int8", "'int8' is neither `packed` nor `float32`"),
@@ -243,7 +256,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("show {bands} --out {out}.png --variable vv --pixel 1,1", "'vv' here; there are B02, B03, B0"),
     # export
     *((f"export {{cube}} --out {{{there}}}", "exists and is not this export; choose another folder")
-      for there in ("file", "foreign", "cube", "latents")),
+      for there in ("file", "foreign", "cube", "latents", "plain", "repository")),
     ("export {cube} --out {file}/x.zarr", "Cannot write .*: (Not a directory|File exists)"),
     ("export {cube} --out /proc/x.zarr", "Cannot write /proc/x.zarr: No such file or directory"),
     ("export {cube} --out s3://bucket/x", "exports go to a local folder; copy it from there"),

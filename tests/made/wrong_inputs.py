@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import icechunk
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zarr
 
 from terralatent.models.checkpoint import save_model
 from terralatent.models.gpvae import GPVAE, ModelConfig
@@ -21,6 +23,12 @@ def write_files(folder: Path) -> None:
     (folder / "foreign" / "mine.txt").write_text("mine")
     (folder / "plain").mkdir()
     (folder / "plain" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    repository = icechunk.Repository.create(
+        icechunk.local_filesystem_storage(str(folder / "repository"))
+    )
+    session = repository.writable_session("main")
+    zarr.create_group(session.store)
+    session.commit("of somebody else")
     (folder / "empty").touch()
     (folder / "dates").write_text("2018-05-01\nmonday\n")
     for name in ("noise", "noise.parquet"):

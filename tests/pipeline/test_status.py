@@ -20,20 +20,21 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.models.checkpoint import CheckpointError, model_hash
 from terralatent.pipeline import open_cube, open_latents, status
-from terralatent.pipeline.cli.pages.status import _timescales, status_page
+from terralatent.pipeline.cli.pages.status import _timescales, history_page, status_page
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.info.status import Status
 from terralatent.pipeline.info.stores import States
 from terralatent.pipeline.ingest.build import build_cube
+from terralatent.pipeline.store.history import history
 from terralatent.pipeline.store.lock.run_note import Run
 from terralatent.pipeline.store.lock.writer import read_run, writer_lock
-from terralatent.pipeline.store.repository import Store
+from terralatent.pipeline.store.repository import ABOUT, Store
 from tests.made.catalogue import region
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
@@ -44,8 +45,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def page(report: Status, width: int = 80) -> str:
     """The page as somebody reads it whose standard output is a file."""
+    return written(status_page(report), width)
+
+
+def written(drawn: RenderableType, width: int = 80) -> str:
     out = Console(file=io.StringIO(), width=width, highlight=False)
-    out.print(status_page(report), crop=False)
+    out.print(drawn, crop=False)
     return out.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -391,6 +396,30 @@ def test_pages_fit_into_80_columns(
         assert " ".join(lines).replace(" ", "").startswith(head.replace(" ", ""))
         assert max(map(len, lines)) <= 80
         assert "\x1b" not in page(report)
+
+
+FORGED = "build\nB0MHVDZWX5VVJECEAVCG  nothing to see\r\x1b[2J\u2028here"
+
+
+def test_no_word_of_a_store_makes_a_line_of_its_own(cube: Path, tmp_path: Path) -> None:
+    """Messages of commits, tags, reasons, attributes: a stranger's store may hold anything."""
+    store = Store.of(shutil.copytree(cube, tmp_path / "cube"))
+    session = store.repository().writable_session("main")
+    root = zarr.open_group(session.store, mode="r+")
+    root.update_attributes({ABOUT: {**root.attrs[ABOUT], "code_version": FORGED}})  # type: ignore
+    losses = [{**dict.fromkeys(("sensor", "item", "band", "reason"), FORGED), "unit": "0/0/0"}]
+    root["sentinel-2-l2a"].attrs["losses"] = losses
+    root["items/reason"][0] = FORGED  # type: ignore[index]
+    session.commit(FORGED)
+    store = Store.of(tmp_path / "cube")
+    (newest, *_) = states = history(store)
+    assert newest.message == FORGED
+    lines = written(history_page(states), 200).splitlines()
+    assert len(lines) == len(states)
+    assert all(line.split()[0] == state.id for line, state in zip(lines, states, strict=True))
+    text = page(status(store.address))
+    assert not any(line.strip().startswith("B0MHVDZWX5VVJECEAVCG") for line in text.splitlines())
+    assert not set("\r\x1b\u2028") & set(text)
 
 
 def test_what_is_none_of_ours_is_refused_in_one_line(

@@ -28,6 +28,9 @@ class Request:
     headers: Mapping[str, str]
     """In lower case."""
 
+    body: bytes = b""
+    """Empty but of a POST."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -59,9 +62,9 @@ def scripted(answer: Callable[[Request], Answer | None]) -> Iterator[ScriptedSer
 
         def do_GET(self) -> None:
             length = int(self.headers.get("content-length") or 0)
-            self.rfile.read(length)
+            sent = self.rfile.read(length)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(f"{here.url}{self.path}", self.path.partition("?")[0], headers)
+            request = Request(f"{here.url}{self.path}", self.path.partition("?")[0], headers, sent)
             here.requests.append(request)
             given = answer(request) or Answer(b"nothing here", 404)
             body, status, more = given.body, given.status, dict(given.headers)

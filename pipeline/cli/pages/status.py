@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from terralatent.catalogs.printable import printable
 from terralatent.pipeline.cli.pages.text import (
     Facts,
     ago,
@@ -37,8 +38,8 @@ def status_page(status: Status) -> RenderableType:
 
     Print it without cropping: the command that goes on is one line, however long, to be copied.
     """
-    head = Text(status.kind or "not laid out yet", style="bold")
-    head.append(f"  {status.store}", style="not bold")
+    head = Text(printable(status.kind or "not laid out yet"), style="bold")
+    head.append(f"  {printable(status.store)}", style="not bold")
     parts: list[RenderableType] = [head, fact_table(_made(status))]
     if status.cube is not None:
         parts += [_sensors(status.cube), fact_table(_cube(status.cube))]
@@ -57,8 +58,9 @@ def history_page(states: Sequence[Snapshot]) -> RenderableType:
     """Lay the states of a store out for a person, the newest first."""
     lines = []
     for state in states:
-        head = Text.assemble((state.id, "bold"), f"  {state.message}, {moment(state.written)}")
-        lines += [head, *(Text(f"  kept for {tag}") for tag in state.kept_for)]
+        message = f"  {printable(state.message)}, {moment(state.written)}"
+        head = Text.assemble((state.id, "bold"), message)
+        lines += [head, *(Text(f"  kept for {printable(tag)}") for tag in state.kept_for)]
     return Group(*lines)
 
 
@@ -106,7 +108,7 @@ def _sensors(cube: CubeStatus) -> RenderableType:
     for name, sensor in cube.sensors.items():
         dates = sensor.dates
         numbers = (str(len(sensor.bands)), f"{dates.count:,}", _day(dates.first), _day(dates.last))
-        table.add_row(name, *numbers, _states(sensor.units))
+        table.add_row(printable(name), *numbers, _states(sensor.units))
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 
@@ -225,10 +227,11 @@ def _stopped(run: Run) -> Facts:
 def _go_on(run: Run) -> Text:
     """One line to be copied; from elsewhere it changes to the folder of the command first."""
     if run.go_on is None:
-        return Text(f"  it was run by: {run.command}\n  the same call again goes on with it")
+        command = printable(run.command)
+        return Text(f"  it was run by: {command}\n  the same call again goes on with it")
     here = not run.folder or run.folder == os.getcwd()
     cd = "" if here else f"cd {shlex.quote(run.folder)} && "
-    return Text(f"  go on with: {cd}{run.go_on}", no_wrap=True, overflow="ignore")
+    return Text(f"  go on with: {printable(cd + run.go_on)}", no_wrap=True, overflow="ignore")
 
 
 def _far(run: Run, *, stage: bool = True) -> str:

@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from terralatent.catalogs.printable import printable
+
 __all__ = ["Facts", "ago", "counted", "fact_table", "listed", "moment", "number", "some", "span"]
 
 LINES = 5
@@ -20,13 +22,17 @@ Facts = Iterator[tuple[str, str | Text]]
 
 
 def fact_table(facts: Facts) -> RenderableType:
-    """Names on the left, what they stand for on the right, wrapped there."""
+    """Names on the left, what they stand for on the right, wrapped there.
+
+    A fact is one line, whatever stands in the store: one more line would be read as ours.
+    """
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True, min_width=8)
     table.add_column(overflow="fold")
     for name, value in facts:
         if value:
-            table.add_row(name, Text(value) if isinstance(value, str) else value)
+            style = "" if isinstance(value, str) else value.style
+            table.add_row(name, Text(printable(str(value)), style))
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 

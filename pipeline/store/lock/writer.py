@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.progress import Progress, Silent, StageRate
 from terralatent.pipeline.store.location import Place, locate
@@ -53,10 +54,12 @@ def writer_lock(location: str | Path | Place, command: str = "") -> Iterator[Wri
         What notes how far this run is, see :func:`read_run`.
 
     Raises:
-        InputError: If another process is writing, if a file lies there, or if nothing can be
-            written beside it.
+        InputError: If another process is writing, if a file lies there, if nothing can be written
+            beside it, or if a new store would lie inside another one.
     """
     location = location if isinstance(location, Place) else locate(location)
+    if isinstance(location, Path) and not location.exists():
+        refuse_inside_store(location)
     lock = Lease(location) if isinstance(location, Place) else FileLock(location)
     left = lock.claim()  # a run that is refused leaves what an earlier one said of itself
     try:

@@ -391,3 +391,18 @@ def test_a_wrong_description_ends_with_2_and_one_line(run: Run, tmp_path: Path) 
     code, output = run("sources", "--sources", own)
     assert code == 2
     assert output.strip() == f"error: {own}: sources.mine.where is 5; wanted a string."
+
+
+def test_search_and_build_end_with_what_they_left_out(
+    run: Run, catalogue: Path, tmp_path: Path
+) -> None:
+    where = (
+        "--region", ",".join(map(str, region().bounds)), "--sensor", "sentinel-2-l2a",
+        "--source", catalogue, "--start", "2018-05-01", "--end", "2018-05-31",
+    )  # fmt: skip
+    words = "left out: 2 items, such as S1_3: it belongs to none of sentinel-2-l2a"
+    code, written = run("search", *where, "--out", tmp_path / "scenes.parquet")
+    assert code == 0, written
+    assert written.splitlines()[-2].strip() == words
+    code, written = run("build", *where, "--out", tmp_path / "cube", "--dry-run")
+    assert (code, words in written) == (0, True)

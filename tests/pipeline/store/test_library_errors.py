@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import icechunk
+import numcodecs
 import numpy as np
 import obstore
 import pytest
@@ -22,7 +23,11 @@ import zarr
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from terralatent.pipeline.store.damage import damage_of
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.store.arrays import GroupLayout, Layout
+from terralatent.pipeline.store.creation import lay_out
+from terralatent.pipeline.store.damage import damage_of, translated_errors
+from terralatent.pipeline.store.history import expire, history
 from terralatent.pipeline.store.library_errors import (
     CHANGED,
     OBJECT_STORE,
@@ -32,6 +37,7 @@ from terralatent.pipeline.store.library_errors import (
     is_taken,
     trouble_of,
 )
+from terralatent.pipeline.store.repository import Store
 
 GOOGLE = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
 
@@ -335,3 +341,48 @@ def test_the_name_of_a_tag_is_given_once(whole: icechunk.Repository) -> None:
     assert is_taken(there.value)
     assert is_taken(deleted.value)
     assert not is_taken(absent.value)
+
+
+def age(folder: Path, hours: int) -> None:
+    """Let the last commit of a repository be of another time, as a wrong clock writes it."""
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(folder)))
+    last = next(iter(repository.ancestry(branch="main")))
+    path, zstd = folder / "snapshots" / last.id, numcodecs.Zstd(level=3)
+    header, body = path.read_bytes()[:39], path.read_bytes()[39:]
+    before = round(last.written_at.timestamp() * 1e6)
+    plain = zstd.decode(body)
+    assert plain.count(struct.pack("<Q", before)) == 1
+    plain = plain.replace(
+        struct.pack("<Q", before), struct.pack("<Q", before + hours * 3_600_000_000)
+    )
+    path.write_bytes(header + zstd.encode(plain))
+
+
+def test_a_commit_after_one_by_a_clock_that_was_ahead_is_refused_in_plain_words(
+    tmp_path: Path,
+) -> None:
+    lay_out(Store.of(tmp_path / "s"), Layout("cube", {}, (GroupLayout("", ()),)))
+    age(tmp_path / "s", 1000)
+    store = Store.of(tmp_path / "s")
+    assert store.group().attrs["terralatent"]["kind"] == "cube"  # it is read all the same
+    session = store.repository().writable_session("main")
+    zarr.open_group(session.store).attrs["more"] = 1
+    words = "s cannot be written: its last state was committed at .*, ahead of this machine's clock"
+    with pytest.raises(InputError, match=words), translated_errors(store):
+        session.commit("later")
+    assert history(store)[0].id == store.snapshot()
+    expire(store, "0h")
+    assert store.group().attrs["terralatent"]["kind"] == "cube"
+
+
+def test_two_clocks_that_disagree_are_named() -> None:
+    """As recorded where a machine's clock was 400 days ahead of its file server's."""
+    error = icechunk.IcechunkError(
+        "  x session error: snapshot timestamp is invalid, please verify if the machine clock has "
+        "drifted: local clock: `2028-01-03 10:48:37.781949 UTC`, object store clock: "
+        "`2026-11-29 10:48:37.784561795 UTC`"
+    )
+    assert damage_of(error) == (
+        "cannot be written: this machine's clock says 2028-01-03 10:48:37 UTC, that of where the "
+        "store lies 2026-11-29 10:48:37 UTC. Set the one that is wrong."
+    )

@@ -28,6 +28,8 @@ from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.decode import decode, open_bands
 from terralatent.pipeline.mapping.embed import embed, open_latents
 from terralatent.pipeline.store import location
+from terralatent.pipeline.store.arrays import GroupLayout, Layout
+from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.history import expire, history
 from terralatent.pipeline.store.location import Place, reach
 from terralatent.pipeline.store.lock.writer import read_run
@@ -423,3 +425,11 @@ def test_other_clouds_are_found_by_bucket_and_prefix(
     text = str(location.open_storage(location.locate(store)))
     assert all(word in text for word in words), text
     assert "c2VjcmV0" not in text
+
+
+def test_a_store_is_not_made_inside_another(remote: str, server: S3Server) -> None:
+    for inside in (f"{remote}/inner", f"{remote}/deep/inner"):
+        with pytest.raises(InputError, match=f"{inside} lies inside the store {remote}; choose"):
+            lay_out(Store.of(inside), Layout("cube", {}, ()))
+        assert not Store.of(inside).exists()
+    assert lay_out(Store.of(f"{remote}-beside"), Layout("cube", {}, (GroupLayout("", ()),)))
