@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +28,8 @@ from terralatent.catalogs.items.georeference import Georeference
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.catalogs.sources.signing import Readable
-from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, open_raster
+from terralatent.pipeline.ingest.decoding import DecodingMemory, decoding_memory
+from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, MOST_BYTES, open_raster
 from terralatent.pipeline.ingest.retry import host_of, persist
 from terralatent.pipeline.ingest.warp import read_on_grid
 
@@ -56,6 +57,9 @@ class Band:
 
     resampling: Resampling = "nearest"
     """How pixels of the file become pixels of the grid; those without data never count."""
+
+    classes: bool = False
+    """Whether its values are classes or bits, which have no means: overviews are not read."""
 
     def __post_init__(self) -> None:
         if self.nodata is None and np.dtype(self.dtype).kind != "f":
@@ -99,6 +103,7 @@ def read_sources(
     opened: Callable[[str], Readable] = Readable,
     threads: int,
     at_once: int | None = None,
+    memory: int = MOST_BYTES,
 ) -> tuple[dict[str, np.ndarray], list[Unread]]:
     """Read every band of every source on the grid of ``window``. Computes.
 
@@ -111,6 +116,8 @@ def read_sources(
         opened: Given the href of a file just before it is read, says how to open it.
         at_once: Requests to each host at the same time, of all calls in this process that give
             the same number; None: as many as there are threads. Files of this machine do not count.
+        memory: Bytes that may be decoded at the same time, of all calls in this process that give
+            the same number.
 
     Returns:
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
@@ -121,7 +128,8 @@ def read_sources(
         for n, source in enumerate(sources)
         for band in source.hrefs
     }
-    driver = _NamingDriver(access, opened, files, at_once)
+    classes = frozenset(band.name for band in bands if band.classes)
+    driver = _NamingDriver(access, opened, files, classes, at_once, decoding_memory(memory))
     with rasterio.Env(**GDAL_OPTIONS), _not_warning():
         loaded = odc.stac.load(
             [_item(n, source, bands, window) for n, source in enumerate(sources)],
@@ -186,9 +194,13 @@ class _NamingDriver(RioDriver):
         access: Access,
         opened: Callable[[str], Readable],
         files: Mapping[str, _File],
+        classes: Collection[str],
         at_once: int | None,
+        memory: DecodingMemory,
     ) -> None:
         super().__init__()
+        self.classes = classes
+        self.memory = memory
         self.at_once = at_once
         self.access = access
         self.opened = opened
@@ -214,7 +226,7 @@ class _NamingReader:
             return persist(
                 host_of(href, self._driver.at_once),
                 self._open_now,
-                lambda now: self._read(now, cfg, dst_geobox, dst),
+                lambda now: self._read(now, cfg, dst_geobox),
             )
         except MemoryError:  # ours, not the file's: the task fails, and is tried again
             raise
@@ -226,10 +238,12 @@ class _NamingReader:
     def _open_now(self) -> Readable:
         return self._driver.opened(self._driver.access.check_now(self._file.href))
 
-    def _read(self, now: Readable, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
+    def _read(self, now: Readable, cfg: Any, window: GeoBox) -> tuple[Any, np.ndarray]:
         reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.placement)
+        how = cfg.patch(use_overviews=self._file.band not in self._driver.classes)
         with _settings(now.options), reopen() as file:
-            return read_on_grid(file, reopen, cfg, window, dst)
+            pixels = read_on_grid(file, reopen, how, window, self._driver.memory)
+        return np.s_[0 : window.shape[0], 0 : window.shape[1]], pixels
 
 
 def _named_anew(href: str) -> str:

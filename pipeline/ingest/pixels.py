@@ -156,7 +156,7 @@ def read_pixels(
         _near(acquisitions, window), sensor, window, grid, together or len(acquisitions)
     ):
         if mask is not None:
-            bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
+            bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value, classes=True)]
         halo = parts[0].halo
         pixels, unread = read_sources(
             [_files(part.item) for part in parts],

@@ -12,11 +12,19 @@ from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
 from odc.geo.overlap import ReprojectInfo, compute_reproject_roi
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
 
 from terralatent.catalogs.items.georeference import Georeference
 
-__all__ = ["GDAL_OPTIONS", "RasterError", "open_raster", "source_window"]
+__all__ = [
+    "GDAL_OPTIONS",
+    "MOST_BYTES",
+    "RasterError",
+    "open_raster",
+    "source_window",
+    "tile_bytes",
+]
 
 GDAL_OPTIONS: Mapping[str, Any] = {
     # Few requests for a small COG: no listing of its folder, no sidecars, a long header. HEAD
@@ -64,6 +72,9 @@ as if they were parts of it."""
 MOST_SIDE = 200_000
 """Pixels along y and x of a file: 20 times a Sentinel-2 tile, and few bytes can claim it."""
 
+MOST_JPEG_2000 = 11_000
+"""Pixels along y or x of a JPEG 2000 from which on it may be one tile; of Sentinel-2 none is."""
+
 MOST_BYTES = 1 << 30
 """Of one tile or strip, which is only ever decoded whole, and of what one window is made from."""
 
@@ -77,6 +88,8 @@ def open_raster(
     path: str, dtype: str, placement: Georeference, *, overview: int | None = None
 ) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of one band and check all that can be known of it without reading pixels.
+
+    An alpha beside the band is no band; it says which pixels are data.
 
     Args:
         path: As :meth:`terralatent.catalogs.documents.access.Access.check_now` returned it.
@@ -99,7 +112,7 @@ def open_raster(
 
 
 def source_window(
-    file: rasterio.DatasetReader, window: GeoBox, tolerance: float
+    file: rasterio.DatasetReader, window: GeoBox, tolerance: float, *, overviews: bool = True
 ) -> tuple[ReprojectInfo, int | None]:
     """Find the pixels of a file that a window of the grid is made from.
 
@@ -107,6 +120,8 @@ def source_window(
         file: As :func:`open_raster` gave it.
         window: The window.
         tolerance: Pixels by which the grids may be apart and count as one.
+        overviews: Whether one of its overviews may be read instead. Not of classes and bits, which
+            have no means: most overviews are made of means, and so are all levels of JPEG 2000.
 
     Returns:
         What to read, by odc-geo, and the index of the overview to read it from; None: of none.
@@ -116,7 +131,7 @@ def source_window(
     """
     needed = compute_reproject_roi(rio_geobox(file), window, ttol=tolerance)
     shrink, overview = 1, None
-    if needed.read_shrink > 1:
+    if needed.read_shrink > 1 and overviews:
         factors = [factor for factor in file.overviews(1) if factor <= needed.read_shrink]
         if factors:
             shrink, overview = factors[-1], len(factors) - 1
@@ -127,8 +142,20 @@ def source_window(
     return needed, overview
 
 
+def tile_bytes(file: rasterio.DatasetReader) -> int:
+    """What one tile or strip takes to decode, with all bands that lie interleaved in it."""
+    rows, columns = file.block_shapes[0]
+    each, laid_out = np.dtype(file.dtypes[0]).itemsize, 0
+    if file.driver.startswith("JP2"):
+        each += 4  # OpenJPEG decodes to integers of 4 bytes
+        # Measured: of an image that is one tile, which cannot be seen from here, it lays out all.
+        laid_out = file.height * file.width if max(file.shape) > MOST_JPEG_2000 else 0
+    return int((rows * columns * each + laid_out) * file.count)
+
+
 def _require_plain(file: rasterio.DatasetReader) -> None:
-    if file.count != 1:
+    alpha = [band for band in file.colorinterp[1:] if band == ColorInterp.alpha]
+    if file.count - len(alpha) != 1 or len(alpha) > 1:
         raise RasterError(f"it has {file.count} bands, one was wanted")
     if max(file.shape) > MOST_SIDE:
         raise RasterError(f"it claims {file.height} x {file.width} pixels")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,17 +20,12 @@ from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.pipeline.ingest.assets import Band, Source, read_sources
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.ingest.warp import _do_read
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import add_sentinel_2, optical, region
 from tests.made.recorded import PC, moved, write_bands, write_items
 
 KERNELS: tuple[Resampling, ...] = ("nearest", "bilinear", "cubic", "average")
 MAY = ("2018-05-01", "2018-05-31")
-
-
-def test_odc_loader_still_reads_by_what_it_does_not_offer() -> None:
-    assert [*inspect.signature(_do_read).parameters] == ["src", "cfg", "dst_geobox", "rr", "dst"]
 
 
 def read(path: Path, window: GeoBox, how: Resampling, nodata: float = 0) -> np.ndarray:
