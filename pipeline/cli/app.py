@@ -134,6 +134,14 @@ def build(
     choice: opt.SceneChoice,
     grid: opt.Grid,
     requests: opt.Requests = 64,
+    strict_placement: Annotated[
+        bool,
+        typer.Option(
+            "--strict-placement",
+            help="Mask files whose items place them elsewhere than they do themselves; by default "
+            "they are read where they lie, with a warning.",
+        ),
+    ] = False,
     cluster: opt.Cluster,
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
@@ -160,9 +168,8 @@ def build(
         plan = plan_build(chosen, region, out, **how)
         terminal.show(plan.to_json() if json else plan_page(plan))
         return
-    terminal.finish(
-        build_cube(chosen, region, out, **how, requests=requests, progress=terminal.bar()), out
-    )
+    how |= {"requests": requests, "strict_placement": strict_placement}
+    terminal.finish(build_cube(chosen, region, out, **how, progress=terminal.bar()), out)
 
 
 @app.command()

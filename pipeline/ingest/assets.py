@@ -29,7 +29,12 @@ from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.catalogs.sources.signing import Readable
 from terralatent.pipeline.ingest.decoding import DecodingMemory, decoding_memory
-from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, MOST_BYTES, open_raster
+from terralatent.pipeline.ingest.raster import (
+    GDAL_OPTIONS,
+    MOST_BYTES,
+    Misplaced,
+    open_raster,
+)
 from terralatent.pipeline.ingest.retry import host_of, persist
 from terralatent.pipeline.ingest.warp import read_on_grid
 
@@ -82,7 +87,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that could not be read; its pixels are no data."""
+    """A file that could not be read, its pixels are no data; or of which its item was wrong."""
 
     source: str
     """Id of its item."""
@@ -104,6 +109,7 @@ def read_sources(
     threads: int,
     at_once: int | None = None,
     memory: int = MOST_BYTES,
+    misplaced: Callable[[Unread], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], list[Unread]]:
     """Read every band of every source on the grid of ``window``. Computes.
 
@@ -118,6 +124,8 @@ def read_sources(
             the same number; None: as many as there are threads. Files of this machine do not count.
         memory: Bytes that may be decoded at the same time, of all calls in this process that give
             the same number.
+        misplaced: Told of each file that is read where it lies, though its item places it elsewhere
+            (see :func:`~terralatent.pipeline.ingest.raster.open_raster`); None: it is not read.
 
     Returns:
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
@@ -129,7 +137,9 @@ def read_sources(
         for band in source.hrefs
     }
     classes = frozenset(band.name for band in bands if band.classes)
-    driver = _NamingDriver(access, opened, files, classes, at_once, decoding_memory(memory))
+    driver = _NamingDriver(
+        access, opened, files, classes, at_once, decoding_memory(memory), misplaced
+    )
     with rasterio.Env(**GDAL_OPTIONS), _not_warning():
         loaded = odc.stac.load(
             [_item(n, source, bands, window) for n, source in enumerate(sources)],
@@ -151,6 +161,7 @@ def opening(
     *,
     access: Access,
     opened: Callable[[str], Readable] = Readable,
+    misplaced: Misplaced | None = None,
 ) -> Iterator[Callable[..., AbstractContextManager[rasterio.DatasetReader]]]:
     """Yield what opens a file or one of its overviews, as :func:`read_sources` would.
 
@@ -158,11 +169,11 @@ def opening(
         href: The file.
         dtype: NumPy name of what it is to be read as.
         placement: Where its item says that it lies.
-        access: As for :func:`read_sources`, as is ``opened``.
+        access: As for :func:`read_sources`, as are ``opened`` and ``misplaced``.
     """
     now = opened(access.check_now(href))
     with rasterio.Env(**GDAL_OPTIONS), _settings(now.options):
-        yield partial(open_raster, _named_anew(now.href), dtype, placement)
+        yield partial(open_raster, _named_anew(now.href), dtype, placement, misplaced=misplaced)
 
 
 @dataclass(frozen=True)
@@ -197,8 +208,10 @@ class _NamingDriver(RioDriver):
         classes: Collection[str],
         at_once: int | None,
         memory: DecodingMemory,
+        misplaced: Callable[[Unread], None] | None,
     ) -> None:
         super().__init__()
+        self.misplaced = misplaced
         self.classes = classes
         self.memory = memory
         self.at_once = at_once
@@ -235,11 +248,21 @@ class _NamingReader:
             self._driver.unread.append(Unread(file.source.id, file.band, reason_of(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
+    def _tell_misplaced(self, reason: str) -> None:
+        assert self._driver.misplaced is not None
+        self._driver.misplaced(Unread(self._file.source.id, self._file.band, reason))
+
     def _open_now(self) -> Readable:
         return self._driver.opened(self._driver.access.check_now(self._file.href))
 
     def _read(self, now: Readable, cfg: Any, window: GeoBox) -> tuple[Any, np.ndarray]:
-        reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.placement)
+        reopen = partial(
+            open_raster,
+            _named_anew(now.href),
+            cfg.dtype,
+            self._file.placement,
+            misplaced=None if self._driver.misplaced is None else self._tell_misplaced,
+        )
         how = cfg.patch(use_overviews=self._file.band not in self._driver.classes)
         with _settings(now.options), reopen() as file:
             pixels = read_on_grid(file, reopen, how, window, self._driver.memory)

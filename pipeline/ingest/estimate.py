@@ -167,7 +167,12 @@ def _bytes_or_reason(file: _File, *, scenes: Scenes, boxes: Sequence[GeoBox]) ->
         placement = read_georeference(file.item, asset)
         opened = partial(readable, source=replace(scenes.place, where=""))
         with opening(
-            asset["href"], file.dtype, placement, access=scenes.access, opened=opened
+            asset["href"],
+            file.dtype,
+            placement,
+            access=scenes.access,
+            opened=opened,
+            misplaced=lambda _: None,
         ) as reopen:
             sizes = _window_bytes(
                 reopen,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import rasterio
@@ -14,12 +14,15 @@ from odc.geo.overlap import ReprojectInfo, compute_reproject_roi
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
+from rasterio.warp import transform_bounds
+from shapely.geometry import box
 
 from terralatent.catalogs.items.georeference import Georeference
 
 __all__ = [
     "GDAL_OPTIONS",
     "MOST_BYTES",
+    "Misplaced",
     "RasterError",
     "open_raster",
     "source_window",
@@ -79,13 +82,26 @@ MOST_BYTES = 1 << 30
 """Of one tile or strip, which is only ever decoded whole, and of what one window is made from."""
 
 
+COARSE = 0.05
+"""Share of a file's longer side by which the footprint of its item may be off it."""
+
+
 class RasterError(ValueError):
     """A file holds a raster that is not what was wanted, or none that is safe to read."""
 
 
+Misplaced: TypeAlias = Callable[[str], None]
+"""Told why an item places a file elsewhere than the file itself, which is right."""
+
+
 @contextmanager
 def open_raster(
-    path: str, dtype: str, placement: Georeference, *, overview: int | None = None
+    path: str,
+    dtype: str,
+    placement: Georeference,
+    *,
+    overview: int | None = None,
+    misplaced: Misplaced | None = None,
 ) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of one band and check all that can be known of it without reading pixels.
 
@@ -96,6 +112,9 @@ def open_raster(
         dtype: NumPy name of what it is to be read as.
         placement: Where its item says that it lies.
         overview: Open this one of its overviews.
+        misplaced: Told where shape and transform of its item are not the file's, and the file lies
+            in the CRS and the footprint that the item states; such a file is then read where it
+            lies. None: it is refused.
 
     Raises:
         RasterError: If it has several bands, numbers that ``dtype`` does not hold, no place or
@@ -107,7 +126,7 @@ def open_raster(
     with rasterio.DatasetReader(path, driver=list(DRIVERS), sharing=False, **options) as file:
         _require_plain(file)
         _require_dtype(file, dtype)
-        _require_placed(file, placement)
+        _require_placed(file, placement, misplaced)
         yield file
 
 
@@ -178,7 +197,9 @@ def _require_dtype(file: rasterio.DatasetReader, dtype: str) -> None:
         raise RasterError(f"it has tiles of {rows} x {columns} pixels")
 
 
-def _require_placed(file: rasterio.DatasetReader, stated: Georeference) -> None:
+def _require_placed(
+    file: rasterio.DatasetReader, stated: Georeference, misplaced: Misplaced | None
+) -> None:
     if file.crs is None or file.transform.is_identity or file.transform.determinant == 0:
         raise RasterError("it does not say where it lies")
     if stated.crs is not None and not _same_crs(file.crs, stated.crs):
@@ -195,10 +216,23 @@ def _require_placed(file: rasterio.DatasetReader, stated: Georeference) -> None:
     # Catalogues disagree by half a pixel on whether corners or centres are meant.
     pixel = max(abs(side) for step in (here, stated.transform or ()) for side in _steps(step))
     if not away <= pixel:
-        raise RasterError(
+        reason = (
             f"its {file.height} x {file.width} pixels begin at {here.c:.10g}, {here.f:.10g} and "
             f"end up to {away:.4g} from where its item says"
         )
+        if misplaced is None or not _fits_footprint(file, stated):
+            raise RasterError(reason)
+        misplaced(reason)
+
+
+def _fits_footprint(file: rasterio.DatasetReader, stated: Georeference) -> bool:
+    """Whether a file lies where its item says on a map, in the CRS that its item says."""
+    if stated.crs is None or stated.footprint is None:
+        return False
+    west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+    margin = COARSE * max(east - west, north - south)
+    around = box(west, south, east, north).buffer(margin)
+    return bool(west <= east and around.contains(stated.footprint))
 
 
 def _steps(transform: Any) -> tuple[float, ...]:
