@@ -28,10 +28,9 @@ from terralatent.catalogs.items.georeference import Georeference
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.catalogs.sources.signing import Readable
-from terralatent.pipeline.ingest.decoding import DecodingMemory, decoding_memory
+from terralatent.pipeline.ingest.decoding import MOST_BYTES, DecodingMemory, decoding_memory
 from terralatent.pipeline.ingest.raster import (
     GDAL_OPTIONS,
-    MOST_BYTES,
     Misplaced,
     open_raster,
 )

@@ -32,8 +32,8 @@ from terralatent.pipeline.cube.losses import Loss
 from terralatent.pipeline.ingest.assets import Band, Unread, read_sources
 from terralatent.pipeline.ingest.assets import Source as ItemFiles
 from terralatent.pipeline.ingest.border_noise import border_halo, border_noise
+from terralatent.pipeline.ingest.decoding import MOST_BYTES
 from terralatent.pipeline.ingest.harmonise import contradiction, linear_power, pack_item
-from terralatent.pipeline.ingest.raster import MOST_BYTES
 
 __all__ = ["TaskPixels", "is_near", "read_dtype", "read_pixels"]
 

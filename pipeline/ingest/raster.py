@@ -18,15 +18,13 @@ from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
 from terralatent.catalogs.items.georeference import Georeference
+from terralatent.pipeline.ingest.decoding import MOST_BYTES, RasterError
 
 __all__ = [
     "GDAL_OPTIONS",
-    "MOST_BYTES",
     "Misplaced",
-    "RasterError",
     "open_raster",
     "source_window",
-    "tile_bytes",
 ]
 
 GDAL_OPTIONS: Mapping[str, Any] = {
@@ -75,19 +73,8 @@ as if they were parts of it."""
 MOST_SIDE = 200_000
 """Pixels along y and x of a file: 20 times a Sentinel-2 tile, and few bytes can claim it."""
 
-MOST_JPEG_2000 = 11_000
-"""Pixels along y or x of a JPEG 2000 from which on it may be one tile; of Sentinel-2 none is."""
-
-MOST_BYTES = 1 << 30
-"""Of one tile or strip, which is only ever decoded whole, and of what one window is made from."""
-
-
 COARSE = 0.05
 """Share of a file's longer side by which the footprint of its item may be off it."""
-
-
-class RasterError(ValueError):
-    """A file holds a raster that is not what was wanted, or none that is safe to read."""
 
 
 Misplaced: TypeAlias = Callable[[str], None]
@@ -159,17 +146,6 @@ def source_window(
     if size > MOST_BYTES * shrink**2:
         raise RasterError(f"{rows} x {columns} of its pixels would have to be read for one window")
     return needed, overview
-
-
-def tile_bytes(file: rasterio.DatasetReader) -> int:
-    """What one tile or strip takes to decode, with all bands that lie interleaved in it."""
-    rows, columns = file.block_shapes[0]
-    each, laid_out = np.dtype(file.dtypes[0]).itemsize, 0
-    if file.driver.startswith("JP2"):
-        each += 4  # OpenJPEG decodes to integers of 4 bytes
-        # Measured: of an image that is one tile, which cannot be seen from here, it lays out all.
-        laid_out = file.height * file.width if max(file.shape) > MOST_JPEG_2000 else 0
-    return int((rows * columns * each + laid_out) * file.count)
 
 
 def _require_plain(file: rasterio.DatasetReader) -> None:

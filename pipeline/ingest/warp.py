@@ -19,8 +19,8 @@ from rasterio.io import DatasetReader
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
-from terralatent.pipeline.ingest.decoding import DecodingMemory
-from terralatent.pipeline.ingest.raster import source_window, tile_bytes
+from terralatent.pipeline.ingest.decoding import DecodingMemory, tile_bytes
+from terralatent.pipeline.ingest.raster import source_window
 
 __all__ = ["Reopen", "read_on_grid"]
 
