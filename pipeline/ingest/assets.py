@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import formatdate
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -34,7 +36,7 @@ from terralatent.pipeline.ingest.raster import (
     Misplaced,
     open_raster,
 )
-from terralatent.pipeline.ingest.retry import host_of, persist
+from terralatent.pipeline.ingest.retry import Host, host_of, persist
 from terralatent.pipeline.ingest.warp import read_on_grid
 
 __all__ = ["Band", "Source", "Unread", "opening", "read_sources", "reason_of"]
@@ -234,11 +236,15 @@ class _NamingReader:
         self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> tuple[Any, np.ndarray]:
         href = self._file.href
+        host = host_of(href, self._driver.at_once)
         try:
             return persist(
-                host_of(href, self._driver.at_once),
+                host,
+                href,
                 self._open_now,
-                lambda now: self._read(now, cfg, dst_geobox),
+                lambda now, first: self._read(
+                    now, cfg, dst_geobox, _requests(host, unchanged=first)
+                ),
             )
         except MemoryError:  # ours, not the file's: the task fails, and is tried again
             raise
@@ -254,7 +260,9 @@ class _NamingReader:
     def _open_now(self) -> Readable:
         return self._driver.opened(self._driver.access.check_now(self._file.href))
 
-    def _read(self, now: Readable, cfg: Any, window: GeoBox) -> tuple[Any, np.ndarray]:
+    def _read(
+        self, now: Readable, cfg: Any, window: GeoBox, requests: AbstractContextManager[Any]
+    ) -> tuple[Any, np.ndarray]:
         reopen = partial(
             open_raster,
             _named_anew(now.href),
@@ -263,7 +271,7 @@ class _NamingReader:
             misplaced=None if self._driver.misplaced is None else self._tell_misplaced,
         )
         how = cfg.patch(use_overviews=self._file.band not in self._driver.classes)
-        with _settings(now.options), reopen() as file:
+        with requests, _settings(now.options), reopen() as file:
             pixels = read_on_grid(file, reopen, how, window, self._driver.memory)
         return np.s_[0 : window.shape[0], 0 : window.shape[1]], pixels
 
@@ -298,6 +306,26 @@ def _settings(options: Mapping[str, str]) -> Iterator[None]:
         return
     with rasterio.Env(session=_Keys(options)):
         yield
+
+
+def _requests(host: Host | None, *, unchanged: bool) -> AbstractContextManager[Any]:
+    """GDAL's settings for the requests for one file, in this thread alone.
+
+    They end sooner where files of the host are known to. And a file that changes between two of
+    them is refused by its host (412), whatever its codec would make of both: the next try reads all
+    of it anew, without that, in case the clock of this machine is late.
+    """
+    if host is None:
+        return nullcontext()
+    options: dict[str, Any] = {}
+    if host.request_s is not None:
+        longest = GDAL_OPTIONS["GDAL_HTTP_TIMEOUT"]
+        options["GDAL_HTTP_TIMEOUT"] = max(1, min(longest, round(host.request_s)))
+    if unchanged:
+        headers = [os.environ.get("GDAL_HTTP_HEADERS", "")]
+        headers += [f'"If-Unmodified-Since: {formatdate(usegmt=True)}"']
+        options["GDAL_HTTP_HEADERS"] = ",".join(filter(None, headers))
+    return rasterio.Env(**options) if options else nullcontext()
 
 
 def reason_of(error: BaseException) -> str:

@@ -159,6 +159,7 @@ def _codestream(path: str) -> int:
 
 def _bytes(path: str, offset: int, size: int) -> bytes:
     """Some bytes of a file; zeros beyond its end."""
+    path = path.replace("s3://", "/vsis3/", 1) if path.startswith("s3://") else path
     text = RAW.format(path=escape(path), offset=offset, size=size)
     with (
         rasterio.Env(GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE="ALL"),
