@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from terralatent.catalogs.items.item import properties
+from shapely.geometry.base import BaseGeometry
+
+from terralatent.catalogs.items.item import footprint, properties
 
 __all__ = ["Georeference", "GeoreferenceError", "read_georeference"]
+
+
+EPSG = range(1024, 1_000_000)
+"""Numbers that EPSG gives to a CRS."""
 
 
 class GeoreferenceError(ValueError):
@@ -28,6 +34,9 @@ class Georeference:
 
     shape: tuple[int, int] | None = None
     """Rows and columns."""
+
+    footprint: BaseGeometry | None = field(default=None, compare=False)
+    """In degrees: where its item says on a map that its pixels lie."""
 
     @property
     def corners(self) -> tuple[tuple[float, float], ...]:
@@ -57,11 +66,8 @@ def read_georeference(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Geor
         own = asset.get(name)
         return properties(item).get(name) if own is None else own
 
-    code, epsg = stated("proj:code"), stated("proj:epsg")
-    if code is None and epsg is not None:
-        code = f"EPSG:{epsg}" if isinstance(epsg, int) else epsg
-    if code is not None and not isinstance(code, str):
-        raise GeoreferenceError(f"its proj:code is {str(code)[:50]!r}, not text")
+    name = "proj:epsg" if stated("proj:code") is None else "proj:code"
+    code = _crs(stated(name), name)
     transform = _numbers(stated("proj:transform"), "proj:transform", (6, 9))
     shape = _numbers(stated("proj:shape"), "proj:shape", (2,))
     if shape is not None and not all(side > 0 and side == int(side) for side in shape):
@@ -70,7 +76,24 @@ def read_georeference(item: Mapping[str, Any], asset: Mapping[str, Any]) -> Geor
         code,
         None if transform is None else transform[:6],
         None if shape is None else (int(shape[0]), int(shape[1])),
+        footprint(item),
     )
+
+
+def _crs(value: object, name: str) -> str | None:
+    """A CRS as it is called; of a number, or of text that is one, that of EPSG."""
+    if value is None:
+        return None
+    number = value.strip() if isinstance(value, str) else value
+    if isinstance(number, str) and not number.isdecimal():
+        return number
+    try:
+        code = None if isinstance(number, bool) else float(number)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        code = None
+    if code is None or code not in EPSG:
+        raise GeoreferenceError(f"its {name} is {str(value)[:50]!r}, not a CRS or its number")
+    return f"EPSG:{int(code)}"
 
 
 def _numbers(value: object, name: str, lengths: tuple[int, ...]) -> tuple[float, ...] | None:

@@ -140,6 +140,7 @@ def build(
     choice: groups.SceneChoice,
     grid: groups.Grid,
     requests: opt.Requests = 64,
+    strict_placement: opt.StrictPlacement = False,
     cluster: groups.Cluster,
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
@@ -167,7 +168,8 @@ def build(
         terminal.say_all(chosen.left_out())
         terminal.show(plan.to_json() if json else plan_page(plan))
         return
-    report = build_cube(chosen, region, out, **how, requests=requests, progress=terminal.bar())
+    how |= {"requests": requests, "strict_placement": strict_placement}
+    report = build_cube(chosen, region, out, **how, progress=terminal.bar())
     terminal.say_all(chosen.left_out())
     terminal.finish(report, out)
 

@@ -35,6 +35,7 @@ __all__ = [
     "Source",
     "Start",
     "StoreOrModel",
+    "StrictPlacement",
     "Tables",
     "Variable",
     "Verbs",
@@ -80,6 +81,14 @@ When = Annotated[
 ]
 Requests = Annotated[
     int, typer.Option(min=1, help="Requests to one host at the same time, of all workers.")
+]
+StrictPlacement = Annotated[
+    bool,
+    typer.Option(
+        "--strict-placement",
+        help="Mask files whose items place them elsewhere than they do themselves; by default "
+        "they are read where they lie, with a warning.",
+    ),
 ]
 DryRun = Annotated[
     bool,

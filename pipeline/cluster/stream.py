@@ -94,6 +94,9 @@ class Failure(Generic[T]):
     worker: str | None = None
     """Address of the worker that tried it last, where that is known."""
 
+    killed: bool = False
+    """Whether that worker died under it."""
+
 
 def stream_blocks(
     client: Client,
@@ -177,7 +180,9 @@ def stream_blocks(
                     elif queue.retry(attempt, outcome):
                         log.info("%s: a task is tried again: %s", commits.message, outcome)
                     else:
-                        failures.append(Failure(attempt.task, outcome.error, outcome.worker))
+                        failures.append(
+                            Failure(attempt.task, outcome.error, outcome.worker, outcome.killed)
+                        )
                         progress.advance()
                 due = time.monotonic() - committed > commits.seconds
                 if due or len(finished) >= commits.every:

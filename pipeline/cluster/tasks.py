@@ -167,11 +167,13 @@ class WorkerRegistry:
             self._logged = True
 
     async def _refresh(self) -> None:
+        if not self._open:  # the client may be closed by now
+            return
         # The scheduler may be lost, which is noticed where tasks end.
         with suppress(OSError, RuntimeError):
             self.threads = await self._client.scheduler.ncores()
-        if self._open:  # called anew, not slept in: a loop that closes complains of sleepers
-            self._client.loop.call_later(REFRESH_S, self._refresh)
+        # Called anew, not slept in: a loop that closes complains of sleepers.
+        self._client.loop.call_later(REFRESH_S, self._refresh)
 
 
 class TaskQueue(Generic[T]):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import formatdate
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -28,8 +30,13 @@ from terralatent.catalogs.items.georeference import Georeference
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.catalogs.sources.signing import Readable
-from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, open_raster
-from terralatent.pipeline.ingest.retry import host_of, persist
+from terralatent.pipeline.ingest.decoding import MOST_BYTES, DecodingMemory, decoding_memory
+from terralatent.pipeline.ingest.raster import (
+    GDAL_OPTIONS,
+    Misplaced,
+    open_raster,
+)
+from terralatent.pipeline.ingest.retry import Host, host_of, persist
 from terralatent.pipeline.ingest.warp import read_on_grid
 
 __all__ = ["Band", "Source", "Unread", "opening", "read_sources", "reason_of"]
@@ -57,6 +64,9 @@ class Band:
     resampling: Resampling = "nearest"
     """How pixels of the file become pixels of the grid; those without data never count."""
 
+    classes: bool = False
+    """Whether its values are classes or bits, which have no means: overviews are not read."""
+
     def __post_init__(self) -> None:
         if self.nodata is None and np.dtype(self.dtype).kind != "f":
             raise ValueError(f"{self.name}: integers ({self.dtype}) need a no data value.")
@@ -78,7 +88,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Unread:
-    """A file that could not be read; its pixels are no data."""
+    """A file that could not be read, its pixels are no data; or of which its item was wrong."""
 
     source: str
     """Id of its item."""
@@ -99,6 +109,8 @@ def read_sources(
     opened: Callable[[str], Readable] = Readable,
     threads: int,
     at_once: int | None = None,
+    memory: int = MOST_BYTES,
+    misplaced: Callable[[Unread], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], list[Unread]]:
     """Read every band of every source on the grid of ``window``. Computes.
 
@@ -111,6 +123,10 @@ def read_sources(
         opened: Given the href of a file just before it is read, says how to open it.
         at_once: Requests to each host at the same time, of all calls in this process that give
             the same number; None: as many as there are threads. Files of this machine do not count.
+        memory: Bytes that may be decoded at the same time, of all calls in this process that give
+            the same number.
+        misplaced: Told of each file that is read where it lies, though its item places it elsewhere
+            (see :func:`~terralatent.pipeline.ingest.raster.open_raster`); None: it is not read.
 
     Returns:
         For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
@@ -121,7 +137,10 @@ def read_sources(
         for n, source in enumerate(sources)
         for band in source.hrefs
     }
-    driver = _NamingDriver(access, opened, files, at_once)
+    classes = frozenset(band.name for band in bands if band.classes)
+    driver = _NamingDriver(
+        access, opened, files, classes, at_once, decoding_memory(memory), misplaced
+    )
     with rasterio.Env(**GDAL_OPTIONS), _not_warning():
         loaded = odc.stac.load(
             [_item(n, source, bands, window) for n, source in enumerate(sources)],
@@ -143,6 +162,7 @@ def opening(
     *,
     access: Access,
     opened: Callable[[str], Readable] = Readable,
+    misplaced: Misplaced | None = None,
 ) -> Iterator[Callable[..., AbstractContextManager[rasterio.DatasetReader]]]:
     """Yield what opens a file or one of its overviews, as :func:`read_sources` would.
 
@@ -150,11 +170,11 @@ def opening(
         href: The file.
         dtype: NumPy name of what it is to be read as.
         placement: Where its item says that it lies.
-        access: As for :func:`read_sources`, as is ``opened``.
+        access: As for :func:`read_sources`, as are ``opened`` and ``misplaced``.
     """
     now = opened(access.check_now(href))
     with rasterio.Env(**GDAL_OPTIONS), _settings(now.options):
-        yield partial(open_raster, _named_anew(now.href), dtype, placement)
+        yield partial(open_raster, _named_anew(now.href), dtype, placement, misplaced=misplaced)
 
 
 @dataclass(frozen=True)
@@ -186,9 +206,15 @@ class _NamingDriver(RioDriver):
         access: Access,
         opened: Callable[[str], Readable],
         files: Mapping[str, _File],
+        classes: Collection[str],
         at_once: int | None,
+        memory: DecodingMemory,
+        misplaced: Callable[[Unread], None] | None,
     ) -> None:
         super().__init__()
+        self.misplaced = misplaced
+        self.classes = classes
+        self.memory = memory
         self.at_once = at_once
         self.access = access
         self.opened = opened
@@ -210,11 +236,15 @@ class _NamingReader:
         self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
     ) -> tuple[Any, np.ndarray]:
         href = self._file.href
+        host = host_of(href, self._driver.at_once)
         try:
             return persist(
-                host_of(href, self._driver.at_once),
+                host,
+                href,
                 self._open_now,
-                lambda now: self._read(now, cfg, dst_geobox, dst),
+                lambda now, first: self._read(
+                    now, cfg, dst_geobox, _requests(host, unchanged=first)
+                ),
             )
         except MemoryError:  # ours, not the file's: the task fails, and is tried again
             raise
@@ -223,13 +253,27 @@ class _NamingReader:
             self._driver.unread.append(Unread(file.source.id, file.band, reason_of(error)))
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
+    def _tell_misplaced(self, reason: str) -> None:
+        assert self._driver.misplaced is not None
+        self._driver.misplaced(Unread(self._file.source.id, self._file.band, reason))
+
     def _open_now(self) -> Readable:
         return self._driver.opened(self._driver.access.check_now(self._file.href))
 
-    def _read(self, now: Readable, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
-        reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.placement)
-        with _settings(now.options), reopen() as file:
-            return read_on_grid(file, reopen, cfg, window, dst)
+    def _read(
+        self, now: Readable, cfg: Any, window: GeoBox, requests: AbstractContextManager[Any]
+    ) -> tuple[Any, np.ndarray]:
+        reopen = partial(
+            open_raster,
+            _named_anew(now.href),
+            cfg.dtype,
+            self._file.placement,
+            misplaced=None if self._driver.misplaced is None else self._tell_misplaced,
+        )
+        how = cfg.patch(use_overviews=self._file.band not in self._driver.classes)
+        with requests, _settings(now.options), reopen() as file:
+            pixels = read_on_grid(file, reopen, how, window, self._driver.memory)
+        return np.s_[0 : window.shape[0], 0 : window.shape[1]], pixels
 
 
 def _named_anew(href: str) -> str:
@@ -262,6 +306,26 @@ def _settings(options: Mapping[str, str]) -> Iterator[None]:
         return
     with rasterio.Env(session=_Keys(options)):
         yield
+
+
+def _requests(host: Host | None, *, unchanged: bool) -> AbstractContextManager[Any]:
+    """GDAL's settings for the requests for one file, in this thread alone.
+
+    They end sooner where files of the host are known to. And a file that changes between two of
+    them is refused by its host (412), whatever its codec would make of both: the next try reads all
+    of it anew, without that, in case the clock of this machine is late.
+    """
+    if host is None:
+        return nullcontext()
+    options: dict[str, Any] = {}
+    if host.request_s is not None:
+        longest = GDAL_OPTIONS["GDAL_HTTP_TIMEOUT"]
+        options["GDAL_HTTP_TIMEOUT"] = max(1, min(longest, round(host.request_s)))
+    if unchanged:
+        headers = [os.environ.get("GDAL_HTTP_HEADERS", "")]
+        headers += [f'"If-Unmodified-Since: {formatdate(usegmt=True)}"']
+        options["GDAL_HTTP_HEADERS"] = ",".join(filter(None, headers))
+    return rasterio.Env(**options) if options else nullcontext()
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,9 +7,9 @@ A cube that is there grows: what a later search found is put in its place, see
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_b
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import PENDING, Loss, losses_of
+from terralatent.pipeline.ingest.culprits import read_by_halves
 from terralatent.pipeline.ingest.growth import (
     abandon_growth,
     as_stored,
@@ -37,6 +38,7 @@ from terralatent.pipeline.ingest.growth import (
 )
 from terralatent.pipeline.ingest.read_tasks import (
     GoneError,
+    ReadResult,
     ReadTask,
     open_tasks,
     record_task,
@@ -52,7 +54,10 @@ from terralatent.pipeline.store.repository import BRANCH, GROWING, STEP, Store
 
 __all__ = ["BuildReport", "build_cube"]
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+
+DECODED = 4
+"""Of the memory of a worker, what part may be taken by pixels that are being decoded."""
 
 REQUESTS_A_HOST = 64
 """Requests to one host at the same time, of all workers together; each may have one at least."""
@@ -103,6 +108,7 @@ def build_cube(
     block: int = 256,
     memory: str = "4GB",
     requests: int = REQUESTS_A_HOST,
+    strict_placement: bool = False,
     client: Client | str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -125,6 +131,9 @@ def build_cube(
             processes that are started here.
         requests: Requests to one host at the same time. Shared evenly by the workers that are there
             when the build begins, or that were requested; each has one at least.
+        strict_placement: Whether files are masked whose items place them elsewhere than they do
+            themselves. By default they are read where they lie, in the CRS and the footprint that
+            their items state, with a warning.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`; by default processes on this
             machine, for as long as the call lasts.
@@ -154,8 +163,16 @@ def build_cube(
         translated_scheduler_loss(),
         ExitStack() as stack,
     ):
-        windows = _windows(scenes, pixels, block, who.memory_bytes())
-        build = _Build(store, scenes, pixels, block, windows)
+        limit = who.memory_bytes()
+        windows = _windows(scenes, pixels, block, limit)
+        read = partial(
+            run_task,
+            store=store,
+            threads=READ_THREADS,
+            memory=limit // DECODED,
+            strict_placement=strict_placement,
+        )
+        build = _Build(store, scenes, pixels, block, windows, read)
 
         @cache
         def started() -> Client:
@@ -180,6 +197,8 @@ def build_cube(
             filled = True
             if growing and not failures:
                 show_growth(store, f"grow to {scenes.period[1]}")
+    if build.misplaced:
+        _warn_misplaced(build.misplaced)
     return _report(build, done, new, failures)
 
 
@@ -201,6 +220,17 @@ class _Build:
 
     windows: Mapping[str, ReadWindows]
     """How each sensor is read."""
+
+    read: Callable[..., ReadResult]
+    """Reads a task, given ``at_once``."""
+
+    misplaced: set[Loss] = field(default_factory=set)
+    """Files whose items place them elsewhere than they do themselves."""
+
+    def record(self, cube: Any, task: ReadTask, result: ReadResult) -> None:
+        """Write down what became of a task."""
+        record_task(cube, task, result)
+        self.misplaced.update(result.misplaced)
 
 
 def _windows(scenes: Scenes, pixels: GeoBox, block: int, limit: int) -> dict[str, ReadWindows]:
@@ -234,15 +264,32 @@ def _fill(
     Returns:
         The tasks that failed for good.
     """
-    read = partial(run_task, store=build.store, threads=READ_THREADS, at_once=at_once)
-    metadata = STEP if branch == GROWING else None
-    return stream_blocks(
+    stream = partial(
+        stream_blocks,
         client,
         build.store,
-        tasks,
-        Work(read, record_task),
-        Commits(message="build", branch=branch, metadata=metadata),
-        progress=progress,
+        work=Work(partial(build.read, at_once=at_once), build.record),
+        commits=Commits(
+            message="build", branch=branch, metadata=STEP if branch == GROWING else None
+        ),
+    )
+
+    def read_part(task: ReadTask, retries: int) -> list[Failure[ReadTask]]:
+        return stream(tasks=[task], in_flight=1, retries=retries)
+
+    failures = stream(tasks=tasks, progress=progress)
+    return [left for failure in failures for left in read_by_halves(failure, read_part)]
+
+
+def _warn_misplaced(files: Collection[Loss]) -> None:
+    first = min(files, key=lambda file: (file.sensor, file.item, file.band))
+    items = len({(file.sensor, file.item) for file in files})
+    log.warning(
+        "%d %s files elsewhere than these lie themselves, in the CRS and the footprint of "
+        "the item; they were read where they lie, such as %s (--strict-placement masks them)",
+        items,
+        "item places its" if items == 1 else "items place their",
+        first,
     )
 
 
@@ -266,7 +313,7 @@ def _begin_growth(build: _Build) -> int:
     if growth is None:
         return 0
     if growth.changed:
-        _LOG.info(
+        log.info(
             "%d items, such as %s, were changed in their catalogue: their dates are read again",
             len(growth.changed),
             growth.changed[0],

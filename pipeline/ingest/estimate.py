@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import zarr
 from odc.geo.geobox import GeoBox
+from odc.geo.overlap import ReprojectInfo
 from rasterio import DatasetReader
 from zarr.storage import MemoryStore
 
@@ -142,6 +143,7 @@ class _File:
     band: str
     dtype: str
     nearest: bool
+    classes: bool
 
 
 def _files(acquisition: Acquisition, sensor: Sensor) -> Iterator[_File]:
@@ -150,9 +152,9 @@ def _files(acquisition: Acquisition, sensor: Sensor) -> Iterator[_File]:
         dtype = read_dtype(item["assets"][sensor.bands[0]], scaling)
         for band in item["assets"]:
             if band in sensor.bands:
-                yield _File(item, band, dtype, sensor.resampling == "nearest")
+                yield _File(item, band, dtype, sensor.resampling == "nearest", False)
             elif band == acquisition.quality:
-                yield _File(item, band, sensor.quality_band(band).dtype, True)
+                yield _File(item, band, sensor.quality_band(band).dtype, True, True)
 
 
 def _bytes_or_reason(file: _File, *, scenes: Scenes, boxes: Sequence[GeoBox]) -> list[int] | str:
@@ -165,10 +167,20 @@ def _bytes_or_reason(file: _File, *, scenes: Scenes, boxes: Sequence[GeoBox]) ->
         placement = read_georeference(file.item, asset)
         opened = partial(readable, source=replace(scenes.place, where=""))
         with opening(
-            asset["href"], file.dtype, placement, access=scenes.access, opened=opened
+            asset["href"],
+            file.dtype,
+            placement,
+            access=scenes.access,
+            opened=opened,
+            misplaced=lambda _: None,
         ) as reopen:
             sizes = _window_bytes(
-                reopen, boxes, ONE_GRID[file.nearest], _file_bytes(asset["href"], asset)
+                reopen,
+                boxes,
+                partial(
+                    source_window, tolerance=ONE_GRID[file.nearest], overviews=not file.classes
+                ),
+                _file_bytes(asset["href"], asset),
             )
     except Exception as error:  # as when it is read: no file may take others with it
         return f"{file.item['id']} {file.band}: {reason_of(error)}"
@@ -211,7 +223,7 @@ def _stored_bytes(scenes: Scenes, name: str, read: TaskPixels, window: GeoBox, b
 def _window_bytes(
     reopen: Callable[..., AbstractContextManager[DatasetReader]],
     windows: Sequence[GeoBox],
-    tolerance: float,
+    find: Callable[[DatasetReader, GeoBox], tuple[ReprojectInfo, int | None]],
     size: int | None = None,
 ) -> list[int]:
     """Add up for each window the bytes that reading it fetches from a file. Reads no pixels.
@@ -221,7 +233,7 @@ def _window_bytes(
     Args:
         reopen: Opens the file, or its overview ``overview``.
         windows: Windows of a grid.
-        tolerance: As for :func:`~terralatent.pipeline.ingest.raster.source_window`.
+        find: :func:`~terralatent.pipeline.ingest.raster.source_window`, as the file is read.
         size: Bytes of the whole file, where they are known: for files without sizes of tiles.
 
     Returns:
@@ -231,7 +243,7 @@ def _window_bytes(
     sizes: list[int] = []
     with reopen() as file:
         for window in windows:
-            needed, overview = source_window(file, window, tolerance)
+            needed, overview = find(file, window)
             if any(part.stop <= part.start for part in needed.roi_src):
                 sizes.append(_header(file))
                 continue

@@ -8,7 +8,21 @@ import numpy.typing as npt
 from terralatent.catalogs.items.scaling import Scaling
 from terralatent.catalogs.sources.sensors import Packing, Sensor
 
-__all__ = ["linear_power", "pack", "pack_item", "unpack"]
+__all__ = ["contradiction", "linear_power", "pack", "pack_item", "unpack"]
+
+LEAST_POWER = -1.0
+"""Noise that was taken off leaves power and amplitude a little below zero, but never so far."""
+
+LEAST_DECIBEL = -60.0
+"""What is lower is no backscatter, but a number that stands for no data and that nobody stated."""
+
+MOST_REFLECTANCE = 7.0
+"""Saturated pixels of Sentinel-2 have 6.55, the brightest clouds 2; percent and thousands more."""
+
+SAMPLE = 2**18
+"""Pixels of a window, about, whose values are held against their unit."""
+
+_MEND_SCALE = "mend the scale of its item, or where that has none the sensor's in a --sources file"
 
 _NEARLY_WHOLE = 1e-6
 """A shift this close to an integer is one: 0.1 / 1e-4 is not 1000 in floating point."""
@@ -37,6 +51,52 @@ def pack_item(pixels: npt.NDArray[np.generic], scaling: Scaling, sensor: Sensor)
     missing = np.isnan(power)
     decibel = 10.0 * np.log10(np.where(missing, 1.0, power))
     return pack(decibel, missing, 1.0, 0.0, packing)
+
+
+def contradiction(pixels: npt.NDArray[np.generic], scaling: Scaling, sensor: Sensor) -> str | None:
+    """Tell what shows that digital numbers are not in the unit that their item states.
+
+    By most of the values, so that no bright roof, glint or odd pixel speaks for a scene.
+
+    Args:
+        pixels: Digital numbers of one band, (y, x).
+        scaling: The item's scale, offset and no data.
+        sensor: Its sensor.
+
+    Returns:
+        The reason why they are not to be used; None where nothing speaks against them.
+    """
+    step = max(1, int((pixels.size / SAMPLE) ** 0.5))
+    sample = pixels[::step, ::step]
+    sample = sample[~_missing(sample, scaling.nodata)]
+    values = sample.astype(np.float64) * scaling.scale + scaling.offset
+    quantity = scaling.quantity or sensor.quantity
+    if quantity in ("power", "amplitude"):
+        known = values[values > LEAST_DECIBEL]
+        if _most(known < LEAST_POWER):
+            return (
+                f"most of its values are below zero (median {np.median(known):.3g}), which no "
+                f'{quantity} is; if they are decibels, state quantity = "decibel" of its sensor in '
+                "a --sources file"
+            )
+    elif quantity == "value" and sensor.units == "1":
+        if _most(values > MOST_REFLECTANCE):
+            return (
+                f"most of its values are no reflectance (median {np.median(values):.3g} by its "
+                f"scale of {scaling.scale:g}); {_MEND_SCALE}"
+            )
+        middle = float(np.median(sample.astype(np.float64))) if sample.size else 0.0
+        fractions = (np.abs(sample) < 2.0) & (sample != np.rint(sample))
+        if scaling.scale < 0.01 and _most(fractions):
+            return (
+                f"most of its digital numbers are fractions (median {middle:.3g}), "
+                f"which its scale of {scaling.scale:g} makes almost zero; {_MEND_SCALE}"
+            )
+    return None
+
+
+def _most(shown: npt.NDArray[np.bool_]) -> bool:
+    return shown.size > 0 and bool(np.count_nonzero(shown) * 2 > shown.size)
 
 
 def linear_power(

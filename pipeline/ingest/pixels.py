@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,10 +30,11 @@ from terralatent.catalogs.sources.sensors import Sensor
 from terralatent.catalogs.sources.signing import readable
 from terralatent.catalogs.sources.sources import Source
 from terralatent.pipeline.cube.losses import Loss
-from terralatent.pipeline.ingest.assets import Band, read_sources
+from terralatent.pipeline.ingest.assets import Band, Unread, read_sources
 from terralatent.pipeline.ingest.assets import Source as ItemFiles
 from terralatent.pipeline.ingest.border_noise import border_halo, border_noise
-from terralatent.pipeline.ingest.harmonise import linear_power, pack_item
+from terralatent.pipeline.ingest.decoding import MOST_BYTES
+from terralatent.pipeline.ingest.harmonise import contradiction, linear_power, pack_item
 
 __all__ = ["TaskPixels", "is_near", "read_dtype", "read_pixels"]
 
@@ -69,6 +70,9 @@ class TaskPixels:
 
     losses: tuple[Loss, ...]
     """What could not be read."""
+
+    misplaced: tuple[Loss, ...] = ()
+    """Files that were read where they lie, though their items place them elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +121,15 @@ def read_pixels(
     into: Mapping[str, np.ndarray] | None = None,
     places: Sequence[int] | None = None,
     at_once: int | None = None,
+    memory: int = MOST_BYTES,
+    strict_placement: bool = False,
 ) -> TaskPixels:
     """Read, harmonise and merge the pixels of ``acquisitions`` in ``window``. Computes.
 
     The result depends on nothing but its arguments: neither on the number of threads or of items
     read together nor on the windows around. Of two items the first that has data at a pixel counts
-    there. What fails to read is masked and named.
+    there. What fails to read is masked and named, and so is what is not in the unit that its item
+    states.
 
     Args:
         acquisitions: At least one, all of ``sensor``, in the order of the cube's time axis.
@@ -137,6 +144,9 @@ def read_pixels(
         into: Arrays ``data`` and ``quality`` of the result to be written to, instead of new ones.
         places: Where on their time axis each acquisition goes; the other dates are left alone.
         at_once: Requests to each host at the same time, see :func:`read_sources`.
+        memory: Bytes that may be decoded at the same time, see there.
+        strict_placement: Whether a file is masked that lies elsewhere than its item says, though it
+            lies in the CRS and the footprint that the item states.
     """
     fill = sensor.packing.fill_value
     mask = sensor.quality_band(acquisitions[0].quality) if acquisitions[0].quality else None
@@ -151,13 +161,14 @@ def read_pixels(
     if mask is not None and quality is not None:
         quality[places] = mask.fill_value
     losses: list[Loss] = []
+    misplaced: list[Unread] = []
 
     grid = window if grid is None else grid
     for bands, parts in _read_alike(
         _near(acquisitions, window), sensor, window, grid, together or len(acquisitions)
     ):
         if mask is not None:
-            bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value)]
+            bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value, classes=True)]
         halo = parts[0].halo
         pixels, unread = read_sources(
             [_files(part.item) for part in parts],
@@ -167,11 +178,17 @@ def read_pixels(
             opened=partial(readable, source=source),
             threads=threads,
             at_once=at_once,
+            memory=memory,
+            misplaced=None if strict_placement else misplaced.append,
         )
-        losses += [Loss(sensor.name, file.source, file.band, file.reason) for file in unread]
+        losses += _of(sensor, unread)
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
         for index, part in enumerate(parts):
             read = [pixels[band][index] for band in sensor.bands]
+            contradicted = list(_contradicted(part, sensor, [band[inner] for band in read]))
+            losses += contradicted
+            if contradicted:  # its scale is that of all its bands
+                continue
             noise = None
             if halo and sensor.border is not None:
                 power = np.stack([linear_power(band, part.scaling, sensor) for band in read])
@@ -190,7 +207,24 @@ def read_pixels(
                     classes = pixels[mask.asset][index][inner][rows]
                     np.copyto(quality[places[part.place], rows], classes, where=fresh)
         del pixels, read  # before the next are read
-    return TaskPixels(data, quality, tuple(sorted(losses, key=lambda loss: (loss.item, loss.band))))
+    return TaskPixels(data, quality, _in_order(losses), _in_order(_of(sensor, misplaced)))
+
+
+def _of(sensor: Sensor, files: Iterable[Unread]) -> Iterator[Loss]:
+    return (Loss(sensor.name, file.source, file.band, file.reason) for file in files)
+
+
+def _in_order(losses: Iterable[Loss]) -> tuple[Loss, ...]:
+    """Each file once, though its overviews were opened too."""
+    return tuple(sorted(set(losses), key=lambda loss: (loss.item, loss.band)))
+
+
+def _contradicted(part: _Part, sensor: Sensor, read: Sequence[np.ndarray]) -> Iterator[Loss]:
+    """The bands of an item whose values are not in the unit that it states."""
+    for band, pixels in zip(sensor.bands, read, strict=True):
+        reason = contradiction(pixels, part.scaling, sensor)
+        if reason is not None:
+            yield Loss(sensor.name, str(part.item["id"]), band, reason)
 
 
 def _strips(rows: int) -> Iterator[slice]:

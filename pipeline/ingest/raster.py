@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import rasterio
@@ -12,11 +12,20 @@ from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
 from odc.geo.overlap import ReprojectInfo, compute_reproject_roi
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
+from rasterio.warp import transform_bounds
+from shapely.geometry import box
 
 from terralatent.catalogs.items.georeference import Georeference
+from terralatent.pipeline.ingest.decoding import MOST_BYTES, RasterError
 
-__all__ = ["GDAL_OPTIONS", "RasterError", "open_raster", "source_window"]
+__all__ = [
+    "GDAL_OPTIONS",
+    "Misplaced",
+    "open_raster",
+    "source_window",
+]
 
 GDAL_OPTIONS: Mapping[str, Any] = {
     # Few requests for a small COG: no listing of its folder, no sidecars, a long header. HEAD
@@ -64,25 +73,35 @@ as if they were parts of it."""
 MOST_SIDE = 200_000
 """Pixels along y and x of a file: 20 times a Sentinel-2 tile, and few bytes can claim it."""
 
-MOST_BYTES = 1 << 30
-"""Of one tile or strip, which is only ever decoded whole, and of what one window is made from."""
+COARSE = 0.05
+"""Share of a file's longer side by which the footprint of its item may be off it."""
 
 
-class RasterError(ValueError):
-    """A file holds a raster that is not what was wanted, or none that is safe to read."""
+Misplaced: TypeAlias = Callable[[str], None]
+"""Told why an item places a file elsewhere than the file itself, which is right."""
 
 
 @contextmanager
 def open_raster(
-    path: str, dtype: str, placement: Georeference, *, overview: int | None = None
+    path: str,
+    dtype: str,
+    placement: Georeference,
+    *,
+    overview: int | None = None,
+    misplaced: Misplaced | None = None,
 ) -> Iterator[rasterio.DatasetReader]:
     """Open a raster of one band and check all that can be known of it without reading pixels.
+
+    An alpha beside the band is no band; it says which pixels are data.
 
     Args:
         path: As :meth:`terralatent.catalogs.documents.access.Access.check_now` returned it.
         dtype: NumPy name of what it is to be read as.
         placement: Where its item says that it lies.
         overview: Open this one of its overviews.
+        misplaced: Told where shape and transform of its item are not the file's, and the file lies
+            in the CRS and the footprint that the item states; such a file is then read where it
+            lies. None: it is refused.
 
     Raises:
         RasterError: If it has several bands, numbers that ``dtype`` does not hold, no place or
@@ -94,12 +113,12 @@ def open_raster(
     with rasterio.DatasetReader(path, driver=list(DRIVERS), sharing=False, **options) as file:
         _require_plain(file)
         _require_dtype(file, dtype)
-        _require_placed(file, placement)
+        _require_placed(file, placement, misplaced)
         yield file
 
 
 def source_window(
-    file: rasterio.DatasetReader, window: GeoBox, tolerance: float
+    file: rasterio.DatasetReader, window: GeoBox, tolerance: float, *, overviews: bool = True
 ) -> tuple[ReprojectInfo, int | None]:
     """Find the pixels of a file that a window of the grid is made from.
 
@@ -107,6 +126,8 @@ def source_window(
         file: As :func:`open_raster` gave it.
         window: The window.
         tolerance: Pixels by which the grids may be apart and count as one.
+        overviews: Whether one of its overviews may be read instead. Not of classes and bits, which
+            have no means: most overviews are made of means, and so are all levels of JPEG 2000.
 
     Returns:
         What to read, by odc-geo, and the index of the overview to read it from; None: of none.
@@ -116,7 +137,7 @@ def source_window(
     """
     needed = compute_reproject_roi(rio_geobox(file), window, ttol=tolerance)
     shrink, overview = 1, None
-    if needed.read_shrink > 1:
+    if needed.read_shrink > 1 and overviews:
         factors = [factor for factor in file.overviews(1) if factor <= needed.read_shrink]
         if factors:
             shrink, overview = factors[-1], len(factors) - 1
@@ -128,7 +149,8 @@ def source_window(
 
 
 def _require_plain(file: rasterio.DatasetReader) -> None:
-    if file.count != 1:
+    alpha = [band for band in file.colorinterp[1:] if band == ColorInterp.alpha]
+    if file.count - len(alpha) != 1 or len(alpha) > 1:
         raise RasterError(f"it has {file.count} bands, one was wanted")
     if max(file.shape) > MOST_SIDE:
         raise RasterError(f"it claims {file.height} x {file.width} pixels")
@@ -151,7 +173,9 @@ def _require_dtype(file: rasterio.DatasetReader, dtype: str) -> None:
         raise RasterError(f"it has tiles of {rows} x {columns} pixels")
 
 
-def _require_placed(file: rasterio.DatasetReader, stated: Georeference) -> None:
+def _require_placed(
+    file: rasterio.DatasetReader, stated: Georeference, misplaced: Misplaced | None
+) -> None:
     if file.crs is None or file.transform.is_identity or file.transform.determinant == 0:
         raise RasterError("it does not say where it lies")
     if stated.crs is not None and not _same_crs(file.crs, stated.crs):
@@ -168,10 +192,23 @@ def _require_placed(file: rasterio.DatasetReader, stated: Georeference) -> None:
     # Catalogues disagree by half a pixel on whether corners or centres are meant.
     pixel = max(abs(side) for step in (here, stated.transform or ()) for side in _steps(step))
     if not away <= pixel:
-        raise RasterError(
+        reason = (
             f"its {file.height} x {file.width} pixels begin at {here.c:.10g}, {here.f:.10g} and "
             f"end up to {away:.4g} from where its item says"
         )
+        if misplaced is None or not _fits_footprint(file, stated):
+            raise RasterError(reason)
+        misplaced(reason)
+
+
+def _fits_footprint(file: rasterio.DatasetReader, stated: Georeference) -> bool:
+    """Whether a file lies where its item says on a map, in the CRS that its item says."""
+    if stated.crs is None or stated.footprint is None:
+        return False
+    west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+    margin = COARSE * max(east - west, north - south)
+    around = box(west, south, east, north).buffer(margin)
+    return bool(west <= east and around.contains(stated.footprint))
 
 
 def _steps(transform: Any) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ from terralatent.pipeline.ingest.windows import ReadWindows
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["GoneError", "ReadTask", "open_tasks", "record_task", "run_task"]
+__all__ = ["GoneError", "ReadResult", "ReadTask", "open_tasks", "record_task", "run_task"]
 
 
 class GoneError(InputError):
@@ -220,9 +220,27 @@ def _missing(entries: Sequence[Entry], dates: Sequence[CubeDate]) -> list[Loss]:
     return [loss for loss in losses_of(entries) if loss.item in ids]
 
 
+@dataclass(frozen=True)
+class ReadResult:
+    """What became of a read task."""
+
+    losses: tuple[Loss, ...]
+    """What is missing from it."""
+
+    misplaced: tuple[Loss, ...] = ()
+    """What was read where it lies, though its items place it elsewhere."""
+
+
 def run_task(
-    cube: Any, task: ReadTask, *, store: Store, threads: int, at_once: int
-) -> tuple[Loss, ...]:
+    cube: Any,
+    task: ReadTask,
+    *,
+    store: Store,
+    threads: int,
+    at_once: int,
+    memory: int,
+    strict_placement: bool,
+) -> ReadResult:
     """Read one task and write its shards; runs on a worker.
 
     Args:
@@ -231,21 +249,22 @@ def run_task(
         store: Where the cube is: dates that only moved are copied from an earlier snapshot.
         threads: Files read at the same time.
         at_once: Requests to each host at the same time.
-
-    Returns:
-        What is missing from it.
+        memory: Bytes that may be decoded at the same time.
+        strict_placement: See :func:`~terralatent.pipeline.ingest.pixels.read_pixels`.
     """
     window = task.window
     group = cube[task.sensor.name]
     arrays = {name: group[name] for name in ("data", "quality") if name in group}
     pixels = {
-        name: np.empty((task.count, *array.shape[1:-2], *window.shape), array.dtype)
+        name: np.full(
+            (task.count, *array.shape[1:-2], *window.shape), array.fill_value, array.dtype
+        )
         for name, array in arrays.items()
     }
     if task.kept:
         before = group if task.base is None else store.group(snapshot=task.base)[group.path]
         _copy_kept(task, before, pixels)
-    losses = task.known
+    result = ReadResult(task.known)
     if task.acquisitions:
         read = read_pixels(
             task.acquisitions,
@@ -256,14 +275,16 @@ def run_task(
             grid=task.grid,
             threads=threads,
             at_once=at_once,
+            memory=memory,
+            strict_placement=strict_placement,
             together=task.together,
             into=pixels,
             places=task.places,
         )
-        losses = (*losses, *read.losses)
+        result = ReadResult((*task.known, *read.losses), read.misplaced)
     for name, array in arrays.items():
         array[task.dates, ..., window.y, window.x] = pixels[name]
-    return losses
+    return result
 
 
 def _copy_kept(task: ReadTask, before: Any, pixels: Mapping[str, np.ndarray]) -> None:
@@ -278,9 +299,9 @@ def _copy_kept(task: ReadTask, before: Any, pixels: Mapping[str, np.ndarray]) ->
             into[places, ..., rows.start - y.start : rows.stop - y.start, :] = stored[index - first]
 
 
-def record_task(cube: Any, task: ReadTask, losses: tuple[Loss, ...]) -> None:
+def record_task(cube: Any, task: ReadTask, result: ReadResult) -> None:
     """Write the state of a task and what it lost; runs in the coordinator."""
-    group = cube[task.sensor.name]
+    group, losses = cube[task.sensor.name], result.losses
     group["state"][task.states] = PARTIAL if losses else DONE
     before = list(group.attrs["losses"])
     gone = entries_within(before, [task.shard], task.window)

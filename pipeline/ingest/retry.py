@@ -14,10 +14,12 @@ import os
 import random
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
+from statistics import median
 from time import monotonic, sleep
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -59,6 +61,19 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
 PATIENCE_S = 300.0
 """No try of a file begins later than this after its first."""
 
+SLOW_S, SLOW_TRIES = 15.0, 2
+"""A try that failed after so long, of a server that answers at once when it is asked, was too slow;
+how often a file is tried that is. GDAL ends what comes with less than a kilobyte a second."""
+
+SLOW_FOR_S = 600.0
+"""How long this process then leaves the file alone: each of its windows would wait as long."""
+
+RECENT, KNOWN = 64, 8
+"""Files of a host by which it is known what one takes, the latest, and how many have to be."""
+
+LEAST_REQUEST_S, TIMES_LONGER = 20.0, 20.0
+"""What one request may take once that is known: so many times what a whole file does."""
+
 DOWN_AFTER = 16
 """Tries of a host that failed in a row, of whatever files: from then on one try is enough."""
 
@@ -95,6 +110,37 @@ class Host:
             nullcontext() if at_once is None else threading.BoundedSemaphore(at_once)
         )
         self._failed = 0
+        self._seconds: deque[float] = deque(maxlen=RECENT)
+        self._slow: dict[str, tuple[float, str]] = {}
+
+    @property
+    def request_s(self) -> float | None:
+        """Seconds that one request may take; None while too little is known of the host.
+
+        One file that drips would hold up those that are read with it for minutes. On a slow line
+        all of them take long, and nothing is given up.
+        """
+        if len(self._seconds) < KNOWN:
+            return None
+        return max(LEAST_REQUEST_S, TIMES_LONGER * median(self._seconds))
+
+    def took(self, seconds: float) -> None:
+        """Take note of how long a file took that came."""
+        self._seconds.append(seconds)
+
+    def leave_alone(self, name: str, reason: str) -> None:
+        """Take note of a file that comes too slowly."""
+        self._slow[name] = monotonic(), reason
+
+    def require_not_slow(self, name: str) -> None:
+        """Give up a file at once that came too slowly a while ago.
+
+        Raises:
+            GaveUpError: If it did.
+        """
+        since, reason = self._slow.get(name, (0.0, ""))
+        if reason and monotonic() - since < SLOW_FOR_S:
+            raise GaveUpError(reason)
 
     @property
     def is_down(self) -> bool:
@@ -116,30 +162,40 @@ def _host(name: str, at_once: int | None) -> Host:
     return Host(at_once)
 
 
-def persist(host: Host | None, opened: Callable[[], Readable], read: Callable[[Readable], T]) -> T:
+def persist(
+    host: Host | None,
+    name: str,
+    opened: Callable[[], Readable],
+    read: Callable[[Readable, bool], T],
+) -> T:
     """Read a file, again where that may help. Sleeps between tries, and holds no slot then.
 
     Args:
         host: Of the file; None: it is tried once.
+        name: By which its host knows the file.
         opened: Says how to open it now. What it raises is not tried again.
-        read: Opens and reads it. Its faults are tried again where they may pass, others never.
+        read: Opens and reads it, and given whether it is the first try. Its faults are tried again
+            where they may pass, others never.
 
     Raises:
         GaveUpError: If the fault remained.
         Exception: What ``opened`` or ``read`` raised.
     """
     if host is None:
-        return read(opened())
-    tries = _Tries(host)
+        return read(opened(), True)
+    tries = _Tries(host, name)
     while True:
+        host.require_not_slow(name)
         with host.slot:
             now = opened()
+            begun = monotonic()
             try:
-                result = read(now)
+                result = read(now, tries.is_first)
             except FAULTS as error:
-                wait = tries.wait(error, now)
+                wait = tries.wait(error, now, monotonic() - begun)
             else:
                 host.answered(well=True)
+                host.took(monotonic() - begun)
                 return result
         sleep(wait)
 
@@ -160,7 +216,8 @@ class _Answer:
 
     @property
     def may_pass(self) -> bool:
-        return self.status is None or self.status < 400 or self.in_trouble
+        changed = self.status == 412
+        return self.status is None or self.status < 400 or self.in_trouble or changed
 
     @property
     def in_trouble(self) -> bool:
@@ -170,13 +227,18 @@ class _Answer:
 class _Tries:
     """The tries of one file."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._count = self._refused = 0
+    def __init__(self, host: Host, name: str) -> None:
+        self._host, self._name = host, name
+        self._count = self._refused = self._slow = 0
         self._begun = monotonic()
 
-    def wait(self, error: Exception, now: Readable) -> float:
-        """Take note of a try that failed; gives the seconds until the next.
+    @property
+    def is_first(self) -> bool:
+        """Whether none has failed."""
+        return self._count == 0
+
+    def wait(self, error: Exception, now: Readable, took: float) -> float:
+        """Take note of a try that failed after some seconds; gives those until the next.
 
         Raises:
             GaveUpError: If there is to be none.
@@ -189,6 +251,11 @@ class _Tries:
                 return 0.0
             raise self._over(error, answer) from error
         self._host.answered(well=not (answer.status is None or answer.in_trouble))
+        self._slow += _came(answer) and took >= SLOW_S
+        if self._slow >= SLOW_TRIES:
+            reason = f"it comes too slowly: {took:.0f} s were not enough, {self._count} times"
+            self._host.leave_alone(self._name, reason)
+            raise GaveUpError(reason) from error
         wait = self._backoff(answer)
         late = monotonic() - self._begun + wait > PATIENCE_S
         most = TRIES_OF_NO_RASTER if _came(answer) and _NO_RASTER in str(error) else TRIES

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from math import ceil, floor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from math import ceil, floor, isnan
 from typing import Any, Protocol
 
 import numpy as np
-import rasterio
 from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
 from odc.geo.overlap import ReprojectInfo
-
-# Not offered: what is (RioReader) opens the file itself and chooses overview and pixels by itself.
-from odc.loader._rio import _do_read
+from odc.geo.warp import resampling_s2rio
 from odc.loader.types import RasterLoadParams
-from rasterio import band
+from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader
+from rasterio.warp import reproject
 from rasterio.windows import Window
 
+from terralatent.pipeline.ingest.decoding import DecodingMemory, tile_bytes
 from terralatent.pipeline.ingest.raster import source_window
 
 __all__ = ["Reopen", "read_on_grid"]
@@ -32,6 +31,9 @@ neighbours are the same, other kernels mix."""
 TILE = 256
 """Pixels along a side of the tiles that are warped one by one."""
 
+AT_ONCE = 64_000_000
+"""Bytes of a file that are held in memory to be warped, unless one tile is made from more."""
+
 
 class Reopen(Protocol):
     """Opens the file that is read once more."""
@@ -41,24 +43,17 @@ class Reopen(Protocol):
         ...
 
 
-AT_ONCE = 64_000_000
-"""Bytes of a file that are held in memory to be warped."""
-
-Placed = tuple[tuple[slice, slice], np.ndarray]
-"""Pixels, and where in the window they belong."""
-
-
 def read_on_grid(
     file: DatasetReader,
     reopen: Reopen,
     how: RasterLoadParams,
     window: GeoBox,
-    into: np.ndarray | None = None,
-) -> Placed:
+    memory: DecodingMemory,
+) -> np.ndarray:
     """Read the first band of ``file`` on the grid of ``window``. Computes.
 
-    No data is left out before pixels are mixed: what the file calls so, and where it is silent
-    what ``how`` does.
+    No data is left out before pixels are mixed: what ``how`` calls so, and what the file itself
+    does by its tag, its mask band or its alpha.
 
     GDAL finds the way from one CRS to another exactly at few points and guesses between them, from
     edge to edge of what is requested. So what a pixel gets would depend on the window around
@@ -70,44 +65,152 @@ def read_on_grid(
     Args:
         file: The open file.
         reopen: Opens it at an overview level.
-        how: Kernel, dtype and no data.
+        how: Kernel, dtype, no data, and whether overviews may be read.
         window: Part of a grid whose pixel edges are multiples of its pixel size.
-        into: Of the size of the window, full of no data; may be filled instead of a new array.
+        memory: From which the bytes are taken that it decodes.
+
+    Returns:
+        Pixels (y, x) of that dtype, no data outside of the file.
+
+    Raises:
+        RasterError: If it takes more than ``memory`` has in all.
     """
-    how = how.patch(src_nodata_fallback=how.fill_value)  # JPEG 2000 cannot state it
-    if how.nearest and rio_geobox(file).crs == window.crs:
-        return _read(file, reopen, how, window, into)
     fill = np.nan if how.fill_value is None else how.fill_value
     whole = np.full(window.shape, fill, dtype=how.dtype)
-    tiles = [_Tile(*tile, *source_window(file, tile[1], ONE_GRID[how.nearest]))
-             for tile in _tiles(window)]  # fmt: skip
-    for overview in sorted({tile.overview for tile in tiles}, key=lambda level: level or -1):
-        alike = [tile for tile in tiles if tile.overview == overview]
-        with ExitStack() as stack:
+    same = bool(how.nearest and rio_geobox(file).crs == window.crs)
+    cut = _strips(file, window, how) if same else _tiles(window)
+    tiles = [_Tile(*tile, *_source(file, tile[1], how)) for tile in cut]
+    tiles = [tile for tile in tiles if tile.reaches]
+    with ExitStack() as stack:
+        parts = []
+        for overview in sorted({tile.overview for tile in tiles}, key=lambda level: level or -1):
+            alike = [tile for tile in tiles if tile.overview == overview]
             level = file if overview is None else stack.enter_context(reopen(overview=overview))
             shrink = file.width / level.width
-            copy, first = stack.enter_context(_in_memory(level, _needed(alike, level, shrink)))
-            for tile in alike:
-                needed = tile.needed
-                if overview is None:
-                    needed = replace(needed, roi_src=_from(needed.roi_src, first))
-                (rows, columns), pixels = _do_read(band(copy, 1), how, tile.window, needed)
-                on_tile = np.full(tile.window.shape, fill, dtype=how.dtype)
-                on_tile[rows, columns] = pixels
-                y, x = tile.place
-                part = whole[max(y, 0) : y + TILE, max(x, 0) : x + TILE]
-                part[...] = on_tile[max(-y, 0) :, max(-x, 0) :][: part.shape[0], : part.shape[1]]
-    return np.s_[0 : window.shape[0], 0 : window.shape[1]], whole
+            parts += [_Part(level, shrink, some, same) for some in _batches(alike, level, shrink)]
+        taken = tile_bytes(file) + max((part.size(how) for part in parts), default=0)
+        with memory.taken(taken):
+            for part in parts:
+                part.read_into(whole, how, fill)
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
 class _Tile:
-    """A tile of the absolute grid, and what it is made from."""
+    """A part of the grid that is warped at once, and what it is made from."""
 
     place: tuple[int, int]
     window: GeoBox
     needed: ReprojectInfo
     overview: int | None
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the file has any pixels of it."""
+        return all(side.stop > side.start for side in self.needed.roi_src)
+
+    @property
+    def pasted(self) -> bool:
+        """Whether its pixels are those of the file."""
+        return bool(self.needed.paste_ok and self.needed.read_shrink == 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some tiles, and the part of a file, or of its overview, that they are made from."""
+
+    level: DatasetReader
+    shrink: float
+    tiles: Sequence[_Tile]
+    same: bool
+    """Whether they have the file's CRS, and are read by the nearest neighbour."""
+
+    @property
+    def window(self) -> Window:
+        return _needed(self.tiles, self.level, self.shrink, self.same)
+
+    def size(self, how: RasterLoadParams) -> int:
+        """Bytes of it: as the file has it, and as it is wanted."""
+        each = np.dtype(self.level.dtypes[0]).itemsize + np.dtype(how.dtype).itemsize + 1
+        return int(self.window.width) * int(self.window.height) * each
+
+    def read_into(self, whole: np.ndarray, how: RasterLoadParams, fill: float) -> None:
+        window = self.window
+        pixels = _valid_pixels(self.level, window, how, fill)
+        first = window.row_off, window.col_off
+        for tile in self.tiles:
+            target = tile.window[tile.needed.roi_dst]
+            if tile.pasted:
+                here = pixels[_from(tile.needed.roi_src, first)]
+            else:
+                here = np.full(target.shape, fill, dtype=how.dtype)
+                reproject(
+                    pixels, here, src_crs=self.level.crs, src_nodata=fill,
+                    src_transform=self.level.window_transform(window), dst_nodata=fill,
+                    dst_crs=str(target.crs), dst_transform=target.transform,
+                    resampling=resampling_s2rio(how.resampling),
+                )  # fmt: skip
+            (y, x), (rows, columns) = tile.place, tile.needed.roi_dst
+            top, left = max(-y - rows.start, 0), max(-x - columns.start, 0)
+            into = whole[
+                max(y + rows.start, 0) : max(y + rows.stop, 0),
+                max(x + columns.start, 0) : max(x + columns.stop, 0),
+            ]
+            into[...] = here[top:, left:][: into.shape[0], : into.shape[1]]
+
+
+def _source(
+    file: DatasetReader, window: GeoBox, how: RasterLoadParams
+) -> tuple[ReprojectInfo, int | None]:
+    return source_window(file, window, ONE_GRID[how.nearest], overviews=how.use_overviews)
+
+
+def _valid_pixels(
+    file: DatasetReader, part: Window, how: RasterLoadParams, fill: float
+) -> np.ndarray:
+    """A part of the first band, ``fill`` wherever its item or any word of the file means no data.
+
+    Only GDAL's nearest word counts for it, and read as another dtype not even that: of a file of
+    int16 its -9999 comes through into float32.
+    """
+    values = file.read(1, window=part)
+    missing = _equals(values, fill)
+    if file.nodata is not None:
+        missing |= _equals(values, file.nodata)
+    if values.dtype.kind == "f":
+        missing |= np.isnan(values)
+    flags = file.mask_flag_enums[0]
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        missing |= file.read_masks(1, window=part) == 0
+    if file.count > 1:  # alpha, which does not count for GDAL where there is a tag
+        missing |= file.read(2, window=part) == 0
+    pixels: np.ndarray = values.astype(how.dtype, copy=False)
+    pixels[missing] = fill
+    return pixels
+
+
+def _equals(values: np.ndarray, nodata: float) -> np.ndarray:
+    if values.dtype.kind == "f":
+        return values == values.dtype.type(nodata)
+    if isnan(nodata) or not float(nodata).is_integer():
+        return np.zeros(values.shape, dtype=bool)
+    return np.asarray(values == int(nodata))
+
+
+def _batches(
+    tiles: Sequence[_Tile], level: DatasetReader, shrink: float
+) -> Iterator[Sequence[_Tile]]:
+    """Tiles that follow each other, so many that what they are made from can be held."""
+    batch: list[_Tile] = []
+    for tile in tiles:
+        needed = _needed([*batch, tile], level, shrink, same=False)
+        size = needed.width * needed.height * np.dtype(level.dtypes[0]).itemsize
+        if batch and size > AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(tile)
+    if batch:
+        yield batch
 
 
 def _from(part: Any, first: tuple[int, int]) -> Any:
@@ -118,16 +221,14 @@ def _from(part: Any, first: tuple[int, int]) -> Any:
     )
 
 
-def _needed(tiles: Sequence[_Tile], level: DatasetReader, shrink: float) -> Window:
+def _needed(tiles: Sequence[_Tile], level: DatasetReader, shrink: float, same: bool) -> Window:
     """The pixels of ``level``, ``shrink`` times as wide as those of its file, for all ``tiles``."""
     sides = []
     for axis, length in enumerate(level.shape):
         parts = [(tile.needed.roi_src[axis], tile.needed.scale2.yx[axis]) for tile in tiles]
-        parts = [(part, scale) for part, scale in parts if part.stop > part.start]
-        if not parts:
-            return Window(0, 0, 1, 1)  # of no tile
         # A kernel reaches two of its own pixels far, which are as wide as the grid's at least.
-        reach = 8 + 4 * ceil(max(scale for _, scale in parts) / shrink)
+        # The nearest neighbour on one CRS lies within the pixel.
+        reach = 0 if same else 8 + 4 * ceil(max(scale for _, scale in parts) / shrink)
         start = floor(min(part.start for part, _ in parts) / shrink) - reach
         stop = ceil(max(part.stop for part, _ in parts) / shrink) + reach
         sides.append((max(start, 0), min(stop, length)))
@@ -135,23 +236,17 @@ def _needed(tiles: Sequence[_Tile], level: DatasetReader, shrink: float) -> Wind
     return Window(left, top, right - left, bottom - top)
 
 
-@contextmanager
-def _in_memory(
-    file: DatasetReader, needed: Window
-) -> Iterator[tuple[DatasetReader, tuple[int, int]]]:
-    """Read a part of a file at once, and give it as a file; where it begins comes beside it.
-
-    A part too large to hold is left to GDAL, which comes back for what it has forgotten.
-    """
-    if needed.width * needed.height * np.dtype(file.dtypes[0]).itemsize > AT_ONCE:
-        yield file, (0, 0)
-        return
-    with rasterio.open(
-        "", "w+", driver="MEM", dtype=file.dtypes[0], count=1, crs=file.crs, nodata=file.nodata,
-        width=needed.width, height=needed.height, transform=file.window_transform(needed),
-    ) as copy:  # fmt: skip
-        copy.write(file.read(1, window=needed), 1)
-        yield copy, (needed.row_off, needed.col_off)
+def _strips(
+    file: DatasetReader, window: GeoBox, how: RasterLoadParams
+) -> Iterator[tuple[tuple[int, int], GeoBox]]:
+    """The window itself; if what it is made from is too large to hold, rows of it."""
+    needed, overview = _source(file, window, how)
+    rows, columns = (side.stop - side.start for side in needed.roi_src)
+    shrink = 1 if overview is None else file.overviews(1)[overview]
+    size = rows * columns * np.dtype(file.dtypes[0]).itemsize / shrink**2
+    height = max(1, floor(window.shape[0] / max(1, ceil(size / max(AT_ONCE, 1)))))
+    for top in range(0, window.shape[0], height):
+        yield (top, 0), window[top : top + height, :]
 
 
 def _tiles(window: GeoBox) -> Iterator[tuple[tuple[int, int], GeoBox]]:
@@ -165,17 +260,3 @@ def _tiles(window: GeoBox) -> Iterator[tuple[tuple[int, int], GeoBox]]:
     for y in range(-top, window.shape[0], TILE):
         for x in range(-left, window.shape[1], TILE):
             yield (y, x), window.translate_pix(x, y).expand((TILE, TILE))
-
-
-def _read(
-    file: DatasetReader,
-    reopen: Reopen,
-    how: RasterLoadParams,
-    window: GeoBox,
-    into: np.ndarray | None = None,
-) -> Placed:
-    needed, overview = source_window(file, window, ONE_GRID[how.nearest])
-    if overview is None:
-        return _do_read(band(file, 1), how, window, needed, dst=into)
-    with reopen(overview=overview) as coarse:
-        return _do_read(band(coarse, 1), how, window, needed, dst=into)

@@ -7,6 +7,7 @@ together, by files, so that a worker that was started anew goes on counting.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import os
@@ -43,8 +44,8 @@ class Mishap:
     what: str
     """``kill``: the whole group; ``die``: this process alone; ``interrupt``: Ctrl-C for the group,
     ``interrupt twice``; ``terminate``: SIGTERM for the group; ``second``: the same command runs
-    beside this one, to its end; ``full disk``: no file can be written from now on; ``wait``:
-    nothing, but that it waits for what it comes after."""
+    beside this one, to its end; ``full disk``: no file can be written from now on; ``read only``:
+    none below ``--out`` can; ``wait``: nothing, but that it waits for what it comes after."""
 
     nth: int = 1
     """At which passing of the place; 0: at each."""
@@ -81,6 +82,8 @@ def arrange_command() -> None:
     from terralatent.pipeline.training import loop as fitting
     from terralatent.pipeline.training import state as training_state
 
+    if any(fields["what"] == "read only" for fields in json.loads(os.environ.get(PLAN, "[]"))):
+        _heed_permissions()
     dask.config.set(PRELOAD)
     _then(icechunk.Session, "merge", "merged")
     _first(icechunk.Session, "commit", "before commit")
@@ -166,6 +169,22 @@ def _pass(place: str, task: Any = None) -> None:
                 _do(mishap.what)
 
 
+def _heed_permissions() -> None:
+    """Let permissions of files hold for this process and those it starts, though it may be root.
+
+    It gives up the capabilities to override them; called before there is another thread.
+    """
+    libc, names = ctypes.CDLL(None), (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, of 32 each; then of others
+    libc.capget(header, sets)
+    for name in names:
+        libc.prctl(24, name, 0, 0, 0)  # PR_CAPBSET_DROP: not regained by what is started
+        for kind in range(3):
+            sets[kind] &= ~(1 << name)
+    libc.capset(header, sets)
+
+
 def _count(place: str) -> int:
     """Count one passing of a place in whatever process of the command; gives the sum."""
     folder, count = Path(os.environ[FOLDER]), 1
@@ -200,6 +219,10 @@ def _do(what: str) -> None:
     elif what == "full disk":
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    elif what == "read only":
+        out = Path(sys.argv[sys.argv.index("--out") + 1])
+        for path in (*out.rglob("*"), out):
+            path.chmod(path.stat().st_mode & ~0o222)
     elif what == "terminate":
         os.killpg(0, signal.SIGTERM)
     elif what in ("interrupt", "interrupt twice"):

@@ -321,6 +321,19 @@ def test_the_assets_words_count_before_the_items() -> None:
     assert read_georeference({"properties": nothing}, {}) == Georeference()
 
 
+@pytest.mark.parametrize("name", ["proj:code", "proj:epsg"])
+@pytest.mark.parametrize("code", [32631, "32631", 32631.0, " 32631 ", "EPSG:32631"])
+def test_a_crs_of_an_odd_type_is_the_crs(name: str, code: object) -> None:
+    assert read_georeference({"properties": {name: code}}, {}).crs == "EPSG:32631"
+
+
+@pytest.mark.parametrize("name", ["proj:code", "proj:epsg"])
+@pytest.mark.parametrize("code", [5, 32631.5, True, float("nan"), 10**400, "5", ["x"], {}])
+def test_what_is_no_crs_is_named_by_its_own_field(name: str, code: object) -> None:
+    with pytest.raises(GeoreferenceError, match=f"its {name} is "):
+        read_georeference({"properties": {name: code}}, {})
+
+
 @pytest.mark.parametrize(
     "stated",
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +14,21 @@ from distributed import Client
 from odc.geo.geobox import GeoBox
 from rasterio import Affine
 from rasterio.warp import transform
+from shapely.affinity import translate
+from shapely.geometry import mapping, shape
 
 from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.pipeline.ingest.assets import Band, Source, read_sources
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.ingest.warp import _do_read
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import add_sentinel_2, optical, region
 from tests.made.recorded import PC, moved, write_bands, write_items
 
 KERNELS: tuple[Resampling, ...] = ("nearest", "bilinear", "cubic", "average")
 MAY = ("2018-05-01", "2018-05-31")
-
-
-def test_odc_loader_still_reads_by_what_it_does_not_offer() -> None:
-    assert [*inspect.signature(_do_read).parameters] == ["src", "cfg", "dst_geobox", "rr", "dst"]
 
 
 def read(path: Path, window: GeoBox, how: Resampling, nodata: float = 0) -> np.ndarray:
@@ -146,25 +143,70 @@ def shifted(item: Mapping[str, Any], **stated: Any) -> dict[str, Any]:
     return {**item, "assets": assets}
 
 
+STALE: list[tuple[dict[str, Any], str]] = [
+    ({"proj:transform": [10, 0, 501_860, 0, -10, 5_629_680]}, "500 from where its item says"),
+    ({"proj:transform": [10, 0, 501_360, 0, -10, 5_629_180], "proj:shape": None}, "500 from"),
+    ({"proj:transform": [501_360, 10, 0, 5_629_680, 0, -10]}, "from where its item says"),
+    ({"proj:shape": [80, 40]}, "from where its item says"),
+]
+"""What an item may say that is no more, or never was: moved, silent on shape, by GDAL, turned."""
+
+
+def one_item(folder: Path, stated: Mapping[str, Any], east: float = 0.0) -> Scenes:
+    """What a search finds of an item whose B03 states that, and whose footprint lies off."""
+    hrefs = write_bands(folder / "tiles", optical(np.random.default_rng(3)))
+    item = shifted(moved(PC, hrefs, item_id="one"), **stated)
+    item["geometry"] = mapping(translate(shape(item["geometry"]), east))
+    write_items(folder, [item])
+    return search_scenes(folder, region(), *MAY)
+
+
+@pytest.mark.parametrize(("stated", "words"), STALE)
+def test_a_file_that_is_right_where_its_item_is_stale_is_read_with_a_warning(
+    stated: dict[str, Any],
+    words: str,
+    workers: Client,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    right = one_item(tmp_path / "right", {})
+    build_cube(right, region(), tmp_path / "wanted", block=40, client=workers)
+    assert not caplog.records
+
+    searched = one_item(tmp_path / "files", stated)
+    report = build_cube(searched, region(), tmp_path / "cube", block=40, client=workers)
+    assert report.losses == ()
+    (warned,) = (record.getMessage() for record in caplog.records)
+    assert warned.startswith("1 item places its files elsewhere")
+    assert "one B03" in warned
+    assert words in warned
+    data, wanted = (
+        Store.of(tmp_path / name).group()["sentinel-2-l2a/data"] for name in ("cube", "wanted")
+    )
+    np.testing.assert_array_equal(data, wanted)
+
+
 @pytest.mark.parametrize(
-    ("stated", "words"),
+    ("stated", "words", "east", "strict"),
     [
-        ({"proj:transform": [10, 0, 501_860, 0, -10, 5_629_680]}, "500 from where its item says"),
-        ({"proj:transform": [10, 0, 501_360, 0, -10, 5_629_180], "proj:shape": None}, "500 from"),
-        ({"proj:shape": [80, 40]}, "from where its item says"),
-        ({"proj:epsg": 32632}, "it lies in EPSG:32631, its item says EPSG:32632"),
+        *((stated, words, 0.0, True) for stated, words in STALE),
+        *((stated, words, 0.002, False) for stated, words in STALE),
+        (
+            {"proj:code": "EPSG:32632"},
+            "it lies in EPSG:32631, its item says EPSG:32632",
+            0.0,
+            False,
+        ),
     ],
 )
 def test_a_file_that_lies_elsewhere_is_masked_and_named_and_never_shifted(
-    stated: dict[str, Any], words: str, workers: Client, tmp_path: Path
+    stated: dict[str, Any], words: str, east: float, strict: bool, workers: Client, tmp_path: Path
 ) -> None:
-    hrefs = write_bands(tmp_path / "files" / "tiles", optical(np.random.default_rng(3)))
-    stated = {key.replace("proj:epsg", "proj:code"): value for key, value in stated.items()}
-    if "proj:code" in stated:
-        stated["proj:code"] = f"EPSG:{stated['proj:code']}"
-    write_items(tmp_path / "files", [shifted(moved(PC, hrefs, item_id="one"), **stated)])
-    searched = search_scenes(tmp_path / "files", region(), *MAY)
-    (loss,) = build_cube(searched, region(), tmp_path / "cube", block=40, client=workers).losses
+    """Where its item's footprint lies elsewhere too, in another CRS, or where that is asked for."""
+    searched = one_item(tmp_path / "files", stated, east)
+    (loss,) = build_cube(
+        searched, region(), tmp_path / "cube", block=40, client=workers, strict_placement=strict
+    ).losses
     assert (loss.item, loss.band) == ("one", "B03")
     assert words in loss.reason
     data = Store.of(tmp_path / "cube").group()["sentinel-2-l2a/data"][0]
