@@ -22,7 +22,10 @@ from terralatent.catalogs.hrefs import (
 )
 from terralatent.catalogs.printable import REPLACED
 
-__all__ = ["Access"]
+__all__ = ["REFUSED", "Access"]
+
+REFUSED = "may not be read"
+"""In every message of an href that is refused."""
 
 _URL = re.compile(
     r"https?://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?P<port>:[0-9]{1,5})?(?:/[^\s\"<>\\^`{|}]*)?",
@@ -191,7 +194,7 @@ class Access:
 
 
 def _refused(href: str, why: str) -> HrefError:
-    return HrefError(f"{bare_href(href)!r} may not be read: {why}")
+    return HrefError(f"{bare_href(href)!r} {REFUSED}: {why}")
 
 
 def _is_text(value: object) -> bool:
