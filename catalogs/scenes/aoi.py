@@ -13,6 +13,7 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.text_files import read_text
 
 __all__ = ["describe_extent", "read_aoi"]
 
@@ -96,7 +97,7 @@ def _rectangle(corners: tuple[float, float, float, float]) -> BaseGeometry:
 
 def _read_geojson(path: Path, name: str) -> Mapping[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise InputError(
             f"{name} does not exist; give the path of a GeoJSON file or "
