@@ -21,7 +21,8 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from terralatent.catalogs.documents.access import Access
-from terralatent.catalogs.documents.proxy import UNREACHED, proxy_url, refused_since
+from terralatent.catalogs.documents.proxy import proxy_url, refused_since
+from terralatent.catalogs.documents.relay import UNREACHED
 
 __all__ = ["MOST_FILE_BYTES", "Bounded", "UnboundedError", "document"]
 

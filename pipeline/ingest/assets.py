@@ -6,9 +6,10 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -23,13 +24,14 @@ from rasterio.session import Session
 from shapely.geometry import mapping
 
 from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.documents.proxy import gdal_settings, refused_since
 from terralatent.catalogs.hrefs import scheme_of, without_secrets
 from terralatent.catalogs.items.georeference import Georeference
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.catalogs.sources.signing import Readable
 from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, open_raster
-from terralatent.pipeline.ingest.retry import host_of, persist
+from terralatent.pipeline.ingest.retry import FAULTS, host_of, persist
 from terralatent.pipeline.ingest.warp import read_on_grid
 
 __all__ = ["Band", "Source", "Unread", "opening", "read_sources", "reason_of"]
@@ -152,7 +154,7 @@ def opening(
         placement: Where its item says that it lies.
         access: As for :func:`read_sources`, as is ``opened``.
     """
-    now = opened(access.check_now(href))
+    now = _reached(opened(access.check_now(href)), access)
     with rasterio.Env(**GDAL_OPTIONS), _settings(now.options):
         yield partial(open_raster, _named_anew(now.href), dtype, placement)
 
@@ -224,12 +226,30 @@ class _NamingReader:
             return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
 
     def _open_now(self) -> Readable:
-        return self._driver.opened(self._driver.access.check_now(self._file.href))
+        access = self._driver.access
+        return _reached(self._driver.opened(access.check_now(self._file.href)), access)
 
     def _read(self, now: Readable, cfg: Any, window: GeoBox, dst: Any) -> tuple[Any, np.ndarray]:
         reopen = partial(open_raster, _named_anew(now.href), cfg.dtype, self._file.placement)
-        with _settings(now.options), reopen() as file:
-            return read_on_grid(file, reopen, cfg, window, dst)
+        begun = monotonic()
+        try:
+            with _settings(now.options), reopen() as file:
+                return read_on_grid(file, reopen, cfg, window, dst)
+        except FAULTS as error:
+            if refused := refused_since(begun, self._driver.access, gdal=True):
+                raise refused from error  # a redirect: it is no fault that may pass
+            raise
+
+
+def _reached(now: Readable, access: Access) -> Readable:
+    """How a URL of http(s) is opened: by the proxy, which holds redirects to ``access`` as well.
+
+    Objects of s3 are not: their host is that of a bucket of the source, which sends nobody on, and
+    GDAL asks the machine itself for the keys that it may have.
+    """
+    if scheme_of(now.href) not in ("http", "https"):
+        return now
+    return replace(now, options={**now.options, **gdal_settings(access)})
 
 
 def _named_anew(href: str) -> str:

@@ -10,11 +10,10 @@ at all is not waited for by file after file.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +36,7 @@ from rasterio.errors import RasterioError
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from terralatent.catalogs.documents.relay import UNREACHED
 from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.sources.signing import Readable, forget_token
 
@@ -234,28 +234,36 @@ def _answer(error: Exception, now: Readable) -> _Answer:
     status = next(filter(None, (_STATUS.search(str(cause)) for cause in _chain(error))), None)
     answer = _Answer(int(status[1]) if status else None)
     if answer.may_pass and now.href.startswith(("http://", "https://")):
-        return _ask(now.href)
+        return _ask(now)
     return answer
 
 
-def _ask(url: str) -> _Answer:
-    """Ask for one byte of a file, to learn what GDAL keeps for itself."""
-    proxy = os.environ.get("GDAL_HTTP_PROXY", "")
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
+def _ask(now: Readable) -> _Answer:
+    """Ask for one byte of a file, by GDAL's way, to learn what GDAL keeps for itself."""
     try:
         with requests.get(
-            url,
+            now.href,
             headers={"Range": "bytes=0-0"},
             timeout=ASK_S,
             stream=True,  # some send the whole file
             allow_redirects=False,  # whoever it leads to, the host itself is well
-            proxies={"http": proxy, "https": proxy} if proxy else None,
+            proxies=_proxies(now.options),
         ) as response:
             status = response.status_code
+            if status == UNREACHED:
+                return _Answer()
             return _Answer(status, _after(response) if status >= 400 else None)
     except (OSError, HTTPError, ValueError):
         return _Answer()
+
+
+def _proxies(options: Mapping[str, str]) -> dict[str, str] | None:
+    """The proxy of GDAL's settings for a file."""
+    address = options.get("GDAL_HTTP_PROXY")
+    if address is None:
+        return None
+    proxy = address.replace("://", f"://{options['GDAL_HTTP_PROXYUSERPWD']}@")
+    return {"http": proxy, "https": proxy}
 
 
 def _after(response: requests.Response) -> float | None:

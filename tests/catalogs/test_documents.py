@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sources import Offer, Source
 from tests.made.catalogue import region
+from tests.servers.names import leading
 from tests.servers.scripted import Answer, Request, scripted
 
 SECRET = "s3cr3t"
@@ -120,14 +120,10 @@ def test_the_next_page_of_an_api_is_no_file_and_no_deletion() -> None:
             search_api(it.url)
 
 
-def test_credentials_go_to_their_own_host_and_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_go_to_their_own_host_and_to_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other host is this machine by another name, which the source vouches for."""
-    real = socket.getaddrinfo
-
-    def resolve(host: str, *args: Any, **options: Any) -> Any:
-        return real("127.0.0.1" if host == "other.host.org" else host, *args, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
     def answer(request: Request) -> Answer:
         other = it.url.replace("127.0.0.1", "other.host.org")
@@ -137,7 +133,8 @@ def test_credentials_go_to_their_own_host_and_to_no_other(monkeypatch: pytest.Mo
         links = [{"rel": "next", "href": href}] if href else []
         return Answer(json.dumps(api(it.url, *links, ids=[request.path])).encode())
 
-    with scripted(answer) as it, pytest.raises(InputError, match=r"None of|No scene"):
+    names = leading(tmp_path, monkeypatch, {"other.host.org": "127.0.0.1"})
+    with names, scripted(answer) as it, pytest.raises(InputError, match=r"None of|No scene"):
         search_api(it.url.replace("//", f"//me:{SECRET}@"), hosts=("other.host.org",))
     sent = {request.path: request.headers.get("authorization", "") for request in it.requests}
     assert sent["/"].startswith("Basic ")

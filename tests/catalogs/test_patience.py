@@ -6,7 +6,7 @@ import gzip
 import json
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from terralatent.catalogs.documents.static import walk
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.search import search_scenes
 from tests.made.catalogue import region
+from tests.servers.names import own_proxy
 from tests.servers.scripted import Answer, Request, scripted
 
 MIB = 1 << 20
@@ -44,10 +45,13 @@ READERS: dict[str, Callable[[str], object]] = {
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A document has half a second."""
     monkeypatch.setattr(patience, "DEADLINE_S", 0.5)
     monkeypatch.setattr(proxy, "ANSWER_S", 0.5)
+    with own_proxy(monkeypatch), scripted(lambda _: Answer(b"{}")) as it:
+        Documents(it.url).read_text(it.url)  # it has started
+        yield
 
 
 @pytest.mark.parametrize(
