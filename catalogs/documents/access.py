@@ -52,7 +52,8 @@ class Access:
     machine itself, its network, and addresses at which clouds hand out credentials.
 
     This says what may be requested and which addresses that may lead to. Redirects, and names that
-    lead elsewhere a moment later, are held to it by :mod:`terralatent.catalogs.documents.proxy`.
+    lead elsewhere a moment later, are held to it by
+    :mod:`terralatent.catalogs.documents.proxy`.
     What comes back must still be a raster that fits its item, and nothing else of it is kept.
     """
 

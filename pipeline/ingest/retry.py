@@ -154,6 +154,9 @@ class _Answer:
     after: float | None = None
     """Seconds after which it wants to be asked again."""
 
+    why: str = ""
+    """Why it was not reached, where the proxy says so."""
+
     @property
     def refuses(self) -> bool:
         return self.status in (401, 403)
@@ -213,7 +216,7 @@ class _Tries:
         return min(FIRST_WAIT_S * doubled, LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
 
     def _over(self, error: Exception, answer: _Answer) -> GaveUpError:
-        reasons = [str(error).rstrip()]
+        reasons = [answer.why or str(error).rstrip()]
         if answer.status is not None and f"{answer.status}" not in reasons[0] and not _came(answer):
             reasons.append(f"its server answers {answer.status}")
         if answer.after is not None:
@@ -251,7 +254,7 @@ def _ask(now: Readable) -> _Answer:
         ) as response:
             status = response.status_code
             if status == UNREACHED:
-                return _Answer()
+                return _Answer(why=response.reason)
             return _Answer(status, _after(response) if status >= 400 else None)
     except (OSError, HTTPError, ValueError):
         return _Answer()

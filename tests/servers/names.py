@@ -12,10 +12,13 @@ import pytest
 
 from terralatent.catalogs.documents import proxy
 
+PUBLIC = "8.8.8.8"
+"""An address of the public internet, which is this machine to whoever connects to it here."""
+
 PATCH = """
 import json, os, socket
 
-_real = socket.getaddrinfo
+_real, _connect = socket.getaddrinfo, socket.socket.connect
 
 def _resolve(host, *args, **options):
     with open(os.environ["NAMES"]) as file:
@@ -30,8 +33,12 @@ def _resolve(host, *args, **options):
         leads = leads[0]
     return _real(leads, *args, **options)
 
-socket.getaddrinfo = _resolve
-"""
+def _to(here, address):
+    there = (("127.0.0.1", *address[1:]) if address[0] == "PUBLIC" else address)
+    return _connect(here, there)
+
+socket.getaddrinfo, socket.socket.connect = _resolve, _to
+""".replace("PUBLIC", PUBLIC)
 
 
 @contextmanager
