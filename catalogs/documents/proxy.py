@@ -26,8 +26,9 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
+from terralatent.catalogs.documents import relay
 from terralatent.catalogs.documents.access import Access
-from terralatent.catalogs.documents.relay import REFUSED_PATH, Way
+from terralatent.catalogs.documents.way import Way
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import HrefError, bare_href
 
@@ -76,7 +77,9 @@ def refused_since(begun: float, access: Access, *, gdal: bool = False) -> HrefEr
     known = b64encode(f"{_way(access, gdal=gdal).user}:{proxy.secret}".encode()).decode()
     connection = HTTPConnection("127.0.0.1", proxy.port, timeout=5.0)
     with suppress(OSError, HTTPException, ValueError):
-        connection.request("GET", REFUSED_PATH, headers={"Proxy-Authorization": f"Basic {known}"})
+        connection.request(
+            "GET", relay.REFUSED_PATH, headers={"Proxy-Authorization": f"Basic {known}"}
+        )
         for at, text in reversed(json.loads(connection.getresponse().read())):
             if at >= begun:
                 return HrefError(text)
@@ -132,7 +135,7 @@ class _Proxy:
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
             self.port: int = listening.getsockname()[1]
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", Way.__module__, str(listening.fileno())],
+                [sys.executable, "-P", "-m", relay.__name__, str(listening.fileno())],
                 stdin=subprocess.PIPE,  # closes with this process, however it ends
                 pass_fds=[listening.fileno()],
                 start_new_session=True,

@@ -17,20 +17,18 @@ import os
 import socket
 import sys
 import threading
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 from time import monotonic
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.documents.way import Way, authorization
 from terralatent.catalogs.hrefs import HrefError
 
-__all__ = ["REFUSED_PATH", "UNREACHED", "Way"]
+__all__ = ["REFUSED_PATH", "UNREACHED"]
 
 UNREACHED = 599
 """Status by which the proxy says that nobody listens; no server answers so."""
@@ -45,51 +43,6 @@ _AT_ONCE = 1 << 18
 """Bytes that are passed on in one piece."""
 
 _Address = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Way:
-    """By what rules a client connects: it says so by its name, and proves itself by a secret."""
-
-    access: Access
-    """Where it may go."""
-
-    proxies: tuple[tuple[str, str], ...] = ()
-    """The user's own for http and https, which come after this one."""
-
-    bypass: str = ""
-    """Hosts that are reached without them, as ``no_proxy`` lists them."""
-
-    @property
-    def user(self) -> str:
-        """The name."""
-        record = [self.access.to_json(), self.proxies, self.bypass]
-        return urlsafe_b64encode(json.dumps(record).encode()).decode()
-
-    @classmethod
-    def of_user(cls, user: str) -> Way:
-        """Read a name."""
-        access, proxies, bypass = json.loads(urlsafe_b64decode(user))
-        return cls(Access.from_json(access), tuple((key, url) for key, url in proxies), bypass)
-
-    def proxy_for(self, url: str) -> str | None:
-        """The user's proxy for ``url``; None where there is none."""
-        parts = urlsplit(url)
-        if not self.proxies or _is_listed(parts.hostname or "", self.bypass):
-            return None
-        return dict(self.proxies).get(parts.scheme)
-
-
-def _is_listed(host: str, hosts: str) -> bool:
-    """Whether ``no_proxy`` names a host, by its end, by its address or by a network."""
-    for listed in hosts.lower().replace(" ", "").split(","):
-        name = listed.lstrip(".")
-        if listed == "*" or (name and f".{host}".endswith(f".{name}")):
-            return True
-        with suppress(ValueError):
-            if ip_address(host) in ip_network(listed, strict=False):
-                return True
-    return False
 
 
 @dataclass
@@ -135,9 +88,8 @@ class _Relay:
     ) -> None:
         self._proxy = proxy
         self._reader, self._writer = reader, writer
-        self._far: asyncio.StreamWriter | None = None
+        self._far: _Far | None = None
         self._to: tuple[Way, str] | None = None
-        self._answers: asyncio.Task[None] | None = None
         self._asked = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
@@ -166,11 +118,9 @@ class _Relay:
 
     def _part(self) -> None:
         """Leave the other end."""
-        if self._answers is not None:
-            self._answers.cancel()
         if self._far is not None:
             self._far.close()
-        self._far = self._answers = self._to = None
+        self._far = self._to = None
 
     async def _request(self) -> bool:
         """Pass on one request; whether another may follow."""
@@ -182,10 +132,11 @@ class _Relay:
             raise _AnsweredError('407 No\r\nProxy-Authenticate: Basic realm="terralatent"')
         headers.pop(b"proxy-connection", None)
         if method == b"CONNECT":
-            reader, self._far = await self._open(way, f"https://{target.decode('ascii')}/")
+            self._far = await self._open(way, f"https://{target.decode('ascii')}/")
             self._writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            self._answers = asyncio.create_task(_pass_on(reader, self._writer, self._ended))
-            await _pass_on(self._reader, self._far, None, self._heard)
+            while part := await self._reader.read(_AT_ONCE):
+                self._asked = asyncio.get_running_loop().time()
+                self._far.write(part)
             return False
         if target == REFUSED_PATH.encode():
             refused = [(at, text) for at, whose, text in self._proxy.refused if whose == way]
@@ -195,31 +146,23 @@ class _Relay:
             raise _AnsweredError("400 Not understood")
         if self._to != (way, url.netloc):
             self._part()
-            reader, self._far = await self._open(way, target.decode("ascii"))
+            self._far = await self._open(way, target.decode("ascii"))
             self._to = way, url.netloc
-            self._answers = asyncio.create_task(_pass_on(reader, self._writer, self._ended))
         if (via := way.proxy_for(target.decode("ascii"))) is None:
             target = (url.path or "/").encode() + (b"?" + url.query.encode() if url.query else b"")
         else:
-            headers.update(_authorization(via))
+            headers.update(authorization(via))
         assert self._far is not None
         lines = [b"%s %s HTTP/1.1" % (method, target)]
         lines += [name + b": " + value for name, value in headers.items()]
         self._far.write(b"\r\n".join([*lines, b"", b""]))
         self._far.write(await self._reader.readexactly(int(headers.get(b"content-length", 0))))
-        await self._far.drain()
         return True
 
-    def _heard(self) -> None:
-        self._asked = asyncio.get_running_loop().time()
-
-    def _ended(self) -> None:
-        self._writer.close()
-
-    async def _open(self, way: Way, url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _open(self, way: Way, url: str) -> _Far:
         """Connect to where ``url`` leads, or to the user's proxy, by which it is reached."""
         try:
-            return await _opened(way, url)
+            return _Far(await _opened(way, url), self._writer)
         except HrefError as error:
             self._proxy.refused.append((monotonic(), way, str(error)))
             raise _AnsweredError("403 Refused") from error
@@ -230,13 +173,50 @@ class _Relay:
             raise _AnsweredError(f"{UNREACHED} {' '.join(reason.split())}") from error
 
 
-async def _opened(way: Way, url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+class _Far(asyncio.Protocol):
+    """The other end: what comes from it goes to a client, no faster than that takes it."""
+
+    def __init__(self, far: asyncio.StreamWriter, client: asyncio.StreamWriter) -> None:
+        self._writer = far  # which closes its transport when nobody has it
+        self._transport = cast(asyncio.Transport, far.transport)
+        self._client: asyncio.StreamWriter | None = client
+        self._waiting: asyncio.Task[None] | None = None
+        self._transport.set_protocol(self)
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._client = None
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._client is None:
+            return
+        self._client.write(data)
+        if self._client.transport.get_write_buffer_size() > _AT_ONCE and self._waiting is None:
+            self._transport.pause_reading()
+            self._waiting = asyncio.create_task(self._wait(self._client))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    async def _wait(self, client: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            await client.drain()
+        self._waiting = None
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+async def _opened(way: Way, url: str) -> asyncio.StreamWriter:
     way.access.check(url)
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     via = way.proxy_for(url)
     if via is None:
-        return await _connected(await _addresses(way, url, host, port))
+        return (await _connected(await _addresses(way, url, host, port)))[1]
     with suppress(socket.gaierror):  # it may know names that nobody knows here
         await _addresses(way, url, host, port)
     proxy = urlsplit(via)
@@ -245,14 +225,14 @@ async def _opened(way: Way, url: str) -> tuple[asyncio.StreamReader, asyncio.Str
     reader, writer = await _connected([(str(at[0]), int(at[1])) for *_, at in found])
     if parts.scheme == "https":
         lines = [f"CONNECT {parts.netloc} HTTP/1.1".encode(), f"Host: {parts.netloc}".encode()]
-        lines += [name + b": " + value for name, value in _authorization(via).items()]
+        lines += [name + b": " + value for name, value in authorization(via).items()]
         writer.write(b"\r\n".join([*lines, b"", b""]))
         answer = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0].decode("latin-1")
         status = answer.partition(" ")[2]
         if not status.startswith("2"):
             writer.close()
             raise _AnsweredError(status)
-    return reader, writer
+    return writer
 
 
 async def _addresses(way: Way, url: str, host: str, port: int) -> list[_Address]:
@@ -281,24 +261,6 @@ async def _connected(
     raise fault
 
 
-async def _pass_on(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    ended: Callable[[], None] | None,
-    heard: Callable[[], None] = lambda: None,
-) -> None:
-    """Copy all that comes."""
-    try:
-        while part := await reader.read(_AT_ONCE):
-            heard()
-            writer.write(part)
-            await writer.drain()
-    except OSError:
-        pass
-    if ended is not None:
-        ended()
-
-
 def _parsed(head: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
     """First line, in its three words, and headers of a request, their names in small letters."""
     first, *lines = head[:-4].split(b"\r\n")
@@ -310,14 +272,6 @@ def _parsed(head: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
         name, _, value = line.partition(b":")
         headers[name.strip().lower()] = value.strip()
     return words, headers
-
-
-def _authorization(proxy: str) -> dict[bytes, bytes]:
-    parts = urlsplit(proxy)
-    if not parts.username:
-        return {}
-    known = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {b"proxy-authorization": b"Basic " + b64encode(known.encode())}
 
 
 async def _serve(listening: socket.socket, proxy: _Proxy) -> None:

@@ -17,7 +17,7 @@ from terralatent.catalogs.documents import proxy
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.documents.fetch import Documents, read_document
 from terralatent.catalogs.documents.proxy import gdal_settings, proxy_url
-from terralatent.catalogs.documents.relay import Way
+from terralatent.catalogs.documents.way import Way
 from terralatent.catalogs.errors import InputError
 from tests.servers.names import PUBLIC, leading, own_proxy
 from tests.servers.scripted import Answer, Request, scripted
