@@ -1,4 +1,4 @@
-"""By what rules a client of the proxy connects: where it may go, and by which proxies of the user."""
+"""By what rules a client of the proxy connects: where it may go, and by which user's proxies."""
 
 from __future__ import annotations
 
