@@ -48,7 +48,7 @@ def serve(
         ready: Called with the URL of the API once it answers.
 
     Raises:
-        InputError: As for :func:`serving`; or if one of its processes ends before it is told to.
+        InputError: As for :func:`serving`; or if one of its processes ends by itself.
     """
     stop = threading.Event()
     before = {
