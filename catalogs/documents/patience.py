@@ -53,8 +53,8 @@ class _Document(threading.local):
     ends = inf
     most = MOST_BYTES
 
-    def require_time(self, wait: float = 0.0) -> None:
-        if monotonic() + wait > self.ends:
+    def require_time(self) -> None:
+        if monotonic() > self.ends:
             raise UnboundedError(f"it has not come whole within {DEADLINE_S:g} s")
 
 

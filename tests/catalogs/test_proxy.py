@@ -7,8 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+from base64 import b64encode
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -93,6 +96,39 @@ def test_a_connection_goes_to_each_host_that_is_named_and_to_no_other() -> None:
             assert session.get(f"{one.url}/a", proxies=stranger).status_code == 403
         assert [request.path for request in one.requests] == ["/a"] * 3
         assert "proxy-authorization" not in one.requests[0].headers
+
+
+def tunnelled(url: str, by: str) -> bytes:
+    """What an URL gives through a tunnel, as that of https is, without TLS."""
+    far, near = urlsplit(url), urlsplit(by)
+    known = b64encode(f"{near.username}:{near.password}".encode()).decode()
+    connection = HTTPConnection("127.0.0.1", near.port or 0, timeout=30)
+    connection.set_tunnel(far.hostname or "", far.port, {"Proxy-Authorization": f"Basic {known}"})
+    try:
+        connection.request("POST", far.path, b"question" * 99_999)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("users", ["", "https_proxy"])
+def test_a_tunnel_passes_on_what_it_gets_both_ways(
+    monkeypatch: pytest.MonkeyPatch, users: str
+) -> None:
+    """A proxy of the user's that takes tunnels is another one of ours."""
+    other = proxy._Proxy()
+    if users:
+        url = f"http://{Way(OWN).user}:{other.secret}@127.0.0.1:{other.port}"
+        monkeypatch.setenv(users, url)
+    content = bytes(range(256)) * 50_000
+    with scripted(lambda _: Answer(content)) as it:
+        assert tunnelled(f"{it.url}/a", proxy_url(OWN)) == content
+        assert it.requests[0].body == b"question" * 99_999
+        if users:  # it is who does not let this one through
+            monkeypatch.setenv(users, url.replace(Way(OWN).user, Way(Access()).user))
+            with pytest.raises(OSError, match="403"):
+                tunnelled(f"{it.url}/a", proxy_url(OWN))
+    other.process.communicate()
 
 
 def test_documents_follow_no_name_to_a_private_address(
