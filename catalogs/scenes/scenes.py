@@ -26,7 +26,7 @@ from terralatent.catalogs.scenes.passes import group_items
 from terralatent.catalogs.scenes.rights import keep_rights, rights_of
 from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
-from terralatent.catalogs.sources.sources import Source, resolve_source
+from terralatent.catalogs.sources.sources import SOURCES, Source, resolve_source
 
 __all__ = ["Scenes"]
 
@@ -167,7 +167,8 @@ class Scenes:
             "stated": {s.name: s.stated for s in self.wanted if s.stated is not None},
         }
         write_items(Path(path), self.items, facts)
-        keep_rights(Path(path), self.access)
+        if SOURCES.get(self.place.name) != self.place:  # what is built in is known without a note
+            keep_rights(Path(path), self.access)
 
     def require(self, aoi: BaseGeometry) -> None:
         """Check that there is anything to build for a region.

@@ -16,6 +16,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes import rights
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.catalogs.sources.sources import SOURCES
 from terralatent.pipeline.cli.scenes import choose_scenes
 from tests.made.catalogue import region
 
@@ -85,6 +86,17 @@ def test_a_source_of_the_users_registry_may_do_what_its_table_says(
     again = Scenes.from_parquet(rewritten(kept, source="archive", access=EVERYTHING), [own])
     assert again.access == Access(str(catalogue), ("*.example.org",))
     assert again.digest == made_up.digest
+
+
+def test_a_built_in_source_needs_no_note(
+    made_up: Scenes, tmp_path: Path, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = SOURCES["planetary-computer"]
+    period, wanted = made_up.period, made_up.wanted
+    scenes = Scenes.gather(made_up.items, wanted, source=place, period=period)
+    scenes.to_parquet(tmp_path / "scenes.parquet")
+    assert not state.exists()
+    assert Scenes.from_parquet(tmp_path / "scenes.parquet").access == place.access
 
 
 def test_of_a_file_that_nobody_vouches_for_the_rest_is_read_and_the_refused_named(
