@@ -68,17 +68,18 @@ def port_of(server: FileServer) -> str:
     return server.url.rpartition(":")[2]
 
 
-@pytest.mark.parametrize("nth", [0, 1, 2])
+TARGETS = (
+    "http://127.0.0.1:PORT/a.tif",
+    "http://localhost:PORT/a.tif",
+    "http://169.254.169.254/latest/meta-data",
+    "http://[::ffff:127.0.0.1]:PORT/a.tif",
+    "http://intern.example.org:PORT/a.tif",
+    "https://intern.example.org:PORT/a.tif",
+)
+
+
 @pytest.mark.parametrize(
-    "target",
-    [
-        "http://127.0.0.1:PORT/a.tif",
-        "http://localhost:PORT/a.tif",
-        "http://169.254.169.254/latest/meta-data",
-        "http://[::ffff:127.0.0.1]:PORT/a.tif",
-        "http://intern.example.org:PORT/a.tif",
-        "https://intern.example.org:PORT/a.tif",
-    ],
+    ("nth", "target"), [*((1, target) for target in TARGETS), (0, TARGETS[0]), (2, TARGETS[2])]
 )
 def test_no_request_is_redirected_to_a_private_host(
     files: Path, intern: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -112,8 +113,9 @@ def test_a_redirect_to_another_public_host_is_followed_unless_the_source_names_i
     assert (came, "its source names other hosts" in reason) == (0, True)
 
 
-@pytest.mark.parametrize("before", [0, 1, 2])
-@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1"])
+@pytest.mark.parametrize(
+    ("before", "address"), [(0, "127.0.0.1"), (1, "169.254.169.254"), (2, "127.0.0.1"), (2, "::1")]
+)
 def test_a_name_that_leads_elsewhere_later_is_not_followed(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, address: str
 ) -> None:
