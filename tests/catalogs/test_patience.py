@@ -7,6 +7,7 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from terralatent.catalogs.scenes.search import search_scenes
 from tests.made.catalogue import region
 from tests.servers.names import own_proxy
 from tests.servers.scripted import Answer, Request, scripted
+from tests.waiting import until
 
 MIB = 1 << 20
 ROOT = {"type": "Catalog", "id": "api", "stac_version": "1.0.0", "description": "d", "links": []}
@@ -44,13 +46,19 @@ READERS: dict[str, Callable[[str], object]] = {
 }
 
 
+def has_started() -> bool:
+    with scripted(lambda _: Answer(b"{}")) as it, suppress(InputError):
+        return read_document(it.url, Documents(it.url)) == {}
+    return False
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A document has half a second."""
-    monkeypatch.setattr(patience, "DEADLINE_S", 0.5)
     monkeypatch.setattr(proxy, "ANSWER_S", 0.5)
-    with own_proxy(monkeypatch), scripted(lambda _: Answer(b"{}")) as it:
-        Documents(it.url).read_text(it.url)  # it has started
+    with own_proxy(monkeypatch):
+        until(has_started, "the proxy")
+        monkeypatch.setattr(patience, "DEADLINE_S", 0.5)
         yield
 
 
