@@ -75,7 +75,7 @@ def refused_since(begun: float, access: Access, *, gdal: bool = False) -> HrefEr
     """
     proxy = _running()
     known = b64encode(f"{_way(access, gdal=gdal).user}:{proxy.secret}".encode()).decode()
-    connection = HTTPConnection("127.0.0.1", proxy.port, timeout=5.0)
+    connection = HTTPConnection("127.0.0.1", proxy.port, timeout=30.0)
     with suppress(OSError, HTTPException, ValueError):
         connection.request(
             "GET", relay.REFUSED_PATH, headers={"Proxy-Authorization": f"Basic {known}"}
