@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.text_files import read_text
 
 __all__ = ["FAR_DAYS", "GAP_DAYS", "When", "days_since_1970", "parse_when"]
 
@@ -70,7 +71,7 @@ def parse_when(
     elif when.strip() == "acquisitions":
         times = list(seen)
     elif _is_file(when):
-        lines = Path(when).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_text(when, errors="replace").splitlines()
         texts = [(n, line.split("#")[0].strip()) for n, line in enumerate(lines, start=1)]
         times = [_time(text, f"{when}, line {n}") for n, text in texts if text]
     else:

@@ -1,6 +1,8 @@
 """What several test files share."""
 
+import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,10 @@ if (
     and threading.current_thread() is threading.main_thread()
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What searches of the tests note of their files goes with them.
+_STATE = tempfile.TemporaryDirectory(prefix="terralatent-tests-")
+os.environ["XDG_STATE_HOME"] = _STATE.name
 
 SCENES = Path(__file__).resolve().parents[2] / "shared" / "scenes"
 

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -22,7 +22,10 @@ from terralatent.catalogs.hrefs import (
 )
 from terralatent.catalogs.printable import REPLACED
 
-__all__ = ["Access"]
+__all__ = ["REFUSED", "Access"]
+
+REFUSED = "may not be read"
+"""In every message of an href that is refused."""
 
 _URL = re.compile(
     r"https?://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?P<port>:[0-9]{1,5})?(?:/[^\s\"<>\\^`{|}]*)?",
@@ -48,10 +51,10 @@ class Access:
     file of this machine. Hosts that are not public are refused unless they are named here: the
     machine itself, its network, and addresses at which clouds hand out credentials.
 
-    This says what may be requested. It cannot say where an allowed host sends GDAL on to:
-    GDAL follows redirects of http by itself, to http(s) only. What comes back must still be a
-    raster that fits its item, and nothing else of it is kept. Nor does it hold a name to the
-    address that it had when it was checked.
+    This says what may be requested and which addresses that may lead to. Redirects, and names that
+    lead elsewhere a moment later, are held to it by
+    :mod:`terralatent.catalogs.documents.proxy`.
+    What comes back must still be a raster that fits its item, and nothing else of it is kept.
     """
 
     folder: str | None = None
@@ -121,11 +124,24 @@ class Access:
         """
         checked = self.check(href)
         match = _URL.fullmatch(checked)
-        if match is not None and not self._is_named(_host(match)):
-            for address in _addresses(_host(match), int(time.monotonic() / _KEPT_FOR)):
-                if not _is_public(address):
-                    raise _refused(checked, f"its host leads to the private address {address}")
+        if match is not None:
+            self.check_addresses(
+                checked, _addresses(_host(match), int(time.monotonic() / _KEPT_FOR))
+            )
         return checked
+
+    def check_addresses(self, url: str, addresses: Iterable[str]) -> None:
+        """Check the addresses to which the host of a checked ``url`` leads.
+
+        Raises:
+            HrefError: If one is private, and the host is not one that may be.
+        """
+        match = _URL.fullmatch(url)
+        if match is not None and self._is_named(_host(match)):
+            return
+        for address in addresses:
+            if not _is_public(ip_address(address.partition("%")[0])):
+                raise _refused(url, f"its host leads to the private address {address}")
 
     def is_own(self, url: str) -> bool:
         """Whether ``url`` is of the host that the user named: credentials go nowhere else."""
@@ -191,7 +207,7 @@ class Access:
 
 
 def _refused(href: str, why: str) -> HrefError:
-    return HrefError(f"{bare_href(href)!r} may not be read: {why}")
+    return HrefError(f"{bare_href(href)!r} {REFUSED}: {why}")
 
 
 def _is_text(value: object) -> bool:
@@ -239,15 +255,10 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 
 
 @lru_cache(maxsize=1024)
-def _addresses(host: str, minute: int) -> tuple[IPv4Address | IPv6Address, ...]:
+def _addresses(host: str, minute: int) -> tuple[str, ...]:
     """Where a name leads in some ``minute``; nowhere if nobody knows, which its reader will say."""
-    return tuple(_resolved(host))
-
-
-def _resolved(host: str) -> Iterator[IPv4Address | IPv6Address]:
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return
-    for *_, address in answers:
-        yield ip_address(str(address[0]).partition("%")[0])
+        return ()
+    return tuple(str(address[0]) for *_, address in answers)

@@ -15,12 +15,11 @@ from pystac_client import Client
 from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.util import Retry
+from requests.models import PreparedRequest
 
 from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.documents.patience import Bounded, UnboundedError, document
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import (
     HrefError,
@@ -29,6 +28,7 @@ from terralatent.catalogs.hrefs import (
     without_secrets,
     without_user,
 )
+from terralatent.catalogs.text_files import read_text
 
 __all__ = ["Documents", "failures", "open_api", "read_document", "status_of", "why"]
 
@@ -45,8 +45,9 @@ _TIMEOUT = (5.0, 60.0)
 class Documents(StacApiIO):
     """A session that reads the documents of one source, and only what that source may name.
 
-    Tries again where an API is busy, and gives up where none listens. Each request is checked at
-    the last moment, so also those that follow a redirect.
+    Tries again where an API is busy, and gives up where none listens, where a document has no end
+    in time or in size (:mod:`terralatent.catalogs.documents.patience`), or where it leads to what
+    may not be read. Redirects are held to that as well.
 
     Args:
         where: The source, as a user names it. A user and a password in its URL are for its own
@@ -57,18 +58,8 @@ class Documents(StacApiIO):
     def __init__(self, where: str, access: Access | None = None) -> None:
         super().__init__(timeout=_TIMEOUT, max_retries=None)
         self.access = access or Access.of(where)
-        retry = Retry(
-            total=5,
-            connect=1,
-            read=1,
-            backoff_factor=0.5,
-            status_forcelist=(429, 502, 503, 504),
-            allowed_methods=None,
-            respect_retry_after_header=True,
-            raise_on_status=False,
-        )
         for scheme in ("http://", "https://"):
-            self.session.mount(scheme, _Checking(self.access, retry))
+            self.session.mount(scheme, Bounded(self.access))
         self.session.auth = _OwnHost(where, self.access)
 
     def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
@@ -84,11 +75,15 @@ class Documents(StacApiIO):
         Raises:
             requests.RequestException: If it does not come whole.
             HrefError: If it may not be read.
+            UnboundedError: If it takes too long or is too large.
         """
-        with self.session.get(href, stream=True, timeout=self.timeout) as answer:
+        with (
+            document(to_disk=True),
+            self.session.get(href, stream=True, timeout=self.timeout) as answer,
+        ):
             answer.raise_for_status()
             with into.open("wb") as file:
-                for part in answer.iter_content(1 << 20):
+                for part in answer.iter_content():
                     file.write(part)
 
     def request(self, href: str, method: str | None = None, *args: Any, **kwargs: Any) -> str:
@@ -97,19 +92,8 @@ class Documents(StacApiIO):
             raise HrefError(
                 f"{bare_href(href)!r} may not be requested by {method}, only by GET or POST"
             )
-        return super().request(href, method, *args, **kwargs)
-
-
-class _Checking(HTTPAdapter):
-    """Sends a request only where the source may lead; redirects pass here as well."""
-
-    def __init__(self, access: Access, retry: Retry) -> None:
-        super().__init__(max_retries=retry)
-        self._access = access
-
-    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        self._access.check_now(request.url)
-        return super().send(request, *args, **kwargs)
+        with document():
+            return super().request(href, method, *args, **kwargs).removeprefix("\ufeff")
 
 
 class _OwnHost(AuthBase):
@@ -127,9 +111,12 @@ class _OwnHost(AuthBase):
         return request
 
 
-def open_api(where: str, access: Access | None = None) -> Client:
-    """Open the STAC API or catalogue at the URL ``where``."""
+def open_api(where: str, access: Access | None = None) -> Client | None:
+    """Open the STAC API or catalogue at the URL ``where``; None where it holds items itself."""
     documents = Documents(where, access)
+    content = documents.read_json(without_user(where))
+    if isinstance(content, dict) and content.get("type") in ("Feature", "FeatureCollection"):
+        return None
     # Client.open overwrites the session's timeout with its own, which is none by default.
     return Client.open(without_user(where), stac_io=documents, timeout=_TIMEOUT)
 
@@ -146,9 +133,13 @@ def failures(name: str) -> Iterator[None]:
         yield
     except HrefError as error:
         raise InputError(f"The source {name} is refused: {error}.") from error
+    except UnboundedError as error:
+        raise InputError(f"The source {name} is given up: {error}.") from error
     except APIError as error:
         if isinstance(error.__context__, HrefError):
             raise InputError(f"The source {name} is refused: {error.__context__}.") from error
+        if isinstance(error.__context__, UnboundedError):
+            raise InputError(f"The source {name} is given up: {error.__context__}.") from error
         status = status_of(error)
         if status is None:
             raise InputError(
@@ -189,7 +180,10 @@ def read_document(href: str, documents: Documents) -> dict[str, Any]:
             content = json.loads(text)
     else:
         try:
-            content = json.loads(Path(documents.access.check(href)).read_bytes())
+            file = Path(documents.access.check(href))
+            if file.exists() and not file.is_file():
+                raise InputError(f"The document {name} is no file.")
+            content = json.loads(read_text(file))
         except HrefError as error:
             raise InputError(f"The document {error}.") from error
         except OSError as error:

@@ -11,10 +11,11 @@ from email.utils import formatdate
 from pathlib import Path
 
 import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["RangeFiles"]
+__all__ = ["RangeFiles", "serve_socket"]
 
 _AT_ONCE = 1 << 20
 """Bytes that are read and sent in one piece."""
@@ -91,10 +92,13 @@ def _media_type(path: str) -> str:
     return "image/tiff" if path.endswith((".tif", ".tiff")) else "application/octet-stream"
 
 
-def _serve_socket(folder: str, descriptor: int) -> None:
-    """Serve ``folder`` on the listening socket ``descriptor`` until standard input closes."""
+def serve_socket(application: ASGIApp, descriptor: int) -> None:
+    """Serve on the listening socket ``descriptor`` until standard input closes.
+
+    Requests must name this machine: a web site whose name leads here is refused.
+    """
     config = uvicorn.Config(
-        RangeFiles(folder),
+        TrustedHostMiddleware(application, ["127.0.0.1", "localhost"]),
         access_log=False,
         log_level="warning",
         lifespan="off",
@@ -114,4 +118,4 @@ def _serve_socket(folder: str, descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve_socket(sys.argv[1], int(sys.argv[2]))
+    serve_socket(RangeFiles(sys.argv[2]), int(sys.argv[1]))

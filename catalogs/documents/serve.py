@@ -10,13 +10,12 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -26,6 +25,7 @@ from terralatent.catalogs.documents.static import walk
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import HrefError, is_remote
 from terralatent.catalogs.printable import printable
+from terralatent.catalogs.temporary import temporary_folder
 
 __all__ = ["free_port", "serve", "serving"]
 
@@ -48,7 +48,7 @@ def serve(
         ready: Called with the URL of the API once it answers.
 
     Raises:
-        InputError: As for :func:`serving`.
+        InputError: As for :func:`serving`; or if one of its processes ends by itself.
     """
     stop = threading.Event()
     before = {
@@ -56,9 +56,14 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with serving(folder, port) as url:
+        with _serving(folder, port) as (url, processes):
+            for process in processes.values():
+                threading.Thread(target=_when_ended, args=(process, stop), daemon=True).start()
             (ready or _LOG.info)(url)
             stop.wait()
+            for name, process in processes.items():
+                if (code := process.poll()) is not None:
+                    raise InputError(f"{name} ended by itself (exit code {code}); serve again.")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -68,8 +73,9 @@ def serve(
 def serving(folder: str | Path, port: int = 0) -> Iterator[str]:
     """Serve a static catalogue as a STAC API while the context lasts.
 
-    ``rustac serve`` answers searches (it has no CQL2: filter on the client), a process of our own
-    serves the files below ``folder`` with range requests. Both listen on loopback only. The
+    ``rustac serve`` answers searches (it has no CQL2: filter on the client), behind a process of
+    our own; another serves the files below ``folder`` with range requests. They listen on loopback
+    only, answer no page of a web site, and end with this process, however that ends. The
     API lists what the folder holds now; hrefs below the folder lead to the second port, and
     those of other local files are left out.
 
@@ -83,27 +89,38 @@ def serving(folder: str | Path, port: int = 0) -> Iterator[str]:
     Raises:
         InputError: If there is no such folder, if it holds no STAC item, or if a port is taken.
     """
+    with _serving(folder, port) as (url, _):
+        yield url
+
+
+@contextmanager
+def _serving(
+    folder: str | Path, port: int
+) -> Iterator[tuple[str, dict[str, subprocess.Popen[bytes]]]]:
+    """As :func:`serving`; yields the processes by what messages call them, too."""
     root = Path(folder).resolve()
     if not root.is_dir():
         raise InputError(f"There is no folder {str(folder)!r} to serve; give one with STAC items.")
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(port + 1 if port else 0))
-        api_port = port or free_port()
-        if port:
-            _listen(port).close()
-        files = f"http://{_HOST}:{listening.getsockname()[1]}"
+        public = stack.enter_context(_listen(port))
+        files, url = (f"http://{_HOST}:{each.getsockname()[1]}" for each in (listening, public))
         items = [_public(item, root, files) for item in walk(str(root))]
         if not items:
             raise InputError(f"The folder {str(folder)!r} holds no STAC item.")
-        kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="terralatent-serve-")))
+        kept = stack.enter_context(temporary_folder("terralatent-serve-"))
         collection = {"type": "FeatureCollection", "features": items}
         (kept / "items.json").write_text(json.dumps(collection))
 
-        _start_files(stack, root, listening)
-        url = f"http://{_HOST}:{api_port}"
-        api = _start_api(stack, kept, api_port)
-        _wait_for(url, api, kept)
-        yield url
+        with (kept / "log").open("wb") as log:
+            processes = {
+                "The file server": _start(stack, "range_files", listening, None, str(root)),
+                "The API": _start(
+                    stack, "api_front", public, log, _rustac(), str(kept / "items.json")
+                ),
+            }
+        _wait_for(url, processes["The API"], kept)
+        yield url, processes
 
 
 def _public(item: dict[str, Any], root: Path, files: str) -> dict[str, Any]:
@@ -124,35 +141,29 @@ def _public(item: dict[str, Any], root: Path, files: str) -> dict[str, Any]:
     return {"collection": "items", **item, "assets": assets, "links": []}
 
 
-def _start_files(stack: ExitStack, root: Path, listening: socket.socket) -> None:
+def _start(
+    stack: ExitStack,
+    module: str,
+    listening: socket.socket,
+    log: IO[bytes] | None,
+    *words: str,
+) -> subprocess.Popen[bytes]:
+    """Run one of our own modules on a listening socket."""
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-P",  # not from the current folder, which is anybody's
-            "-m",
-            "terralatent.catalogs.documents.range_files",
-            str(root),
-            str(listening.fileno()),
-        ],
+        [sys.executable, "-P", "-m", f"{__package__}.{module}", str(listening.fileno()), *words],
         stdin=subprocess.PIPE,  # closes with this process, however it ends
+        stdout=log,
+        stderr=log,
         pass_fds=[listening.fileno()],
         start_new_session=True,
     )
     stack.callback(_stop, process)
-
-
-def _start_api(stack: ExitStack, kept: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [_rustac(), "serve", "--create-collections", "--addr", f"{_HOST}:{port}"]
-    with (kept / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, str(kept / "items.json")],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    stack.callback(_stop, process)
     return process
+
+
+def _when_ended(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    process.wait()
+    stop.set()
 
 
 def _wait_for(url: str, api: subprocess.Popen[bytes], kept: Path) -> None:
@@ -168,14 +179,15 @@ def _wait_for(url: str, api: subprocess.Popen[bytes], kept: Path) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started, which may be all that is left of them."""
     if process.stdin is not None:
         process.stdin.close()
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(5.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _listen(port: int) -> socket.socket:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyarrow.parquet as pq
 import rustac
 
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.documents.fetch import Documents, read_document, why
+from terralatent.catalogs.documents.patience import MOST_FILE_BYTES, UnboundedError
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import (
     HrefError,
@@ -22,6 +23,7 @@ from terralatent.catalogs.hrefs import (
     is_remote,
     without_user,
 )
+from terralatent.catalogs.temporary import temporary_folder
 
 __all__ = ["is_parquet", "read_parquet", "walk", "with_absolute_hrefs"]
 
@@ -32,6 +34,15 @@ _AT_ONCE = 8
 
 _DEEPEST = 32
 """Documents below each other: a catalogue that goes on has no end."""
+
+_BELOW = ("item", "items", "child")
+"""Relations of links to what a catalogue or collection holds."""
+
+MOST_DOCUMENTS = 500_000
+"""Of one catalogue: nor has one that grows as it is read."""
+
+MOST_ROWS = 500_000
+"""Items of one Parquet file."""
 
 
 def walk(
@@ -73,14 +84,15 @@ def read_parquet(where: str, access: Access | None = None) -> Iterator[dict[str,
         InputError: If it cannot be read.
     """
     name = bare_href(where)
-    with tempfile.TemporaryDirectory(prefix="terralatent-search-") as aside:
+    with temporary_folder("terralatent-search-") as aside:
         file = where
         try:
             if is_remote(where):  # fetched by ourselves: rustac would follow it anywhere
                 file = str(Path(aside, "items.parquet"))
                 Documents(where, access).fetch(without_user(where), Path(file))
+            _require_bounded(file)
             content = rustac.read_sync(file, format="parquet")
-        except HrefError as error:
+        except (HrefError, UnboundedError) as error:
             raise InputError(f"The file {name} cannot be read: {error}.") from error
         except OSError as error:  # those of requests are some
             raise InputError(f"The file {name} cannot be read: {why(error)}.") from error
@@ -92,6 +104,17 @@ def read_parquet(where: str, access: Access | None = None) -> Iterator[dict[str,
         if isinstance(item.get("bbox"), tuple):
             item["bbox"] = list(item["bbox"])
         yield with_absolute_hrefs(item, where)
+
+
+def _require_bounded(file: str) -> None:
+    """A few bytes can claim to be any number of rows."""
+    metadata = pq.read_metadata(file)
+    size = sum(metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups))
+    if metadata.num_rows > MOST_ROWS or size > MOST_FILE_BYTES:
+        raise UnboundedError(
+            f"it holds {metadata.num_rows:,} items in {size >> 20} MiB; at most {MOST_ROWS:,} in "
+            f"{MOST_FILE_BYTES >> 20} are read"
+        )
 
 
 def with_absolute_hrefs(item: dict[str, Any], base: str) -> dict[str, Any]:
@@ -135,7 +158,7 @@ class _Walk:
         if kind == "Feature":
             yield with_absolute_hrefs(document, href)
         elif kind == "FeatureCollection":
-            yield from _features(document, href)
+            yield from self._pages(document, href)
         elif kind in ("Catalog", "Collection"):
             if kind == "Collection" and not self._wanted(str(document.get("id"))):
                 return
@@ -143,28 +166,45 @@ class _Walk:
                 raise InputError(
                     f"The document {bare_href(href)} lies {depth} documents below the first."
                 )
-            for link, content in self._read(self._links(document, href)):
+            new = [link for link in self._links(document, href, *_BELOW) if link not in self._seen]
+            self._seen.update(new)
+            if len(self._seen) > MOST_DOCUMENTS:
+                raise InputError(f"The catalogue has more than {MOST_DOCUMENTS:,} documents.")
+            for link, content in self._read(new):
                 yield from self.items(content, link, depth + 1)
         else:
             raise InputError(f"The document {bare_href(href)} is of the type {kind!r}, not STAC.")
 
-    def _links(self, document: dict[str, Any], href: str) -> list[str]:
-        """Where a catalogue or collection leads that was not read yet."""
+    def _pages(self, document: dict[str, Any], href: str) -> Iterator[dict[str, Any]]:
+        """Give the items of a document and of those that go on with it."""
+        while True:
+            yield from _features(document, href)
+            links = self._links(document, href, "next")
+            if not links:
+                return
+            if links[0] in self._seen:
+                raise InputError(
+                    f"The document {bare_href(href)} has a next page that came before; its pages "
+                    "have no end."
+                )
+            self._seen.add(links[0])
+            ((href, document),) = self._read(links[:1])
+
+    def _links(self, document: dict[str, Any], href: str, *rels: str) -> list[str]:
+        """Where a document leads by links of some relations; each may be read."""
         links = document.get("links")
         hrefs = [
             absolute_href(str(link.get("href")), href)
-            for rel in ("item", "items", "child")
+            for rel in rels
             for link in (links if isinstance(links, list) else ())
             if isinstance(link, dict) and link.get("rel") == rel
         ]
-        new = [link for link in dict.fromkeys(hrefs) if link not in self._seen]
-        for link in new:
+        for link in dict.fromkeys(hrefs):
             try:
                 self._documents.access.check(link)
             except HrefError as error:
                 raise InputError(f"The document {bare_href(href)} has a link: {error}.") from error
-        self._seen.update(new)
-        return new
+        return list(dict.fromkeys(hrefs))
 
     def _read(self, hrefs: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Read documents in order, several at once where they come over HTTP."""

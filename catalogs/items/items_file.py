@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from terralatent.catalogs.documents.static import read_parquet
 from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.items.item import footprint, sensed_at
+from terralatent.catalogs.temporary import temporary_folder
 
 __all__ = ["read_items", "require_scenes_file", "write_items"]
 
@@ -131,7 +131,7 @@ def _table(items: Sequence[Item]) -> tuple[pa.Table, dict[bytes, bytes]]:
     It lies in a temporary folder: where rustac cannot write it makes folders and, on some file
     systems, tries for ever.
     """
-    with tempfile.TemporaryDirectory(prefix="terralatent-search-") as aside:
+    with temporary_folder("terralatent-search-") as aside:
         file = str(Path(aside, "items.parquet"))
         try:
             rustac.write_sync(file, list(items), format="parquet")

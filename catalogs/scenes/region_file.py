@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.antimeridian import leaps, on_globe, unbroken
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.text_files import read_text
 
 __all__ = ["VECTOR_FILES", "areas_of", "read_areas", "require_valid", "unleaping"]
 
@@ -106,7 +107,7 @@ def require_valid(shape: BaseGeometry, name: str) -> None:
 
 def _read_geojson(path: Path, name: str) -> Mapping[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise _missing(name) from None
     except OSError as error:

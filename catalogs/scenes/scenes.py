@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,21 +15,24 @@ from shapely import union_all
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.documents.access import REFUSED, Access
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.items.item import footprint, sensed_at
 from terralatent.catalogs.items.items_file import read_items, write_items
 from terralatent.catalogs.period import Period
-from terralatent.catalogs.printable import printable_json
+from terralatent.catalogs.printable import printable, printable_json
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
 from terralatent.catalogs.scenes.aoi import describe_box, describe_extent
 from terralatent.catalogs.scenes.duplicates import SAME_ACQUISITION
 from terralatent.catalogs.scenes.passes import distinct, group_items
+from terralatent.catalogs.scenes.rights import keep_rights, rights_of
 from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, mask_by, pick_sensors, with_offsets
-from terralatent.catalogs.sources.sources import Source
+from terralatent.catalogs.sources.sources import SOURCES, Source, resolve_source
 
 __all__ = ["Scenes"]
+
+_LOG = logging.getLogger(__name__)
 
 REASONS_LISTED = 10
 """Lines that say why items are left out."""
@@ -175,6 +179,8 @@ class Scenes:
     def to_parquet(self, path: str | Path) -> None:
         """Write the items and the search's own facts as stac-geoparquet, replacing ``path`` whole.
 
+        What the items may name is noted on this machine, not in the file.
+
         Raises:
             InputError: If the file cannot be written.
         """
@@ -184,9 +190,10 @@ class Scenes:
             "sensors": list(self.requested),
             "mask": self.mask,
             "stated": {s.name: s.stated for s in self.wanted if s.stated is not None},
-            "access": self.access.to_json(),
         }
         write_items(Path(path), self.items, facts)
+        if SOURCES.get(self.place.name) != self.place:  # what is built in is known without a note
+            keep_rights(Path(path), self.access)
 
     def require(self, aoi: BaseGeometry) -> None:
         """Check that there is anything to build for a region.
@@ -214,19 +221,28 @@ class Scenes:
             )
 
     @classmethod
-    def from_parquet(cls, path: str | Path, described: Sequence[str | Path] = ()) -> Scenes:
+    def from_parquet(
+        cls,
+        path: str | Path,
+        described: Sequence[str | Path] = (),
+        source: str | Path | Source | None = None,
+    ) -> Scenes:
         """Read what :meth:`to_parquet` wrote, or any other stac-geoparquet file of scenes.
 
-        A file that a search wrote is believed in what its items may name. Those of other files may
-        name public hosts, and files below the file's own folder.
+        What its items may name is what ``source`` grants, else the source of that name in the
+        registry, else what a search of this user granted that wrote the file on this machine. Items
+        of any other file may name public hosts, and files below the file's own folder. What the
+        file itself says of that counts for nothing.
 
         Args:
             path: The file.
             described: TOML files of its source or sensors, where they are a user's own.
+            source: Where its items come from, as :func:`resolve_source` takes it; by default what
+                the file says, if that is known.
 
         Raises:
-            InputError: If the file does not exist, is no stac-geoparquet, or holds no item; or if
-                its source or sensors are not known.
+            InputError: If the file does not exist, is no stac-geoparquet, or holds no item; if
+                its source or sensors are not known; or if none of its items may name its files.
         """
         where = Path(path).resolve()
         if not where.is_file():
@@ -238,9 +254,6 @@ class Scenes:
         try:
             days = facts.get("period")
             period = _span(items) if days is None else _period(*days)
-            access = (
-                Access.from_json(facts["access"]) if "access" in facts else Access.of(str(where))
-            )
             sensors = with_offsets(
                 pick_sensors(facts.get("sensors"), known.sensors), facts.get("stated")
             )
@@ -251,15 +264,41 @@ class Scenes:
                 f"The file of scenes {str(path)!r} is damaged: {error}. Search again."
             ) from error
         name = str(facts.get("source", path))
-        source = known.sources.get(name) or Source(name, "")
-        return cls.gather(
+        registered = (
+            known.sources.get(name) if source is None else resolve_source(source, known.sources)
+        )
+        noted = rights_of(where) if registered is None else registered.access
+        scenes = cls.gather(
             items,
             sensors,
-            source=source,
+            source=registered or Source(name, ""),
             period=period,
-            access=access,
+            access=noted or Access.of(str(where)),
             mask=facts.get("mask"),
         )
+        if noted is None:
+            _name_refused(scenes, str(path), name)
+        return scenes
+
+
+def _name_refused(scenes: Scenes, path: str, source: str) -> None:
+    """Say which items of a file that nobody vouches for name what they may not.
+
+    Raises:
+        InputError: If no other is left.
+    """
+    refused = [fate for fate in scenes.fates if REFUSED in fate.reason]
+    if not refused:
+        return
+    message = (
+        f"{len(refused)} of the {len(scenes.items)} items of {path!r} name files that they may "
+        f"not, such as {refused[0].item_id}: {refused[0].reason}. No search of yours wrote this "
+        f"file on this machine; if you trust it, give the source of its items by --source (it "
+        f"says {printable(source)!r})."
+    )
+    if not scenes.sensors:
+        raise InputError(message)
+    _LOG.warning(message)
 
 
 def _period(first: str, last: str) -> Period:

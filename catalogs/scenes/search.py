@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pystac_client import Client
@@ -15,7 +15,8 @@ from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.antimeridian import boxes
-from terralatent.catalogs.documents.fetch import failures, open_api, status_of
+from terralatent.catalogs.documents.fetch import Documents, failures, open_api, status_of
+from terralatent.catalogs.documents.pages import listed_items
 from terralatent.catalogs.documents.static import is_parquet, walk, with_absolute_hrefs
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import is_remote
@@ -160,12 +161,11 @@ def _items(
     collections = list(
         dict.fromkeys(name for sensor in sensors for name in place.collections_of(sensor))
     )
-    is_api = False
+    client = None
     if is_remote(place.where) and not is_parquet(place.where):
         with failures(place.name):
             client = open_api(place.where, place.access)
-            is_api = client.get_search_link() is not None
-    if is_api:
+    if client is not None and client.get_search_link() is not None:
         yield from _search_api(client, place, collections, aoi, period)
     else:
         yield from walk(place.where, _may_hold(collections), place.access)
@@ -186,6 +186,7 @@ def _search_api(
         # A box and a period are all that every API understands; the rest is filtered here.
         searches = [
             client.search(
+                method=_method(client),
                 collections=collections,
                 bbox=bounds,
                 datetime=f"{period[0]}T00:00:00Z/{period[1]}T23:59:59.999Z",
@@ -193,13 +194,23 @@ def _search_api(
             )
             for bounds in boxes(aoi)
         ]
-        listed: Iterator[object]  # whatever an API lists
-        listed = chain.from_iterable(search.items_as_dicts() for search in searches)
+        documents = cast(Documents, client._stac_io)
+        listed = chain.from_iterable(
+            listed_items(place.name, search, documents) for search in searches
+        )
         for item in listed:
             if isinstance(item, dict):
                 yield _absolute(item, place.where)
             else:
                 _LOG.warning("%s lists a %s as an item", place.name, type(item).__name__)
+
+
+def _method(client: Client) -> str:
+    """POST where an API says that it takes it; a link that says nothing is for GET."""
+    methods = {
+        str(link.extra_fields.get("method", "GET")).upper() for link in client.get_links("search")
+    }
+    return "POST" if "POST" in methods else "GET"
 
 
 def _offered(client: Client, place: Source, collections: list[str]) -> list[str]:

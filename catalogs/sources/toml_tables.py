@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.text_files import read_text
 
 __all__ = ["KINDS", "Table", "read_tables", "validate"]
 
@@ -112,7 +113,7 @@ def _wrong(table: Table, where: Sequence[str], what: str) -> InputError:
 
 def _tables_of(file: Path) -> Iterator[Table]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}).") from error
     except ValueError as error:

@@ -61,7 +61,8 @@ Tables = Annotated[
 Start = Annotated[str | None, typer.Option(help="First day, such as 2018-01-01.", metavar="D")]
 End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D")]
 ScenesFile = Annotated[
-    str | None, typer.Option("--scenes", help="Instead of a source: a file of `search`.")
+    str | None,
+    typer.Option("--scenes", help="A file of `search`; of another's, give its --source too."),
 ]
 Sensors = Annotated[
     list[str] | None,

@@ -33,7 +33,7 @@ def choose_scenes(
         region: As for :func:`~terralatent.catalogs.scenes.search.search_scenes`, as all that
             follows.
         kept: A file of ``terralatent search``, instead of a source and a period.
-        source: Where to search.
+        source: Where to search; or, with ``kept``, where the items of that file come from.
         start: First day.
         end: Last day.
         sensors: Names of sensors; None: all.
@@ -56,9 +56,9 @@ def choose_scenes(
             described=described,
             mask=mask,
         )
-    if kept is None or source or start or end:
+    if kept is None or start or end:
         raise InputError("give either --scenes, or all of --source, --start and --end.")
-    scenes = Scenes.from_parquet(kept, described)
+    scenes = Scenes.from_parquet(kept, described, source or None)
     if sensors or offsets or mask:
         known = {sensor.name: sensor for sensor in scenes.wanted}
         scenes = Scenes.gather(

@@ -7,10 +7,11 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import formatdate
 from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -25,18 +26,15 @@ from rasterio.session import Session
 from shapely.geometry import mapping
 
 from terralatent.catalogs.documents.access import Access
+from terralatent.catalogs.documents.proxy import gdal_settings, refused_since
 from terralatent.catalogs.hrefs import scheme_of, without_secrets
 from terralatent.catalogs.items.georeference import Georeference
 from terralatent.catalogs.printable import printable
 from terralatent.catalogs.sources.sensors import Resampling
 from terralatent.catalogs.sources.signing import Readable
 from terralatent.pipeline.ingest.decoding import MOST_BYTES, DecodingMemory, decoding_memory
-from terralatent.pipeline.ingest.raster import (
-    GDAL_OPTIONS,
-    Misplaced,
-    open_raster,
-)
-from terralatent.pipeline.ingest.retry import Host, host_of, persist
+from terralatent.pipeline.ingest.raster import GDAL_OPTIONS, Misplaced, open_raster
+from terralatent.pipeline.ingest.retry import FAULTS, Host, host_of, persist
 from terralatent.pipeline.ingest.warp import read_on_grid
 
 __all__ = ["Band", "Source", "Unread", "opening", "read_sources", "reason_of"]
@@ -172,7 +170,7 @@ def opening(
         placement: Where its item says that it lies.
         access: As for :func:`read_sources`, as are ``opened`` and ``misplaced``.
     """
-    now = opened(access.check_now(href))
+    now = _reached(opened(access.check_now(href)), access)
     with rasterio.Env(**GDAL_OPTIONS), _settings(now.options):
         yield partial(open_raster, _named_anew(now.href), dtype, placement, misplaced=misplaced)
 
@@ -258,7 +256,8 @@ class _NamingReader:
         self._driver.misplaced(Unread(self._file.source.id, self._file.band, reason))
 
     def _open_now(self) -> Readable:
-        return self._driver.opened(self._driver.access.check_now(self._file.href))
+        access = self._driver.access
+        return _reached(self._driver.opened(access.check_now(self._file.href)), access)
 
     def _read(
         self, now: Readable, cfg: Any, window: GeoBox, requests: AbstractContextManager[Any]
@@ -271,9 +270,26 @@ class _NamingReader:
             misplaced=None if self._driver.misplaced is None else self._tell_misplaced,
         )
         how = cfg.patch(use_overviews=self._file.band not in self._driver.classes)
-        with requests, _settings(now.options), reopen() as file:
-            pixels = read_on_grid(file, reopen, how, window, self._driver.memory)
+        begun = monotonic()
+        try:
+            with requests, _settings(now.options), reopen() as file:
+                pixels = read_on_grid(file, reopen, how, window, self._driver.memory)
+        except FAULTS as error:
+            if refused := refused_since(begun, self._driver.access, gdal=True):
+                raise refused from error  # a redirect: it is no fault that may pass
+            raise
         return np.s_[0 : window.shape[0], 0 : window.shape[1]], pixels
+
+
+def _reached(now: Readable, access: Access) -> Readable:
+    """How a URL of http(s) is opened: by the proxy, which holds redirects to ``access`` as well.
+
+    Objects of s3 are not: their host is that of a bucket of the source, which sends nobody on, and
+    GDAL asks the machine itself for the keys that it may have.
+    """
+    if scheme_of(now.href) not in ("http", "https"):
+        return now
+    return replace(now, options={**now.options, **gdal_settings(access)})
 
 
 def _named_anew(href: str) -> str:

@@ -10,12 +10,11 @@ at all is not waited for by file after file.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +38,7 @@ from rasterio.errors import RasterioError
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from terralatent.catalogs.documents.relay import UNREACHED
 from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.sources.signing import Readable, forget_token
 
@@ -210,6 +210,9 @@ class _Answer:
     after: float | None = None
     """Seconds after which it wants to be asked again."""
 
+    why: str = ""
+    """Why it was not reached, where the proxy says so."""
+
     @property
     def refuses(self) -> bool:
         return self.status in (401, 403)
@@ -280,7 +283,7 @@ class _Tries:
         return min(FIRST_WAIT_S * doubled, LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
 
     def _over(self, error: Exception, answer: _Answer) -> GaveUpError:
-        reasons = [str(error).rstrip()]
+        reasons = [answer.why or str(error).rstrip()]
         if answer.status is not None and f"{answer.status}" not in reasons[0] and not _came(answer):
             reasons.append(f"its server answers {answer.status}")
         if answer.after is not None:
@@ -301,28 +304,36 @@ def _answer(error: Exception, now: Readable) -> _Answer:
     status = next(filter(None, (_STATUS.search(str(cause)) for cause in _chain(error))), None)
     answer = _Answer(int(status[1]) if status else None)
     if answer.may_pass and now.href.startswith(("http://", "https://")):
-        return _ask(now.href)
+        return _ask(now)
     return answer
 
 
-def _ask(url: str) -> _Answer:
-    """Ask for one byte of a file, to learn what GDAL keeps for itself."""
-    proxy = os.environ.get("GDAL_HTTP_PROXY", "")
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
+def _ask(now: Readable) -> _Answer:
+    """Ask for one byte of a file, by GDAL's way, to learn what GDAL keeps for itself."""
     try:
         with requests.get(
-            url,
+            now.href,
             headers={"Range": "bytes=0-0"},
             timeout=ASK_S,
             stream=True,  # some send the whole file
             allow_redirects=False,  # whoever it leads to, the host itself is well
-            proxies={"http": proxy, "https": proxy} if proxy else None,
+            proxies=_proxies(now.options),
         ) as response:
             status = response.status_code
+            if status == UNREACHED:
+                return _Answer(why=response.reason)
             return _Answer(status, _after(response) if status >= 400 else None)
     except (OSError, HTTPError, ValueError):
         return _Answer()
+
+
+def _proxies(options: Mapping[str, str]) -> dict[str, str] | None:
+    """The proxy of GDAL's settings for a file."""
+    address = options.get("GDAL_HTTP_PROXY")
+    if address is None:
+        return None
+    proxy = address.replace("://", f"://{options['GDAL_HTTP_PROXYUSERPWD']}@")
+    return {"http": proxy, "https": proxy}
 
 
 def _after(response: requests.Response) -> float | None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from terralatent.catalogs.documents import access as access_module
 from terralatent.catalogs.documents.fetch import Documents, open_api, read_document
 from terralatent.catalogs.documents.static import walk
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sources import Offer, Source
 from tests.made.catalogue import region
+from tests.servers.names import leading
 from tests.servers.scripted import Answer, Request, scripted
 
 SECRET = "s3cr3t"
@@ -84,7 +84,7 @@ def test_a_catalogue_without_an_end_is_left() -> None:
         list(walk(f"{it.url}/c.json"))
 
 
-def api(url: str, *links: dict[str, Any], features: int = 1) -> dict[str, Any]:
+def api(url: str, *links: dict[str, Any], ids: Sequence[str] = ("0",)) -> dict[str, Any]:
     """An API's first page and its first page of items at once."""
     core = "https://api.stacspec.org/v1.0.0"
     search = {"rel": "search", "href": f"{url}/search", "type": "application/geo+json"}
@@ -95,13 +95,13 @@ def api(url: str, *links: dict[str, Any], features: int = 1) -> dict[str, Any]:
         "description": "d",
         "conformsTo": [f"{core}/core", f"{core}/item-search"],
         "links": [search, *links],
-        "features": [{"type": "Feature", "id": str(n)} for n in range(features)],
+        "features": [{"type": "Feature", "id": name} for name in ids],
     }
 
 
-def search_api(url: str) -> None:
+def search_api(url: str, **source: Any) -> None:
     """Search an API that says nothing of its collections."""
-    place = Source("api", url, sensors=(Offer("sentinel-1-asc", ("any",)),))
+    place = Source("api", url, sensors=(Offer("sentinel-1-asc", ("any",)),), **source)
     search_scenes(place, region(), "2018-05-01", "2018-05-31", ["sentinel-1-asc"])
 
 
@@ -120,15 +120,10 @@ def test_the_next_page_of_an_api_is_no_file_and_no_deletion() -> None:
             search_api(it.url)
 
 
-def test_credentials_go_to_their_own_host_and_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other host is public by what the resolver says, and this machine in truth."""
-    real = socket.getaddrinfo
-
-    def resolve(host: str, *args: Any, **options: Any) -> Any:
-        return real("127.0.0.1" if host == "other.host.org" else host, *args, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(access_module, "_addresses", lambda *_: ())
+def test_credentials_go_to_their_own_host_and_to_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other host is this machine by another name, which the source vouches for."""
 
     def answer(request: Request) -> Answer:
         other = it.url.replace("127.0.0.1", "other.host.org")
@@ -136,10 +131,11 @@ def test_credentials_go_to_their_own_host_and_to_no_other(monkeypatch: pytest.Mo
             return Answer(status=302, headers={"location": f"{other}/redirected"})
         href = {"/search": f"{it.url}/moved", "/redirected": f"{other}/next"}.get(request.path)
         links = [{"rel": "next", "href": href}] if href else []
-        return Answer(json.dumps(api(it.url, *links)).encode())
+        return Answer(json.dumps(api(it.url, *links, ids=[request.path])).encode())
 
-    with scripted(answer) as it, pytest.raises(InputError, match=r"None of|No scene"):
-        search_api(it.url.replace("//", f"//me:{SECRET}@"))
+    names = leading(tmp_path, monkeypatch, {"other.host.org": "127.0.0.1"})
+    with names, scripted(answer) as it, pytest.raises(InputError, match=r"None of|No scene"):
+        search_api(it.url.replace("//", f"//me:{SECRET}@"), hosts=("other.host.org",))
     sent = {request.path: request.headers.get("authorization", "") for request in it.requests}
     assert sent["/"].startswith("Basic ")
     assert sent["/search"] == sent["/moved"] == sent["/"]

@@ -275,8 +275,6 @@ HOSTS = {"beside": "HERE/x", "public": "https://host.org", "above": "/data", "pr
 @pytest.mark.parametrize(
     "change",
     [
-        {"access": {"folder": "data"}},
-        {"access": 5},
         {"period": ["soon", "later"]},
         {"period": 5},
         {"aside": 5},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,11 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pystac_client
 import pytest
 import rasterio
@@ -25,7 +28,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from tests.made.catalogue import region
-from tests.waiting import WITHIN_S
+from tests.waiting import WITHIN_S, until
 
 MAY = ("2018-05-01", "2018-05-31")
 
@@ -196,24 +199,70 @@ def test_what_cannot_be_served_is_named(tmp_path: Path, catalogue: Path) -> None
 SERVE = "import sys; from terralatent.catalogs.documents.serve import serve; serve(sys.argv[1], 0, ready=lambda url: print(url, flush=True))"  # noqa: E501
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_all_that_it_started(number: int, catalogue: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(catalogue)], stdout=subprocess.PIPE, text=True
-    )
+@contextmanager
+def serving_alone(catalogue: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """A process that serves; yields the URLs of its API and of a file."""
+    command = [sys.executable, "-c", SERVE, str(catalogue)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     watchdog = threading.Timer(WITHIN_S, process.kill)
     watchdog.start()
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert request(url)[0] == 200
-        href = next(iter(hrefs(search_scenes(url, region(), *MAY)).values()))
-        os.kill(process.pid, number)
-        assert process.wait(WITHIN_S) == 0
-        for gone in (url, href):
-            with pytest.raises(OSError):
-                request(gone)
+        yield process, url, next(iter(hrefs(search_scenes(url, region(), *MAY)).values()))
     finally:
         watchdog.cancel()
         process.kill()
-        process.stdout.close()
+        process.communicate()
+
+
+def is_closed(url: str) -> bool:
+    try:
+        request(url)
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_it_and_all_that_it_started(number: int, catalogue: Path) -> None:
+    with serving_alone(catalogue) as (process, url, href):
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert {child.name() for child in started} >= {"rustac"}
+        os.kill(process.pid, number)
+        assert process.wait(WITHIN_S) == (-number if number == signal.SIGKILL else 0)
+        if number == signal.SIGKILL:  # nobody waits for the others
+            until(lambda: is_closed(url) and is_closed(href))
+            until(lambda: not any(child.is_running() and child.status() != "zombie"
+                                  for child in started))  # fmt: skip
+        assert is_closed(url)
+        assert is_closed(href)
+
+
+@pytest.mark.parametrize(("name", "words"), [("rustac", "The API"), ("api_front", "The API"),
+                                             ("range_files", "The file server")])  # fmt: skip
+def test_the_death_of_a_part_ends_it_with_an_error(name: str, words: str, catalogue: Path) -> None:
+    with serving_alone(catalogue) as (process, url, href):
+        (part,) = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if name in child.name() or any(word.endswith(f".{name}") for word in child.cmdline())
+        ]
+        part.kill()
+        _, said = process.communicate(timeout=WITHIN_S)
+        assert process.returncode != 0
+        assert re.search(rf"InputError: {words} ended by itself \(exit code -?\d+\)", said)
+        until(lambda: is_closed(url) and is_closed(href))
+
+
+def test_no_page_of_a_web_site_may_read_what_is_served(api: str, served: Scenes) -> None:
+    site = {"Origin": "https://site.example.org"}
+    for url in (api, f"{api}/collections", f"{api}/search", next(iter(hrefs(served).values()))):
+        status, headers, _ = request(url, **site)
+        assert status == 200
+        assert not [name for name in headers if name.startswith("access-control")]
+        asked = request(url, "OPTIONS", **site, **{"Access-Control-Request-Method": "POST"})
+        assert asked[0] == 405
+        assert not [name for name in asked[1] if name.startswith("access-control")]
+        assert request(url, Host="site.example.org")[0] == 400

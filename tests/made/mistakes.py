@@ -136,7 +136,7 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{BUILD} --scenes {{scribbled.parquet}}", "is damaged: the request of its search .* Search"),
     (f"{BUILD} --sensor sentinel-3", "Unknown sensor sentinel-3"),
     (f"{BUILD} --sensor sentinel-1-desc", "None of the 8 items of .* is of sentinel-1-desc; they"),
-    (f"{BUILD} --source {{catalogue}}", "give either --scenes, or all of --source, --start and"),
+    (f"{BUILD} --source {{catalogue}} --start 2018-05-01", "give either --scenes, or all of"),
     # build: how
     *((f"{BUILD} --resolution {size}", "is no pixel size; give metres above zero")
       for size in ("0", "-10", "nan", "inf")),

@@ -73,7 +73,7 @@ class Trouble:
 
     always: Mapping[str, str] = field(default_factory=dict)
     """The trouble of each request for files whose path holds a text: a status, or ``cut``,
-    ``late`` or ``reset``."""
+    ``late`` or ``reset``, or a URL to which it is redirected."""
 
     first: int = 1_000_000
     """How many requests of each file meet it."""
@@ -89,6 +89,9 @@ class Trouble:
 
     token_lasts: float = 3600.0
     """Seconds for which it is accepted."""
+
+    closes: bool = False
+    """Whether each connection is for one request."""
 
     key: str = ""
     """Files of the server itself need requests signed with this key; empty: they are public."""
@@ -296,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.close()
                 raise ConnectionResetError
             self.wfile.write(head + content)
-            self.close_connection |= kind == "cut"
+            self.close_connection |= kind == "cut" or self.server.trouble.closes
         except OSError:  # the client has gone
             self.close_connection = True
 
@@ -310,6 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
         file = self.server.folder / path.lstrip("/")
         if kind == "reset":
             return 0, {}, b""
+        if "://" in kind:
+            return 302, {"Location": kind}, b""
         if kind.isdigit():
             after = self.server.trouble.after
             return (

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep
 
 LOG_IN = b"<html><body>Please log in</body></html>"
 
@@ -28,6 +29,7 @@ class Request:
     headers: Mapping[str, str]
     """In lower case."""
 
+    method: str = "GET"
     body: bytes = b""
     """Empty but of a POST."""
 
@@ -39,6 +41,8 @@ class Answer:
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    drip: float = 0.0
+    """Seconds between two bytes of the body; below zero, of the headers too."""
 
 
 class ScriptedServer:
@@ -64,7 +68,8 @@ def scripted(answer: Callable[[Request], Answer | None]) -> Iterator[ScriptedSer
             length = int(self.headers.get("content-length") or 0)
             sent = self.rfile.read(length)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(f"{here.url}{self.path}", self.path.partition("?")[0], headers, sent)
+            path = self.path.partition("?")[0]
+            request = Request(f"{here.url}{self.path}", path, headers, self.command, sent)
             here.requests.append(request)
             given = answer(request) or Answer(b"nothing here", 404)
             body, status, more = given.body, given.status, dict(given.headers)
@@ -77,9 +82,23 @@ def scripted(answer: Callable[[Request], Answer | None]) -> Iterator[ScriptedSer
             for name, value in {"accept-ranges": "bytes", **more}.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
+            if given.drip:
+                self._drip(body, given.drip)
+                return
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
+
+        def _drip(self, body: bytes, wait: float) -> None:
+            if wait < 0:
+                head, self._headers_buffer = b"".join(self._headers_buffer), []
+                body = head + b"\r\n" + body
+            else:
+                self.end_headers()
+            with suppress(OSError):  # the client has gone
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    sleep(abs(wait))
 
         do_HEAD = do_POST = do_GET  # noqa: N815
 
