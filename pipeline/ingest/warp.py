@@ -32,7 +32,8 @@ TILE = 256
 """Pixels along a side of the tiles that are warped one by one."""
 
 AT_ONCE = 64_000_000
-"""Bytes of a file that are held in memory to be warped, unless one tile is made from more."""
+"""Bytes of a file that are held in memory to be warped, or less of them where there is little;
+more only where one tile is made from more."""
 
 
 class Reopen(Protocol):
@@ -78,18 +79,21 @@ def read_on_grid(
     fill = np.nan if how.fill_value is None else how.fill_value
     whole = np.full(window.shape, fill, dtype=how.dtype)
     same = bool(how.nearest and rio_geobox(file).crs == window.crs)
-    cut = _strips(file, window, how) if same else _tiles(window)
+    most = min(AT_ONCE, memory.limit // 8)
+    cut = _strips(file, window, how, most) if same else _tiles(window)
     tiles = [_Tile(*tile, *_source(file, tile[1], how)) for tile in cut]
     tiles = [tile for tile in tiles if tile.reaches]
+    if not tiles:
+        return whole
     with ExitStack() as stack:
         parts = []
         for overview in sorted({tile.overview for tile in tiles}, key=lambda level: level or -1):
             alike = [tile for tile in tiles if tile.overview == overview]
             level = file if overview is None else stack.enter_context(reopen(overview=overview))
             shrink = file.width / level.width
-            parts += [_Part(level, shrink, some, same) for some in _batches(alike, level, shrink)]
-        taken = tile_bytes(file) + max((part.size(how) for part in parts), default=0)
-        with memory.taken(taken):
+            for some in _batches(alike, level, shrink, most):
+                parts.append(_Part(level, shrink, some, same))
+        with memory.taken(tile_bytes(file) + max(part.size(how) for part in parts)):
             for part in parts:
                 part.read_into(whole, how, fill)
     return whole
@@ -168,10 +172,10 @@ def _source(
 def _valid_pixels(
     file: DatasetReader, part: Window, how: RasterLoadParams, fill: float
 ) -> np.ndarray:
-    """A part of the first band, ``fill`` wherever its item or any word of the file means no data.
+    """A part of the first band, ``fill`` wherever its item or the file says that there is no data.
 
-    Only GDAL's nearest word counts for it, and read as another dtype not even that: of a file of
-    int16 its -9999 comes through into float32.
+    GDAL heeds one of tag, mask band and alpha alone, and where it warps int16 into float32 not even
+    the tag (3.10).
     """
     values = file.read(1, window=part)
     missing = _equals(values, fill)
@@ -198,14 +202,14 @@ def _equals(values: np.ndarray, nodata: float) -> np.ndarray:
 
 
 def _batches(
-    tiles: Sequence[_Tile], level: DatasetReader, shrink: float
+    tiles: Sequence[_Tile], level: DatasetReader, shrink: float, most: int
 ) -> Iterator[Sequence[_Tile]]:
     """Tiles that follow each other, so many that what they are made from can be held."""
     batch: list[_Tile] = []
     for tile in tiles:
         needed = _needed([*batch, tile], level, shrink, same=False)
         size = needed.width * needed.height * np.dtype(level.dtypes[0]).itemsize
-        if batch and size > AT_ONCE:
+        if batch and size > most:
             yield batch
             batch = []
         batch.append(tile)
@@ -237,14 +241,14 @@ def _needed(tiles: Sequence[_Tile], level: DatasetReader, shrink: float, same: b
 
 
 def _strips(
-    file: DatasetReader, window: GeoBox, how: RasterLoadParams
+    file: DatasetReader, window: GeoBox, how: RasterLoadParams, most: int
 ) -> Iterator[tuple[tuple[int, int], GeoBox]]:
     """The window itself; if what it is made from is too large to hold, rows of it."""
     needed, overview = _source(file, window, how)
     rows, columns = (side.stop - side.start for side in needed.roi_src)
     shrink = 1 if overview is None else file.overviews(1)[overview]
     size = rows * columns * np.dtype(file.dtypes[0]).itemsize / shrink**2
-    height = max(1, floor(window.shape[0] / max(1, ceil(size / max(AT_ONCE, 1)))))
+    height = max(1, floor(window.shape[0] / max(1, ceil(size / max(most, 1)))))
     for top in range(0, window.shape[0], height):
         yield (top, 0), window[top : top + height, :]
 
