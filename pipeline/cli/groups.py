@@ -126,7 +126,7 @@ class Cluster:
     def keywords(self) -> dict[str, Any]:
         """As :func:`~terralatent.pipeline.ingest.build.build_cube` and others take them."""
         if self.dashboard:
-            from terralatent.pipeline.cluster.access import serve_pages
+            from terralatent.pipeline.dashboard import serve_pages
 
             serve_pages()
         return {"client": self.client, "workers": self.workers, "memory": self.memory}

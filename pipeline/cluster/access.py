@@ -15,11 +15,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask
 from distributed import Security
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.temporary import temporary_folder
+from terralatent.pipeline.dashboard import serves_pages
 
 __all__ = [
     "LOOPBACK",
@@ -28,16 +28,12 @@ __all__ = [
     "own_keys",
     "pages_settings",
     "scheduler_options",
-    "serve_pages",
     "shared_folder",
     "warn_of_open_address",
     "worker_flags",
 ]
 
 log = logging.getLogger(__name__)
-
-DASHBOARD = "terralatent.dashboard"
-"""In Dask's configuration: whether clusters that are started here serve Dask's web pages."""
 
 LOOPBACK = "127.0.0.1:0"
 """Where they listen then."""
@@ -57,35 +53,30 @@ def own_keys() -> Security:
     return Security.temporary()
 
 
-def serve_pages() -> None:
-    """Let clusters that are started from now on serve Dask's web pages."""
-    dask.config.set({DASHBOARD: True})
-
-
 def pages_settings() -> dict[str, Any]:
     """Dask's settings for a cluster that is started: no web pages, unless they were asked for."""
-    if _serves_pages():
+    if serves_pages():
         return {}
     return {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 
 
 def scheduler_options() -> dict[str, Any]:
     """What a scheduler of Dask's takes for its web pages."""
-    if _serves_pages():
+    if serves_pages():
         log.warning(
             "every user of this machine can read Dask's web pages: what runs, where, and on what"
         )
-    return {"dashboard": _serves_pages()}
+    return {"dashboard": serves_pages()}
 
 
 def worker_flags() -> list[str]:
     """The same for the command line of a worker that is started elsewhere."""
-    return ["--dashboard-address", LOOPBACK, *([] if _serves_pages() else ["--no-dashboard"])]
+    return ["--dashboard-address", LOOPBACK, *([] if serves_pages() else ["--no-dashboard"])]
 
 
 def job_prologue() -> list[str]:
     """Lines of a shell that a job runs before its worker."""
-    routes = [] if _serves_pages() else ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES='[]'"]
+    routes = [] if serves_pages() else ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES='[]'"]
     return [*(f"export {name}={value}" for name, value in SAFE_PATH.items()), *routes]
 
 
@@ -120,7 +111,3 @@ def warn_of_open_address(address: str) -> None:
             "as you; start schedulers with TLS where others may be",
             address,
         )
-
-
-def _serves_pages() -> bool:
-    return bool(dask.config.get(DASHBOARD, False))

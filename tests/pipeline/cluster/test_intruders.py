@@ -27,11 +27,11 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.access import (
     job_prologue,
     own_keys,
-    serve_pages,
     shared_folder,
     worker_flags,
 )
 from terralatent.pipeline.cluster.client import client_for
+from terralatent.pipeline.dashboard import serve_pages
 from tests.waiting import WITHIN_S
 
 NOBODY = "65534"

@@ -14,7 +14,7 @@ import pytest
 from terralatent.catalogs.items.georeference import Georeference
 from terralatent.pipeline.ingest.decoding import tile_bytes
 from terralatent.pipeline.ingest.raster import open_raster
-from tests.pipeline.ingest.test_raster import SECRET, SIDE, STATED, read, refused, vrt, write
+from tests.pipeline.ingest.files.test_raster import SECRET, SIDE, STATED, read, refused, vrt, write
 
 LOSSLESS = {"driver": "JP2OpenJPEG", "codec": "JP2", "quality": 100, "reversible": "yes"}
 SIZE, STYLE = b"\xff\x4f\xff\x51", b"\xff\x52\x00"

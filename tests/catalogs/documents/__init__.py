@@ -1,0 +1,1 @@
+"""Tests of what serves, fetches and bounds documents."""
