@@ -205,10 +205,14 @@ def _fits_footprint(file: rasterio.DatasetReader, stated: Georeference) -> bool:
     """Whether a file lies where its item says on a map, in the CRS that its item says."""
     if stated.crs is None or stated.footprint is None:
         return False
-    west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
-    margin = COARSE * max(east - west, north - south)
-    around = box(west, south, east, north).buffer(margin)
-    return bool(west <= east and around.contains(stated.footprint))
+    try:
+        west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+    except Exception:  # it lies where its CRS has no degrees, for GDAL in many ways
+        return False
+    if not west <= east:  # across the 180th meridian
+        return False
+    around = box(west, south, east, north).buffer(COARSE * max(east - west, north - south))
+    return bool(around.contains(stated.footprint))
 
 
 def _steps(transform: Any) -> tuple[float, ...]:
