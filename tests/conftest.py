@@ -27,11 +27,16 @@ if (
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A command that runs in this process lets its children find nothing in the current folder, where
+# servers of tests and benchmarks would look for their own modules.
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
 # What searches of the tests note of their files goes with them.
 _STATE = tempfile.TemporaryDirectory(prefix="terralatent-tests-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
 
-SCENES = Path(__file__).resolve().parents[2] / "shared" / "scenes"
+SCENES = ROOT.parent / "shared" / "scenes"
 
 
 @pytest.fixture(scope="session")

@@ -132,8 +132,7 @@ def launching() -> Iterator[Launcher]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.commands.launcher", str(its.fileno())],
         cwd=ROOT,
-        # Commands that ran in this process let its children find nothing in the current folder.
-        env={**inherited, **single, "PYTHONPATH": str(ROOT)},
+        env={**inherited, **single},
         stdin=subprocess.DEVNULL,
         pass_fds=[its.fileno()],
         start_new_session=True,

@@ -168,7 +168,7 @@ def serving_files(folder: Path, log: Path, trouble: Trouble | None = None) -> It
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[listening.fileno()],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            cwd=Path(__file__).resolve().parents[2],
         )  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None

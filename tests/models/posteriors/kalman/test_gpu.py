@@ -248,7 +248,8 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     root = Path(__file__).resolve().parents[4]
     done = subprocess.run(
         command,
-        env=os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(root)},
+        cwd=root,
+        env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
     )
