@@ -111,6 +111,10 @@ def _made_whole(folder: Path, store: Store) -> Iterator[Path]:
     nothing, as does a store that cannot be read to its end. What a kill left goes first.
     """
     partial = folder.with_name(f".{folder.name}.new")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write {folder}: {error.strerror or error}.") from error
     with writer_lock(folder, command_line()):
         try:
             shutil.rmtree(partial, ignore_errors=True)

@@ -110,8 +110,9 @@ class _Tile:
 
     @property
     def reaches(self) -> bool:
-        """Whether the file has any pixels of it."""
-        return all(side.stop > side.start for side in self.needed.roi_src)
+        """Whether the file has any pixels of it; where it ends beside it, a kernel may say so."""
+        sides = (*self.needed.roi_src, *self.needed.roi_dst)
+        return all(side.stop > side.start for side in sides)
 
     @property
     def pasted(self) -> bool:

@@ -27,6 +27,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.arrays import GroupLayout, Layout
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import damage_of, translated_errors
+from terralatent.pipeline.store.digests import unseal
 from terralatent.pipeline.store.history import expire, history
 from terralatent.pipeline.store.library_errors import (
     CHANGED,
@@ -356,6 +357,7 @@ def age(folder: Path, hours: int) -> None:
         struct.pack("<Q", before), struct.pack("<Q", before + hours * 3_600_000_000)
     )
     path.write_bytes(header + zstd.encode(plain))
+    unseal(folder)
 
 
 def test_a_commit_after_one_by_a_clock_that_was_ahead_is_refused_in_plain_words(

@@ -90,6 +90,20 @@ def test_tilings_agree_across_the_border_of_two_zones(
         np.testing.assert_array_equal(tiles_of(eastern, grid, how, side), whole)
 
 
+@pytest.mark.parametrize("size", [5.0, 20.0])
+@pytest.mark.parametrize("how", ["nearest", "cubic", "average"])
+def test_windows_around_the_corners_of_a_file_are_read_as_the_whole(
+    eastern: Path, how: Resampling, size: float
+) -> None:
+    """Some of them touch it, so that a kernel reaches it and no pixel lies in it."""
+    for left, top in ((300_000, 5_600_000), (310_000, 5_590_000)):
+        corner = Affine(size, 0, left - 24 * size, 0, -size, top + 24 * size)
+        grid = GeoBox((48, 48), corner, "EPSG:32632")
+        whole = read(eastern, grid, how)
+        assert 0.1 < (whole > 0).mean() < 0.4
+        np.testing.assert_array_equal(tiles_of(eastern, grid, how, 12), whole)
+
+
 @pytest.mark.parametrize("how", KERNELS)
 def test_no_data_never_mixes_in_where_the_file_does_not_tell_it(
     eastern: Path, how: Resampling
