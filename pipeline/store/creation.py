@@ -81,9 +81,9 @@ def _make(store: Store, layout: Layout, identity: Mapping[str, Any]) -> None:
         # Icechunk makes a repository only where there is nothing, not even the begin of one.
         shutil.rmtree(path / "snapshots", ignore_errors=True)
     made = replace(store, location=aside or store.location)
-    # Made without its settings, which would be stored; gone on with as any other.
-    icechunk.Repository.open_or_create(open_storage(made.location))
-    session = made.repository().writable_session(BRANCH)
+    # Without settings, which would be stored there: nobody else has stored any.
+    repository = icechunk.Repository.open_or_create(open_storage(made.location))
+    session = repository.writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="a")
     about = {
         "kind": layout.kind,
