@@ -90,6 +90,9 @@ class Trouble:
     token_lasts: float = 3600.0
     """Seconds for which it is accepted."""
 
+    token_uses: int = 1_000_000
+    """Requests after which a token ends, whatever was stated with it."""
+
     closes: bool = False
     """Whether each connection is for one request."""
 
@@ -213,6 +216,7 @@ class _Server(ThreadingHTTPServer):
         self.open = 0
         self.counts: Counter[str] = Counter()
         self.tokens: dict[str, float] = {}
+        self.uses: Counter[str] = Counter()
 
     def begin(self, path: str, method: str, wanted: str | None) -> tuple[str, int]:
         """Count a request for the range ``wanted``; gives its trouble and how many are open."""
@@ -340,8 +344,10 @@ class _Handler(BaseHTTPRequestHandler):
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _has_token(self, query: str) -> bool:
-        given = self.server.tokens.get(query)
-        return given is not None and time.monotonic() - given < self.server.trouble.token_lasts
+        trouble, given = self.server.trouble, self.server.tokens.get(query)
+        self.server.uses[query] += 1
+        fresh = given is not None and time.monotonic() - given < trouble.token_lasts
+        return fresh and self.server.uses[query] <= trouble.token_uses
 
     def _send_token(self, token: str) -> None:
         ends = datetime.now(UTC) + timedelta(seconds=self.server.trouble.token_stated)

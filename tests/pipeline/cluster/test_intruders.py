@@ -131,7 +131,10 @@ def ports_of(where: str) -> Iterator[tuple[Client, set[int]]]:
     """Start a cluster, and find the ports that it opened."""
     before = listening()
     if where == "plain":
-        with LocalCluster(1, dashboard_address="127.0.0.1:0") as cluster, Client(cluster) as client:
+        with (
+            LocalCluster(n_workers=1, dashboard_address="127.0.0.1:0") as cluster,
+            Client(cluster) as client,
+        ):
             yield client, listening() - before
     else:
         with client_for(where, workers=1, memory="1GB") as client:
@@ -210,7 +213,9 @@ def test_a_job_s_worker_serves_no_pages_and_runs_no_file_of_its_folder(tmp_path:
 
 def test_an_address_without_keys_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     with (
-        LocalCluster(1, processes=False, protocol="tcp", dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=1, processes=False, protocol="tcp", dashboard_address=None
+        ) as cluster,
         caplog.at_level(logging.WARNING),
     ):
         for _ in range(2):
@@ -223,7 +228,7 @@ def test_an_address_without_keys_is_warned_of_once(caplog: pytest.LogCaptureFixt
 def test_an_address_that_asks_for_keys_is_refused_without_and_joined_with_them() -> None:
     security = own_keys()
     with LocalCluster(
-        1, processes=False, protocol="tls", security=security, dashboard_address=None
+        n_workers=1, processes=False, protocol="tls", security=security, dashboard_address=None
     ) as cluster:
         address = cluster.scheduler_address
         with pytest.raises(InputError, match="asks for keys, and Dask's configuration names none"):

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from tests.commands.processes import Launcher
 from tests.commands.trainings import STEPS, Training
 from tests.made.catalogue import region
 from tests.servers.schedulers import cluster_in
-from tests.waiting import until
 
 # A run that gets as far as this leaves so many units done, two for each commit. The worker waits
 # for the commit, so that there always is some of both: done and lost. The first is the layout's.
@@ -46,7 +44,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             patch.setenv(name, value)
         with (
             process_settings(),
-            LocalCluster(1, threads_per_worker=1, dashboard_address=None) as started,
+            LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as started,
             Client(started) as client,
         ):
             yield client
@@ -61,20 +59,6 @@ def without_first(scenes: Scenes) -> Scenes:
         period=scenes.period,
         access=scenes.access,
     )
-
-
-def process_of(cluster: Client) -> int:
-    """The process of the cluster's one worker, once one answers: a command that is killed may take
-    with it a connection that the scheduler was about to use again."""
-    answers: list[int] = []
-
-    def answered() -> bool:
-        with suppress(OSError):
-            answers[:] = cluster.run(os.getpid).values()
-        return len(answers) == 1
-
-    until(answered)
-    return answers[0]
 
 
 def kill(store: FilledStore, mishap: Mishap, *options: str) -> int:
@@ -151,7 +135,7 @@ def test_an_embedding_killed_again_and_again_ends_with_the_same_bytes(
     points: tuple[tuple[Mishap, int], ...],
 ) -> None:
     store, joined = filling(embed_plan), ("--client", str(cluster.scheduler.address))
-    worker = process_of(cluster)
+    worker = cluster.run(os.getpid)
     mishap, done = WRITTEN
     assert kill(store, mishap) == done
     full = store.run(*joined, mishap=Mishap("before commit", "full disk"))
@@ -160,13 +144,13 @@ def test_an_embedding_killed_again_and_again_ends_with_the_same_bytes(
     for mishap, done in points:
         assert kill(store, mishap, *joined) == done, mishap
 
-    assert process_of(cluster) == worker
+    assert cluster.run(os.getpid) == worker
 
     ended = store.run(*joined)
 
     assert (ended.code, computed(ended)) == (0, embed_plan.units - done), ended.output
     assert store.is_whole()
-    assert process_of(cluster) != worker, "the last block was done by another one"
+    assert cluster.run(os.getpid) != worker, "the last block was done by another one"
 
 
 # How many blocks are done at least when the scheduler is killed there, run after run: the
