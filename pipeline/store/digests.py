@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "SUMS",
     "changed_files",
-    "metadata_files",
     "missing_files",
     "read_sums",
+    "rewritten_snapshots",
     "seal",
     "unseal",
 ]
@@ -67,6 +67,24 @@ def unseal(location: Location) -> None:
         obstore.delete(_objects(location), SUMS)
 
 
+@contextmanager
+def rewritten_snapshots(location: Location) -> Iterator[None]:
+    """Let snapshots be written anew, and files be removed, in a ``with`` block.
+
+    However that ends, the digests of all else stay, and those of snapshots that were changed
+    before: damage is not sealed.
+    """
+    sums = read_sums(location)
+    snapshots = {path for path in sums if path.startswith("snapshots/")}
+    damaged = {path for path, _ in changed_files(location, snapshots)}
+    kept = {path: sums[path] for path in sums if path in damaged or path not in snapshots}
+    unseal(location)
+    try:
+        yield
+    finally:
+        seal(location, kept)
+
+
 def read_sums(location: Location) -> dict[str, str]:
     """The digests of a store's files by their paths in it; {} where none were written.
 
@@ -87,14 +105,9 @@ def read_sums(location: Location) -> dict[str, str]:
         ) from error
 
 
-def metadata_files(location: Location) -> list[str]:
-    """Paths of the files of an Icechunk repository that are never changed and are no chunks."""
-    return _listed(_objects(location), FOLDERS)
-
-
-def missing_files(location: Location) -> list[str]:
-    """Paths of the files that have a digest and are gone. Reads the list of files alone."""
-    return sorted(set(read_sums(location)) - set(_listed(_objects(location))))
+def missing_files(location: Location, sums: Collection[str]) -> list[str]:
+    """Those of some paths at which there is no file. Reads none."""
+    return sorted(set(sums) - set(_listed(_objects(location))))
 
 
 def changed_files(

@@ -17,7 +17,7 @@ import icechunk
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.damage import translated_errors
-from terralatent.pipeline.store.digests import changed_files, read_sums, seal, unseal
+from terralatent.pipeline.store.digests import rewritten_snapshots
 from terralatent.pipeline.store.library_errors import is_taken
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import BRANCH, STEP, Store
@@ -169,14 +169,11 @@ def expire(
                 "--history` lists what it does."
             )
         before = {state.id for state in history(store)}
-        wrong = dict(changed_files(store.location))
-        sums = read_sums(store.location)
-        unseal(store.location)  # the oldest snapshot that stays is written anew
-        for tag in release:
-            repository.delete_tag(tag)
-        repository.expire_snapshots(limit)
-        freed = repository.garbage_collect(limit).bytes_deleted
-        seal(store.location, {path: sums[path] for path in wrong})
+        with rewritten_snapshots(store.location):  # the oldest that stays is written anew
+            for tag in release:
+                repository.delete_tag(tag)
+            repository.expire_snapshots(limit)
+            freed = repository.garbage_collect(limit).bytes_deleted
         after = history(replace(store))  # opened anew: what is gone may be remembered
     kept = tuple(
         state

@@ -269,9 +269,10 @@ class Store:
     def _plain_group(self) -> zarr.Group:
         place: Any = self.location
         if isinstance(place, Path):
-            for path in missing_files(place):  # which Zarr reads as fill
+            sums = read_sums(place)
+            for path in missing_files(place, sums):  # which Zarr reads as fill
                 raise InputError(f"{self} is damaged: its file {path} is missing. {ADVICE}")
-            self._require_unchanged({path for path in read_sums(place) if path.endswith(".json")})
+            self._require_unchanged({path for path in sums if path.endswith(".json")})
         if isinstance(place, Place):
             reach(place)
             place = ObjectStore(open_objects(place, place.path), read_only=True)

@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, 
 from terralatent.pipeline.store.chunks import DamagedChunkError
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
-from terralatent.pipeline.store.digests import SUMS
+from terralatent.pipeline.store.digests import SUMS, changed_files, rewritten_snapshots
+from terralatent.pipeline.store.history import expire
 from terralatent.pipeline.store.integrity import check_store
 from terralatent.pipeline.store.repository import BRANCH, Store
 
@@ -171,3 +173,21 @@ def test_the_chunk_that_is_damaged_is_named(stores: dict[str, Path], tmp_path: P
     assert (np.asarray(array[:32]) < 10_000).all()
     with pytest.raises(DamagedChunkError, match="its chunk 1/0 of sensor/data is missing or chan"):
         array[32:, :32]
+
+
+@pytest.mark.parametrize("folder", ["transactions", "snapshots", "manifests"])
+def test_what_is_damaged_stays_named_when_old_states_go(
+    stores: dict[str, Path], tmp_path: Path, folder: str
+) -> None:
+    """Whether letting go ends well or not: no damage gets a digest of its own."""
+    copy = shutil.copytree(stores["icechunk"], tmp_path / "copy")
+    file = max((copy / folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    raw = file.read_bytes()
+    file.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+
+    with pytest.raises(KeyError), rewritten_snapshots(copy):
+        raise KeyError
+    assert file.relative_to(copy).as_posix() in dict(changed_files(copy))
+    with suppress(InputError):  # where what is damaged is needed
+        expire(copy, "0h")
+    assert not file.exists() or file.relative_to(copy).as_posix() in dict(changed_files(copy))
