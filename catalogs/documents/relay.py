@@ -73,11 +73,13 @@ class _Proxy:
 
 
 class _AnsweredError(Exception):
-    """The client is to get this status and reason, this body, and no connection."""
+    """The client is to get this status and reason, this body, and no connection; it learns of the
+    last, or its next request would be on its way when the connection ends."""
 
     def __init__(self, status: str, body: bytes = b"") -> None:
         super().__init__(status)
-        self.answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.answer = head.encode() + body
 
 
 class _Relay:

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -182,15 +182,36 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody has a port of loopback."""
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def taken_between_free() -> Iterator[int]:
+    """Take a port of which both neighbours are free."""
+    with ExitStack() as stack:
+        while True:
+            taken = stack.enter_context(socket.socket())
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port: int = taken.getsockname()[1]
+            if is_free(port - 1) and is_free(port + 1):
+                yield port
+                return
+
+
 def test_what_cannot_be_served_is_named(tmp_path: Path, catalogue: Path) -> None:
     with pytest.raises(InputError, match="There is no folder"), serving(tmp_path / "none"):
         pass
     with pytest.raises(InputError, match="holds no catalog"), serving(tmp_path):
         pass
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with taken_between_free() as port:
         for wanted in (port, port - 1):
             with pytest.raises(InputError, match=f"Port {port} of 127"), serving(catalogue, wanted):
                 pass
