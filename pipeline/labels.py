@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.vector_files import read_vector_file
 
 __all__ = ["FieldLabels", "Fields", "lay_fields"]
 
@@ -115,14 +116,12 @@ def lay_fields(fields: Fields, grid: GeoBox) -> FieldLabels:
 
 
 def _read(path: str | Path) -> geopandas.GeoDataFrame:
+    name = f"The file of fields {str(path)!r}"
     if not Path(path).is_file():
         raise InputError(f"There is no file of fields {str(path)!r}.")
-    try:
-        frame = geopandas.read_file(path)
-    except Exception as error:  # each driver of GDAL has errors of its own
-        raise InputError(f"The file of fields {str(path)!r} cannot be read: {error}.") from error
-    if not isinstance(frame, geopandas.GeoDataFrame):  # such as a table of commas
-        raise InputError(f"The file of fields {str(path)!r} has no polygons; give GeoJSON or such.")
+    frame = read_vector_file(Path(path), name)
+    if frame is None:
+        raise InputError(f"{name} has no polygons.")
     return frame
 
 
@@ -135,6 +134,12 @@ def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32
     if frame.crs is None:
         raise InputError("The fields have no CRS; set it with `frame.set_crs(...)`.")
     shapes = frame.geometry.to_crs(str(grid.crs))
+    for place, shape in zip(frame.index, shapes, strict=True):
+        if shape is not None and not shape.is_empty and not np.isfinite(shape.bounds).all():
+            raise InputError(
+                f"The field {place!r} has corners that are no place in {grid.crs}; check its "
+                f"coordinates and that {frame.crs.name} is their CRS."
+            )
     laid = [(shape, n) for n, shape in enumerate(shapes) if not (shape is None or shape.is_empty)]
     if not laid:
         raise InputError(f"All of the {len(frame)} fields are empty; give polygons with an area.")

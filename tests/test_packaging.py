@@ -186,4 +186,4 @@ def test_wheel_installs_nothing_but_terralatent(wheel: Path) -> None:
 def test_wheel_lays_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-    assert "terralatent = terralatent.pipeline.cli.app:main" in archive.read(entry_points).decode()
+    assert "terralatent = terralatent.pipeline.cli:main" in archive.read(entry_points).decode()

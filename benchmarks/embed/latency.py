@@ -7,6 +7,7 @@ every byte back for a while. Keys, buckets and objects are as they would be else
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import boto3
 from benchmarks.embed.workers import Cost, cost_of, fresh_workers
 from terralatent.pipeline import embed
 
-__all__ = ["compare_threads"]
+__all__ = ["compare_threads", "far_store"]
 
 LATE_S = (0.03, 0.2)
 """How long each piece of an answer is kept back, as from a store in the same part of the world and
@@ -51,7 +52,7 @@ def compare_threads(
         rounds: How often the cube is embedded by either.
     """
     costs: dict[int, list[Cost]] = {1: [], 2: []}
-    with _far_store(cube, late) as url:
+    with far_store(cube, late) as url:
         for turn in range(rounds):
             for threads, runs in costs.items():
                 with fresh_workers(2, model, memory, threads=threads) as client:
@@ -73,7 +74,7 @@ def compare_threads(
 
 
 @contextmanager
-def _far_store(cube: Path, late: float) -> Iterator[str]:
+def far_store(cube: Path, late: float) -> Iterator[str]:
     """Serve a copy of a cube, as ``URL/cube``, to this process and those that it starts."""
     moto = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     with (
@@ -99,7 +100,11 @@ def _far_store(cube: Path, late: float) -> Iterator[str]:
 def _server(command: list[str]) -> Iterator[str]:
     """Run a server for the time of a ``with`` block; yields the URL that it reports."""
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )
     try:
         assert process.stderr is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def counted(folder: Path, log: Path, *, latency: float = 0.0) -> Iterator[Counte
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.ingest.file_server", str(folder.resolve()),
              str(log.resolve()), str(latency), str(listening.fileno())],
-            cwd=Path(__file__).resolve().parents[2],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
             stdin=subprocess.PIPE,
             pass_fds=[listening.fileno()],
         )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ from shapely.geometry.base import BaseGeometry
 from terralatent.catalogs.antimeridian import leaps, on_globe, unbroken
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.text_files import read_text
+from terralatent.catalogs.vector_files import VECTOR_FILES, read_vector_file
 
-__all__ = ["VECTOR_FILES", "areas_of", "read_areas", "require_valid", "unleaping"]
+__all__ = ["areas_of", "read_areas", "require_valid", "unleaping"]
 
 _LOG = logging.getLogger(__name__)
-
-VECTOR_FILES = {".gpkg": "GeoPackage", ".shp": "Shapefile", ".kml": "KML"}
-"""By their endings, files that are no GeoJSON."""
 
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError)
 """What shapely raises for a mapping that is no GeoJSON."""
@@ -45,7 +42,8 @@ def read_areas(path: Path, name: str) -> list[BaseGeometry]:
     GeoJSON file as QGIS and GDAL write it.
 
     Args:
-        path: GeoJSON, or by its ending one of :data:`VECTOR_FILES`.
+        path: GeoJSON, or by its ending one of
+            :data:`terralatent.catalogs.vector_files.VECTOR_FILES`.
         name: What messages call it.
 
     Raises:
@@ -188,27 +186,9 @@ def _in_degrees(area: BaseGeometry, crs: CRS, name: str) -> BaseGeometry:
 
 
 def _read_vector_file(path: Path, name: str) -> list[BaseGeometry]:
-    import geopandas  # not for regions that need no GDAL: it takes a second
-
-    kind = VECTOR_FILES[path.suffix.lower()]
     if not path.exists():
         raise _missing(name)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            listed = geopandas.list_layers(path)
-            layers = [str(layer) for layer in listed["name"][listed["geometry_type"].notna()]]
-            if len(layers) > 1:
-                raise InputError(
-                    f"{name} has the layers {', '.join(layers)}; export the one that is the region "
-                    "to a file of its own."
-                )
-            table = geopandas.read_file(path, layer=layers[0]) if layers else None
-    except InputError:
-        raise
-    except (RuntimeError, OSError, ValueError) as error:  # those of GDAL and others
-        first = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"{name} cannot be read as {kind}: {first}.") from error
+    table = read_vector_file(path, name)
     if table is None:
         return []
     if table.crs is None:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from terralatent.catalogs.errors import InputError
 
 __all__ = [
+    "DIGEST",
     "FOLDER",
     "LOG",
     "METADATA",
@@ -27,6 +28,9 @@ FOLDER, STATE, SETTINGS, LOG = "training", "state.safetensors", "settings.json",
 METADATA = "terralatent"
 """Where the header of :data:`STATE` keeps everything of the state that is no tensor."""
 
+DIGEST = "sha256"
+"""Where it keeps the digest of all of them, by which damage is found."""
+
 
 def read_settings(model: Path) -> dict[str, Any] | None:
     """The settings of the training in the folder ``model``; None if there is none.
@@ -36,10 +40,10 @@ def read_settings(model: Path) -> dict[str, Any] | None:
     """
     file = model / FOLDER / SETTINGS
     try:
-        settings: dict[str, Any] = json.loads(file.read_text())
+        settings: dict[str, Any] = dict(json.loads(file.read_text()))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({error}); remove {model} and train again.") from error
     return settings
 

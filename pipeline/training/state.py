@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -23,7 +24,15 @@ from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
-from terralatent.pipeline.training.files import FOLDER, LOG, METADATA, SETTINGS, STATE
+from terralatent.pipeline.training.files import (
+    DIGEST,
+    FOLDER,
+    LOG,
+    METADATA,
+    SETTINGS,
+    STATE,
+    read_settings,
+)
 from terralatent.pipeline.training.holdout import Holdout
 
 __all__ = ["TrainingFolder", "TrainingState", "training_record"]
@@ -143,7 +152,7 @@ class TrainingFolder:
                     f"{self.out} exists and holds no training; choose another folder, or remove it."
                 )
             return
-        there = {**EARLIER, **json.loads(file.read_text())}
+        there = {**EARLIER, **(read_settings(self.out) or {})}
         unlike = [
             f"{name} is {json.dumps(there.get(name))} there, {json.dumps(settings.get(name))} here"
             for name in dict.fromkeys([*there, *settings])
@@ -159,26 +168,31 @@ class TrainingFolder:
         """Read the state, None if the training never got as far as writing one.
 
         Raises:
-            InputError: If the file cannot be read.
+            InputError: If the file is not as it was written; one of a version before digests is
+                taken as it is.
         """
         file = self.path / STATE
         if not file.exists():
             return None
         try:
             with safe_open(file, framework="pt") as stored:
-                fields = json.loads(stored.metadata()[METADATA])
+                about = stored.metadata()
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            if about.get(DIGEST) not in (None, _digest(about[METADATA], tensors)):
+                raise ValueError("it was changed since it was written")
+            parts: dict[str, Tensors] = {"weights": {}, "best": {}, "optimiser": {}}
+            for name, tensor in tensors.items():
+                part, _, rest = name.partition("/")
+                parts[part][rest] = tensor
+            fields = json.loads(about[METADATA])
+            return TrainingState(
+                weights=parts["weights"], best=parts["best"], optimiser=parts["optimiser"], **fields
+            )
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{file} is damaged ({error}); remove {self.out} and train again."
+                f"{file} is damaged ({reason}); remove {self.out} and train again."
             ) from error
-        parts: dict[str, Tensors] = {"weights": {}, "best": {}, "optimiser": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = tensor
-        return TrainingState(
-            weights=parts["weights"], best=parts["best"], optimiser=parts["optimiser"], **fields
-        )
 
     def save(self, state: TrainingState) -> None:
         """Write the state. A kill at any moment leaves this one or the one before, whole.
@@ -195,7 +209,8 @@ class TrainingFolder:
             for name, tensor in fields.pop(part).items()
         }
         aside = self.path / f"{STATE}.new"
-        save_file(tensors, aside, metadata={METADATA: json.dumps(fields)})
+        about = json.dumps(fields)
+        save_file(tensors, aside, metadata={METADATA: about, DIGEST: _digest(about, tensors)})
         _settle(aside, self.path / STATE)
 
     def trim_log(self, step: int) -> None:
@@ -284,6 +299,15 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
         state.setdefault(int(place), {})[moment] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _digest(about: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a state, in hexadecimal: of what is no tensor, then of each by its name."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _finite(score: float) -> float | None:

@@ -153,7 +153,9 @@ def test_a_vector_file_that_is_no_one_region_is_named(tmp_path: Path) -> None:
     (tmp_path / "alone.shx").unlink()
     (tmp_path / "noise.gpkg").write_bytes(b"SQLite format 3\0" + bytes(range(200)))
     table.iloc[:0].to_file(tmp_path / "empty.gpkg", driver="GPKG")
-    geopandas.GeoDataFrame(geometry=[Point(3, 50)], crs="EPSG:4326").to_file(tmp_path / "spot.kml")
+    geopandas.GeoDataFrame(geometry=[Point(3, 50)], crs="EPSG:4326").to_file(
+        tmp_path / "spot.kml", driver="KML"
+    )
     for name, words in {
         "two.gpkg": "has the layers fields, towns; export the one",
         "bare.shp": r"does not state its CRS: bare\.prj is missing",
@@ -167,6 +169,22 @@ def test_a_vector_file_that_is_no_one_region_is_named(tmp_path: Path) -> None:
             read_aoi(tmp_path / name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".kml", ".shp"])
+@pytest.mark.parametrize("begin", ["", "<?xml version='1.0'?>\n", "\ufeff  "])
+def test_a_file_that_points_to_another_is_not_followed(
+    begin: str, ending: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.gpkg"
+    geopandas.GeoDataFrame(geometry=[SQUARE], crs="EPSG:4326").to_file(secret, driver="GPKG")
+    path = tmp_path / f"region{ending}"
+    path.write_text(
+        f"{begin}<OGRVRTDataSource><OGRVRTLayer name='secret'><SrcDataSource>{secret}"
+        "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+    )
+    with pytest.raises(InputError, match="it does not begin as one does"):
+        read_aoi(path)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_region(tmp_path: Path) -> None:

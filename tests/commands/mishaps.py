@@ -45,7 +45,8 @@ class Mishap:
     """``kill``: the whole group; ``die``: this process alone; ``interrupt``: Ctrl-C for the group,
     ``interrupt twice``; ``terminate``: SIGTERM for the group; ``second``: the same command runs
     beside this one, to its end; ``full disk``: no file can be written from now on; ``read only``:
-    none below ``--out`` can; ``wait``: nothing, but that it waits for what it comes after."""
+    none below ``--out`` can; ``stop``: the group is stopped until SIGCONT; ``wait``:
+    nothing, but that it waits for what it comes after."""
 
     nth: int = 1
     """At which passing of the place; 0: at each."""
@@ -223,6 +224,8 @@ def _do(what: str) -> None:
         out = Path(sys.argv[sys.argv.index("--out") + 1])
         for path in (*out.rglob("*"), out):
             path.chmod(path.stat().st_mode & ~0o222)
+    elif what == "stop":
+        os.killpg(0, signal.SIGSTOP)
     elif what == "terminate":
         os.killpg(0, signal.SIGTERM)
     elif what in ("interrupt", "interrupt twice"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,12 +213,23 @@ def test_bad_input_is_refused(cube: Path, model: Path, labels: np.ndarray, tmp_p
     column[:, -1] = 1
     bare = tmp_path / "bare.csv"
     bare.write_text("field,crop\n1,wheat\n")
+    virtual, broken = tmp_path / "virtual.geojson", tmp_path / "broken.geojson"
+    good.to_file(tmp_path / "good.geojson")
+    virtual.write_text(
+        f"<OGRVRTDataSource><OGRVRTLayer name='good'><SrcDataSource>{tmp_path / 'good.geojson'}"
+        "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+    )
+    broken.write_text((tmp_path / "good.geojson").read_text()[:-40])
     cases = (
         ({"fields": squares((0, 40, 4, 44))}, "None of the 1 fields holds the centre"),
         ({"fields": good.iloc[:0]}, "must be polygons, got 0"),
         ({"fields": good.set_geometry([Point(LEFT, TOP)], crs=good.crs)}, "the kinds .'Point'"),
         ({"fields": good.set_geometry([Polygon()], crs=good.crs)}, "All of the 1 fields are empty"),
-        ({"fields": bare}, "bare.csv' has no polygons"),
+        ({"fields": bare}, "bare.csv' cannot be read as GeoJSON: its ending is '.csv'"),
+        ({"fields": virtual}, "virtual.geojson' cannot be read as GeoJSON: it does not begin"),
+        ({"fields": broken}, "broken.geojson' cannot be read as GeoJSON"),
+        ({"fields": squares((0, 0, math.inf, 4))}, "The field 0 has corners that are no place"),
+        ({"fields": good.translate(1e30).to_frame("geometry")}, "None of the 1 fields holds"),
         ({"fields": good.set_crs(None, allow_override=True)}, "have no CRS"),
         ({"fields": tmp_path / "none.geojson"}, "no file of fields"),
         ({"fields": labels[1:]}, r"shape \(19, 20\); they must be integers"),

@@ -15,6 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import obstore
+import psutil
 import pytest
 import xarray as xr
 from distributed import Client
@@ -32,6 +34,7 @@ from terralatent.pipeline.store.arrays import GroupLayout, Layout
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.history import expire, history
 from terralatent.pipeline.store.location import Place, reach
+from terralatent.pipeline.store.lock import lease
 from terralatent.pipeline.store.lock.writer import read_run
 from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents, same
@@ -44,6 +47,7 @@ from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
 from tests.pipeline.interruptions.test_kills import without_first
 from tests.servers.s3 import BUCKET, S3Server, serving_s3
+from tests.waiting import until
 
 SENSOR = "sentinel-2-l2a"
 CUBE, LATENTS, BANDS = (f"s3://{BUCKET}/made/{name}" for name in ("cube", "latents", "bands"))
@@ -266,6 +270,37 @@ def test_a_build_that_is_killed_at_every_point_ends_with_the_same_bytes(
     ended = run(*radar_plan.command, store)
 
     assert (ended.code, computed(ended)) == (0, 3), ended.output
+    same(contents(store), radar_plan.whole)
+
+
+@pytest.mark.soak  # a lock is stale after a minute
+def test_a_holder_that_is_stopped_for_longer_than_its_lease_harms_nothing(
+    radar_plan: Plan, run: Run, launcher: Launcher, server: S3Server, tmp_path: Path
+) -> None:
+    store = f"s3://{BUCKET}/stopped/cube"
+    stopped = launcher.start(
+        *radar_plan.command, store, mishaps=(Mishap("before commit", "stop", nth=2),),
+        folder=tmp_path / "stopped", variables=server.environment(),
+    )  # fmt: skip
+    until(lambda: psutil.Process(stopped.pid).status() == psutil.STATUS_STOPPED, "it to stop")
+    place = Place.of(store)
+    held = lease._fetch(lease._objects(place), place)
+    assert held is not None
+    assert held.process is not None
+    # As one of another machine would be: here its process is known to live.
+    elsewhere = held.body.replace(json.dumps(held.process).encode(), b"null")
+    obstore.put(lease._objects(place), place.beside, elsewhere)
+
+    ended = run(*radar_plan.command, store)
+    assert ended.code == 0, ended.output
+    same(contents(store), radar_plan.whole)
+    snapshot = Store.of(store).snapshot()
+
+    stopped.signal(signal.SIGCONT)
+    late = stopped.end()
+    assert late.code == 2, late.output
+    assert "Traceback" not in late.output
+    assert Store.of(store).snapshot() == snapshot
     same(contents(store), radar_plan.whole)
 
 

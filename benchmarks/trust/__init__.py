@@ -1,0 +1,1 @@
+"""What protection costs, beside the same work without it."""
