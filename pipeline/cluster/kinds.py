@@ -149,6 +149,7 @@ def _slurm(library: Any, size: Size) -> Iterator[ClusterRequest]:
                     *(configured("jobqueue.slurm.worker-extra-args") or ()),
                 ],
             )
+        stack.callback(_remove_key_files, cluster)
         stack.enter_context(cluster)
         if size.workers is None:
             cluster.scale(jobs=1)
@@ -168,6 +169,14 @@ def _slurm(library: Any, size: Size) -> Iterator[ClusterRequest]:
         finally:
             for job in cluster.workers.values():
                 job.status = Status.closing  # else the cluster does not close if one was refused
+
+
+def _remove_key_files(cluster: Any) -> None:
+    """Remove what dask-jobqueue wrote for jobs; it would at the end of this process, and complain
+    that the folder is gone."""
+    for key in ("ca_file", "cert", "key"):
+        if file := getattr(cluster, f"_job_{key}", None):
+            file.close()
 
 
 async def _submitted(cluster: Any) -> list[BaseException | None]:
