@@ -19,7 +19,12 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.models import PreparedRequest
 
 from terralatent.catalogs.documents.access import Access
-from terralatent.catalogs.documents.patience import Bounded, UnboundedError, document
+from terralatent.catalogs.documents.patience import (
+    TIMEOUT_S,
+    Bounded,
+    UnboundedError,
+    document,
+)
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import (
     HrefError,
@@ -38,9 +43,6 @@ _NO_STAC = (
 )
 """What the STAC libraries raise for JSON of another kind."""
 
-_TIMEOUT = (5.0, 60.0)
-"""Seconds to connect, and seconds without an answer."""
-
 
 class Documents(StacApiIO):
     """A session that reads the documents of one source, and only what that source may name.
@@ -56,7 +58,7 @@ class Documents(StacApiIO):
     """
 
     def __init__(self, where: str, access: Access | None = None) -> None:
-        super().__init__(timeout=_TIMEOUT, max_retries=None)
+        super().__init__(timeout=TIMEOUT_S, max_retries=None)
         self.access = access or Access.of(where)
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, Bounded(self.access))
@@ -118,7 +120,7 @@ def open_api(where: str, access: Access | None = None) -> Client | None:
     if isinstance(content, dict) and content.get("type") in ("Feature", "FeatureCollection"):
         return None
     # Client.open overwrites the session's timeout with its own, which is none by default.
-    return Client.open(without_user(where), stac_io=documents, timeout=_TIMEOUT)
+    return Client.open(without_user(where), stac_io=documents, timeout=TIMEOUT_S)
 
 
 @contextmanager

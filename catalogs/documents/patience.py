@@ -24,10 +24,13 @@ from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.documents.proxy import proxy_url, refused_since
 from terralatent.catalogs.documents.relay import UNREACHED
 
-__all__ = ["MOST_FILE_BYTES", "Bounded", "UnboundedError", "document"]
+__all__ = ["MOST_FILE_BYTES", "TIMEOUT_S", "Bounded", "UnboundedError", "document"]
 
 DEADLINE_S = 300.0
 """Of one document or file: after that no further try is begun, and no further byte taken."""
+
+TIMEOUT_S = (5.0, 60.0)
+"""To connect, and without a word."""
 
 LONGEST_WAIT_S = 60.0
 """Who asks by ``Retry-After`` for more patience is left."""

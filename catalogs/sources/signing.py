@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.sources import Bucket, Source
+from terralatent.catalogs.sources.tokens import drop_token, with_token
 
 __all__ = ["KeysError", "Readable", "forget_token", "missing_keys", "readable", "require_keys"]
 
-_FRESH = 300.0
-"""Seconds that a token must still be good for: one file is read in less."""
-
 _AMAZON = "amazonaws.com"
-
-_TOKEN_LOCK = threading.Lock()
-"""Of the threads of a process one requests a token, the others find it in the cache."""
 
 
 class KeysError(ValueError):
@@ -57,7 +51,7 @@ def readable(href: str, source: Source) -> Readable:
     if bucket is not None:
         return Readable(href, _options(bucket))
     if source.signing == "planetary-computer":
-        signed = _with_token(href)
+        signed = with_token(href)
         return Readable(signed, signed=signed != href)
     return Readable(href)
 
@@ -72,12 +66,7 @@ def forget_token(refused: Readable) -> bool:
     """
     if not refused.signed:
         return False
-    from planetary_computer import sas
-
-    with _TOKEN_LOCK:
-        for url, token in list(sas.TOKEN_CACHE.items()):
-            if refused.href.endswith(f"?{token.token}"):
-                del sas.TOKEN_CACHE[url]
+    drop_token(refused.href)
     return True
 
 
@@ -143,15 +132,3 @@ def _keys(prefix: str, bucket: Bucket, environment: Mapping[str, str]) -> dict[s
 
 def _host(bucket: Bucket) -> str:
     return urlsplit(bucket.endpoint).netloc
-
-
-def _with_token(href: str) -> str:
-    """A URL with a token of Planetary Computer, where its host needs one."""
-    from planetary_computer import sas
-
-    with _TOKEN_LOCK:
-        for url, token in list(sas.TOKEN_CACHE.items()):
-            if token.ttl() < _FRESH:
-                del sas.TOKEN_CACHE[url]
-        signed: str = sas.sign_url(href)
-    return signed

@@ -13,12 +13,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from planetary_computer import sas
+from planetary_computer.settings import Settings
 
 from terralatent.catalogs.documents import patience, proxy, static
 from terralatent.catalogs.documents.fetch import Documents, failures, open_api, read_document
 from terralatent.catalogs.documents.static import walk
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.catalogs.sources.tokens import with_token
 from tests.made.catalogue import region
 from tests.servers.names import own_proxy
 from tests.servers.scripted import Answer, Request, scripted
@@ -81,6 +84,34 @@ def test_who_sends_byte_after_byte_is_given_up(
 
     with scripted(answer) as it, pytest.raises(InputError, match=r"not come whole within 0\.5 s"):
         READERS[reader](it.url)
+
+
+TOKEN = json.dumps({"msft:expiry": "2100-01-01T00:00:00Z", "token": "sig=of-nobody"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Answer(TOKEN, drip=0.02), r"not come whole within 0\.5 s"),
+        (Answer(TOKEN, drip=-0.02), r"not come whole within 0\.5 s"),
+        (Answer(b"moved", 302, {"location": "http://169.254.169.254/"}), "no token of"),
+        (Answer(b"[]"), "no token of"),
+        (Answer(b"{}"), "no token of"),
+        (Answer(b"busy", 503, {"retry-after": "20000000"}), r"to wait \d{5,} s"),
+    ],
+)
+def test_a_service_of_tokens_is_given_up_as_any_other(
+    hurried: None, given: Answer, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted(lambda _: given) as it:
+        monkeypatch.setenv("PC_SDK_SAS_URL", f"{it.url}/tokens")
+        Settings.get.cache_clear()
+        sas.TOKEN_CACHE.clear()
+        with pytest.raises(OSError, match=words) as caught:
+            with_token("https://account.blob.core.windows.net/tiles/a.tif")
+    Settings.get.cache_clear()
+    assert "of-nobody" not in str(caught.value)
+    assert [request.path for request in it.requests] == ["/tokens/account/tiles"] * len(it.requests)
 
 
 @pytest.mark.parametrize(("reader", "status"), [*zip(READERS, [429, 503] * 3, strict=False)])
