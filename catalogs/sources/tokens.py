@@ -1,4 +1,4 @@
-"""Tokens of Planetary Computer for its files: fresh, requested once, within the bounds of documents.
+"""Tokens of Planetary Computer: fresh, requested once, and within the bounds of documents.
 
 Which files need one, and how one is put to a URL, is for its own library to say. The request is
 ours: the library's would wait for ever.
