@@ -86,6 +86,7 @@ ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else
 	$(BIN)/python -m benchmarks.embed --quick $(SCENES)
+	$(BIN)/python -m benchmarks.trust --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill.ablation --quick $(SCENES)
 	$(BIN)/python -m benchmarks.simulation.realism --quick --real $(SCENES)
