@@ -24,6 +24,7 @@ from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
+from terralatent.pipeline.training.familiarity import value_ranges
 from terralatent.pipeline.training.files import (
     DIGEST,
     FOLDER,
@@ -34,6 +35,7 @@ from terralatent.pipeline.training.files import (
     read_settings,
 )
 from terralatent.pipeline.training.holdout import Holdout
+from terralatent.pipeline.training.pretrained import PretrainedModel
 
 __all__ = ["TrainingFolder", "TrainingState", "training_record"]
 
@@ -83,6 +85,13 @@ class TrainingState:
 
     best_score: float = float("-inf")
     """Validation score of :attr:`best`."""
+
+    best_share: float = 1.0
+    """How far :attr:`best` went from the best before it towards the weights of its step."""
+
+    start_groups: dict[str, float] = field(default_factory=dict)
+    """Errors of the start by group of bands, see :class:`Score`; empty in states of before they
+    were guarded, which go on without."""
 
     stale: int = 0
     """Validations since the best one."""
@@ -232,7 +241,7 @@ def training_record(
     pools: Sequence[dict[str, Observations]],
     holdouts: Sequence[Holdout],
     state: TrainingState,
-    base: BaseModel | None,
+    base: BaseModel | PretrainedModel | None,
     *,
     final: bool,
 ) -> dict[str, Any]:
@@ -244,7 +253,7 @@ def training_record(
         pools: For each cube, series by sensor, for their calendars.
         holdouts: For each cube, what was held out.
         state: Where the training stands.
-        base: The model that it extends, if any; its hash and the sensors added are recorded.
+        base: The model that it extends or begins from, if any; it says what is recorded of it.
         final: Whether the weights are those that the training ends with.
     """
     record: dict[str, Any] = {
@@ -265,15 +274,9 @@ def training_record(
         "step": state.best_step,
         "score": _finite(state.best_score),
         "start_score": _finite(state.start_score),
+        "values": value_ranges(pools),
     }
-    if base is not None:
-        there = {name for source in sources for name in source.sensors}
-        record["extends"] = {
-            "model": base.folder,
-            "hash": base.hash,
-            "added": sorted(there - base.known),
-        }
-    return record
+    return record if base is None else {**record, **base.record(sources)}
 
 
 def copy_tensors(tensors: Mapping[str, Tensor]) -> Tensors:
