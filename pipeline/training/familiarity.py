@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from terralatent.models.checkpoint import load_model, read_manifest
+from terralatent.catalogs.errors import InputError
+from terralatent.models.checkpoint import CheckpointError, load_model, read_manifest
 from terralatent.models.local_calibration import mean_squared_residual
 from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.masking import MaskingRequest
@@ -104,9 +105,14 @@ def warn_if_strange(
 ) -> None:
     """Say in one line of the log where a cube lies outside of what a model was trained on.
 
-    Arguments and errors as of :func:`familiarity`.
+    Arguments as of :func:`familiarity`. Where these cannot be compared nothing is said: what is
+    wrong with them is named by the mapping that follows.
     """
-    found = familiarity(cube, model, masking=masking, at=at)
+    try:
+        found = familiarity(cube, model, masking=masking, at=at)
+    except (InputError, CheckpointError) as error:
+        log.debug("%s was not compared with %s: %s", cube, model, error)
+        return
     if found is not None and found.strange:
         log.warning(
             "%s is outside what %s was trained on (%s); --calibrate fits its intervals to this "

@@ -58,7 +58,7 @@ class PretrainedModel:
     masks: Masks
     """How its sensors were masked."""
 
-    prior: float = PRIOR
+    prior: float
     """Weight of the prior that its weights are."""
 
     @property
@@ -217,5 +217,9 @@ def read_pretrained(folder: str | Path) -> PretrainedModel:
             "%s: its training is not finished; if it goes on, this one cannot be resumed", folder
         )
     return PretrainedModel(
-        str(folder), model_hash(folder), without_local_widths(model), Masks.of_model(manifest)
+        str(folder),
+        model_hash(folder),
+        without_local_widths(model),
+        Masks.of_model(manifest),
+        PRIOR,
     )
