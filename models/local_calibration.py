@@ -48,13 +48,18 @@ __all__ = [
     "without_local_widths",
 ]
 
-ROWS = 10_000
-"""Rows that are fitted to at most, drawn from all."""
+ROWS = 5_000
+"""Rows that are fitted to at most, drawn from all: of few acquisitions more say nothing new."""
 
-STEPS, RATE = 80, 0.1
+STEPS = 25
+"""Of the quasi-Newton iteration at most."""
 
 POWER_SCALE = 0.5
-"""A power as large as this is as unlikely beforehand as a factor of e."""
+"""A power as large as this is as unlikely beforehand as a factor of e in one band."""
+
+COMMON = 0.25
+"""Share of that belief against factors that all bands have in common: places differ in their haze
+and their variety more than bands of one place do."""
 
 LATENT_RANGE = (0.25, 4.0)
 """Bounds of the factors of the latents' standard deviations."""
@@ -171,7 +176,7 @@ def mean_squared_residual(
             sensor = model.sensor(name)
             signal, noise = _variances(sensor, missed)
             variance = signal + sensor.likelihood.variance_ratio() * noise
-            square = (missed.error.square() / variance).clamp_max(LARGEST_RESIDUAL**2)
+            square = (missed.error.square() / variance).detach().clamp_max(LARGEST_RESIDUAL**2)
             total += float(square[missed.valid].double().sum())
             count += int(missed.valid.sum())
         if count:
@@ -227,13 +232,14 @@ def _fit_sensor(sensor: SensorModel, missed: Missed, acquisitions: int) -> None:
     start = torch.zeros(2 * bands + 1)
     # By second moments, then by density: see terralatent.models.calibration.
     ratio = sensor.likelihood.variance_ratio().detach().reshape(1).to(start)
-    moments = _maximise(sensor, missed, (1.0 / ratio, torch.zeros(1)), start, belief)
-    fixed = moments.clone()
-    fixed[:bands] = 0.0
-    only_noise = (torch.arange(len(start)) < bands).float()
+    every = torch.ones(len(start), dtype=torch.bool)
+    gaussian = 1.0 / ratio, torch.zeros(1)
+    moments = _maximise(sensor, missed, gaussian, start, belief, every)
     mixture = mixture_nodes(sensor.likelihood, start)
-    factors = _maximise(sensor, missed, mixture, fixed, belief, only_noise)
-    noise, signal, power = _unpacked(factors)
+    only_noise = torch.arange(len(start)) < bands
+    noise, signal, power = _unpacked(
+        _maximise(sensor, missed, mixture, moments, belief, only_noise)
+    )
     sensor.local_noise.copy_(noise.clamp(*LOCAL_RANGE))
     sensor.local_signal.copy_(signal.clamp(*LOCAL_RANGE))
     sensor.local_power.copy_(power)
@@ -253,7 +259,7 @@ def _maximise(
     mixture: tuple[Tensor, Tensor],
     start: Tensor,
     belief: float,
-    among: Tensor | None = None,
+    free: Tensor,
 ) -> Tensor:
     """Return the numbers of :func:`_unpacked` under which what was hidden is likeliest.
 
@@ -261,37 +267,46 @@ def _maximise(
         sensor: Whose factors of training hold beside them.
         missed: What was hidden.
         mixture: Nodes and log weights of the noise.
-        start: Where to begin.
+        start: Where to begin, (2 B + 1,).
         belief: Weight of the belief that the factors are 1 and the power 0.
-        among: 1 for the numbers to change, 0 for those to keep; all change if None.
+        free: Which of the numbers may change, (2 B + 1,), bool.
     """
     tau, log_weight = mixture
     numbers = start.clone().requires_grad_()
-    optimiser = torch.optim.Adam([numbers], lr=RATE)
-    count = missed.valid.sum(0).clamp_min(1)
-    openness = sensor.openness(missed.var)
-    trained_noise, trained_signal = (
-        sensor.noise_factor * missed.noise,
-        sensor.signal_factor * missed.signal,
+    optimiser = torch.optim.LBFGS(
+        [numbers], max_iter=STEPS, tolerance_change=1e-7, line_search_fn="strong_wolfe"
     )
-    bands = len(count)
-    for _ in range(STEPS):
+    square = missed.error.square().unsqueeze(-1)
+    openness = sensor.openness(missed.var).detach()
+    trained_noise = sensor.noise_factor * missed.noise
+    trained_signal = sensor.signal_factor * missed.signal
+    count = missed.valid.sum(0).clamp_min(1)
+
+    def cost() -> Tensor:
         optimiser.zero_grad()
-        noise, signal, power = _unpacked(numbers)
+        used = torch.where(free, numbers, start)
+        noise, signal, power = _unpacked(used)
         open_signal = signal * openness.pow(-power) * trained_signal
         variance = open_signal.unsqueeze(-1) + (noise * trained_noise).unsqueeze(-1) / tau
-        density = torch.logsumexp(
-            log_weight - 0.5 * (variance.log() + missed.error.square().unsqueeze(-1) / variance),
-            dim=-1,
-        )
+        density = torch.logsumexp(log_weight - 0.5 * (variance.log() + square / variance), dim=-1)
         fit = (torch.where(missed.valid, density, 0.0).sum(0) / count).sum()
-        doubt = numbers[:-1].square().sum() + bands * (power / POWER_SCALE).square()
-        (belief * doubt - fit).backward()
-        if among is not None:
-            assert numbers.grad is not None
-            numbers.grad *= among
-        optimiser.step()
-    return numbers.detach()
+        loss = belief * _doubt(used, power) - fit
+        loss.backward()
+        return loss
+
+    optimiser.step(cost)
+    return torch.where(free, numbers, start).detach()
+
+
+def _doubt(numbers: Tensor, power: Tensor) -> Tensor:
+    """How little the numbers of :func:`_unpacked` are believed beforehand."""
+    logs = numbers[:-1].reshape(2, -1)
+    common = logs.mean(1, keepdim=True)
+    return (
+        (logs - common).square().sum()
+        + COMMON * logs.shape[1] * common.square().sum()
+        + logs.shape[1] * (power / POWER_SCALE).square()
+    )
 
 
 def _fit_latents(moves: Sequence[_Move], acquisitions: int) -> Tensor:

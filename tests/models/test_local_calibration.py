@@ -132,7 +132,7 @@ def test_what_is_less_known_is_never_called_more_certain(power: float, factor: f
     predicted = sensor.predict(torch.zeros(1, 60, 3), variance[None], days)
     assert bool((predicted.std_signal.diff(dim=1) >= -1e-6).all())
     assert bool((predicted.std >= predicted.std_signal).all())
-    scale = sensor.signal_scale(variance) / sensor.signal_factor
+    scale = (sensor.signal_scale(variance) / sensor.signal_factor).detach()
     assert float(scale.min()) >= 0.999 * LOCAL_RANGE[0]
     assert float(scale.max()) <= 1.001 * LOCAL_RANGE[1]
 
