@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from terralatent.models.checkpoint import (
 )
 from terralatent.models.start import components
 from terralatent.pipeline import calibrate_model, decode, embed, open_latents, train
-from terralatent.pipeline.cli.app import main
+from terralatent.pipeline.cli.groups import Inference
 from terralatent.pipeline.training import pretrained
 from terralatent.pipeline.training.familiarity import familiarity
 from terralatent.pipeline.training.state import TrainingFolder
@@ -164,31 +163,27 @@ def test_a_place_is_strange_where_it_is(model: Path, calibrated: Path, home: Pat
     assert alike.strange == ""
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["terralatent", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-
-
 def test_a_command_warns_of_a_strange_place_or_calibrates_to_it(
     model: Path,
     calibrated: Path,
     abroad: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    how = ("--dates", DATES, "--workers", "1")
-    run(monkeypatch, "embed", abroad, model, "--out", tmp_path / "plain", *how)
-    assert "is outside what" in capsys.readouterr().err
+    out, said = str(tmp_path / "latents"), list[str]()
+    given = str(abroad), str(model), out, None, said.append
+    assert Inference().choose_model(*given) == str(model)
+    assert f"{abroad} is outside what {model} was trained on" in caplog.text
+    caplog.clear()
     for _ in range(2):
-        run(monkeypatch, "embed", abroad, model, "--out", tmp_path / "own", "--calibrate", *how)
-    said = capsys.readouterr().err
-    assert "is outside what" not in said
-    assert "already calibrated" in said
-    assert "0 of " in said
-    assert model_hash(tmp_path / "own.model") == model_hash(calibrated)
+        assert Inference(calibrate=True).choose_model(*given) == f"{out}.model"
+    assert not caplog.records
+    assert "already calibrated" not in said[0]
+    assert "already calibrated" in said[1]
+    assert model_hash(f"{out}.model") == model_hash(calibrated)
+    Inference().choose_model(str(tmp_path / "no cube"), *given[1:])  # embed says what is wrong
+    with pytest.raises(InputError, match="calibrate first"):
+        Inference(calibrate=True).choose_model(*given[:2], "s3://bucket/latents", None, said.append)
 
 
 class Stop:
@@ -266,6 +261,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
     assert contents(tmp_path / "again") == contents(adapted)
 
 
+@pytest.mark.soak
 def test_a_strong_prior_holds_the_weights(
     calibrated: Path, abroad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
