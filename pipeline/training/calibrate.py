@@ -100,7 +100,6 @@ def calibrate_model(
     settings = {
         "model": model_hash(model),
         "cube": place.snapshot or str(place.store),
-        "identity": place.identity,
         "sensors": sorted(place.sensors),
         "masking": place.masks.to_json() or None,
         "seed": seed,
@@ -120,6 +119,8 @@ def calibrate_model(
         record = {
             "settings": settings,
             "store": str(place.store),
+            "snapshot": place.snapshot,
+            "identity": place.identity,
             "coverage": {name: asdict(its) for name, its in fit.coverage.items()},
             "latent_factor": fit.latent_factor,
         }

@@ -16,6 +16,7 @@ from terralatent.models.local_calibration import mean_squared_residual
 from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.training.calibrate import open_place
+from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.sampler import PixelSampler
 
 __all__ = ["Familiarity", "familiarity", "value_ranges", "warn_if_strange"]
@@ -87,9 +88,7 @@ def familiarity(
     manifest = read_manifest(model)
     place = open_place(cube, model, manifest, seed=0, masking=masking, at=at)
     record: Mapping[str, Any] = manifest.get("training") or {}
-    calibration = (record.get("calibration") or {}).get("settings") or {}
-    known = {its.get("identity") for its in record.get("cubes") or ()}
-    if place.identity in {*known, calibration.get("identity")}:
+    if any(_is(place, its) for its in (*record.get("cubes", ()), record.get("calibration") or {})):
         return None
     (pool,) = PixelSampler([place], seed=0).pool(PIXELS)
     residual = mean_squared_residual(load_model(model), [pool])
@@ -121,6 +120,14 @@ def warn_if_strange(
             model,
             found.strange,
         )
+
+
+def _is(place: TrainingCube, recorded: Mapping[str, Any]) -> bool:
+    """Whether a cube is one that a model records: at the same snapshot, or grown since."""
+    if place.snapshot and recorded.get("snapshot") == place.snapshot:
+        return True
+    named = recorded.get("store"), recorded.get("identity")
+    return named == (str(place.store), place.identity)
 
 
 def value_ranges(pools: Sequence[Mapping[str, Observations]]) -> dict[str, Any]:

@@ -31,8 +31,10 @@ from terralatent.pipeline.training.files import (
     LOG,
     METADATA,
     SETTINGS,
+    STAND,
     STATE,
     read_settings,
+    split_stand,
 )
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.pretrained import PretrainedModel
@@ -185,15 +187,15 @@ class TrainingFolder:
             return None
         try:
             with safe_open(file, framework="pt") as stored:
-                about = stored.metadata()
+                stand, digest = split_stand(stored.metadata())
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            if about.get(DIGEST) not in (None, _digest(about[METADATA], tensors)):
+            if digest not in (None, _digest(stand, tensors)):
                 raise ValueError("it was changed since it was written")
             parts: dict[str, Tensors] = {"weights": {}, "best": {}, "optimiser": {}}
             for name, tensor in tensors.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = tensor
-            fields = json.loads(about[METADATA])
+            fields = json.loads(stand)
             return TrainingState(
                 weights=parts["weights"], best=parts["best"], optimiser=parts["optimiser"], **fields
             )
@@ -218,8 +220,9 @@ class TrainingFolder:
             for name, tensor in fields.pop(part).items()
         }
         aside = self.path / f"{STATE}.new"
-        about = json.dumps(fields)
-        save_file(tensors, aside, metadata={METADATA: about, DIGEST: _digest(about, tensors)})
+        stand = json.dumps(fields)
+        written = json.dumps({STAND: stand, DIGEST: _digest(stand, tensors)})
+        save_file(tensors, aside, metadata={METADATA: written})
         _settle(aside, self.path / STATE)
 
     def trim_log(self, step: int) -> None:

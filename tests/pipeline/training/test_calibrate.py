@@ -281,7 +281,7 @@ def test_a_strong_prior_holds_the_weights(
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"latents": 4}, "is gone on with keeps what it"),
+        ({"latents": 4}, "keeps what its model"),
         ({"extend": "model"}, "extends a model or begins from one, not both"),
         ({"sensors": ["venus"]}, "knows no venus"),
     ],
