@@ -198,7 +198,7 @@ class MappingJob:
     def latents_identity(self) -> dict[str, Any]:
         """Of the model, what latents depend on: what moves their means, and their widths."""
         factors = {"std_factors": list(self.std_factors)} if self.std_factors else {}
-        return {"latents": self.latents_hash, **factors}
+        return {"latents_hash": self.latents_hash, **factors}
 
     def attributes(self) -> dict[str, Any]:
         """Where results come from, for the attributes of their store; JSON values."""

@@ -79,7 +79,8 @@ def familiarity(
         at: An earlier snapshot of the cube.
 
     Returns:
-        None where the model was trained or calibrated on this cube, whatever it held then.
+        None where the model was trained or calibrated on this cube, whatever it held then, or does
+        not record where it was.
 
     Raises:
         InputError: If the cube cannot be read or does not fit the model.
@@ -88,7 +89,8 @@ def familiarity(
     manifest = read_manifest(model)
     place = open_place(cube, model, manifest, seed=0, masking=masking, at=at)
     record: Mapping[str, Any] = manifest.get("training") or {}
-    if any(_is(place, its) for its in (*record.get("cubes", ()), record.get("calibration") or {})):
+    known = [*record.get("cubes", ()), *filter(None, [record.get("calibration")])]
+    if not known or any(_is(place, its) for its in known):
         return None
     (pool,) = PixelSampler([place], seed=0).pool(PIXELS)
     residual = mean_squared_residual(load_model(model), [pool])
