@@ -17,18 +17,12 @@ from terralatent.models.observations import Observations, merge_calendars
 from terralatent.models.sensor.model import Prediction, SensorModel
 from terralatent.models.sensor.networks import season
 from terralatent.models.sensor.predictive import predictive_log_density
+from terralatent.models.sensor.widths import WIDTHS, tempered
 
-__all__ = ["Elbo", "HeldOut", "LatentModel", "Marginals", "is_local", "tempered"]
+__all__ = ["Elbo", "HeldOut", "LatentModel", "Marginals"]
 
 SEASON_KEPT = 0.5
 """Share of the series whose decoders know the time of year in training."""
-
-
-LOCAL = ("local_noise", "local_signal", "local_power", "local_std")
-"""Buffers that belong to one place."""
-
-WIDTHS = ("noise_factor", "signal_factor", *LOCAL)
-"""Buffers that widths of intervals depend on, and no mean."""
 
 
 class Elbo(NamedTuple):
@@ -339,26 +333,6 @@ class LatentModel(nn.Module, ABC):
         for name, series in observations.items():
             self.sensor(name).check(series)
         return next(iter(counts.values()))
-
-
-def is_local(name: str) -> bool:
-    """Whether an entry of ``state_dict`` belongs to one place."""
-    return name.rpartition(".")[2] in LOCAL
-
-
-def tempered(variance: Tensor, factor: Tensor) -> Tensor:
-    r"""Return variances of latents where what observations add to the prior counts less.
-
-    .. math:: 1 / v' - 1 = (1 / v - 1) / f^2
-
-    A small variance is multiplied by f squared; that of the prior, 1, stays.
-
-    Args:
-        variance: v, 0 to 1, shape (\*, L).
-        factor: f, positive, shape (L,) or ().
-    """
-    square = factor.square()
-    return square * variance / (1.0 + (square - 1.0) * variance)
 
 
 def initial_sensor(config: SensorConfig, model: ModelConfig, seed: int) -> SensorModel:

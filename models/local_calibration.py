@@ -34,10 +34,11 @@ from terralatent.models.calibration import (
     thinned,
 )
 from terralatent.models.families import make_model
-from terralatent.models.latent_model import LatentModel, is_local, tempered
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
-from terralatent.models.sensor.model import LARGEST_POWER, LOCAL_RANGE, SensorModel
+from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.predictive import quantile_table, upper_quantile
+from terralatent.models.sensor.widths import LARGEST_POWER, LOCAL_RANGE, is_local, tempered
 
 __all__ = [
     "Coverage",

@@ -14,22 +14,10 @@ from terralatent.models.observations import Observations
 from terralatent.models.sensor.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.sensor.networks import Decoder, Encoder, acquisition_context, season
 from terralatent.models.sensor.predictive import hadamard_nodes, quantile_table, upper_quantile
+from terralatent.models.sensor.widths import LEAST_OPEN, LOCAL_RANGE, OPEN
 
 ROWS = 4096
 """Latent vectors decoded at once: bounds memory, and what passes between layers stays cached."""
-
-LOCAL_RANGE = (0.04, 25.0)
-"""Bounds of the factors of one place, of variances."""
-
-LARGEST_POWER = 0.9
-"""Largest power of the openness in such a factor, either way; below 1, so that the surface's
-variance never falls where less is known."""
-
-OPEN = 0.1
-"""Share of a surface's prior variance at which a power changes nothing."""
-
-LEAST_OPEN = 1e-3
-"""Shares below this count as this."""
 
 UPPER = 0.95
 """The upper quantile of a new observation that a prediction carries; the lower is its mirror."""

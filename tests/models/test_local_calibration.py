@@ -16,14 +16,14 @@ from terralatent.models.checkpoint import (
     save_model,
 )
 from terralatent.models.gpvae import GPVAE
-from terralatent.models.latent_model import LatentModel, tempered
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.local_calibration import (
     calibrate_locally,
     mean_squared_residual,
     without_local_widths,
 )
 from terralatent.models.observations import Observations
-from terralatent.models.sensor.model import LARGEST_POWER, LOCAL_RANGE
+from terralatent.models.sensor.widths import LARGEST_POWER, LOCAL_RANGE, tempered
 from tests.made.drawn import DATES, drawn_model, drawn_pool, drawn_surface
 
 Z90 = 1.644854
