@@ -17,7 +17,7 @@ among them where the model is that of before the last steps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -27,7 +27,15 @@ from terralatent.models.observations import Observations
 from terralatent.models.sensor.likelihoods import Likelihood
 from terralatent.models.sensor.networks import season
 
-__all__ = ["calibrate"]
+__all__ = [
+    "STRENGTH",
+    "Missed",
+    "calibrate",
+    "hidden_dates",
+    "mixture_nodes",
+    "predict_hidden",
+    "thinned",
+]
 
 FOLDS = 4
 """Turns in which single acquisitions are hidden, each every so many-th."""
@@ -46,7 +54,7 @@ STRENGTH = 2.0
 
 
 @dataclass(frozen=True)
-class _Missed:
+class Missed:
     """By what hidden observations were missed, M rows of B bands, normalised units."""
 
     error: Tensor
@@ -55,6 +63,18 @@ class _Missed:
     """Variance of the surface."""
     noise: Tensor
     """Squared scale of the noise."""
+
+    mean: Tensor
+    """Of the latents as predicted, (M, L)."""
+
+    var: Tensor
+    """Of the latents, (M, L)."""
+
+    pixel: Tensor
+    """Along the pixels of the pool, (M,), int64."""
+
+    date: Tensor
+    """Along the sensor's own days, (M,), int64."""
 
 
 @torch.no_grad()
@@ -74,20 +94,20 @@ def calibrate(
     model.eval()
     for name in sorted(model.sensors) if sensors is None else sensors:
         parts = [
-            _missed(model, name, pool, hidden)
+            predict_hidden(model, name, pool, hidden)
             for pool in pools
             if name in pool
-            for hidden in _hidden_dates(pool[name])
+            for hidden in hidden_dates(pool[name])
         ]
         if parts:
-            whole = _thinned(parts)
+            whole = thinned(parts, ROWS)
             count = sum(len(pool[name].days) for pool in pools if name in pool)
             noise, signal = _fit(whole, model.sensor(name).likelihood, count)
             model.sensor(name).noise_factor.copy_(noise)
             model.sensor(name).signal_factor.copy_(signal)
 
 
-def _hidden_dates(observations: Observations) -> Iterator[Tensor]:
+def hidden_dates(observations: Observations) -> Iterator[Tensor]:
     """Ways to hide dates of a sensor, each shape (T,), bool; nothing where it has too few."""
     days, some = observations.days, observations.observed.any(0)
     place = some.cumsum(0) - 1
@@ -101,35 +121,51 @@ def _hidden_dates(observations: Observations) -> Iterator[Tensor]:
                 yield hidden
 
 
-def _missed(
+def predict_hidden(
     model: LatentModel, name: str, pool: Mapping[str, Observations], hidden: Tensor
-) -> _Missed:
-    """Hide dates of a sensor and predict them from all else."""
+) -> Missed:
+    """Hide dates of a sensor, (T,) bool, and predict them from all else; no factor is applied."""
     sensor = model.sensor(name)
     held = pool[name].at(hidden)
     mean, var = model.infer({**pool, name: pool[name].hide(hidden)}, held.days)
     pixel, date = held.observed.nonzero(as_tuple=True)
     valid = held.valid[pixel, date]
-    moments = sensor.moments(mean[pixel, date], var[pixel, date], season(held.days)[date])
+    mean, var = mean[pixel, date], var[pixel, date]
+    moments = sensor.moments(mean, var, season(held.days)[date])
     error = sensor.normalise(held.values[pixel, date], valid) - moments.location
     scale = moments.log_diag.exp() + sensor.decoder.factor.square().sum(-1)
-    return _Missed(error, valid, moments.covariance.clamp_min(0.0), scale)
+    signal = moments.covariance.clamp_min(0.0)
+    return Missed(error, valid, signal, scale, mean, var, pixel, hidden.nonzero()[date, 0])
 
 
-def _thinned(parts: Sequence[_Missed]) -> _Missed:
-    """Join parts, and keep ROWS of their rows at most."""
+def thinned(parts: Sequence[Missed], rows: int) -> Missed:
+    """Join parts, and keep so many of their rows at most, drawn from all."""
     count = sum(len(part.error) for part in parts)
     # Drawn, because every so many-th row of a pixel's dates would be of the same few dates.
-    kept = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:ROWS]
-    return _Missed(
+    kept = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:rows]
+    kept = kept.to(parts[0].error.device)
+    return Missed(
         *(
-            torch.cat([getattr(part, field) for part in parts])[kept.to(parts[0].error.device)]
-            for field in ("error", "valid", "signal", "noise")
+            torch.cat([getattr(part, field.name) for part in parts])[kept]
+            for field in fields(Missed)
         )
     )
 
 
-def _fit(missed: _Missed, likelihood: Likelihood, acquisitions: int) -> tuple[Tensor, Tensor]:
+def mixture_nodes(likelihood: Likelihood, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nodes tau and log weights that a fit needs of a likelihood's mixture, (K,) each.
+
+    Args:
+        likelihood: Whose.
+        like: Of the dtype and on the device wanted.
+    """
+    tau, log_weight = (part.to(like)[::NODES] for part in likelihood.mixture())
+    log_weight = log_weight.log_softmax(0)
+    kept = log_weight > log_weight.max() - 12.0  # the others weigh nothing
+    return tau[kept], log_weight[kept]
+
+
+def _fit(missed: Missed, likelihood: Likelihood, acquisitions: int) -> tuple[Tensor, Tensor]:
     """Return the factors of noise and signal of each band, shape (B,) each."""
     belief = STRENGTH / max(acquisitions, 1)
     start = missed.error.new_zeros(2, missed.error.shape[-1])
@@ -137,19 +173,15 @@ def _fit(missed: _Missed, likelihood: Likelihood, acquisitions: int) -> tuple[Te
     # too, which are a mixture themselves, over fields and seasons.
     ratio = likelihood.variance_ratio().detach().to(start).reshape(1)
     moments = _maximise(missed, (1.0 / ratio, torch.zeros_like(ratio)), start, belief)
-    tau, log_weight = (part.to(start)[::NODES] for part in likelihood.mixture())
-    log_weight = log_weight.log_softmax(0)
-    kept = log_weight > log_weight.max() - 12.0  # the others weigh nothing
     known = torch.stack([start[0], moments[1]])
-    density = _maximise(
-        missed, (tau[kept], log_weight[kept]), known, belief, among=torch.tensor([[1.0], [0.0]])
-    )
+    nodes, among = mixture_nodes(likelihood, start), torch.tensor([[1.0], [0.0]])
+    density = _maximise(missed, nodes, known, belief, among=among)
     return density[0].exp(), moments[1].exp()
 
 
 @torch.enable_grad()
 def _maximise(
-    missed: _Missed,
+    missed: Missed,
     mixture: tuple[Tensor, Tensor],
     start: Tensor,
     belief: float,

@@ -67,6 +67,7 @@ def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, An
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
         # What was not chosen is left out, so that a choice added later changes no older model.
         "config": model.config.model_dump(mode="json", exclude_none=True),
+        "latents_hash": hash_latents(model),
         "kernel_days": {
             name: [round(days, 3) if days < float("inf") else None for days in scale.tolist()]
             for name, scale in model.timescales().items()
@@ -156,6 +157,34 @@ def model_hash(folder: str | Path) -> str:
         CheckpointError: As :func:`read_manifest`.
     """
     return _hash(read_manifest(folder))
+
+
+def latents_hash(folder: str | Path) -> str:
+    """Return the identity of what a model infers, see :func:`hash_latents`.
+
+    Reads weights only of a model that was written before there was such a hash.
+
+    Raises:
+        CheckpointError: As :func:`load_model`.
+    """
+    stored = read_manifest(folder).get("latents_hash")
+    return str(stored) if stored else hash_latents(load_model(folder))
+
+
+def hash_latents(model: LatentModel) -> str:
+    """Return a sha256 over all that moves posterior means of latents, and over nothing else.
+
+    That is the config and the weights of encoders and kernels. Two models with the same one infer
+    the same means, to the bit; widths of intervals may differ.
+    """
+    config = model.config.model_dump(mode="json", exclude_none=True, exclude={"local_widths"})
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        if model.moves_means(name):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_cube(

@@ -119,6 +119,10 @@ class ModelConfig(BaseModel):
     precision_cap: Annotated[float, Field(gt=0.0, le=1e4)] = 100.0
     """Largest precision w that one observation gives a latent of unit prior variance."""
 
+    local_widths: bool | None = None
+    """Whether factors of one place stand beside those of training, see
+    :mod:`terralatent.models.local_calibration`. Not a choice of training."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         names = [sensor.name for sensor in self.sensors]

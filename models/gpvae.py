@@ -168,6 +168,13 @@ class GPVAE(LatentModel):
         sites = self.sites(observations)
         return self.inference.infer(self.kernel, sites.days, sites.w, sites.eta, query_days)
 
+    def moves_means(self, name: str) -> bool:
+        """See :meth:`LatentModel.moves_means`: decoders do where they judge observations."""
+        last = name.rpartition(".")[2]
+        if ".decoder." in name or ".likelihood." in name:
+            return self.config.refinements > 0 or self.config.scene_errors
+        return super().moves_means(name) or (self.config.scene_errors and last == "signal_factor")
+
     def timescales(self) -> dict[str, Tensor]:
         """See :meth:`LatentModel.timescales`: the kernel's, infinite for constants."""
         return dict(self.kernel.timescales())

@@ -17,6 +17,7 @@ from terralatent.models.observations import Observations, merge_calendars
 from terralatent.models.sensor.model import Prediction, SensorModel
 from terralatent.models.sensor.networks import season
 from terralatent.models.sensor.predictive import predictive_log_density
+from terralatent.models.sensor.widths import WIDTHS, tempered
 
 __all__ = ["Elbo", "HeldOut", "LatentModel", "Marginals"]
 
@@ -77,6 +78,8 @@ class LatentModel(nn.Module, ABC):
         seed: Of the initial networks; each sensor's depend on the seed and its own name only.
     """
 
+    local_std: Tensor
+
     trainable: ClassVar[bool] = True
     """Whether anything is left to learn by gradients after the start."""
 
@@ -108,6 +111,8 @@ class LatentModel(nn.Module, ABC):
         self.sensors = nn.ModuleDict()
         for sensor in sorted(config.sensors, key=lambda sensor: sensor.name):
             self.sensors[sensor.name] = initial_sensor(sensor, config, seed)
+        local = bool(config.local_widths)
+        self.register_buffer("local_std", torch.ones(config.latents), persistent=local)
 
     @property
     def device(self) -> torch.device:
@@ -184,6 +189,23 @@ class LatentModel(nn.Module, ABC):
     def timescales(self) -> dict[str, Tensor]:
         """Time-scales of each latent in days, shape (L,), by name; empty where there are none."""
         return {}
+
+    def moves_means(self, name: str) -> bool:
+        """Whether posterior means depend on an entry of ``state_dict``; if in doubt, yes."""
+        return name.rpartition(".")[2] not in WIDTHS
+
+    def latent_std(self, variance: Tensor) -> Tensor:
+        r"""Return the standard deviations of latents as they hold at the place of calibration.
+
+        Args:
+            variance: As :meth:`infer` gives it, shape (\*, L).
+        """
+        variance = variance.clamp_min(0.0)
+        if self.config.local_widths:
+            # Where approximations know less than the prior, nothing is left to temper.
+            known = tempered(variance.clamp_max(1.0), self.local_std)
+            variance = torch.where(variance < 1.0, known, variance)
+        return variance.sqrt()
 
     def decode(
         self,
@@ -335,13 +357,13 @@ def score_hidden(sensor: SensorModel, hidden: Observations, mean: Tensor, var: T
     moments = sensor.moments(mean[pixel, date], var[pixel, date], seasons, full=True)
     residual = sensor.normalise(hidden.values[pixel, date], valid) - moments.location
     # Calibration factors, a * noise + c * signal, act band by band.
-    noise, signal = sensor.noise_factor, sensor.signal_factor.sqrt()
+    noise, signal = sensor.noise_scale, sensor.signal_scale(var[pixel, date]).sqrt()
     density = predictive_log_density(
         residual,
         valid,
         moments.log_diag + noise.log(),
         sensor.decoder.factor * noise.sqrt().unsqueeze(-1),
-        moments.covariance * signal.unsqueeze(-1) * signal,
+        moments.covariance * signal.unsqueeze(-1) * signal.unsqueeze(-2),
         sensor.likelihood.mixture(),
     )
     log_density = density.new_zeros(hidden.valid.shape[:2])

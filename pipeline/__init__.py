@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "Masking",
     "build_cube",
+    "calibrate_model",
     "decode",
     "embed",
     "open_cube",
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed, open_latents
+    from terralatent.pipeline.training.calibrate import calibrate_model
     from terralatent.pipeline.training.train import train
 else:
     _HOMES = {
         "Masking": "cube.masking",
         "build_cube": "ingest.build",
+        "calibrate_model": "training.calibrate",
         "decode": "mapping.decode",
         "embed": "mapping.embed",
         "open_cube": "cube.opened",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SENSOR",
     "PixelObservations",
+    "build_part",
     "cube_of",
     "nearest_observation",
     "prepare",
@@ -95,15 +96,38 @@ def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -
     for rotation in rotations:
         hidden = observations.times[list(rotation.hidden)]
         kept = [item for item in scenes.items if not _is_hidden(item, hidden)]
-        rest = Scenes.gather(
-            kept,
-            [SENSORS[name] for name in scenes.requested],
-            source=scenes.source,
-            period=scenes.period,
-            access=scenes.access,
-        )
-        _build(cube_of(work, rotation.name), rest, region, asdict(rotation))
+        _build(cube_of(work, rotation.name), _rest_of(scenes, kept), region, asdict(rotation))
     return observations
+
+
+def build_part(
+    catalogue: Path, work: Path, name: str, keeps: Callable[[np.datetime64], bool]
+) -> Path:
+    """Build a cube in ``work`` of the scenes of some times, where it is not yet there.
+
+    Args:
+        catalogue: A static catalogue.
+        work: Folder of all cubes.
+        name: Of this one.
+        keeps: Which times, datetime64[us].
+    """
+    region = _region_of(catalogue)
+    scenes = search_scenes(catalogue, region, "1980-01-01", "2100-01-01")
+    timed = [(item, sensed_at(item)) for item in scenes.items]
+    kept = [item for item, time in timed if time is not None and keeps(time)]
+    _build(cube_of(work, name), _rest_of(scenes, kept), region, {"part": name})
+    return cube_of(work, name)
+
+
+def _rest_of(scenes: Scenes, kept: Sequence[Mapping[str, Any]]) -> Scenes:
+    """The scenes of those items that are kept."""
+    return Scenes.gather(
+        kept,
+        [SENSORS[name] for name in scenes.requested],
+        source=scenes.source,
+        period=scenes.period,
+        access=scenes.access,
+    )
 
 
 def cube_of(work: Path, rotation: str = WHOLE) -> Path:

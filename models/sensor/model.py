@@ -14,6 +14,7 @@ from terralatent.models.observations import Observations
 from terralatent.models.sensor.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.sensor.networks import Decoder, Encoder, acquisition_context, season
 from terralatent.models.sensor.predictive import hadamard_nodes, quantile_table, upper_quantile
+from terralatent.models.sensor.widths import LEAST_OPEN, LOCAL_RANGE, OPEN
 
 ROWS = 4096
 """Latent vectors decoded at once: bounds memory, and what passes between layers stays cached."""
@@ -81,6 +82,9 @@ class SensorModel(nn.Module):
     spread: Tensor
     noise_factor: Tensor
     signal_factor: Tensor
+    local_noise: Tensor
+    local_signal: Tensor
+    local_power: Tensor
     nodes: Tensor
 
     def __init__(self, config: SensorConfig, model: ModelConfig) -> None:
@@ -99,6 +103,11 @@ class SensorModel(nn.Module):
         # Calibration: predictive variance = noise_factor * noise + signal_factor * signal.
         self.register_buffer("noise_factor", torch.ones(bands))
         self.register_buffer("signal_factor", torch.ones(bands))
+        # The same of one place, beside those of training; written only where there are any.
+        local = bool(model.local_widths)
+        self.register_buffer("local_noise", torch.ones(bands), persistent=local)
+        self.register_buffer("local_signal", torch.ones(bands), persistent=local)
+        self.register_buffer("local_power", torch.zeros(()), persistent=local)
 
     def check(self, observations: Observations) -> None:
         """Refuse observations with another number of bands.
@@ -233,6 +242,39 @@ class SensorModel(nn.Module):
         offset = first.unsqueeze(-1) * first.unsqueeze(-2) if full else first.square()
         return Moments(centre + first, second - offset, (diagonal / count).log())
 
+    @property
+    def noise_scale(self) -> Tensor:
+        """The factor of the noise's variance of each band, shape (B,)."""
+        return self.noise_factor * self.local_noise
+
+    def signal_scale(self, variance: Tensor) -> Tensor:
+        """Return the factor of the surface's variance by what is known of the latents.
+
+        Args:
+            variance: Of the latents, shape (M, L).
+
+        Returns:
+            Shape (M, B), positive.
+        """
+        local = self.local_signal * self.openness(variance).pow(-self.local_power)
+        return self.signal_factor * local.clamp(*LOCAL_RANGE)
+
+    def openness(self, variance: Tensor) -> Tensor:
+        """Return the share of the surface's prior variance that is left open, over :data:`OPEN`.
+
+        By the decoder's linear part, which the latents of unit prior variance enter.
+
+        Args:
+            variance: Of the latents, shape (M, L).
+
+        Returns:
+            Shape (M, B), positive; 1 / OPEN for a band that no latent enters.
+        """
+        energy = self.decoder.linear.square()
+        total = energy.sum(-1)
+        left = functional.linear(variance, energy) / total.clamp_min(1e-12)
+        return torch.where(total > 0.0, left, 1.0).clamp_min(LEAST_OPEN) / OPEN
+
     def _decode(
         self, latent: Tensor, seasons: Tensor, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -260,14 +302,16 @@ class SensorModel(nn.Module):
         for start in range(0, max(len(mean), 1), ROWS):
             rows = slice(start, start + ROWS)
             moments = self.moments(mean[rows], variance[rows], seasons[rows])
-            for column, part in zip(columns, self._distribution(moments, table), strict=True):
+            factor = self.signal_scale(variance[rows])
+            parts = self._distribution(moments, factor, table)
+            for column, part in zip(columns, parts, strict=True):
                 column.append(part)
         return Prediction(*(torch.cat(column).reshape(shape) for column in columns))
 
-    def _distribution(self, moments: Moments, table: Tensor) -> tuple[Tensor, ...]:
-        signal = self.signal_factor * moments.covariance.clamp_min(0.0)
+    def _distribution(self, moments: Moments, factor: Tensor, table: Tensor) -> tuple[Tensor, ...]:
+        signal = factor * moments.covariance.clamp_min(0.0)
         scale = moments.log_diag.exp() + self.decoder.factor.square().sum(-1)
-        noise = self.noise_factor * scale
+        noise = self.noise_scale * scale
         location = self.centre + self.spread * moments.location
         std = (signal + self.likelihood.variance_ratio() * noise).sqrt()
         reach = self.spread * upper_quantile(table, signal, noise)

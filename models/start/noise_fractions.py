@@ -68,6 +68,17 @@ def neighbour_differences(values: Tensor, valid: Tensor, days: Tensor) -> Tensor
     return (values[pixel, date] - line) / scale
 
 
+def signal_to_noise(scatter: Tensor, noise: Tensor) -> Tensor:
+    """Return rho - 1 of each component, not negative, falling; shape (B,), float64.
+
+    Args:
+        scatter: S, of signal and noise, shape (B, B), float64.
+        noise: N, the same shape.
+    """
+    forward = minimum_noise_fractions(scatter, noise).forward
+    return ((forward @ scatter @ forward.T).diagonal() - 1.0).clamp_min(0.0)
+
+
 def minimum_noise_fractions(scatter: Tensor, noise: Tensor) -> NoiseFractions:
     """Return the transform that diagonalises both covariances, shape (B, B) each, float64."""
     root = torch.linalg.cholesky(noise)

@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 terminal = Terminal()
 
-KEEPING = ("build", "train", "embed", "decode", "demo")
+KEEPING = ("build", "train", "calibrate", "embed", "decode", "demo")
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 
 
@@ -181,6 +181,7 @@ def train(
     out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
     *,
     extend: opt.Extend = None,
+    pretrained: opt.Pretrained = None,
     choices: groups.ModelChoices,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
@@ -188,7 +189,7 @@ def train(
     sensor: opt.Sensors = None,
     clear: groups.ClearSky,
 ) -> None:
-    """Train a model on pixel series of one or more cubes, or add their sensors to a model."""
+    """Train a model on pixel series of one or more cubes, or go on from a trained one."""
     from terralatent.pipeline.training.train import train
 
     given: dict[str, Any] = {} if steps is None else {"steps": steps}
@@ -196,6 +197,7 @@ def train(
         cubes,
         out,
         extend=extend,
+        pretrained=pretrained,
         seed=seed,
         device=device,
         sensors=sensor or None,
@@ -209,37 +211,43 @@ def train(
 
 @app.command()
 @groups.grouped
+def calibrate(
+    cube: opt.Cube,
+    model: opt.Model,
+    out: Annotated[str, typer.Option(metavar="MODEL", help="Where the calibrated model goes.")],
+    *,
+    seed: int = 0,
+    clear: groups.ClearSky,
+    at: opt.At = None,
+) -> None:
+    """Fit a model's intervals to a cube that it was not trained on; no mean is moved."""
+    from terralatent.pipeline.training.calibrate import calibrate_model
+
+    report = calibrate_model(cube, model, out, seed=seed, masking=clear.masking(), at=at)
+    terminal.finish(report, out)
+
+
+@app.command()
+@groups.grouped
 def embed(
     cube: opt.Cube,
     model: opt.Model,
     out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
     *,
     dates: opt.When = "monthly",
-    precision: Annotated[str, typer.Option(help="packed (integers) or float32.")] = "packed",
-    encoder: Annotated[
-        str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")
-    ] = "float32",
+    precision: opt.Precision = "packed",
+    encoder: opt.Encoder = "float32",
     cluster: groups.Cluster,
-    device: opt.Device = "auto",
+    how: groups.Inference,
     clear: groups.ClearSky,
-    at: opt.At = None,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.mapping.embed import embed
 
-    report = embed(
-        cube,
-        model,
-        out,
-        dates=dates,
-        precision=precision,
-        encoder=encoder,
-        device=device,
-        masking=clear.masking(),
-        at=at,
-        progress=terminal.bar(),
-        **cluster.keywords(),
-    )
+    model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
+    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    kept: dict[str, Any] = {"dates": dates, "precision": precision, "encoder": encoder}
+    report = embed(cube, model, out, **kept, progress=terminal.bar(), **more)
     terminal.finish(report, out)
 
 
@@ -253,25 +261,15 @@ def decode(
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
     *,
     cluster: groups.Cluster,
-    device: opt.Device = "auto",
+    how: groups.Inference,
     clear: groups.ClearSky,
-    at: opt.At = None,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.mapping.decode import decode
 
-    report = decode(
-        cube,
-        model,
-        sensor,
-        dates,
-        out,
-        device=device,
-        masking=clear.masking(),
-        at=at,
-        progress=terminal.bar(),
-        **cluster.keywords(),
-    )
+    model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
+    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    report = decode(cube, model, sensor, dates, out, progress=terminal.bar(), **more)
     terminal.finish(report, out)
 
 
@@ -333,10 +331,7 @@ def status(
 @app.command()
 def check(
     store: opt.AnyStore,
-    reopen: Annotated[
-        bool,
-        typer.Option("--reopen", help="Let damaged chunks of pixels be made again."),
-    ] = False,
+    reopen: opt.Reopen = False,
     json: opt.Json = False,
     at: opt.At = None,
 ) -> None:
@@ -361,10 +356,7 @@ def check(
 def expire(
     store: opt.AnyStore,
     older_than: Annotated[str, typer.Option(metavar="AGE", help="Such as 30D or 12h.")],
-    release: Annotated[
-        list[str] | None,
-        typer.Option(help="A tag whose result is gone and keeps nothing more; may be repeated."),
-    ] = None,
+    release: opt.Release = None,
 ) -> None:
     """Let go of old states of a store, and of what no state needs. The newest one stays."""
     from terralatent.pipeline.store.history import expire

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
-from terralatent.pipeline.cli.options import Sensors, Tables
+from terralatent.pipeline.cli.options import At, Calibrate, Device, Sensors, Tables
 
 if TYPE_CHECKING:
     from terralatent.pipeline.cube.masking import MaskingRequest
 
-__all__ = ["ClearSky", "Cluster", "Grid", "ModelChoices", "SceneChoice", "grouped"]
+__all__ = ["ClearSky", "Cluster", "Grid", "Inference", "ModelChoices", "SceneChoice", "grouped"]
 
 
 def grouped(verb: Callable[..., None]) -> Callable[..., None]:
@@ -130,6 +130,45 @@ class Cluster:
 
             serve_pages()
         return {"client": self.client, "workers": self.workers, "memory": self.memory}
+
+
+@dataclass(frozen=True)
+class Inference:
+    """By which model a cube is mapped, and where that runs."""
+
+    device: Device = "auto"
+    at: At = None
+    calibrate: Calibrate = False
+
+    def keywords(self) -> dict[str, Any]:
+        """As :func:`~terralatent.pipeline.mapping.embed.embed` and others take them."""
+        return {"device": self.device, "at": self.at}
+
+    def choose_model(
+        self,
+        cube: str,
+        model: str,
+        out: str,
+        masking: MaskingRequest,
+        say: Callable[[str], None],
+    ) -> str:
+        """Return the folder of the model to use: the given one, or that calibrated to the cube.
+
+        Of a result that is begun, a model that does not know the cube says so. Computes.
+        """
+        from terralatent.pipeline.store.repository import Store
+
+        if self.calibrate:
+            from terralatent.pipeline.training.calibrate import calibrate_beside
+
+            beside, report = calibrate_beside(cube, model, out, masking=masking, at=self.at)
+            say(f"{report} -> {beside}")
+            return str(beside)
+        if not Store.of(out).exists():
+            from terralatent.pipeline.training.familiarity import warn_if_strange
+
+            warn_if_strange(cube, model, masking=masking, at=self.at)
+        return model
 
 
 PRIOR = "The prior of the latent series"

@@ -14,11 +14,13 @@ from typer.core import TyperGroup
 __all__ = [
     "AnyStore",
     "At",
+    "Calibrate",
     "Cube",
     "Date",
     "Debug",
     "Device",
     "DryRun",
+    "Encoder",
     "End",
     "Extend",
     "GlobalOptions",
@@ -27,8 +29,12 @@ __all__ = [
     "Model",
     "OneSensor",
     "Pixel",
+    "Precision",
+    "Pretrained",
     "Quiet",
     "Region",
+    "Release",
+    "Reopen",
     "Requests",
     "ScenesFile",
     "Sensors",
@@ -100,6 +106,31 @@ Extend = Annotated[
     typer.Option(
         metavar="MODEL", help="Add what this model lacks of the cubes' sensors; it stays as it is."
     ),
+]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="MODEL",
+        help="Begin from this model's weights, and stay near them where the cubes say little.",
+    ),
+]
+Calibrate = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="First fit the model's intervals to this cube; the calibrated model is kept beside "
+        "the result, as OUT.model.",
+    ),
+]
+Precision = Annotated[str, typer.Option(help="packed (integers) or float32.")]
+Encoder = Annotated[str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")]
+Reopen = Annotated[
+    bool, typer.Option("--reopen", help="Let damaged chunks of pixels be made again.")
+]
+Release = Annotated[
+    list[str] | None,
+    typer.Option(help="A tag whose result is gone and keeps nothing more; may be repeated."),
 ]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda (experimental: not measured on a GPU yet), ...")

@@ -44,6 +44,9 @@ class ModelStatus:
     hash: str | None
     """Of the model in the folder; results name it. None while there is none."""
 
+    latents_hash: str | None
+    """Of all that moves means of its latents; None of models from before it was recorded."""
+
     created: str | None
     """When that model was written."""
 
@@ -68,6 +71,9 @@ class ModelStatus:
 
     cubes: tuple[TrainedOn, ...]
     """What it learned from."""
+
+    calibrated_on: TrainedOn | None
+    """The cube that its intervals were fitted to, if it was calibrated to a place."""
 
     steps: int | None
     """Steps at most."""
@@ -122,8 +128,10 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
     own = family == DEFAULT  # the only one with kernel and posterior
     best = stand.get("best_step", trained.get("step"))
     cubes = trained.get("cubes") or [{"snapshot": cube} for cube in settings.get("cubes", ())]
+    fitted: dict[str, Any] = trained.get("calibration") or {}
     model = ModelStatus(
         hash=identity,
+        latents_hash=manifest.get("latents_hash"),
         created=manifest.get("created"),
         sensors={
             sensor["name"]: ModelSensor(tuple(sensor["bands"]), str(sensor.get("units", "")))
@@ -137,6 +145,9 @@ def model_status(folder: Path) -> tuple[ModelStatus, str | None]:
         likelihood=config.get("likelihood", settings.get("likelihood")),
         posterior=_posterior({**settings, **config}) if own else None,
         cubes=tuple(TrainedOn(cube.get("store"), cube.get("snapshot") or None) for cube in cubes),
+        calibrated_on=TrainedOn(fitted.get("store"), fitted.get("snapshot") or None)
+        if fitted
+        else None,
         steps=settings.get("steps"),
         step=stand.get("step"),
         best_step=best,

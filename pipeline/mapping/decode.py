@@ -127,7 +127,7 @@ class Bands:
             self.job,
             "bands",
             self._arrays(),
-            {"sensor": self.sensor},
+            {"model": self.job.model_hash, "sensor": self.sensor},
             {"title": f"{self.sensor}, predicted", "sensor": self.sensor},
         )
 

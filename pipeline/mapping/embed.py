@@ -138,12 +138,14 @@ class Latents:
 
     def layout(self) -> Layout:
         """Lay out the store. Reads no pixels."""
+        precision = {"precision": "packed" if self.packed else "float32"}
         return result_layout(
             self.job,
             "latents",
             self._arrays(),
-            {"precision": "packed" if self.packed else "float32"},
+            {**self.job.latents_identity(), **precision},
             {"title": "latent series of pixels: posterior mean and standard deviation"},
+            earlier={"model": self.job.model_hash, **precision},
         )
 
     def memory_plan(self, limit: MemoryLimit) -> MemoryPlan:
@@ -170,7 +172,7 @@ class Latents:
                         dates=dates,
                         most=work.plan.observations,
                     ):
-                        std = var.clamp_min(0.0).sqrt()
+                        std = self.job.load().latent_std(var)
                         strip_means[:, :, pixels], wide = _pack(
                             mean, MEAN_STEP, MEAN_END, self.packed
                         )

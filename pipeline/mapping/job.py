@@ -22,6 +22,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
     CheckpointError,
     check_cube,
+    latents_hash,
     load_model,
     model_hash,
     read_manifest,
@@ -66,6 +67,13 @@ class MappingJob:
 
     model_hash: str
     """Of the model as it was when the work began."""
+
+    latents_hash: str
+    """Of what moves the means of its latents, see
+    :func:`terralatent.models.checkpoint.latents_hash`."""
+
+    std_factors: tuple[float, ...]
+    """Of the latents' standard deviations at a place; empty where the model has none."""
 
     sensors: tuple[str, ...]
     """Sensors that cube and model share, sorted."""
@@ -168,10 +176,12 @@ class MappingJob:
         return infer_batches(self.load(), series, pixels, days, most)
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for a store of results to be gone on with; JSON values."""
+        """What must be equal for a store of results to be gone on with; JSON values.
+
+        The model is added by who knows which part of it the results depend on.
+        """
         about = _about(self.open_cube())
         return {
-            "model": self.model_hash,
             "cube": {
                 "snapshot": self.snapshot,
                 "items": _items_hash(self.open_cube()),
@@ -185,11 +195,17 @@ class MappingJob:
             **self._masking(),
         }
 
+    def latents_identity(self) -> dict[str, Any]:
+        """Of the model, what latents depend on: what moves their means, and their widths."""
+        factors = {"std_factors": list(self.std_factors)} if self.std_factors else {}
+        return {"latents_hash": self.latents_hash, **factors}
+
     def attributes(self) -> dict[str, Any]:
         """Where results come from, for the attributes of their store; JSON values."""
         manifest = read_manifest(self.model)
         return {
             "model_hash": self.model_hash,
+            "latents_hash": self.latents_hash,
             "model_sensors": [sensor.name for sensor in self.config().sensors],
             "cube_snapshot": self.snapshot,
             "cube_items_hash": _items_hash(self.open_cube()),
@@ -252,7 +268,8 @@ def _plan_job(
 ) -> MappingJob:
     root, snapshot = reading.open(cube)
     # A broken model is refused here, before anything is laid out.
-    config = load_model(model).config
+    loaded = load_model(model)
+    config = loaded.config
     family = find_family(config.model)
     if encoder not in family.encoder_dtypes:
         able = families_that(lambda other: encoder in other.encoder_dtypes)
@@ -279,6 +296,8 @@ def _plan_job(
         snapshot=snapshot,
         model=str(Path(model).expanduser().absolute()),
         model_hash=model_hash(model),
+        latents_hash=latents_hash(model),
+        std_factors=tuple(loaded.local_std.tolist()) if config.local_widths else (),
         sensors=sensors,
         times=tuple(int(time) for time in times.astype(np.int64)),
         device="auto",

@@ -74,10 +74,12 @@ def result_layout(
     arrays: tuple[ArrayLayout, ...],
     identity: Mapping[str, Any],
     attributes: Mapping[str, Any],
+    earlier: Mapping[str, Any] | None = None,
 ) -> Layout:
     """Lay out a store on the cube's grid: ``arrays``, coordinates and the blocks' states.
 
-    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``job``.
+    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``job``; ``earlier``
+    stands for ``identity`` in stores of earlier versions.
     """
     grid, size = job.grid, job.block
     counts = (math.ceil(grid.shape[0] / size), math.ceil(grid.shape[1] / size))
@@ -103,7 +105,8 @@ def result_layout(
             **attributes,
         },
     )
-    return Layout(kind, {**job.identity(), **identity}, (root,))
+    before = None if earlier is None else {**job.identity(), **earlier}
+    return Layout(kind, {**job.identity(), **identity}, (root,), before)
 
 
 def time_chunk(dates: int) -> int:

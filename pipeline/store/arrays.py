@@ -121,6 +121,9 @@ class Layout:
     groups: tuple[GroupLayout, ...]
     """The root first, where it has arrays or attributes of its own."""
 
+    earlier: Mapping[str, Any] | None = None
+    """The identity that the same store would have from an earlier version, if another."""
+
 
 def coordinate(
     name: str,

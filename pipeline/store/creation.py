@@ -43,7 +43,7 @@ def lay_out(store: Store, layout: Layout) -> bool:
     with translated_errors(store):
         empty = store.is_empty()
         if store.exists() and not empty:
-            require_same(store, layout.kind, identity)
+            require_same(store, layout.kind, _worded_alike(store, layout, identity))
             store.require_sound()
             return False
         if store.path is not None and not empty and _holds_files(store.path):
@@ -52,6 +52,15 @@ def lay_out(store: Store, layout: Layout) -> bool:
             )
         _make(store, layout, identity)
     return True
+
+
+def _worded_alike(store: Store, layout: Layout, identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a layout in the entries of the version that made a store."""
+    if store.is_plain or layout.earlier is None:
+        return identity
+    there = store.about().get("identity", {})
+    earlier: dict[str, Any] = json.loads(json.dumps(layout.earlier))
+    return earlier if there.keys() == earlier.keys() else identity
 
 
 def _holds_files(path: Path) -> bool:

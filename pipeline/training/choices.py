@@ -84,8 +84,8 @@ def choose(given: dict[str, Any], base: ModelConfig | None = None) -> dict[str, 
         if chosen:
             unlike = [f"{name} {got!r} ({getattr(base, name)!r})" for name, got in chosen.items()]
             raise InputError(
-                f"an extension keeps what its model (in brackets) was made with, but got "
-                f"{', '.join(unlike)}; leave that out, or train a new model."
+                "what goes on from a model keeps what its model (in brackets) was made with, but "
+                f"got {', '.join(unlike)}; leave that out, or train a new model."
             )
         return {name: getattr(base, name) for name in CHOICES}
     whole = {name: ModelConfig.model_fields[name].default for name in CHOICES} | chosen

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -65,6 +65,17 @@ class BaseModel:
     def known(self) -> frozenset[str]:
         """The sensors it has."""
         return frozenset(sensor.name for sensor in self.config.sensors)
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The sensors that stay as they are: all it has."""
+        return self.known
+
+    def record(self, sources: Sequence[TrainingCube]) -> dict[str, Any]:
+        """What a checkpoint records of what was extended, and by which sensors."""
+        there = {name for source in sources for name in source.sensors}
+        added = sorted(there - self.known)
+        return {"extends": {"model": self.folder, "hash": self.hash, "added": added}}
 
     def open_cubes(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ __all__ = [
     "LOG",
     "METADATA",
     "SETTINGS",
+    "STAND",
     "STATE",
     "read_rmse",
     "read_settings",
     "read_stand",
+    "split_stand",
 ]
 
 FOLDER, STATE, SETTINGS, LOG = "training", "state.safetensors", "settings.json", "log.jsonl"
@@ -28,8 +31,10 @@ FOLDER, STATE, SETTINGS, LOG = "training", "state.safetensors", "settings.json",
 METADATA = "terralatent"
 """Where the header of :data:`STATE` keeps everything of the state that is no tensor."""
 
-DIGEST = "sha256"
-"""Where it keeps the digest of all of them, by which damage is found."""
+STAND, DIGEST = "stand", "sha256"
+"""What is kept there: all that is no tensor, as JSON, and the digest of the whole state. One entry
+of the header holds both, because several are written in any order, and the same training is to
+leave the same bytes."""
 
 
 def read_settings(model: Path) -> dict[str, Any] | None:
@@ -63,10 +68,22 @@ def read_stand(model: Path) -> dict[str, Any] | None:
         return None
     try:
         with safe_open(file, framework="numpy") as stored:
-            stand: dict[str, Any] = json.loads(stored.metadata()[METADATA])
+            stand: dict[str, Any] = json.loads(split_stand(stored.metadata())[0])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is damaged ({error}); remove {model} and train again.") from error
     return stand
+
+
+def split_stand(metadata: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return what the header of a state says of it as JSON, and the digest.
+
+    Args:
+        metadata: Of the header. In states of before the digest is an entry of its own, or absent.
+    """
+    written = json.loads(metadata[METADATA])
+    if written.keys() == {STAND, DIGEST}:
+        return written[STAND], written[DIGEST]
+    return metadata[METADATA], metadata.get(DIGEST)
 
 
 def read_rmse(model: Path, step: int) -> dict[str, float]:

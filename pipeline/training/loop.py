@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
@@ -18,13 +20,14 @@ from terralatent.pipeline.training.dropout import drop_observations, seeded
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.state import (
+    Tensors,
     TrainingFolder,
     TrainingState,
     copy_tensors,
     optimiser_tensors,
     restore_optimiser,
 )
-from terralatent.pipeline.training.validation import Validation
+from terralatent.pipeline.training.validation import Score, Validation
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -40,6 +43,9 @@ reference's; 120 steps and larger rates gave less."""
 
 LAST_RATE = 1.0 / 3.0
 """Share of the learning rates with which these steps begin."""
+
+LEAST_SHARE = 0.25
+"""The shortest way from the best weights towards others on which some are tried."""
 
 DROPOUT_KEY, NOISE_KEY = 100, 101
 """Keys of the random draws of a step, so that none depends on how often another was drawn."""
@@ -69,6 +75,9 @@ class Schedule:
 
     beta: float = 1.0
     """Weight of the KL divergence; with 1 the objective is a bound on the evidence."""
+
+    prior: float = 0.0
+    """Weight of half the squared distance of the weights from where the training begins."""
 
     hide: bool = True
     """Whether the encoders see a random part of the observations, or all that are counted."""
@@ -100,6 +109,7 @@ def fit(
     folder: TrainingFolder,
     fabric: Fabric,
     progress: Progress,
+    centre: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Train ``model`` from where ``state`` stands until the last step or until it stops improving.
 
@@ -117,10 +127,12 @@ def fit(
         folder: Where state and log are written.
         fabric: Device and precision.
         progress: Shown every step.
+        centre: Of the prior of the weights, by name, where the schedule has one.
     """
     optimiser = _optimiser(model, schedule)
     wrapped, stepper = fabric.setup(model, optimiser)
     wrapped.mark_forward_method("elbo")
+    prior = _Prior(model, schedule, centre)
     model.load_state_dict(state.weights)
     restore_optimiser(optimiser, state.optimiser)
 
@@ -133,7 +145,9 @@ def fit(
             while not state.finished:
                 begun = time.monotonic()
                 _set_rates(optimiser, schedule, state.step)
-                entry = _step(wrapped, stepper, sampler, holdouts, schedule, fabric, state.step)
+                entry = _step(
+                    wrapped, stepper, sampler, holdouts, schedule, fabric, state.step, prior
+                )
                 state.step += 1
                 if state.step % schedule.validate_every == 0 or state.step == schedule.steps:
                     entry["validation"] = _judge(model, validation, schedule, state)
@@ -157,7 +171,8 @@ def fit_all(
     state: TrainingState,
     *,
     fabric: Fabric,
-) -> dict[str, torch.Tensor]:
+    centre: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """Take a few last steps from the best weights on all acquisitions, those held out as well.
 
     Validation costs a fifth of the clear acquisitions; which weights are best is known by now, and
@@ -170,6 +185,7 @@ def fit_all(
         schedule: Its rates.
         state: Its best weights are where the steps begin.
         fabric: Device and precision.
+        centre: As for :func:`fit`.
 
     Returns:
         The weights in the end.
@@ -180,15 +196,41 @@ def fit_all(
     optimiser = _optimiser(model, schedule)
     wrapped, stepper = fabric.setup(model, optimiser)
     wrapped.mark_forward_method("elbo")
+    prior = _Prior(model, schedule, centre)
     model.load_state_dict(state.best)
     last = replace(schedule, steps=min(LAST_STEPS, state.best_step), warm_up=1)
     with Interrupts() as interrupts:
         for step in range(last.steps):
             _set_rates(optimiser, last, step, LAST_RATE)
-            _step(wrapped, stepper, sampler, None, last, fabric, state.step + step)
+            _step(wrapped, stepper, sampler, None, last, fabric, state.step + step, prior)
             if interrupts.heard():
                 raise KeyboardInterrupt
     return copy_tensors(model.state_dict())
+
+
+class _Prior:
+    """The Gaussian prior of the weights that learn; none where its weight is 0.
+
+    Args:
+        model: Whose.
+        schedule: It has the weight.
+        centre: Where the training begins, by name.
+    """
+
+    def __init__(
+        self, model: LatentModel, schedule: Schedule, centre: Mapping[str, Tensor] | None
+    ) -> None:
+        self._weight = schedule.prior
+        self._pairs = [
+            (values, (centre or {})[name].to(values))
+            for name, values in model.named_parameters()
+            if schedule.prior and values.requires_grad
+        ]
+
+    def cost(self) -> Tensor | float:
+        """What the distance from the centre costs, in nats a value."""
+        away = ((values - middle).square().sum() for values, middle in self._pairs)
+        return 0.5 * self._weight * sum(away) if self._pairs else 0.0
 
 
 def _step(
@@ -199,6 +241,7 @@ def _step(
     schedule: Schedule,
     fabric: Fabric,
     step: int,
+    prior: _Prior,
 ) -> dict[str, Any]:
     """One step on the batch of ``step``; its entry of the log, per counted value."""
     batch = sampler.batch(step)
@@ -216,7 +259,7 @@ def _step(
         _move(counted, fabric.device),
         seeded(sampler.seed, NOISE_KEY, step),
     )
-    loss = (schedule.beta * elbo.kl - elbo.loglik).sum() / values
+    loss = (schedule.beta * elbo.kl - elbo.loglik).sum() / values + prior.cost()
     fabric.backward(loss)
     norm: Any = fabric.clip_gradients(
         wrapped, stepper, max_norm=schedule.largest_norm, error_if_nonfinite=False
@@ -242,15 +285,50 @@ def _step(
 def _judge(
     model: LatentModel, validation: Validation, schedule: Schedule, state: TrainingState
 ) -> dict[str, object]:
-    """Validate, keep the weights if they are the best so far, and say whether to stop."""
-    score = validation.score(model)
-    if score.log_density > state.best_score and not score.worse:
-        state.best_score, state.best_step, state.stale = score.log_density, state.step, 0
-        state.best = copy_tensors(model.state_dict())
-    else:
-        state.stale += 1
+    """Validate, keep the weights if they are the best so far, and say whether to stop.
+
+    Weights that predict more than the best ones, but lose in some group of bands to the start, are
+    tried again half and a quarter of the way from the best: those are what the training may keep.
+    """
+    score = kept = validation.score(model)
+    weights, share = copy_tensors(model.state_dict()), 1.0
+    candidate = weights
+    while kept.log_density > state.best_score and kept.loses(state.start_groups):
+        share *= 0.5
+        if share < LEAST_SHARE:
+            break
+        candidate = _between(state.best, weights, share)
+        model.load_state_dict(candidate)
+        kept = validation.score(model)
+    model.load_state_dict(weights)
+    better = kept.log_density > state.best_score and not kept.worse
+    if better and not kept.loses(state.start_groups):
+        state.best_score, state.best_step, state.stale = kept.log_density, state.step, 0
+        state.best, state.best_share = candidate, share
+        return _ended(schedule, state, score, kept, share)
+    state.stale += 1
+    return _ended(schedule, state, score, None, share)
+
+
+def _ended(
+    schedule: Schedule, state: TrainingState, score: Score, kept: Score | None, share: float
+) -> dict[str, object]:
+    """Say whether to stop, and what the log says of a validation."""
     state.finished = state.step >= schedule.steps or state.stale >= schedule.patience
-    return score.to_json()
+    values = score.to_json()
+    if score.loses(state.start_groups):
+        values["loses"] = True
+    if kept is not None and share < 1.0:
+        values["kept"] = {"share": share, **kept.to_json()}
+    return values
+
+
+def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> Tensors:
+    """Weights a share of the way from some to others."""
+    return {
+        name: value.lerp(end[name], share) if value.is_floating_point() else end[name]
+        for name, value in start.items()
+    }
 
 
 def describe_timescales(model: LatentModel) -> dict[str, list[float]]:

@@ -19,6 +19,7 @@ from terralatent.models.start.linear import start_model
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
 from terralatent.pipeline.training.loop import describe_timescales
+from terralatent.pipeline.training.pretrained import PretrainedModel
 from terralatent.pipeline.training.state import TrainingFolder, TrainingState, copy_tensors
 from terralatent.pipeline.training.validation import Validation
 
@@ -35,7 +36,7 @@ def configure(
     sources: Sequence[TrainingCube],
     pools: Sequence[dict[str, Observations]],
     choices: dict[str, Any],
-    base: BaseModel | None,
+    base: BaseModel | PretrainedModel | None,
 ) -> ModelConfig:
     """Describe the model: bands as the cubes have them, normalised by the pools.
 
@@ -64,14 +65,16 @@ def configure(
     return find_family(config.model).sized(config)
 
 
-def unstarted(config: ModelConfig, base: BaseModel | None, seed: int) -> LatentModel:
+def unstarted(
+    config: ModelConfig, base: BaseModel | PretrainedModel | None, seed: int
+) -> LatentModel:
     """A model in which what is to learn takes gradients, and has not been started."""
     return make_model(config, seed=seed) if base is None else base.extend(config, seed)
 
 
 def start(
     config: ModelConfig,
-    base: BaseModel | None,
+    base: BaseModel | PretrainedModel | None,
     pools: Sequence[dict[str, Observations]],
     validation: Validation,
     folder: TrainingFolder,
@@ -93,6 +96,7 @@ def start(
         config=config.model_dump(mode="json", exclude_none=True),
         start_score=score.log_density,
         best_score=score.log_density,
+        start_groups=dict(score.groups),
         weights=weights,
         best=weights,
     )

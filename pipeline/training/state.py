@@ -24,16 +24,20 @@ from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
+from terralatent.pipeline.training.familiarity import value_ranges
 from terralatent.pipeline.training.files import (
     DIGEST,
     FOLDER,
     LOG,
     METADATA,
     SETTINGS,
+    STAND,
     STATE,
     read_settings,
+    split_stand,
 )
 from terralatent.pipeline.training.holdout import Holdout
+from terralatent.pipeline.training.pretrained import PretrainedModel
 
 __all__ = ["TrainingFolder", "TrainingState", "training_record"]
 
@@ -83,6 +87,13 @@ class TrainingState:
 
     best_score: float = float("-inf")
     """Validation score of :attr:`best`."""
+
+    best_share: float = 1.0
+    """How far :attr:`best` went from the best before it towards the weights of its step."""
+
+    start_groups: dict[str, float] = field(default_factory=dict)
+    """Errors of the start by group of bands, see :class:`Score`; empty in states of before they
+    were guarded, which go on without."""
 
     stale: int = 0
     """Validations since the best one."""
@@ -176,15 +187,15 @@ class TrainingFolder:
             return None
         try:
             with safe_open(file, framework="pt") as stored:
-                about = stored.metadata()
+                stand, digest = split_stand(stored.metadata())
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            if about.get(DIGEST) not in (None, _digest(about[METADATA], tensors)):
+            if digest not in (None, _digest(stand, tensors)):
                 raise ValueError("it was changed since it was written")
             parts: dict[str, Tensors] = {"weights": {}, "best": {}, "optimiser": {}}
             for name, tensor in tensors.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = tensor
-            fields = json.loads(about[METADATA])
+            fields = json.loads(stand)
             return TrainingState(
                 weights=parts["weights"], best=parts["best"], optimiser=parts["optimiser"], **fields
             )
@@ -209,8 +220,9 @@ class TrainingFolder:
             for name, tensor in fields.pop(part).items()
         }
         aside = self.path / f"{STATE}.new"
-        about = json.dumps(fields)
-        save_file(tensors, aside, metadata={METADATA: about, DIGEST: _digest(about, tensors)})
+        stand = json.dumps(fields)
+        written = json.dumps({STAND: stand, DIGEST: _digest(stand, tensors)})
+        save_file(tensors, aside, metadata={METADATA: written})
         _settle(aside, self.path / STATE)
 
     def trim_log(self, step: int) -> None:
@@ -232,7 +244,7 @@ def training_record(
     pools: Sequence[dict[str, Observations]],
     holdouts: Sequence[Holdout],
     state: TrainingState,
-    base: BaseModel | None,
+    base: BaseModel | PretrainedModel | None,
     *,
     final: bool,
 ) -> dict[str, Any]:
@@ -244,7 +256,7 @@ def training_record(
         pools: For each cube, series by sensor, for their calendars.
         holdouts: For each cube, what was held out.
         state: Where the training stands.
-        base: The model that it extends, if any; its hash and the sensors added are recorded.
+        base: The model that it extends or begins from, if any; it says what is recorded of it.
         final: Whether the weights are those that the training ends with.
     """
     record: dict[str, Any] = {
@@ -265,15 +277,9 @@ def training_record(
         "step": state.best_step,
         "score": _finite(state.best_score),
         "start_score": _finite(state.start_score),
+        "values": value_ranges(pools),
     }
-    if base is not None:
-        there = {name for source in sources for name in source.sensors}
-        record["extends"] = {
-            "model": base.folder,
-            "hash": base.hash,
-            "added": sorted(there - base.known),
-        }
-    return record
+    return record if base is None else {**record, **base.record(sources)}
 
 
 def copy_tensors(tensors: Mapping[str, Tensor]) -> Tensors:

@@ -27,6 +27,11 @@ from terralatent.pipeline.training.cubes import TrainingCube, open_training_cube
 from terralatent.pipeline.training.extend import BaseModel, read_base
 from terralatent.pipeline.training.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.training.loop import Schedule, fit, fit_all
+from terralatent.pipeline.training.pretrained import (
+    PretrainedModel,
+    latents_moved,
+    read_pretrained,
+)
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.start import configure, start, unstarted
 from terralatent.pipeline.training.state import TrainingFolder, TrainingState, training_record
@@ -36,7 +41,7 @@ __all__ = ["TrainReport", "train"]
 
 log = logging.getLogger(__name__)
 
-WIDTHS = ("noise_factor", "signal_factor")
+FITTED = ("noise_factor", "signal_factor")
 """Buffers that calibration sets."""
 
 POOL_PIXELS = 2048
@@ -76,6 +81,7 @@ def train(
     out: str | Path,
     *,
     extend: str | Path | None = None,
+    pretrained: str | Path | None = None,
     steps: int = 800,
     seed: int = 0,
     device: str = "auto",
@@ -105,6 +111,8 @@ def train(
         cubes: Path or URL of a cube, or of several, each read at its newest snapshot.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
         extend: Folder of a trained model to which sensors are added; it is only read.
+        pretrained: Folder of a trained model from whose weights training begins, and on which the
+            prior of the weights is centred; it is only read, and its choices stay.
         steps: Steps at most; 0 keeps the start.
         seed: Of every random draw, at least 0.
         device: ``auto``, ``cpu`` or ``cuda``, with a number for one of several: ``cuda:1``.
@@ -124,14 +132,14 @@ def train(
     Raises:
         InputError: If a cube cannot be read, lacks every sensor wanted or disagrees with another
             about a sensor's bands; if they cannot be masked so; if too few acquisitions are clear;
-            if an argument is no such thing, or one that an extension cannot change; if there is no
+            if an argument is no such thing, or one that a model given cannot change; if there is no
             sensor to add; or if ``out`` holds something else than a part of the same training.
         CheckpointError: If the model to extend cannot be read.
         KeyboardInterrupt: On Ctrl-C, after the state is written.
     """
     _check_counts(1, batch=batch, validate_every=validate_every, patience=patience)
     _check_counts(0, steps=steps, seed=seed)
-    base = None if extend is None else read_base(extend)
+    base = _read_given(extend, pretrained)
     choices = choose(dict(given), base.config if base else None)
     accelerator, devices = find_device(device)
     if base is None:
@@ -142,7 +150,8 @@ def train(
         "cubes": [source.snapshot or str(source.store) for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),
         **choices,
-        "extend": base.hash if base else None,
+        "extend": base.hash if isinstance(base, BaseModel) else None,
+        **({"from": base.hash, "prior": base.prior} if isinstance(base, PretrainedModel) else {}),
         "steps": steps,
         "seed": seed,
         "batch": batch,
@@ -185,7 +194,16 @@ def train(
 
         try:
             if model.trainable:
-                schedule = Schedule(steps, validate_every, patience, beta=beta, hide=hide)
+                adapts = base if isinstance(base, PretrainedModel) else None
+                schedule = Schedule(
+                    steps,
+                    validate_every,
+                    patience,
+                    beta=beta,
+                    hide=hide,
+                    prior=adapts.prior if adapts else 0.0,
+                )
+                centre = adapts.model.state_dict() if adapts else None
                 fabric = make_fabric(accelerator, devices)
                 fit(
                     model,
@@ -197,11 +215,12 @@ def train(
                     folder=folder,
                     fabric=fabric,
                     progress=lock.tee(progress),
+                    centre=centre,
                 )
                 # What an extension may change was judged by its guard: nothing goes beyond that.
-                if base is None:
+                if not isinstance(base, BaseModel):
                     again = unstarted(ModelConfig.model_validate(state.config), base, seed)
-                    final = fit_all(again, sampler, schedule, state, fabric=fabric)
+                    final = fit_all(again, sampler, schedule, state, fabric=fabric, centre=centre)
                 else:
                     final = state.best
             else:
@@ -212,6 +231,8 @@ def train(
                 record = training_record(
                     sources, settings, pools, holdouts, state, base, final=final is not None
                 )
+                if isinstance(base, PretrainedModel):
+                    record["from"]["moved"] = _moved(base, state, final, series)
                 _publish(state, final, folder, record, series if calibrated else (), base)
     return _report(state, repeated=False)
 
@@ -236,22 +257,48 @@ def _publish(
     folder: TrainingFolder,
     record: dict[str, Any],
     series: Sequence[dict[str, Observations]],
-    base: BaseModel | None,
+    base: BaseModel | PretrainedModel | None,
 ) -> None:
     """Put the best model so far into its folder; the final one calibrated, and noted as such."""
     model = make_model(ModelConfig.model_validate(state.config))
     model.load_state_dict(state.best)
     if final is not None and model.trainable:
-        known = base.known if base else frozenset()
+        fixed = base.fixed if base else frozenset()
         # By the best weights: what was held out is still new to them.
-        calibrate(model, series, sorted(set(model.sensors) - known))
+        calibrate(model, series, sorted(set(model.sensors) - fixed))
         weights = model.state_dict()
-        widths = {name: weights[name] for name in weights if name.endswith(WIDTHS)}
+        widths = {name: weights[name] for name in weights if name.endswith(FITTED)}
         model.load_state_dict({**final, **widths})
     save_model(model, folder.out, record)
     if final is not None:
         state.published = True
         folder.save(state)
+
+
+def _read_given(
+    extend: str | Path | None, pretrained: str | Path | None
+) -> BaseModel | PretrainedModel | None:
+    """The model that a training extends or begins from, if any."""
+    if extend is not None and pretrained is not None:
+        raise InputError(
+            "a training extends a model or begins from one, not both; begin from it first, and "
+            "extend what that gives."
+        )
+    if pretrained is not None:
+        return read_pretrained(pretrained)
+    return None if extend is None else read_base(extend)
+
+
+def _moved(
+    base: PretrainedModel,
+    state: TrainingState,
+    final: dict[str, Tensor] | None,
+    series: Sequence[dict[str, Observations]],
+) -> float:
+    """By how many of their standard deviations the latents moved, on the validation pixels."""
+    model = make_model(ModelConfig.model_validate(state.config))
+    model.load_state_dict(state.best if final is None else final)
+    return latents_moved(base.model, model.eval(), series)
 
 
 def _report(state: TrainingState, *, repeated: bool) -> TrainReport:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from terralatent.catalogs.sources.sensors import SENSORS
+from terralatent.models.config import SensorConfig
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.pipeline.training.holdout import Holdout
 
-__all__ = ["Guard", "Score", "Validation"]
+__all__ = ["Guard", "Score", "Validation", "band_groups"]
 
 CHUNK = 256
 """Series inferred at once."""
@@ -21,6 +23,18 @@ CHUNK = 256
 TOLERANCE = 0.005
 """By how much, in nats a value, a guarded sensor may be predicted worse: about half a percent of
 its error, less than another choice of what is held out makes."""
+
+
+GROUP_TOLERANCE = 0.005
+"""By which share the error of a group of bands may be larger than the start's: as much as another
+choice of pixels makes."""
+
+GROUPS = {
+    "visible": ("coastal", "blue", "green", "red"),
+    "near infrared": ("rededge", "nir"),
+    "short-wave infrared": ("swir",),
+}
+"""Groups of reflectances by how the asset keys of their bands begin, numbers left out."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +65,27 @@ class Score:
     worse: bool = False
     """Whether guarded sensors are predicted worse than they must be."""
 
+    groups: Mapping[str, float] = field(default_factory=dict)
+    """Root mean squared error of each of :func:`band_groups`, normalised units."""
+
+    def loses(self, start: Mapping[str, float]) -> bool:
+        """Whether some group of bands is predicted worse than at the start of the training.
+
+        Args:
+            start: :attr:`groups` of the start; those that are in one of both only do not count.
+        """
+        return any(
+            error > (1.0 + GROUP_TOLERANCE) * start[name]
+            for name, error in self.groups.items()
+            if name in start
+        )
+
     def to_json(self) -> dict[str, object]:
         """As it is written into the log, JSON values."""
         values: dict[str, object] = {"log_density": self.log_density, "rmse": self.rmse}
         if len(self.by_sensor) > 1:
             values["by_sensor"] = self.by_sensor
+        values["groups"] = dict(self.groups)
         return values | ({"worse": True} if self.worse else {})
 
 
@@ -88,6 +118,7 @@ class Validation:
         densities: dict[str, float] = defaultdict(float)
         squares: dict[str, float] = defaultdict(float)
         counts: dict[str, int] = defaultdict(int)
+        grouped: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         with torch.no_grad():
             for seen, hidden in self._pairs:
                 predicted = model.log_predictive(
@@ -100,6 +131,12 @@ class Validation:
                     densities[name] += float(held.log_density.double().sum())
                     squares[name] += float((held.error * spread).double().square().sum())
                     counts[name] += count
+                    squared = held.error.double().square().sum((0, 1)).tolist()
+                    valid = held.valid.sum((0, 1)).tolist()
+                    groups = band_groups(model.config.sensor(name))
+                    for group, square, n in zip(groups, squared, valid, strict=True):
+                        grouped[group][0] += square
+                        grouped[group][1] += n
         names = [name for name in sorted(counts) if counts[name]]
 
         def density(sensors: Sequence[str]) -> float:
@@ -114,7 +151,34 @@ class Validation:
             guard is not None
             and density([name for name in names if name in guard.sensors])
             < guard.log_density - TOLERANCE,
+            {name: (square / n) ** 0.5 for name, (square, n) in sorted(grouped.items()) if n},
         )
+
+
+def band_groups(sensor: SensorConfig) -> tuple[str, ...]:
+    """Say for each band of a sensor with which others it is judged.
+
+    Visible, red edge and near infrared, or short-wave infrared, by the names of a known sensor's
+    bands; backscatter of all radars is one group, and any other sensor is one of its own.
+    """
+    if sensor.units == "dB":
+        return ("radar",) * len(sensor.bands)
+    known = SENSORS.get(sensor.name)
+    keys = dict(zip(known.bands, known.keys, strict=True)) if known else {}
+    return tuple(
+        next(
+            (
+                group
+                for group, beginnings in GROUPS.items()
+                if any(
+                    key.lower().rstrip("0123456789") in beginnings
+                    for key in (band, *keys.get(band, ()))
+                )
+            ),
+            sensor.name,
+        )
+        for band in sensor.bands
+    )
 
 
 def _part(series: dict[str, Observations], start: int) -> dict[str, Observations]:

@@ -188,7 +188,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("status {foreign} --history", "there is no store here"),
     (f"{EMBED} --out {{latents}} --dates 2018-05-12", r"dates is \[.*05-11.* there, \[.*05-12.* h"),
     (f"{EMBED} --out {{latents}} --precision float32", 'precision is "packed" there, "float32" h'),
-    (EMBED.replace("{model}", "{model-2}") + " --out {latents}", 'holds something else: model is'),
+    (EMBED.replace("{model}", "{model-2}") + " --out {latents}", 'else: latents_hash is'),
     (f"{DECODE} --out {{bands}} --sensor sentinel-1-asc", 'sensor is "sentinel-2-l2a" there, "sen'),
     (f"{DECODE} --out {{bands}} --dates 2018-05-12", "holds something else: dates is"),
     (DECODE.replace("{model}", "{model-2}") + " --out {bands}", 'holds something else: model is'),

@@ -68,6 +68,7 @@ def tiny_cube(
     seed: int = 0,
     bands: slice = slice(None),
     sensors: Sequence[str] = tuple(SENSORS),
+    scale: float = 1.0,
 ) -> Path:
     """Lay out a cube of the sensors, full of seasonal series; its last column is never observed.
 
@@ -78,12 +79,14 @@ def tiny_cube(
         seed: Of the pixels.
         bands: The bands to keep of each sensor, a real one's order.
         sensors: Those it has.
+        scale: Of all reflectances, so that another place is made.
     """
     grid = GeoBox((side, side), Affine(10.0, 0.0, 540_000.0, 0.0, -10.0, 5_680_000.0), "EPSG:32631")
     groups = [GroupLayout("", ())]
-    groups += [_tiny_group(name, grid, block, seed, bands) for name in sensors]
+    groups += [_tiny_group(name, grid, block, seed, bands, scale) for name in sensors]
     identity = {
         "seed": seed,
+        "scale": scale,
         "grid": {"shape": [side, side]},
         "block": block,
         "period": ["2017-08-01", "2018-05-31"],
@@ -92,14 +95,16 @@ def tiny_cube(
     return path
 
 
-def _tiny_group(name: str, grid: GeoBox, block: int, seed: int, bands: slice) -> GroupLayout:
+def _tiny_group(
+    name: str, grid: GeoBox, block: int, seed: int, bands: slice, scale: float
+) -> GroupLayout:
     """One sensor's group as a build leaves it, for the first of the sensor's own bands."""
     sensor, series = CATALOGUE[name], tiny_series(grid.shape[0] * grid.shape[1], name, seed)
     rows, columns = grid.shape
     names = sensor.bands[: series.values.shape[-1]][bands]
     dates, packing = len(series.days), sensor.packing
     values = series.values.numpy().reshape(rows, columns, dates, -1).transpose(2, 3, 0, 1)[:, bands]
-    values = values if sensor.quality else 20.0 * values - 15.0
+    values = scale * values if sensor.quality else 20.0 * values - 15.0
     bright = 0.8 if sensor.quality else 0.0
     filled = (np.nan_to_num(values, nan=bright) - packing.add_offset) / packing.scale_factor
     data = filled.round().astype(packing.dtype)

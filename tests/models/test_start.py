@@ -208,3 +208,43 @@ def test_a_sensor_whose_hidden_dates_are_all_cloudy_keeps_the_noise_of_its_fit()
         model = started({**pool, "second": few}, latents=4, units="reflectance")
         predicted = model.decode("second", *model.infer(pool, one.days), one.days)
         assert bool(torch.isfinite(predicted.std).all())
+
+
+def radar_and_optical(clear: float) -> dict[str, Observations]:
+    """Four optical bands of two latents, clear on a share of the dates, beside dense radar."""
+    days = torch.arange(0.0, 300.0, 2.0, dtype=torch.float64)
+    lag = (days[:, None] - days).abs() * math.sqrt(3.0) / 60.0
+    root = torch.linalg.cholesky((1 + lag) * torch.exp(-lag) + 1e-6 * torch.eye(len(days)))
+    latents = root @ drawn(SERIES, len(days), 2, seed=1)
+    mixing = torch.tensor([[1.0, 0.2], [0.8, -0.3], [0.1, 1.0], [-0.6, 0.7]], dtype=torch.float64)
+    optical = latents @ mixing.T + 0.1 * drawn(SERIES, len(days), BANDS, seed=2)
+    speckle = 3.0 * drawn(SERIES, len(days), 2, seed=3)
+    chance = torch.rand(SERIES, len(days), generator=torch.Generator().manual_seed(4))
+    return {
+        "first": observed(optical[:, ::5], days[::5], chance[:, ::5] < clear),
+        "second": observed(latents @ mixing[:2].T + speckle, days + 1.0, None),
+    }
+
+
+@pytest.mark.parametrize("clear", [0.3, 0.7])
+def test_the_start_begins_with_the_sensor_that_says_most(
+    clear: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = radar_and_optical(clear)
+    numbers = {name: int(own.valid.sum()) for name, own in pool.items()}
+    assert numbers["second"] > 2 * numbers["first"]
+    caplog.set_level("INFO")
+    started(pool, latents=4)
+    assert "the linear start begins with first" in caplog.text
+
+
+def test_where_sensors_say_too_little_the_one_with_most_values_is_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool, _ = world(3)
+    few = pool["first"].select(slice(0, 1)).at(slice(0, 2))
+    many = pool["second"].select(slice(0, 1)).at(slice(0, 2))
+    caplog.set_level("INFO")
+    with pytest.raises(TooFewObservationsError):
+        started({"first": few, "second": many}, latents=4)
+    assert "the linear start begins with" in caplog.text

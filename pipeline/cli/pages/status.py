@@ -24,7 +24,7 @@ from terralatent.pipeline.cli.pages.text import (
     some,
     span,
 )
-from terralatent.pipeline.info.models import ModelStatus
+from terralatent.pipeline.info.models import ModelStatus, TrainedOn
 from terralatent.pipeline.info.status import Grid, Status
 from terralatent.pipeline.info.stores import CubeStatus, Dates, Items, ResultStatus, States
 from terralatent.pipeline.store.history import Snapshot
@@ -162,6 +162,8 @@ def _result(result: ResultStatus) -> Facts:
 def _model(model: ModelStatus) -> Facts:
     if model.hash is not None:
         yield "hash", model.hash
+    if model.latents_hash is not None:
+        yield "", f"{model.latents_hash} of its latents"
     if model.model is not None:
         yield "model", model.model
     if model.latents is not None:
@@ -172,11 +174,9 @@ def _model(model: ModelStatus) -> Facts:
     sensors = model.sensors or {}
     bands = (f"{name}: {' '.join(sensor.bands)}" for name, sensor in sensors.items())
     yield from listed("sensors", bands)
-    cubes = [
-        f"{cube.store or ''} {'snapshot ' + cube.snapshot if cube.snapshot else 'plain Zarr'}"
-        for cube in model.cubes
-    ]
-    yield from listed("cubes", (cube.strip() for cube in cubes))
+    yield from listed("cubes", map(_at_snapshot, model.cubes))
+    if model.calibrated_on is not None:
+        yield "calibrated", f"to {_at_snapshot(model.calibrated_on)}"
     yield "training", _training(model)
     if model.score is not None:
         start = "" if model.start_score is None else f" (start {model.start_score:.3f})"
@@ -186,6 +186,11 @@ def _model(model: ModelStatus) -> Facts:
             units = f" {sensor.units}" if sensor.units not in ("", "1") else ""
             error = f"{model.rmse[name]:.4g}{units} RMSE of held-out {name}"
             yield "" if n else "error", error
+
+
+def _at_snapshot(cube: TrainedOn) -> str:
+    at = f"snapshot {cube.snapshot}" if cube.snapshot else "plain Zarr"
+    return f"{cube.store or ''} {at}".strip()
 
 
 def _training(model: ModelStatus) -> Text:

@@ -173,7 +173,7 @@ def test_the_same_command_again_computes_nothing(
     [
         ({"dates": "2018-05-04"}, "dates is"),
         ({"precision": "packed"}, 'precision is "float32" there, "packed" here'),
-        ({"model": 1}, "model is"),
+        ({"model": 1}, "latents_hash is"),
         ({"cube": 64}, "cube.snapshot is"),
         ({"encoder": "bfloat16"}, "encoder is"),
     ],
