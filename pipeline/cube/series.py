@@ -49,8 +49,8 @@ class SensorSeries:
     """Degrees, NaN where unknown, (T,)."""
 
     packed: npt.NDArray[np.number]
-    """Integers as stored, or the floats of a table, (N, T, B) in :attr:`bands`; the fill value where
-    there is no data."""
+    """Integers as stored, or the floats of a table, (N, T, B) in :attr:`bands`; the fill value
+    where there is no data."""
 
     clear: npt.NDArray[np.bool_]
     """Where the ground was seen by the requested masking; True where there is none, (N, T)."""
