@@ -189,41 +189,50 @@ def hash_latents(model: LatentModel) -> str:
 
 def check_cube(
     config: ModelConfig, cube: Mapping[str, tuple[Sequence[str], str]]
-) -> tuple[str, ...]:
-    """Check that a cube has what a model reads, and say which sensors they share.
+) -> dict[str, tuple[str, ...]]:
+    """Check that a cube has something that a model reads, and say what they share.
 
-    Sensors of the cube that the model does not know are ignored. Sensors of the model that the
-    cube lacks are as if fully masked: fine, as long as one remains.
+    Sensors and bands of the cube that the model does not know are ignored. Those of the model that
+    the cube lacks are as if fully masked: fine, as long as one band remains.
 
     Args:
         config: The model's.
-        cube: Bands, in the cube's order, and units for each sensor.
+        cube: Bands, in any order, and units for each sensor.
 
     Returns:
-        Names of the shared sensors, sorted.
+        For each sensor of which they share a band, by name, sorted: the bands that they share, in
+        the model's order.
 
     Raises:
-        CheckpointError: If they share no sensor, or bands or units of a shared one differ.
+        CheckpointError: If they share no band of any sensor, or units of a shared sensor differ.
     """
     known = {sensor.name: sensor for sensor in config.sensors}
-    shared = tuple(sorted(known.keys() & cube.keys()))
-    if not shared:
+    names = sorted(known.keys() & cube.keys())
+    if not names:
         raise CheckpointError(
             f"the model knows the sensors {sorted(known)}, the cube has {sorted(cube)}: none is "
             "shared. Build a cube with one of the model's sensors, or train on this one."
         )
-    for name in shared:
+    shared = {}
+    for name in names:
         bands, units = cube[name]
-        if tuple(bands) != known[name].bands:
-            raise CheckpointError(
-                f"{name}: the model reads the bands {list(known[name].bands)}, the cube has "
-                f"{list(bands)}. Build the cube with the model's bands, or train on this one."
-            )
+        if both := tuple(band for band in known[name].bands if band in bands):
+            shared[name] = both
         if units != known[name].units:
             raise CheckpointError(
                 f"{name}: the model reads {known[name].units!r}, the cube has {units!r}. Build "
                 "the cube in the model's units, or train on this one."
             )
+    if not shared:
+        unlike = "; ".join(
+            f"{name}: the model reads the bands {list(known[name].bands)}, the cube has "
+            f"{list(cube[name][0])}"
+            for name in names
+        )
+        raise CheckpointError(
+            f"{unlike}: none is shared. Build the cube with some of the model's bands, or train on "
+            "this one."
+        )
     return shared
 
 

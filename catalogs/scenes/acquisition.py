@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from terralatent.catalogs.items.scaling import Scaling
 
-__all__ = ["Acquisition", "Fate"]
+__all__ = ["Acquisition", "Fate", "no_asset_for"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Acquisition:
     items: tuple[dict[str, Any], ...]
     """STAC items in merge order: of two valid pixels the first item's counts. Only the assets that
     the cube reads are kept; they are keyed by the sensor's own band names and by
-    :attr:`quality`, and their hrefs are absolute."""
+    :attr:`quality`, and their hrefs are absolute. A band that an item lacks has none."""
 
     scalings: tuple[Scaling, ...]
     """Scale, offset and no data of each item: tiles of two baselines may lie side by side."""
@@ -82,7 +83,12 @@ class Fate:
     """``used``: the first of its acquisition; ``merged``: fills what that one leaves open."""
 
     reason: str
-    """Why it was merged or dropped; empty where used."""
+    """Why it was merged or dropped, and which bands it lacks; empty where used whole."""
 
     scaling: Scaling | None = None
     """What is applied to its digital numbers; None where it is dropped."""
+
+
+def no_asset_for(bands: Sequence[str]) -> str:
+    """How a reason names the bands that an item lacks."""
+    return f"it has no asset for {', '.join(bands)}"

@@ -62,6 +62,11 @@ class Scene:
     def id(self) -> str:
         return str(self.item["id"])
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Bands that it lacks."""
+        return self.sensor.missing(self.item["assets"])
+
     def dropped(self, reason: str) -> Fate:
         return Fate(self.id, self.sensor.name, self.time, "dropped", reason)
 
@@ -70,8 +75,9 @@ def drop_duplicates(scenes: list[Scene]) -> tuple[list[Scene], list[Fate]]:
     """Part the scenes of one sensor into those that are used and the fates of older duplicates.
 
     Duplicates show the same tile (or, where none is given, the same place) from one platform,
-    within seconds, from one data strip. One that has a part which all newer ones lack, as two
-    receiving stations make them, is used behind these.
+    within seconds, from one data strip. That with the most bands is used, of these the newest. One
+    that has a part which all before it lack, as two receiving stations make them, is used behind
+    these.
     """
     kept: list[Scene] = []
     lost: list[Fate] = []
@@ -106,13 +112,15 @@ def _newness(scene: Scene) -> tuple[Any, ...]:
     # that which the source names first counts.
     collections, own = scene.sensor.collections, str(scene.item.get("collection"))
     place = collections.index(own) if own in collections else len(collections)
-    made = processed_at(scene.item)
-    return (-place, baseline_key(scene.baseline), made, *written_at(scene.item), scene.id)
+    newness = baseline_key(scene.baseline), processed_at(scene.item), *written_at(scene.item)
+    return (-len(scene.missing), -place, *newness, scene.id)
 
 
 def _why(used: Scene, other: Scene) -> str:
     """Why one of two duplicates is used and not the other."""
-    if _newness(used)[0] != _newness(other)[0]:
+    if len(used.missing) < len(other.missing):
+        return "which has more bands"
+    if _newness(used)[1] != _newness(other)[1]:
         return f"which is of the collection {used.item.get('collection')}"
     return "which is newer" + (f" (baseline {used.baseline})" if used.baseline else "")
 

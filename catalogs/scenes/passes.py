@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from shapely.geometry import mapping
@@ -32,7 +32,7 @@ from terralatent.catalogs.items.item import (
     tile,
 )
 from terralatent.catalogs.items.scaling import ScalingError, read_scaling
-from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
+from terralatent.catalogs.scenes.acquisition import Acquisition, Fate, no_asset_for
 from terralatent.catalogs.scenes.duplicates import Scene, drop_duplicates
 from terralatent.catalogs.sources.sensors import Sensor, find_key
 
@@ -66,8 +66,10 @@ def group_items(
     """Sort items into acquisitions; the result does not depend on the order of ``items``.
 
     Of one acquisition that was processed several times (same platform, tile, data strip or
-    footprint, within seconds) that of the first collection of the source is used, then of the
-    newest baseline, then the one made last; one that shows more fills what that leaves open. What
+    footprint, within seconds) that with the most bands is used, of these that of the first
+    collection of the source, then of the newest baseline, then the one made last; one that shows
+    more fills what that leaves open. An item that lacks some bands is used for those that it has,
+    and its fate names the others. What
     is left of one platform and relative orbit, near in time, is one acquisition: its tiles and the
     halves of them are merged. Reads no pixels.
 
@@ -99,7 +101,7 @@ def group_items(
         passes = tuple(_at_unique_times(_acquisition(group) for group in _passes(own)))
         if passes:
             acquisitions[sensor.name] = passes
-        fates += [fate for acquisition in passes for fate in _fates(acquisition)]
+        fates += [fate for acquisition in passes for fate in _fates(acquisition, sensor)]
     return acquisitions, in_order(fates)
 
 
@@ -145,9 +147,8 @@ def _read(item: Mapping[str, Any], sensors: Sequence[Sensor], access: Access) ->
     if not isinstance(assets, Mapping) or not all(isinstance(a, Mapping) for a in assets.values()):
         return dropped("it has no readable assets", sensor)
     keys = sensor.asset_keys(assets)
-    missing = [band for band in sensor.bands if band not in keys]
-    if missing:
-        return dropped(f"it has no asset for {', '.join(missing)}", sensor)
+    if not keys:
+        return dropped(no_asset_for(sensor.bands), sensor)
     masks = [(b.asset, key) for b in sensor.quality if (key := find_key(b.keys, assets))]
     if sensor.quality and not masks:
         return dropped(f"it has no mask band {sensor.quality[0].asset}", sensor)
@@ -266,7 +267,7 @@ def _groups(things: Iterable[_T], key: Callable[[_T], Any]) -> Iterator[list[_T]
 def _acquisition(scenes: Sequence[Scene]) -> Acquisition:
     def merge_order(scene: Scene) -> tuple[Any, ...]:
         major, minor = baseline_key(scene.baseline)
-        return (scene.behind, -major, -minor, scene.time, scene.id)
+        return (scene.behind, len(scene.missing), -major, -minor, scene.time, scene.id)
 
     ordered = sorted(scenes, key=merge_order)
     return Acquisition(
@@ -288,13 +289,14 @@ def _mean(values: Iterable[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _fates(acquisition: Acquisition) -> Iterator[Fate]:
+def _fates(acquisition: Acquisition, sensor: Sensor) -> Iterator[Fate]:
     first = acquisition.items[0]
     for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True):
         time = sensed_at(item)
         assert time is not None
-        if item is first:
-            yield Fate(item["id"], acquisition.sensor, time, "used", "", scaling)
-        else:
-            reason = f"of one pass with {first['id']}"
-            yield Fate(item["id"], acquisition.sensor, time, "merged", reason, scaling)
+        missing = sensor.missing(item["assets"])
+        reasons = [no_asset_for(missing)] if missing else []
+        if item is not first:
+            reasons.insert(0, f"of one pass with {first['id']}")
+        fate: Literal["used", "merged"] = "used" if item is first else "merged"
+        yield Fate(item["id"], acquisition.sensor, time, fate, "; ".join(reasons), scaling)

@@ -123,6 +123,26 @@ class Scenes:
         """Names of the sensors that have scenes, in the order of the request."""
         return tuple(self.by_sensor)
 
+    def with_bands(self, bands: Mapping[str, Sequence[str]]) -> Scenes:
+        """The same scenes, grouped anew by some bands of their sensors alone.
+
+        Args:
+            bands: By sensor; the others keep all of theirs.
+
+        Raises:
+            InputError: If a sensor has no such band.
+        """
+        wanted = [
+            sensor.with_bands(bands[sensor.name]) if sensor.name in bands else sensor
+            for sensor in self.wanted
+        ]
+        if wanted == list(self.wanted):
+            return self
+        return Scenes.gather(
+            self.items, wanted, source=self.place, period=self.period, access=self.access,
+            mask=self.mask,
+        )  # fmt: skip
+
     def acquisitions(self, sensor: str) -> tuple[Acquisition, ...]:
         """Return the acquisitions of ``sensor`` in ascending, unique times; none where it has none.
 
@@ -205,6 +225,11 @@ class Scenes:
             InputError: If there is no acquisition, or none that touches the region.
         """
         if not self.sensors:
+            if lost := [fate for fate in self.fates if fate.sensor]:
+                raise InputError(
+                    f"None of the {len(self.items)} items of {self.source} can be used; the first, "
+                    f"{lost[0].item_id}: {lost[0].reason}."
+                )
             known = ", ".join(sorted({str(item.get("collection")) for item in self.items}))
             raise InputError(
                 f"None of the {len(self.items)} items of {self.source} is of "

@@ -191,6 +191,9 @@ class Sensor:
     stated: float | None = None
     """The offset, in units, of items that do not state theirs, as given by the user."""
 
+    coarser: tuple[tuple[str, float], ...] = ()
+    """Bands that are published in larger pixels than :attr:`resolution`, and these, in metres."""
+
     def __post_init__(self) -> None:
         if len(set(self.bands)) != len(self.bands) or not self.bands:
             raise ValueError(f"{self.name}: bands must be unique, got {self.bands}")
@@ -208,6 +211,13 @@ class Sensor:
                 f"{self.name}: scale {self.scale} and resolution {self.resolution} must not be zero"
             )
 
+        for band, metres in self.coarser:
+            if not metres > self.resolution:
+                raise ValueError(
+                    f"{self.name}: {band} of {metres:g} m is not coarser than the resolution, "
+                    f"{self.resolution:g} m"
+                )
+
     @property
     def decibel(self) -> bool:
         """Whether it is backscatter, kept in dB."""
@@ -220,6 +230,22 @@ class Sensor:
             if key := find_key(keys, assets):
                 present[band] = key
         return present
+
+    def missing(self, assets: Mapping[str, Any]) -> tuple[str, ...]:
+        """The bands that are none of ``assets``, which are keyed by band names."""
+        return tuple(band for band in self.bands if band not in assets)
+
+    def with_bands(self, bands: Sequence[str]) -> Sensor:
+        """The same sensor with some of its bands alone, in its own order.
+
+        Raises:
+            InputError: If a band is not one of :attr:`bands`, or there is none.
+        """
+        chosen = self.select(bands)
+        if not chosen:
+            raise InputError(f"{self.name} needs a band at least; it has {', '.join(self.bands)}.")
+        keys = dict(zip(self.bands, self.keys, strict=True))
+        return replace(self, bands=chosen, keys=tuple(keys[band] for band in chosen))
 
     def with_asset_keys(self, assets: Mapping[str, str]) -> Sensor:
         """The same sensor where bands and mask bands have the asset keys ``assets``."""
@@ -234,6 +260,14 @@ class Sensor:
                 for band in self.quality
             ),
         )
+
+    def by_resolution(self) -> tuple[tuple[str, ...], ...]:
+        """Its bands by the pixel size in which they are published, the finest first."""
+        groups: dict[float, list[str]] = {}
+        metres = dict(self.coarser)
+        for band in self.bands:
+            groups.setdefault(metres.get(band, self.resolution), []).append(band)
+        return tuple(tuple(groups[size]) for size in sorted(groups))
 
     def quality_band(self, asset: str) -> QualityBand:
         """Return the mask band called ``asset``.
@@ -278,7 +312,8 @@ def sensors_of(tables: Iterable[Table]) -> Mapping[str, Sensor]:
     """Make the sensors of the TOML ``tables``, in their order.
 
     ``bands`` is a table of each band's other asset keys, ``offset_since`` one of offsets by
-    processing baseline; ``quality`` is left out where there is no mask band.
+    processing baseline, ``coarser`` one of pixel sizes by band; ``quality`` is left out where there
+    is no mask band.
 
     Raises:
         InputError: If a table does not fit.
@@ -293,9 +328,9 @@ def sensors_of(tables: Iterable[Table]) -> Mapping[str, Sensor]:
         content["keys"] = tuple((band, *others) for band, others in bands.items())
         if "taken_off" in content:  # what the key was called in files written for 0.1.0
             content["offset_applied"] = content.pop("taken_off")
-        if "offset_since" in content:
-            since = validate(dict[str, float], content["offset_since"], table, "offset_since")
-            content["offset_since"] = tuple(since.items())
+        for key in ("offset_since", "coarser"):
+            if key in content:
+                content[key] = tuple(validate(dict[str, float], content[key], table, key).items())
         made[table.name] = validate(Sensor, content, table)
     return MappingProxyType(made)
 

@@ -162,7 +162,7 @@ def build(
         say=terminal.say,
         **choice.keywords(),
     )
-    how = {**vars(grid), **cluster.keywords()}
+    how = {**grid.keywords(), **cluster.keywords()}
     if dry_run:
         plan = plan_build(chosen, region, out, **how)
         terminal.say_all(chosen.left_out())
@@ -177,11 +177,12 @@ def build(
 @app.command()
 @groups.grouped
 def train(
-    cubes: Annotated[list[str], typer.Argument(metavar="CUBE...")],
+    cubes: opt.Sources,
     out: Annotated[str, typer.Option(metavar="MODEL", help="The folder of the model.")],
     *,
     extend: opt.Extend = None,
     pretrained: opt.Pretrained = None,
+    sampling: groups.Sampling,
     choices: groups.ModelChoices,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
@@ -203,6 +204,7 @@ def train(
         sensors=sensor or None,
         masking=clear.masking(),
         progress=terminal.bar(),
+        **vars(sampling),
         **given,
         **choices.keywords(),
     )

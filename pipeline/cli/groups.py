@@ -20,7 +20,16 @@ from terralatent.pipeline.cli.options import At, Calibrate, Device, Sensors, Tab
 if TYPE_CHECKING:
     from terralatent.pipeline.cube.masking import MaskingRequest
 
-__all__ = ["ClearSky", "Cluster", "Grid", "Inference", "ModelChoices", "SceneChoice", "grouped"]
+__all__ = [
+    "ClearSky",
+    "Cluster",
+    "Grid",
+    "Inference",
+    "ModelChoices",
+    "Sampling",
+    "SceneChoice",
+    "grouped",
+]
 
 
 def grouped(verb: Callable[..., None]) -> Callable[..., None]:
@@ -87,11 +96,24 @@ class SceneChoice:
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of a cube."""
+    """The grid of a cube, and the bands that it keeps."""
 
     resolution: Annotated[float, typer.Option(help="Pixel size in metres.")] = 10.0
     crs: Annotated[str | None, typer.Option(help="EPSG:N; by default UTM, or polar.")] = None
     block: Annotated[int, typer.Option(help="Pixels along a side of a block.")] = 256
+    bands: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[SENSOR=]B02,B03",
+            help="Keep these bands alone; may be repeated. All that items have by default.",
+        ),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """As :func:`~terralatent.pipeline.ingest.build.build_cube` takes them."""
+        from terralatent.pipeline.cube.bands import parse_bands
+
+        return {**vars(self), "bands": parse_bands(self.bands or ())}
 
 
 @dataclass(frozen=True)
@@ -169,6 +191,30 @@ class Inference:
 
             warn_if_strange(cube, model, masking=masking, at=self.at)
         return model
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a training sees of its cubes and tables, and how often."""
+
+    balance: Annotated[
+        str,
+        typer.Option(
+            metavar="area|cube", help="Cubes count by their area, or each as much as another."
+        ),
+    ] = "area"
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="TOML or JSON: which columns of the tables are which bands."
+        ),
+    ] = None
+    drop_bands: Annotated[
+        bool,
+        typer.Option(
+            "--drop-bands", help="Hide bands in some steps, for cubes that have only a part."
+        ),
+    ] = False
 
 
 PRIOR = "The prior of the latent series"

@@ -39,6 +39,7 @@ __all__ = [
     "ScenesFile",
     "Sensors",
     "Source",
+    "Sources",
     "Start",
     "StoreOrModel",
     "StrictPlacement",
@@ -136,6 +137,10 @@ Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda (experimental: not measured on a GPU yet), ...")
 ]
 Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="CUBE...", help="Cubes, and tables of pixel series (.parquet)."),
+]
 Model = Annotated[str, typer.Argument(help="The folder of a trained model.")]
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")]
 StoreOrModel = Annotated[

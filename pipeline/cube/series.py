@@ -5,7 +5,7 @@ Straight from Zarr, without dask: workers and the training sampler read one wind
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class SensorSeries:
     """What one sensor saw of a window, as the cube stores it; N = rows * columns, row by row."""
 
     bands: tuple[str, ...]
-    """Band names."""
+    """Names of the bands that were read, in the order of :attr:`packed`."""
 
     units: str
     """Units of the values."""
@@ -48,8 +48,9 @@ class SensorSeries:
     incidence: npt.NDArray[np.float32]
     """Degrees, NaN where unknown, (T,)."""
 
-    packed: npt.NDArray[np.integer]
-    """Integers (N, T, B), the fill value where there is no data."""
+    packed: npt.NDArray[np.number]
+    """Integers as stored, or the floats of a table, (N, T, B) in :attr:`bands`; the fill value
+    where there is no data."""
 
     clear: npt.NDArray[np.bool_]
     """Where the ground was seen by the requested masking; True where there is none, (N, T)."""
@@ -74,14 +75,26 @@ class SensorSeries:
     """What acquisitions are known to be off by, (T, B) at each pixel, in :attr:`units`; it is taken
     off the values."""
 
+    wanted: tuple[str, ...] | None = None
+    """The bands that observations have, such as a model's, in their order; those that are none of
+    :attr:`bands` are never valid. None: as they were read."""
+
+    @property
+    def places(self) -> list[int] | None:
+        """Where :attr:`bands` are among those that observations have; None where they are these."""
+        if self.wanted is None or self.wanted == self.bands:
+            return None
+        return [self.wanted.index(band) for band in self.bands]
+
     def observations(
         self, pixels: npt.NDArray[np.integer] | slice, device: torch.device = CPU
     ) -> Observations:
         """Tensors of some pixels: values in physical units, valid where there is clear data.
 
-        They are unpacked on ``device``.
+        They are laid on the wanted bands here, for no more pixels than these, and unpacked on
+        ``device``.
         """
-        packed = _on(device, self.packed[pixels])
+        packed = _on(device, self._laid(self.packed[pixels]))
         values = packed.to(torch.float32)
         valid = (values != self.fill_value) & _on(device, self.clear[pixels]).unsqueeze(-1)
         values.mul_(self.scale_factor).add_(self.add_offset)
@@ -95,6 +108,15 @@ class SensorSeries:
             incidence=_on(device, self.incidence),
         )
 
+    def _laid(self, packed: npt.NDArray[np.number]) -> npt.NDArray[np.number]:
+        """Packed values (n, T, B) on the wanted bands; no data in those that were not read."""
+        if self.places is None:
+            return packed
+        assert self.wanted is not None
+        laid = np.full((*packed.shape[:2], len(self.wanted)), self.fill_value, packed.dtype)
+        laid[..., self.places] = packed
+        return laid
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesBlock:
@@ -107,10 +129,22 @@ class SeriesBlock:
     """In the order in which the sensors were requested."""
 
     seen: npt.NDArray[np.bool_]
-    """Whether a pixel is inside some scene: any valid number on any date, cloudy or not, (N,)."""
+    """Whether a pixel is inside some scene: any number on any date in a band that was read, cloudy
+    or not, (N,)."""
 
     observations: npt.NDArray[np.uint16]
-    """Clear acquisitions of each pixel, (sensor, N)."""
+    """Clear acquisitions of each pixel, of which any band was read, (sensor, N)."""
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], by_sensor: dict[str, SensorSeries]) -> SeriesBlock:
+        """A window of so many rows and columns, and what was seen of it, counted."""
+        seen = np.zeros(shape[0] * shape[1], dtype=bool)
+        counts = np.zeros((len(by_sensor), len(seen)), dtype=np.uint16)
+        for index, sensor in enumerate(by_sensor.values()):
+            data = (sensor.packed != sensor.fill_value).any(axis=2)
+            seen |= data.any(axis=1)
+            counts[index] = (data & sensor.clear).sum(axis=1)
+        return cls(shape, by_sensor, seen, counts)
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -149,7 +183,12 @@ class SeriesBlock:
 
 
 def read_series(
-    cube: zarr.Group, sensors: Sequence[str], y: slice, x: slice, masks: Masks = AS_STORED
+    cube: zarr.Group,
+    sensors: Sequence[str],
+    y: slice,
+    x: slice,
+    masks: Masks = AS_STORED,
+    bands: Mapping[str, Sequence[str]] | None = None,
 ) -> SeriesBlock:
     """Read the series of every pixel in a window of the cube. Computes.
 
@@ -165,21 +204,19 @@ def read_series(
         y: Rows of the grid, ``start`` and ``stop`` inside it.
         x: Columns of the grid, likewise.
         masks: How the sensors are masked.
+        bands: By sensor, the bands that observations are to have, in that order. Those that the
+            cube lacks are never valid, and others that it has are not read. Those of the cube
+            where a sensor is not named.
 
     Raises:
         InputError: If the cube has no such sensor, or a rule cannot be used.
     """
+    wanted = {name: tuple(own) for name, own in (bands or {}).items()}
     by_sensor = {
-        name: _read_sensor(_sensor_group(cube, name), y, x, masks.of(name)) for name in sensors
+        name: _read_sensor(_sensor_group(cube, name), y, x, masks.of(name), wanted.get(name))
+        for name in sensors
     }
-    shape = (y.stop - y.start, x.stop - x.start)
-    seen = np.zeros(shape[0] * shape[1], dtype=bool)
-    counts = np.zeros((len(by_sensor), len(seen)), dtype=np.uint16)
-    for index, sensor in enumerate(by_sensor.values()):
-        data = (sensor.packed != sensor.fill_value).any(axis=2)
-        seen |= data.any(axis=1)
-        counts[index] = (data & sensor.clear).sum(axis=1)
-    return SeriesBlock(shape, by_sensor, seen, counts)
+    return SeriesBlock.of((y.stop - y.start, x.stop - x.start), by_sensor)
 
 
 def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
@@ -198,15 +235,18 @@ def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
     return sensor
 
 
-def _read_sensor(group: Any, y: slice, x: slice, masking: Masking) -> SensorSeries:
+def _read_sensor(
+    group: Any, y: slice, x: slice, masking: Masking, wanted: tuple[str, ...] | None
+) -> SensorSeries:
     data = group["data"]
-    dates, bands, rows, columns = data.shape
+    dates, _, rows, columns = data.shape
     halo = HALO + (masking.dilate or 0)
     outer_y = slice(max(0, y.start - halo), min(rows, y.stop + halo))
     outer_x = slice(max(0, x.start - halo), min(columns, x.stop + halo))
     inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
     inner_x = slice(x.start - outer_x.start, x.stop - outer_x.start)
-    packed = np.asarray(data[:, :, y, x]).reshape(dates, bands, -1)
+    bands, packed = _read_bands(group, y, x, wanted)
+    packed = packed.reshape(dates, len(bands), -1)
     pixels = packed.shape[2]
     if "quality" in group:
         quality = group["quality"]
@@ -228,7 +268,7 @@ def _read_sensor(group: Any, y: slice, x: slice, masking: Masking) -> SensorSeri
         clear &= ~unsupported
         outliers = unsupported.sum(axis=1).astype(np.uint16)
     return SensorSeries(
-        bands=tuple(str(band) for band in group["band"][...]),
+        bands=bands,
         units=str(data.attrs["units"]),
         days=days,
         incidence=np.asarray(group["incidence"][...], dtype=np.float32),
@@ -239,7 +279,20 @@ def _read_sensor(group: Any, y: slice, x: slice, masking: Masking) -> SensorSeri
         add_offset=float(data.attrs["add_offset"]),
         fill_value=fill_value,
         outliers=outliers,
+        wanted=wanted,
     )
+
+
+def _read_bands(
+    group: Any, y: slice, x: slice, wanted: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], npt.NDArray[np.integer]]:
+    """The bands of a sensor that are wanted and there, in the order wanted, (T, B, y, x)."""
+    data, there = group["data"], [str(band) for band in group["band"][...]]
+    bands = tuple(there) if wanted is None else tuple(band for band in wanted if band in there)
+    if bands == tuple(there):
+        return bands, np.asarray(data[:, :, y, x])
+    places = [there.index(band) for band in bands]
+    return bands, np.asarray(data.oindex[:, places, y, x])
 
 
 def _distance(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -178,6 +178,8 @@ def _predict_hidden(
     error, signal = np.zeros(shape), np.zeros(shape)
     times = np.rint(own.days * 86_400e6).astype(np.int64)
     spread = sensor.spread.cpu()
+    # Nothing is known of bands that the cube lacks: neither an error nor what they share.
+    there = list(range(shape[-1])) if own.places is None else own.places
     for number in np.unique(fold):
         hidden = fold == number
         rest = replace(own, clear=own.clear & ~hidden)
@@ -190,7 +192,9 @@ def _predict_hidden(
             values = observed.values[torch.from_numpy(at[0]), torch.from_numpy(at[1])]
             error[at] = ((values - bands.mean.cpu()) / spread).numpy()
             signal[at] = (bands.std_signal.cpu() / spread).square().numpy()
-    return Residuals(error, signal, observed.valid.all(-1).numpy(), field)
+    lacking = np.delete(np.arange(shape[-1]), there)
+    error[..., lacking] = signal[..., lacking] = 0.0
+    return Residuals(error, signal, observed.valid[..., there].all(-1).numpy(), field)
 
 
 def _join(parts: list[Residuals]) -> Residuals:

@@ -20,12 +20,14 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.scenes.aoi import read_aoi
+from terralatent.catalogs.scenes.completeness import unusable
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.command import command_line
+from terralatent.pipeline.cube.bands import BandRequest, choose_bands
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import PENDING, Loss, losses_of
 from terralatent.pipeline.ingest.culprits import read_by_halves
@@ -106,6 +108,7 @@ def build_cube(
     resolution: float = 10.0,
     crs: str | None = None,
     block: int = 256,
+    bands: BandRequest = None,
     memory: str = "4GB",
     requests: int = REQUESTS_A_HOST,
     strict_placement: bool = False,
@@ -127,6 +130,9 @@ def build_cube(
         resolution: Pixel size in the units of ``crs``.
         crs: A projected CRS; the region's UTM zone by default.
         block: Pixels along y and x of a block, up to 64 or a multiple of 64.
+        bands: Those to keep: of every sensor that has some of them, or by sensor; one that none is
+            named of keeps all. By default those of a cube that is there, else all that some item
+            has. The mask band is kept always.
         memory: What a worker may use, such as ``4GB``; it bounds the size of a read task, and the
             processes that are started here.
         requests: Requests to one host at the same time. Shared evenly by the workers that are there
@@ -142,14 +148,17 @@ def build_cube(
 
     Returns:
         The dates of each sensor, and what could not be read: masked in the cube and marked
-        ``partial``, never silently zero.
+        ``partial``, never silently zero. A sensor of which no item can be used is a loss too. Bands
+        that some items lack are no data there, and logged.
 
     Raises:
-        InputError: If an argument cannot be used, if no scene touches the region, or if ``out``
-            exists and holds something else: another grid, other sensors, another rule.
+        InputError: If an argument cannot be used, if no sensor has one of ``bands``, if no scene
+            touches the region, or if ``out`` exists and holds something else: another grid, other
+            sensors or bands, another rule.
     """
     store = Store.of(out)
     outline = read_aoi(region)
+    scenes = choose_bands(scenes, store, bands)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)
@@ -343,8 +352,15 @@ def _report(
         losses=(
             *(loss for name in sensors for loss in losses_of(cube[name].attrs["losses"])),
             *_lost_tasks(failures),
+            *_lost_sensors(build.scenes),
         ),
     )
+
+
+def _lost_sensors(scenes: Scenes) -> Iterator[Loss]:
+    for lost in unusable(scenes):
+        what = f"all of its {lost.items} items" if lost.items > 1 else "its only item"
+        yield Loss(lost.sensor, f"{what}, such as {lost.first}", "", lost.reason)
 
 
 def _lost_tasks(failures: Sequence[Failure[ReadTask]]) -> Iterator[Loss]:

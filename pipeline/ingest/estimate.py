@@ -149,7 +149,7 @@ class _File:
 def _files(acquisition: Acquisition, sensor: Sensor) -> Iterator[_File]:
     """The files of an acquisition as they would be read."""
     for item, scaling in zip(acquisition.items, acquisition.scalings, strict=True):
-        dtype = read_dtype(item["assets"][sensor.bands[0]], scaling)
+        dtype = read_dtype(item, sensor, scaling)
         for band in item["assets"]:
             if band in sensor.bands:
                 yield _File(item, band, dtype, sensor.resampling == "nearest", False)

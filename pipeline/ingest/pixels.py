@@ -128,8 +128,8 @@ def read_pixels(
 
     The result depends on nothing but its arguments: neither on the number of threads or of items
     read together nor on the windows around. Of two items the first that has data at a pixel counts
-    there. What fails to read is masked and named, and so is what is not in the unit that its item
-    states.
+    there, in all its bands; what an item has no file of is no data. What fails to read is masked
+    and named, and so is what is not in the unit that its item states.
 
     Args:
         acquisitions: At least one, all of ``sensor``, in the order of the cube's time axis.
@@ -167,6 +167,7 @@ def read_pixels(
     for bands, parts in _read_alike(
         _near(acquisitions, window), sensor, window, grid, together or len(acquisitions)
     ):
+        there = [band.name for band in bands]
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value, classes=True)]
         halo = parts[0].halo
@@ -184,8 +185,8 @@ def read_pixels(
         losses += _of(sensor, unread)
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
         for index, part in enumerate(parts):
-            read = [pixels[band][index] for band in sensor.bands]
-            contradicted = list(_contradicted(part, sensor, [band[inner] for band in read]))
+            read = [pixels[band][index] for band in there]
+            contradicted = list(_contradicted(part, sensor, there, [band[inner] for band in read]))
             losses += contradicted
             if contradicted:  # its scale is that of all its bands
                 continue
@@ -202,7 +203,8 @@ def read_pixels(
                     packed[:, noise[rows]] = fill
                 here = data[places[part.place], :, rows]
                 fresh = (here == fill).all(axis=0) & (packed != fill).any(axis=0)
-                np.copyto(here, packed, where=fresh)
+                for band, values in zip(there, packed, strict=True):
+                    np.copyto(here[sensor.bands.index(band)], values, where=fresh)
                 if mask is not None and quality is not None:
                     classes = pixels[mask.asset][index][inner][rows]
                     np.copyto(quality[places[part.place], rows], classes, where=fresh)
@@ -219,9 +221,11 @@ def _in_order(losses: Iterable[Loss]) -> tuple[Loss, ...]:
     return tuple(sorted(set(losses), key=lambda loss: (loss.item, loss.band)))
 
 
-def _contradicted(part: _Part, sensor: Sensor, read: Sequence[np.ndarray]) -> Iterator[Loss]:
+def _contradicted(
+    part: _Part, sensor: Sensor, bands: Sequence[str], read: Sequence[np.ndarray]
+) -> Iterator[Loss]:
     """The bands of an item whose values are not in the unit that it states."""
-    for band, pixels in zip(sensor.bands, read, strict=True):
+    for band, pixels in zip(bands, read, strict=True):
         reason = contradiction(pixels, part.scaling, sensor)
         if reason is not None:
             yield Loss(sensor.name, str(part.item["id"]), band, reason)
@@ -253,32 +257,39 @@ def is_near(item: Mapping[str, Any], extent: BaseGeometry) -> bool:
 def _read_alike(
     parts: Sequence[_Part], sensor: Sensor, window: GeoBox, grid: GeoBox, together: int
 ) -> Iterator[tuple[list[Band], list[_Part]]]:
-    """Group parts that one call can read: of one dtype and no data, and of one rank in merging.
+    """Group parts that one call can read: of the same bands, dtype and no data, and of one rank in
+    merging.
 
     Ranks come in order, so that first items are merged before second ones; at most ``together``
     parts at once, and of those that are read with a halo only so many as memory holds.
     """
-    groups: dict[tuple[int, str, float | None, int], list[_Part]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[_Part]] = defaultdict(list)
     rank: dict[int, int] = defaultdict(int)
     for part in parts:
-        dtype = read_dtype(part.item["assets"][sensor.bands[0]], part.scaling)
+        there = sensor.select([band for band in sensor.bands if band in part.item["assets"]])
+        dtype = read_dtype(part.item, sensor, part.scaling)
         halo = border_halo(part.item, sensor.border, grid)
-        groups[rank[part.place], dtype, part.scaling.nodata, halo].append(replace(part, halo=halo))
+        kind = rank[part.place], there, dtype, part.scaling.nodata, halo
+        groups[kind].append(replace(part, halo=halo))
         rank[part.place] += 1
-    for (_, dtype, nodata, halo), alike in sorted(groups.items(), key=lambda entry: entry[0][0]):
-        bands = [Band(band, dtype, nodata, sensor.resampling) for band in sensor.bands]
+    for (_, there, dtype, nodata, halo), alike in sorted(
+        groups.items(), key=lambda kind: kind[0][0]
+    ):
+        bands = [Band(band, dtype, nodata, sensor.resampling) for band in there]
         rows, columns = (size + 2 * halo for size in window.shape)
         most = max(1, min(together, HALO_PIXELS // (rows * columns))) if halo else together
         for first in range(0, len(alike), most):
             yield bands, alike[first : first + most]
 
 
-def read_dtype(asset: Mapping[str, Any], scaling: Scaling) -> str:
-    """The NumPy name of what a file is read as.
+def read_dtype(item: Mapping[str, Any], sensor: Sensor, scaling: Scaling) -> str:
+    """The NumPy name of what the bands of an item are read as.
 
-    The small integer that its asset states if that holds its no data too, else float32.
+    The small integer that its first asset states if that holds its no data too, else float32.
     """
-    stated, nodata = data_type(asset), scaling.nodata
+    assets = item["assets"]
+    first = next(band for band in sensor.bands if band in assets)
+    stated, nodata = data_type(assets[first]), scaling.nodata
     if stated not in ("uint8", "int16", "uint16") or nodata is None:
         return "float32"
     limits = np.iinfo(stated)

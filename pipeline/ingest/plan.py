@@ -20,6 +20,7 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import workers_of
 from terralatent.pipeline.cluster.local import memory_bytes
+from terralatent.pipeline.cube.bands import BandRequest, choose_bands
 from terralatent.pipeline.cube.layout import cube_layout
 from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.ingest.estimate import estimate_reading
@@ -154,6 +155,7 @@ def plan_build(
     resolution: float = 10.0,
     crs: str | None = None,
     block: int = 256,
+    bands: BandRequest = None,
     memory: str = "4GB",
     client: Client | str | None = None,
     workers: int | None = None,
@@ -170,6 +172,7 @@ def plan_build(
         resolution: Pixel size.
         crs: A projected CRS.
         block: Pixels along y and x of a block.
+        bands: Those to keep.
         memory: What a worker may use.
         client: Who would work; no processes are started for a plan.
         workers: Processes that would be started.
@@ -179,6 +182,7 @@ def plan_build(
     """
     store = Store.of(out)
     outline = read_aoi(region)
+    scenes = choose_bands(scenes, store, bands)
     scenes.require(outline)
     require_keys(scenes.place, scenes.hrefs())
     pixels = grid(outline, resolution, crs)

@@ -125,7 +125,7 @@ class _PixelBytes:
         mask = max((np.dtype(band.dtype).itemsize for band in sensor.quality), default=0)
         bands = len(sensor.bands)
         kinds = {
-            read_dtype(item["assets"].get(sensor.bands[0], {}), scaling)
+            read_dtype(item, sensor, scaling)
             for a in acquisitions
             for item, scaling in zip(a.items, a.scalings, strict=True)
         }

@@ -69,7 +69,8 @@ def decode(
 
     Args:
         cube: Path or URL of a cube; it need not hold ``sensor``.
-        model: Folder of a model that fits the cube.
+        model: Folder of a model that shares a band with the cube; all bands that it has of
+            ``sensor`` are predicted.
         sensor: One of the model's sensors.
         dates: See :func:`terralatent.pipeline.dates.parse_when`; ``acquisitions`` are those of
             ``sensor`` where the cube has it.

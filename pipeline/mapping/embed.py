@@ -74,7 +74,8 @@ def embed(
 
     Args:
         cube: Path or URL of a cube.
-        model: Folder of a model that fits the cube; it may know sensors that the cube lacks.
+        model: Folder of a model that shares a band with the cube. What the cube lacks of its
+            sensors and bands is as if masked; what it does not know is not read.
         out: Path or URL of the latents store, see :func:`open_latents`.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as

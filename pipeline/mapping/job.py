@@ -21,7 +21,6 @@ from torch import Tensor
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
     CheckpointError,
-    check_cube,
     latents_hash,
     load_model,
     model_hash,
@@ -37,6 +36,7 @@ from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
 from terralatent.pipeline.device import DEVICES
+from terralatent.pipeline.mapping.bands import SensorBands, share_bands
 from terralatent.pipeline.mapping.batches import infer_batches
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
 from terralatent.pipeline.region import Block, grid_of
@@ -44,7 +44,6 @@ from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["MappingJob", "plan_job", "unfinished"]
-
 ENCODERS = ("float32", "bfloat16")
 """In what the networks of the encoders can compute."""
 
@@ -75,8 +74,8 @@ class MappingJob:
     std_factors: tuple[float, ...]
     """Of the latents' standard deviations at a place; empty where the model has none."""
 
-    sensors: tuple[str, ...]
-    """Sensors that cube and model share, sorted."""
+    bands: tuple[SensorBands, ...]
+    """Sensors of which cube and model share a band, sorted, and these bands."""
 
     times: tuple[int, ...]
     """The requested dates, microseconds since 1970-01-01 UTC, ascending."""
@@ -131,6 +130,16 @@ class MappingJob:
         return grid_of(self.open_cube()[self.sensors[0]])
 
     @property
+    def sensors(self) -> tuple[str, ...]:
+        """Sensors that cube and model share, sorted."""
+        return tuple(own.sensor for own in self.bands)
+
+    @property
+    def model_bands(self) -> dict[str, tuple[str, ...]]:
+        """The model's bands of each of these sensors, which series have."""
+        return {own.sensor: own.model for own in self.bands}
+
+    @property
     def dates(self) -> Times:
         """The requested dates, datetime64[us], shape (Q,)."""
         return np.array(self.times, dtype="datetime64[us]")
@@ -147,7 +156,9 @@ class MappingJob:
             OSError: If the cube is damaged there; other blocks may be whole.
         """
         with translated_errors(self.cube, OSError):
-            series = read_series(self.open_cube(), self.sensors, block.y, block.x, self.masks)
+            series = read_series(
+                self.open_cube(), self.sensors, block.y, block.x, self.masks, self.model_bands
+            )
             if not self.corrects:
                 return series
             return (errors or self.scene_errors()).corrected(series, block.y, block.x)
@@ -192,6 +203,7 @@ class MappingJob:
             "block": about["identity"]["block"],
             # Results from before there was a choice stay what they were.
             **({} if self.encoder == "float32" else {"encoder": self.encoder}),
+            **({"bands": self._used_bands()} if self._lacks_bands() else {}),
             **self._masking(),
         }
 
@@ -211,8 +223,16 @@ class MappingJob:
             "cube_items_hash": _items_hash(self.open_cube()),
             "kernel_days": manifest.get("kernel_days", {}),
             "sensors": list(self.sensors),
+            "bands": self._used_bands(),
             **self._masking(),
         }
+
+    def _used_bands(self) -> dict[str, list[str]]:
+        """By sensor, the bands that latents are inferred from."""
+        return {own.sensor: list(own.shared) for own in self.bands}
+
+    def _lacks_bands(self) -> bool:
+        return any(own.shared != own.model for own in self.bands)
 
     def _masking(self) -> dict[str, Any]:
         """The entry ``masking`` of identity and attributes; none where all is as the cube says."""
@@ -283,8 +303,8 @@ def _plan_job(
             f"{model} is a {config.model} model with scene_errors, which only a {able} estimates; "
             "train it without."
         )
-    sensors = check_cube(config, {name: _bands_and_units(root, name) for name in _sensors(root)})
-    masks = reading.masks(root, sensors, Masks.of_model(read_manifest(model)))
+    bands = share_bands(config, root, _sensors(root))
+    masks = reading.masks(root, [own.sensor for own in bands], Masks.of_model(read_manifest(model)))
     masks.to_json()  # a function without a name is refused before anything is laid out
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
     acquisitions = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
@@ -298,7 +318,7 @@ def _plan_job(
         model_hash=model_hash(model),
         latents_hash=latents_hash(model),
         std_factors=tuple(loaded.local_std.tolist()) if config.local_widths else (),
-        sensors=sensors,
+        bands=bands,
         times=tuple(int(time) for time in times.astype(np.int64)),
         device="auto",
         corrects=config.scene_errors,
@@ -322,11 +342,6 @@ def _block_counts(root: zarr.Group) -> tuple[int, int]:
 
 def _sensors(root: zarr.Group) -> list[str]:
     return sorted(name for name, group in root.groups() if "data" in group)
-
-
-def _bands_and_units(root: zarr.Group, sensor: str) -> tuple[list[str], str]:
-    bands = [str(band) for band in np.asarray(root[f"{sensor}/band"])]
-    return bands, str(root[f"{sensor}/data"].attrs.get("units", ""))
 
 
 def _about(root: zarr.Group) -> Mapping[str, Any]:

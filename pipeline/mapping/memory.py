@@ -142,9 +142,9 @@ def _series_bytes(job: MappingJob) -> tuple[int, int]:
     """What the series of a pixel take while they are read, and how many dates they have."""
     cube = job.open_cube()
     kept, reading, count = 0, 0, 0
-    for name in job.sensors:
-        dates, bands = cube[f"{name}/data"].shape[:2]
-        packed = bands * cube[f"{name}/data"].dtype.itemsize
+    for own in job.bands:
+        data = cube[f"{own.sensor}/data"]
+        dates, packed = data.shape[0], len(own.shared) * data.dtype.itemsize
         mask_and_distance = np.dtype(bool).itemsize + np.dtype(np.float32).itemsize
         kept += dates * (packed + mask_and_distance)
         reading = max(reading, dates * (packed + 2 * mask_and_distance))

@@ -165,7 +165,7 @@ def fill(
                 partial_input = unfinished(job.open_cube(), job.sensors)
                 errors = _missing_errors(job, root)
             if errors is not None:
-                keep_scene_errors(out, errors, job.open_cube())
+                keep_scene_errors(out, errors, job.open_cube(), job.model_bands)
             work = Work(
                 partial(map_block, product, limit),
                 partial(_record, partial_input, total),

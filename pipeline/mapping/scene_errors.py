@@ -45,8 +45,8 @@ class SceneErrors:
     """Rows, and columns, of the cube's grid at which the values are, ascending."""
 
     offsets: Mapping[str, Any]
-    """By sensor, physical units, (time, band, cell_y, cell_x), float32: an array, or one of Zarr
-    that is read where it is needed."""
+    """By sensor, physical units, (time, band, cell_y, cell_x) in the model's bands, float32: an
+    array, or one of Zarr that is read where it is needed."""
 
     def corrected(self, series: SeriesBlock, y: slice, x: slice) -> SeriesBlock:
         """Return the series of a window without these errors.
@@ -92,10 +92,11 @@ def estimate_scene_errors(
     rows, columns = cube[f"{sensors[0]}/data"].shape[-2:]
     grid = CoarseGrid((rows, columns), cell)
     counts = (len(grid.y), len(grid.x))
-    shapes = {name: cube[f"{name}/data"].shape[:2] for name in sensors}
+    bands = {name: model.config.sensor(name).bands for name in sensors}
+    shapes = {name: (cube[f"{name}/data"].shape[0], len(bands[name])) for name in sensors}
     offsets = {name: np.zeros((*shapes[name], *counts), np.float32) for name in sensors}
     for patch in grid.patches():
-        series = read_series(cube, sensors, patch.y, patch.x, masks)
+        series = read_series(cube, sensors, patch.y, patch.x, masks, bands)
         pixels = _spread_pixels(series)
         if pixels.size:
             seen = series.series(pixels, model.device)
@@ -112,16 +113,20 @@ def _spread_pixels(series: SeriesBlock) -> NDArray[np.intp]:
     return np.flatnonzero(chosen.ravel() & series.seen)
 
 
-def keep_scene_errors(store: Store, errors: SceneErrors, cube: zarr.Group) -> None:
+def keep_scene_errors(
+    store: Store, errors: SceneErrors, cube: zarr.Group, bands: Mapping[str, Sequence[str]]
+) -> None:
     """Write errors into a store of results, in one commit; the store has none so far.
 
     The group ``scene_errors`` then holds for each sensor an array of its name (time, band, cell_y,
-    cell_x), with the sensor's own dates and bands beside it. To be called by the coordinator alone.
+    cell_x), with the sensor's own dates and the model's bands beside it. To be called by the
+    coordinator alone.
 
     Args:
         store: Of results.
         errors: As estimated.
         cube: Root group of the cube.
+        bands: The model's, by sensor.
     """
     session = store.repository().writable_session(BRANCH)
     group = zarr.open_group(session.store, mode="r+").create_group(GROUP)
@@ -132,14 +137,14 @@ def keep_scene_errors(store: Store, errors: SceneErrors, cube: zarr.Group) -> No
         time, band = f"{name}_time", f"{name}_band"
         own: Any = cube[name]
         coordinate(time, (time,), own["time"][...], own["time"].attrs.asdict()).create(group)
-        coordinate(band, (band,), own["band"][...]).create(group)
-        dates, bands, *counts = values.shape
+        coordinate(band, (band,), np.array(bands[name], dtype=object)).create(group)
+        dates, count, *counts = values.shape
         ArrayLayout(
             name,
             (time, band, "cell_y", "cell_x"),
             values.shape,
             "float32",
-            chunks=(max(1, dates), bands, *(min(CELLS_A_CHUNK, count) for count in counts)),
+            chunks=(max(1, dates), count, *(min(CELLS_A_CHUNK, count) for count in counts)),
             fill_value=0.0,
             attrs={
                 "long_name": f"what acquisitions of {name} are off by over a scene",

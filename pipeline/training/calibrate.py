@@ -21,7 +21,7 @@ from terralatent.models.local_calibration import Coverage, calibrate_locally
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
 from terralatent.pipeline.store.damage import translated_errors
-from terralatent.pipeline.store.history import find_snapshot, keep_for
+from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.training.cubes import TrainingCube
@@ -99,7 +99,7 @@ def calibrate_model(
     place = open_place(cube, model, manifest, seed=seed, masking=masking, at=at)
     settings = {
         "model": model_hash(model),
-        "cube": place.snapshot or str(place.store),
+        "cube": place.version,
         "sensors": sorted(place.sensors),
         "masking": place.masks.to_json() or None,
         "seed": seed,
@@ -112,13 +112,13 @@ def calibrate_model(
         calibrated, fit = calibrate_locally(trained, pools)
         if not fit.coverage:
             raise InputError(
-                f"{place.store}: no sensor has enough clear acquisitions to hide some of them; "
+                f"{place.name}: no sensor has enough clear acquisitions to hide some of them; "
                 "build it for a longer period."
             )
-        keep_for(str(folder), place.store, place.snapshot)
+        place.keep_for(str(folder))
         record = {
             "settings": settings,
-            "store": str(place.store),
+            "store": place.name,
             "snapshot": place.snapshot,
             "identity": place.identity,
             "coverage": {name: asdict(its) for name, its in fit.coverage.items()},
@@ -178,12 +178,15 @@ def open_place(
         at: An earlier snapshot.
 
     Raises:
-        InputError: As :func:`terralatent.pipeline.training.pretrained.open_known`.
+        InputError: If it is a table; and as
+            :func:`terralatent.pipeline.training.pretrained.open_known`.
     """
     config = ModelConfig.model_validate(manifest["config"])
-    (place,) = open_known(
+    place, *_ = open_known(
         cube, config, str(folder), Masks.of_model(manifest), seed=seed, masking=masking
     )
+    if not isinstance(place, TrainingCube):
+        raise InputError(f"{cube} is a table; give a cube.")
     if at is None:
         return place
     with translated_errors(place.store):

@@ -6,41 +6,40 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.cube.masking import AS_STORED, MaskingRequest, Masks, mask_bands, settle
+from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.repository import ABOUT, Store
 from terralatent.pipeline.training.holdout import blocks_apart
+from terralatent.pipeline.training.sources import Bands, PixelSource, agree
+from terralatent.pipeline.training.tables.calendars import is_table, open_table
+from terralatent.pipeline.training.tables.columns import Columns
 
-__all__ = ["Bands", "TrainingCube", "mask", "open_training_cubes"]
+__all__ = ["Labels", "TrainingCube", "mask", "open_training_cubes"]
 
 log = logging.getLogger(__name__)
 
 PATCH = 64
 """Side of what is read at once, in pixels: one inner chunk."""
 
-
-@dataclass(frozen=True)
-class Bands:
-    """What one value of a sensor means; equal in all cubes of a training."""
-
-    names: tuple[str, ...]
-    """Bands in the order of the cube."""
-
-    units: str
-    """Units of the bands' values."""
+Labels = NDArray[np.integer]
+"""Classes on a cube's grid, (y, x); 0 where a pixel is unlabelled, a class of its own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingCube:
     """One cube at one snapshot, cut into patches of which some are kept from training."""
 
@@ -56,8 +55,8 @@ class TrainingCube:
     group: zarr.Group
     """Its root, read-only, at that snapshot."""
 
-    sensors: dict[str, Bands]
-    """The sensors that are used and have acquisitions, by name."""
+    sensors: Mapping[str, Bands]
+    """The sensors that are used and have acquisitions, by name, and the bands that series have."""
 
     patches: tuple[Block, ...]
     """At most 64 x 64 pixels each; none crosses a block's edge."""
@@ -68,9 +67,47 @@ class TrainingCube:
     masks: Masks = AS_STORED
     """How the sensors are masked; the same in all cubes of a training."""
 
-    def choose(self, *, apart: bool) -> list[int]:
-        """The places of the patches kept apart, or of those for training."""
-        return [place for place, mark in enumerate(self.apart) if mark == apart]
+    labels: Labels | None = field(default=None, repr=False)
+    """Classes of its pixels, by which they are balanced."""
+
+    @property
+    def name(self) -> str:
+        """Its path or URL, as it was given."""
+        return str(self.store)
+
+    @property
+    def version(self) -> str:
+        """Its snapshot; its path for plain Zarr."""
+        return self.snapshot or self.name
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Pixels of each patch."""
+        return tuple(math.prod(patch.shape) for patch in self.patches)
+
+    def read(self, part: int) -> SeriesBlock:
+        """Read the series of a patch. Computes.
+
+        Raises:
+            InputError: If the cube is damaged there.
+        """
+        patch = self.patches[part]
+        bands = {name: own.names for name, own in self.sensors.items()}
+        with translated_errors(self.store):
+            return read_series(self.group, tuple(self.sensors), patch.y, patch.x, self.masks, bands)
+
+    def classes(self, part: int) -> Labels | None:
+        """The class of each pixel of a patch, row by row; None without labels."""
+        patch = self.patches[part]
+        return None if self.labels is None else self.labels[patch.y, patch.x].ravel()
+
+    def with_sensors(self, sensors: Mapping[str, Bands]) -> TrainingCube:
+        """The same cube with some of its sensors, whose series have the bands given."""
+        return replace(self, sensors=dict(sensors))
+
+    def keep_for(self, user: str) -> None:
+        """Tag the snapshot, so that it is kept for as long as ``user`` is there."""
+        keep_for(user, self.store, self.snapshot)
 
 
 def open_training_cubes(
@@ -79,47 +116,73 @@ def open_training_cubes(
     *,
     seed: int,
     masking: MaskingRequest = None,
-) -> tuple[TrainingCube, ...]:
-    """Open cubes at their newest snapshot and check that one model fits them. Reads no pixels.
+    columns: Columns = None,
+    labels: Sequence[Labels | None] | None = None,
+) -> tuple[PixelSource, ...]:
+    """Open cubes at their newest snapshot, and tables, and see that one model fits them.
+
+    Reads no pixels of cubes; a table is read once, one row group after the other.
 
     Args:
-        cubes: A path or URL, or several.
+        cubes: A path or URL, or several; those that end in ``.parquet`` are tables of pixel series,
+            see :func:`terralatent.pipeline.training.tables.calendars.open_table`.
         sensors: Those to use; by default all that have acquisitions.
         seed: Of the choice of the blocks kept apart.
-        masking: How the sensors are masked.
+        masking: How the sensors of cubes are masked.
+        columns: Where the tables have what.
+        labels: For each of ``cubes``, classes of its pixels; None for one that has none.
+
+    Returns:
+        The cubes, and the calendars of the tables. A sensor has the same bands in all of them;
+        what one lacks is never valid there.
 
     Raises:
-        InputError: If one is no cube or has none of the sensors, if no cube has one of them, if two
-            disagree about the bands or units of a sensor, or if they cannot be masked so.
+        InputError: If one is no cube or table or has none of the sensors, if none has one of them,
+            if two disagree about the units of a sensor, if they cannot be masked so, or if labels
+            do not fit.
     """
     if isinstance(cubes, str | Path):
         cubes = [cubes]
     if not cubes:
         raise InputError("training needs at least one cube, got none.")
-    opened = [_open(Store.of(cube), seed) for cube in cubes]
-    known = {name: bands for cube in opened for name, bands in cube.sensors.items()}
-    unknown = sorted(set(sensors or ()) - set(known))
-    if unknown or not known:
+    if labels is not None and len(labels) != len(cubes):
         raise InputError(
-            f"no cube has acquisitions of {', '.join(unknown) or 'any sensor'}; "
-            f"there are {', '.join(sorted(known)) or 'none'}."
+            f"there are labels for {len(labels)} cubes, but {len(cubes)} cubes; give None for one "
+            "without."
         )
-    return mask([_use(cube, known, sensors) for cube in opened], masking)
+    opened: list[PixelSource] = []
+    for place, cube in enumerate(cubes):
+        own = None if labels is None else labels[place]
+        if not is_table(cube):
+            opened.append(_labelled(_open(Store.of(cube), seed), own))
+        elif own is not None:
+            raise InputError(f"{cube}: labels are for cubes; leave those of a table out.")
+        else:
+            opened += open_table(cube, sensors, seed=seed, columns=columns)
+    return mask(agree(opened, sensors), masking)
 
 
 def mask(
-    cubes: Sequence[TrainingCube],
+    sources: Sequence[PixelSource],
     masking: MaskingRequest,
     before: Masks = AS_STORED,
     fixed: Collection[str] = (),
-) -> tuple[TrainingCube, ...]:
-    """Settle how the sensors of all cubes are masked; see :func:`settle`. Reads no pixels."""
+) -> tuple[PixelSource, ...]:
+    """Settle how the sensors of all cubes are masked; see :func:`settle`. Reads no pixels.
+
+    Tables stay as they are: what they hold was seen.
+    """
     bands: dict[str, str | None] = {}
-    for cube in cubes:
-        own = mask_bands(cube.group, list(cube.sensors))
+    for source in sources:
+        names = list(source.sensors)
+        there = source.group if isinstance(source, TrainingCube) else None
+        own = dict.fromkeys(names) if there is None else mask_bands(there, names)
         bands |= {name: dtype or bands.get(name) for name, dtype in own.items()}
     masks = settle(bands, masking, before, fixed)
-    return tuple(replace(cube, masks=masks) for cube in cubes)
+    return tuple(
+        replace(source, masks=masks) if isinstance(source, TrainingCube) else source
+        for source in sources
+    )
 
 
 def _open(store: Store, seed: int) -> TrainingCube:
@@ -160,22 +223,22 @@ def _open_whole(store: Store, seed: int) -> TrainingCube:
     )
 
 
-def _use(
-    cube: TrainingCube, known: dict[str, Bands], sensors: Sequence[str] | None
-) -> TrainingCube:
-    """Keep the sensors that are wanted; ``known`` says what the other cubes hold of them."""
-    for name, bands in cube.sensors.items():
-        if bands != known[name]:
-            raise InputError(
-                f"{cube.store}: {name} has the bands {list(bands.names)} in {bands.units}, another "
-                f"cube {list(known[name].names)} in {known[name].units}; one model needs the same."
-            )
-    used = {name: bands for name, bands in cube.sensors.items() if not sensors or name in sensors}
-    if not used:
+def _labelled(cube: TrainingCube, labels: Labels | None) -> TrainingCube:
+    """The same cube with labels.
+
+    Raises:
+        InputError: If they are no integers on its grid.
+    """
+    if labels is None or not cube.sensors:
+        return cube
+    data: Any = cube.group[f"{next(iter(cube.sensors))}/data"]
+    labels, shape = np.asarray(labels), data.shape[-2:]
+    if labels.shape != shape or labels.dtype.kind not in "ui":
         raise InputError(
-            f"{cube.store} has acquisitions of none of {', '.join(sensors or ['its sensors'])}."
+            f"{cube.name}: labels are {labels.dtype} {labels.shape}; integers on its grid are "
+            f"wanted, {shape}."
         )
-    return replace(cube, sensors=used)
+    return replace(cube, labels=labels)
 
 
 def _cut(block: Block) -> list[Block]:

@@ -3,19 +3,34 @@
 The likelihood counts every observation, q sees a random part of them: still a bound on the
 evidence, and what teaches the model to fill gaps. Three kinds of gap are drawn, as they occur:
 single dates (clouds), contiguous windows (a winter), and whole sensors (an orbit that ended).
+
+On request bands are dropped as well, so that a model pretrained on all of them can read a cube that
+has some: those of one resolution, a single one, or a random half stay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from terralatent.catalogs.sources.sensors import SENSORS
 from terralatent.models.observations import Observations
 
-__all__ = ["LONGEST_WINDOW_DAYS", "drop_observations", "seeded"]
+__all__ = [
+    "LONGEST_WINDOW_DAYS",
+    "BandGroups",
+    "band_groups",
+    "drop_bands",
+    "drop_observations",
+    "seeded",
+]
+
+BandGroups = Mapping[str, Sequence[Sequence[int]]]
+"""For each sensor, the places of its bands that are published in one resolution."""
 
 LONGEST_WINDOW_DAYS = 90.0
 SHORTEST_WINDOW_DAYS = 10.0
@@ -29,6 +44,8 @@ WINDOW = 0.5
 """Chance that a series has a window."""
 WINDOW_SENSOR = 0.7
 """Chance that a sensor drops out during a series' window."""
+DROP_BANDS = 0.5
+"""Chance that a sensor loses bands for the whole batch."""
 
 
 def seeded(seed: int, *key: int) -> torch.Generator:
@@ -70,6 +87,70 @@ def drop_observations(
     _spare_one(torch.cat([observations[name].observed for name in names], dim=1), dropped, order)
     seen = {name: observations[name].hide(drop) for name, drop in zip(names, dropped, strict=True)}
     return {name: seen.get(name, series) for name, series in observations.items()}
+
+
+def band_groups(bands: Mapping[str, Sequence[str]]) -> BandGroups:
+    """Group the bands of each sensor by the resolution in which they are published.
+
+    Args:
+        bands: Of each sensor, in the order that observations have.
+    """
+    groups = {}
+    for name, own in bands.items():
+        alike = SENSORS[name].by_resolution() if name in SENSORS else (tuple(own),)
+        places = [[own.index(band) for band in some if band in own] for some in alike]
+        groups[name] = [some for some in places if some]
+    return groups
+
+
+def drop_bands(
+    observations: Mapping[str, Observations], groups: BandGroups, generator: torch.Generator
+) -> dict[str, Observations]:
+    """Drop bands of some sensors for all of a batch, which the encoder then does not see.
+
+    Of half of the sensors those of one resolution stay, a single one, or a random half; only bands
+    that the batch has are chosen. A series of which nothing would be left keeps all.
+
+    Args:
+        observations: What is left of a batch after :func:`drop_observations`, on the CPU.
+        groups: See :func:`band_groups`.
+        generator: Draws are made in the order of the sensors' names.
+    """
+    seen = dict(observations)
+    for name in sorted(observations):
+        series = observations[name]
+        chance, kind, which = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        order = torch.randperm(series.valid.shape[-1], generator=generator)
+        there = series.valid.flatten(0, 1).any(0)
+        order = order[there[order]]
+        if chance >= DROP_BANDS or len(order) < 2:
+            continue
+        alike = [[band for band in group if bool(there[band])] for group in groups.get(name, ())]
+        alike = [group for group in alike if 0 < len(group) < len(order)]
+        half, single = order[: len(order) // 2].tolist(), order[:1].tolist()
+        resolution = alike[int(which * len(alike))] if alike else half
+        kept = (resolution, single, half)[int(kind * 3)]
+        hidden = torch.ones_like(there)
+        hidden[kept] = False
+        seen[name] = replace(series, valid=series.valid & ~hidden)
+    return _spare_all(observations, seen)
+
+
+def _spare_all(
+    before: Mapping[str, Observations], after: Mapping[str, Observations]
+) -> dict[str, Observations]:
+    """Give series of which nothing is left all back that they had."""
+    if not before:
+        return dict(after)
+
+    def some(series: Mapping[str, Observations]) -> Tensor:
+        return torch.stack([own.valid.flatten(1).any(1) for own in series.values()]).any(0)
+
+    lost = (some(before) & ~some(after))[:, None, None]
+    return {
+        name: replace(own, valid=own.valid | (lost & before[name].valid))
+        for name, own in after.items()
+    }
 
 
 def _dropped_sensor(sensors: int, generator: torch.Generator) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,8 +31,10 @@ from terralatent.models.observations import Observations
 from terralatent.models.start.linear import start_sensor
 from terralatent.models.start.sensor import set_precision
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
-from terralatent.pipeline.training.cubes import TrainingCube, mask, open_training_cubes
+from terralatent.pipeline.training.cubes import Labels, mask, open_training_cubes
 from terralatent.pipeline.training.holdout import Holdout
+from terralatent.pipeline.training.sources import Bands, PixelSource
+from terralatent.pipeline.training.tables.columns import Columns
 from terralatent.pipeline.training.validation import Guard, Validation
 
 __all__ = ["BaseModel", "read_base"]
@@ -71,7 +73,7 @@ class BaseModel:
         """The sensors that stay as they are: all it has."""
         return self.known
 
-    def record(self, sources: Sequence[TrainingCube]) -> dict[str, Any]:
+    def record(self, sources: Sequence[PixelSource]) -> dict[str, Any]:
         """What a checkpoint records of what was extended, and by which sensors."""
         there = {name for source in sources for name in source.sensors}
         added = sorted(there - self.known)
@@ -84,7 +86,9 @@ class BaseModel:
         *,
         seed: int,
         masking: MaskingRequest = None,
-    ) -> tuple[TrainingCube, ...]:
+        columns: Columns = None,
+        labels: Sequence[Labels | None] | None = None,
+    ) -> tuple[PixelSource, ...]:
         """Open the cubes with the sensors the model knows and those it is to learn.
 
         Args:
@@ -92,10 +96,12 @@ class BaseModel:
             sensors: Those to learn; by default all that the model does not know.
             seed: Of the choice of the blocks kept apart.
             masking: How those to learn are masked; the model's own stay as they were.
+            columns: Where the tables have what.
+            labels: For each of ``cubes``, classes of its pixels.
 
         Raises:
-            InputError: If a cube cannot be read or has no sensor of the model, if bands or units
-                differ from the model's, if the model knows one of ``sensors``, if a cube has
+            InputError: If a cube cannot be read or shares no band with the model, if units differ
+                from the model's, if the model knows one of ``sensors``, if a cube has
                 nothing to learn, or if it cannot be masked so.
         """
         again = sorted(self.known & set(sensors or ()))
@@ -104,7 +110,7 @@ class BaseModel:
                 f"{self.folder} has {', '.join(again)} already, and what it has stays as it is; "
                 "name sensors that it does not have, or train a new model."
             )
-        opened = open_training_cubes(cubes, seed=seed)
+        opened = open_training_cubes(cubes, seed=seed, columns=columns, labels=labels)
         there = sorted({name for cube in opened for name in cube.sensors})
         absent = sorted(set(sensors or ()) - set(there))
         if absent:
@@ -114,23 +120,26 @@ class BaseModel:
         used = [self._use(cube, sensors) for cube in opened]
         return mask(used, masking, self.masks, self.known)
 
-    def _use(self, cube: TrainingCube, sensors: Sequence[str] | None) -> TrainingCube:
-        """Keep of a cube what the model knows and what it is to learn."""
+    def _use(self, cube: PixelSource, sensors: Sequence[str] | None) -> PixelSource:
+        """Keep of a cube what the model knows, in its bands, and what it is to learn."""
         bands = {name: (own.names, own.units) for name, own in cube.sensors.items()}
         try:
             shared = check_cube(self.config, bands)
         except CheckpointError as error:
-            raise InputError(f"{cube.store} cannot extend {self.folder}: {error}") from error
+            raise InputError(f"{cube.name} cannot extend {self.folder}: {error}") from error
         learned = sorted(set(sensors or cube.sensors) & set(cube.sensors) - self.known)
         if not learned:
             raise InputError(
-                f"{cube.store} has no sensor for {self.folder} to learn: it has "
+                f"{cube.name} has no sensor for {self.folder} to learn: it has "
                 f"{', '.join(sorted(cube.sensors))}, the model knows "
                 f"{', '.join(sorted(self.known))}; give a cube with "
                 f"{' or '.join(sensors or ['another sensor'])} as well."
             )
-        names = sorted({*shared, *learned})
-        return replace(cube, sensors={name: cube.sensors[name] for name in names})
+        known = {
+            name: Bands(self.config.sensor(name).bands, cube.sensors[name].units) for name in shared
+        }
+        used = known | {name: cube.sensors[name] for name in learned}
+        return cube.with_sensors({name: used[name] for name in sorted(used)})
 
     def extend(self, config: ModelConfig, seed: int) -> GPVAE:
         """Return a copy with the sensors of ``config`` that it lacks; only these learn."""

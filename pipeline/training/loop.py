@@ -16,7 +16,12 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.training.dropout import drop_observations, seeded
+from terralatent.pipeline.training.dropout import (
+    BandGroups,
+    drop_bands,
+    drop_observations,
+    seeded,
+)
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.state import (
@@ -47,7 +52,7 @@ LAST_RATE = 1.0 / 3.0
 LEAST_SHARE = 0.25
 """The shortest way from the best weights towards others on which some are tried."""
 
-DROPOUT_KEY, NOISE_KEY = 100, 101
+DROPOUT_KEY, NOISE_KEY, BANDS_KEY = 100, 101, 102
 """Keys of the random draws of a step, so that none depends on how often another was drawn."""
 
 
@@ -81,6 +86,9 @@ class Schedule:
 
     hide: bool = True
     """Whether the encoders see a random part of the observations, or all that are counted."""
+
+    bands: BandGroups | None = None
+    """By which bands are dropped as well; None: none are."""
 
     warm_up: int = 20
     """Steps over which the rates rise from zero."""
@@ -251,6 +259,8 @@ def _step(
     seen = counted
     if schedule.hide:
         seen = drop_observations(counted, seeded(sampler.seed, DROPOUT_KEY, step))
+    if schedule.bands is not None:
+        seen = drop_bands(seen, schedule.bands, seeded(sampler.seed, BANDS_KEY, step))
     values = max(1, sum(int(series.valid.sum()) for series in counted.values()))
 
     wrapped.train()

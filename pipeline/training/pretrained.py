@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.local_calibration import without_local_widths
 from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
-from terralatent.pipeline.training.cubes import TrainingCube, mask, open_training_cubes
+from terralatent.pipeline.training.cubes import Labels, mask, open_training_cubes
 from terralatent.pipeline.training.holdout import Holdout
+from terralatent.pipeline.training.sources import Bands, PixelSource
+from terralatent.pipeline.training.tables.columns import Columns
 from terralatent.pipeline.training.validation import Guard, Validation
 
 __all__ = ["PRIOR", "PretrainedModel", "latents_moved", "open_known", "read_pretrained"]
@@ -83,7 +85,9 @@ class PretrainedModel:
         *,
         seed: int,
         masking: MaskingRequest = None,
-    ) -> tuple[TrainingCube, ...]:
+        columns: Columns = None,
+        labels: Sequence[Labels | None] | None = None,
+    ) -> tuple[PixelSource, ...]:
         """Open the cubes with the sensors the model knows.
 
         Args:
@@ -91,15 +95,18 @@ class PretrainedModel:
             sensors: Those to learn from; by default all that the model knows.
             seed: Of the choice of the blocks kept apart.
             masking: How they are masked; as the model was trained, where it leaves that open.
+            columns: Where the tables have what.
+            labels: For each of ``cubes``, classes of its pixels.
 
         Raises:
-            InputError: If a cube cannot be read or has no sensor of the model, if bands or units
-                differ from the model's, if one of ``sensors`` is none of it, or if they cannot be
+            InputError: If a cube cannot be read or shares no band with the model, if units differ
+                from the model's, if one of ``sensors`` is none of it, or if they cannot be
                 masked so.
         """
         return open_known(
-            cubes, self.config, self.folder, self.masks, sensors, seed=seed, masking=masking
-        )
+            cubes, self.config, self.folder, self.masks, sensors,
+            seed=seed, masking=masking, columns=columns, labels=labels,
+        )  # fmt: skip
 
     def extend(self, config: ModelConfig, seed: int) -> LatentModel:
         """Return a copy, all of which learns."""
@@ -119,7 +126,7 @@ class PretrainedModel:
     ) -> None:
         """Nothing is to be set: the copy is the start."""
 
-    def record(self, sources: Sequence[TrainingCube]) -> dict[str, Any]:
+    def record(self, sources: Sequence[PixelSource]) -> dict[str, Any]:
         """What a checkpoint records of where it comes from."""
         return {
             "from": {
@@ -140,7 +147,9 @@ def open_known(
     *,
     seed: int,
     masking: MaskingRequest = None,
-) -> tuple[TrainingCube, ...]:
+    columns: Columns = None,
+    labels: Sequence[Labels | None] | None = None,
+) -> tuple[PixelSource, ...]:
     """Open cubes with those of their sensors that a trained model knows. Reads no pixels.
 
     Args:
@@ -151,6 +160,11 @@ def open_known(
         sensors: Those to read; by default all that the model knows.
         seed: Of the choice of the blocks kept apart.
         masking: How they are masked; as the model was trained, where it leaves that open.
+        columns: Where the tables have what.
+        labels: For each of ``cubes``, classes of its pixels.
+
+    Returns:
+        Sources whose series have the bands of the model; what one lacks is never valid there.
 
     Raises:
         InputError: As :meth:`PretrainedModel.open_cubes`.
@@ -162,17 +176,18 @@ def open_known(
             "it with `train --extend` first."
         )
     opened = []
-    for cube in open_training_cubes(cubes, seed=seed):
-        bands = {
+    for cube in open_training_cubes(cubes, seed=seed, columns=columns, labels=labels):
+        there = {
             name: (own.names, own.units)
             for name, own in cube.sensors.items()
             if not sensors or name in sensors
         }
         try:
-            shared = check_cube(config, bands)
+            shared = check_cube(config, there)
         except CheckpointError as error:
-            raise InputError(f"{cube.store} does not fit {folder}: {error}") from error
-        opened.append(replace(cube, sensors={name: cube.sensors[name] for name in shared}))
+            raise InputError(f"{cube.name} does not fit {folder}: {error}") from error
+        used = {name: Bands(config.sensor(name).bands, there[name][1]) for name in sorted(shared)}
+        opened.append(cube.with_sensors(used))
     return mask(opened, masking, masks)
 
 

@@ -1,9 +1,9 @@
-"""Cubes -> batches of pixel series for training."""
+"""Cubes and tables -> batches of pixel series for training."""
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +12,13 @@ import torch
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.observations import Observations
-from terralatent.pipeline.cube.series import SeriesBlock, read_series
-from terralatent.pipeline.store.damage import translated_errors
-from terralatent.pipeline.training.cubes import TrainingCube
+from terralatent.pipeline.cube.series import SeriesBlock
+from terralatent.pipeline.training.sources import PixelSource
 
-__all__ = ["Batch", "PixelSampler"]
+__all__ = ["BALANCES", "Batch", "PixelSampler"]
+
+BALANCES = ("area", "cube")
+"""By what the cubes of a training count: their pixels, or each as much as another."""
 
 BUFFER_PATCHES = 8
 """Patches that one buffer mixes."""
@@ -25,7 +27,7 @@ BUFFER_BATCHES = 16
 CACHE_BYTES = 256 * 2**20
 """Patches kept in memory; small cubes are read once."""
 
-BUFFER_KEY, ORDER_KEY, POOL_KEY, VALIDATION_KEY = range(4)
+BUFFER_KEY, ORDER_KEY, POOL_KEY, VALIDATION_KEY, CLASS_KEY = range(5)
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,40 @@ class PixelSampler:
     the step alone, so a batch is the same whatever was drawn before; the order of steps only
     decides how often patches are read.
 
-    Pixels without any clear observation are passed over, and blocks apart are left alone.
+    Pixels without any clear observation are passed over, and blocks apart are left alone. Where a
+    cube has labels, a buffer holds as many pixels of each class, drawn from patches that have it;
+    of a class with few pixels they come again.
 
     Args:
-        cubes: At least one. A cube is drawn in proportion to its area.
+        cubes: At least one, or calendars of tables.
         seed: Another seed, other batches.
         batch: Pixels in a batch; a pixel comes again only where a cube has too few.
+        balance: Whether a cube is drawn in proportion to its ``area`` (of a table, its pixels), or
+            each ``cube`` and table as often as another.
+
+    Raises:
+        InputError: If ``balance`` is neither.
     """
 
-    def __init__(self, cubes: Sequence[TrainingCube], *, seed: int, batch: int = 256) -> None:
+    def __init__(
+        self,
+        cubes: Sequence[PixelSource],
+        *,
+        seed: int,
+        batch: int = 256,
+        balance: str = "area",
+    ) -> None:
+        if balance not in BALANCES:
+            raise InputError(f"balance {balance!r} is unknown; give {' or '.join(BALANCES)}.")
         self.cubes = tuple(cubes)
         self.seed = seed
         self.batch_size = batch
-        self._training = [cube.choose(apart=False) for cube in self.cubes]
-        area = [
-            sum(math.prod(cube.patches[place].shape) for place in places)
+        self._training = [_parts(cube, apart=False) for cube in self.cubes]
+        self._share = self._shares(balance)
+        self._classes = [
+            _parts_by_class(cube, places)
             for cube, places in zip(self.cubes, self._training, strict=True)
         ]
-        self._share = np.array(area) / sum(area)
         self._outliers: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
         self._patches: OrderedDict[tuple[int, int], SeriesBlock] = OrderedDict()
         self._buffer: tuple[int, Batch] | None = None
@@ -105,7 +123,7 @@ class PixelSampler:
         """
         pools = []
         for place, cube in enumerate(self.cubes):
-            apart, key = cube.choose(apart=True), [self.seed, VALIDATION_KEY, place]
+            apart, key = _parts(cube, apart=True), [self.seed, VALIDATION_KEY, place]
             half = pixels // 2 if apart else 0
             series = self._gather(place, self._training[place], pixels - half, [*key, 0])
             if apart:
@@ -127,12 +145,40 @@ class PixelSampler:
         if self._buffer is None or self._buffer[0] != turn:
             key = [self.seed, BUFFER_KEY, turn]
             cube = int(np.random.default_rng(key).choice(len(self.cubes), p=self._share))
-            pixels = BUFFER_BATCHES * self.batch_size
-            self._buffer = (
-                turn,
-                Batch(cube, self._gather(cube, self._training[cube], pixels, [*key, 1])),
-            )
+            self._buffer = (turn, Batch(cube, self._draw(cube, [*key, 1])))
         return self._buffer[1]
+
+    def _draw(self, cube: int, key: Sequence[int]) -> dict[str, Observations]:
+        """The pixels of a buffer: of each class as many, where there are classes."""
+        pixels, classes = BUFFER_BATCHES * self.batch_size, self._classes[cube]
+        if not classes:
+            return self._gather(cube, self._training[cube], pixels, key)
+        each, parts = math.ceil(pixels / len(classes)), []
+        for number, places in sorted(classes.items()):
+            of_class = [*key, CLASS_KEY, number % 2**32]
+            part = self._gather(cube, places, each, of_class, of=number, may_be_empty=True)
+            if part:
+                parts.append(part)
+        if not parts:
+            return self._gather(cube, self._training[cube], pixels, key)
+        each = math.ceil(pixels / len(parts))  # of a class that nobody saw there are none
+        return _concatenate(
+            [_select(part, torch.arange(each) % len(next(iter(part.values())))) for part in parts]
+        )
+
+    def _shares(self, balance: str) -> np.ndarray:
+        """How often each cube is drawn; calendars of one table are parts of one."""
+        area = np.array(
+            [
+                sum(cube.sizes[place] for place in places)
+                for cube, places in zip(self.cubes, self._training, strict=True)
+            ]
+        )
+        if balance == "area":
+            return area / sum(area)
+        names = [cube.name for cube in self.cubes]
+        whole = np.array([area[[other == name for other in names]].sum() for name in names])
+        return area / whole / len(set(names))
 
     def _gather(
         self,
@@ -141,9 +187,12 @@ class PixelSampler:
         pixels: int,
         key: Sequence[int],
         *,
+        of: int | None = None,
         may_be_empty: bool = False,
     ) -> dict[str, Observations]:
         """Up to ``pixels`` pixels from patches in an order drawn by ``key``; {} for none.
+
+        With ``of`` those of one class alone.
 
         Patches take turns, so that the first few pixels come from all over the cube as well.
         """
@@ -154,6 +203,9 @@ class PixelSampler:
         for place in generator.permutation(places):
             block = self._read_patch(cube, int(place))
             usable = np.flatnonzero(block.observations.any(axis=0))
+            classes = self.cubes[cube].classes(int(place)) if of is not None else None
+            if classes is not None:
+                usable = usable[classes[usable] == of]
             if usable.size:
                 taken = min(share, left, usable.size)
                 chosen = generator.choice(usable, taken, replace=False)
@@ -163,7 +215,7 @@ class PixelSampler:
                 break
         if not parts and not may_be_empty:
             raise InputError(
-                f"{self.cubes[cube].store}: no pixel has a clear observation by "
+                f"{self.cubes[cube].name}: no pixel has a clear observation by "
                 f"{', '.join(self.cubes[cube].sensors)}; build it for a longer period or another "
                 "region."
             )
@@ -175,18 +227,28 @@ class PixelSampler:
         """All series of one patch, from memory if it was read lately."""
         key = (cube, place)
         if key not in self._patches:
-            source = self.cubes[cube]
-            patch = source.patches[place]
-            with translated_errors(source.store):
-                block = read_series(
-                    source.group, tuple(source.sensors), patch.y, patch.x, source.masks
-                )
+            block = self.cubes[cube].read(place)
             self._patches[key] = block
             self._outliers[key] = block.outliers()
         self._patches.move_to_end(key)
         while len(self._patches) > 1 and sum(map(_bytes, self._patches.values())) > CACHE_BYTES:
             self._patches.popitem(last=False)
         return self._patches[key]
+
+
+def _parts(source: PixelSource, *, apart: bool) -> list[int]:
+    """The places of the parts kept apart, or of those for training."""
+    return [place for place, mark in enumerate(source.apart) if mark == apart]
+
+
+def _parts_by_class(source: PixelSource, places: Sequence[int]) -> dict[int, list[int]]:
+    """For each class of a source, those of some parts that have pixels of it; {} without labels."""
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for place in places:
+        classes = source.classes(place)
+        for number in () if classes is None else np.unique(classes):
+            found[int(number)].append(place)
+    return dict(found)
 
 
 def _bytes(block: SeriesBlock) -> int:

@@ -16,10 +16,10 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import TooFewObservationsError
 from terralatent.models.start.linear import start_model
-from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
 from terralatent.pipeline.training.loop import describe_timescales
 from terralatent.pipeline.training.pretrained import PretrainedModel
+from terralatent.pipeline.training.sources import PixelSource
 from terralatent.pipeline.training.state import TrainingFolder, TrainingState, copy_tensors
 from terralatent.pipeline.training.validation import Validation
 
@@ -33,7 +33,7 @@ SMALLEST_SPREAD = 1e-4
 
 
 def configure(
-    sources: Sequence[TrainingCube],
+    sources: Sequence[PixelSource],
     pools: Sequence[dict[str, Observations]],
     choices: dict[str, Any],
     base: BaseModel | PretrainedModel | None,
@@ -88,7 +88,14 @@ def start(
         else:
             base.start(model, pools, validation)
     except TooFewObservationsError as error:
-        raise InputError(f"The cube holds too little: {error}") from error
+        apart = [sensor.name for sensor in config.sensors if not _is_whole(sensor.name, pools)]
+        reason = (
+            f"no cube has clear observations in all bands of {' and '.join(apart)}, by which the "
+            "linear start relates them; add one that has, or start at random (--set start=random)."
+            if apart
+            else str(error)
+        )
+        raise InputError(f"The cube holds too little: {reason}") from error
     score = validation.score(model)
     log.info("the start has a held-out log density of %.3f", score.log_density)
     weights = copy_tensors(model.state_dict())
@@ -104,6 +111,11 @@ def start(
     folder.log(step=0, validation=score.to_json(), timescales=describe_timescales(model))
     folder.save(state)
     return state
+
+
+def _is_whole(sensor: str, pools: Sequence[dict[str, Observations]]) -> bool:
+    """Whether some observation of a sensor has all bands."""
+    return any(bool(pool[sensor].valid.all(-1).any()) for pool in pools if sensor in pool)
 
 
 def centre_and_spread(pools: Sequence[Observations]) -> tuple[Tensor, Tensor]:

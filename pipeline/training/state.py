@@ -22,7 +22,6 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
-from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.extend import BaseModel
 from terralatent.pipeline.training.familiarity import value_ranges
 from terralatent.pipeline.training.files import (
@@ -38,6 +37,7 @@ from terralatent.pipeline.training.files import (
 )
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.pretrained import PretrainedModel
+from terralatent.pipeline.training.sources import PixelSource
 
 __all__ = ["TrainingFolder", "TrainingState", "training_record"]
 
@@ -239,7 +239,7 @@ class TrainingFolder:
 
 
 def training_record(
-    sources: Sequence[TrainingCube],
+    sources: Sequence[PixelSource],
     settings: Mapping[str, Any],
     pools: Sequence[dict[str, Observations]],
     holdouts: Sequence[Holdout],
@@ -262,7 +262,7 @@ def training_record(
     record: dict[str, Any] = {
         "cubes": [
             {
-                "store": str(source.store),
+                "store": source.name,
                 "snapshot": source.snapshot,
                 "identity": source.identity,
                 "held_out_days": {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
@@ -21,9 +23,9 @@ from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import uninterrupted
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.store.damage import translated_errors
-from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.training.choices import Choices, choose
-from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
+from terralatent.pipeline.training.cubes import Labels, open_training_cubes
+from terralatent.pipeline.training.dropout import band_groups
 from terralatent.pipeline.training.extend import BaseModel, read_base
 from terralatent.pipeline.training.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.training.loop import Schedule, fit, fit_all
@@ -33,8 +35,10 @@ from terralatent.pipeline.training.pretrained import (
     read_pretrained,
 )
 from terralatent.pipeline.training.sampler import PixelSampler
+from terralatent.pipeline.training.sources import PixelSource
 from terralatent.pipeline.training.start import configure, start, unstarted
 from terralatent.pipeline.training.state import TrainingFolder, TrainingState, training_record
+from terralatent.pipeline.training.tables.columns import Columns
 from terralatent.pipeline.training.validation import Validation
 
 __all__ = ["TrainReport", "train"]
@@ -91,12 +95,19 @@ def train(
     patience: int = 6,
     beta: float = 1.0,
     hide: bool = True,
+    drop_bands: bool = False,
     calibrated: bool = True,
+    balance: str = "area",
+    labels: Sequence[Labels | None] | None = None,
+    columns: Columns = None,
     masking: MaskingRequest = None,
     progress: Progress | None = None,
     **given: Unpack[Choices],
 ) -> TrainReport:
-    """Train a model on pixel series of one or more cubes; computes.
+    """Train a model on pixel series of one or more cubes and tables; computes.
+
+    Cubes may have other sensors and other bands of them: the model has all, and what a cube lacks
+    is never valid there. They are read patch by patch, tables by row groups.
 
     Whole acquisitions (and blocks, where a cube has several) are held out. The start is the
     first candidate; from the weights that predict what was held out best, a few last steps learn
@@ -108,7 +119,9 @@ def train(
     model is kept that predicts held-out acquisitions of the old sensors worse.
 
     Args:
-        cubes: Path or URL of a cube, or of several, each read at its newest snapshot.
+        cubes: Path or URL of a cube, or of several, each read at its newest snapshot; a path that
+            ends in ``.parquet`` is a table, see
+            :func:`terralatent.pipeline.training.tables.calendars.open_table`.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
         extend: Folder of a trained model to which sensors are added; it is only read.
         pretrained: Folder of a trained model from whose weights training begins, and on which the
@@ -122,18 +135,26 @@ def train(
         patience: Validations without a better one after which training stops.
         beta: Weight of the KL divergence; with 1 the objective is a bound on the evidence.
         hide: Whether observation dropout is on: the encoders see a random part of what is counted.
+        drop_bands: Whether they do not see some bands in some steps either, so that the model reads
+            cubes that lack these.
         calibrated: Whether the widths of predictive intervals are fitted in the end, see
             :func:`terralatent.models.calibration.calibrate`.
+        balance: Whether cubes count by their ``area`` (tables by their pixels), or each ``cube`` as
+            much as another.
+        labels: For each of ``cubes``, classes of its pixels on its grid, integers (y, x), 0 where
+            there is none, or None; pixels of a cube with labels are drawn equally by class.
+        columns: Where the tables have what: a mapping, or a TOML or JSON file of one.
         masking: How the sensors are masked; the model notes it, and is used so by default. An
             extension masks the sensors that it adds so.
         progress: Shown every step, with loss and best score.
         given: Choices of the model, see :class:`terralatent.pipeline.training.choices.Choices`.
 
     Raises:
-        InputError: If a cube cannot be read, lacks every sensor wanted or disagrees with another
-            about a sensor's bands; if they cannot be masked so; if too few acquisitions are clear;
-            if an argument is no such thing, or one that a model given cannot change; if there is no
-            sensor to add; or if ``out`` holds something else than a part of the same training.
+        InputError: If a cube or table cannot be read, lacks every sensor wanted or disagrees with
+            another about a sensor's units; if they cannot be masked so; if too few acquisitions are
+            clear; if an argument is no such thing, or one that a model given cannot change; if
+            there is no sensor to add; or if ``out`` holds something else than a part of this
+            training.
         CheckpointError: If the model to extend cannot be read.
         KeyboardInterrupt: On Ctrl-C, after the state is written.
     """
@@ -142,12 +163,10 @@ def train(
     base = _read_given(extend, pretrained)
     choices = choose(dict(given), base.config if base else None)
     accelerator, devices = find_device(device)
-    if base is None:
-        sources = open_training_cubes(cubes, sensors, seed=seed, masking=masking)
-    else:
-        sources = base.open_cubes(cubes, sensors, seed=seed, masking=masking)
+    opening = open_training_cubes if base is None else base.open_cubes
+    sources = opening(cubes, sensors, seed=seed, masking=masking, columns=columns, labels=labels)
     settings = {
-        "cubes": [source.snapshot or str(source.store) for source in sources],
+        "cubes": [source.version for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),
         **choices,
         "extend": base.hash if isinstance(base, BaseModel) else None,
@@ -160,7 +179,11 @@ def train(
         "beta": beta,
         "hide": hide,
         "calibrated": calibrated,
-        "masking": sources[0].masks.to_json() or None,
+        "masking": next((own for source in sources if (own := source.masks.to_json())), None),
+        # Trainings from before there was a choice go on as what they were.
+        **({} if balance == "area" else {"balance": balance}),
+        **({} if labels is None else {"labels": [_digest(own) for own in labels]}),
+        **({"drop_bands": True} if drop_bands else {}),
     }
     folder = TrainingFolder(out)
     with folder.claim(settings) as lock, translated_errors(folder.out):
@@ -169,10 +192,10 @@ def train(
             log.info("%s: this training is done; nothing is left to do", folder.out)
             return _report(state, repeated=True)
 
-        sampler = PixelSampler(sources, seed=seed, batch=batch)
+        sampler = PixelSampler(sources, seed=seed, batch=batch, balance=balance)
         pools = sampler.pool(POOL_PIXELS)
         for source in sources:
-            keep_for(str(folder.out), source.store, source.snapshot)
+            source.keep_for(str(folder.out))
         for name, share in sampler.outliers().items():
             log.info(
                 "%.2f %% of the observations of %s are outliers in time, masked", 100 * share, name
@@ -195,12 +218,14 @@ def train(
         try:
             if model.trainable:
                 adapts = base if isinstance(base, PretrainedModel) else None
+                bands = {own.name: own.bands for own in model.config.sensors}
                 schedule = Schedule(
                     steps,
                     validate_every,
                     patience,
                     beta=beta,
                     hide=hide,
+                    bands=band_groups(bands) if drop_bands else None,
                     prior=adapts.prior if adapts else 0.0,
                 )
                 centre = adapts.model.state_dict() if adapts else None
@@ -238,13 +263,13 @@ def train(
 
 
 def _hold_out(
-    pools: Sequence[dict[str, Observations]], sources: Sequence[TrainingCube], seed: int
+    pools: Sequence[dict[str, Observations]], sources: Sequence[PixelSource], seed: int
 ) -> list[Holdout]:
     """The acquisitions kept from training, by cube; at least one among all cubes."""
     holdouts = [hold_out(pool, seed) for pool in pools]
     if all(holdout.empty for holdout in holdouts):
         raise InputError(
-            f"{', '.join(str(source.store) for source in sources)}: no sensor has "
+            f"{', '.join(dict.fromkeys(source.name for source in sources))}: no sensor has "
             f"{FEWEST_CLEAR} acquisitions that are clear over half of the pixels, too few to train "
             "and to validate; build the cube for a longer period."
         )
@@ -299,6 +324,13 @@ def _moved(
     model = make_model(ModelConfig.model_validate(state.config))
     model.load_state_dict(state.best if final is None else final)
     return latents_moved(base.model, model.eval(), series)
+
+
+def _digest(labels: Labels | None) -> str | None:
+    """SHA-256 of labels, in hexadecimal."""
+    if labels is None:
+        return None
+    return hashlib.sha256(np.ascontiguousarray(labels, "<i8").tobytes()).hexdigest()
 
 
 def _report(state: TrainingState, *, repeated: bool) -> TrainReport:

@@ -144,7 +144,7 @@ def test_ascending_and_descending_never_mix() -> None:
 
 
 SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "band": (lambda i: i["assets"].pop("B11"), "no asset for B11"),
+    "bands": (lambda i: i.update(assets={"SCL": i["assets"]["SCL"]}), "no asset for B02, B03, "),
     "mask": (lambda i: i["assets"].pop("SCL"), "no mask band SCL"),
     "scale": (lambda i: i["properties"].pop("s2:processing_baseline"), "neither an offset"),
     "time": (lambda i: i["properties"].update(datetime="soon"), "no readable datetime"),
@@ -172,14 +172,15 @@ def test_an_item_that_cannot_be_used_is_dropped_by_name(name: str) -> None:
 
 def test_what_is_left_out_is_summed_up_by_reason_with_an_example() -> None:
     items = [sentinel_2("good"), sentinel_2("older", s2__processing_baseline="02.12")]
-    for n, name in enumerate(["band", "band", *SPOILED]):
+    for n, name in enumerate(["bands", "bands", *SPOILED]):
         items.append(sentinel_2(f"bad-{n}-{name}", s2__mgrs_tile="06VUN"))
         SPOILED[name][0](items[-1])
     period = (date(2019, 1, 1), date(2019, 12, 31))
     found = Scenes.gather(items, ALL, source="here", period=period)
     lines = found.left_out()
     assert lines[0] == (
-        "left out: 3 items of sentinel-2-l2a, such as bad-0-band: it has no asset for B11"
+        "left out: 3 items of sentinel-2-l2a, such as bad-0-bands: it has no asset for "
+        + ", ".join(SENSORS["sentinel-2-l2a"].bands)
     )
     assert all("such as bad-" in line for line in lines[1:-1])
     assert not any("older" in line or "good" in line for line in lines)
@@ -346,8 +347,8 @@ def test_nothing_found_says_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="3 items"):
         search_scenes(folder, PLACE, "2025-01-01", "2025-01-02")
     for path in folder.glob("*/item.json"):
-        path.write_text(path.read_text().replace('"B11"', '"B99"'))
-    with pytest.raises(InputError, match=r"None of the 3 items .* day-1: it has no asset for B11"):
+        path.write_text(path.read_text().replace('"SCL"', '"B99"'))
+    with pytest.raises(InputError, match=r"None of the 3 items .* day-1: it has no mask band SCL"):
         search_scenes(folder, PLACE, "2019-07-01", "2019-07-31")
 
 

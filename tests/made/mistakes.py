@@ -88,7 +88,7 @@ MODELS = {
     "{no-manifest}": "model.json: no such file",
     "{cut-weights}": "weights.safetensors: sha256 is .* the file was changed or cut short",
     "{cut-manifest}": "model.json: not valid JSON .* copy the folder again",
-    "{other-bands}": r"sentinel-1-asc: the model reads the bands \['vh', 'vv'\], the cube has",
+    "{other-bands}": r"sentinel-1-asc: the model reads the bands \['hh', 'hv'\], the cube has",
     "{other-units}": "sentinel-1-asc: the model reads 'linear', the cube has 'dB'",
     "{other-sensor}": r"knows the sensors \['landsat-c2-l2'\], the cube has .* none is shared",
 }

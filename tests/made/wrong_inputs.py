@@ -78,7 +78,7 @@ def write_models(folder: Path) -> None:
     radar = next(sensor for sensor in config["sensors"] if sensor["name"] == "sentinel-1-asc")
     absent = next(sensor for sensor in config["sensors"] if sensor["name"] == "landsat-c2-l2")
     for name, sensor in (
-        ("other-bands", {**radar, "bands": ["vh", "vv"]}),
+        ("other-bands", {**radar, "bands": ["hh", "hv"]}),
         ("other-units", {**radar, "units": "linear"}),
         ("other-sensor", absent),
     ):

@@ -203,16 +203,22 @@ def test_sizes_that_no_model_has_are_refused_before_anything_is_made(
         load_model(folder)
 
 
-def test_a_cube_must_have_the_bands_and_units_of_the_sensors_it_shares() -> None:
+def test_a_cube_must_have_a_band_and_the_units_of_the_sensors_it_shares() -> None:
     config = made().config
     s1, s2 = (("vv", "vh"), "dB"), (("B02", "B03"), "reflectance")
 
-    assert check_cube(config, {"s2": s2, "s1": s1}) == ("s1", "s2")
-    assert check_cube(config, {"s1": s1, "landsat": (("B01",), "reflectance")}) == ("s1",)
+    assert list(check_cube(config, {"s2": s2, "s1": s1}).items()) == [
+        ("s1", ("vv", "vh")),
+        ("s2", ("B02", "B03")),
+    ]
+    landsat = (("B01",), "reflectance")
+    assert check_cube(config, {"s1": s1, "landsat": landsat}) == {"s1": ("vv", "vh")}
+    assert check_cube(config, {"s1": (("hh", "vh", "vv"), "dB")}) == {"s1": ("vv", "vh")}
+    assert check_cube(config, {"s1": s1, "s2": (("B12",), "reflectance")}) == {"s1": ("vv", "vh")}
     with pytest.raises(CheckpointError, match=r"knows the sensors \['s1', 's2'\], the cube has"):
         check_cube(config, {"landsat": s2})
-    with pytest.raises(CheckpointError, match=r"s1: .*\['vv', 'vh'\], the cube has \['vh', 'vv'\]"):
-        check_cube(config, {"s1": (("vh", "vv"), "dB")})
+    with pytest.raises(CheckpointError, match=r"s1: .*\['vv', 'vh'\], the cube has \['hh'\]: none"):
+        check_cube(config, {"s1": (("hh",), "dB")})
     with pytest.raises(CheckpointError, match="s1: the model reads 'dB', the cube has 'linear'"):
         check_cube(config, {"s1": (("vv", "vh"), "linear")})
 

@@ -142,13 +142,13 @@ def test_an_item_that_cannot_be_used_any_more_stays_and_is_named(
     build()
     path = tmp_path / "in" / "S2A_1.json"
     content = json.loads(path.read_text())
-    del content["assets"]["B11"]
+    del content["assets"]["SCL"]
     path.write_text(json.dumps(content))
     day(tmp_path, 6)
     assert build().new == 1
     assert list(reflectance(tmp_path / "cube")) == ["2024-06-01", "2024-06-06"]
     assert (
-        "S2A_1 was read before and cannot be used any more (it has no asset for B11" in caplog.text
+        "S2A_1 was read before and cannot be used any more (it has no mask band SCL" in caplog.text
     )
     assert fate(tmp_path / "cube", "S2A_1") == "used"
 

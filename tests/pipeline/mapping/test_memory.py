@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.mapping.bands import SensorBands
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.region import Block
@@ -24,8 +25,9 @@ def mapping_job(
     """The job of a cube of two sensors, as far as its sizes go."""
     sizes = {"optical": (observed[0], 10), "radar": (observed[1], 2)}
     arrays = {f"{name}/data": np.empty((*size, 0), "int16") for name, size in sizes.items()}
+    bands = tuple(map(str, range(10)))
     job = SimpleNamespace(
-        sensors=tuple(sizes),
+        bands=tuple(SensorBands(name, bands, bands[:count]) for name, (_, count) in sizes.items()),
         times=tuple(range(dates)),
         open_cube=lambda: arrays,
         block=block,

@@ -10,7 +10,13 @@ import torch
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
-from terralatent.pipeline.training.dropout import LONGEST_WINDOW_DAYS, drop_observations, seeded
+from terralatent.pipeline.training.dropout import (
+    LONGEST_WINDOW_DAYS,
+    band_groups,
+    drop_bands,
+    drop_observations,
+    seeded,
+)
 from terralatent.pipeline.training.holdout import hold_out
 from terralatent.pipeline.training.start import centre_and_spread
 from tests.made.tiny import SENSORS, tiny_pixels, tiny_series
@@ -136,3 +142,50 @@ def test_what_is_held_out_never_reaches_training(model: GPVAE) -> None:
             for counted in (training, other)
         )
     assert torch.equal(first.elbo, second.elbo)
+
+
+OPTICAL = "sentinel-2-l2a"
+BANDS = ("B02", "B8A", "B03")
+"""One of 20 m between two of 10 m."""
+
+
+def bands_left(seen: dict[str, Observations]) -> frozenset[int]:
+    return frozenset(torch.nonzero(seen[OPTICAL].valid.flatten(0, 1).any(0)).flatten().tolist())
+
+
+def test_bands_of_one_resolution_single_ones_and_halves_are_left() -> None:
+    series = tiny_pixels(PIXELS)
+    groups = band_groups({OPTICAL: BANDS, "sentinel-1-asc": ("vv", "vh")})
+    assert groups == {OPTICAL: [[0, 2], [1]], "sentinel-1-asc": [[0, 1]]}
+    left = [bands_left(drop_bands(series, groups, seeded(0, step))) for step in range(200)]
+
+    assert set(left) == {frozenset(kept) for kept in ([0, 1, 2], [0, 2], [0], [1], [2])}
+    # Half of the steps leave all, within four standard deviations.
+    assert abs(left.count(frozenset([0, 1, 2])) - 100) < 4 * 200**0.5 / 2
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_bands_are_hidden_for_the_whole_batch_but_no_series_loses_all(step: int) -> None:
+    series = tiny_pixels(PIXELS)
+    optical = series[OPTICAL]
+    valid = optical.valid.clone()
+    valid[:5, :, 1:] = False  # these have the first band alone, and no radar
+    series[OPTICAL] = replace(optical, valid=valid)
+    series["sentinel-1-asc"] = series["sentinel-1-asc"].hide(torch.ones(30) > 0)
+    seen = drop_bands(series, band_groups({OPTICAL: BANDS}), seeded(1, step))
+
+    kept = list(bands_left({OPTICAL: seen[OPTICAL].select(slice(5, None))}))
+    assert torch.equal(seen[OPTICAL].valid[5:, :, kept], valid[5:, :, kept])
+    assert torch.equal(seen[OPTICAL].valid[:5].any(-1), valid[:5].any(-1))
+    assert torch.equal(observed(seen).any(1), observed(series).any(1))
+    assert not (seen[OPTICAL].valid & ~valid).any()
+
+
+def test_only_bands_that_a_batch_has_are_chosen() -> None:
+    series = {OPTICAL: tiny_series(8)}
+    valid = series[OPTICAL].valid.clone()
+    valid[..., 2] = False
+    series[OPTICAL] = replace(series[OPTICAL], valid=valid)
+    groups = band_groups({OPTICAL: BANDS})
+    left = {bands_left(drop_bands(series, groups, seeded(2, step))) for step in range(60)}
+    assert left == {frozenset([0, 1]), frozenset([0]), frozenset([1])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,8 +198,12 @@ def test_cubes_that_do_not_suit_the_model_are_refused(
     refused(r"optical has no sensor for .* to learn: it has sentinel-2-l2a,", cube, optical)
     radar = tiny_cube(tmp_path / "radar", side=8, block=8, sensors=[RADAR])
     refused("radar cannot extend .*none is shared", radar)
-    fewer = tiny_cube(tmp_path / "fewer", side=8, block=8, bands=slice(2))
-    refused(f"fewer cannot extend .*{OPTICAL}: the model reads the bands", fewer)
+    other = tiny_cube(tmp_path / "other", side=8, block=8, bands=slice(0, 2))
+    (manifest := tmp_path / "narrow" / "model.json").parent.mkdir()
+    shutil.copy(base / "weights.safetensors", manifest.parent)
+    manifest.write_text((base / "model.json").read_text().replace('"B0', '"X0'))
+    refused(f"other cannot extend .*{OPTICAL}: the model reads the bands .*none is shared", other,
+            model=manifest.parent)  # fmt: skip
     with pytest.raises(CheckpointError, match="no such file"):
         train(cube, tmp_path / "m", extend=tmp_path, **STEPS)
 

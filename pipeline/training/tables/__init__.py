@@ -1,0 +1,1 @@
+"""Tables of pixel series: a source of training beside cubes."""
