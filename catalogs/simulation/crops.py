@@ -71,7 +71,7 @@ CROPS = {
     LandCover.PEA: Crop(Plant.PEA, 95, 0.0, 3.7, 130, 0.14, 177, 0.22, 190),
     LandCover.RICE: Crop(Plant.RICE, 0, 0.0, 5.0, 42, 0.11, 98, 0.11, 118),
     LandCover.SOY: Crop(Plant.SOY, 0, 0.0, 4.6, 45, 0.12, 103, 0.15, 122),
-    LandCover.SORGHUM: Crop(Plant.SORGHUM, 0, 0.0, 3.2, 42, 0.11, 105, 0.09, 125),
+    LandCover.SORGHUM: Crop(Plant.SORGHUM, 0, 0.0, 3.9, 42, 0.11, 105, 0.09, 125),
 }
 """Middle values; each field has its own around them. A climate may move them."""
 
@@ -162,7 +162,7 @@ def sown_by_climate(
         new_year = float((np.datetime64(f"{year}-01-01") - days[0]).astype(int)) - 1
         for cycle in climate.crops[cover.name.lower()].cycles:
             begin = new_year if cycle.rains is None else rains[year][cycle.rains]
-            day = np.arange(len(days)) - begin
+            day = np.arange(len(days), dtype=np.float64) - begin
             sown.append((_of_field(cycle, day, weather, irrigated, rng), day, cycle.flooded))
             begins.append(begin)
     if not sown:

@@ -21,6 +21,12 @@ CLUSTERS = 60.0
 BLOCK_PIXELS = 3600.0
 """Pixels of 10 m in a block of fields of one direction."""
 
+LARGE_PARCEL, FEWEST_PARCELS = 220.0, 24
+"""Pixels of 10 m from which parcels are smaller in regions that would not hold so many of them."""
+
+SMALLEST_PART = 0.25
+"""Of a parcel: a class that would cover less is absent from most regions."""
+
 SMALLEST_SIDE = 7.0
 """Pixels along the shorter side of a parcel, about."""
 
@@ -73,7 +79,8 @@ def lay_out_land(
     each; ``soils`` draws where one soil passes into another.
     """
     blocks = _divide(np.zeros((size, size), np.int32), BLOCK_PIXELS, rng)
-    parcel = _divide(blocks, climate.parcel, rng)
+    most = max(LARGE_PARCEL, size * size / FEWEST_PARCELS)
+    parcel = _divide(blocks, min(climate.parcel, most), rng)
     parcel[_river(size, rng)] = parcel.max() + 1
     _, places = np.unique(parcel, return_inverse=True)
     parcel = places.reshape(size, size).astype(np.int32)
@@ -162,14 +169,16 @@ def _cover(
     cover[:, -1] = LandCover.WATER
     for name, share in climate.clustered.items():
         likely = smooth_noise(parcel.shape[0], CLUSTERS / 3, rng)[y, x]
-        taken = 0
+        taken, least = 0, SMALLEST_PART * parcel.size / count
+        if share * parcel.size < least and rng.random() > share * parcel.size / least:
+            continue
         for number in np.argsort(-np.where(free, likely, -np.inf)):
             if taken >= share * parcel.size or not free[number]:
                 break
             cover[:, number], free[number] = LandCover[name.upper()], False
             taken += area[number]
-    among: dict[LandCover | None, float] = dict(_named(climate.scattered))
-    scattered = _deal(np.flatnonzero(free), area, {**among, None: climate.arable}, rng)
+    among: dict[LandCover | None, float] = {**_named(climate.scattered), None: climate.arable}
+    scattered = _deal(np.flatnonzero(free), area, among, rng)
     cover[:, scattered > 0] = scattered[scattered > 0]
     fields = np.flatnonzero(cover[0] == 0)
     arable = _named({name: rotation.share for name, rotation in climate.crops.items()})
@@ -181,7 +190,7 @@ def _cover(
 def _deal(
     parcels: NDArray[np.intp],
     area: NDArray[np.intp],
-    shares: dict[LandCover, float] | dict[LandCover | None, float],
+    shares: Mapping[LandCover, float] | Mapping[LandCover | None, float],
     rng: Generator,
 ) -> NDArray[np.int8]:
     """Deal ``parcels`` out so that the classes come as near to their shares as parcels allow.

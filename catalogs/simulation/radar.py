@@ -59,7 +59,7 @@ WATER = (-19.0, -27.0)
 """dB."""
 
 STEMS = (-9.0, -19.0)
-"""dB that water and upright stems together reflect where leaves do not hide them (double bounce)."""
+"""dB that water and upright stems reflect together where no leaves hide them (double bounce)."""
 
 STONE = (-11.0, -18.5)
 """dB of rock."""

@@ -66,8 +66,9 @@ def simulate(
 
     A static STAC catalogue (``catalog.json``) with the collections ``sentinel-2-l2a`` and
     ``sentinel-1-rtc``, in some worlds ``landsat-c2-l2``, as COGs, the region ``region.geojson``,
-    and the truth ``truth.zarr``, see :mod:`terralatent.catalogs.simulation.truth`. The same arguments give the same bytes. The folder
-    appears when all is written; a run that is broken off leaves nothing in its place.
+    and the truth ``truth.zarr``, see :mod:`terralatent.catalogs.simulation.truth`. The same
+    arguments give the same bytes. The folder appears when all is written; a run that is broken off
+    leaves nothing in its place.
 
     Args:
         out: A folder that is not there yet, or that the same call has made.
@@ -178,7 +179,8 @@ def _seasons(
 ) -> tuple[Weather, Canopies]:
     """Weather and what stands on the land, on ``days``."""
     spin_up = 0 if world.default else SPIN_UP
-    around = np.arange(days[0] - spin_up, days[-1] + spin_up + 1) - world.season_lag
+    first, last = days[0] - world.season_lag, days[-1] - world.season_lag
+    around: NDArray[np.datetime64] = np.arange(first - spin_up, last + spin_up + 1)
     climate = world.climate
     weather = make_weather(around, climate, draws.of(Key.WEATHER), draws.of(Key.YEARS))
     canopies = grow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from terralatent.catalogs.simulation.landscape import Landscape
 from terralatent.catalogs.simulation.orbits import Track, sun
 from terralatent.catalogs.simulation.seasons import Canopies
 from terralatent.catalogs.simulation.weather import DRIEST, WETTEST, Weather
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 __all__ = ["COARSE", "NADIR", "Surface", "halved"]
 
@@ -196,6 +199,6 @@ def halved(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(fours.mean((-3, -1)), dtype=np.float32)
 
 
-def doubled(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def doubled(image: NDArray[_Scalar]) -> NDArray[_Scalar]:
     """Repeat each pixel four times, (..., y, x) to (..., 2 y, 2 x)."""
     return image.repeat(2, -2).repeat(2, -1)

@@ -17,7 +17,7 @@ from terralatent.catalogs.simulation.weather import Weather
 
 __all__ = ["day_length", "growing_season", "wild_canopy"]
 
-WARM, LIGHT, DRY = (3.0, 12.0), (10.0, 11.5), 0.12
+WARM, LIGHT, DRY = (4.0, 12.0), (10.0, 11.5), 0.12
 """Degrees, hours of day and water of the roots between which, or from which on, leaves grow."""
 
 MEMORY = 21

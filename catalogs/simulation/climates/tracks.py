@@ -54,7 +54,7 @@ def draw_tracks(latitude: float, longitude: float, rng: Generator) -> dict[str, 
     tracks["sentinel-1-rtc"] = tuple(
         Track(
             radar, orbit, _known(day, RADAR[direction][0], longitude), 12, direction,
-            float(rng.uniform(32.0, 44.0).round(1)), RADAR[direction][1],
+            round(float(rng.uniform(32.0, 44.0)), 1), RADAR[direction][1],
             _edge(direction, number, rng), retired=True,
         )
         for number, (direction, (orbit, day)) in enumerate(

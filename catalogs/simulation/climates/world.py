@@ -53,8 +53,8 @@ class World:
     """Names of the two that share the region."""
     complete: Mapping[str, float] = field(default_factory=dict)
     """Share of the passes of a collection that was acquired; all where it is silent."""
-    overpass: np.timedelta64 = np.timedelta64(10 * 60 + 55, "m")
-    """Time of the day, UTC, at which the sun lights the daily surface."""
+    overpass_minutes: int = 10 * 60 + 55
+    """Minutes after 0:00 UTC at which the sun lights the daily surface."""
     sun_azimuth: float = 160.0
     """Where the sun stands when optical satellites pass, degrees from north, about."""
 
@@ -65,6 +65,11 @@ class World:
     def south(self) -> bool:
         """Whether it lies south of the equator."""
         return self.ground.crs.startswith("EPSG:327")
+
+    @property
+    def overpass(self) -> np.timedelta64:
+        """Time of the day, UTC, at which the sun lights the daily surface."""
+        return np.timedelta64(self.overpass_minutes, "m")
 
     @property
     def season_lag(self) -> np.timedelta64:
@@ -125,7 +130,7 @@ def draw_world(name: str, size: int, draws: Draws) -> World:
         int(rng.integers(*FIRST_YEARS)),
         (str(first), str(second)),
         complete,
-        known - known.astype("datetime64[D]"),
+        int((known - known.astype("datetime64[D]")).astype(int)),
         90.0 if tropics else 160.0 if latitude > 0 else 30.0,
     )
 

@@ -17,8 +17,10 @@ from terralatent.catalogs import search_scenes
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.simulation.climates.climate import CLIMATES
+from terralatent.catalogs.simulation.climates.covers import LandCover
 from terralatent.catalogs.simulation.draws import Draws, Key
-from terralatent.catalogs.simulation.landscape import LandCover, lay_out_land
+from terralatent.catalogs.simulation.landscape import lay_out_land
 from terralatent.catalogs.simulation.orbits import passes
 from terralatent.catalogs.simulation.simulate import simulate
 from terralatent.catalogs.simulation.sky import CAUGHT, FALSE_ALARMS, SkyClass
@@ -152,11 +154,12 @@ def test_clear_observations_are_the_surface_beside_their_date_s_residual(
 
 def test_the_truth_of_each_class_has_its_season(truth: xr.DataTree) -> None:
     cover = truth["land_cover"].values[0]
-    assert set(np.unique(cover)) == {int(kind) for kind in LandCover}
+    kinds = CLIMATES["temperate"].covers
+    assert set(np.unique(cover)) == {int(kind) for kind in kinds}
     months = truth["daily/reflectance"].isel(time=slice(14, None, 30))
     red, infrared = (months.sel(band=band).values for band in ("B04", "B08"))
     ndvi = (infrared - red) / (infrared + red)
-    typical = {kind: np.median(ndvi[:, cover == kind], 1) for kind in LandCover}
+    typical = {kind: np.median(ndvi[:, cover == kind], 1) for kind in kinds}
     assert typical[LandCover.WATER].max() < 0.1
     assert typical[LandCover.GRASS].min() > 0.45
     assert typical[LandCover.FOREST][6] > 0.75
@@ -188,7 +191,10 @@ def test_the_same_seed_gives_the_same_bytes(region: Path, tmp_path: Path) -> Non
 
 
 def test_another_seed_gives_another_region_and_each_pass_its_own_noise() -> None:
-    lands = [lay_out_land(SIZE, 2, Draws(seed).of(Key.LAND)) for seed in (4, 4, 5)]
+    lands = [
+        lay_out_land(SIZE, 2, CLIMATES["temperate"], *map(Draws(seed).of, (Key.LAND, Key.SOILS)))
+        for seed in (4, 4, 5)
+    ]
     np.testing.assert_array_equal(lands[0].parcel, lands[1].parcel)
     assert not np.array_equal(lands[0].parcel, lands[2].parcel)
     one, other = islice(passes("sentinel-1-rtc", np.datetime64("2018-01-01"), DAY), 2)
