@@ -30,7 +30,7 @@ from terralatent.catalogs.simulation.surface import NADIR, Surface
 from terralatent.catalogs.simulation.weather import Weather, make_weather
 from terralatent.catalogs.simulation.wild import day_length
 
-SIZE = 48
+SIZE = 40
 OTHERS = [name for name in CLIMATES if name != "temperate"]
 BANDS = list(MSI.bands)
 
@@ -85,9 +85,9 @@ def of_world(world: World, seed: int) -> Drawn:
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_seen_of_any_climate_is_reflectance_and_every_class_may_occur(name: str) -> None:
     world = drawn(name).surface
-    for day in range(20, 730, 119):
+    for day in range(20, 380, 60):
         seen = world.reflectance(day)
-        assert 0 < seen.min()
+        assert seen.min() > 0
         assert seen.max() < 0.95
     possible = {int(kind) for kind in CLIMATES[name].covers}
     assert set(np.unique(world.cover(0))) <= possible
@@ -213,7 +213,7 @@ def test_a_flooded_field_is_dark_in_the_infrared_and_for_radar() -> None:
         ):  # fmt: skip
             of_radar += list(10 * np.log10(power[where]))
             of_bands += list(seen[:, where].T)
-    assert len(wet_vv) > 200
+    assert len(wet_vv) > 100
     assert np.median(wet_vv) < np.median(dry_vv) - 2
     assert (np.median(wet_band, 0) < 0.5 * np.median(dry_band, 0)).all()
 
@@ -274,8 +274,8 @@ def test_an_unknown_climate_is_refused_by_name() -> None:
 
 def test_soils_differ_as_their_names_say() -> None:
     """Bare, dry, and side by side: sand is bright, clay dark, and laterite red."""
-    world = draw_world("semi-arid", SIZE, Draws(0))
     drawn_of = drawn("semi-arid").surface
+    world = drawn_of.world
     bare = replace(drawn_of.canopies, leaf_area=0 * drawn_of.canopies.leaf_area)
     land: Landscape = drawn_of.land
     seen = {}
