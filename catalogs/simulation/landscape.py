@@ -81,7 +81,7 @@ def lay_out_land(
     blocks = _divide(np.zeros((size, size), np.int32), BLOCK_PIXELS, rng)
     most = max(LARGE_PARCEL, size * size / FEWEST_PARCELS)
     parcel = _divide(blocks, min(climate.parcel, most), rng)
-    parcel[_river(size, rng)] = parcel.max() + 1
+    parcel[_river(size, climate.river, rng)] = parcel.max() + 1
     _, places = np.unique(parcel, return_inverse=True)
     parcel = places.reshape(size, size).astype(np.int32)
     cover = _cover(parcel, years, climate, rng)
@@ -141,7 +141,7 @@ def _divide(zones: NDArray[np.int32], pixels: float, rng: Generator) -> NDArray[
     return parts
 
 
-def _river(size: int, rng: Generator) -> NDArray[np.bool_]:
+def _river(size: int, half_width: float, rng: Generator) -> NDArray[np.bool_]:
     """A winding band of water through the region."""
     y, x = np.mgrid[:size, :size].astype(float)
     angle, turns = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi, 2)
@@ -149,7 +149,7 @@ def _river(size: int, rng: Generator) -> NDArray[np.bool_]:
     across = -np.sin(angle) * (x - size / 2) + np.cos(angle) * (y - size / 2)
     middle = rng.uniform(-0.25, 0.25) * size
     bends = 9 * np.sin(along / 19 + turns[0]) + 5 * np.sin(along / 8.3 + turns[1])
-    return np.asarray(np.abs(across - middle - bends) < 2.6)
+    return np.asarray(np.abs(across - middle - bends) < half_width)
 
 
 def _cover(

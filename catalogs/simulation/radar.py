@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from terralatent.catalogs.simulation.climates.covers import LandCover, Plant
+from terralatent.catalogs.simulation.climates.covers import VEGETATION, LandCover, Plant
 from terralatent.catalogs.simulation.landscape import smooth_noise
 from terralatent.catalogs.simulation.orbits import Track
 from terralatent.catalogs.simulation.surface import Surface
@@ -126,11 +126,13 @@ class Radar:
         parcel, plant = surface.land.parcel, canopies.plant[day]
         slant = np.cos(np.radians(track.zenith))
         bulk = canopies.leaf_area[day] * (1 - DRY_LEAVES * canopies.senescence[day])
+        cover = surface.cover(day)
         weight = bulk[parcel] * surface.land.vigour
+        if surface.world.climate.phenology == "weather":
+            weight += np.array([_wood(number) for number in range(max(LandCover) + 1)])[cover]
         weather, wet_leaves = surface.weather, INTERCEPTED * (surface.weather.rain[day] > 3.0)
         frozen = surface.world.climate.snow and weather.temperature[day] < ICE_BELOW
         moisture = FROZEN if frozen else weather.moisture[day]
-        cover = surface.cover(day)
         wind, own = WIND * rng.standard_normal(), rng.standard_normal(surface.land.parcels)
         flooded = canopies.flooded[day][parcel]
         bands = []
@@ -171,6 +173,12 @@ def speckle(size: int, rng: Generator) -> NDArray[np.float32]:
     second = SPECKLE_SHARED * first + np.sqrt(1 - SPECKLE_SHARED**2) * own
     root = 1 - 1 / (9 * LOOKS) + np.stack([first, second]) / (3 * np.sqrt(LOOKS))
     return np.asarray(root.clip(0.1) ** 3, dtype=np.float32)
+
+
+def _wood(cover: int) -> float:
+    """What stands on a class in any season, in m2/m2 of leaves."""
+    known = {int(kind): vegetation.wood for kind, vegetation in VEGETATION.items()}
+    return known.get(cover, 0.0)
 
 
 def _power(decibel: NDArray[np.floating] | float) -> NDArray[np.float64]:

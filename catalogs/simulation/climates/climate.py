@@ -139,6 +139,8 @@ class Climate:
     """Share of the fields sown with a cover crop when they are bare from before autumn on."""
     parcel: float = 220.0
     """Pixels of 10 m in a parcel, about."""
+    river: float = 2.6
+    """Half the width of the river, pixels of 10 m."""
     soils: Mapping[str, float] = field(default_factory=lambda: {"loam": 1.0})
     """Names of soils, and how likely each is."""
 

@@ -89,6 +89,9 @@ class Vegetation:
     """Days in which what has died falls or rots to a third."""
     thirst: float = 0.5
     """Water of the root zone, 0 to 1, from which growth has enough."""
+    wood: float = 0.0
+    """Trunks and branches as radar sees them in any season, in m2/m2 of leaves that would weigh as
+    much."""
     felled: float = 0.0
     """Share of the parcels that are felled in a year, and grow again."""
     water: tuple[float, float] = (0.0, 0.0)
