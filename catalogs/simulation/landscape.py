@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from terralatent.catalogs.simulation.climates.climate import Climate
 from terralatent.catalogs.simulation.climates.covers import LandCover
 
-__all__ = ["LandCover", "Landscape", "lay_out_land", "smooth_noise"]
+__all__ = ["Landscape", "lay_out_land", "smooth_noise"]
 
 CLUSTERS = 60.0
 """Pixels over which forest and settlements keep together."""

@@ -64,7 +64,7 @@ STEMS = (-9.0, -19.0)
 STONE = (-11.0, -18.5)
 """dB of rock."""
 
-FROZEN, ICE_BELOW = 0.05, -1.5
+FROZEN, ICE_BELOW = 0.12, -1.5
 """Moisture in m3/m3 that frozen soil seems to have, and degrees below which it is frozen."""
 
 WET_SNOW, THAWS = 3.0, 0.5

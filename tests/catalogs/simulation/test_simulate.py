@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import sys
 from itertools import islice
@@ -29,6 +30,22 @@ from terralatent.pipeline.cli.demo_scores import open_truth
 from terralatent.pipeline.region import grid
 
 SIZE = 64
+
+LAND_BEFORE = "151611dd411a5367e46ace81d8335aceda2ae4f8fee36413fcd5a75e456d54f1"
+"""SHA-256 of parcels and land cover of the region below, as int32."""
+
+MEANS_BEFORE = {
+    "sentinel-2-l2a/S2A_MSIL2A_20180121T105031*/B02.tif": 428.2890625,
+    "sentinel-2-l2a/S2A_MSIL2A_20180121T105031*/B8A.tif": 2636.0224609375,
+    "sentinel-2-l2a/S2A_MSIL2A_20180121T105031*/SCL.tif": 4.400390625,
+    "sentinel-2-l2a/S2A_MSIL2A_20180809T105031*/B02.tif": 540.267333984375,
+    "sentinel-2-l2a/S2A_MSIL2A_20180809T105031*/B12.tif": 1128.3984375,
+    "sentinel-2-l2a/S2A_MSIL2A_20180819T105031*/B8A.tif": 6901.1064453125,
+    "sentinel-1-rtc/S1A_IW_GRDH_1SDV_20180901T173236*/vv.tif": 0.09937225724672771,
+    "sentinel-1-rtc/S1B_IW_GRDH_1SDV_20180502T055002*/vh.tif": 0.02245789677218113,
+}
+"""Means of some of its files, in digital numbers, classes and power."""
+
 DAY = np.datetime64("2018-12-31")
 
 
@@ -53,6 +70,24 @@ def found(region: Path) -> Scenes:
 def read(href: str) -> np.ndarray:
     with rasterio.open(href) as file:
         return file.read(1)
+
+
+def test_the_default_world_is_what_it_always_was(region: Path, truth: xr.DataTree) -> None:
+    """As simulated before there were climates: the land to the bit; pixel values nearly, since the
+    last digit of a sine differs from machine to machine.
+    """
+    land = hashlib.sha256()
+    for name in ("parcel", "land_cover"):
+        land.update(truth[name].values.astype("<i4").tobytes())
+    assert land.hexdigest() == LAND_BEFORE
+    attributes = json.loads((region / "truth.zarr" / "zarr.json").read_text())["attributes"]
+    assert attributes == {
+        "proj:code": "EPSG:32631",
+        "simulation": {"size": SIZE, "years": 1, "seed": 4, "version": 1},
+    }
+    for path, mean in MEANS_BEFORE.items():
+        (file,) = region.glob(path)
+        assert read(str(file)).mean() == pytest.approx(mean, rel=1e-3), path
 
 
 def test_a_search_finds_each_pass_once_on_the_region_s_own_grid(
