@@ -91,7 +91,7 @@ def test_what_is_seen_of_any_climate_is_reflectance_and_every_class_may_occur(na
         assert seen.max() < 0.95
     possible = {int(kind) for kind in CLIMATES[name].covers}
     assert set(np.unique(world.cover(0))) <= possible
-    large = lay_out_land(160, 1, CLIMATES[name], *(np.random.default_rng(n) for n in range(2)))
+    large = lay_out_land(160, 8, CLIMATES[name], *(np.random.default_rng(n) for n in range(2)))
     assert set(np.unique(large.cover)) == possible
 
 
