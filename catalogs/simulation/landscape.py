@@ -177,7 +177,8 @@ def _cover(
                 break
             cover[:, number], free[number] = LandCover[name.upper()], False
             taken += area[number]
-    among: dict[LandCover | None, float] = {**_named(climate.scattered), None: climate.arable}
+    among: dict[LandCover | None, float] = {k: s for k, s in _named(climate.scattered).items()}
+    among[None] = climate.arable
     scattered = _deal(np.flatnonzero(free), area, among, rng)
     cover[:, scattered > 0] = scattered[scattered > 0]
     fields = np.flatnonzero(cover[0] == 0)

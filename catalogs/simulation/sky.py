@@ -55,7 +55,7 @@ SHADOW_LIGHT = np.interp(WAVELENGTHS, [490, 860, 1600, 2200], [0.62, 0.42, 0.36,
 """Light that is left in the shadow of a thick cloud."""
 
 SNOWY, ICE = 0.45, 0.92
-"""Share of a pixel from which a mask can tell snow, and the share of such pixels where it does."""
+"""Share of a pixel from which a mask can see snow, and the share of such pixels where it does."""
 
 AEROSOL, AEROSOL_TAILS = 0.008, 2.5
 """Scale, in reflectance of the blue, and degrees of freedom of what aerosols leave on a date."""
