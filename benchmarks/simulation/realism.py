@@ -1,10 +1,13 @@
 """Whether a simulated region behaves as the real scenes do.
 
     python -m benchmarks.simulation.realism [SIMULATED ...] [--real SCENES] [--size 256] [--seed N]
+                                            [--climate NAME] [--regions N]
 
-SIMULATED is a folder that `terralatent simulate` wrote; without one, a region is simulated into a
-temporary folder. SCENES is a folder with a static catalogue and a region.geojson, ../shared/scenes
-by default; the same folder twice compares the real scenes with themselves. Both are built into
+SIMULATED is a folder that `terralatent simulate` wrote; without one, regions of the climate are
+simulated into a temporary folder, one for each seed from --seed on. Where the real scenes lack
+bands, those of the simulation are left out too. SCENES is a folder with a static catalogue and a
+region.geojson, ../shared/scenes by default; the same folder twice compares the real scenes with
+themselves. Both are built into
 cubes. Because the share of clear dates, the part of an error that is common to a scene and more
 depend on how large a scene is, all numbers are of windows as large as the real region (at most 64 x
 64 pixels): up to 9 of them spread evenly over each simulated region. A line of the table shows
@@ -20,6 +23,7 @@ stands beside the real direction that there is.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import warnings
@@ -32,6 +36,7 @@ import xarray as xr
 
 from benchmarks.simulation.statistics import Statistic, optical, radar
 from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.catalogs.sources.sensors import SENSORS as SENSORS_BY_NAME
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.ingest.build import build_cube
 
@@ -55,6 +60,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256, help="pixels along the simulated region")
     parser.add_argument("--years", type=int, default=1, help="years that are simulated")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
+    parser.add_argument("--climate", default="temperate", help="of the simulation")
+    parser.add_argument("--regions", type=int, default=1, help="how many are simulated")
     parser.add_argument("--quick", action="store_true", help="one region of 64 x 64 pixels")
     options = parser.parse_args()
     if not (options.real / "region.geojson").exists():
@@ -65,29 +72,50 @@ def main() -> int:
         folders = options.simulated
         if not folders:
             size = SIDE if options.quick else options.size
-            folders = [simulated(work / "simulated", size, options.years, options.seed)]
-        (real,) = list(tables(options.real, work / "cube of the real scenes", most=1))
+            folders = [
+                simulated(work / f"simulated {seed}", size, options.years, seed, options.climate)
+                for seed in range(options.seed, options.seed + options.regions)
+            ]
+        described = narrowed(options.real, work)
+        cube = work / "cube of the real scenes"
+        (real,) = list(tables(options.real, cube, 1, described))
         windows = [
             table
             for number, folder in enumerate(folders)
-            for table in tables(folder, work / f"cube {number}", most=3)
+            for table in tables(folder, work / f"cube {number}", 3, described)
         ]
     print_tables(real, windows)
     return 0
 
 
-def simulated(folder: Path, size: int, years: int, seed: int) -> Path:
+def simulated(folder: Path, size: int, years: int, seed: int, climate: str) -> Path:
     """Simulate a region into ``folder``."""
     from terralatent.catalogs.simulation.simulate import simulate
 
-    simulate(folder, size=size, years=years, seed=seed)
+    simulate(folder, size=size, years=years, seed=seed, climate=climate)
     return folder
 
 
-def tables(folder: Path, cube: Path, most: int) -> Iterator[Table]:
-    """Build the cube of a folder's scenes and measure up to ``most`` x ``most`` windows of it."""
+def narrowed(folder: Path, work: Path) -> list[Path]:
+    """A description of Sentinel-2 by the bands that a folder's items have; none: it has all."""
+    item = json.loads(next((folder / OPTICAL).glob("*/*.json")).read_text())
+    sensor = SENSORS_BY_NAME[OPTICAL]
+    present = sensor.asset_keys(item["assets"])
+    if len(present) == len(sensor.bands):
+        return []
+    file = work / "narrowed.toml"
+    bands = ", ".join(f'{band} = ["{key}"]' for band, key in present.items())
+    file.write_text(f'[sensors.{OPTICAL}]\nlike = "{OPTICAL}"\nbands = {{ {bands} }}\n')
+    return [file]
+
+
+def tables(folder: Path, cube: Path, most: int, described: Sequence[Path] = ()) -> Iterator[Table]:
+    """Build the cube of a folder's scenes and measure up to ``most`` x ``most`` windows of it.
+
+    Of Sentinel-2 those bands that ``described`` has, see :func:`narrowed`.
+    """
     region = folder / "region.geojson"
-    scenes = search_scenes(folder, region, "1980-01-01", "2100-01-01", SENSORS)
+    scenes = search_scenes(folder, region, "1980-01-01", "2100-01-01", SENSORS, described=described)
     print(f"{folder}: {scenes.summary()}", flush=True)
     build_cube(scenes, region, cube, block=SIDE)
     groups = open_cube(cube)
@@ -134,8 +162,9 @@ def print_tables(real: Table, windows: Sequence[Table]) -> None:
         print(
             f"  {'':38s} {'real':>8s} {'simul.':>8s} {'low':>8s} {'high':>8s}  ratio or difference"
         )
-        for line, statistic in enumerate(real[beside]):
-            print(row(statistic, np.array([table[line].value for table in own])))
+        for statistic in real[beside]:
+            values = [of.value for table in own for of in table if of.name == statistic.name]
+            print(row(statistic, np.array(values)))
 
 
 def row(real: Statistic, values: np.ndarray) -> str:

@@ -75,21 +75,28 @@ def optical(group: xr.Dataset, pixel: float) -> Iterator[Statistic]:
     bands = [str(name) for name in group["band"].to_numpy()]
     ndvi = index_of(data, bands)
     seen = data.transpose(0, 2, 3, 1)[clear]
-    for band, value in zip(bands, np.median(seen, 0), strict=True):
-        yield Statistic(f"{band}, median", value, ratio=True)
+    for percent in (50, 5, 95):
+        name = "median" if percent == 50 else f"{percent} %"
+        for band, value in zip(bands, np.quantile(seen, percent / 100, axis=0), strict=True):
+            yield Statistic(f"{band}, {name}", value, ratio=True)
     for first, second in (pair.split() for pair in PAIRS):
+        if first not in bands or second not in bands:
+            continue
         related = np.corrcoef(seen[:, bands.index(first)], seen[:, bands.index(second)])[0, 1]
         yield Statistic(f"correlation of {first} and {second}", related)
     for name in QUARTERS:
         of_quarter = ndvi[quarter == name]
         for percent in (5, 50, 95):
             yield Statistic(f"NDVI {name}, {percent} %", quantile(of_quarter, percent / 100))
+    yield Statistic("NDVI, median", quantile(ndvi[clear], 0.5))
+    yield Statistic("NDVI, amplitude of a pixel", amplitude(ndvi, clear))
     for metres in (10, 50, 100):
         step = round(metres / pixel)
         yield Statistic(f"NDVI, correlation at {metres} m", in_space(ndvi, step))
 
     residual = residuals(data, days, np.zeros(len(days), int))
-    yield from noise(residual, bands, "", pixel, apart=("B04", "B08"))
+    apart = [band for band in ("B04", "B08", "B05", "B8A") if band in bands][:2]
+    yield from noise(residual, bands, "", pixel, apart)
 
 
 def radar(group: xr.Dataset, pixel: float) -> Iterator[Statistic]:
@@ -195,9 +202,20 @@ def in_space(fields: Array, step: int) -> float:
     return mean(np.array(correlations))
 
 
+def amplitude(ndvi: Array, clear: Mask) -> float:
+    """The median pixel's range of NDVI, from its 5 to its 95 % over all clear dates."""
+    series = np.where(clear, ndvi, np.nan).reshape(len(ndvi), -1)
+    low, high = np.nanquantile(series, (0.05, 0.95), axis=0)
+    return quantile(high - low, 0.5)
+
+
 def index_of(data: Array, bands: Sequence[str]) -> Array:
-    """NDVI, (time, y, x); NaN where a dark pixel would make it wilder than 0.3 beyond its range."""
-    red, near_infrared = data[:, bands.index("B04")], data[:, bands.index("B08")]
+    """NDVI, (time, y, x); NaN where a dark pixel would make it wilder than 0.3 beyond its range.
+
+    Of B05 and B8A where B04 and B08 are not there: lower, but with the same seasons.
+    """
+    of = ("B04", "B08") if "B04" in bands else ("B05", "B8A")
+    red, near_infrared = (data[:, bands.index(band)] for band in of)
     total = near_infrared + red
     ndvi = np.divide(near_infrared - red, total, out=np.full_like(total, np.nan), where=total > 0)
     return np.where(np.abs(ndvi) < 1.3, ndvi, np.nan)

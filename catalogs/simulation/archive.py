@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ import pystac
 import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
-from rasterio.warp import transform, transform_bounds
 from shapely.geometry import box, mapping
 
+from terralatent.catalogs.simulation.climates.ground import Ground
 from terralatent.catalogs.simulation.orbits import Pass
 
-__all__ = ["Ground", "optical_item", "radar_item", "write_catalogue"]
+__all__ = ["landsat_item", "optical_item", "radar_item", "write_catalogue"]
 
 EXTENSIONS = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json"
@@ -30,49 +29,28 @@ COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 SCALE = 1e-4
 """Reflectance for one digital number of Sentinel-2."""
 
-MGRS_TILE = "31UES"
+LANDSAT_SCALE, LANDSAT_OFFSET = 2.75e-5, -0.2
+"""Reflectance for one digital number of Landsat's Collection 2, and of the digital number 0."""
+
+LANDSAT_PIXEL, LANDSAT_MARGIN = 30.0, 15.0
+"""Metres along a pixel, and from the region's edges to those of Landsat's pixels: their centres
+lie on multiples of 30 m."""
+
+COLOURS = {
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "nir08",
+    "B06": "swir16",
+    "B07": "swir22",
+}
+"""Asset keys of Landsat's bands."""
 
 TITLES = {
     "sentinel-2-l2a": "Sentinel-2 surface reflectance, simulated",
     "sentinel-1-rtc": "Sentinel-1 gamma nought, terrain corrected, simulated",
+    "landsat-c2-l2": "Landsat Collection 2 surface reflectance, simulated",
 }
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where the region lies: a square of ``size`` x ``size`` pixels of 10 m."""
-
-    size: int
-    crs: str = "EPSG:32631"
-    left: float = 536_000.0
-    top: float = 5_641_280.0
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Edges in degrees: west, south, east, north."""
-        side = 10.0 * self.size
-        edges = (self.left, self.top - side, self.left + side, self.top)
-        west, south, east, north = transform_bounds(self.crs, "EPSG:4326", *edges, densify_pts=21)
-        return west, south, east, north
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """Latitude and longitude of the centre, degrees."""
-        west, south, east, north = self.bounds
-        return (south + north) / 2, (west + east) / 2
-
-    def polygon(self) -> dict[str, Any]:
-        """A GeoJSON polygon a metre inside the edges, so that a grid around it has these pixels."""
-        side = 10.0 * self.size - 1.0
-        x = [self.left + 1, self.left + side, self.left + side, self.left + 1]
-        y = [self.top - side, self.top - side, self.top - 1, self.top - 1]
-        lon, lat = transform(self.crs, "EPSG:4326", x, y)
-        corners = [[round(a, 9), round(b, 9)] for a, b in zip(lon, lat, strict=True)]
-        return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
-
-    def transform(self, pixel: float) -> rasterio.Affine:
-        """The affine transform of an image with pixels of ``pixel`` metres."""
-        return from_origin(self.left, self.top, pixel, pixel)
 
 
 def optical_item(
@@ -92,7 +70,7 @@ def optical_item(
         folder: Of the catalogue.
         ground: Where.
         taken: When, and by whom.
-        reflectance: By band, (y, x) at the band's own pixel size.
+        reflectance: By band, (y, x) at the band's own pixel size; NaN beyond the swath.
         classes: SCL, (y, x) at 20 m.
         cloud_cover: Percent.
         sun: Zenith and azimuth, degrees.
@@ -102,19 +80,16 @@ def optical_item(
     baseline, offset = ("05.00", -0.1) if reprocessed else ("02.07", 0.0)
     name = (
         f"S2{taken.platform[-1].upper()}_MSIL2A_{_compact(taken)}_N{baseline.replace('.', '')}_"
-        f"R{taken.track.orbit:03d}_T{MGRS_TILE}"
+        f"R{taken.track.orbit:03d}_T{ground.mgrs_tile}"
     )
-    images: dict[str, NDArray[Any]] = {
-        band: np.clip(np.rint((values - offset) / SCALE), 1, 65535).astype(np.uint16)
-        for band, values in reflectance.items()
-    }
+    images = _counts(reflectance, SCALE, offset)
     stated = {"nodata": 0, "data_type": "uint16", "scale": SCALE, "offset": offset}
     about = {band: stated for band in images} | {"SCL": {"nodata": 0, "data_type": "uint8"}}
     properties = {
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         "eo:cloud_cover": round(cloud_cover, 2),
-        "s2:mgrs_tile": MGRS_TILE,
+        "s2:mgrs_tile": ground.mgrs_tile,
         "s2:processing_baseline": baseline,
         "view:sun_elevation": round(90 - sun[0], 2),
         "view:sun_azimuth": round(sun[1], 2),
@@ -125,6 +100,48 @@ def optical_item(
     return _item(
         folder, ground, taken, "sentinel-2-l2a", name, images | {"SCL": classes}, about, properties
     )
+
+
+def landsat_item(
+    folder: Path,
+    ground: Ground,
+    taken: Pass,
+    reflectance: Mapping[str, NDArray[np.float32]],
+    quality: NDArray[np.uint16],
+    *,
+    cloud_cover: float,
+    sun: tuple[float, float],
+) -> pystac.Item:
+    """Write one Landsat acquisition and return its item, hrefs absolute.
+
+    Args:
+        folder: Of the catalogue.
+        ground: Where the region lies; the images reach :data:`LANDSAT_MARGIN` and more beyond it.
+        taken: When, and by whom.
+        reflectance: By band, (y, x) with pixels of 30 m; NaN beyond the swath.
+        quality: The bits of ``qa_pixel``, (y, x).
+        cloud_cover: Percent.
+        sun: Zenith and azimuth, degrees.
+    """
+    number, day = taken.platform[-1], str(taken.time)[:10].replace("-", "")
+    name = f"LC0{number}_L2SP_{taken.track.orbit:03d}001_{day}_02_T1"
+    images = _counts(reflectance, LANDSAT_SCALE, LANDSAT_OFFSET)
+    images = {COLOURS[band]: image for band, image in images.items()}
+    stated = {"nodata": 0, "data_type": "uint16", "scale": LANDSAT_SCALE, "offset": LANDSAT_OFFSET}
+    about = {band: stated for band in images} | {"qa_pixel": {"nodata": 1, "data_type": "uint16"}}
+    properties = {
+        "constellation": "landsat",
+        "instruments": ["oli", "tirs"],
+        "eo:cloud_cover": round(cloud_cover, 2),
+        "landsat:wrs_path": f"{taken.track.orbit:03d}",
+        "landsat:collection_number": "02",
+        "view:sun_elevation": round(90 - sun[0], 2),
+        "view:sun_azimuth": round(sun[1], 2),
+        "view:off_nadir": 0,
+        "created": f"{taken.time}Z",
+    }
+    images |= {"qa_pixel": quality}
+    return _item(folder, ground, taken, "landsat-c2-l2", name, images, about, properties)
 
 
 def radar_item(
@@ -146,9 +163,18 @@ def radar_item(
     return _item(folder, ground, taken, "sentinel-1-rtc", name, power, about, properties)
 
 
-def write_catalogue(folder: Path, ground: Ground, items: list[pystac.Item], title: str) -> None:
-    """Write items, collections and catalogue below ``folder``, links relative, and the region."""
-    catalogue = pystac.Catalog(id="simulated-region", description=title)
+def write_catalogue(
+    folder: Path,
+    ground: Ground,
+    items: list[pystac.Item],
+    title: str,
+    about: Mapping[str, Any],
+) -> None:
+    """Write items, collections and catalogue below ``folder``, links relative, and the region.
+
+    The catalogue carries ``about`` as fields of its own.
+    """
+    catalogue = pystac.Catalog(id="simulated-region", description=title, extra_fields=dict(about))
     for name in sorted({str(item.collection_id) for item in items}):
         members = [item for item in items if item.collection_id == name]
         times = sorted(item.datetime for item in members if item.datetime is not None)
@@ -194,17 +220,20 @@ def _item(
         stac_extensions=list(EXTENSIONS),
         collection=collection,
     )
+    landsat = properties["constellation"] == "landsat"
     for band, image in images.items():
-        pixel = 10.0 * ground.size / image.shape[0]
+        pixel = LANDSAT_PIXEL if landsat else 10.0 * ground.size / image.shape[0]
+        margin = LANDSAT_MARGIN if landsat else 0.0
+        placed = from_origin(ground.left - margin, ground.top + margin, pixel, pixel)
         path = place / f"{band}.tif"
-        _write_cog(path, image, ground, pixel, about[band]["nodata"])
+        _write_cog(path, image, ground.crs, placed, about[band])
         asset = pystac.Asset(
             href=str(path),
             media_type=COG_TYPE,
             roles=["data"],
             extra_fields={
                 "proj:shape": list(image.shape),
-                "proj:transform": list(ground.transform(pixel))[:6],
+                "proj:transform": list(placed)[:6],
                 "raster:bands": [{**about[band], "spatial_resolution": pixel}],
             },
         )
@@ -212,16 +241,28 @@ def _item(
     return item
 
 
+def _counts(
+    reflectance: Mapping[str, NDArray[np.float32]], scale: float, offset: float
+) -> dict[str, NDArray[Any]]:
+    """Digital numbers, by band; 0 where there is none."""
+    counts = {}
+    for band, values in reflectance.items():
+        image = np.clip(np.rint((values - offset) / scale), 1, 65535)
+        counts[band] = np.nan_to_num(image, nan=0.0).astype(np.uint16)
+    return counts
+
+
 def _write_cog(
-    path: Path, image: NDArray[Any], ground: Ground, pixel: float, nodata: float | str
+    path: Path, image: NDArray[Any], crs: str, placed: rasterio.Affine, about: Mapping[str, Any]
 ) -> None:
     floating = image.dtype.kind == "f"
+    classes = not floating and "scale" not in about
     with rasterio.open(
-        path, "w", driver="COG", dtype=image.dtype, count=1, crs=ground.crs,
-        height=image.shape[0], width=image.shape[1], transform=ground.transform(pixel),
-        nodata=float(nodata), compress="deflate", level=4, blocksize=256,
+        path, "w", driver="COG", dtype=image.dtype, count=1, crs=crs,
+        height=image.shape[0], width=image.shape[1], transform=placed,
+        nodata=float(about["nodata"]), compress="deflate", level=4, blocksize=256,
         predictor="FLOATING_POINT" if floating else "STANDARD", num_threads=1,
-        overview_resampling="nearest" if image.dtype == np.uint8 else "average",
+        overview_resampling="nearest" if classes else "average",
     ) as file:  # fmt: skip
         file.write(image, 1)
 

@@ -1,4 +1,4 @@
-"""What Sentinel-2 sees of a canopy: PROSAIL, integrated over the bands, as a table.
+"""What an optical instrument sees of a canopy: PROSAIL, over its bands, as a table.
 
 PROSAIL (Jacquemoud et al. 2009, "PROSPECT + SAIL models: a review of use for vegetation
 characterization") is run at the nodes of a table over plant, senescence, leaf area and the
@@ -16,23 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from terralatent.catalogs.simulation.seasons import Plant
+from terralatent.catalogs.simulation.climates.covers import Plant
+from terralatent.catalogs.simulation.climates.spectra import MSI, OLI, Instrument
 
 __all__ = ["BANDS", "CanopyTable", "Leaf", "over_bands", "soil_reflectance"]
 
-BANDS = {
-    "B02": (492.4, 66.0),
-    "B03": (559.8, 36.0),
-    "B04": (664.6, 31.0),
-    "B05": (704.1, 15.0),
-    "B06": (740.5, 15.0),
-    "B07": (782.8, 20.0),
-    "B08": (832.8, 106.0),
-    "B8A": (864.7, 21.0),
-    "B11": (1613.7, 91.0),
-    "B12": (2202.4, 175.0),
-}
-"""Central wavelength and width in nm of Sentinel-2A's bands (ESA, Sentinel-2 MSI user guide)."""
+BANDS = MSI.bands
+"""Sentinel-2's, see :data:`~terralatent.catalogs.simulation.climates.spectra.MSI`."""
 
 WAVELENGTHS = np.arange(400, 2501)
 """nm, as PROSAIL has them."""
@@ -67,6 +57,15 @@ LEAVES = {
     Plant.TREES: Leaf(1.7, 44, 0.011, 0.0085, 52, shade=0.72),
     Plant.COVER_CROP: Leaf(1.6, 36, 0.019, 0.0042, 48),
     Plant.STUBBLE: Leaf(1.8, 12, 0.004, 0.0060, 60),
+    Plant.RICE: Leaf(1.5, 42, 0.014, 0.0050, 64),
+    Plant.SOY: Leaf(1.6, 45, 0.015, 0.0045, 44),
+    Plant.SORGHUM: Leaf(1.5, 42, 0.012, 0.0060, 55),
+    Plant.BROADLEAF: Leaf(1.9, 55, 0.015, 0.0110, 46, shade=0.68),
+    Plant.CONIFER: Leaf(2.2, 46, 0.022, 0.0180, 58, shade=0.50),
+    Plant.SHRUB: Leaf(1.9, 34, 0.009, 0.0120, 55, shade=0.80),
+    Plant.DRY_GRASS: Leaf(1.6, 34, 0.010, 0.0065, 60),
+    Plant.PALM: Leaf(1.8, 52, 0.016, 0.0100, 50, shade=0.72),
+    Plant.REED: Leaf(1.6, 40, 0.013, 0.0070, 66, shade=0.92),
 }
 
 AGED_CHLOROPHYLL, AGED_WATER, AGED_BROWN = 1.0, 0.001, 0.5
@@ -84,24 +83,27 @@ SOIL = np.array([0.0, 0.15, 0.35, 0.6])
 """Nodes of the table."""
 
 
-def over_bands(spectrum: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Integrate spectra (..., 2101) at 400 to 2500 nm over the bands, (..., 10).
+def over_bands(spectrum: NDArray[np.float64], instrument: Instrument = MSI) -> NDArray[np.float64]:
+    """Integrate spectra (..., 2101) at 400 to 2500 nm over the bands, (..., band).
 
     A band passes light evenly over its width and falls off at its edges.
     """
-    return np.asarray(spectrum) @ _responses().T
+    return np.asarray(spectrum) @ _responses(instrument).T
 
 
-def soil_reflectance(brightness: NDArray[np.float32], moisture: float) -> NDArray[np.float32]:
-    """Reflectance of bare soil in the bands, (band, y, x).
+def soil_reflectance(
+    brightness: NDArray[np.float32], moisture: float, instrument: Instrument = MSI
+) -> NDArray[np.float32]:
+    """Reflectance of bare loam in the bands, (band, y, x).
 
     PROSAIL's mixture of a dry and a wet spectrum.
 
     Args:
         brightness: Its scalar, (y, x).
         moisture: How wet, 0 (air-dry) to 1.
+        instrument: Whose bands.
     """
-    dry, wet = _soils()
+    dry, wet = _soils(instrument)
     mixture = (1 - moisture) * dry + moisture * wet
     return (mixture[:, None, None] * brightness).astype(np.float32)
 
@@ -113,37 +115,27 @@ class CanopyTable:
     values: NDArray[np.float32]
 
     @classmethod
-    def compute(cls, sun_zenith: float, view_zenith: float, azimuth: float) -> CanopyTable:
-        """Run PROSAIL at every node.
+    def compute(
+        cls,
+        sun_zenith: float,
+        view_zenith: float,
+        azimuth: float,
+        plants: Sequence[Plant] = tuple(Plant),
+        instrument: Instrument = MSI,
+    ) -> CanopyTable:
+        """Run PROSAIL at every node; what was run in this process is kept.
 
         Args:
             sun_zenith: Of the sun, degrees.
             view_zenith: Of the satellite, degrees.
             azimuth: Between sun and satellite, degrees.
+            plants: Those that are needed; the others get zeros.
+            instrument: Whose bands.
         """
-        from prosail import run_prospect, run_sail
-
-        values = np.empty(
-            (len(Plant), len(SENESCENCE), len(LEAF_AREA), len(SOIL), len(BANDS)), np.float32
-        )
-        for plant, leaf in LEAVES.items():
-            for i, aged in enumerate(SENESCENCE):
-                chlorophyll = (1 - aged) * leaf.chlorophyll + aged * AGED_CHLOROPHYLL
-                water = (1 - aged) * leaf.water + aged * AGED_WATER
-                _, reflected, transmitted = run_prospect(
-                    leaf.layers, chlorophyll, chlorophyll / 5, AGED_BROWN * aged, water,
-                    leaf.dry_matter, ant=0.0, prospect_version="D",
-                )  # fmt: skip
-                for j, area in enumerate(LEAF_AREA):
-                    terms = run_sail(
-                        reflected, transmitted, area, leaf.angle, HOT_SPOT, sun_zenith,
-                        view_zenith, azimuth, rsoil0=np.zeros(len(WAVELENGTHS)), factor="ALLALL",
-                    )  # fmt: skip
-                    above = np.stack([_above_soil(terms, level) for level in SOIL])
-                    bare = np.outer(SOIL, np.ones(len(BANDS)))
-                    values[plant, i, j] = leaf.shade * (
-                        (1 - GAPS) * over_bands(above) + GAPS * bare
-                    )
+        shape = (len(Plant), len(SENESCENCE), len(LEAF_AREA), len(SOIL), len(instrument.bands))
+        values = np.zeros(shape, np.float32)
+        for plant in plants:
+            values[plant] = _canopy(plant, sun_zenith, view_zenith, azimuth)[instrument]
         return cls(values)
 
     def towards(self, other: CanopyTable, share: float) -> CanopyTable:
@@ -176,6 +168,36 @@ class CanopyTable:
         return np.stack(bands)
 
 
+@lru_cache(maxsize=8192)
+def _canopy(
+    plant: Plant, sun_zenith: float, view_zenith: float, azimuth: float
+) -> dict[Instrument, NDArray[np.float32]]:
+    """Reflectance of one plant in the bands of both instruments, by (senescence, leaf area, soil,
+    band): one run of SAIL serves them and all soils.
+    """
+    from prosail import run_prospect, run_sail
+
+    leaf, nodes = LEAVES[plant], (len(SENESCENCE), len(LEAF_AREA), len(SOIL))
+    seen = {kind: np.empty((*nodes, len(kind.bands)), np.float32) for kind in (MSI, OLI)}
+    for i, aged in enumerate(SENESCENCE):
+        chlorophyll = (1 - aged) * leaf.chlorophyll + aged * AGED_CHLOROPHYLL
+        water = (1 - aged) * leaf.water + aged * AGED_WATER
+        _, reflected, transmitted = run_prospect(
+            leaf.layers, chlorophyll, chlorophyll / 5, AGED_BROWN * aged, water,
+            leaf.dry_matter, ant=0.0, prospect_version="D",
+        )  # fmt: skip
+        for j, area in enumerate(LEAF_AREA):
+            terms = run_sail(
+                reflected, transmitted, area, leaf.angle, HOT_SPOT, sun_zenith,
+                view_zenith, azimuth, rsoil0=np.zeros(len(WAVELENGTHS)), factor="ALLALL",
+            )  # fmt: skip
+            above = np.stack([_above_soil(terms, level) for level in SOIL])
+            for kind, values in seen.items():
+                bare = np.outer(SOIL, np.ones(len(kind.bands)))
+                values[i, j] = leaf.shade * ((1 - GAPS) * over_bands(above, kind) + GAPS * bare)
+    return seen
+
+
 def _above_soil(terms: Sequence[Any], soil: float) -> NDArray[np.float64]:
     """Reflectance of a canopy above a soil, from SAIL's reflectances and transmittances.
 
@@ -201,9 +223,9 @@ def _above_soil(terms: Sequence[Any], soil: float) -> NDArray[np.float64]:
 
 
 @lru_cache
-def _responses() -> NDArray[np.float64]:
+def _responses(instrument: Instrument) -> NDArray[np.float64]:
     rows = []
-    for centre, width in BANDS.values():
+    for centre, width in instrument.bands.values():
         edge = width / 12
         away = np.abs(WAVELENGTHS - centre) - width / 2
         row = 1 / (1 + np.exp((away / edge).clip(-60, 60)))
@@ -212,12 +234,12 @@ def _responses() -> NDArray[np.float64]:
 
 
 @lru_cache
-def _soils() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The bands of PROSAIL's dry and wet soil."""
+def _soils(instrument: Instrument) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """PROSAIL's dry and wet soil in the bands."""
     from prosail import spectral_lib
 
     soil = spectral_lib.soil
-    return over_bands(soil.rsoil1), over_bands(soil.rsoil2)
+    return over_bands(soil.rsoil1, instrument), over_bands(soil.rsoil2, instrument)
 
 
 def _places(nodes: NDArray[np.float64], values: NDArray[np.float32]) -> NDArray[np.float64]:

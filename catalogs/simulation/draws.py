@@ -26,6 +26,10 @@ class Key(IntEnum):
     CALIBRATION = 7
     SPECKLE = 8
     FIELDS = 9
+    WORLD = 10
+    SOILS = 11
+    YEARS = 12
+    ACQUIRED = 13
 
 
 @dataclass(frozen=True)

@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["ARABLE", "LandCover", "Landscape", "lay_out_land", "smooth_noise"]
+from terralatent.catalogs.simulation.climates.climate import Climate
+from terralatent.catalogs.simulation.climates.covers import LandCover
 
-
-class LandCover(IntEnum):
-    """What covers a parcel for a crop year."""
-
-    WINTER_WHEAT = 1
-    WINTER_BARLEY = 2
-    MAIZE = 3
-    POTATO = 4
-    SUGAR_BEET = 5
-    PEA = 6
-    GRASS = 7
-    FOREST = 8
-    BUILT_UP = 9
-    WATER = 10
-
-    @property
-    def title(self) -> str:
-        """The name in words."""
-        return self.name.lower().replace("_", " ")
-
-
-ARABLE = {
-    LandCover.WINTER_WHEAT: 0.27,
-    LandCover.WINTER_BARLEY: 0.12,
-    LandCover.MAIZE: 0.27,
-    LandCover.POTATO: 0.13,
-    LandCover.SUGAR_BEET: 0.12,
-    LandCover.PEA: 0.09,
-}
-"""Crops that follow one another on a field, and their shares of the arable land."""
-
-SHARES = {LandCover.FOREST: 0.13, LandCover.BUILT_UP: 0.10, LandCover.GRASS: 0.18}
-"""Shares of the land that keep their cover over the years; the rest is arable."""
+__all__ = ["Landscape", "lay_out_land", "smooth_noise"]
 
 CLUSTERS = 60.0
 """Pixels over which forest and settlements keep together."""
 
-BLOCK_PIXELS, PARCEL_PIXELS = 3600.0, 220.0
-"""Pixels of 10 m in a block of fields of one direction, and in a parcel (2.2 ha)."""
+BLOCK_PIXELS = 3600.0
+"""Pixels of 10 m in a block of fields of one direction."""
+
+LARGE_PARCEL, FEWEST_PARCELS = 220.0, 24
+"""Pixels of 10 m from which parcels are smaller in regions that would not hold so many of them."""
+
+SMALLEST_PART = 0.25
+"""Of a parcel: a class that would cover less is absent from most regions."""
 
 SMALLEST_SIDE = 7.0
 """Pixels along the shorter side of a parcel, about."""
@@ -81,6 +56,9 @@ class Landscape:
     grain: NDArray[np.float32]
     """What is left of small differences between pixels: a factor of reflectance, about 1."""
 
+    soil: NDArray[np.float32]
+    """Share of the world's second soil, 0 to 1; the first has the rest."""
+
     @property
     def parcels(self) -> int:
         """How many parcels there are."""
@@ -91,18 +69,22 @@ class Landscape:
         return np.asarray(self.cover[year][self.parcel], dtype=np.uint8)
 
 
-def lay_out_land(size: int, years: int, rng: Generator) -> Landscape:
+def lay_out_land(
+    size: int, years: int, climate: Climate, rng: Generator, soils: Generator
+) -> Landscape:
     """Divide ``size`` x ``size`` pixels of 10 m into parcels and cover them for ``years``.
 
     Blocks of fields have their own directions; a river runs through; forest and settlements keep
-    together; crops change from year to year, all else stays.
+    together; crops change from year to year, all else stays. ``climate`` says how much there is of
+    each; ``soils`` draws where one soil passes into another.
     """
     blocks = _divide(np.zeros((size, size), np.int32), BLOCK_PIXELS, rng)
-    parcel = _divide(blocks, PARCEL_PIXELS, rng)
-    parcel[_river(size, rng)] = parcel.max() + 1
+    most = max(LARGE_PARCEL, size * size / FEWEST_PARCELS)
+    parcel = _divide(blocks, min(climate.parcel, most), rng)
+    parcel[_river(size, climate.river, rng)] = parcel.max() + 1
     _, places = np.unique(parcel, return_inverse=True)
     parcel = places.reshape(size, size).astype(np.int32)
-    cover = _cover(parcel, years, rng)
+    cover = _cover(parcel, years, climate, rng)
 
     count = cover.shape[1]
     by_parcel = np.clip(0.52 + 0.15 * rng.standard_normal(count), 0.22, 0.95)
@@ -117,6 +99,7 @@ def lay_out_land(size: int, years: int, rng: Generator) -> Landscape:
         sealed=_share(0.62 + 0.30 * smooth_noise(size, 1.5, rng)),
         roof=_share(0.45 + 0.40 * smooth_noise(size, 1.0, rng)),
         grain=(1 + 0.02 * smooth_noise(size, 0.7, rng)).astype(np.float32),
+        soil=_share(0.5 + 0.8 * smooth_noise(size, CLUSTERS / 4, soils)),
     )
 
 
@@ -158,7 +141,7 @@ def _divide(zones: NDArray[np.int32], pixels: float, rng: Generator) -> NDArray[
     return parts
 
 
-def _river(size: int, rng: Generator) -> NDArray[np.bool_]:
+def _river(size: int, half_width: float, rng: Generator) -> NDArray[np.bool_]:
     """A winding band of water through the region."""
     y, x = np.mgrid[:size, :size].astype(float)
     angle, turns = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi, 2)
@@ -166,10 +149,12 @@ def _river(size: int, rng: Generator) -> NDArray[np.bool_]:
     across = -np.sin(angle) * (x - size / 2) + np.cos(angle) * (y - size / 2)
     middle = rng.uniform(-0.25, 0.25) * size
     bends = 9 * np.sin(along / 19 + turns[0]) + 5 * np.sin(along / 8.3 + turns[1])
-    return np.asarray(np.abs(across - middle - bends) < 2.6)
+    return np.asarray(np.abs(across - middle - bends) < half_width)
 
 
-def _cover(parcel: NDArray[np.int32], years: int, rng: Generator) -> NDArray[np.int8]:
+def _cover(
+    parcel: NDArray[np.int32], years: int, climate: Climate, rng: Generator
+) -> NDArray[np.int8]:
     """Cover the parcels, (years, parcels); the last one is the river."""
     count = int(parcel.max()) + 1
     area = np.bincount(parcel.ravel(), minlength=count)
@@ -182,27 +167,31 @@ def _cover(parcel: NDArray[np.int32], years: int, rng: Generator) -> NDArray[np.
     free = np.ones(count, bool)
     free[-1] = False
     cover[:, -1] = LandCover.WATER
-    for kind in (LandCover.FOREST, LandCover.BUILT_UP):
+    for name, share in climate.clustered.items():
         likely = smooth_noise(parcel.shape[0], CLUSTERS / 3, rng)[y, x]
-        taken = 0
+        taken, least = 0, SMALLEST_PART * parcel.size / count
+        if share * parcel.size < least and rng.random() > share * parcel.size / least:
+            continue
         for number in np.argsort(-np.where(free, likely, -np.inf)):
-            if taken >= SHARES[kind] * parcel.size or not free[number]:
+            if taken >= share * parcel.size or not free[number]:
                 break
-            cover[:, number], free[number] = kind, False
+            cover[:, number], free[number] = LandCover[name.upper()], False
             taken += area[number]
-    grass = SHARES[LandCover.GRASS]
-    grassland = _deal(np.flatnonzero(free), area, {LandCover.GRASS: grass, None: 0.59}, rng)
-    cover[:, grassland == LandCover.GRASS] = LandCover.GRASS
+    among: dict[LandCover | None, float] = {k: s for k, s in _named(climate.scattered).items()}
+    among[None] = climate.arable
+    scattered = _deal(np.flatnonzero(free), area, among, rng)
+    cover[:, scattered > 0] = scattered[scattered > 0]
     fields = np.flatnonzero(cover[0] == 0)
+    arable = _named({name: rotation.share for name, rotation in climate.crops.items()})
     for year in range(years):
-        cover[year, fields] = _deal(fields, area, ARABLE, rng)[fields]
+        cover[year, fields] = _deal(fields, area, arable, rng)[fields]
     return cover
 
 
 def _deal(
     parcels: NDArray[np.intp],
     area: NDArray[np.intp],
-    shares: dict[LandCover, float] | dict[LandCover | None, float],
+    shares: Mapping[LandCover, float] | Mapping[LandCover | None, float],
     rng: Generator,
 ) -> NDArray[np.int8]:
     """Deal ``parcels`` out so that the classes come as near to their shares as parcels allow.
@@ -217,6 +206,10 @@ def _deal(
         dealt[number] = int(kinds[kind] or 0)
         lacking[kind] -= area[number]
     return dealt
+
+
+def _named(shares: Mapping[str, float]) -> dict[LandCover, float]:
+    return {LandCover[name.upper()]: share for name, share in shares.items()}
 
 
 def _share(values: NDArray[np.float64]) -> NDArray[np.float32]:

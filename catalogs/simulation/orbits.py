@@ -1,28 +1,39 @@
 """When the Sentinels pass over the simulated region, and how they and the sun stand then.
 
 A satellite repeats its orbits in a cycle of days, and the two of a pair are half a cycle apart, so
-one pass that really was gives all others of its relative orbit.
+one pass gives all others of its relative orbit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["TRACKS", "Pass", "Track", "passes", "sun"]
+
+SERVICE = {
+    "sentinel-2a": ("2015-11-01", "2100-01-01"),
+    "sentinel-2b": ("2017-07-01", "2100-01-01"),
+    "sentinel-1a": ("2014-10-01", "2100-01-01"),
+    "sentinel-1b": ("2016-10-01", "2021-12-23"),
+    "landsat-8": ("2013-04-11", "2100-01-01"),
+    "landsat-9": ("2021-11-01", "2100-01-01"),
+}
+"""When each satellite began to serve, and when it ceased."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One relative orbit of a pair of satellites over the region."""
+    """One relative orbit of a satellite, or of a pair, over the region."""
 
-    platforms: tuple[str, str]
-    """The satellite of :attr:`known`, and the one half a cycle later."""
+    platforms: tuple[str, ...]
+    """The satellite of :attr:`known`, and the one half a cycle later where there are two."""
 
     orbit: int
-    """Relative orbit."""
+    """Relative orbit; of Landsat the path."""
 
     known: str
     """When the first platform passed, UTC."""
@@ -38,6 +49,22 @@ class Track:
 
     azimuth: float
     """Where the satellite stands, degrees from north."""
+
+    edge: tuple[float, float] | None = None
+    """Where the swath ends within the region: at which share of its width, and how many degrees its
+    edge leans from north to east; a share below 0 counts from the east. None: it sees all."""
+
+    retired: bool = False
+    """Whether its satellites serve in their real years only."""
+
+    def swath(self, size: int) -> NDArray[np.bool_]:
+        """What it sees of ``size`` x ``size`` pixels, (y, x)."""
+        if self.edge is None:
+            return np.ones((size, size), bool)
+        share, leans = self.edge
+        y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
+        across = x + np.tan(np.radians(leans)) * y
+        return np.asarray(across < share - 0.5 if share > 0 else across > 0.5 + share)
 
 
 @dataclass(frozen=True)
@@ -65,18 +92,31 @@ TRACKS = {
 """Tracks by collection: days and times of the real ones over Flanders."""
 
 
-def passes(collection: str, first: np.datetime64, last: np.datetime64) -> Iterator[Pass]:
+def passes(
+    collection: str,
+    first: np.datetime64,
+    last: np.datetime64,
+    tracks: Mapping[str, Sequence[Track]] = TRACKS,
+) -> Iterator[Pass]:
     """Yield the passes of ``collection`` from day ``first`` to ``last``, both included, by time."""
     begin, end = first.astype("datetime64[s]"), (last + 1).astype("datetime64[s]")
     taken = []
-    for track in TRACKS[collection]:
-        half = np.timedelta64(track.cycle * 12, "h").astype("timedelta64[s]")
+    for track in tracks.get(collection, ()):
+        apart = np.timedelta64(track.cycle * 24 // len(track.platforms), "h")
+        apart = apart.astype("timedelta64[s]")
         known = np.datetime64(track.known, "s")
-        number = -int((known - begin) // half)
-        while (time := known + number * half) < end:
-            taken.append(Pass(track, track.platforms[number % 2], time))
+        number = -int((known - begin) // apart)
+        while (time := known + number * apart) < end:
+            platform = track.platforms[number % len(track.platforms)]
+            if not track.retired or _serves(platform, time):
+                taken.append(Pass(track, platform, time))
             number += 1
     yield from sorted(taken, key=lambda passage: passage.time)
+
+
+def _serves(platform: str, time: np.datetime64) -> bool:
+    begun, ceased = (np.datetime64(day) for day in SERVICE[platform])
+    return bool(begun <= time < ceased)
 
 
 def sun(time: np.datetime64, latitude: float, longitude: float) -> tuple[float, float]:

@@ -14,9 +14,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from terralatent.catalogs.simulation.landscape import LandCover, smooth_noise
+from terralatent.catalogs.simulation.climates.covers import VEGETATION, LandCover, Plant
+from terralatent.catalogs.simulation.landscape import smooth_noise
 from terralatent.catalogs.simulation.orbits import Track
-from terralatent.catalogs.simulation.seasons import Plant
 from terralatent.catalogs.simulation.surface import Surface
 
 __all__ = ["LOOKS", "Radar", "speckle"]
@@ -32,6 +32,15 @@ CANOPY = {
     Plant.TREES: ((-8.9, -13.9), (0.35, 0.35)),
     Plant.COVER_CROP: ((-8.8, -15.2), (0.18, 0.20)),
     Plant.STUBBLE: ((-11.2, -17.4), (0.15, 0.15)),
+    Plant.RICE: ((-9.8, -16.0), (0.20, 0.20)),
+    Plant.SOY: ((-9.0, -15.0), (0.20, 0.22)),
+    Plant.SORGHUM: ((-9.4, -15.4), (0.17, 0.18)),
+    Plant.BROADLEAF: ((-7.6, -12.9), (0.40, 0.40)),
+    Plant.CONIFER: ((-9.6, -14.6), (0.35, 0.35)),
+    Plant.SHRUB: ((-10.2, -15.8), (0.30, 0.32)),
+    Plant.DRY_GRASS: ((-11.2, -17.2), (0.18, 0.20)),
+    Plant.PALM: ((-7.9, -13.4), (0.35, 0.36)),
+    Plant.REED: ((-9.5, -16.0), (0.22, 0.22)),
 }
 """Of each plant, for VV and VH: backscatter of a closed canopy in dB, and how much a unit of leaf
 area weakens what passes."""
@@ -48,6 +57,18 @@ ROUGHNESS = 1.3
 BUILT_UP, BUILT_UP_SPREAD = (-5.8, -14.3), (3.2, 2.0)
 WATER = (-19.0, -27.0)
 """dB."""
+
+STEMS = (-9.0, -19.0)
+"""dB that water and upright stems reflect together where no leaves hide them (double bounce)."""
+
+STONE = (-11.0, -18.5)
+"""dB of rock."""
+
+FROZEN, ICE_BELOW = 0.12, -1.5
+"""Moisture in m3/m3 that frozen soil seems to have, and degrees below which it is frozen."""
+
+WET_SNOW, THAWS = 3.0, 0.5
+"""dB that wet snow swallows, and degrees from which snow is wet; through dry snow one sees."""
 
 WIND = 1.6
 """Standard deviation in dB over days, on water."""
@@ -105,18 +126,32 @@ class Radar:
         parcel, plant = surface.land.parcel, canopies.plant[day]
         slant = np.cos(np.radians(track.zenith))
         bulk = canopies.leaf_area[day] * (1 - DRY_LEAVES * canopies.senescence[day])
-        weight = bulk[parcel] * surface.land.vigour
-        wet_leaves = INTERCEPTED * (surface.weather.rain[day] > 3.0)
         cover = surface.cover(day)
+        weight = bulk[parcel] * surface.land.vigour
+        if surface.world.climate.phenology == "weather":
+            weight += np.array([_wood(number) for number in range(max(LandCover) + 1)])[cover]
+        weather, wet_leaves = surface.weather, INTERCEPTED * (surface.weather.rain[day] > 3.0)
+        frozen = surface.world.climate.snow and weather.temperature[day] < ICE_BELOW
+        moisture = FROZEN if frozen else weather.moisture[day]
         wind, own = WIND * rng.standard_normal(), rng.standard_normal(surface.land.parcels)
+        flooded = canopies.flooded[day][parcel]
         bands = []
         for band in range(2):
             alone = np.array([CANOPY[Plant(n)][0][band] for n in range(len(Plant))])
             weakens = np.array([CANOPY[Plant(n)][1][band] for n in range(len(Plant))])
-            soil = SOIL[band] + MOIST[band] * surface.weather.moisture[day] + self.roughness
+            soil = SOIL[band] + MOIST[band] * moisture + self.roughness
             through = np.exp(-2 * weakens[plant][parcel] * weight / slant)
             leaves = _power(alone[plant] + wet_leaves)[parcel]
-            power = leaves * (1 - through) + _power(soil)[parcel] * through
+            ground = _power(soil)[parcel]
+            if flooded.any():
+                stems = _power(STEMS[band]) * (1 - np.exp(-0.5 * weight))
+                ground = (1 - flooded) * ground + flooded * (_power(WATER[band] + wind) + stems)
+            power = leaves * (1 - through) + ground * through
+            if weather.snow[day] > 0 and weather.temperature[day] > THAWS:
+                power *= 1 - weather.snow[day] * (1 - _power(-WET_SNOW)) * through
+            stony = cover == LandCover.ROCK
+            sealed = surface.land.sealed[stony]
+            power[stony] = sealed * _power(STONE[band]) + (1 - sealed) * power[stony]
             built = cover == LandCover.BUILT_UP
             walls = BUILT_UP[band] + BUILT_UP_SPREAD[band] * self.buildings[track.direction][band]
             sealed = surface.land.sealed[built]
@@ -138,6 +173,12 @@ def speckle(size: int, rng: Generator) -> NDArray[np.float32]:
     second = SPECKLE_SHARED * first + np.sqrt(1 - SPECKLE_SHARED**2) * own
     root = 1 - 1 / (9 * LOOKS) + np.stack([first, second]) / (3 * np.sqrt(LOOKS))
     return np.asarray(root.clip(0.1) ** 3, dtype=np.float32)
+
+
+def _wood(cover: int) -> float:
+    """What stands on a class in any season, in m2/m2 of leaves."""
+    known = {int(kind): vegetation.wood for kind, vegetation in VEGETATION.items()}
+    return known.get(cover, 0.0)
 
 
 def _power(decibel: NDArray[np.floating] | float) -> NDArray[np.float64]:

@@ -12,39 +12,43 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
+from numpy.typing import NDArray
 
 from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.simulation.archive import Ground, write_catalogue
+from terralatent.catalogs.simulation.archive import write_catalogue
+from terralatent.catalogs.simulation.climates.climate import DEFAULT
+from terralatent.catalogs.simulation.climates.spectra import MSI, OLI
+from terralatent.catalogs.simulation.climates.world import FIRST_YEAR, World, draw_world
 from terralatent.catalogs.simulation.draws import Draws, Key
-from terralatent.catalogs.simulation.landscape import lay_out_land
-from terralatent.catalogs.simulation.orbits import TRACKS, Pass, passes
+from terralatent.catalogs.simulation.landsat import OLI_NOISE
+from terralatent.catalogs.simulation.landscape import Landscape, lay_out_land
+from terralatent.catalogs.simulation.orbits import passes
 from terralatent.catalogs.simulation.radar import Radar
 from terralatent.catalogs.simulation.satellites import Satellites
-from terralatent.catalogs.simulation.seasons import grow
-from terralatent.catalogs.simulation.sky import Residual, Sky, mask_threshold
-from terralatent.catalogs.simulation.surface import Surface
+from terralatent.catalogs.simulation.seasons import Canopies, grow
+from terralatent.catalogs.simulation.sky import PIXEL_NOISE, mask_threshold
+from terralatent.catalogs.simulation.surface import NADIR, Surface
 from terralatent.catalogs.simulation.truth import (
     Truth,
     write_days,
     write_optical_dates,
     write_radar_dates,
 )
-from terralatent.catalogs.simulation.weather import make_weather
+from terralatent.catalogs.simulation.weather import Weather, make_weather
 
 __all__ = ["FIRST_YEAR", "simulate"]
 
-FIRST_YEAR = 2018
-"""Calendar year in which a simulation begins: both satellites of both pairs are in orbit."""
+SPIN_UP = 400
+"""Days before and after the simulated ones for which there is weather, so that plants and rains do
+not begin with the calendar; the default world has none."""
 
 MOST_PIXELS, MOST_YEARS = 4096, 20
 """More along an axis, or more years, are a slip of the keyboard: they fill memory and disk."""
-
-REPROCESSED_EVERY = 24
-"""One Sentinel-2 acquisition in so many is there a second time, reprocessed."""
 
 Progress = Callable[[int, int], None]
 
@@ -55,20 +59,25 @@ def simulate(
     size: int = 256,
     years: int = 1,
     seed: int = 0,
+    climate: str = DEFAULT,
     progress: Progress | None = None,
 ) -> Path:
     """Simulate a region and write it to the folder ``out``; computes.
 
     A static STAC catalogue (``catalog.json``) with the collections ``sentinel-2-l2a`` and
-    ``sentinel-1-rtc`` as COGs, the region ``region.geojson``, and the truth ``truth.zarr``, see
-    :mod:`terralatent.catalogs.simulation.truth`. The same arguments give the same bytes. The folder
-    appears when all is written; a run that is broken off leaves nothing in its place.
+    ``sentinel-1-rtc``, in some worlds ``landsat-c2-l2``, as COGs, the region ``region.geojson``,
+    and the truth ``truth.zarr``, see :mod:`terralatent.catalogs.simulation.truth`. The same
+    arguments give the same bytes. The folder appears when all is written; a run that is broken off
+    leaves nothing in its place.
 
     Args:
         out: A folder that is not there yet, or that the same call has made.
         size: Pixels of 10 m along y and x, even, at least 32.
-        years: Calendar years from 2018 on.
+        years: Calendar years, in the default climate from 2018 on.
         seed: Of all that is drawn, at least 0.
+        climate: One of :data:`~terralatent.catalogs.simulation.climates.climate.CLIMATES`, or
+            ``random``. In any but the default one, place, soils, satellites and the first year are
+            drawn too, and stand as ``world`` in the attributes of catalogue and truth.
         progress: Called with the number of dates and days done and their total.
 
     Returns:
@@ -78,7 +87,13 @@ def simulate(
         InputError: If an argument cannot be used, or ``out`` holds something else.
     """
     _check(size, years, seed)
-    settings = {"size": size, "years": years, "seed": seed, "version": 1}
+    draws = Draws(seed)
+    world = draw_world(climate, size, draws)
+    settings: dict[str, Any] = {"size": size, "years": years, "seed": seed, "version": 1}
+    about: dict[str, Any] = {"simulation": settings}
+    if not world.default:
+        settings["climate"] = climate
+        about["world"] = world.to_json()
     folder = Path(out).expanduser().absolute()
     if _is_there(folder, settings):
         return folder
@@ -87,8 +102,8 @@ def simulate(
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        truth = Truth(aside, Ground(size), {"simulation": settings})
-        _write(aside, Ground(size), truth, years, Draws(seed), progress or (lambda *_: None))
+        truth = Truth(aside, world.ground, about)
+        _write(aside, world, truth, years, draws, progress or (lambda *_: None))
         aside.rename(folder)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -99,25 +114,31 @@ def simulate(
 
 
 def _write(
-    folder: Path, ground: Ground, truth: Truth, years: int, draws: Draws, progress: Progress
+    folder: Path, world: World, truth: Truth, years: int, draws: Draws, progress: Progress
 ) -> None:
     """Draw land, weather and seasons, take every acquisition, and write it all below ``folder``."""
-    first = np.datetime64(f"{FIRST_YEAR}-01-01")
-    last = np.datetime64(f"{FIRST_YEAR + years}-01-01") - 1
+    first = np.datetime64(f"{world.first_year}-01-01")
+    last = np.datetime64(f"{world.first_year + years}-01-01") - 1
     days = np.arange(first, last + 1)
     # One crop year more: what stands in the last autumn depends on the next crop.
-    land = lay_out_land(ground.size, years + 1, draws.of(Key.LAND))
-    weather = make_weather(days, draws.of(Key.WEATHER))
-    canopies = grow(land.cover, days, FIRST_YEAR, draws.of(Key.SEASONS))
-    surface = Surface.lit(
-        land, canopies, weather, days, FIRST_YEAR, ground.middle, TRACKS["sentinel-2-l2a"]
+    land = lay_out_land(
+        world.ground.size, years + 1, world.climate, draws.of(Key.LAND), draws.of(Key.SOILS)
     )
+    weather, canopies = _seasons(world, land, days, draws)
+    optical, radar_passes, landsat = (
+        [
+            taken
+            for taken in passes(collection, first, last, world.tracks)
+            if world.acquired(taken, collection, draws)
+        ]
+        for collection in ("sentinel-2-l2a", "sentinel-1-rtc", "landsat-c2-l2")
+    )
+    views = [(MSI, NADIR), *((MSI, track) for track in world.tracks["sentinel-2-l2a"])]
+    views += [(OLI, NADIR)] if landsat else []
+    surface = Surface.lit(world, land, canopies, weather, days, views)
     radar = Radar.over(surface, draws.of(Key.RADAR))
-    satellites = Satellites(folder, ground, surface, radar, draws)
-
-    optical = list(passes("sentinel-2-l2a", first, last))
-    radar_passes = list(passes("sentinel-1-rtc", first, last))
-    total, done = len(optical) + len(radar_passes) + len(days), 0
+    satellites = Satellites(folder, world.ground, surface, radar, draws)
+    total, done = len(optical) + len(radar_passes) + len(landsat) + len(days), 0
 
     def count(finished: int) -> None:
         nonlocal done
@@ -126,29 +147,48 @@ def _write(
 
     items: list[pystac.Item] = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        residuals = [satellites.residual(taken) for taken in optical]
-        skies = list(pool.map(satellites.sky, optical))
-        take = partial(_take, satellites, mask_threshold(skies))
-        for written in pool.map(take, range(len(optical)), optical, skies, residuals):
-            items += written
-            count(1)
+        for name, kind, noise, dates in (
+            ("sentinel-2-l2a", MSI, PIXEL_NOISE, optical),
+            ("landsat-c2-l2", OLI, OLI_NOISE, landsat),
+        ):
+            if not dates:
+                continue
+            residuals = [satellites.residual(taken) for taken in dates]
+            skies = list(pool.map(satellites.sky, dates))
+            take = satellites.take_landsat if kind is OLI else satellites.take_optical
+            take_all = partial(take, mask_threshold(skies))
+            for written in pool.map(take_all, range(len(dates)), dates, skies, residuals):
+                items += written
+                count(1)
+            write_optical_dates(truth, name, kind, noise, dates, skies, residuals)
         for item in pool.map(satellites.take_radar, radar_passes):
             items.append(item)
             count(1)
         write_days(truth, surface, years, pool, count)
-    write_optical_dates(truth, optical, skies, residuals)
     calibration = [satellites.calibration(taken) for taken in radar_passes]
     write_radar_dates(truth, radar_passes, calibration)
-    title = f"Simulated: {ground.size} x {ground.size} pixels of 10 m, seed {draws.seed}"
-    write_catalogue(folder, ground, items, title)
+    title = (
+        f"Simulated: {world.ground.size} x {world.ground.size} pixels of 10 m, seed {draws.seed}"
+    )
+    about = {} if world.default else {"world": world.to_json()}
+    write_catalogue(folder, world.ground, items, title, about)
 
 
-def _take(
-    satellites: Satellites, threshold: float, number: int, taken: Pass, sky: Sky, left: Residual
-) -> list[pystac.Item]:
-    """Take optical pass ``number``."""
-    reprocessed = number % REPROCESSED_EVERY == REPROCESSED_EVERY // 3
-    return satellites.take_optical(taken, sky, left, threshold, reprocessed=reprocessed)
+def _seasons(
+    world: World, land: Landscape, days: NDArray[np.datetime64], draws: Draws
+) -> tuple[Weather, Canopies]:
+    """Weather and what stands on the land, on ``days``."""
+    spin_up = 0 if world.default else SPIN_UP
+    first, last = days[0] - world.season_lag, days[-1] - world.season_lag
+    around: NDArray[np.datetime64] = np.arange(first - spin_up, last + spin_up + 1)
+    climate = world.climate
+    weather = make_weather(around, climate, draws.of(Key.WEATHER), draws.of(Key.YEARS))
+    canopies = grow(
+        land.cover, around, world.first_crop_year, climate, weather,
+        abs(world.ground.middle[0]), draws.of(Key.SEASONS),
+    )  # fmt: skip
+    part = slice(spin_up, spin_up + len(days))
+    return weather.within(part), canopies.within(part)
 
 
 def _check(size: int, years: int, seed: int) -> None:
@@ -164,7 +204,7 @@ def _check(size: int, years: int, seed: int) -> None:
         raise InputError(f"Seed {seed} is below zero; give 0 or more.")
 
 
-def _is_there(folder: Path, settings: dict[str, int]) -> bool:
+def _is_there(folder: Path, settings: dict[str, Any]) -> bool:
     """Whether the same simulation lies in ``folder``; refuse everything else that may lie there."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
@@ -173,9 +213,10 @@ def _is_there(folder: Path, settings: dict[str, int]) -> bool:
         raise InputError(
             f"{folder} exists and is no simulated region; choose another --out, or remove it."
         )
+    there, here = ({"climate": DEFAULT, **found} for found in (there, settings))
     unlike = [
         f"{name} is {there.get(name)} there, {value} here"
-        for name, value in settings.items()
+        for name, value in here.items()
         if there.get(name) != value
     ]
     if unlike:

@@ -15,6 +15,7 @@ from scipy.fft import irfft2, rfft2
 from scipy.special import ndtri
 
 from terralatent.catalogs.simulation.canopy import BANDS
+from terralatent.catalogs.simulation.climates.spectra import MSI, Instrument
 from terralatent.catalogs.simulation.surface import doubled
 
 __all__ = ["CAUGHT", "Residual", "Sky", "SkyClass", "draw_residual", "draw_sky", "scene_classes"]
@@ -36,9 +37,6 @@ CAUGHT = 0.95
 FALSE_ALARMS = 0.012
 """Share of clear pixels that the mask takes for cloud or shadow."""
 
-BROKEN = (0.47, 0.60)
-"""Gloom below which no cloud is in the sky, and above which nothing else is."""
-
 HAZY_DATES, HAZE_DEPTH = 0.45, 0.08
 """Share of dates with haze, and its mean optical depth in the blue there."""
 
@@ -49,12 +47,15 @@ CLOUD = (0.58, 0.58, 0.59, 0.60, 0.61, 0.62, 0.63, 0.64, 0.42, 0.33)
 HAZE = (0.46, 0.42, 0.39, 0.38, 0.37, 0.36, 0.35, 0.35, 0.22, 0.18)
 """Reflectance in the bands."""
 
-WAVELENGTHS = np.array([centre for centre, _ in BANDS.values()])
+WAVELENGTHS = MSI.wavelengths
 HAZE_FADES = (WAVELENGTHS / WAVELENGTHS[0]) ** -1.0
 """Optical depth of haze in the bands beside that in the blue (Angstrom's law)."""
 
 SHADOW_LIGHT = np.interp(WAVELENGTHS, [490, 860, 1600, 2200], [0.62, 0.42, 0.36, 0.34])
 """Light that is left in the shadow of a thick cloud."""
+
+SNOWY, ICE = 0.45, 0.92
+"""Share of a pixel from which a mask can see snow, and the share of such pixels where it does."""
 
 AEROSOL, AEROSOL_TAILS = 0.008, 2.5
 """Scale, in reflectance of the blue, and degrees of freedom of what aerosols leave on a date."""
@@ -100,17 +101,30 @@ class Sky:
         kinds = np.where(self.cloud > NOT_CLEAR, SkyClass.THIN_CLOUD, kinds)
         return np.where(self.cloud > 0.5, SkyClass.CLOUD, kinds).astype(np.uint8)
 
-    def over(self, surface: NDArray[np.float32]) -> NDArray[np.float32]:
+    def over(
+        self, surface: NDArray[np.float32], instrument: Instrument = MSI
+    ) -> NDArray[np.float32]:
         """Return what is seen of ``surface``, reflectance (band, y, x) at 10 m, from above."""
-        dark = doubled(self.shadow) * (1 - SHADOW_LIGHT)[:, None, None]
+        light, fades, haze, white = (
+            instrument.read_off(spectrum)[:, None, None]
+            for spectrum in (SHADOW_LIGHT, HAZE_FADES, HAZE, CLOUD)
+        )
+        dark = doubled(self.shadow) * (1 - light)
         seen = surface * (1 - dark)
-        through = np.exp(-doubled(self.haze) * HAZE_FADES[:, None, None])
-        seen = through * seen + (1 - through) * np.array(HAZE)[:, None, None]
+        through = np.exp(-doubled(self.haze) * fades)
+        seen = through * seen + (1 - through) * haze
         cloud = doubled(self.cloud)
-        return np.asarray((1 - cloud) * seen + cloud * np.array(CLOUD)[:, None, None], np.float32)
+        return np.asarray((1 - cloud) * seen + cloud * white, np.float32)
 
 
-def draw_sky(size: int, gloom: float, sun: tuple[float, float], rng: Generator) -> Sky:
+def draw_sky(
+    size: int,
+    gloom: float,
+    sun: tuple[float, float],
+    rng: Generator,
+    broken: tuple[float, float],
+    hazy: float = 1.0,
+) -> Sky:
     """Draw the sky of a date.
 
     Args:
@@ -118,9 +132,11 @@ def draw_sky(size: int, gloom: float, sun: tuple[float, float], rng: Generator) 
         gloom: How cloudy, 0 to 1.
         sun: Zenith and azimuth, degrees: where shadows fall.
         rng: Of this date.
+        broken: Gloom below which no cloud is in the sky, and above which nothing else is.
+        hazy: Factor of the depth of haze, and of how often there is any, up to all dates.
     """
     period = 1 << int(np.ceil(np.log2(max(2 * size, 256))))
-    share = np.clip((gloom - BROKEN[0]) / (BROKEN[1] - BROKEN[0]), 1e-4, 1 - 1e-4)
+    share = np.clip((gloom - broken[0]) / (broken[1] - broken[0]), 1e-4, 1 - 1e-4)
     texture = _fractal(period, 3.1, rng)
     thick = np.exp(0.5 * _fractal(period, 2.6, rng)) * (1.0 if share < 0.999 else 2.5)
     depth = thick * 3.2 * np.maximum(texture + float(ndtri(share)), 0)
@@ -131,8 +147,7 @@ def draw_sky(size: int, gloom: float, sun: tuple[float, float], rng: Generator) 
     moved = (round(-height * np.cos(away)), round(height * np.sin(away)))
     shadow = np.roll(cloud, moved, (0, 1)) * (1 - cloud)
 
-    hazy = rng.random() < HAZY_DATES
-    amount = rng.exponential(HAZE_DEPTH) if hazy else 0.0
+    amount = hazy * rng.exponential(HAZE_DEPTH) if rng.random() < HAZY_DATES * hazy else 0.0
     haze = amount * np.exp(0.9 * _fractal(period, 3.4, rng) - 0.4)
     # Thin rims of clouds reach further than what one sees as cloud.
     haze = haze + 0.05 * np.maximum(texture + float(ndtri(share)) + 0.35, 0) * (share > 2e-4)
@@ -157,7 +172,11 @@ def mask_threshold(skies: list[Sky]) -> float:
 
 
 def scene_classes(
-    sky: Sky, threshold: float, ndvi: NDArray[np.float32], water: NDArray[np.bool_]
+    sky: Sky,
+    threshold: float,
+    ndvi: NDArray[np.float32],
+    water: NDArray[np.bool_],
+    snow: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
     """Return the mask band SCL as the processor would fill it, (y, x) at 20 m.
 
@@ -166,10 +185,12 @@ def scene_classes(
         threshold: See :func:`mask_threshold`.
         ndvi: Of what is seen, (y, x).
         water: Where there is water, (y, x).
+        snow: Share of each pixel that shows snow, (y, x).
     """
     truth = sky.classes
     caught = (truth > SkyClass.CLEAR) & (sky.noticed >= threshold)
-    ground = np.select([water, ndvi > 0.38, ndvi < 0.26], [6, 4, 5], 7)
+    ice = (snow > SNOWY) & (sky.alarm > ndtri(1 - ICE))
+    ground = np.select([ice, water, ndvi > 0.38, ndvi < 0.26], [11, 6, 4, 5], 7)
     named = np.select(
         [truth == SkyClass.CLOUD, truth == SkyClass.THIN_CLOUD, truth == SkyClass.SHADOW],
         [np.where(sky.cloud > 0.75, 9, 8), 8, 3],
@@ -189,6 +210,10 @@ class Residual:
     """Factor beside 1."""
     shift: NDArray[np.float64]
     """Along y and x, pixels of 10 m."""
+
+    def over(self, instrument: Instrument) -> NDArray[np.float64]:
+        """The offset in an instrument's bands, (band,)."""
+        return instrument.read_off(self.offset)
 
 
 def draw_residual(rng: Generator) -> Residual:

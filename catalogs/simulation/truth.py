@@ -10,7 +10,9 @@
 ``daily/moisture``          (time)                of the soil, m3/m3
 ==========================  ====================  ==============================================
 
-and for each collection a group along the ``time`` of its acquisitions. ``sentinel-2-l2a``: the true
+with ``daily/temperature``, ``daily/rain``, ``daily/snow`` (share of open ground, all ``time``) and
+``daily/flooded (time, parcel)`` where the world is not the default one; and for each collection a
+group along the ``time`` of its acquisitions. ``sentinel-2-l2a`` (and ``landsat-c2-l2``): the true
 ``sky (time, y20, x20)``, what atmospheric correction and geolocation left as ``offset (time,
 band)``, ``gain (time)`` and ``shift (time, axis)``, and as attribute the noise of the other kinds
 (of a pixel a constant, and a share of the reflectance; of fields and of patches, shares).
@@ -19,7 +21,7 @@ band)``, ``gain (time)`` and ``shift (time, axis)``, and as attribute the noise 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from enum import IntEnum
 from pathlib import Path
@@ -29,15 +31,14 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from terralatent.catalogs.simulation.archive import Ground
 from terralatent.catalogs.simulation.canopy import BANDS
-from terralatent.catalogs.simulation.landscape import LandCover
+from terralatent.catalogs.simulation.climates.ground import Ground
+from terralatent.catalogs.simulation.climates.spectra import Instrument
 from terralatent.catalogs.simulation.orbits import Pass
 from terralatent.catalogs.simulation.radar import LOOKS
 from terralatent.catalogs.simulation.sky import (
     FIELD_NOISE,
     PATCH_NOISE,
-    PIXEL_NOISE,
     Residual,
     Sky,
     SkyClass,
@@ -141,12 +142,19 @@ def write_days(
     """
     land, days, size = surface.land, surface.days, len(surface.land.parcel)
     cover = np.stack([land.land_cover(n) for n in range(years)])
-    truth.add("year", ("year",), np.arange(surface.first_year, surface.first_year + years))
-    truth.add("land_cover", ("year", "y", "x"), cover, _flags(LandCover))
+    first = surface.world.first_year
+    truth.add("year", ("year",), np.arange(first, first + years))
+    truth.add("land_cover", ("year", "y", "x"), cover, _flags(surface.world.climate.covers))
     truth.add("parcel", ("y", "x"), land.parcel, {"long_name": "number of the parcel"})
     truth.add("daily/time", ("time",), days)
     truth.add("daily/band", ("band",), BAND_NAMES)
-    truth.add("daily/moisture", ("time",), surface.weather.moisture, {"units": "m3/m3"})
+    weather = surface.weather
+    truth.add("daily/moisture", ("time",), weather.moisture, {"units": "m3/m3"})
+    if not surface.world.default:
+        truth.add("daily/temperature", ("time",), weather.temperature, {"units": "degC"})
+        truth.add("daily/rain", ("time",), weather.rain, {"units": "mm"})
+        truth.add("daily/snow", ("time",), weather.snow, {"units": "1"})
+        truth.add("daily/flooded", ("time", "parcel"), surface.canopies.flooded, {"units": "1"})
     shape = (len(days), size, size)
     area = truth.daily("leaf_area", ("time", "y", "x"), shape, "green leaf area, m2/m2")
     shape_of_bands = (len(days), len(BANDS), size, size)
@@ -161,20 +169,25 @@ def write_days(
 
 
 def write_optical_dates(
-    truth: Truth, taken: Sequence[Pass], skies: Sequence[Sky], residuals: Sequence[Residual]
+    truth: Truth,
+    group: str,
+    instrument: Instrument,
+    noise: tuple[float, float],
+    taken: Sequence[Pass],
+    skies: Sequence[Sky],
+    residuals: Sequence[Residual],
 ) -> None:
-    """Write what truly was above and wrong on each date of Sentinel-2."""
-    group = "sentinel-2-l2a"
+    """Write what truly was above and wrong on each date of a collection, ``group``."""
     truth.add(f"{group}/time", ("time",), np.array([passage.time for passage in taken]))
-    truth.add(f"{group}/band", ("band",), BAND_NAMES)
+    truth.add(f"{group}/band", ("band",), np.array(list(instrument.bands), dtype=object))
     classes = np.stack([sky.classes for sky in skies])
     truth.add(f"{group}/sky", ("time", "y20", "x20"), classes, _flags(SkyClass))
-    offset = np.stack([left.offset for left in residuals])
+    offset = np.stack([left.over(instrument) for left in residuals])
     truth.add(f"{group}/offset", ("time", "band"), offset, {"units": "1"})
     truth.add(f"{group}/gain", ("time",), np.array([left.gain for left in residuals]))
     shift = np.stack([left.shift for left in residuals])
     truth.add(f"{group}/shift", ("time", "axis"), shift, {"units": "pixels of 10 m"})
-    constant, share = PIXEL_NOISE
+    constant, share = noise
     of_pixels = {"constant": constant, "share": share}
     truth.describe(group, {"noise": {**of_pixels, "fields": FIELD_NOISE, "patches": PATCH_NOISE}})
 
@@ -192,7 +205,8 @@ def _packed(name: str, values: NDArray[np.floating]) -> NDArray[np.uint16]:
     return np.asarray(steps, dtype=np.uint16)
 
 
-def _flags(classes: type[IntEnum]) -> dict[str, Any]:
+def _flags(classes: Iterable[IntEnum]) -> dict[str, Any]:
     """Attributes with the names of classes, by CF."""
-    names = " ".join(kind.name.lower() for kind in classes)
-    return {"flag_values": [int(kind) for kind in classes], "flag_meanings": names}
+    kinds = list(classes)
+    names = " ".join(kind.name.lower() for kind in kinds)
+    return {"flag_values": [int(kind) for kind in kinds], "flag_meanings": names}

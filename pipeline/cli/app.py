@@ -76,12 +76,14 @@ def simulate(
     size: Annotated[int, typer.Option(help="Pixels of 10 m along y and x.")] = 256,
     years: Annotated[int, typer.Option(help="Calendar years from 2018 on.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    climate: opt.Climate = "temperate",
 ) -> None:
-    """Simulate a region with known truth: scenes as the Sentinels take them, and the truth."""
+    """Simulate a region with known truth: scenes as the satellites take them, and the truth."""
     from terralatent.catalogs.simulation.simulate import simulate
 
     bar = terminal.bar()
-    simulate(out, size=size, years=years, seed=seed, progress=counting(bar, "simulate"))
+    counted = counting(bar, "simulate")
+    simulate(out, size=size, years=years, seed=seed, climate=climate, progress=counted)
     bar.close()
     terminal.say(f"-> {out}")
 

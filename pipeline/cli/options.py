@@ -136,6 +136,9 @@ Release = Annotated[
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda (experimental: not measured on a GPU yet), ...")
 ]
+Climate = Annotated[
+    str, typer.Option(metavar="NAME", help="Of a drawn place, or random; temperate is Flanders.")
+]
 Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
 Sources = Annotated[
     list[str],

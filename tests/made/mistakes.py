@@ -275,6 +275,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("simulate --out {out} --years 0", "give 1 or more"),
     ("simulate --out {out} --years 1000", "1000 years are too much"),
     ("simulate --out {out} --seed -1", "Seed -1 is below zero"),
+    ("simulate --out {out} --climate lunar", "Unknown climate lunar; known are temperate, boreal"),
     ("simulate --out {file}", "exists and is no simulated region"),
     ("simulate --out {foreign}", "exists and is no simulated region"),
     ("simulate --out {file}/x", "Cannot write .*: Not a directory"),

@@ -10,14 +10,20 @@ from prosail import run_prosail
 
 from terralatent.catalogs.simulation import canopy, radar
 from terralatent.catalogs.simulation.canopy import BANDS, CanopyTable, over_bands, soil_reflectance
-from terralatent.catalogs.simulation.landscape import LandCover, Landscape
+from terralatent.catalogs.simulation.climates.climate import CLIMATES
+from terralatent.catalogs.simulation.climates.covers import LandCover, Plant
+from terralatent.catalogs.simulation.climates.world import draw_world
+from terralatent.catalogs.simulation.crops import CROPS, season
+from terralatent.catalogs.simulation.draws import Draws
+from terralatent.catalogs.simulation.landscape import Landscape
 from terralatent.catalogs.simulation.orbits import TRACKS
 from terralatent.catalogs.simulation.radar import Radar, speckle
-from terralatent.catalogs.simulation.seasons import CROPS, Canopies, Plant, grow, season
+from terralatent.catalogs.simulation.seasons import Canopies, grow
 from terralatent.catalogs.simulation.surface import Surface
-from terralatent.catalogs.simulation.weather import Weather
+from terralatent.catalogs.simulation.weather import Weather, make_weather
 
 DAYS = np.arange("2018-01-01", "2019-01-01", dtype="datetime64[D]")
+TEMPERATE = CLIMATES["temperate"]
 RED, INFRARED = list(BANDS).index("B04"), list(BANDS).index("B08")
 
 
@@ -112,7 +118,8 @@ def test_a_crop_grows_ages_and_is_gone(cover: LandCover) -> None:
 def test_crops_have_their_seasons_and_fields_differ() -> None:
     kinds = [LandCover.WINTER_WHEAT, LandCover.MAIZE, LandCover.GRASS, LandCover.FOREST]
     cover = np.repeat(np.array(kinds, np.int8), 30)[None].repeat(2, 0)
-    grown = grow(cover, DAYS, 2018, np.random.default_rng(3))
+    weather = make_weather(DAYS, TEMPERATE, np.random.default_rng(0), np.random.default_rng(0))
+    grown = grow(cover, DAYS, 2018, TEMPERATE, weather, 51.0, np.random.default_rng(3))
     green = {kind: grown.green_area[:, cover[0] == kind] for kind in kinds}
     peak = {kind: np.argmax(values, 0) for kind, values in green.items()}
     assert 125 < np.median(peak[LandCover.WINTER_WHEAT]) < 175
@@ -127,7 +134,7 @@ def test_crops_have_their_seasons_and_fields_differ() -> None:
     # What covers a field in the next year changes nothing before its harvest in this one.
     other = cover.copy()
     other[1, :30] = LandCover.MAIZE
-    again = grow(other, DAYS, 2018, np.random.default_rng(3))
+    again = grow(other, DAYS, 2018, TEMPERATE, weather, 51.0, np.random.default_rng(3))
     np.testing.assert_array_equal(again.leaf_area[60:180, :30], grown.leaf_area[60:180, :30])
 
 
@@ -137,15 +144,18 @@ def field() -> Radar:
     flat = np.ones((8, 8), np.float32)
     land = Landscape(
         np.zeros((8, 8), np.int32), np.full((2, 1), LandCover.WINTER_WHEAT, np.int8),
-        flat, flat, flat, flat, flat,
+        flat, flat, flat, flat, flat, flat,
     )  # fmt: skip
     canopies = Canopies(
         np.full((3, 1), Plant.WHEAT, np.int8),
         np.array([[0.0], [40.0], [0.0]], np.float32),
         np.zeros((3, 1), np.float32),
+        np.zeros((3, 1), np.float32),
     )
-    weather = Weather(np.zeros(3), np.zeros(3), np.array([0.1, 0.1, 0.35]))
-    surface = Surface(land, canopies, weather, DAYS[:3], 2018, (50.0, 3.0), {})
+    none = np.zeros(3)
+    weather = Weather(none, none, np.array([0.1, 0.1, 0.35]), none, none, none, none)
+    world = draw_world("temperate", 8, Draws(0))
+    surface = Surface(world, land, canopies, weather, DAYS[:3], {})
     flat = np.zeros((8, 8))
     return Radar(surface, np.zeros(1), flat, {"ascending": np.zeros((2, 8, 8), np.float32)})
 

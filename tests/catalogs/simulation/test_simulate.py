@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import sys
 from itertools import islice
@@ -17,8 +18,10 @@ from terralatent.catalogs import search_scenes
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
+from terralatent.catalogs.simulation.climates.climate import CLIMATES
+from terralatent.catalogs.simulation.climates.covers import LandCover
 from terralatent.catalogs.simulation.draws import Draws, Key
-from terralatent.catalogs.simulation.landscape import LandCover, lay_out_land
+from terralatent.catalogs.simulation.landscape import lay_out_land
 from terralatent.catalogs.simulation.orbits import passes
 from terralatent.catalogs.simulation.simulate import simulate
 from terralatent.catalogs.simulation.sky import CAUGHT, FALSE_ALARMS, SkyClass
@@ -27,6 +30,22 @@ from terralatent.pipeline.cli.demo_scores import open_truth
 from terralatent.pipeline.region import grid
 
 SIZE = 64
+
+LAND_BEFORE = "151611dd411a5367e46ace81d8335aceda2ae4f8fee36413fcd5a75e456d54f1"
+"""SHA-256 of parcels and land cover of the region below, as int32."""
+
+MEANS_BEFORE = {
+    "sentinel-2-l2a/S2A_MSIL2A_20180121T105031_N0207*/B02.tif": 428.2890625,
+    "sentinel-2-l2a/S2A_MSIL2A_20180121T105031_N0207*/B8A.tif": 2636.0224609375,
+    "sentinel-2-l2a/S2A_MSIL2A_20180121T105031_N0207*/SCL.tif": 4.400390625,
+    "sentinel-2-l2a/S2A_MSIL2A_20180809T105031_N0207*/B02.tif": 540.267333984375,
+    "sentinel-2-l2a/S2A_MSIL2A_20180809T105031_N0207*/B12.tif": 1128.3984375,
+    "sentinel-2-l2a/S2A_MSIL2A_20180819T105031_N0207*/B8A.tif": 6901.1064453125,
+    "sentinel-1-rtc/S1A_IW_GRDH_1SDV_20180901T173236*/vv.tif": 0.09937225724672771,
+    "sentinel-1-rtc/S1B_IW_GRDH_1SDV_20180502T055002*/vh.tif": 0.02245789677218113,
+}
+"""Means of some of its files, in digital numbers, classes and power."""
+
 DAY = np.datetime64("2018-12-31")
 
 
@@ -51,6 +70,24 @@ def found(region: Path) -> Scenes:
 def read(href: str) -> np.ndarray:
     with rasterio.open(href) as file:
         return file.read(1)
+
+
+def test_the_default_world_is_what_it_always_was(region: Path, truth: xr.DataTree) -> None:
+    """As simulated before there were climates: the land to the bit; pixel values nearly, since the
+    last digit of a sine differs from machine to machine.
+    """
+    land = hashlib.sha256()
+    for name in ("parcel", "land_cover"):
+        land.update(truth[name].values.astype("<i4").tobytes())
+    assert land.hexdigest() == LAND_BEFORE
+    attributes = json.loads((region / "truth.zarr" / "zarr.json").read_text())["attributes"]
+    assert attributes == {
+        "proj:code": "EPSG:32631",
+        "simulation": {"size": SIZE, "years": 1, "seed": 4, "version": 1},
+    }
+    for path, mean in MEANS_BEFORE.items():
+        (file,) = region.glob(path)
+        assert read(str(file)).mean() == pytest.approx(mean, rel=1e-3), path
 
 
 def test_a_search_finds_each_pass_once_on_the_region_s_own_grid(
@@ -152,11 +189,12 @@ def test_clear_observations_are_the_surface_beside_their_date_s_residual(
 
 def test_the_truth_of_each_class_has_its_season(truth: xr.DataTree) -> None:
     cover = truth["land_cover"].values[0]
-    assert set(np.unique(cover)) == {int(kind) for kind in LandCover}
+    kinds = CLIMATES["temperate"].covers
+    assert set(np.unique(cover)) == {int(kind) for kind in kinds}
     months = truth["daily/reflectance"].isel(time=slice(14, None, 30))
     red, infrared = (months.sel(band=band).values for band in ("B04", "B08"))
     ndvi = (infrared - red) / (infrared + red)
-    typical = {kind: np.median(ndvi[:, cover == kind], 1) for kind in LandCover}
+    typical = {kind: np.median(ndvi[:, cover == kind], 1) for kind in kinds}
     assert typical[LandCover.WATER].max() < 0.1
     assert typical[LandCover.GRASS].min() > 0.45
     assert typical[LandCover.FOREST][6] > 0.75
@@ -188,7 +226,10 @@ def test_the_same_seed_gives_the_same_bytes(region: Path, tmp_path: Path) -> Non
 
 
 def test_another_seed_gives_another_region_and_each_pass_its_own_noise() -> None:
-    lands = [lay_out_land(SIZE, 2, Draws(seed).of(Key.LAND)) for seed in (4, 4, 5)]
+    lands = [
+        lay_out_land(SIZE, 2, CLIMATES["temperate"], *map(Draws(seed).of, (Key.LAND, Key.SOILS)))
+        for seed in (4, 4, 5)
+    ]
     np.testing.assert_array_equal(lands[0].parcel, lands[1].parcel)
     assert not np.array_equal(lands[0].parcel, lands[2].parcel)
     one, other = islice(passes("sentinel-1-rtc", np.datetime64("2018-01-01"), DAY), 2)

@@ -1,0 +1,1 @@
+"""Climates, and the worlds that are drawn from them: data, not code."""
