@@ -442,7 +442,7 @@ def test_an_api_that_does_not_answer_is_named() -> None:
 
 
 def test_an_api_that_keeps_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "_TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(documents, "TIMEOUT_S", (0.2, 0.2))
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
