@@ -252,11 +252,14 @@ def _hash(manifest: Mapping[str, Any]) -> str:
 def _finite(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The weights, all of them numbers: one that is none makes every latent none.
 
+    The bounds of a learned lengthscale may be infinite, which GPyTorch keeps among the weights.
+
     Raises:
         ValueError: If one is not.
     """
     for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
+        is_bound = name.endswith((".lower_bound", ".upper_bound"))
+        if not (~tensor.isnan() if is_bound else tensor.isfinite()).all():
             raise ValueError(f"{name} is not finite")
     return weights
 

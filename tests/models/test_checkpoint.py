@@ -22,6 +22,7 @@ from terralatent.models.checkpoint import (
     save_model,
 )
 from terralatent.models.config import SensorConfig
+from terralatent.models.kernels.descriptions import KINDS
 from terralatent.models.posteriors import POSTERIORS
 from tests.waiting import WITHIN_S
 
@@ -50,9 +51,10 @@ def sensor(name: str, bands: tuple[str, ...], units: str) -> SensorConfig:
     )
 
 
-def made(posterior: str = "markov") -> GPVAE:
+def made(posterior: str = "markov", **choices: Any) -> GPVAE:
     config = ModelConfig(
         posterior=posterior,
+        **choices,
         sensors=(sensor("s1", ("vv", "vh"), "dB"), sensor("s2", ("B02", "B03"), "reflectance")),
         latents=3,
         hidden=8,
@@ -172,6 +174,17 @@ def test_a_config_that_does_not_fit_is_refused(folder: Path) -> None:
     _edit(folder, config={**config, "kernel": "magic"})
     with pytest.raises(CheckpointError, match="magic"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("kernel", [*KINDS, "quasiperiodic", "constant+periodic2*matern32+white"])
+def test_every_kernel_is_loaded_as_it_was(kernel: str, tmp_path: Path) -> None:
+    model = made(kernel=kernel)
+    save_model(model, tmp_path / "model", TRAINING)
+
+    loaded = load_model(tmp_path / "model")
+
+    assert loaded.config.kernel == kernel
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -85,6 +85,7 @@ def test_a_worker_that_dies_as_it_joins_is_not_taken_for_the_scheduler(
         assert died.exists()
 
 
+@pytest.mark.soak
 def test_a_worker_that_sees_another_model_is_named(
     empty: Client, cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

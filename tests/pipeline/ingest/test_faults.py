@@ -194,6 +194,7 @@ def test_all_workers_together_keep_to_the_limit_of_a_host(
     assert 2 <= most <= 4
 
 
+@pytest.mark.soak
 def test_a_host_that_is_down_costs_its_own_files_which_a_rerun_reads(
     scenes: Scenes, files: Path, processes: Client, faultless: Path, tmp_path: Path
 ) -> None:

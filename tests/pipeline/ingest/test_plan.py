@@ -22,7 +22,7 @@ from tests.made.catalogue import region
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"
 
 
-@pytest.mark.parametrize("memory", ["4GB", "40MB"])
+@pytest.mark.parametrize("memory", [pytest.param("4GB", marks=pytest.mark.soak), "40MB"])
 def test_a_plan_tells_the_bytes_that_a_build_fetches_and_stores(
     workers: Client, tmp_path: Path, memory: str
 ) -> None:

@@ -127,6 +127,7 @@ def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
     ]
 
 
+@pytest.mark.soak  # a build that is killed and a growth are tried in every run
 @some_and_all(COORDINATED, slice(1, 2))
 def test_an_embedding_killed_again_and_again_ends_with_the_same_bytes(
     embed_plan: Plan,
