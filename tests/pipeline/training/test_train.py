@@ -321,7 +321,7 @@ def test_a_choice_of_the_model_is_refused_before_a_cube_is_read(tmp_path: Path) 
 @pytest.mark.parametrize(
     "posterior",
     [
-        form if form in ("markov", "hilbert") else pytest.param(form, marks=pytest.mark.soak)
+        form if form == "markov" else pytest.param(form, marks=pytest.mark.soak)
         for form in POSTERIORS
     ],
 )
