@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.training.cubes import TrainingCube
+from terralatent.pipeline.training.files import differences
 from terralatent.pipeline.training.pretrained import open_known
 from terralatent.pipeline.training.sampler import PixelSampler
 
@@ -223,16 +223,10 @@ def _read_done(folder: Path, settings: Mapping[str, Any]) -> CalibrationReport |
             f"{folder} holds a model that was not calibrated to a place; it stays as it is. Choose "
             "another folder."
         )
-    there = record["settings"]
-    unlike = [
-        f"{name} is {json.dumps(there.get(name))} there, {json.dumps(settings.get(name))} here"
-        for name in dict.fromkeys([*there, *settings])
-        if there.get(name) != settings.get(name)
-    ]
-    if unlike:
+    if unlike := differences(record["settings"], settings):
         raise InputError(
-            f"{folder} exists and holds another calibration: {'; '.join(unlike)}. Choose another "
-            "folder, or remove it."
+            f"{folder} exists and holds another calibration: {unlike}. Choose another folder, or "
+            "remove it."
         )
     coverage = {name: Coverage(**its) for name, its in record["coverage"].items()}
     return CalibrationReport(coverage, record["latent_factor"], repeated=True)

@@ -19,6 +19,7 @@ __all__ = [
     "SETTINGS",
     "STAND",
     "STATE",
+    "differences",
     "read_rmse",
     "read_settings",
     "read_stand",
@@ -35,6 +36,15 @@ STAND, DIGEST = "stand", "sha256"
 """What is kept there: all that is no tensor, as JSON, and the digest of the whole state. One entry
 of the header holds both, because several are written in any order, and the same training is to
 leave the same bytes."""
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Name each setting that differs, with both values as JSON; empty where none does."""
+    return "; ".join(
+        f"{name} is {json.dumps(there.get(name))} there, {json.dumps(here.get(name))} here"
+        for name in dict.fromkeys([*there, *here])
+        if there.get(name) != here.get(name)
+    )
 
 
 def read_settings(model: Path) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ from terralatent.pipeline.training.files import (
     SETTINGS,
     STAND,
     STATE,
+    differences,
     read_settings,
     split_stand,
 )
@@ -164,14 +165,9 @@ class TrainingFolder:
                 )
             return
         there = {**EARLIER, **(read_settings(self.out) or {})}
-        unlike = [
-            f"{name} is {json.dumps(there.get(name))} there, {json.dumps(settings.get(name))} here"
-            for name in dict.fromkeys([*there, *settings])
-            if there.get(name) != settings.get(name)
-        ]
-        if unlike:
+        if unlike := differences(there, settings):
             raise InputError(
-                f"{self.out} exists and holds another training: {'; '.join(unlike)}. "
+                f"{self.out} exists and holds another training: {unlike}. "
                 "Choose another folder, or train with what it holds."
             )
 
