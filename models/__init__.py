@@ -5,13 +5,19 @@ Names are imported when first asked for, so that ``import terralatent.models`` c
 
 from typing import TYPE_CHECKING
 
-__all__ = ["GPVAE", "ModelConfig", "Observations"]
+__all__ = ["GPVAE", "ModelConfig", "Observations", "pretrained"]
 
 if TYPE_CHECKING:
     from terralatent.models.gpvae import GPVAE, ModelConfig
     from terralatent.models.observations import Observations
+    from terralatent.models.shipped import pretrained
 else:
-    _HOMES = {"GPVAE": "gpvae", "ModelConfig": "gpvae", "Observations": "observations"}
+    _HOMES = {
+        "GPVAE": "gpvae",
+        "ModelConfig": "gpvae",
+        "Observations": "observations",
+        "pretrained": "shipped",
+    }
 
     def __getattr__(name):
         """Import ``name`` from its module, once (PEP 562)."""

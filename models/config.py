@@ -32,6 +32,9 @@ class SensorConfig(BaseModel):
     spread: tuple[float, ...]
     """Each band is divided by it after centring, in its units, positive."""
 
+    hidden: Annotated[int, Field(ge=1, le=4_096)] | None = None
+    """Width of the two hidden layers of its encoder; the model's if None."""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         count = len(self.bands)
@@ -118,6 +121,11 @@ class ModelConfig(BaseModel):
 
     precision_cap: Annotated[float, Field(gt=0.0, le=1e4)] = 100.0
     """Largest precision w that one observation gives a latent of unit prior variance."""
+
+    fills_bands: bool | None = None
+    """Whether encoders fill bands that an observation lacks by what the others say of them, see
+    :class:`terralatent.models.sensor.band_fill.BandFill`. So are models that learn to do without
+    bands; not a choice for itself."""
 
     local_widths: bool | None = None
     """Whether factors of one place stand beside those of training, see

@@ -86,11 +86,23 @@ class PixelObservations:
         return self.clear.mean(0)
 
 
-def prepare(catalogue: Path, work: Path, rotations: tuple[Rotation, ...] = ()) -> PixelObservations:
-    """Build the whole cube in ``work``, and that of each rotation, where it is not yet there."""
+def prepare(
+    catalogue: Path,
+    work: Path,
+    rotations: tuple[Rotation, ...] = (),
+    sensors: Sequence[str] | None = None,
+) -> PixelObservations:
+    """Build the whole cube in ``work``, and that of each rotation, where it is not yet there.
+
+    Args:
+        catalogue: A static catalogue.
+        work: Folder of all cubes.
+        rotations: Those whose cubes are wanted.
+        sensors: Which sensors the cubes have; all by default.
+    """
     cubes = work / "cubes"
     region = _region_of(catalogue)
-    scenes = search_scenes(catalogue, region, "1980-01-01", "2100-01-01")
+    scenes = search_scenes(catalogue, region, "1980-01-01", "2100-01-01", sensors)
     _build(cubes / WHOLE, scenes, region, {})
     observations = read_observations(cubes / WHOLE)
     for rotation in rotations:

@@ -23,7 +23,7 @@ from benchmarks.gapfill.runs import HINDSIGHT, Run
 from benchmarks.gapfill.scoring import Predicted, cells
 from benchmarks.gapfill.simulated import SIMULATED, measure_surface
 
-__all__ = ["code_digest", "find_speed", "measure"]
+__all__ = ["code_digest", "find_speed", "measure", "score_hindsight", "score_rotation"]
 
 PARTS = ("holdouts", "cubes", "scoring", "hindsight")
 MORE_PARTS = ("runs", "measure", "budget", "predict", "simulated")
@@ -70,7 +70,7 @@ def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
     assert rotation is not None
     observations = read_observations(cube_of(work))
     if run.method == HINDSIGHT:
-        return _in_hindsight(observations, rotation)
+        return score_hindsight(observations, rotation)
     cube, model = cube_of(work, rotation.name), run.model(work)
     record = train_within(cube, model, run, speed_file(work, run))
     begun = time.perf_counter()
@@ -80,14 +80,14 @@ def measure(work: Path, run: Run, rotation: Rotation | None) -> dict[str, Any]:
     record |= {"predicting": time.perf_counter() - begun, "parameters": parameters}
     if run.series:
         record["series"] = one_series(cube, model, observations, rotation)
-    return record | _cells(predicted, observations, rotation)
+    return record | score_rotation(predicted, observations, rotation)
 
 
-def _in_hindsight(observations: PixelObservations, rotation: Rotation) -> dict[str, Any]:
+def score_hindsight(observations: PixelObservations, rotation: Rotation) -> dict[str, Any]:
     """Scores of the reference: all truth by settings chosen on it, clean truth by such on that."""
     begun = time.perf_counter()
     record, clean = (
-        _cells(in_hindsight(observations, rotation, counted), observations, rotation)
+        score_rotation(in_hindsight(observations, rotation, counted), observations, rotation)
         for counted in (observations.clear, observations.clean)
     )
     for name, sums in clean["sums"].items():
@@ -96,7 +96,7 @@ def _in_hindsight(observations: PixelObservations, rotation: Rotation) -> dict[s
     return {"seconds": time.perf_counter() - begun, "parameters": 0, **record}
 
 
-def _cells(
+def score_rotation(
     predicted: Predicted, observations: PixelObservations, rotation: Rotation
 ) -> dict[str, Any]:
     """Sums of scores of what a rotation hides."""

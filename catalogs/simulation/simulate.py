@@ -156,7 +156,7 @@ def _write(
             residuals = [satellites.residual(taken) for taken in dates]
             skies = list(pool.map(satellites.sky, dates))
             take = satellites.take_landsat if kind is OLI else satellites.take_optical
-            take_all = partial(take, mask_threshold(skies))
+            take_all = partial(take, mask_threshold(skies, world.caught))
             for written in pool.map(take_all, range(len(dates)), dates, skies, residuals):
                 items += written
                 count(1)

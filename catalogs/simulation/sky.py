@@ -18,7 +18,7 @@ from terralatent.catalogs.simulation.canopy import BANDS
 from terralatent.catalogs.simulation.climates.spectra import MSI, Instrument
 from terralatent.catalogs.simulation.surface import doubled
 
-__all__ = ["CAUGHT", "Residual", "Sky", "SkyClass", "draw_residual", "draw_sky", "scene_classes"]
+__all__ = ["Residual", "Sky", "SkyClass", "draw_residual", "draw_sky", "scene_classes"]
 
 
 class SkyClass(IntEnum):
@@ -30,9 +30,6 @@ class SkyClass(IntEnum):
     CLOUD = 3
     SHADOW = 4
 
-
-CAUGHT = 0.95
-"""Share of what is not clear that the mask catches, over all dates."""
 
 FALSE_ALARMS = 0.012
 """Share of clear pixels that the mask takes for cloud or shadow."""
@@ -165,10 +162,10 @@ def draw_sky(
     )
 
 
-def mask_threshold(skies: list[Sky]) -> float:
-    """Return the :attr:`Sky.noticed` from which the mask catches its share over all dates."""
+def mask_threshold(skies: list[Sky], caught: float) -> float:
+    """Return the :attr:`Sky.noticed` from which the mask catches a share over all dates."""
     noticed = np.concatenate([sky.noticed[sky.classes > SkyClass.CLEAR] for sky in skies])
-    return float(np.quantile(noticed, 1 - CAUGHT)) if noticed.size else 0.0
+    return float(np.quantile(noticed, 1 - caught)) if noticed.size else 0.0
 
 
 def scene_classes(

@@ -92,7 +92,11 @@ class SensorModel(nn.Module):
         bands = len(config.bands)
         self.config = config
         self.encoder = Encoder(
-            bands, model.latents, hidden=model.hidden, precision_cap=model.precision_cap
+            bands,
+            model.latents,
+            hidden=config.hidden or model.hidden,
+            precision_cap=model.precision_cap,
+            fills=bool(model.fills_bands),
         )
         self.decoder = Decoder(bands, model.latents, hidden=model.hidden, nuisance=model.nuisance)
         self.season = model.season

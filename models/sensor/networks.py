@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from terralatent.models.observations import DISTANCE_CAP
+from terralatent.models.sensor.band_fill import BandFill
 
 YEAR_DAYS = 365.2425
 """Mean length of the year by which days since 1970 are folded into a day of year."""
@@ -72,7 +73,8 @@ class Encoder(nn.Module):
     .. math:: \tilde y = E x / s + c + h(u), \quad w = w_{cap}\, \sigma(a + g(u))\, s, \quad
         s_l = \sum_b valid_b F_{lb}
 
-    Here u holds the normalised bands (0 where missing), their validity flags, the time of year,
+    Here u holds the normalised bands (where missing, 0 or what the others say of them), their
+    validity flags, the time of year,
     the view and the distance to the nearest masked pixel. The networks h and g share a trunk and
     are zero at the start. The share s_l is 1 when every band is valid, and 0 when none is: then
     w is exactly 0. Each observation is encoded alone, so the order of dates means nothing.
@@ -82,12 +84,23 @@ class Encoder(nn.Module):
         latents: Number of latents L.
         hidden: Width of the two hidden layers.
         precision_cap: Largest precision w.
+        fills: Whether missing bands are filled, see :class:`BandFill`; then x is whole, and is not
+            divided by s.
     """
 
     share: Tensor
 
-    def __init__(self, bands: int, latents: int, *, hidden: int, precision_cap: float) -> None:
+    def __init__(
+        self,
+        bands: int,
+        latents: int,
+        *,
+        hidden: int,
+        precision_cap: float,
+        fills: bool = False,
+    ) -> None:
         super().__init__()
+        self.fill = BandFill(bands) if fills else None
         self.precision_cap = precision_cap
         self.network_dtype = torch.float32
         self.linear = nn.Parameter(torch.randn(latents, bands) / math.sqrt(bands))
@@ -145,6 +158,8 @@ class Encoder(nn.Module):
         """
         x = torch.where(valid, values, 0.0)
         flags = valid.to(x.dtype)
+        if self.fill is not None:
+            x = self.fill(x, valid)
         near = (distance.clamp(0.0, DISTANCE_CAP) / DISTANCE_CAP).unsqueeze(-1)
         inputs = torch.cat([x.clamp(-INPUT_LIMIT, INPUT_LIMIT), flags, context, near], dim=-1)
         coarse = self.network_dtype == torch.bfloat16
@@ -153,7 +168,10 @@ class Encoder(nn.Module):
         shift, gain = outputs.chunk(2, dim=-1)
         share = functional.linear(flags, self.share)
         some = share > 0.0
-        y = functional.linear(x, self.linear) / torch.where(some, share, 1.0) + self.bias + shift
+        y = functional.linear(x, self.linear)
+        if self.fill is None:
+            y = y / torch.where(some, share, 1.0)
+        y = y + self.bias + shift
         w = self.precision_cap * torch.sigmoid(self.log_precision + gain) * share.clamp_max(1.0)
         return w, w * y
 

@@ -51,6 +51,7 @@ from terralatent.models.start.sensor import (
     hide_dates,
     normalised_pools,
     pools_of,
+    relate_bands,
     seen_by,
     set_decoder,
     set_encoder,
@@ -82,7 +83,10 @@ def start_model(model: LatentModel, pools: Sequence[Pool], *, seed: int = 0) -> 
     """
     if not model.linear_start:
         model.start(pools, seed=seed)
-    elif model.config.start != "random":
+        return
+    for name in model.sensors:
+        relate_bands(model, name, normalised_pools(model, name, pools))
+    if model.config.start != "random":
         linear_start(cast(GPVAE, model), pools, seed=seed)
 
 

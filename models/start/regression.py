@@ -24,6 +24,7 @@ from terralatent.models.start.sensor import (
     hide_dates,
     normalised_pools,
     pools_of,
+    relate_bands,
     seen_by,
     set_decoder,
     set_encoder,
@@ -90,6 +91,7 @@ def start_sensor(model: LatentModel, name: str, pools: Sequence[Pool]) -> None:
             f"{clear} of its observations of the same pixels are clear; train on a cube where both "
             "have clear dates."
         )
+    relate_bands(model, name, normalised)
     regression = regress(model, others, name, shared, model.config.latents, known=KNOWN)
     set_sensor(model, name, regression)
     damp(model, others, name, shared)

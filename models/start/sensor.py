@@ -18,7 +18,7 @@ from torch import Tensor
 
 from terralatent.models.latent_model import HeldOut, LatentModel
 from terralatent.models.observations import Observations
-from terralatent.models.start.covariances import diagonal_plus_factor
+from terralatent.models.start.covariances import diagonal_plus_factor, robust_scatter
 
 __all__ = [
     "SERIES",
@@ -28,6 +28,7 @@ __all__ = [
     "hide_dates",
     "normalised_pools",
     "pools_of",
+    "relate_bands",
     "seen_by",
     "set_decoder",
     "set_encoder",
@@ -84,6 +85,18 @@ def normalised_pools(model: LatentModel, name: str, pools: Sequence[Pool]) -> li
         values = model.sensor(name).normalise(observed.values, observed.valid)
         normalised.append(NormalisedPool(observed.days, values, observed.valid.all(-1)))
     return normalised
+
+
+def relate_bands(model: LatentModel, name: str, pools: Sequence[NormalisedPool]) -> None:
+    """Set by what an encoder that fills missing bands does so; others stay as they are.
+
+    A sensor of which the pools have too few whole observations keeps bands that say nothing of each
+    other.
+    """
+    fill = model.sensor(name).encoder.fill
+    rows = torch.cat([pool.rows() for pool in pools]) if pools else torch.zeros(0, 1)
+    if fill is not None and len(rows) > rows.shape[-1]:
+        fill.relate(*robust_scatter(rows))
 
 
 def hide_dates(model: LatentModel, name: str, pool: Pool) -> tuple[Pool, HeldOut]:

@@ -217,9 +217,9 @@ def train(
 @groups.grouped
 def calibrate(
     cube: opt.Cube,
-    model: opt.Model,
-    out: Annotated[str, typer.Option(metavar="MODEL", help="Where the calibrated model goes.")],
+    model: opt.Model = None,
     *,
+    out: Annotated[str, typer.Option(metavar="MODEL", help="Where the calibrated model goes.")],
     seed: int = 0,
     clear: groups.ClearSky,
     at: opt.At = None,
@@ -235,9 +235,9 @@ def calibrate(
 @groups.grouped
 def embed(
     cube: opt.Cube,
-    model: opt.Model,
-    out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
+    model: opt.Model = None,
     *,
+    out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
     dates: opt.When = "monthly",
     precision: opt.Precision = "packed",
     encoder: opt.Encoder = "float32",
@@ -259,11 +259,11 @@ def embed(
 @groups.grouped
 def decode(
     cube: opt.Cube,
-    model: opt.Model,
+    model: opt.Model = None,
+    *,
     sensor: Annotated[str, typer.Option(help="A sensor of the model.")],
     dates: opt.When,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
-    *,
     cluster: groups.Cluster,
     how: groups.Inference,
     clear: groups.ClearSky,

@@ -169,17 +169,21 @@ class Inference:
     def choose_model(
         self,
         cube: str,
-        model: str,
+        model: str | None,
         out: str,
         masking: MaskingRequest,
         say: Callable[[str], None],
-    ) -> str:
-        """Return the folder of the model to use: the given one, or that calibrated to the cube.
+    ) -> str | None:
+        """Return the model to use: the given one, or that calibrated to the cube.
 
-        Of a result that is begun, a model that does not know the cube says so. Computes.
+        None is the one of a result that is begun, or the default. Of a new result, a model that
+        does not know the cube says so. Computes.
         """
+        from terralatent.pipeline.mapping.results import model_of
         from terralatent.pipeline.store.repository import Store
 
+        if model is None:
+            model = model_of(Store.of(out))
         if self.calibrate:
             from terralatent.pipeline.training.calibrate import calibrate_beside
 

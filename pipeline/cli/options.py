@@ -144,7 +144,14 @@ Sources = Annotated[
     list[str],
     typer.Argument(metavar="CUBE...", help="Cubes, and tables of pixel series (.parquet)."),
 ]
-Model = Annotated[str, typer.Argument(help="The folder of a trained model.")]
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="The folder of a trained model, or the name of one that comes with the package, "
+        "whose default it is.",
+        show_default=False,
+    ),
+]
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")]
 StoreOrModel = Annotated[
     str, typer.Argument(metavar="STORE", help="A cube, latents, bands or the folder of a model.")

@@ -22,7 +22,13 @@ from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.report import ResultReport
-from terralatent.pipeline.mapping.results import fill, open_result, result_layout, time_chunk
+from terralatent.pipeline.mapping.results import (
+    fill,
+    model_of,
+    open_result,
+    result_layout,
+    time_chunk,
+)
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.arrays import (
@@ -48,7 +54,7 @@ ARRAYS = {
 
 def decode(
     cube: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     sensor: str,
     dates: When,
     out: str | Path,
@@ -69,7 +75,7 @@ def decode(
 
     Args:
         cube: Path or URL of a cube; it need not hold ``sensor``.
-        model: Folder of a model that shares a band with the cube; all bands that it has of
+        model: As for :func:`terralatent.pipeline.mapping.embed.embed`; all bands that it has of
             ``sensor`` are predicted.
         sensor: One of the model's sensors.
         dates: See :func:`terralatent.pipeline.dates.parse_when`; ``acquisitions`` are those of
@@ -92,6 +98,7 @@ def decode(
     """
     result = Store.of(out)
     reading, who = Reading(masking, at), Workers(client, workers, memory)
+    model = model_of(result) if model is None else model
     job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
     job.require_sensor(sensor)
     return fill(Bands(job, sensor), result, who, title="decode", progress=progress)

@@ -24,7 +24,13 @@ from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.report import ResultReport
-from terralatent.pipeline.mapping.results import fill, open_result, result_layout, time_chunk
+from terralatent.pipeline.mapping.results import (
+    fill,
+    model_of,
+    open_result,
+    result_layout,
+    time_chunk,
+)
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (
@@ -53,8 +59,8 @@ MEAN_END, STD_END = 32767, 65534
 
 def embed(
     cube: str | Path,
-    model: str | Path,
-    out: str | Path,
+    model: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     dates: When = "monthly",
     precision: str = "packed",
@@ -74,9 +80,11 @@ def embed(
 
     Args:
         cube: Path or URL of a cube.
-        model: Folder of a model that shares a band with the cube. What the cube lacks of its
-            sensors and bands is as if masked; what it does not know is not read.
-        out: Path or URL of the latents store, see :func:`open_latents`.
+        model: Folder of a model that shares a band with the cube, or the name of one that comes
+            with the package; by default that of the store at ``out`` where it is begun, else
+            :data:`terralatent.models.shipped.DEFAULT`. What the cube lacks of its sensors and bands
+            is as if masked; what it does not know is not read.
+        out: Path or URL of the latents store, see :func:`open_latents`; must be given.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as
             uint16 in steps of 2e-5; ``float32`` keeps both as they are.
@@ -97,10 +105,13 @@ def embed(
         InputError: If the cube, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    if out is None:
+        raise InputError("embed needs a store to keep the latents in; give out=PATH.")
     result = Store.of(out)
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
     reading, who = Reading(masking, at), Workers(client, workers, memory)
+    model = model_of(result) if model is None else model
     job = plan_job(cube, model, dates, reading, device=device, encoder=encoder)
     latents = Latents(job, precision == "packed")
     report = fill(latents, result, who, title="embed", progress=progress)

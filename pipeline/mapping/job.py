@@ -29,6 +29,7 @@ from terralatent.models.checkpoint import (
 from terralatent.models.config import ModelConfig
 from terralatent.models.families import families_that, find_family
 from terralatent.models.latent_model import LatentModel
+from terralatent.models.shipped import model_folder, reference_of, shipped_as
 from terralatent.pipeline.cluster.workers import this_process
 from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
@@ -62,7 +63,8 @@ class MappingJob:
     """The cube's Icechunk snapshot; empty for plain Zarr."""
 
     model: str
-    """Absolute path of the model's folder."""
+    """What names the model in every process, see :mod:`terralatent.models.shipped`: the absolute
+    path of its folder, or the name of one that comes with the package."""
 
     model_hash: str
     """Of the model as it was when the work began."""
@@ -98,7 +100,7 @@ class MappingJob:
 
     def config(self) -> ModelConfig:
         """The model's sizes, sensors and bands. Reads no weights."""
-        return ModelConfig.model_validate(read_manifest(self.model)["config"])
+        return ModelConfig.model_validate(read_manifest(model_folder(self.model))["config"])
 
     def require_sensor(self, sensor: str) -> None:
         """Check that the model knows a sensor; the cube need not have it.
@@ -214,8 +216,9 @@ class MappingJob:
 
     def attributes(self) -> dict[str, Any]:
         """Where results come from, for the attributes of their store; JSON values."""
-        manifest = read_manifest(self.model)
+        manifest = read_manifest(model_folder(self.model))
         return {
+            **shipped_as(manifest),
             "model_hash": self.model_hash,
             "latents_hash": self.latents_hash,
             "model_sensors": [sensor.name for sensor in self.config().sensors],
@@ -242,7 +245,7 @@ class MappingJob:
 
 def plan_job(
     cube: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     dates: When,
     reading: Reading = NEWEST,
     *,
@@ -254,7 +257,8 @@ def plan_job(
 
     Args:
         cube: Path or URL of a cube.
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package, see
+            :mod:`terralatent.models.shipped`; the default of those if None.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         reading: How the cube is read; by default its newest snapshot, masked as the model was
             trained.
@@ -280,7 +284,7 @@ def plan_job(
 
 def _plan_job(
     cube: Store,
-    model: str | Path,
+    model: str | Path | None,
     dates: When,
     reading: Reading,
     acquisitions_of: str | None,
@@ -288,23 +292,26 @@ def _plan_job(
 ) -> MappingJob:
     root, snapshot = reading.open(cube)
     # A broken model is refused here, before anything is laid out.
-    loaded = load_model(model)
+    reference, folder = reference_of(model), model_folder(model)
+    loaded = load_model(folder)
     config = loaded.config
     family = find_family(config.model)
     if encoder not in family.encoder_dtypes:
         able = families_that(lambda other: encoder in other.encoder_dtypes)
         raise InputError(
-            f"{model} is a {config.model} model; only a {able} has encoders that compute in "
+            f"{reference} is a {config.model} model; only a {able} has encoders that compute in "
             f"{encoder}. Leave --encoder out."
         )
     if config.scene_errors and not family.has_scene_errors:
         able = families_that(lambda other: other.has_scene_errors)
         raise InputError(
-            f"{model} is a {config.model} model with scene_errors, which only a {able} estimates; "
-            "train it without."
+            f"{reference} is a {config.model} model with scene_errors, which only a {able} "
+            "estimates; train it without."
         )
     bands = share_bands(config, root, _sensors(root))
-    masks = reading.masks(root, [own.sensor for own in bands], Masks.of_model(read_manifest(model)))
+    masks = reading.masks(
+        root, [own.sensor for own in bands], Masks.of_model(read_manifest(folder))
+    )
     masks.to_json()  # a function without a name is refused before anything is laid out
     of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
     acquisitions = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
@@ -314,9 +321,9 @@ def _plan_job(
     return MappingJob(
         cube=cube,
         snapshot=snapshot,
-        model=str(Path(model).expanduser().absolute()),
-        model_hash=model_hash(model),
-        latents_hash=latents_hash(model),
+        model=reference,
+        model_hash=model_hash(folder),
+        latents_hash=latents_hash(folder),
         std_factors=tuple(loaded.local_std.tolist()) if config.local_widths else (),
         bands=bands,
         times=tuple(int(time) for time in times.astype(np.int64)),
@@ -368,19 +375,20 @@ def _scene_errors(job: MappingJob) -> SceneErrors:
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str, wanted: str, device: str, encoder: str) -> LatentModel:
+def _load(model: str, wanted: str, device: str, encoder: str) -> LatentModel:
+    folder = model_folder(model)
     if model_hash(folder) != wanted:
         raise InputError(
-            f"{folder} holds another model for {this_process()} than where the work began "
-            f"({wanted[:12]}…); workers must see the same folder, and it must not change under "
-            "them."
+            f"{model} is another model for {this_process()} than where the work began "
+            f"({wanted[:12]}…); workers must see the same folder, or have the same version of the "
+            "package, and it must not change under them."
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model = load_model(folder, device)
-        model.encode_in(getattr(torch, encoder))
-        return model
+        loaded = load_model(folder, device)
+        loaded.encode_in(getattr(torch, encoder))
+        return loaded
     except CheckpointError as error:
         raise InputError(str(error)) from error
     except (RuntimeError, AssertionError) as error:  # what torch says of a device it lacks

@@ -53,9 +53,9 @@ from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import ABOUT, NotLaidOutError, Store
 
-__all__ = ["OUTLIERS", "fill", "open_result", "result_layout", "time_chunk"]
+__all__ = ["OUTLIERS", "fill", "model_of", "open_result", "result_layout", "time_chunk"]
 
 OUTLIERS = "outliers"
 """Attribute of a store: for each sensor that was searched for them, the outliers that were masked
@@ -192,6 +192,19 @@ def fill(
         ),
         outliers={name: count / max(among, 1) for name, (count, among) in outliers.items()},
     )
+
+
+def model_of(store: Store) -> str | None:
+    """The shipped model that a result was begun with, by name, so that it goes on with the same one
+    whatever the default is by now; None where there is no result, or it had another model.
+
+    Raises:
+        InputError: If the store cannot be read.
+    """
+    try:
+        return store.group().attrs.get("model_name") if store.exists() else None
+    except NotLaidOutError:
+        return None
 
 
 def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = None) -> xr.Dataset:

@@ -17,6 +17,7 @@ from terralatent.models.checkpoint import (
 )
 from terralatent.models.config import MANIFEST, ModelConfig
 from terralatent.models.local_calibration import Coverage, calibrate_locally
+from terralatent.models.shipped import model_folder, reference_of
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
 from terralatent.pipeline.store.damage import translated_errors
@@ -64,8 +65,8 @@ class CalibrationReport:
 
 def calibrate_model(
     cube: str | Path,
-    model: str | Path,
-    out: str | Path,
+    model: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     seed: int = 0,
     masking: MaskingRequest = None,
@@ -80,9 +81,10 @@ def calibrate_model(
 
     Args:
         cube: Path or URL of a cube, read at its newest snapshot.
-        model: Folder of a model that fits the cube; it is only read. Factors that it has of
-            another place are not kept.
-        out: Local folder of the calibrated model.
+        model: Folder of a model that fits the cube, or the name of one that comes with the
+            package, whose default it is; it is only read. Factors that it has of another place are
+            not kept.
+        out: Local folder of the calibrated model; must be given.
         seed: Of the choice of the pixels.
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
@@ -93,12 +95,14 @@ def calibrate_model(
             or if ``out`` holds anything else.
         CheckpointError: If the model cannot be read.
     """
-    folder = _local_folder(out)
-    trained = load_model(model)
-    manifest = read_manifest(model)
-    place = open_place(cube, model, manifest, seed=seed, masking=masking, at=at)
+    if out is None:
+        raise InputError("a calibration needs a folder for the model that it makes; give out=PATH.")
+    folder, source = _local_folder(out), model_folder(model)
+    trained = load_model(source)
+    manifest = read_manifest(source)
+    place = open_place(cube, reference_of(model), manifest, seed=seed, masking=masking, at=at)
     settings = {
-        "model": model_hash(model),
+        "model": model_hash(source),
         "cube": place.version,
         "sensors": sorted(place.sensors),
         "masking": place.masks.to_json() or None,
@@ -131,7 +135,7 @@ def calibrate_model(
 
 def calibrate_beside(
     cube: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     result: str | Path,
     *,
     masking: MaskingRequest = None,
@@ -171,7 +175,7 @@ def open_place(
 
     Args:
         cube: Its path or URL.
-        folder: Of the model.
+        folder: Of the model, for messages.
         manifest: Of the model, see :func:`terralatent.models.checkpoint.read_manifest`.
         seed: Of the choice of the blocks kept apart.
         masking: What is to be masked otherwise.

@@ -23,6 +23,7 @@ class Choices(TypedDict, total=False):
 
     model: str | None
     latents: int | None
+    hidden: int | None
     likelihood: str | None
     kernel: str | None
     posterior: str | None

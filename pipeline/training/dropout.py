@@ -5,7 +5,7 @@ evidence, and what teaches the model to fill gaps. Three kinds of gap are drawn,
 single dates (clouds), contiguous windows (a winter), and whole sensors (an orbit that ended).
 
 On request bands are dropped as well, so that a model pretrained on all of them can read a cube that
-has some: those of one resolution, a single one, or a random half stay.
+has some: those of one resolution, a random half, all but one, or a single one stay.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ WINDOW = 0.5
 """Chance that a series has a window."""
 WINDOW_SENSOR = 0.7
 """Chance that a sensor drops out during a series' window."""
-DROP_BANDS = 0.5
+DROP_BANDS = 0.3
 """Chance that a sensor loses bands for the whole batch."""
+KINDS = (0.4, 0.7, 0.9)
+"""Below which of a draw those of one resolution stay, a random half, all but one; above, one."""
 
 
 def seeded(seed: int, *key: int) -> torch.Generator:
@@ -108,8 +110,8 @@ def drop_bands(
 ) -> dict[str, Observations]:
     """Drop bands of some sensors for all of a batch, which the encoder then does not see.
 
-    Of half of the sensors those of one resolution stay, a single one, or a random half; only bands
-    that the batch has are chosen. A series of which nothing would be left keeps all.
+    Of some sensors those of one resolution stay, a random half, all but one, or a single one; only
+    bands that the batch has are chosen. A series of which nothing would be left keeps all.
 
     Args:
         observations: What is left of a batch after :func:`drop_observations`, on the CPU.
@@ -127,9 +129,9 @@ def drop_bands(
             continue
         alike = [[band for band in group if bool(there[band])] for group in groups.get(name, ())]
         alike = [group for group in alike if 0 < len(group) < len(order)]
-        half, single = order[: len(order) // 2].tolist(), order[:1].tolist()
+        half, all_but_one, single = (order[:n].tolist() for n in (len(order) // 2, -1, 1))
         resolution = alike[int(which * len(alike))] if alike else half
-        kept = (resolution, single, half)[int(kind * 3)]
+        kept = (resolution, half, all_but_one, single)[sum(kind >= edge for edge in KINDS)]
         hidden = torch.ones_like(there)
         hidden[kept] = False
         seen[name] = replace(series, valid=series.valid & ~hidden)

@@ -28,6 +28,7 @@ from terralatent.models.families import families_that
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
+from terralatent.models.shipped import model_folder
 from terralatent.models.start.linear import start_sensor
 from terralatent.models.start.sensor import set_precision
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
@@ -218,24 +219,25 @@ class BaseModel:
                 set_precision(model, name, torch.zeros(model.config.latents))
 
 
-def read_base(folder: str | Path) -> BaseModel:
-    """Read the model that a training is to extend.
+def read_base(given: str | Path) -> BaseModel:
+    """Read the model that a training is to extend: a folder, or a name of a shipped one.
 
     Raises:
         CheckpointError: If there is no model, or it is damaged.
         InputError: If the model is of a family that takes no further sensors.
     """
+    folder = model_folder(given)
     model = load_model(folder)
     if not model.takes_sensors:
         able = families_that(lambda family: family.takes_sensors)
         raise InputError(
-            f"{folder} is a {model.config.model} model; only a {able} takes further sensors. Train "
+            f"{given} is a {model.config.model} model; only a {able} takes further sensors. Train "
             "a new model on cubes with all of them."
         )
     manifest = read_manifest(folder)
     if manifest.get("training", {}).get("finished") is False:
         log.warning(
             "%s: its training is not finished; if it goes on, this extension cannot be resumed",
-            folder,
+            given,
         )
-    return BaseModel(str(folder), model_hash(folder), cast(GPVAE, model), Masks.of_model(manifest))
+    return BaseModel(str(given), model_hash(folder), cast(GPVAE, model), Masks.of_model(manifest))

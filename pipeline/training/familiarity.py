@@ -14,6 +14,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import CheckpointError, load_model, read_manifest
 from terralatent.models.local_calibration import mean_squared_residual
 from terralatent.models.observations import Observations
+from terralatent.models.shipped import model_folder, reference_of
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.training.calibrate import open_place
 from terralatent.pipeline.training.cubes import TrainingCube
@@ -65,7 +66,7 @@ class Familiarity:
 
 def familiarity(
     cube: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     *,
     masking: MaskingRequest = None,
     at: str | None = None,
@@ -74,7 +75,7 @@ def familiarity(
 
     Args:
         cube: Path or URL of a cube.
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube.
 
@@ -86,20 +87,21 @@ def familiarity(
         InputError: If the cube cannot be read or does not fit the model.
         CheckpointError: If the model cannot be read.
     """
-    manifest = read_manifest(model)
-    place = open_place(cube, model, manifest, seed=0, masking=masking, at=at)
+    folder = model_folder(model)
+    manifest = read_manifest(folder)
+    place = open_place(cube, reference_of(model), manifest, seed=0, masking=masking, at=at)
     record: Mapping[str, Any] = manifest.get("training") or {}
     known = [*record.get("cubes", ()), *filter(None, [record.get("calibration")])]
     if not known or any(_is(place, its) for its in known):
         return None
     (pool,) = PixelSampler([place], seed=0).pool(PIXELS)
-    residual = mean_squared_residual(load_model(model), [pool])
+    residual = mean_squared_residual(load_model(folder), [pool])
     return Familiarity(residual, _outside(pool, record.get("values") or {}))
 
 
 def warn_if_strange(
     cube: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     *,
     masking: MaskingRequest = None,
     at: str | None = None,
@@ -119,7 +121,7 @@ def warn_if_strange(
             "%s is outside what %s was trained on (%s); --calibrate fits its intervals to this "
             "cube",
             cube,
-            model,
+            reference_of(model),
             found.strange,
         )
 

@@ -29,6 +29,7 @@ from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.local_calibration import without_local_widths
 from terralatent.models.observations import Observations
+from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
 from terralatent.pipeline.training.cubes import Labels, mask, open_training_cubes
 from terralatent.pipeline.training.holdout import Holdout
@@ -49,7 +50,7 @@ class PretrainedModel:
     """The trained model that is adapted."""
 
     folder: str
-    """Where it lies."""
+    """Where it lies, or its name."""
 
     hash: str
     """Its identity, see :func:`terralatent.models.checkpoint.model_hash`."""
@@ -213,26 +214,27 @@ def latents_moved(
     return float((total / max(count, 1)) ** 0.5)
 
 
-def read_pretrained(folder: str | Path) -> PretrainedModel:
-    """Read the model that a training is to begin from.
+def read_pretrained(given: str | Path) -> PretrainedModel:
+    """Read the model that a training is to begin from: a folder, or a name of a shipped one.
 
     Raises:
         CheckpointError: If there is no model, or it is damaged.
         InputError: If its family learns nothing by steps.
     """
+    folder = model_folder(given)
     model = load_model(folder)
     if not model.trainable:
         raise InputError(
-            f"{folder} is a {model.config.model} model, which takes no steps; train a new one on "
+            f"{given} is a {model.config.model} model, which takes no steps; train a new one on "
             "the cube."
         )
     manifest = read_manifest(folder)
     if manifest.get("training", {}).get("finished") is False:
         log.warning(
-            "%s: its training is not finished; if it goes on, this one cannot be resumed", folder
+            "%s: its training is not finished; if it goes on, this one cannot be resumed", given
         )
     return PretrainedModel(
-        str(folder),
+        str(given),
         model_hash(folder),
         without_local_widths(model),
         Masks.of_model(manifest),

@@ -24,6 +24,9 @@ BUFFER_PATCHES = 8
 """Patches that one buffer mixes."""
 BUFFER_BATCHES = 16
 """Steps that share a buffer."""
+MOST_BUFFERS = 8
+"""Buffers that steps take turns with where there are several cubes: steps that follow one another
+on one cube alone would pull the model to and fro."""
 CACHE_BYTES = 256 * 2**20
 """Patches kept in memory; small cubes are read once."""
 
@@ -45,7 +48,8 @@ class PixelSampler:
     """Draws pixel series from cubes that may be larger than memory.
 
     Sixteen steps share a buffer: pixels of up to eight patches drawn at random from one cube. Each
-    step takes its part of a random order of the buffer's pixels. Both draws depend on the seed and
+    step takes its part of a random order of the buffer's pixels. Of several cubes as many buffers,
+    at most eight, are in memory, and steps take turns with them. All draws depend on the seed and
     the step alone, so a batch is the same whatever was drawn before; the order of steps only
     decides how often patches are read.
 
@@ -58,10 +62,10 @@ class PixelSampler:
         seed: Another seed, other batches.
         batch: Pixels in a batch; a pixel comes again only where a cube has too few.
         balance: Whether a cube is drawn in proportion to its ``area`` (of a table, its pixels), or
-            each ``cube`` and table as often as another.
+            each ``cube`` and table as often as another; or for each of them, by name, how often.
 
     Raises:
-        InputError: If ``balance`` is neither.
+        InputError: If ``balance`` is none of these.
     """
 
     def __init__(
@@ -70,9 +74,9 @@ class PixelSampler:
         *,
         seed: int,
         batch: int = 256,
-        balance: str = "area",
+        balance: str | Mapping[str, float] = "area",
     ) -> None:
-        if balance not in BALANCES:
+        if isinstance(balance, str) and balance not in BALANCES:
             raise InputError(f"balance {balance!r} is unknown; give {' or '.join(BALANCES)}.")
         self.cubes = tuple(cubes)
         self.seed = seed
@@ -85,7 +89,7 @@ class PixelSampler:
         ]
         self._outliers: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
         self._patches: OrderedDict[tuple[int, int], SeriesBlock] = OrderedDict()
-        self._buffer: tuple[int, Batch] | None = None
+        self._buffers: OrderedDict[int, Batch] = OrderedDict()
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, a pure function of the sampler's arguments and ``step``.
@@ -95,7 +99,10 @@ class PixelSampler:
         Raises:
             InputError: If the cube has no pixel with a clear observation.
         """
-        turn, place = divmod(step, BUFFER_BATCHES)
+        beside = self._buffers_at_once
+        round_, within = divmod(step, BUFFER_BATCHES * beside)
+        place, slot = divmod(within, beside)
+        turn = round_ * beside + slot
         buffer = self._read_buffer(turn)
         pixels = len(next(iter(buffer.observations.values())))
         generator = np.random.default_rng([self.seed, ORDER_KEY, turn])
@@ -141,12 +148,19 @@ class PixelSampler:
         sums = {name: np.sum(counts, axis=0) for name, counts in read.items()}
         return {name: float(some / max(total, 1)) for name, (some, total) in sums.items()}
 
+    @property
+    def _buffers_at_once(self) -> int:
+        """With how many buffers steps take turns."""
+        return min(MOST_BUFFERS, len(self.cubes))
+
     def _read_buffer(self, turn: int) -> Batch:
-        if self._buffer is None or self._buffer[0] != turn:
+        if turn not in self._buffers:
+            while len(self._buffers) >= self._buffers_at_once:
+                self._buffers.popitem(last=False)
             key = [self.seed, BUFFER_KEY, turn]
             cube = int(np.random.default_rng(key).choice(len(self.cubes), p=self._share))
-            self._buffer = (turn, Batch(cube, self._draw(cube, [*key, 1])))
-        return self._buffer[1]
+            self._buffers[turn] = Batch(cube, self._draw(cube, [*key, 1]))
+        return self._buffers[turn]
 
     def _draw(self, cube: int, key: Sequence[int]) -> dict[str, Observations]:
         """The pixels of a buffer: of each class as many, where there are classes."""
@@ -166,7 +180,7 @@ class PixelSampler:
             [_select(part, torch.arange(each) % len(next(iter(part.values())))) for part in parts]
         )
 
-    def _shares(self, balance: str) -> np.ndarray:
+    def _shares(self, balance: str | Mapping[str, float]) -> np.ndarray:
         """How often each cube is drawn; calendars of one table are parts of one."""
         area = np.array(
             [
@@ -178,7 +192,9 @@ class PixelSampler:
             return area / sum(area)
         names = [cube.name for cube in self.cubes]
         whole = np.array([area[[other == name for other in names]].sum() for name in names])
-        return area / whole / len(set(names))
+        weights = dict.fromkeys(names, 1.0) if isinstance(balance, str) else balance
+        share = area / whole * np.array([weights[name] for name in names])
+        return share / share.sum()
 
     def _gather(
         self,

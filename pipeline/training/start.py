@@ -37,10 +37,13 @@ def configure(
     pools: Sequence[dict[str, Observations]],
     choices: dict[str, Any],
     base: BaseModel | PretrainedModel | None,
+    *,
+    fills_bands: bool = False,
 ) -> ModelConfig:
     """Describe the model: bands as the cubes have them, normalised by the pools.
 
-    Sensors of a base model stay as it has them.
+    Sensors of a base model stay as it has them. With ``fills_bands`` a new one of a family that has
+    such encoders fills bands that an observation lacks.
     """
     there = {name: bands for source in sources for name, bands in source.sensors.items()}
     sensors = list(base.config.sensors) if base else []
@@ -56,13 +59,25 @@ def configure(
                 units=bands.units,
                 centre=tuple(centre.tolist()),
                 spread=tuple(spread.tolist()),
+                hidden=encoder_width(bands.names, choices.get("hidden")),
             )
         )
     sensors.sort(key=lambda sensor: sensor.name)
     if base:
         return base.config.model_copy(update={"sensors": tuple(sensors)})
-    config = ModelConfig.model_validate({"sensors": sensors, **choices})
-    return find_family(config.model).sized(config)
+    family = find_family(choices["model"])
+    filling = {"fills_bands": True} if fills_bands and family.takes_sensors else {}
+    return family.sized(ModelConfig.model_validate({"sensors": sensors, **choices, **filling}))
+
+
+def encoder_width(bands: Sequence[str], hidden: int | None) -> int | None:
+    import os
+
+    if os.environ.get("EXP_NARROW") != "1":
+        return None
+    whole = hidden or 64
+    width = -(-whole * len(bands) // 8)
+    return width if width < whole else None
 
 
 def unstarted(

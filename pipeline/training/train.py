@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +49,11 @@ log = logging.getLogger(__name__)
 FITTED = ("noise_factor", "signal_factor")
 """Buffers that calibration sets."""
 
-POOL_PIXELS = 2048
-"""Pixels of each cube for the normalisation, the start and the choice of clear acquisitions."""
-VALIDATION_PIXELS = 512
+POOL_PIXELS, ALL_POOL_PIXELS = 2048, 4096
+"""Pixels of each cube for the normalisation, the start and the choice of clear acquisitions, and at
+most so many of all together."""
+VALIDATION_PIXELS, ALL_VALIDATION_PIXELS = 512, 4096
+"""Pixels of each cube to validate on, and at most so many of all together."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def train(
     hide: bool = True,
     drop_bands: bool = False,
     calibrated: bool = True,
-    balance: str = "area",
+    rate: float | None = None,
+    balance: str | Sequence[float] = "area",
     labels: Sequence[Labels | None] | None = None,
     columns: Columns = None,
     masking: MaskingRequest = None,
@@ -139,8 +143,10 @@ def train(
             cubes that lack these.
         calibrated: Whether the widths of predictive intervals are fitted in the end, see
             :func:`terralatent.models.calibration.calibrate`.
+        rate: Learning rate at its highest, of networks and all else; that of
+            :class:`~terralatent.pipeline.training.loop.Schedule` if None.
         balance: Whether cubes count by their ``area`` (tables by their pixels), or each ``cube`` as
-            much as another.
+            much as another; or how much each of ``cubes`` counts, numbers above 0.
         labels: For each of ``cubes``, classes of its pixels on its grid, integers (y, x), 0 where
             there is none, or None; pixels of a cube with labels are drawn equally by class.
         columns: Where the tables have what: a mapping, or a TOML or JSON file of one.
@@ -181,10 +187,17 @@ def train(
         "calibrated": calibrated,
         "masking": next((own for source in sources if (own := source.masks.to_json())), None),
         # Trainings from before there was a choice go on as what they were.
-        **({} if balance == "area" else {"balance": balance}),
+        **(
+            {}
+            if balance == "area"
+            else {"balance": balance if isinstance(balance, str) else list(balance)}
+        ),
         **({} if labels is None else {"labels": [_digest(own) for own in labels]}),
         **({"drop_bands": True} if drop_bands else {}),
+        **({} if rate is None else {"rate": rate}),
     }
+    if settings["hidden"] == ModelConfig.model_fields["hidden"].default:
+        del settings["hidden"]
     folder = TrainingFolder(out)
     with folder.claim(settings) as lock, translated_errors(folder.out):
         state = folder.load()
@@ -192,8 +205,8 @@ def train(
             log.info("%s: this training is done; nothing is left to do", folder.out)
             return _report(state, repeated=True)
 
-        sampler = PixelSampler(sources, seed=seed, batch=batch, balance=balance)
-        pools = sampler.pool(POOL_PIXELS)
+        sampler = PixelSampler(sources, seed=seed, batch=batch, balance=_by_name(balance, sources))
+        pools = sampler.pool(_share(POOL_PIXELS, ALL_POOL_PIXELS, sources))
         for source in sources:
             source.keep_for(str(folder.out))
         for name, share in sampler.outliers().items():
@@ -201,13 +214,13 @@ def train(
                 "%.2f %% of the observations of %s are outliers in time, masked", 100 * share, name
             )
         holdouts = _hold_out(pools, sources, seed)
-        series = sampler.validation(VALIDATION_PIXELS)
+        series = sampler.validation(_share(VALIDATION_PIXELS, ALL_VALIDATION_PIXELS, sources))
         guard = base.guard(series, holdouts) if base else None
         validation = Validation(series, holdouts, guard)
 
         if state is None:
             seen = [held.training(pool) for held, pool in zip(holdouts, pools, strict=True)]
-            config = configure(sources, seen, choices, base)
+            config = configure(sources, seen, choices, base, fills_bands=drop_bands)
             state = start(config, base, seen, validation, folder, seed)
         else:
             log.info("%s: going on after step %d", folder.out, state.step)
@@ -227,6 +240,7 @@ def train(
                     hide=hide,
                     bands=band_groups(bands) if drop_bands else None,
                     prior=adapts.prior if adapts else 0.0,
+                    rate=rate or Schedule.rate,
                 )
                 centre = adapts.model.state_dict() if adapts else None
                 fabric = make_fabric(accelerator, devices)
@@ -260,6 +274,25 @@ def train(
                     record["from"]["moved"] = _moved(base, state, final, series)
                 _publish(state, final, folder, record, series if calibrated else (), base)
     return _report(state, repeated=False)
+
+
+def _by_name(
+    balance: str | Sequence[float], sources: Sequence[PixelSource]
+) -> str | dict[str, float]:
+    """How much each cube and table counts, by its name."""
+    if isinstance(balance, str):
+        return balance
+    names = list(dict.fromkeys(source.name for source in sources))
+    if len(names) != len(balance) or not all(0.0 < weight < math.inf for weight in balance):
+        raise InputError(
+            f"balance {list(balance)} must be a number above 0 for each of {', '.join(names)}."
+        )
+    return dict(zip(names, map(float, balance), strict=True))
+
+
+def _share(each: int, together: int, sources: Sequence[PixelSource]) -> int:
+    """How many pixels of each cube are taken."""
+    return min(each, math.ceil(together / len(sources)))
 
 
 def _hold_out(

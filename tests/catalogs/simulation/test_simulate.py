@@ -20,11 +20,12 @@ from terralatent.catalogs.scenes.aoi import read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.simulation.climates.climate import CLIMATES
 from terralatent.catalogs.simulation.climates.covers import LandCover
+from terralatent.catalogs.simulation.climates.world import CAUGHT
 from terralatent.catalogs.simulation.draws import Draws, Key
 from terralatent.catalogs.simulation.landscape import lay_out_land
 from terralatent.catalogs.simulation.orbits import passes
 from terralatent.catalogs.simulation.simulate import simulate
-from terralatent.catalogs.simulation.sky import CAUGHT, FALSE_ALARMS, SkyClass
+from terralatent.catalogs.simulation.sky import FALSE_ALARMS, SkyClass
 from terralatent.catalogs.sources.sensors import SENSORS
 from terralatent.pipeline.cli.demo_scores import open_truth
 from terralatent.pipeline.region import grid

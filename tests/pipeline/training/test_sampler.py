@@ -59,6 +59,24 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(
     assert not any(same(inorder[0], other) for other in inorder[1:])
 
 
+def test_steps_that_follow_one_another_take_turns_with_buffers_of_several_cubes(
+    cubes: tuple[TrainingCube, ...],
+) -> None:
+    sampler = PixelSampler(cubes, seed=0, batch=16, balance="cube")
+    drawn = [sampler.batch(step).cube for step in range(64)]
+    # Two buffers at a time, which steps take in turns, for 16 steps each.
+    for begin in (0, 32):
+        assert len(set(drawn[begin : begin + 32 : 2])) == 1
+        assert len(set(drawn[begin + 1 : begin + 32 : 2])) == 1
+    mixed = [len(set(drawn[begin : begin + 2])) for begin in (0, 32)]
+    assert max(mixed) == 2
+
+
+def test_cubes_are_drawn_as_often_as_they_are_weighed(cubes: tuple[TrainingCube, ...]) -> None:
+    weights = {cubes[0].name: 3.0, cubes[1].name: 1.0}
+    assert PixelSampler(cubes, seed=0, balance=weights)._share.tolist() == [0.75, 0.25]
+
+
 def test_a_batch_holds_series_of_all_sensors_with_something_to_see(
     cubes: tuple[TrainingCube, ...],
 ) -> None:
