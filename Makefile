@@ -7,6 +7,7 @@
 #   make test-gateway  clusters of a Dask Gateway on this machine, which it installs into .venv
 #   make lint      ruff and mypy
 #   make bench     the figures of docs/measuring.md and benchmarks/*/RESULTS.md, in short runs
+#   make pretrain  the model that comes with the package, from nothing; hours, and wants the scenes
 #   make soak      what runs for long on purpose, all commands and examples of the docs among it
 #   make lock      work requirements.lock out anew from pyproject.toml
 #   make clean     remove what the above laid
@@ -15,6 +16,7 @@ PYTHON ?= python3
 SCENES ?= ../shared/scenes
 JOBS ?= 2
 DEMO ?= demo
+PRETRAINED ?= build/pretrained
 TESTS ?=
 
 TORCH := 2.13.0
@@ -28,7 +30,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install test test-slurm test-gateway lint format bench soak lock clean
+.PHONY: help demo install test test-slurm test-gateway lint format bench pretrain soak lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -91,6 +93,9 @@ else
 	$(BIN)/python -m benchmarks.gapfill.ablation --quick $(SCENES)
 	$(BIN)/python -m benchmarks.simulation.realism --quick --real $(SCENES)
 endif
+
+pretrain: install
+	$(BIN)/python -m benchmarks.pretrained --work $(PRETRAINED)
 
 # pytest ends with 5 where it finds no test to run.
 soak: install

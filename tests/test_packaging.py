@@ -164,6 +164,7 @@ def test_wheel_holds_every_module(wheel: Path) -> None:
         for path in [
             *(ROOT / package).rglob("*.py"),
             *(ROOT / package).rglob("*.toml"),
+            *(ROOT / package).glob("weights/*/*"),
             ROOT / package / "py.typed",
         ]
     }

@@ -62,9 +62,9 @@ def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         "Each real place was predicted by a model of the same recipe that did not see it. Hidden "
-        "are whole Sentinel-2 acquisitions, alone and in windows of 15 to 90 days, in four rotations; "
-        "the error is a share of that of a Gaussian process for each band, its settings chosen on "
-        "the truth itself. Clean truth leaves out what haze the mask missed. Two places are two "
+        "are whole Sentinel-2 acquisitions, alone and in windows of 15 to 90 days, in four "
+        "rotations; the error is a share of that of a Gaussian process for each band, its settings "
+        "chosen on the truth itself. Clean truth leaves out what haze the mask missed. Two places are two "
         "numbers: nothing is claimed of a third."
     )
     yield ""
@@ -72,7 +72,7 @@ def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
         figures = scores["places"][name]
         yield f"{title} (model `{figures['model'][:12]}`):"
         yield ""
-        yield "| | all truth | lowest, highest | clean truth | 90 % intervals hold | each rotation |"
+        yield "| | all truth | lowest, highest | clean truth | 90 % intervals | each rotation |"
         yield "|---|---|---|---|---|---|"
         for way, words in WAYS.items():
             if way in figures:
@@ -110,8 +110,8 @@ def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
     used = sum(lost >= 0.005 for lost in scores["latents"])
     yield (
         f"{used} of {len(scores['latents'])} latents are used: without each of them, replaced by "
-        "its prior, the log density of held-out acquisitions of the climates kept aside falls by at "
-        f"least 0.005 nats a value ({_listed(scores['latents'])})."
+        "its prior, the log density of held-out acquisitions of the climates kept aside falls by "
+        f"at least 0.005 nats a value ({_listed(scores['latents'])})."
     )
     yield ""
     yield "## Limits"

@@ -45,6 +45,7 @@ def fit(
         validate_every=recipe.steps // VALIDATIONS,
         patience=VALIDATIONS,
         drop_bands=True,
+        widths=recipe.widths,
         balance=[world_share] * len(worlds) + [share] * len(places),
         **recipe.choices,
     )

@@ -59,6 +59,11 @@ class Recipe:
     trained: tuple[int, ...] = (0, 1)
     """Seeds of the trainings side by side, of which the best is kept."""
 
+    widths: Mapping[str, int] = field(
+        default_factory=lambda: {"sentinel-1-asc": 16, "sentinel-1-desc": 16}
+    )
+    """Of the hidden layers of encoders: two bands of backscatter need fewer than ten."""
+
     choices: Mapping[str, Any] = field(default_factory=dict)
     """Of the model, see :class:`terralatent.pipeline.training.choices.Choices`."""
 

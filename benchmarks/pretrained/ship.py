@@ -13,7 +13,10 @@ from benchmarks.pretrained.recipe import PLACES, Recipe
 from terralatent.models.checkpoint import load_model, model_hash, read_manifest, save_model
 from terralatent.models.shipped import CARD
 
-__all__ = ["SCORES", "ship"]
+__all__ = ["DOCS", "SCORES", "ship"]
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+"""The card stands there too, as ``model-NAME.md``."""
 
 SCORES = "scores.json"
 """The figures of the card, beside it."""
@@ -24,8 +27,11 @@ SETTINGS = ("steps", "seed", "batch", "rate", "drop_bands", "validate_every", "p
 KEPT = ("finished", "step", "score", "start_score", "values")
 
 
-def ship(work: Path, into: Path, recipe: Recipe, scores: Mapping[str, Any]) -> None:
-    """Write weights, ``model.json``, scores and card of a recipe's model into a folder.
+def ship(
+    work: Path, into: Path, recipe: Recipe, scores: Mapping[str, Any], docs: Path = DOCS
+) -> None:
+    """Write weights, ``model.json``, scores and card of a recipe's model into a folder, and the
+    card into ``docs``.
 
     Raises:
         ValueError: If the scores are of another recipe or model.
@@ -49,4 +55,5 @@ def ship(work: Path, into: Path, recipe: Recipe, scores: Mapping[str, Any]) -> N
     }
     save_model(load_model(folder), into, record)
     (into / SCORES).write_text(json.dumps(scores, indent=1) + "\n")
-    (into / CARD).write_text(card(recipe, scores))
+    for page in (into / CARD, docs / f"model-{recipe.name}.md"):
+        page.write_text(card(recipe, scores))

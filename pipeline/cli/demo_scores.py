@@ -55,21 +55,21 @@ class Scores:
     leaf_area_error: float
     """Its root mean square error, m2/m2."""
 
-    def lines(self) -> list[str]:
-        """Five lines for a reader."""
+    def lines(self, tuned: Scores) -> list[str]:
+        """Five lines for a reader: these beside those of a model that was trained further."""
         optical = self.dates[SENSOR]
         radar = sum(self.dates.values()) - optical
         return [
             f"acquisitions  Sentinel-2 {optical} ({self.clear:.0%} of observations clear), "
             f"Sentinel-1 {radar}",
-            f"surface       RMSE {self.surface_error:.4f} in reflectance; "
+            f"surface       RMSE {self.surface_error:.4f}, trained here {tuned.surface_error:.4f}; "
             f"linear interpolation {self.interpolation_error:.4f}",
-            f"coverage      90 % credible intervals of the surface hold {self.coverage:.0%} of the "
-            "truth",
-            f"land cover    {self.accuracy:.0%} of pixels right in {self.classes} classes, "
-            "on parcels not trained on",
-            f"leaf area     RMSE {self.leaf_area_error:.2f} m2/m2, R2 {self.leaf_area_r2:.2f}, "
-            "on parcels not trained on",
+            f"coverage      90 % credible intervals hold {self.coverage:.0%}, trained here "
+            f"{tuned.coverage:.0%}",
+            f"land cover    {self.accuracy:.0%} right in {self.classes} classes, trained here "
+            f"{tuned.accuracy:.0%}; on other parcels",
+            f"leaf area     RMSE {self.leaf_area_error:.2f} m2/m2, trained here "
+            f"{tuned.leaf_area_error:.2f}; R2 {self.leaf_area_r2:.2f}, {tuned.leaf_area_r2:.2f}",
         ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,11 +40,13 @@ def configure(
     base: BaseModel | PretrainedModel | None,
     *,
     fills_bands: bool = False,
+    widths: Mapping[str, int] = MappingProxyType({}),
 ) -> ModelConfig:
     """Describe the model: bands as the cubes have them, normalised by the pools.
 
     Sensors of a base model stay as it has them. With ``fills_bands`` a new one of a family that has
-    such encoders fills bands that an observation lacks.
+    such encoders fills bands that an observation lacks; ``widths`` are those of the hidden layers
+    of encoders, by sensor.
     """
     there = {name: bands for source in sources for name, bands in source.sensors.items()}
     sensors = list(base.config.sensors) if base else []
@@ -59,7 +62,7 @@ def configure(
                 units=bands.units,
                 centre=tuple(centre.tolist()),
                 spread=tuple(spread.tolist()),
-                hidden=encoder_width(bands.names, choices.get("hidden")),
+                hidden=widths.get(name),
             )
         )
     sensors.sort(key=lambda sensor: sensor.name)
@@ -68,16 +71,6 @@ def configure(
     family = find_family(choices["model"])
     filling = {"fills_bands": True} if fills_bands and family.takes_sensors else {}
     return family.sized(ModelConfig.model_validate({"sensors": sensors, **choices, **filling}))
-
-
-def encoder_width(bands: Sequence[str], hidden: int | None) -> int | None:
-    import os
-
-    if os.environ.get("EXP_NARROW") != "1":
-        return None
-    whole = hidden or 64
-    width = -(-whole * len(bands) // 8)
-    return width if width < whole else None
 
 
 def unstarted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -101,6 +101,7 @@ def train(
     drop_bands: bool = False,
     calibrated: bool = True,
     rate: float | None = None,
+    widths: Mapping[str, int] | None = None,
     balance: str | Sequence[float] = "area",
     labels: Sequence[Labels | None] | None = None,
     columns: Columns = None,
@@ -145,6 +146,8 @@ def train(
             :func:`terralatent.models.calibration.calibrate`.
         rate: Learning rate at its highest, of networks and all else; that of
             :class:`~terralatent.pipeline.training.loop.Schedule` if None.
+        widths: By sensor, the width of the hidden layers of its encoder; ``hidden`` where silent.
+            Two bands of radar need fewer than ten of reflectance.
         balance: Whether cubes count by their ``area`` (tables by their pixels), or each ``cube`` as
             much as another; or how much each of ``cubes`` counts, numbers above 0.
         labels: For each of ``cubes``, classes of its pixels on its grid, integers (y, x), 0 where
@@ -195,6 +198,7 @@ def train(
         **({} if labels is None else {"labels": [_digest(own) for own in labels]}),
         **({"drop_bands": True} if drop_bands else {}),
         **({} if rate is None else {"rate": rate}),
+        **({} if widths is None else {"widths": dict(widths)}),
     }
     if settings["hidden"] == ModelConfig.model_fields["hidden"].default:
         del settings["hidden"]
@@ -220,7 +224,9 @@ def train(
 
         if state is None:
             seen = [held.training(pool) for held, pool in zip(holdouts, pools, strict=True)]
-            config = configure(sources, seen, choices, base, fills_bands=drop_bands)
+            config = configure(
+                sources, seen, choices, base, fills_bands=drop_bands, widths=widths or {}
+            )
             state = start(config, base, seen, validation, folder, seed)
         else:
             log.info("%s: going on after step %d", folder.out, state.step)

@@ -99,7 +99,8 @@ def test_every_verb_has_help(run: Run, verb: str) -> None:
     ("arguments", "words"),
     [
         (["bild"], "No such command"),
-        (["embed", "cube"], "terralatent embed: Missing argument"),
+        (["embed"], "terralatent embed: Missing argument"),
+        (["embed", "cube"], "terralatent embed: Missing option"),
         (["embed", "cube", "model"], "terralatent embed: Missing option"),
         (["embed", "cube", "model", "--out", "x", "--fast"], "No such option"),
         (["serve", ".", "--port", "99999"], "65535"),
@@ -246,7 +247,7 @@ def test_every_line_can_be_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     for arguments, code, words in (
         (("show", "/nowhere", "--out", "x.png"), 2, "/nowhere: there is no store here"),
         (("bild",), 2, "No such command 'bild'"),
-        (("embed", "cube"), 2, "Missing argument"),
+        (("embed", "cube"), 2, "Missing option"),
     ):
         got, events = lines("--log-json", *arguments)
         (line,) = events

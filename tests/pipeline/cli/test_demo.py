@@ -57,7 +57,12 @@ def test_what_is_announced_is_what_runs(ran: list[list[str]], tmp_path: Path) ->
     assert [[*command[2:]] for command in real] == [command[1:] for command in announced]
     assert all(command[1] == "--quiet" for command in real)
     verbs = [command[1] for command in announced]
-    assert verbs == ["simulate", "search", "build", "train", "embed", "decode", *["show"] * 4]
+    mapping = ["embed", "decode"]
+    assert verbs == ["simulate", "search", "build", *mapping, "train", *mapping, *["show"] * 4]
+    # The first maps name no model, the second ones that which was trained further.
+    assert [str(tmp_path / "d/model") in command for command in announced[3:8]] == [
+        False, False, True, True, True,
+    ]  # fmt: skip
     assert f"terralatent serve {tmp_path}/d/region --port" in commands[1]
     # The API is there for what asks it, and no longer.
     order = [command[2] if len(command) > 2 else command[0] for command in ran]
@@ -98,12 +103,13 @@ def test_what_cannot_be_demonstrated_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_end_names_the_pictures_and_has_five_lines_that_fit_a_terminal() -> None:
-    page = DemoReport((Path("demo/cube.png"),), tuple(SCORES.lines()), 150.0).page()
+    page = DemoReport((Path("demo/cube.png"),), tuple(SCORES.lines(SCORES)), 150.0).page()
     assert "demo/cube.png" in page
     assert "2.5 minutes" in page
-    assert len(SCORES.lines()) == 5
+    assert len(SCORES.lines(SCORES)) == 5
     assert max(map(len, page.splitlines())) <= 80
-    assert max(map(len, replace(SCORES, clear=1.0, coverage=1.0, accuracy=1.0).lines())) <= 78
+    longest = replace(SCORES, clear=1.0, coverage=1.0, accuracy=1.0)
+    assert max(map(len, longest.lines(longest))) <= 78
 
 
 @pytest.fixture
