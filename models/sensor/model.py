@@ -19,6 +19,9 @@ from terralatent.models.sensor.widths import LEAST_OPEN, LOCAL_RANGE, OPEN
 ROWS = 4096
 """Latent vectors decoded at once: bounds memory, and what passes between layers stays cached."""
 
+BACKSCATTER = "dB"
+"""Units of a radar sensor, whose values change with the angle of incidence."""
+
 UPPER = 0.95
 """The upper quantile of a new observation that a prediction carries; the lower is its mirror."""
 
@@ -150,8 +153,12 @@ class SensorModel(nn.Module):
 
     def context(self, observations: Observations) -> Tensor:
         """Describe acquisitions, shape (T, 4), see :func:`acquisition_context`; a model without
-        seasons never gets them."""
-        context = acquisition_context(observations.days, observations.incidence)
+        seasons never gets them, nor an optical sensor the angle: of one and the same scene some
+        catalogues state it and others do not, and latents must not depend on who delivered it."""
+        incidence = observations.incidence
+        if self.config.units != BACKSCATTER:
+            incidence = torch.full_like(incidence, torch.nan)
+        context = acquisition_context(observations.days, incidence)
         if not self.season:
             context[:, :2] = 0.0
         return context

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from odc.geo.geobox import GeoBox
 from rasterio.warp import transform_bounds
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from terralatent.models.checkpoint import save_model
+from terralatent.models.checkpoint import load_model, save_model
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import CRS, LEFT, SIDE, TOP
@@ -57,3 +58,22 @@ def outside_every_scene(grid: GeoBox) -> np.ndarray:
     inside_x = (x > LEFT) & (x < LEFT + 10 * SIDE)
     inside_y = (y < TOP) & (y > TOP - 10 * SIDE)
     return ~(inside_y[:, None] & inside_x[None, :])
+
+
+def awake_model(cube: Path, folder: Path, *, seed: int = 3) -> Path:
+    """Write a made-up model that fills missing bands, and in which also those layers have weights
+    that start at zero: whatever an encoder is given moves latents, as in a trained model."""
+    config = load_model(made_up_model(cube, folder / "asleep", seed=seed)).config
+    model = GPVAE(config.model_copy(update={"fills_bands": True}), seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "kernel" not in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        for sensor in config.sensors:
+            fill = model.sensor(sensor.name).encoder.fill
+            assert fill is not None
+            mixing = torch.randn(2 * [len(sensor.bands)], generator=generator)
+            fill.relate(torch.zeros(len(sensor.bands)), mixing @ mixing.T + torch.eye(len(mixing)))
+    save_model(model, folder / "awake", {"seed": seed})
+    return folder / "awake"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
+from terralatent.models.observations import Observations
 from terralatent.models.sensor.model import SensorModel
 from terralatent.models.sensor.networks import (
     YEAR_DAYS,
@@ -148,6 +149,35 @@ def test_the_decoder_starts_linear_and_uses_the_season_only_if_known() -> None:
     left, right = decoder(latent, spring, known)[0], decoder(latent, autumn, known)[0]
     assert torch.equal(left[~known], right[~known])
     assert bool((left[known] != right[known]).any(-1).all())
+
+
+@pytest.mark.parametrize(("units", "seen"), [("dB", True), ("1", False)])
+def test_the_angle_of_incidence_is_seen_by_radar_alone(units: str, seen: bool) -> None:
+    sensor = SensorConfig(
+        name="s", bands=tuple("abcde"), units=units, centre=(0.0,) * 5, spread=(1.0,) * 5
+    )
+    torch.manual_seed(2)
+    model = SensorModel(sensor, ModelConfig(sensors=(sensor,), latents=LATENTS))
+    awake(model.encoder)
+    values, valid, _, distance = rows()
+    places = torch.arange(ROWS)
+    sites = [
+        model.encode(
+            Observations(
+                days=torch.linspace(18_000.0, 18_300.0, ROWS, dtype=torch.float64),
+                values=values.expand(ROWS, -1, -1),
+                valid=valid.expand(ROWS, -1, -1),
+                distance=distance.expand(ROWS, -1),
+                incidence=torch.full((ROWS,), angle),
+            ),
+            places,
+            places,
+        )
+        for angle in (math.nan, 3.4, 38.0)
+    ]
+    unknown, *stated = sites
+    for other in stated:
+        assert all(map(torch.equal, unknown, other)) is not seen
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3, 8, 11, 16])
