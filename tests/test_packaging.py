@@ -5,18 +5,24 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from terralatent.models.shipped import DEFAULT
+from terralatent.pipeline.mapping.embed import open_latents
+from tests.made.tiny import tiny_cube
 from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,3 +194,29 @@ def test_wheel_lays_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
     assert "terralatent = terralatent.pipeline.cli:main" in archive.read(entry_points).decode()
+
+
+def test_an_installed_wheel_maps_a_cube_with_the_model_that_it_brings(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """In an environment of its own, which borrows only what terralatent depends on."""
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    (site,) = environment.glob("lib/python3*/site-packages")
+    zipfile.ZipFile(wheel).extractall(site)
+    # A plain path: files in it that bring an editable install are not read from there.
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    cube = tiny_cube(tmp_path / "cube", side=8, block=8)
+    command = [
+        str(environment / "bin/python"), "-c",
+        "from terralatent.pipeline.cli import main; main()",
+        "embed", str(cube), "--out", str(tmp_path / "latents"), "--workers", "1",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=WITHIN_S, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    latents = open_latents(tmp_path / "latents")
+    assert latents.attrs["model_name"] == DEFAULT
+    # Its last column was never observed.
+    assert np.isfinite(latents["mean"].values[..., :-1]).all()

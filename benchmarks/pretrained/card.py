@@ -64,8 +64,8 @@ def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
         "Each real place was predicted by a model of the same recipe that did not see it. Hidden "
         "are whole Sentinel-2 acquisitions, alone and in windows of 15 to 90 days, in four "
         "rotations; the error is a share of that of a Gaussian process for each band, its settings "
-        "chosen on the truth itself. Clean truth leaves out what haze the mask missed. Two places are two "
-        "numbers: nothing is claimed of a third."
+        "chosen on the truth itself. Clean truth leaves out what haze the mask missed. Two places "
+        "are two numbers: nothing is claimed of a third."
     )
     yield ""
     for name, title in PLACES.items():

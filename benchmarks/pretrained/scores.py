@@ -94,6 +94,7 @@ def mean_of(rows: Sequence[Scored]) -> dict[str, Any]:
         "clean": float(np.mean([row["clean"]["ratio"] for row in rows])),
         "covers": float(np.mean([row["covers"] for row in rows])),
         "nll": float(np.mean([row["nll"] for row in rows])),
+        "each_rmse": [round(row["all"]["rmse"], 6) for row in rows],
         "each_all": [round(row["all"]["ratio"], 4) for row in rows],
         "each_covers": [round(row["covers"], 4) for row in rows],
     }

@@ -16,7 +16,15 @@ from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.simulation.simulate import simulate
 from terralatent.pipeline.ingest.build import build_cube
 
-__all__ = ["Place", "make_worlds", "place_of", "real_cube", "world_cube", "world_place"]
+__all__ = [
+    "Place",
+    "make_world",
+    "make_worlds",
+    "place_of",
+    "real_cube",
+    "world_cube",
+    "world_place",
+]
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ def make_worlds(work: Path, recipe: Recipe, processes: int) -> None:
             build_cube(found, region, cube)
             _done(work, world).touch()
             print(f"{world}: {found.summary()}", flush=True)
+
+
+def make_world(work: Path, recipe: Recipe, world: WorldName) -> Path:
+    """Simulate one world of a recipe, where it is not there yet; return its scenes' folder."""
+    return _simulate(work, recipe.size, recipe.years, world)
 
 
 def _simulate(work: Path, size: int, years: int, world: WorldName) -> Path:

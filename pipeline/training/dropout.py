@@ -46,6 +46,9 @@ WINDOW_SENSOR = 0.7
 """Chance that a sensor drops out during a series' window."""
 DROP_BANDS = 0.3
 """Chance that a sensor loses bands for the whole batch."""
+DROP_ANGLE = 0.5
+"""Chance that a sensor's angle of incidence is not known to the whole batch: some providers state
+it, others do not."""
 KINDS = (0.4, 0.7, 0.9)
 """Below which of a draw those of one resolution stay, a random half, all but one; above, one."""
 
@@ -111,7 +114,8 @@ def drop_bands(
     """Drop bands of some sensors for all of a batch, which the encoder then does not see.
 
     Of some sensors those of one resolution stay, a random half, all but one, or a single one; only
-    bands that the batch has are chosen. A series of which nothing would be left keeps all.
+    bands that the batch has are chosen. A series of which nothing would be left keeps all. Of half
+    of the sensors the angle of incidence is not known either.
 
     Args:
         observations: What is left of a batch after :func:`drop_observations`, on the CPU.
@@ -121,7 +125,12 @@ def drop_bands(
     seen = dict(observations)
     for name in sorted(observations):
         series = observations[name]
-        chance, kind, which = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        chance, kind, which, angle = torch.rand(
+            4, generator=generator, dtype=torch.float64
+        ).tolist()
+        if angle < DROP_ANGLE:
+            series = replace(series, incidence=torch.full_like(series.incidence, torch.nan))
+            seen[name] = series
         order = torch.randperm(series.valid.shape[-1], generator=generator)
         there = series.valid.flatten(0, 1).any(0)
         order = order[there[order]]

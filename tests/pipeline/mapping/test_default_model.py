@@ -1,4 +1,4 @@
-"""Where no model is named, the one that comes with the package maps a cube, and says which it is."""
+"""Where no model is named, the one that comes with the package maps a cube, and is named there."""
 
 from __future__ import annotations
 

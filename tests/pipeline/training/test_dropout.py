@@ -11,6 +11,7 @@ from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
 from terralatent.pipeline.training.dropout import (
+    DROP_ANGLE,
     DROP_BANDS,
     LONGEST_WINDOW_DAYS,
     band_groups,
@@ -193,3 +194,23 @@ def test_only_bands_that_a_batch_has_are_chosen() -> None:
     groups = band_groups({OPTICAL: BANDS})
     left = {bands_left(drop_bands(series, groups, seeded(2, step))) for step in range(60)}
     assert left == {frozenset([0, 1]), frozenset([0]), frozenset([1])}
+
+
+def test_in_half_of_the_batches_no_angle_is_known_and_nothing_else_depends_on_that() -> None:
+    series = tiny_pixels(PIXELS)
+    radar = series["sentinel-1-asc"]
+    known = replace(radar, incidence=torch.full_like(radar.incidence, 38.0))
+    groups = band_groups({OPTICAL: BANDS})
+    steps = 200
+    dropped = 0
+    for step in range(steps):
+        with_angle, without = (
+            drop_bands({**series, "sentinel-1-asc": own}, groups, seeded(4, step))
+            for own in (known, radar)
+        )
+        angle = with_angle["sentinel-1-asc"].incidence
+        assert bool((angle == 38.0).all()) or bool(angle.isnan().all())
+        dropped += int(angle.isnan().all())
+        assert torch.equal(with_angle[OPTICAL].valid, without[OPTICAL].valid)
+        assert torch.equal(with_angle["sentinel-1-asc"].valid, without["sentinel-1-asc"].valid)
+    assert abs(dropped - DROP_ANGLE * steps) < 4 * (steps * DROP_ANGLE * (1 - DROP_ANGLE)) ** 0.5

@@ -1,0 +1,93 @@
+"""The model that comes with the package is that of the recipe; its card says what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.gapfill.cubes import cube_of, prepare
+from benchmarks.gapfill.holdouts import reported
+from benchmarks.gapfill.predict import predict
+from benchmarks.pretrained.card import card
+from benchmarks.pretrained.recipe import KEPT_ASIDE, OPTICAL_AND_RADAR, PLACES, RECIPE
+from benchmarks.pretrained.scores import mean_of, score_rotations
+from benchmarks.pretrained.ship import SCORES, SIBLINGS
+from benchmarks.pretrained.worlds import make_world, world_place
+from terralatent.catalogs.simulation.climates.climate import CLIMATES
+from terralatent.models.checkpoint import model_hash, read_manifest
+from terralatent.models.shipped import CARD, model_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+FOLDER = model_folder(RECIPE.name)
+SHARES_AGREE = 2e-3
+"""By how much a share of an error may differ on another processor: sums of float32 over some
+hundred dates differ by parts in a hundred thousand, and a rare pixel falls on the other side of a
+mask of outliers."""
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, Any]:
+    return json.loads((FOLDER / SCORES).read_text())
+
+
+def test_weights_scores_and_recipe_belong_together(scores: dict[str, Any]) -> None:
+    record = read_manifest(FOLDER)["training"]
+    assert record["recipe"] == {"sha256": RECIPE.digest(), **RECIPE.to_json()}
+    assert scores["recipe"] == RECIPE.digest()
+    assert scores["model"] == model_hash(FOLDER)
+    assert scores["seed"] == record["settings"]["seed"]
+    for name in PLACES:
+        assert scores["places"][name]["model"] == model_hash(SIBLINGS / name)
+        without = read_manifest(SIBLINGS / name)["training"]
+        assert without["recipe"] == record["recipe"]
+        assert {"store": PLACES[name]} not in without["cubes"]
+
+
+def test_the_card_is_written_from_the_scores(scores: dict[str, Any]) -> None:
+    written = card(RECIPE, scores)
+    assert (FOLDER / CARD).read_text() == written
+    assert (ROOT / "docs" / f"model-{RECIPE.name}.md").read_text() == written
+
+
+def test_what_is_kept_aside_is_in_no_training() -> None:
+    assert set(KEPT_ASIDE) < set(CLIMATES)
+    assert not {world.climate for world in RECIPE.worlds()} & set(KEPT_ASIDE)
+    assert len(set(RECIPE.worlds())) == len(RECIPE.worlds())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(PLACES))
+def test_a_place_that_was_never_seen_is_predicted_as_the_card_says(
+    scores: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    catalogue = SHARED / PLACES[name]
+    if not catalogue.exists():
+        pytest.skip(f"there are no scenes at {catalogue}")
+    observations = prepare(catalogue, tmp_path, sensors=OPTICAL_AND_RADAR)
+    rotation = reported(observations.days, observations.share)[0]
+    prepare(catalogue, tmp_path, (rotation,), OPTICAL_AND_RADAR)
+    scored = list(rotation.scored)
+    predicted, _ = predict(
+        cube_of(tmp_path, rotation.name), SIBLINGS / name, observations, observations.times[scored]
+    )
+    away = predicted.mean - observations.values[:, scored]
+    rmse = np.sqrt(np.square(away[observations.clear[:, scored]]).mean())
+    noted = scores["places"][name]["radar"]["each_rmse"][0]
+    assert rmse == pytest.approx(noted, rel=SHARES_AGREE)
+
+
+@pytest.mark.soak
+def test_a_climate_kept_aside_is_predicted_as_the_card_says(
+    scores: dict[str, Any], tmp_path: Path
+) -> None:
+    world = RECIPE.aside()[0]
+    make_world(tmp_path, RECIPE, world)
+    again = mean_of(score_rotations(world_place(tmp_path, world), "development", FOLDER))
+    noted = scores["climates"][world.climate]
+    for name in ("all", "clean", "covers"):
+        assert again[name] == pytest.approx(noted[name], rel=SHARES_AGREE)
