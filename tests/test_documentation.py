@@ -272,7 +272,6 @@ CHANGED = {
     "--size 64": "--size 32",
     'search_scenes("planetary-computer"': 'search_scenes("SCENES"',
     '"2024-01-01", "2024-12-31"': '"2018-01-01", "2018-12-31"',
-    'train(["cube"], "model")': 'train(["cube"], "model", steps=8)',
     'Client("tcp://scheduler:8786")': "Client(processes=False, dashboard_address=None)",
 }
 """What a reader has, or waits for, and a test does not."""

@@ -45,6 +45,8 @@ def main() -> int:
         print(f"NOT MADE: there are no scenes at {shared}: {', '.join(missing)}", file=sys.stderr)
         return 1
     logging.basicConfig(level=logging.WARNING)
+    for name in THREADS:  # the processes that are started read it
+        os.environ[name] = "1"
     for stage in options.only or STAGES:
         print(f"== {stage}", flush=True)
         if stage == "worlds":
@@ -52,12 +54,12 @@ def main() -> int:
         elif stage == "train":
             _train_all(work, shared, options.jobs)
         elif stage == "select":
-            chosen = select(work, shared, RECIPE)
+            chosen = select(work, shared, RECIPE, options.jobs)
             (work / "selection.json").write_text(json.dumps(chosen, indent=1))
             print(json.dumps(chosen, indent=1))
         elif stage == "score":
             chosen = json.loads((work / "selection.json").read_text())
-            scores = figures(work, shared, RECIPE, chosen)
+            scores = figures(work, shared, RECIPE, chosen, options.jobs)
             (work / "scores.json").write_text(json.dumps(scores, indent=1))
         else:
             scores = json.loads((work / "scores.json").read_text())
@@ -70,8 +72,6 @@ def main() -> int:
 def _train_all(work: Path, shared: Path, jobs: int) -> None:
     """Every training of the recipe, side by side, one thread each."""
     runs = [(seed, without) for seed in RECIPE.trained for without in (*PLACES, None)]
-    for name in THREADS:  # the processes that are started read it
-        os.environ[name] = "1"
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         begun = {run: pool.submit(fit, work, shared, RECIPE, *run) for run in runs}
         for (seed, without), report in begun.items():

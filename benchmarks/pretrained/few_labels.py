@@ -52,7 +52,7 @@ def few_label_accuracy(scenes: Path, cube: Path, model: Path) -> float:
                 chosen.append(generator.choice(pool, min(LABELS, len(pool)), replace=False))
                 classes.append(number)
         rows = np.concatenate(chosen)
-        forest = RandomForestClassifier(TREES, random_state=draw, n_jobs=-1)
+        forest = RandomForestClassifier(TREES, random_state=draw)
         forest.fit(features[rows], cover[rows])
         scored = np.flatnonzero(usable & ~learning & np.isin(cover, classes))
         right = forest.predict(features[scored]) == cover[scored]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from benchmarks.pretrained.few_labels import few_label_accuracy
 from benchmarks.pretrained.fit import model_of
 from benchmarks.pretrained.latents_used import lost_without
-from benchmarks.pretrained.recipe import OPTICAL_AND_RADAR, PLACES, SENSORS, Recipe
+from benchmarks.pretrained.recipe import OPTICAL_AND_RADAR, PLACES, SENSORS, Recipe, WorldName
 from benchmarks.pretrained.scores import COUNTS, Scored, mean_of, score_rotations
 from benchmarks.pretrained.worlds import Place, place_of, world_cube, world_place
 from terralatent.models.checkpoint import model_hash
@@ -26,42 +28,27 @@ TUNED_STEPS = 240
 """Of a training that begins from the weights: less than a third of the 800 of one from nothing."""
 
 
-def figures(work: Path, shared: Path, recipe: Recipe, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Score the chosen training and its siblings without a place; computes, for half an hour."""
+def figures(
+    work: Path, shared: Path, recipe: Recipe, chosen: Mapping[str, Any], jobs: int = 2
+) -> dict[str, Any]:
+    """Score the chosen training and its siblings without a place; computes, for half an hour.
+
+    Args:
+        work: Folder of worlds, models and cubes.
+        shared: Folder of the real scenes.
+        recipe: Whose trainings these are.
+        chosen: See :func:`benchmarks.pretrained.selection.select`.
+        jobs: Processes side by side.
+    """
     seed = int(chosen["seed"])
     whole = model_of(work, seed, None)
-    rows: list[Scored] = []
-    places = {}
-    for name in PLACES:
-        model = model_of(work, seed, name)
-        places[name] = {"model": model_hash(model)}
-        for kind, sensors in (("radar", OPTICAL_AND_RADAR), ("alone", OPTICAL_AND_RADAR[:1])):
-            place = place_of(work, shared, name, sensors)
-            as_it_is = score_rotations(place, "reported", model)
-            rows += as_it_is if kind == "radar" else []
-            places[name][kind] = mean_of(as_it_is)
-            places[name][f"{kind}_calibrated"] = mean_of(
-                score_rotations(place, "reported", _calibrated(place, model))
-            )
-        everything = place_of(work, shared, name, SENSORS)
-        places[name]["all_sensors"] = mean_of(score_rotations(everything, "reported", model))
-        places[name]["tuned"] = mean_of(
-            score_rotations(everything, "reported", _tuned(everything, model))
-        )
-        print(f"{name}: {places[name]}", flush=True)
-    climates, labels = {}, {}
-    for world in recipe.aside():
-        place = world_place(work, world)
-        scored = score_rotations(place, "development", whole)
-        rows += scored
-        climates[world.climate] = mean_of(scored)
-        cube, there = world_cube(work, world), work / "models" / f"there-{world}"
-        train([cube], there)
-        labels[world.climate] = {
-            "pretrained": few_label_accuracy(place.catalogue, cube, whole),
-            "trained_there": few_label_accuracy(place.catalogue, cube, there),
-        }
-        print(f"{world}: {climates[world.climate]} {labels[world.climate]}", flush=True)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        begun = [pool.submit(_score_place, work, shared, seed, name) for name in PLACES]
+        begun += [pool.submit(_score_world, work, whole, world) for world in recipe.aside()]
+        done = [future.result() for future in begun]
+    places = {name: found for name, (found, _) in zip(PLACES, done, strict=False)}
+    worlds = [found for found, _ in done[len(PLACES) :]]
+    climates = [world.climate for world in recipe.aside()]
     aside = [world_cube(work, world) for world in recipe.aside()]
     return {
         "recipe": recipe.digest(),
@@ -69,11 +56,48 @@ def figures(work: Path, shared: Path, recipe: Recipe, chosen: Mapping[str, Any])
         "seed": seed,
         "development": chosen["seeds"][str(seed)],
         "places": places,
-        "climates": climates,
-        "few_labels": labels,
-        "by_count": _by_count(rows),
+        "climates": {c: found["gaps"] for c, found in zip(climates, worlds, strict=True)},
+        "few_labels": {c: found["labels"] for c, found in zip(climates, worlds, strict=True)},
+        "by_count": _by_count([row for _, rows in done for row in rows]),
         "latents": [round(lost, 4) for lost in lost_without(whole, aside)],
     }
+
+
+def _score_place(
+    work: Path, shared: Path, seed: int, name: str
+) -> tuple[dict[str, Any], list[Scored]]:
+    """A real place by the model that did not see it, in all ways; and its rows as it is."""
+    model = model_of(work, seed, name)
+    found: dict[str, Any] = {"model": model_hash(model)}
+    rows: list[Scored] = []
+    for kind, sensors in (("radar", OPTICAL_AND_RADAR), ("alone", OPTICAL_AND_RADAR[:1])):
+        place = place_of(work, shared, name, sensors)
+        as_it_is = score_rotations(place, "reported", model)
+        rows = rows or as_it_is
+        found[kind] = mean_of(as_it_is)
+        print(f"{name}, {kind}: {found[kind]}", flush=True)
+        calibrated = score_rotations(place, "reported", _calibrated(place, model))
+        found[f"{kind}_calibrated"] = mean_of(calibrated)
+    everything = place_of(work, shared, name, SENSORS)
+    found["all_sensors"] = mean_of(score_rotations(everything, "reported", model))
+    found["tuned"] = mean_of(score_rotations(everything, "reported", _tuned(everything, model)))
+    print(f"{name}: {found}", flush=True)
+    return found, rows
+
+
+def _score_world(work: Path, model: Path, world: WorldName) -> tuple[dict[str, Any], list[Scored]]:
+    """A climate kept aside: gap filling, and land cover beside a model trained there."""
+    place, cube = world_place(work, world), world_cube(work, world)
+    rows = score_rotations(place, "development", model)
+    there = work / "models" / f"there-{world}"
+    train([cube], there)
+    labels = {
+        "pretrained": few_label_accuracy(place.catalogue, cube, model),
+        "trained_there": few_label_accuracy(place.catalogue, cube, there),
+    }
+    found = {"gaps": mean_of(rows), "labels": labels}
+    print(f"{world}: {found}", flush=True)
+    return found, rows
 
 
 def _calibrated(place: Place, model: Path) -> dict[str, Path]:

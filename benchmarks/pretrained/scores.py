@@ -104,7 +104,7 @@ def _reference(
     place: Place, observations: PixelObservations, rotation: Rotation
 ) -> dict[str, float]:
     """Errors of the GP in hindsight, which does not depend on the model; kept beside the cubes."""
-    file = place.work / f"hindsight-{rotation.name}.json"
+    file = place.references / f"hindsight-{rotation.name}.json"
     if file.exists():
         kept = json.loads(file.read_text())
         if kept["hidden"] == list(rotation.hidden):

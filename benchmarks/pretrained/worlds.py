@@ -38,6 +38,8 @@ class Place:
     """Folder of its cubes."""
     sensors: tuple[str, ...]
     """Those that its cubes have."""
+    references: Path
+    """Folder of what does not depend on these: errors of the GP in hindsight."""
 
     def rotations(self, kind: str) -> tuple[PixelObservations, tuple[Rotation, ...]]:
         """Its observations, and its rotations of a kind; their cubes are built where need be.
@@ -60,13 +62,14 @@ def place_of(work: Path, shared: Path, name: str, sensors: Sequence[str] = SENSO
     """A real place, seen by some sensors."""
     known = "-".join(sorted(sensors))
     folder = work / "places" / name / known
-    return Place(name, shared / PLACES[name], folder, tuple(sensors))
+    return Place(name, shared / PLACES[name], folder, tuple(sensors), folder.parent)
 
 
 def world_place(work: Path, world: WorldName) -> Place:
     """A simulated world, seen by all its sensors."""
     name = str(world)
-    return Place(name, work / "scenes" / name, work / "places" / name, SENSORS)
+    folder = work / "places" / name
+    return Place(name, work / "scenes" / name, folder, SENSORS, folder)
 
 
 def real_cube(work: Path, shared: Path, name: str) -> Path:

@@ -48,7 +48,7 @@ Array = NDArray[np.float64]
 
 def field_means(
     cube: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     sensor: str,
     dates: When,
     fields: Fields,
@@ -67,7 +67,8 @@ def field_means(
 
     Args:
         cube: Path or URL of a cube; it need not hold ``sensor``.
-        model: Folder of a model that fits the cube.
+        model: Folder of a model that fits the cube, or the name of one that comes with the package,
+            whose default it is if None.
         sensor: One of the model's sensors.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         fields: A file of polygons such as GeoJSON, a geopandas frame of them in any CRS, or an

@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.gapfill.cubes import cube_of, prepare
 from benchmarks.gapfill.holdouts import reported
 from benchmarks.gapfill.predict import predict
 from benchmarks.pretrained.card import card
+from benchmarks.pretrained.latents_used import lost_without
 from benchmarks.pretrained.recipe import KEPT_ASIDE, OPTICAL_AND_RADAR, PLACES, RECIPE
 from benchmarks.pretrained.scores import mean_of, score_rotations
 from benchmarks.pretrained.ship import SCORES, SIBLINGS
 from benchmarks.pretrained.worlds import make_world, world_place
 from terralatent.catalogs.simulation.climates.climate import CLIMATES
-from terralatent.models.checkpoint import model_hash, read_manifest
+from terralatent.models.checkpoint import load_model, model_hash, read_manifest, save_model
 from terralatent.models.shipped import CARD, model_folder
+from tests.made.models import made_up_model
+from tests.made.tiny import tiny_cube
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -91,3 +95,17 @@ def test_a_climate_kept_aside_is_predicted_as_the_card_says(
     noted = scores["climates"][world.climate]
     for name in ("all", "clean", "covers"):
         assert again[name] == pytest.approx(noted[name], rel=SHARES_AGREE)
+
+
+def test_a_latent_that_no_decoder_reads_loses_nothing(tmp_path: Path) -> None:
+    cube = tiny_cube(tmp_path / "cube", side=8, block=8)
+    folder = made_up_model(cube, tmp_path / "model", latents=3)
+    model = load_model(folder)
+    with torch.no_grad():
+        for sensor in model.config.sensors:
+            decoder = model.sensor(sensor.name).decoder
+            decoder.linear[:, 1] = 0.0  # the networks beside it are zero
+    save_model(model, folder, {})
+    lost = lost_without(folder, [cube])
+    assert lost[1] == 0.0
+    assert all(value != 0.0 for place, value in enumerate(lost) if place != 1)
