@@ -42,6 +42,12 @@ NOT_SAID = re.compile(r"\b(looks?|told)\b", re.IGNORECASE)
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
+WRITTEN = re.compile(r"Write `([\w-]+\.toml)`:\n\n```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""A table that a reader is to write into a file."""
+
+ALONE = {"own-sensor.md"}
+"""Pages that begin in an empty folder: what they need they make."""
+
 PLACEHOLDER = re.compile(r"\bVERB\b|benchmarks\.NAME")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -67,6 +73,10 @@ class Command:
     needs: str
     """What a test has not, by the comment ``# needs ...`` above it; empty where nothing."""
     background: bool = False
+    ends: int = 0
+    """Its exit code, by the comment ``# ends with 2: ...`` above it."""
+    says: str = ""
+    """What it then says on standard error, by the same comment."""
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -82,10 +92,12 @@ def blocks(*languages: str) -> list[Block]:
 
 def commands(block: Block) -> Iterator[Command]:
     """The commands of a block, without what a shell does with their output."""
-    needs = ""
+    needs, ends, says = "", 0, ""
     for line in block.text.replace("\\\n", " ").splitlines():
         if line.startswith("#"):
             needs = line[2:] if line.startswith("# needs ") else ""
+            if failing := re.match(r"# ends with (\d): (.*)", line):
+                ends, says = int(failing[1]), failing[2]
             continue
         line = re.sub(r"\$\([^)]*\)", "2024-12-31", line)
         for part in line.split("&&"):
@@ -94,7 +106,9 @@ def commands(block: Block) -> Iterator[Command]:
                 words.pop(0)
             if words:
                 background = words[-1] == "&"
-                yield Command(tuple(words[: len(words) - background]), needs, background)
+                own = tuple(words[: len(words) - background])
+                yield Command(own, needs, background, ends, says)
+                ends, says = 0, ""
 
 
 def is_ours(words: tuple[str, ...]) -> bool:
@@ -277,14 +291,32 @@ CHANGED = {
 """What a reader has, or waits for, and a test does not."""
 
 
-def run(words: tuple[str, ...], folder: Path) -> str:
-    """Run a command to its end; a training of default length takes few steps."""
+def run(words: tuple[str, ...], folder: Path, ends: int = 0, says: str = "") -> str:
+    """Run a command to its end; a training of default length takes few steps.
+
+    Its exit code must be ``ends``, and ``says`` a part of what it says on standard error.
+    """
     if is_ours(words) and words[1] == "train" and "--steps" not in words:
         words = (*words, "--steps", "8")
     called = [str(PROGRAM), *words[1:]] if is_ours(words) else list(words)
     done = subprocess.run(called, cwd=folder, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, f"{shlex.join(words)}: {done.stderr}"
+    assert done.returncode == ends, f"{shlex.join(words)}: {done.stderr}"
+    assert says in done.stderr, f"{shlex.join(words)}: {done.stderr}"
     return done.stdout
+
+
+def write_tables(page: Path, folder: Path) -> None:
+    """Write the files of TOML that a page has its reader write."""
+    for name, table in WRITTEN.findall(page.read_text()):
+        (folder / name).write_text(table)
+
+
+def run_block(block: Block, text: str, folder: Path) -> None:
+    """Run a block of a page with ``text`` in place of its own."""
+    if block.language == "sh":
+        run_shell(Block(block.page, block.line, "sh", text), folder)
+    else:
+        exec(compile(text, str(block), "exec"), {"__name__": "__main__"})
 
 
 def await_api(url: str) -> None:
@@ -310,20 +342,37 @@ def run_shell(block: Block, folder: Path) -> None:
                 served.append(subprocess.Popen([str(PROGRAM), *words[1:]], cwd=folder))
                 await_api(f"http://127.0.0.1:{words[words.index('--port') + 1]}")
             else:
-                run(words, folder)
+                run(words, folder, command.ends, command.says)
     finally:
         for process in served:
             process.terminate()
             process.wait(30)
 
 
+def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on as a user whose working directory is ``folder``, without tables of their own."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(ALONE))
+def test_a_page_that_begins_in_an_empty_folder_runs_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_folder(tmp_path, monkeypatch)
+    write_tables(ROOT / "docs" / name, tmp_path)
+    for block in blocks("sh", "python"):
+        if block.page.name == name:
+            run_block(block, block.text, tmp_path)
+
+
 @pytest.mark.soak
 def test_the_documentation_runs_from_first_to_last_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    in_folder(tmp_path, monkeypatch)
     run(("terralatent", "simulate", "--out", "SCENES", "--size", "32"), tmp_path)
     shutil.copy("SCENES/region.geojson", "field.geojson")
     region = geopandas.read_file("field.geojson")
@@ -333,12 +382,12 @@ def test_the_documentation_runs_from_first_to_last_page(
         box((west + east) / 2, south, east, north),
     ]
     geopandas.GeoDataFrame(geometry=halves, crs=region.crs).to_file("fields.geojson")
-    (tmp_path / "drone.toml").write_text(
-        next(block.text for block in blocks("toml") if block.page.name == "CONTRIBUTING.md")
-    )
+    pages = [page for page in PAGES if page.name not in ALONE]
+    for page in pages:
+        write_tables(page, tmp_path)
 
     unused, port = set(CHANGED), str(free_port())
-    for block in blocks("sh", "python"):
+    for block in (block for block in blocks("sh", "python") if block.page in pages):
         text = block.text.replace("7822", port)
         for before, after in CHANGED.items():
             if before in text:
@@ -347,8 +396,5 @@ def test_the_documentation_runs_from_first_to_last_page(
         if "STATE" in text:
             listed = run(("terralatent", "status", "cube", "--history", "--json"), tmp_path)
             text = text.replace("STATE", json.loads(listed)["snapshots"][0]["id"])
-        if block.language == "sh":
-            run_shell(Block(block.page, block.line, "sh", text), tmp_path)
-        else:
-            exec(compile(text, str(block), "exec"), {"__name__": "__main__"})
+        run_block(block, text, tmp_path)
     assert not unused, "these texts are not in the documentation any more"

@@ -93,8 +93,24 @@ def search_scenes(
     if not scenes.sensors:
         raise InputError(_no_use(place, period, scenes))
     report(scenes.summary())
+    if sensors is not None:
+        _warn_of_absent(place, wanted, scenes)
     _warn_of_doubtful_offsets(scenes)
     return scenes
+
+
+def _warn_of_absent(place: Source, wanted: Sequence[Sensor], scenes: Scenes) -> None:
+    """Warn of sensors that were named and of which nothing was found, beside others."""
+    there = {fate.sensor for fate in scenes.fates}
+    for sensor in wanted:
+        if sensor.name not in there:
+            _LOG.warning(
+                "%s: none of the %d items that were found is of it; it is sought in the "
+                "collections %s",
+                sensor.name,
+                len(scenes.items),
+                ", ".join(place.collections_of(sensor)),
+            )
 
 
 def _warn_of_doubtful_offsets(scenes: Scenes) -> None:
@@ -259,7 +275,11 @@ def _nothing(
     nothing = f"No scene of {names} was found in {place.name} for the region {region} from "
     nothing += f"{period[0]} to {period[1]}"
     if extent.items == 0 or extent.box is None:
-        return f"{nothing}; give another region, period or source."
+        sought = ", ".join(dict.fromkeys(c for s in sensors for c in place.collections_of(s)))
+        return (
+            f"{nothing}; it is sought in the collections {sought}; give another region, period or "
+            "source."
+        )
     nothing += f"; its {extent.items} items lie {describe_extent(extent.box, aoi)}"
     if extent.period is not None:
         nothing += f"; they are from {extent.period[0]} to {extent.period[1]}"

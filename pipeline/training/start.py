@@ -100,7 +100,7 @@ def start(
         reason = (
             f"no cube has clear observations in all bands of {' and '.join(apart)}, by which the "
             "linear start relates them; add one that has, or start at random (--set start=random)."
-            if apart
+            if apart and base is None
             else str(error)
         )
         raise InputError(f"The cube holds too little: {reason}") from error

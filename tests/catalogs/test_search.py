@@ -339,6 +339,23 @@ def test_folder_file_items_parquet_and_api_give_the_same_scenes(tmp_path: Path) 
     assert search_scenes(folder, *where).digest == scenes.digest
 
 
+def test_a_named_sensor_of_which_nothing_is_found_beside_others_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_static(tmp_path)
+    where = (PLACE, "2019-07-01", "2019-07-31")
+    named = ["sentinel-2-l2a", "landsat-c2-l2"]
+    assert search_scenes(folder, *where, sensors=named).sensors == ("sentinel-2-l2a",)
+    assert caplog.messages == [
+        "landsat-c2-l2: none of the 3 items that were found is of it; it is sought in the "
+        "collections landsat-c2-l2, landsat-c2l2-sr"
+    ]
+    caplog.clear()
+    search_scenes(folder, *where)
+    search_scenes(folder, *where, sensors=named[:1])
+    assert caplog.messages == []
+
+
 def test_nothing_found_says_what_there_is(tmp_path: Path) -> None:
     folder = write_static(tmp_path)
     words = r"No scene of .* from 2019-07-01 to 2019-07-31; its 3 items lie within -148\.86876,60"

@@ -98,6 +98,15 @@ def add_sentinel_1(folder: Path, time: str, bands: dict[str, np.ndarray], *, nam
     _add(folder, "sentinel-1-rtc", name, time, bands, 0, properties, {"nodata": "nan"})
 
 
+def add_landsat(
+    folder: Path, time: str, bands: dict[str, np.ndarray], *, name: str, platform: str
+) -> None:
+    """Write one item with the assets of ``bands`` and ``qa_pixel``, as Collection 2 scales them."""
+    properties = {"platform": platform, "landsat:wrs_path": "198", "landsat:wrs_row": "025"}
+    scaling = {"scale": 2.75e-5, "offset": -0.2, "nodata": 0}
+    _add(folder, "landsat-c2-l2", name, time, bands, 0, properties, scaling)
+
+
 def _add(
     folder: Path,
     collection: str,
@@ -114,14 +123,14 @@ def _add(
     for band, pixels in bands.items():
         size = 10.0 * SIDE / pixels.shape[0]
         grid = Affine(size, 0, LEFT + 10.0 * first_column, 0, -size, TOP)
-        nodata = np.nan if pixels.dtype.kind == "f" else 0
+        nodata = np.nan if pixels.dtype.kind == "f" else int(band == "qa_pixel")
         with rasterio.open(
             place / f"{band}.tif", "w", driver="GTiff", dtype=pixels.dtype, count=1, crs=CRS,
             height=pixels.shape[0], width=pixels.shape[1], transform=grid, nodata=nodata,
             compress="deflate",
         ) as file:  # fmt: skip
             file.write(pixels, 1)
-        about = {} if band == "SCL" else scaling
+        about = {} if band in ("SCL", "qa_pixel") else scaling
         assets[band] = {
             "href": f"./{band}.tif",
             "type": "image/tiff; application=geotiff",

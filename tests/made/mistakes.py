@@ -63,7 +63,7 @@ SOURCES = {
     "{model}": "model.json is of the type None, not STAC",
     "{noise}": "is not valid JSON",
     "{dangling}": "gone.json cannot be read: No such file",
-    "{barren}": "No scene of .* give another region, period or source",
+    "{barren}": "No scene of .* sought in the collections .* give another region, period or source",
     "{noise.parquet}": "cannot be read as stac-geoparquet",
     "{table.parquet}": "cannot be read as stac-geoparquet: no geoparquet metadata",
 }

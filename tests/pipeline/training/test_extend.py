@@ -15,10 +15,12 @@ import torch
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.sources.clear import ClearRule
 from terralatent.models.checkpoint import CheckpointError, load_model, model_hash, read_manifest
 from terralatent.models.observations import Observations
 from terralatent.models.start import components
 from terralatent.pipeline import embed, open_latents
+from terralatent.pipeline.cube.masking import Masking
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.state import TrainingFolder
 from terralatent.pipeline.training.train import TrainReport, train
@@ -206,6 +208,16 @@ def test_cubes_that_do_not_suit_the_model_are_refused(
             model=manifest.parent)  # fmt: skip
     with pytest.raises(CheckpointError, match="no such file"):
         train(cube, tmp_path / "m", extend=tmp_path, **STEPS)
+
+
+def test_a_new_sensor_that_is_never_clear_is_named_and_no_other(base: Path, tmp_path: Path) -> None:
+    train_on = tiny_cube(tmp_path / "cube", side=8, block=8)
+    radar = tmp_path / "radar"
+    train(train_on, radar, sensors=[RADAR], latents=3, kernel="constant+matern12", **STEPS)
+    never = Masking(rule=ClearRule(codes=(255,)))
+    words = f"holds too little: {OPTICAL} starts from a regression on {RADAR}, but only 0 of its"
+    with pytest.raises(InputError, match=words):
+        train(train_on, tmp_path / "m", extend=radar, masking={OPTICAL: never}, **STEPS)
 
 
 def test_a_model_that_predicts_the_old_sensors_worse_is_marked(
