@@ -20,9 +20,8 @@ WAYS = {
     "radar": "Sentinel-2 and Sentinel-1",
     "radar_calibrated": "the same, calibrated",
     "alone": "Sentinel-2 alone",
-    "alone_calibrated": "the same, calibrated",
     "all_sensors": "all sensors there are",
-    "tuned": "the same, trained further in at most 240 steps",
+    "tuned": "all sensors, trained further in at most 240 steps",
 }
 
 
@@ -136,6 +135,8 @@ def _limits() -> Iterator[str]:
     yield from (
         "- Real ground was two places of 41 hectares. Not tested on any other: no real snow, rice, "
         "wetland, forest of the tropics, city or high mountain.",
+        "- Snow is missed: networks that learned to doubt bright observations doubt it too, see "
+        "steppe above.",
         "- Simulated worlds end at 62 degrees north; nothing is known of polar light.",
         "- Reflectance is that of Sen2Cor and of Landsat's surface product, backscatter is terrain "
         "corrected gamma or sigma nought as in the scenes that it saw. Level 1 is another thing.",

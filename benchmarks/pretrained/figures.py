@@ -24,6 +24,8 @@ from terralatent.pipeline.training.train import train
 
 __all__ = ["figures"]
 
+LANDSAT = "landsat-c2-l2"
+
 TUNED_STEPS = 240
 """Of a training that begins from the weights: less than a third of the 800 of one from nothing."""
 
@@ -69,17 +71,16 @@ def _score_place(
     """A real place by the model that did not see it, in all ways; and its rows as it is."""
     model = model_of(work, seed, name)
     found: dict[str, Any] = {"model": model_hash(model)}
-    rows: list[Scored] = []
-    for kind, sensors in (("radar", OPTICAL_AND_RADAR), ("alone", OPTICAL_AND_RADAR[:1])):
-        place = place_of(work, shared, name, sensors)
-        as_it_is = score_rotations(place, "reported", model)
-        rows = rows or as_it_is
-        found[kind] = mean_of(as_it_is)
-        print(f"{name}, {kind}: {found[kind]}", flush=True)
-        calibrated = score_rotations(place, "reported", _calibrated(place, model))
-        found[f"{kind}_calibrated"] = mean_of(calibrated)
-    everything = place_of(work, shared, name, SENSORS)
-    found["all_sensors"] = mean_of(score_rotations(everything, "reported", model))
+    both = place_of(work, shared, name, OPTICAL_AND_RADAR)
+    rows = score_rotations(both, "reported", model)
+    found["radar"] = mean_of(rows)
+    found["radar_calibrated"] = mean_of(score_rotations(both, "reported", _calibrated(both, model)))
+    alone = place_of(work, shared, name, OPTICAL_AND_RADAR[:1])
+    found["alone"] = mean_of(score_rotations(alone, "reported", model))
+    everything = both
+    if (shared / PLACES[name] / LANDSAT).exists():
+        everything = place_of(work, shared, name, SENSORS)
+        found["all_sensors"] = mean_of(score_rotations(everything, "reported", model))
     found["tuned"] = mean_of(score_rotations(everything, "reported", _tuned(everything, model)))
     print(f"{name}: {found}", flush=True)
     return found, rows

@@ -44,7 +44,6 @@ from terralatent.models.start.regression import (
     start_sensor,
 )
 from terralatent.models.start.sensor import (
-    SERIES,
     NormalisedPool,
     Pool,
     full_precision,
@@ -53,6 +52,7 @@ from terralatent.models.start.sensor import (
     pools_of,
     relate_bands,
     seen_by,
+    series_of_each,
     set_decoder,
     set_encoder,
     set_noise,
@@ -157,7 +157,8 @@ def _information(pools: Sequence[NormalisedPool]) -> float:
     rows = torch.cat([pool.rows() for pool in pools]) if pools else torch.zeros(0, 1)
     if len(rows) <= rows.shape[-1]:
         return 0.0
-    some = [NormalisedPool(pool.days, pool.values[:SERIES], pool.whole[:SERIES]) for pool in pools]
+    each = series_of_each(pools)
+    some = [NormalisedPool(pool.days, pool.values[:each], pool.whole[:each]) for pool in pools]
     differences = torch.cat(
         [neighbour_differences(pool.values, pool.whole, pool.days) for pool in some]
     )
@@ -192,11 +193,12 @@ def _split(
     noise = torch.cat([neighbour_differences(pool.values, pool.whole, pool.days) for pool in pools])
     _, inner = robust_scatter(noise, torch.zeros_like(centre))
     split = minimum_noise_fractions(scatter, inner)
+    each = series_of_each(pools)
     series = [
         (
             pool.days,
-            ((pool.values[:SERIES].double() - centre) @ split.forward[:count].T).float(),
-            pool.whole[:SERIES],
+            ((pool.values[:each].double() - centre) @ split.forward[:count].T).float(),
+            pool.whole[:each],
         )
         for pool in pools
     ]
@@ -230,7 +232,7 @@ def _judge_noise(model: GPVAE, name: str, pools: Sequence[Pool]) -> None:
     sensor = model.sensor(name)
     errors, signals = [], []
     for pool in pools:
-        seen, held = hide_dates(model, name, pool)
+        seen, held = hide_dates(model, name, pool, series_of_each(pools))
         whole = held.valid.all(-1)
         errors.append(held.error[whole].double())
         signals.append(model.infer(seen, held.days)[1][whole].double())
@@ -265,7 +267,7 @@ def _weigh(model: GPVAE, first: str, name: str, pools: Sequence[Pool]) -> None:
     with torch.no_grad():
         for pool in pools_of(name, pools):
             both = {
-                sensor: series.select(slice(0, SERIES))
+                sensor: series.select(slice(0, series_of_each(pools)))
                 for sensor, series in seen_by([first, name], pool).items()
             }
             sites = model.sites(both)

@@ -26,6 +26,7 @@ from terralatent.models.start.sensor import (
     pools_of,
     relate_bands,
     seen_by,
+    series_of_each,
     set_decoder,
     set_encoder,
     set_precision,
@@ -154,7 +155,9 @@ def damp(model: LatentModel, judges: Sequence[str], name: str, pools: Sequence[P
     for factor in DAMPING:
         set_precision(model, name, factor * full)
         scores[factor] = sum(
-            float(hide_dates(model, judge, pool)[1].log_density.double().sum())
+            float(
+                hide_dates(model, judge, pool, series_of_each(pools))[1].log_density.double().sum()
+            )
             for judge in judges
             for pool in pools_of(judge, pools)
         )

@@ -21,7 +21,6 @@ from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import diagonal_plus_factor, robust_scatter
 
 __all__ = [
-    "SERIES",
     "NormalisedPool",
     "Pool",
     "full_precision",
@@ -30,6 +29,7 @@ __all__ = [
     "pools_of",
     "relate_bands",
     "seen_by",
+    "series_of_each",
     "set_decoder",
     "set_encoder",
     "set_noise",
@@ -39,8 +39,8 @@ __all__ = [
 Pool = Mapping[str, Observations]
 """Series of the same pixels, by sensor name."""
 
-SERIES = 256
-"""Series of each pool that evidence and predictions are computed on."""
+SERIES, FEWEST_SERIES = 256, 32
+"""Series of each pool that evidence and predictions are computed on: of one or two, and of many."""
 
 SILENT = 1e-4
 """Precision of what says nothing at the start: a gradient still reaches it."""
@@ -99,9 +99,16 @@ def relate_bands(model: LatentModel, name: str, pools: Sequence[NormalisedPool])
         fill.relate(*robust_scatter(rows))
 
 
-def hide_dates(model: LatentModel, name: str, pool: Pool) -> tuple[Pool, HeldOut]:
+def series_of_each(pools: Sequence[object]) -> int:
+    """How many series of each pool evidence and predictions are computed on."""
+    return min(SERIES, max(FEWEST_SERIES, 2 * SERIES // max(len(pools), 1)))
+
+
+def hide_dates(
+    model: LatentModel, name: str, pool: Pool, series: int = SERIES
+) -> tuple[Pool, HeldOut]:
     """Hide dates of a sensor and predict them; return what was seen, and the scores."""
-    some = {sensor: series.select(slice(0, SERIES)) for sensor, series in pool.items()}
+    some = {sensor: own.select(slice(0, series)) for sensor, own in pool.items()}
     dates = torch.arange(len(some[name].days))
     # Single dates, and windows of a few: short gaps and long ones.
     hidden = (dates % HIDE_EVERY == 1) | ((dates // 8) % HIDE_EVERY == 2)
