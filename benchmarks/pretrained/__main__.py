@@ -8,7 +8,8 @@ The stages, each of which goes on where it stood:
     train     each seed on all places, and on all but one real place, side by side
     select    the seed whose models are best on development rotations and climates kept aside
     score     the reported rotations, once: as it is, calibrated, trained further
-    ship      weights, scores and card into FOLDER, `models/weights/NAME` by default
+    ship      weights, scores and card into FOLDER, `models/weights/NAME` by default; where nothing
+              reported was scored, the card has the development rotations
 
 Exit code 1 where the real scenes are absent: the recipe needs them.
 """
@@ -24,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.pretrained.figures import figures
+from benchmarks.pretrained.figures import before_reported, figures
 from benchmarks.pretrained.fit import fit
 from benchmarks.pretrained.recipe import PLACES, RECIPE
 from benchmarks.pretrained.selection import select
@@ -62,7 +63,10 @@ def main() -> int:
             scores = figures(work, shared, RECIPE, chosen, options.jobs)
             (work / "scores.json").write_text(json.dumps(scores, indent=1))
         else:
-            scores = json.loads((work / "scores.json").read_text())
+            chosen = json.loads((work / "selection.json").read_text())
+            scores = before_reported(work, RECIPE, chosen)
+            if (scored := work / "scores.json").exists():
+                scores = json.loads(scored.read_text())
             into = options.into or ROOT / "models" / "weights" / RECIPE.name
             ship(work, into, RECIPE, scores)
             print(f"-> {into}")

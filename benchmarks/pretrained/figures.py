@@ -22,7 +22,7 @@ from terralatent.models.checkpoint import model_hash
 from terralatent.pipeline.training.calibrate import calibrate_model
 from terralatent.pipeline.training.train import train
 
-__all__ = ["figures"]
+__all__ = ["before_reported", "figures"]
 
 LANDSAT = "landsat-c2-l2"
 
@@ -53,10 +53,7 @@ def figures(
     climates = [world.climate for world in recipe.aside()]
     aside = [world_cube(work, world) for world in recipe.aside()]
     return {
-        "recipe": recipe.digest(),
-        "model": model_hash(whole),
-        "seed": seed,
-        "development": chosen["seeds"][str(seed)],
+        **before_reported(work, recipe, chosen),
         "places": places,
         "climates": {c: found["gaps"] for c, found in zip(climates, worlds, strict=True)},
         "few_labels": {c: found["labels"] for c, found in zip(climates, worlds, strict=True)},
@@ -65,12 +62,24 @@ def figures(
     }
 
 
+def before_reported(work: Path, recipe: Recipe, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a chosen training while no reported rotation is scored. Reads no pixels."""
+    seed = int(chosen["seed"])
+    return {
+        "recipe": recipe.digest(),
+        "model": model_hash(model_of(work, seed, None)),
+        "siblings": {name: model_hash(model_of(work, seed, name)) for name in PLACES},
+        "seed": seed,
+        "development": chosen["seeds"][str(seed)],
+    }
+
+
 def _score_place(
     work: Path, shared: Path, seed: int, name: str
 ) -> tuple[dict[str, Any], list[Scored]]:
     """A real place by the model that did not see it, in all ways; and its rows as it is."""
     model = model_of(work, seed, name)
-    found: dict[str, Any] = {"model": model_hash(model)}
+    found: dict[str, Any] = {}
     both = place_of(work, shared, name, OPTICAL_AND_RADAR)
     rows = score_rotations(both, "reported", model)
     found["radar"] = mean_of(rows)

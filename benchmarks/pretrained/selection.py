@@ -15,7 +15,7 @@ from benchmarks.pretrained.recipe import OPTICAL_AND_RADAR, PLACES, Recipe
 from benchmarks.pretrained.scores import mean_of, score_rotations
 from benchmarks.pretrained.worlds import place_of, world_cube, world_place
 
-__all__ = ["select"]
+__all__ = ["EVERY", "select"]
 
 EVERY = 5
 """Only every so many-th pixel is scored."""
