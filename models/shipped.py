@@ -1,7 +1,7 @@
 """Models that come with the package, by name: pretrained on many places, ready for any cube.
 
-A name stands for one recipe and one set of weights for ever: another recipe gets another name, and
-the weights of old ones stay here.
+From version 1 on a name stands for one recipe and one set of weights for ever: another recipe gets
+another name, and the weights of old ones stay here.
 """
 
 from __future__ import annotations

@@ -158,6 +158,8 @@ def _limits() -> Iterator[str]:
     yield from (
         "- Real ground was two places of 41 hectares. Not tested on any other: no real snow, rice, "
         "wetland, forest of the tropics, city or high mountain.",
+        "- The simulated climates temperate and savanna-two-rains were set beside these two "
+        "places; their statistics are no secret to models that saw no pixel of them.",
         "- Snow is missed: networks that learned to doubt bright observations doubt it too, see "
         "steppe above.",
         "- Simulated worlds end at 62 degrees north; nothing is known of polar light.",
