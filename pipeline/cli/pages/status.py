@@ -151,7 +151,10 @@ def _result(result: ResultStatus) -> Facts:
     if result.clipped:
         clipped = f"{counted(result.clipped, 'value')} did not fit the packing and were clipped"
         yield "", Text(clipped, "yellow")
-    yield "model", str(attrs.get("model_hash", "not recorded"))
+    if attrs.get("model_name"):
+        yield "model", f"{attrs['model_name']}, version {attrs.get('model_version', 'unknown')}"
+    hashed = str(attrs.get("model_hash", "not recorded"))
+    yield "" if attrs.get("model_name") else "model", hashed
     if attrs.get("kernel_days"):
         yield "", _timescales(attrs["kernel_days"])
     yield "cube", f"snapshot {attrs.get('cube_snapshot') or 'not recorded'}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models import shipped
 from terralatent.models.checkpoint import model_hash
 from terralatent.models.shipped import DEFAULT, model_folder
+from terralatent.pipeline.cli.pages.status import status_page
+from terralatent.pipeline.info.status import status
 from terralatent.pipeline.mapping.embed import embed, open_latents
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.results import model_of
@@ -36,6 +40,11 @@ def test_the_store_says_by_name_version_and_hash_which_model_it_was(latents: Pat
     assert attrs["model_name"] == DEFAULT
     assert attrs["model_version"]
     assert attrs["model_hash"] == model_hash(model_folder(DEFAULT))
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(status_page(status(latents)))
+    page = console.export_text()
+    assert f"{DEFAULT}, version {attrs['model_version']}" in page
+    assert attrs["model_hash"] in page
 
 
 def test_its_name_gives_the_same_latents(cube: Path, latents: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_typed_choices_are_read_as_what_they_are() -> None:
     ("text", "words"),
     [
         ("refinements", "is no NAME=VALUE with one of model, latents"),
-        ("hidden=3", "is no NAME=VALUE"),
+        ("depth=3", "is no NAME=VALUE"),
         ("refinements=many", "refinements=many: Input should be a valid integer"),
         ("refinements=-1", "refinements is -1; it must be at least 0"),
         ("season=perhaps", "season=perhaps: Input should be a valid boolean"),
