@@ -169,6 +169,9 @@ def train(
     """
     _check_counts(1, batch=batch, validate_every=validate_every, patience=patience)
     _check_counts(0, steps=steps, seed=seed)
+    _check_counts(1, **(widths or {}))
+    if rate is not None and not 0.0 < rate < math.inf:
+        raise InputError(f"rate is {rate}; it must be a number above 0.")
     base = _read_given(extend, pretrained)
     choices = choose(dict(given), base.config if base else None)
     accelerator, devices = find_device(device)
@@ -246,7 +249,7 @@ def train(
                     hide=hide,
                     bands=band_groups(bands) if drop_bands else None,
                     prior=adapts.prior if adapts else 0.0,
-                    rate=rate or Schedule.rate,
+                    rate=Schedule.rate if rate is None else rate,
                 )
                 centre = adapts.model.state_dict() if adapts else None
                 fabric = make_fabric(accelerator, devices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from terralatent.pipeline.training import sampler as sample
 from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
 from terralatent.pipeline.training.sampler import Batch, PixelSampler
 from terralatent.pipeline.training.start import centre_and_spread
+from terralatent.pipeline.training.train import train
 from tests.made.tiny import SENSORS, tiny_cube, tiny_series
 
 
@@ -215,3 +217,20 @@ def test_the_first_pixels_of_a_pool_come_from_all_patches(
             if bool((there == one).all(-1).all(-1).any()):
                 found.add(place)
     assert found == set(places)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"rate": 0.0}, "rate is 0.0; it must be a number above 0"),
+        ({"rate": float("nan")}, "rate is nan"),
+        ({"widths": {"sentinel-1-asc": 0}}, "sentinel-1-asc is 0; it must be at least 1"),
+        ({"balance": [1.0, -1.0]}, "must be a number above 0 for each of"),
+        ({"balance": [1.0]}, "must be a number above 0 for each of"),
+    ],
+)
+def test_what_cannot_be_a_rate_a_width_or_a_weight_is_refused(
+    cubes: tuple[TrainingCube, ...], tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        train([cube.name for cube in cubes], tmp_path / "model", steps=1, **given)
