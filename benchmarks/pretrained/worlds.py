@@ -14,6 +14,7 @@ from benchmarks.gapfill.holdouts import Rotation, development, reported
 from benchmarks.pretrained.recipe import PLACES, SENSORS, Recipe, WorldName
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.simulation.simulate import simulate
+from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.ingest.build import build_cube
 
 __all__ = [
@@ -88,14 +89,17 @@ def make_worlds(work: Path, recipe: Recipe, processes: int) -> None:
     """Simulate the worlds of a recipe and build their cubes, those that are not there yet."""
     worlds = [*recipe.worlds(), *recipe.aside()]
     wanted = [world for world in worlds if not _done(work, world).exists()]
-    with ProcessPoolExecutor(processes) as pool:
+    with (
+        ProcessPoolExecutor(processes) as pool,
+        client_for(workers=processes) as client,  # once: workers take seconds to start
+    ):
         made = pool.map(partial(_simulate, work, recipe.size, recipe.years), wanted)
         for world, scenes in zip(wanted, made, strict=True):
             region = scenes / "region.geojson"
             cube = world_cube(work, world)
             shutil.rmtree(cube, ignore_errors=True)
             found = search_scenes(scenes, region, "1980-01-01", "2100-01-01")
-            build_cube(found, region, cube)
+            build_cube(found, region, cube, client=client)
             _done(work, world).touch()
             print(f"{world}: {found.summary()}", flush=True)
 

@@ -115,11 +115,15 @@ class Terminal:
         Raises:
             typer.Exit: With :data:`LOSSES`.
         """
+        if self.done(report, out):
+            raise Exit(LOSSES)
+
+    def done(self, report: Any, out: str) -> bool:
+        """Say what was done and what was lost; return whether anything was."""
         self.say(f"{report} -> {out}")
         losses = list(getattr(report, "losses", ()))
         self.report_losses(losses)
-        if losses:
-            raise Exit(LOSSES)
+        return bool(losses)
 
     def show(self, answer: RenderableType | Mapping[str, Any]) -> None:
         """Write the answer of a command to standard output: a page, or values as JSON."""
@@ -232,3 +236,7 @@ def _one_line(error: BaseException) -> str:
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     verb = getattr(getattr(error, "ctx", None), "command_path", None)
     return " ".join([f"{verb}:" if verb else "", *text.split()]).strip() or type(error).__name__
+
+
+terminal = Terminal()
+"""That of this process."""

@@ -28,8 +28,8 @@ from tests.made.catalogue import region
 from tests.made.models import made_up_model
 
 VERBS = (
-    "demo", "simulate", "serve", "search", "build", "train", "embed", "decode", "show", "export",
-    "status", "sources",
+    "demo", "map", "simulate", "serve", "search", "build", "train", "embed", "decode", "show",
+    "export", "status", "sources",
 )  # fmt: skip
 
 EVERYWHERE = ("--debug", "--quiet", "-q", "--log-json")
@@ -153,7 +153,7 @@ def test_an_interrupt_says_what_goes_on_where_something_was_kept(
     arguments = ["--quiet", verb, "--out", "my cube"]
     monkeypatch.setattr(cli, "app", interrupted)
     code, text = run(*arguments)
-    keeps = verb in ("build", "train", "embed", "decode", "demo")
+    keeps = verb in ("map", "build", "train", "embed", "decode", "demo")
     again = (
         f"interrupted: what is done is kept; go on with: {shlex.join(['terralatent', *arguments])}"
     )

@@ -1,0 +1,100 @@
+"""Verbs that map a model over a cube, and all that comes before that in one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from terralatent.pipeline.cli import groups
+from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.terminal import LOSSES, terminal
+
+__all__ = ["decode", "embed", "map_region"]
+
+
+@groups.grouped
+def map_region(
+    region: opt.Region,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where cube and latents go.")],
+    *,
+    source: opt.Source = None,
+    start: opt.Start = None,
+    end: opt.End = None,
+    scenes: opt.ScenesFile = None,
+    choice: groups.SceneChoice,
+    grid: groups.Grid,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A folder, or a name; the one that comes with the package by default."),
+    ] = None,
+    dates: opt.When = "monthly",
+    device: opt.Device = "auto",
+    cluster: groups.Cluster,
+    clear: groups.ClearSky,
+) -> None:
+    """From a region and a period to its latents in one: search, build DIR/cube, embed DIR/latents.
+
+    The same again goes on with what is there.
+    """
+    from terralatent.pipeline.cli.scenes import choose_scenes
+    from terralatent.pipeline.ingest.build import build_cube
+    from terralatent.pipeline.mapping.embed import embed
+
+    cube, latents = f"{out}/cube", f"{out}/latents"
+    inference, masking = groups.Inference(device), clear.masking()
+    given: dict[str, Any] = {"kept": scenes, "source": source, "start": start, "end": end}
+    chosen = choose_scenes(region, **given, say=terminal.say, **choice.keywords())
+    where = cluster.keywords()
+    built = build_cube(chosen, region, cube, **grid.keywords(), **where, progress=terminal.bar())
+    terminal.say_all(chosen.left_out())
+    lost = terminal.done(built, cube)
+    model = inference.choose_model(cube, model, latents, masking, terminal.say)
+    how = {"masking": masking, **inference.keywords(), **where}
+    report = embed(cube, model, latents, dates=dates, progress=terminal.bar(), **how)
+    if terminal.done(report, latents) or lost:
+        raise typer.Exit(LOSSES)
+
+
+@groups.grouped
+def embed(
+    cube: opt.Cube,
+    model: opt.Model = None,
+    *,
+    out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
+    dates: opt.When = "monthly",
+    precision: opt.Precision = "packed",
+    encoder: opt.Encoder = "float32",
+    cluster: groups.Cluster,
+    how: groups.Inference,
+    clear: groups.ClearSky,
+) -> None:
+    """Infer each pixel's latent series, mean and standard deviation, at any dates."""
+    from terralatent.pipeline.mapping.embed import embed
+
+    model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
+    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    kept: dict[str, Any] = {"dates": dates, "precision": precision, "encoder": encoder}
+    report = embed(cube, model, out, **kept, progress=terminal.bar(), **more)
+    terminal.finish(report, out)
+
+
+@groups.grouped
+def decode(
+    cube: opt.Cube,
+    model: opt.Model = None,
+    *,
+    sensor: Annotated[str, typer.Option(help="A sensor of the model.")],
+    dates: opt.When,
+    out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
+    cluster: groups.Cluster,
+    how: groups.Inference,
+    clear: groups.ClearSky,
+) -> None:
+    """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
+    from terralatent.pipeline.mapping.decode import decode
+
+    model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
+    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    report = decode(cube, model, sensor, dates, out, progress=terminal.bar(), **more)
+    terminal.finish(report, out)

@@ -1,0 +1,99 @@
+"""Verbs of what is stored: pictures and copies, what it holds, and whether it is whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.terminal import LOSSES, terminal
+
+__all__ = ["check", "expire", "export", "show", "status"]
+
+
+def show(
+    store: opt.AnyStore,
+    out: Annotated[str, typer.Option(metavar="picture.png")],
+    sensor: opt.OneSensor = None,
+    variable: opt.Variable = None,
+    date: opt.Date = None,
+    pixel: opt.Pixel = None,
+    at: opt.At = None,
+) -> None:
+    """Draw a picture of a store, or of the series of one of its pixels."""
+    from terralatent.pipeline.pictures.show import show
+
+    show(store, out, sensor=sensor, variable=variable, date=date, pixel=pixel, at=at)
+    terminal.say(f"-> {out}")
+
+
+def export(
+    store: opt.AnyStore,
+    out: Annotated[str, typer.Option(metavar="FOLDER.zarr")],
+    sensor: opt.OneSensor = None,
+    variable: opt.Variable = None,
+    date: opt.Date = None,
+    at: opt.At = None,
+) -> None:
+    """Copy a store, or a part of it, as plain Zarr v3."""
+    from terralatent.pipeline.export.zarr import export
+
+    export(store, out, sensor=sensor, variable=variable, date=date, at=at)
+    terminal.say(f"-> {out}")
+
+
+def status(
+    store: opt.StoreOrModel,
+    json: opt.Json = False,
+    history: Annotated[bool, typer.Option("--history", help="List its earlier states.")] = False,
+    at: opt.At = None,
+) -> None:
+    """Show what a store or a model holds, what is missing, and how far a run on it is."""
+    from terralatent.pipeline.cli.pages.status import history_page, status_page
+    from terralatent.pipeline.info.status import status
+    from terralatent.pipeline.store.history import history as history_of
+
+    if history:
+        states = history_of(store)
+        terminal.show(
+            {"snapshots": [s.to_json() for s in states]} if json else history_page(states)
+        )
+        return
+    report = status(store, at=at)
+    terminal.show(report.to_json() if json else status_page(report))
+
+
+def check(
+    store: opt.AnyStore,
+    reopen: opt.Reopen = False,
+    json: opt.Json = False,
+    at: opt.At = None,
+) -> None:
+    """Read a store whole, and name what is damaged or missing."""
+    from terralatent.pipeline.cli.pages.check import check_page
+    from terralatent.pipeline.cube.reopening import reopen as reopen_chunks
+    from terralatent.pipeline.store.integrity import check_store
+
+    if reopen and at is not None:
+        raise InputError("--reopen is for the newest state of a store; leave --at out.")
+    found = check_store(store, at=at, progress=terminal.bar())
+    opened = reopen_chunks(store, found.damaged) if reopen else None
+    if json:
+        terminal.show(found.to_json() | {"reopened": [str(damage) for damage in opened or ()]})
+    else:
+        terminal.show(check_page(found, opened))
+    if found.damaged:
+        raise typer.Exit(LOSSES)
+
+
+def expire(
+    store: opt.AnyStore,
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Such as 30D or 12h.")],
+    release: opt.Release = None,
+) -> None:
+    """Let go of old states of a store, and of what no state needs. The newest one stays."""
+    from terralatent.pipeline.store.history import expire
+
+    terminal.say(f"{expire(store, older_than, release=release or ())} -> {store}")
