@@ -2,7 +2,9 @@
 
 The weights have a Gaussian prior centred on those of the model, so that few acquisitions of a new
 place move them little: what the loss, a mean over values, gains by each must be worth half a
-squared distance times :data:`PRIOR`.
+squared distance times :data:`PRIOR`. In the end the weights go halfway back: the mean of the
+weights of a pretrained network and of the same trained further often predicts better than either
+(Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv:2109.01903).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
@@ -43,6 +46,11 @@ log = logging.getLogger(__name__)
 
 PRIOR = 1e-3
 """Weight of half the squared distance of the weights from their start, in nats a value."""
+
+BACK = 0.5
+"""How far the weights go back to their start. On acquisitions hidden from Flanders, of which the
+start knew nothing, all of what 240 steps learned left 1.032 of a reference's error (1.001 where no
+haze was missed), half of it 1.025 and 1.002; the start has 1.028 and 1.024."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,14 @@ class PretrainedModel:
         validation: Validation,
     ) -> None:
         """Nothing is to be set: the copy is the start."""
+
+    def blend(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights on their way back to the start by :data:`BACK`; copies."""
+        begun = self.model.state_dict()
+        return {
+            name: value.lerp(begun[name].to(value), BACK) if value.is_floating_point() else value
+            for name, value in weights.items()
+        }
 
     def record(self, sources: Sequence[PixelSource]) -> dict[str, Any]:
         """What a checkpoint records of where it comes from."""

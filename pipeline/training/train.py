@@ -129,8 +129,9 @@ def train(
             :func:`terralatent.pipeline.training.tables.calendars.open_table`.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
         extend: Folder of a trained model to which sensors are added; it is only read.
-        pretrained: Folder of a trained model from whose weights training begins, and on which the
-            prior of the weights is centred; it is only read, and its choices stay.
+        pretrained: Folder of a trained model from whose weights training begins, on which the
+            prior of the weights is centred, and to which they go halfway back in the end; it is
+            only read, and its choices stay.
         steps: Steps at most; 0 keeps the start.
         seed: Of every random draw, at least 0.
         device: ``auto``, ``cpu`` or ``cuda``, with a number for one of several: ``cuda:1``.
@@ -269,6 +270,7 @@ def train(
                 if not isinstance(base, BaseModel):
                     again = unstarted(ModelConfig.model_validate(state.config), base, seed)
                     final = fit_all(again, sampler, schedule, state, fabric=fabric, centre=centre)
+                    final = base.blend(final) if base else final
                 else:
                     final = state.best
             else:
@@ -328,7 +330,8 @@ def _publish(
 ) -> None:
     """Put the best model so far into its folder; the final one calibrated, and noted as such."""
     model = make_model(ModelConfig.model_validate(state.config))
-    model.load_state_dict(state.best)
+    best = base.blend(state.best) if isinstance(base, PretrainedModel) else state.best
+    model.load_state_dict(best)
     if final is not None and model.trainable:
         fixed = base.fixed if base else frozenset()
         # By the best weights: what was held out is still new to them.
@@ -364,7 +367,7 @@ def _moved(
 ) -> float:
     """By how many of their standard deviations the latents moved, on the validation pixels."""
     model = make_model(ModelConfig.model_validate(state.config))
-    model.load_state_dict(state.best if final is None else final)
+    model.load_state_dict(base.blend(state.best) if final is None else final)
     return latents_moved(base.model, model.eval(), series)
 
 

@@ -261,6 +261,27 @@ def test_interrupted_and_resumed_is_uninterrupted(
     assert contents(tmp_path / "again") == contents(adapted)
 
 
+def test_in_the_end_weights_go_halfway_back(
+    adapted: Path,
+    model: Path,
+    calibrated: Path,
+    abroad: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pretrained, "BACK", 0.0)
+    train(abroad, tmp_path / "whole", pretrained=calibrated, **STEPS)
+    begun, whole, half = (
+        load_model(folder).state_dict() for folder in (model, tmp_path / "whole", adapted)
+    )
+    for name in {name for name in begun if not name.endswith(FITTED)}:
+        torch.testing.assert_close(half[name], 0.5 * (begun[name] + whole[name]))
+    moved = [
+        read_manifest(one)["training"]["from"]["moved"] for one in (adapted, tmp_path / "whole")
+    ]
+    assert 0.0 < moved[0] < moved[1]
+
+
 @pytest.mark.soak
 def test_a_strong_prior_holds_the_weights(
     calibrated: Path, abroad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
