@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -79,6 +80,9 @@ def _score_place(
 ) -> tuple[dict[str, Any], list[Scored]]:
     """A real place by the model that did not see it, in all ways; and its rows as it is."""
     model = model_of(work, seed, name)
+    kept = work / "scores" / f"{name}-{model_hash(model)[:12]}.json"
+    if kept.exists():
+        return tuple(json.loads(kept.read_text()))
     found: dict[str, Any] = {}
     both = place_of(work, shared, name, OPTICAL_AND_RADAR)
     rows = score_rotations(both, "reported", model)
@@ -92,12 +96,16 @@ def _score_place(
         found["all_sensors"] = mean_of(score_rotations(everything, "reported", model))
     found["tuned"] = mean_of(score_rotations(everything, "reported", _tuned(everything, model)))
     print(f"{name}: {found}", flush=True)
+    _keep(kept, found, rows)
     return found, rows
 
 
 def _score_world(work: Path, model: Path, world: WorldName) -> tuple[dict[str, Any], list[Scored]]:
     """A climate kept aside: gap filling, and land cover beside a model trained there."""
     place, cube = world_place(work, world), world_cube(work, world)
+    kept = work / "scores" / f"{world}-{model_hash(model)[:12]}.json"
+    if kept.exists():
+        return tuple(json.loads(kept.read_text()))
     rows = score_rotations(place, "development", model)
     there = work / "models" / f"there-{world}"
     train([cube], there)
@@ -107,7 +115,16 @@ def _score_world(work: Path, model: Path, world: WorldName) -> tuple[dict[str, A
     }
     found = {"gaps": mean_of(rows), "labels": labels}
     print(f"{world}: {found}", flush=True)
+    _keep(kept, found, rows)
     return found, rows
+
+
+def _keep(file: Path, found: dict[str, Any], rows: list[Scored]) -> None:
+    """Keep what was scored, so that scoring goes on where it stood."""
+    file.parent.mkdir(exist_ok=True)
+    aside = file.with_suffix(".new")
+    aside.write_text(json.dumps([found, rows]))
+    aside.replace(file)
 
 
 def _calibrated(place: Place, model: Path) -> dict[str, Path]:

@@ -60,7 +60,7 @@ class Recipe:
     steps: int = 2000
     rate: float = 2e-3
     batch: int = 64
-    trained: tuple[int, ...] = (0, 1)
+    trained: tuple[int, ...] = (0,)
     """Seeds of the trainings side by side, of which the best is kept."""
 
     widths: Mapping[str, int] = field(
