@@ -61,6 +61,7 @@ __all__ = [
     "result_layout",
     "state_arrays",
     "time_chunk",
+    "unpacked",
 ]
 
 OUTLIERS = "outliers"
@@ -314,14 +315,15 @@ def _values(array: zarr.Array) -> da.Array:
     if "scale_factor" not in array.attrs:
         return stored
     return stored.map_blocks(
-        _unpacked,
+        unpacked,
         scale_factor=float(array.attrs["scale_factor"]),
         fill_value=int(array.attrs["_FillValue"]),
         dtype=np.float32,
     )
 
 
-def _unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+def unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+    """Values of packed integers, any shape, float32, NaN for the fill value."""
     values = packed.astype(np.float32)
     values *= np.float32(scale_factor)
     values[packed == fill_value] = np.nan
