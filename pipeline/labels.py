@@ -23,8 +23,8 @@ __all__ = ["FieldLabels", "Fields", "lay_fields", "read_shapes", "shapes_on"]
 log = logging.getLogger(__name__)
 
 Fields: TypeAlias = str | Path | geopandas.GeoDataFrame | NDArray[np.integer]
-"""A file of polygons (GeoJSON, GeoParquet, GeoPackage, Shapefile or KML), a frame of them, or labels
-on the grid, 0 for none."""
+"""A file of polygons (GeoJSON, GeoParquet, GeoPackage, Shapefile or KML), a frame of them, or
+labels on the grid, 0 for none."""
 
 NONE = -1
 

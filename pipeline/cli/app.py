@@ -16,6 +16,7 @@ import typer
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import groups
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.landcover import add_map_verbs
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
 from terralatent.pipeline.command import PROGRAM, command_line
 from terralatent.pipeline.progress import counting
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 terminal = Terminal()
 
-KEEPING = ("build", "train", "calibrate", "embed", "decode", "demo")
+KEEPING = ("build", "train", "calibrate", "embed", "decode", "classify", "regress", "demo")
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 
 
@@ -275,6 +276,9 @@ def decode(
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
     report = decode(cube, model, sensor, dates, out, progress=terminal.bar(), **more)
     terminal.finish(report, out)
+
+
+add_map_verbs(app, terminal)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def classify(
     classifier: str | Estimator = "lda",
     with_std: bool = False,
     group: str | None = None,
-    block: float | None = None,
+    square: float | None = None,
     ignore: Sequence[str] = (),
     colours: Mapping[str, str] | None = None,
     design: str | None = None,
@@ -82,7 +82,7 @@ def classify(
             ``module:attribute``, or an estimator of scikit-learn's kind.
         with_std: Whether posterior standard deviations are features beside the means.
         group: Column of labels whose equal values cross-validation never parts, such as a farm.
-        block: The same for labels in one square of this side, in metres.
+        square: The same for labels in one square of this side, in metres.
         ignore: Values of the column that are no class.
         colours: Of classes, by name, such as ``#2ca02c``; chosen by default.
         design: ``stratified`` where labels are a random sample within strata: areas then have
@@ -108,7 +108,7 @@ def classify(
     _check_design(design, strata, drawn_from)
     features = find_features(latents, at, with_std)
     candidates = find_estimators(classifier, CLASSIFIERS, seed)
-    columns = LabelColumns(column, group, block, strata, tuple(ignore))
+    columns = LabelColumns(column, group, square, strata, tuple(ignore))
     known = read_labels(labels, columns, features.grid)
     sample = read_sample(features, known, lambda values: values)
     legend = Legend.of(sample.labels.values, colours)
@@ -165,7 +165,7 @@ def learnt_of(
     features: LatentFeatures, sample: Sample, columns: LabelColumns, estimator: str
 ) -> Learnt:
     """What was learnt from, for a report."""
-    square = f"squares of {columns.block:g}" if columns.block is not None else None
+    square = f"squares of {columns.square:g}" if columns.square is not None else None
     return Learnt(
         latents=features.store.address,
         estimator=estimator,

@@ -32,9 +32,9 @@ LEAST = 1e-4
 """Probability whose logarithm stands for none: a forest of finite size calls things impossible."""
 
 CLASSIFIERS: Mapping[str, Callable[[], Sequence[Estimator]]] = {
-    "lda": lambda: [ShrunkDiscriminant(shrinkage) for shrinkage in (0.03, 0.1, 0.3, 0.7)],
+    "lda": lambda: [ShrunkDiscriminant(shrinkage) for shrinkage in (0.01, 0.03, 0.1, 0.3, 0.7)],
     "logit": lambda: [LogisticRegression(C=c, max_iter=2000) for c in (0.003, 0.03, 0.3)],
-    "rf": lambda: [RandomForestClassifier(TREES, min_samples_leaf=2)],
+    "rf": lambda: [RandomForestClassifier(TREES, min_samples_leaf=2, n_jobs=-1)],
     "svm": lambda: [SVC(C=c) for c in (1.0, 10.0)],
     "knn": lambda: [KNeighborsClassifier(k, weights="distance") for k in (3, 15)],
 }
@@ -42,7 +42,7 @@ CLASSIFIERS: Mapping[str, Callable[[], Sequence[Estimator]]] = {
 
 REGRESSORS: Mapping[str, Callable[[], Sequence[Estimator]]] = {
     "ridge": lambda: [Ridge(alpha) for alpha in (1.0, 10.0, 100.0, 1000.0)],
-    "rf": lambda: [RandomForestRegressor(TREES, min_samples_leaf=2)],
+    "rf": lambda: [RandomForestRegressor(TREES, min_samples_leaf=2, n_jobs=-1)],
     "svm": lambda: [SVR(C=c) for c in (1.0, 10.0)],
     "knn": lambda: [KNeighborsRegressor(k, weights="distance") for k in (3, 15)],
 }

@@ -49,7 +49,7 @@ class LabelColumns:
     """Column whose equal values are never parted by cross-validation; by default each label is by
     itself."""
 
-    block: float | None = None
+    square: float | None = None
     """The same for labels whose middles lie in one square of this side, in units of the CRS."""
 
     strata: str | None = None
@@ -59,10 +59,10 @@ class LabelColumns:
     """Values that are no class."""
 
     def __post_init__(self) -> None:
-        if self.group is not None and self.block is not None:
+        if self.group is not None and self.square is not None:
             raise InputError(f"Labels are grouped by {self.group!r} or by squares; give one.")
-        if self.block is not None and not (np.isfinite(self.block) and self.block > 0):
-            raise InputError(f"Squares of side {self.block:g} group nothing; give metres above 0.")
+        if self.square is not None and not (np.isfinite(self.square) and self.square > 0):
+            raise InputError(f"Squares of side {self.square:g} group nothing; give metres above 0.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,10 +240,10 @@ def _numbers(values: pd.Series) -> NDArray[np.float64]:
 def _groups(
     frame: geopandas.GeoDataFrame, shapes: geopandas.GeoSeries, columns: LabelColumns
 ) -> NDArray[np.intp]:
-    if columns.block is not None:
+    if columns.square is not None:
         middles = shapes.centroid
         keys = pd.Series(
-            list(zip(middles.x // columns.block, middles.y // columns.block, strict=True))
+            list(zip(middles.x // columns.square, middles.y // columns.square, strict=True))
         )
         return np.asarray(pd.factorize(keys)[0])
     if columns.group is not None:

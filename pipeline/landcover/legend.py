@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
@@ -23,6 +23,13 @@ MOST = 254
 """Classes that a byte has room for, beside none and the largest number, which is left free."""
 
 PALETTE = "tab20"
+
+KNOWN = {
+    "water": "#3b7dbd", "forest": "#1b6b3a", "tree": "#1b6b3a", "grass": "#9ccc65",
+    "meadow": "#9ccc65", "built": "#8c8c8c", "urban": "#8c8c8c", "bare": "#c8b59a",
+    "snow": "#eef4fa", "maize": "#f4c20d", "corn": "#f4c20d",
+}  # fmt: skip
+"""Colours that a reader of maps expects, by a word in the name of a class."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,7 @@ class Legend:
                 f"A colour is given for {unknown[0]!r}, which is no class; the classes are "
                 f"{', '.join(names)}."
             )
-        return cls(
-            tuple(names),
-            values,
-            tuple(_colour(given.get(name), place) for place, name in enumerate(names)),
-        )
+        return cls(tuple(names), values, _colours(names, given))
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> Legend:
@@ -96,12 +99,27 @@ class Legend:
         return np.array([number[name] for name in names], dtype=np.intp)
 
 
-def _colour(given: str | None, place: int) -> str:
-    if given is None:
-        palette = colormaps[PALETTE].colors
-        # Dark shades first, then their light ones.
-        order = [*range(0, len(palette), 2), *range(1, len(palette), 2)]
-        return str(to_hex(palette[order[place % len(order)]]))
+def _colours(names: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
+    """Colours as given, then as known, then those of a palette that are least like all before."""
+    chosen = {name: _hex(colour) for name, colour in given.items()}
+    for name in names:
+        known = next((colour for word, colour in KNOWN.items() if word in name.lower()), None)
+        if name not in chosen and known not in (None, *chosen.values()):
+            chosen[name] = str(known)
+    palette = [str(to_hex(colour)) for colour in colormaps[PALETTE].colors]
+    for name in names:
+        if name not in chosen:
+            chosen[name] = max(palette, key=lambda colour: _distance(colour, chosen.values()))
+    return tuple(chosen[name] for name in names)
+
+
+def _distance(colour: str, others: Iterable[str]) -> float:
+    """From the nearest of others, in red, green and blue."""
+    own = np.array(to_rgb(colour))
+    return min((float(np.abs(own - to_rgb(other)).sum()) for other in others), default=0.0)
+
+
+def _hex(given: str) -> str:
     try:
         return str(to_hex(given))
     except ValueError as error:

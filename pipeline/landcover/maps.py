@@ -28,7 +28,13 @@ from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill_blocks, open_result, state_arrays
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
-from terralatent.pipeline.store.arrays import INNER_CHUNK, GroupLayout, Layout, grid_arrays
+from terralatent.pipeline.store.arrays import (
+    INNER_CHUNK,
+    GroupLayout,
+    Layout,
+    coordinate,
+    grid_arrays,
+)
 from terralatent.pipeline.store.creation import require_same
 from terralatent.pipeline.store.repository import BRANCH, Store
 
@@ -181,14 +187,8 @@ class LatentsOrigin:
             return
         session = out.repository().writable_session(BRANCH)
         content = np.frombuffer(self.content, np.uint8)
-        zarr.open_group(session.store, mode="r+").create_array(
-            PROBE,
-            data=content,
-            chunks=(1 << 24,),
-            dimension_names=("byte",),
-            attributes={"sha256": self.digest},
-            overwrite=True,
-        )
+        array = coordinate(PROBE, ("byte",), content, {"sha256": self.digest})
+        array.create(zarr.open_group(session.store, mode="r+"), overwrite=True)
         out.commit(session, "keep the fitted probe")
 
 

@@ -28,8 +28,6 @@ __all__ = ["ClassProbe", "Fitted", "NumberProbe", "Probe", "cross_validate", "fi
 
 Array = NDArray[np.float64]
 
-INNER_FOLDS = 3
-
 WITHOUT_WEIGHTS = 8
 """Pixels of a label at most for an estimator that takes no weights."""
 
@@ -212,7 +210,7 @@ def fit_probe(
         InputError: If a candidate cannot be fitted.
     """
     classes = sample.classes()
-    folds = deal_folds(sample.labels.groups, classes, most=INNER_FOLDS, seed=seed)
+    folds = deal_folds(sample.labels.groups, classes, seed=seed)
     if folds.max() == 0:
         return kind.fit(candidates[0], sample, count)
     tuned = [

@@ -42,7 +42,7 @@ def regress(
     regressor: str | Estimator = "ridge",
     with_std: bool = False,
     group: str | None = None,
-    block: float | None = None,
+    square: float | None = None,
     ignore: Sequence[str] = (),
     cog: str | Path | None = None,
     report: str | Path | None = None,
@@ -68,7 +68,7 @@ def regress(
             scikit-learn's kind.
         with_std: Whether posterior standard deviations are features beside the means.
         group: Column of labels whose equal values cross-validation never parts.
-        block: The same for labels in one square of this side, in metres.
+        square: The same for labels in one square of this side, in metres.
         ignore: Values of the column that mean none, such as ``-9999``.
         cog: A file that ends in .tif, for the mean; the standard deviation goes beside it.
         report: File of the report; by default ``OUT.report.json`` beside a local map.
@@ -87,7 +87,7 @@ def regress(
     image, page = require_cog(cog), report_path(report, result)
     features = find_features(latents, at, with_std)
     candidates = find_estimators(regressor, REGRESSORS, seed)
-    columns = LabelColumns(column, group, block, None, tuple(ignore))
+    columns = LabelColumns(column, group, square, None, tuple(ignore))
     known = read_labels(labels, columns, features.grid, numbers=True)
     sample = read_sample(features, known, lambda values: values.astype(np.float64))
     if (groups := len(np.unique(sample.labels.groups))) < FEWEST_GROUPS:

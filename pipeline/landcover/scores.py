@@ -2,7 +2,7 @@
 
 Every label counts as much as another, by the share of its pixels that are right: pixels of a
 polygon are alike, and a large one would count many times over. Intervals come from drawing groups
-of labels anew, never pixels.
+of labels anew within their class, never pixels.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def score_classes(
     _, group = np.unique(labels.groups, return_inverse=True)
     tables = np.zeros((int(group.max()) + 1, count, count))
     np.add.at(tables, (group[labels.of], target, predicted), shares)
-    accuracy, macro = _bootstrap(tables, [_accuracy, _macro_f1], seed)
+    main = tables.sum(axis=2).argmax(axis=1)
+    accuracy, macro = _bootstrap(tables, main, [_accuracy, _macro_f1], seed)
     bins = int(np.clip(len(labels) // LABELS_A_BIN, 1, MOST_BINS))
     sure = probabilities.max(axis=1)
     return ClassScores(
@@ -140,15 +141,23 @@ def score_numbers(predicted: Array, target: Array, labels: Labels, seed: int = 0
     parts = np.stack([np.ones_like(true), true, true**2, (mean - true) ** 2], axis=1)
     tables = np.zeros((int(group.max()) + 1, parts.shape[1]))
     np.add.at(tables, group, parts)
-    rmse, r2 = _bootstrap(tables, [_rmse, _r2], seed)
+    rmse, r2 = _bootstrap(tables, np.zeros(len(tables), np.intp), [_rmse, _r2], seed)
     pixel = float((shares * (predicted - target) ** 2).sum() / shares.sum())
     return NumberScores(rmse, r2, float((mean - true).mean()), pixel**0.5)
 
 
-def _bootstrap(tables: Array, scores: list[Callable[[Array], Any]], seed: int) -> list[Scored]:
-    """Scores of a sum of tables over groups, (group, ...), and of sums over groups drawn anew."""
-    random, count = np.random.default_rng(seed), len(tables)
-    drawn = random.multinomial(count, np.full(count, 1.0 / count), size=DRAWS).astype(float)
+def _bootstrap(
+    tables: Array, kinds: NDArray[np.intp], scores: list[Callable[[Array], Any]], seed: int
+) -> list[Scored]:
+    """Scores of a sum of tables over groups, (group, ...), and of sums over groups drawn anew.
+
+    As many of each kind are drawn as there are: how many labels a class has was chosen.
+    """
+    random = np.random.default_rng(seed)
+    drawn = np.zeros((DRAWS, len(tables)))
+    for kind in np.unique(kinds):
+        mine = np.flatnonzero(kinds == kind)
+        drawn[:, mine] = random.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), DRAWS)
     sums = np.tensordot(drawn, tables, axes=1)
     ends = [np.nanpercentile(score(sums), [2.5, 97.5]) for score in scores]
     total = tables.sum(axis=0)
@@ -179,8 +188,9 @@ def _rmse(parts: Array) -> Any:
 
 def _r2(parts: Array) -> Any:
     count, total, squares, error = np.moveaxis(parts, -1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 1.0 - error / (squares - total**2 / count)
+    variance = squares - total**2 / count
+    varies = variance > 1e-12 * squares  # else, as in some bootstraps, there is nothing to explain
+    return np.where(varies, 1.0 - error / np.where(varies, variance, 1.0), np.nan)
 
 
 def _calibration_error(sure: Array, right: NDArray[np.bool_], shares: Array, bins: int) -> float:
