@@ -47,13 +47,11 @@ class LabelChoice:
     seed: Annotated[int, typer.Option(help="Of folds and of what is drawn.")] = 0
     at: opt.At = None
 
-    def arguments(self, latents: str, out: str) -> tuple[str, ...]:
-        """What :func:`~terralatent.pipeline.landcover.classify.classify` takes first."""
-        return latents, self.labels, self.column, out
-
     def keywords(self) -> dict[str, Any]:
-        """As it, and :func:`~terralatent.pipeline.landcover.regress.regress`, take them."""
+        """As :func:`~terralatent.pipeline.landcover.classify.classify` and others take them."""
         return {
+            "labels": self.labels,
+            "column": self.column,
             "ignore": self.ignore or (),
             "group": self.group,
             "square": self.square,
@@ -110,10 +108,11 @@ def add_map_verbs(app: typer.Typer, terminal: Terminal) -> None:
         from terralatent.pipeline.cli.pages.landcover import landcover_page, parse_colours
         from terralatent.pipeline.landcover.classify import classify
 
-        more = {**choice.keywords(), **cluster.keywords(), **vars(files)}
-        sample = {"design": design, "strata": strata, "drawn_from": drawn_from}
+        more: dict[str, Any] = {**choice.keywords(), **cluster.keywords(), **vars(files)}
+        sample: dict[str, Any] = {"design": design, "strata": strata, "drawn_from": drawn_from}
         report = classify(
-            *choice.arguments(latents, out),
+            latents,
+            out=out,
             classifier=classifier,
             colours=parse_colours(color or ()),
             progress=terminal.bar(),
@@ -140,9 +139,7 @@ def add_map_verbs(app: typer.Typer, terminal: Terminal) -> None:
         from terralatent.pipeline.cli.pages.landcover import landcover_page
         from terralatent.pipeline.landcover.regress import regress
 
-        more = {**choice.keywords(), **cluster.keywords(), **vars(files)}
-        report = regress(
-            *choice.arguments(latents, out), regressor=regressor, progress=terminal.bar(), **more
-        )
+        more: dict[str, Any] = {**choice.keywords(), **cluster.keywords(), **vars(files)}
+        report = regress(latents, out=out, regressor=regressor, progress=terminal.bar(), **more)
         terminal.show(landcover_page(report))
         terminal.finish(report, out)

@@ -121,8 +121,8 @@ def _describe(file: Any, name: str, root: Any, attrs: Mapping[str, Any]) -> None
             file.set_band_description(band, text)
 
 
-def _table(legend: Legend) -> dict[int, tuple[int, int, int, int]]:
+def _table(legend: Legend) -> dict[int, tuple[int, ...]]:
     return {
-        value: (*(int(colour[place : place + 2], 16) for place in (1, 3, 5)), 255)
+        value: (*bytes.fromhex(colour[1:]), 255)
         for value, colour in zip(legend.values, legend.colours, strict=True)
     }

@@ -87,7 +87,7 @@ def _load(name: str) -> Estimator:
     module, _, attribute = name.partition(":")
     sys.path.append(os.getcwd())  # a command has taken it off, see `main` of the command line
     try:
-        found = reduce(getattr, attribute.split("."), importlib.import_module(module))
+        found: Any = reduce(getattr, attribute.split("."), importlib.import_module(module))
         made = isinstance(found, type) or inspect.isfunction(found)
         return found() if made else found
     except Exception as error:  # a module may fail in any way while it is run

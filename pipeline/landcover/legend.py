@@ -106,7 +106,8 @@ def _colours(names: Sequence[str], given: Mapping[str, str]) -> tuple[str, ...]:
         known = next((colour for word, colour in KNOWN.items() if word in name.lower()), None)
         if name not in chosen and known not in (None, *chosen.values()):
             chosen[name] = str(known)
-    palette = [str(to_hex(colour)) for colour in colormaps[PALETTE].colors]
+    shades = colormaps[PALETTE]
+    palette = [str(to_hex(shades(place))) for place in range(shades.N)]
     for name in names:
         if name not in chosen:
             chosen[name] = max(palette, key=lambda colour: _distance(colour, chosen.values()))

@@ -63,7 +63,7 @@ def read_sample(
         InputError: If no pixel is left.
     """
     values = features.at(labels.rows, labels.columns)
-    seen = np.isfinite(values).all(axis=1)
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
     if not seen.any():
         raise InputError(
             f"All pixels of the {len(labels)} labels lie where {features.store} has no latents: "
