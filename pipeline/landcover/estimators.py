@@ -85,7 +85,8 @@ def scores_of(estimator: Estimator, features: NDArray[np.floating]) -> NDArray[n
 
 def _load(name: str) -> Estimator:
     module, _, attribute = name.partition(":")
-    sys.path.append(os.getcwd())  # a command has taken it off, see `main` of the command line
+    if os.getcwd() not in sys.path:  # where worker processes of this machine find it too
+        sys.path.append(os.getcwd())
     try:
         found: Any = reduce(getattr, attribute.split("."), importlib.import_module(module))
         made = isinstance(found, type) or inspect.isfunction(found)
@@ -96,8 +97,6 @@ def _load(name: str) -> Estimator:
             "must be installed, or lie in the folder where the command is run, here and on every "
             "worker."
         ) from error
-    finally:
-        sys.path.remove(os.getcwd())
 
 
 def _seeded(estimator: Estimator, named: object, seed: int) -> Estimator:

@@ -303,10 +303,10 @@ def test_an_estimator_beside_the_command_is_found(
         "def lda():\n    return LinearDiscriminantAnalysis()\n"
     )
     monkeypatch.chdir(tmp_path)
-    path = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     classify(fields.latents, fields.frame, "crop", "map", classifier="own_estimators:lda",
              client=workers)  # fmt: skip
-    assert sys.path == path
+    assert Store.of("map").about()["identity"]["estimator"] == "own_estimators:lda"
 
 
 def test_a_sample_drawn_from_a_map_gives_areas_their_errors(

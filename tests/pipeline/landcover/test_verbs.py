@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
@@ -16,11 +15,7 @@ from tests.made.latents import NAMES, Fields, made_up_fields
 
 
 def run(*words: object) -> int:
-    try:
-        app(args=[str(word) for word in words], standalone_mode=False)
-    except typer.Exit as left:
-        return left.exit_code
-    return 0
+    return app(args=[str(word) for word in words], standalone_mode=False) or 0
 
 
 def test_verbs_print_their_pages_and_keep_their_reports(
