@@ -15,9 +15,11 @@ from terralatent.catalogs.errors import InputError
 if TYPE_CHECKING:
     import geopandas
 
-__all__ = ["GEOJSON_ENDINGS", "VECTOR_FILES", "read_vector_file"]
+__all__ = ["GEOJSON_ENDINGS", "PARQUET_ENDINGS", "VECTOR_FILES", "read_vector_file"]
 
 GEOJSON_ENDINGS = (".geojson", ".json")
+
+PARQUET_ENDINGS = (".parquet", ".geoparquet")
 
 VECTOR_FILES = {".gpkg": "GeoPackage", ".shp": "Shapefile", ".kml": "KML"}
 """By their endings, files that are no GeoJSON."""
@@ -26,6 +28,7 @@ _BEGINS: dict[str, tuple[bytes, ...]] = {
     ".gpkg": (b"SQLite format 3\0",),
     ".shp": (b"\x00\x00\x27\x0a",),
     ".kml": (b"<?xml", b"<kml"),
+    **dict.fromkeys(PARQUET_ENDINGS, (b"PAR1",)),
     **dict.fromkeys(GEOJSON_ENDINGS, (b"{",)),
 }
 """How files begin, after a byte order mark and white space."""
@@ -38,7 +41,7 @@ def read_vector_file(path: Path, name: str) -> geopandas.GeoDataFrame | None:
     """Read the one layer of a vector file; None where it has no geometries at all.
 
     Args:
-        path: GeoJSON, or by its ending one of :data:`VECTOR_FILES`.
+        path: GeoJSON, or by its ending GeoParquet or one of :data:`VECTOR_FILES`.
         name: What messages call it.
 
     Raises:
@@ -47,11 +50,13 @@ def read_vector_file(path: Path, name: str) -> geopandas.GeoDataFrame | None:
     import geopandas  # not where no such file is read: it takes a second
 
     ending = path.suffix.lower()
-    kind = VECTOR_FILES.get(ending, "GeoJSON")
+    kind = VECTOR_FILES.get(ending, "GeoParquet" if ending in PARQUET_ENDINGS else "GeoJSON")
     try:
         _require_kind(path, ending)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if ending in PARQUET_ENDINGS:  # which GDAL may be built without
+                return geopandas.read_parquet(path)
             listed = geopandas.list_layers(path)
             layers = [str(layer) for layer in listed["name"][listed["geometry_type"].notna()]]
             if len(layers) > 1:

@@ -9,10 +9,13 @@ __all__ = [
     "Masking",
     "build_cube",
     "calibrate_model",
+    "classify",
     "decode",
     "embed",
     "open_cube",
+    "open_landcover",
     "open_latents",
+    "regress",
     "status",
     "train",
 ]
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.ingest.build import build_cube
+    from terralatent.pipeline.landcover.classify import classify
+    from terralatent.pipeline.landcover.maps import open_landcover
+    from terralatent.pipeline.landcover.regress import regress
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed, open_latents
     from terralatent.pipeline.training.calibrate import calibrate_model
@@ -31,10 +37,13 @@ else:
         "Masking": "cube.masking",
         "build_cube": "ingest.build",
         "calibrate_model": "training.calibrate",
+        "classify": "landcover.classify",
         "decode": "mapping.decode",
         "embed": "mapping.embed",
         "open_cube": "cube.opened",
+        "open_landcover": "landcover.maps",
         "open_latents": "mapping.embed",
+        "regress": "landcover.regress",
         "status": "info.status",
         "train": "training.train",
     }

@@ -18,13 +18,13 @@ from rasterio.features import rasterize
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.vector_files import read_vector_file
 
-__all__ = ["FieldLabels", "Fields", "lay_fields"]
+__all__ = ["FieldLabels", "Fields", "lay_fields", "read_shapes", "shapes_on"]
 
 log = logging.getLogger(__name__)
 
 Fields: TypeAlias = str | Path | geopandas.GeoDataFrame | NDArray[np.integer]
-"""A file of polygons (GeoJSON, GeoPackage, Shapefile or KML), a frame of them, or labels on the
-grid, 0 for none."""
+"""A file of polygons (GeoJSON, GeoParquet, GeoPackage, Shapefile or KML), a frame of them, or
+labels on the grid, 0 for none."""
 
 NONE = -1
 
@@ -92,7 +92,7 @@ def lay_fields(fields: Fields, grid: GeoBox) -> FieldLabels:
     """
     shape = (grid.shape[0], grid.shape[1])
     if isinstance(fields, (str, Path)):
-        fields = _read(fields)
+        fields = read_shapes(fields, "fields")
     if isinstance(fields, geopandas.GeoDataFrame):
         polygons = FieldLabels(_rasterised(fields, grid), np.asarray(fields.index))
         if not (polygons.numbers != NONE).any():
@@ -116,14 +116,46 @@ def lay_fields(fields: Fields, grid: GeoBox) -> FieldLabels:
     return FieldLabels(np.where(labels > 0, numbers, NONE).astype(np.int32), names)
 
 
-def _read(path: str | Path) -> geopandas.GeoDataFrame:
-    name = f"The file of fields {str(path)!r}"
+def read_shapes(path: str | Path, what: str) -> geopandas.GeoDataFrame:
+    """Read a file of polygons or points with their columns, in its own CRS.
+
+    Args:
+        path: GeoJSON, GeoParquet, GeoPackage, Shapefile or KML.
+        what: Messages call it the file of these, such as ``fields``.
+
+    Raises:
+        InputError: If there is no such file, it cannot be read, or it has no geometries.
+    """
+    name = f"The file of {what} {str(path)!r}"
     if not Path(path).is_file():
-        raise InputError(f"There is no file of fields {str(path)!r}.")
+        raise InputError(f"There is no file of {what} {str(path)!r}.")
     frame = read_vector_file(Path(path), name)
     if frame is None:
-        raise InputError(f"{name} has no polygons.")
+        raise InputError(f"{name} has no geometries.")
     return frame
+
+
+def shapes_on(frame: geopandas.GeoDataFrame, grid: GeoBox, what: str) -> geopandas.GeoSeries:
+    """Bring the geometries of a frame into the CRS of a grid; None where there is none.
+
+    Args:
+        frame: In any CRS.
+        grid: Whose CRS is wanted.
+        what: Messages call them so, in the plural.
+
+    Raises:
+        InputError: If the frame has no CRS, or a corner is no place in that of the grid.
+    """
+    if frame.crs is None:
+        raise InputError(f"The {what} have no CRS; set it with `frame.set_crs(...)`.")
+    shapes = frame.geometry.to_crs(str(grid.crs))
+    for place, shape in zip(frame.index, shapes, strict=True):
+        if shape is not None and not shape.is_empty and not np.isfinite(shape.bounds).all():
+            raise InputError(
+                f"The {what.removesuffix('s')} {place!r} has corners that are no place in "
+                f"{grid.crs}; check its coordinates and that {frame.crs.name} is their CRS."
+            )
+    return shapes
 
 
 def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32]:
@@ -132,15 +164,7 @@ def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32
         raise InputError(
             f"Fields must be polygons, got {len(frame)} geometries of the kinds {sorted(kinds)}."
         )
-    if frame.crs is None:
-        raise InputError("The fields have no CRS; set it with `frame.set_crs(...)`.")
-    shapes = frame.geometry.to_crs(str(grid.crs))
-    for place, shape in zip(frame.index, shapes, strict=True):
-        if shape is not None and not shape.is_empty and not np.isfinite(shape.bounds).all():
-            raise InputError(
-                f"The field {place!r} has corners that are no place in {grid.crs}; check its "
-                f"coordinates and that {frame.crs.name} is their CRS."
-            )
+    shapes = shapes_on(frame, grid, "fields")
     laid = [(shape, n) for n, shape in enumerate(shapes) if not (shape is None or shape.is_empty)]
     if not laid:
         raise InputError(f"All of the {len(frame)} fields are empty; give polygons with an area.")

@@ -49,9 +49,11 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "training": {"cube", "store"},
         "mapping": {"cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
-        "pictures": {"mapping", "cube", "store"},
+        "landcover": {"mapping", "cluster", "cube", "store"},
+        "pictures": {"landcover", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "cli": {"info", "pictures", "ingest", "mapping", "training", "export", "cube", "store"},
+        "cli": {"info", "pictures", "ingest", "landcover", "mapping", "training", "export", "cube"}
+        | {"store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

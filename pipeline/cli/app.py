@@ -10,7 +10,7 @@ import typer
 
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, terminal
-from terralatent.pipeline.cli.verbs import demo, maps, models, scenes, stores
+from terralatent.pipeline.cli.verbs import demo, landcover, maps, models, scenes, stores
 from terralatent.pipeline.command import PROGRAM, command_line
 
 __all__ = ["app", "main"]
@@ -37,6 +37,8 @@ VERBS = (
     models.calibrate,
     maps.embed,
     maps.decode,
+    landcover.classify,
+    landcover.regress,
     stores.show,
     stores.export,
     stores.status,
@@ -45,7 +47,7 @@ VERBS = (
 )
 """In the order of the help."""
 
-KEEPING = ("map", "build", "train", "calibrate", "embed", "decode", "demo")
+KEEPING = ("map", "build", "train", "calibrate", "embed", "decode", "classify", "regress", "demo")
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 
 

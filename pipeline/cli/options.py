@@ -25,6 +25,7 @@ __all__ = [
     "Extend",
     "GlobalOptions",
     "Json",
+    "Latents",
     "LogJson",
     "Model",
     "OneSensor",
@@ -152,9 +153,11 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-AnyStore = Annotated[str, typer.Argument(help="A cube, latents or decoded bands.")]
+Latents = Annotated[str, typer.Argument(help="Latents: path or s3://, gs://, az:// URL.")]
+AnyStore = Annotated[str, typer.Argument(help="A cube, latents, decoded bands or a map.")]
 StoreOrModel = Annotated[
-    str, typer.Argument(metavar="STORE", help="A cube, latents, bands or the folder of a model.")
+    str,
+    typer.Argument(metavar="STORE", help="A cube, latents, bands, a map or the folder of a model."),
 ]
 At = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""How a cube, latents, bands or a model stands: what it holds, what is missing, what runs on it."""
+"""How a store or a model stands: what it holds, what is missing, what runs on it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Status:
     """Its absolute path, or its URL."""
 
     kind: str | None
-    """``cube``, ``latents``, ``bands`` or ``model``; None where a run has not laid it out yet."""
+    """``cube``, ``latents``, ``bands``, ``landcover`` or ``model``; None where a run has not laid
+    it out yet."""
 
     format: str | None
     """``icechunk``, ``zarr`` (plain Zarr v3) or, of a model, ``folder``."""
@@ -74,7 +75,7 @@ class Status:
     """Time of the last commit."""
 
     grid: Grid | None
-    """Of a cube, latents and bands."""
+    """Of a cube, latents, bands and a map."""
 
     block: int | None
     """Pixels along a side of a block."""
@@ -87,7 +88,7 @@ class Status:
     """What a cube holds; None for anything else."""
 
     result: ResultStatus | None
-    """What latents or bands hold; None for anything else."""
+    """What latents, bands or a map hold; None for anything else."""
 
     model: ModelStatus | None
     """What a model holds; None for anything else."""
@@ -107,7 +108,7 @@ class Status:
 
 
 def status(store: str | Path | Store, *, at: str | None = None) -> Status:
-    """Say how a cube, latents, bands or a model stands, finished or in the making.
+    """Say how a cube, latents, bands, a map or a model stands, finished or in the making.
 
     Reads states, coordinates and attributes, no pixels and no tensors, and changes nothing. A run
     that writes the store meanwhile does not notice.
@@ -162,7 +163,7 @@ def _store(store: Store, run: Run | None, at: str | None) -> Status:
         block=identity.get("block"),
         chunks_without_checksum=chunks_without_checksum(root),
         cube=cube_status(root, identity) if kind == "cube" else None,
-        result=result_status(root) if kind in ("latents", "bands") else None,
+        result=None if kind == "cube" else result_status(root),
         growing=bool(snapshot) and kind == "cube" and store.is_growing(),
     )
 

@@ -119,7 +119,7 @@ class CubeStatus:
 
 @dataclass(frozen=True)
 class ResultStatus:
-    """Latents or bands."""
+    """Latents, bands or a map."""
 
     arrays: Mapping[str, Mapping[str, Any]]
     """For each array over the grid ``dims``, name to size, and ``dtype`` as stored."""
@@ -136,6 +136,9 @@ class ResultStatus:
     provenance: Mapping[str, Any]
     """Attributes that say what it was made from: model, cube, sensors, kernels."""
 
+    classes: Mapping[str, int]
+    """Of a map of classes, their names and values; of anything else none."""
+
 
 def cube_status(root: zarr.Group, identity: Mapping[str, Any]) -> CubeStatus:
     """Take stock of a cube; reads no pixels."""
@@ -148,7 +151,7 @@ def cube_status(root: zarr.Group, identity: Mapping[str, Any]) -> CubeStatus:
 
 
 def result_status(root: zarr.Group) -> ResultStatus:
-    """Take stock of latents or bands; reads no pixels."""
+    """Take stock of latents, bands or a map; reads no pixels."""
     arrays: dict[str, Any] = {name: array for name, array in sorted(root.arrays())}
     dims = {name: tuple(array.metadata.dimension_names or ()) for name, array in arrays.items()}
     attrs: dict[str, Any] = root.attrs.asdict()
@@ -167,7 +170,13 @@ def result_status(root: zarr.Group) -> ResultStatus:
         provenance={
             name: value for name, value in attrs.items() if not name.startswith(OF_THE_GRID)
         },
+        classes=_classes(arrays["class"]) if "class" in arrays else {},
     )
+
+
+def _classes(array: Any) -> dict[str, int]:
+    attrs: dict[str, Any] = array.attrs.asdict()
+    return dict(zip(attrs["class_names"], attrs["flag_values"], strict=True))
 
 
 def _sensor(group: Any) -> SensorStatus:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,7 +30,6 @@ from terralatent.models.families import families_that, find_family
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.shipped import model_folder, reference_of, shipped_as
 from terralatent.pipeline.cluster.workers import this_process
-from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
 from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
@@ -44,7 +42,8 @@ from terralatent.pipeline.region import Block, grid_of
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["MappingJob", "plan_job", "unfinished"]
+__all__ = ["MappingJob", "plan_job"]
+
 ENCODERS = ("float32", "bfloat16")
 """In what the networks of the encoders can compute."""
 
@@ -331,20 +330,6 @@ def _plan_job(
         corrects=config.scene_errors,
         masks=masks,
     )
-
-
-def unfinished(root: zarr.Group, sensors: tuple[str, ...]) -> NDArray[np.bool_]:
-    """For each block (row, column), whether some read task of the cube is not whole there."""
-    states = [np.asarray(root[f"{name}/state"]) for name in sensors if f"{name}/state" in root]
-    shape = _block_counts(root)
-    open_blocks = [(state != DONE).any(axis=0) for state in states]
-    return np.logical_or.reduce([np.zeros(shape, dtype=bool), *open_blocks])
-
-
-def _block_counts(root: zarr.Group) -> tuple[int, int]:
-    size = _about(root)["identity"]["block"]
-    ny, nx = root[f"{_sensors(root)[0]}/data"].shape[-2:]
-    return math.ceil(ny / size), math.ceil(nx / size)
 
 
 def _sensors(root: zarr.Group) -> list[str]:

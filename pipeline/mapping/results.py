@@ -20,6 +20,7 @@ import xarray as xr
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
@@ -31,14 +32,10 @@ from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.device import on_gpu, warn_of_gpu
 from terralatent.pipeline.mapping.block import BlockDone, Product, map_block
-from terralatent.pipeline.mapping.job import MappingJob, unfinished
+from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
+from terralatent.pipeline.mapping.origin import CubeOrigin, Origin
 from terralatent.pipeline.mapping.report import LostBlock, ResultReport
-from terralatent.pipeline.mapping.scene_errors import (
-    SceneErrors,
-    keep_scene_errors,
-    kept_scene_errors,
-)
 from terralatent.pipeline.progress import Progress, Rate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
@@ -55,7 +52,17 @@ from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import ABOUT, NotLaidOutError, Store
 
-__all__ = ["OUTLIERS", "fill", "model_of", "open_result", "result_layout", "time_chunk"]
+__all__ = [
+    "OUTLIERS",
+    "fill",
+    "fill_blocks",
+    "model_of",
+    "open_result",
+    "result_layout",
+    "state_arrays",
+    "time_chunk",
+    "unpacked",
+]
 
 OUTLIERS = "outliers"
 """Attribute of a store: for each sensor that was searched for them, the outliers that were masked
@@ -81,19 +88,11 @@ def result_layout(
     Reads no pixels. ``identity`` and ``attributes`` are added to those of ``job``; ``earlier``
     stands for ``identity`` in stores of earlier versions.
     """
-    grid, size = job.grid, job.block
-    counts = (math.ceil(grid.shape[0] / size), math.ceil(grid.shape[1] / size))
+    grid = job.grid
     times = time_array("time", "time", job.dates)
-    states = tuple(
-        ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
-        for name, dtype, attrs in (
-            ("state", "uint8", STATE_FLAGS),
-            ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
-        )
-    )
     searched = [name for name in job.sensors if job.masks.of(name).outliers]
     counted = {OUTLIERS: {name: [0, 0] for name in searched}} if searched else {}
-    everything = (*arrays, times, *grid_arrays(grid), *states)
+    everything = (*arrays, times, *grid_arrays(grid), *state_arrays(grid, job.block))
     root = GroupLayout(
         "",
         everything,
@@ -107,6 +106,18 @@ def result_layout(
     )
     before = None if earlier is None else {**job.identity(), **earlier}
     return Layout(kind, {**job.identity(), **identity}, (root,), before)
+
+
+def state_arrays(grid: GeoBox, block: int) -> tuple[ArrayLayout, ...]:
+    """Lay out what is known of each block of a result: its state, and how much was clipped."""
+    counts = (math.ceil(grid.shape[0] / block), math.ceil(grid.shape[1] / block))
+    return tuple(
+        ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
+        for name, dtype, attrs in (
+            ("state", "uint8", STATE_FLAGS),
+            ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
+        )
+    )
 
 
 def time_chunk(dates: int) -> int:
@@ -138,9 +149,38 @@ def fill(
         InputError: If a worker may use too little memory, or ``out`` holds something else, is
             damaged or cannot be written, or is being written by another process.
     """
-    job, layout = product.job, product.layout()
-    limit = MemoryLimit(workers.memory_bytes())
+    layout, limit = product.layout(), MemoryLimit(workers.memory_bytes())
     product.memory_plan(limit)  # too little is refused before anything is laid out
+    run = partial(map_block, product, limit)
+    origin = CubeOrigin(product.job)
+    return fill_blocks(layout, origin, run, out, workers, title=title, progress=progress)
+
+
+def fill_blocks(
+    layout: Layout,
+    origin: Origin,
+    run: partial[BlockDone],
+    out: Store,
+    workers: Workers,
+    *,
+    title: str,
+    progress: Progress | None = None,
+) -> ResultReport:
+    """Lay ``out`` out and have ``run`` compute every block that is not done, as :func:`fill` does.
+
+    Args:
+        layout: Of the store.
+        origin: What its blocks are computed from.
+        run: Computes and writes one block on a worker, as ``run(group, block)``; a partial of a
+            function of a module with two arguments, the second of which is a :class:`MemoryLimit`.
+        out: The store; one with the same identity is gone on with.
+        workers: Who computes it.
+        title: Of the progress and the commits.
+        progress: Advanced by each block.
+
+    Raises:
+        InputError: As :func:`fill` does.
+    """
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
     wall = 0.0
@@ -151,23 +191,20 @@ def fill(
         ExitStack() as stack,
     ):
         # A new store is laid out only once there is somebody to fill it.
-        joining = _joining(job, out, workers)
+        joining = _joining(origin, out, workers)
         joined = None if out.exists() else stack.enter_context(joining)
         lay_out(out, layout)
-        keep_for(out.address, job.cube, job.snapshot)
+        keep_for(out.address, origin.store, origin.snapshot)
         root = out.group()
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if state[block.index] == PENDING]
         if tasks:
             joined = joined or stack.enter_context(joining)
-            with translated_errors(job.cube):
-                partial_input = unfinished(job.open_cube(), job.sensors)
-                errors = _missing_errors(job, root)
-            if errors is not None:
-                keep_scene_errors(out, errors, job.open_cube(), job.model_bands)
+            partial_input = origin.unfinished()
+            origin.prepare(out)
             work = Work(
-                partial(map_block, product, limit),
+                run,
                 partial(_record, partial_input, total),
                 smaller=_smaller,
                 fields=partial(_progress_fields, Rate()),
@@ -188,7 +225,7 @@ def fill(
         seconds=total,
         losses=(
             *(LostBlock.of(failure, grid_of(root)) for failure in failures),
-            *_partial_blocks(root),
+            *_partial_blocks(root, origin.kind),
         ),
         outliers={name: count / max(among, 1) for name, (count, among) in outliers.items()},
     )
@@ -237,12 +274,12 @@ def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = 
     )
 
 
-def _joining(job: MappingJob, out: Store, workers: Workers) -> AbstractContextManager[Client]:
+def _joining(origin: Origin, out: Store, workers: Workers) -> AbstractContextManager[Client]:
     """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
-    gpu = on_gpu(job.device)
+    gpu = on_gpu(origin.device)
     if gpu:
         warn_of_gpu()
-    remote = job.cube.path is None or out.path is None
+    remote = origin.store.path is None or out.path is None
     threads = min(GPU_THREADS, len(os.sched_getaffinity(0))) if gpu else 1 + remote
     room = (workers.memory_bytes() - PROCESS) // TASK
     if gpu and workers.client in (None, "local"):
@@ -257,19 +294,14 @@ def _smaller(run: Run[Block]) -> Run[Block]:
     return partial(run.func, product, limit.halved())
 
 
-def _partial_blocks(root: zarr.Group) -> Iterator[str]:
-    """In one line, the blocks that come from a part of the cube that is not whole."""
+def _partial_blocks(root: zarr.Group, kind: str) -> Iterator[str]:
+    """In one line, the blocks whose part of the cube or the latents is not whole."""
     marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
     if len(marked):
         places = ", ".join(str(tuple(int(n) for n in place)) for place in marked[:8])
         more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
-        yield f"the cube is not whole in {len(marked)} blocks: {places}{more}"
-
-
-def _missing_errors(job: MappingJob, root: zarr.Group) -> SceneErrors | None:
-    """Estimate the errors over scenes that the model wants taken off and the store lacks."""
-    wanted = job.corrects and kept_scene_errors(root) is None
-    return job.scene_errors() if wanted else None
+        verb = "are" if kind.endswith("s") else "is"
+        yield f"the {kind} {verb} not whole in {len(marked)} blocks: {places}{more}"
 
 
 def _labels(array: zarr.Array) -> NDArray[Any]:
@@ -283,14 +315,15 @@ def _values(array: zarr.Array) -> da.Array:
     if "scale_factor" not in array.attrs:
         return stored
     return stored.map_blocks(
-        _unpacked,
+        unpacked,
         scale_factor=float(array.attrs["scale_factor"]),
         fill_value=int(array.attrs["_FillValue"]),
         dtype=np.float32,
     )
 
 
-def _unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+def unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+    """Values of packed integers, any shape, float32, NaN for the fill value."""
     values = packed.astype(np.float32)
     values *= np.float32(scale_factor)
     values[packed == fill_value] = np.nan

@@ -34,10 +34,11 @@ def show(
 
     Args:
         store: A cube (clearest dates in colour, clear share through time), latents (three of them
-            as colours, and the uncertainty) or decoded bands (surface and its uncertainty).
+            as colours, and the uncertainty), decoded bands (surface and its uncertainty) or a map
+            (classes with a legend, and entropy; or a number).
         out: The picture's file; its ending says the format (.png, .pdf, .svg, .jpg).
         sensor: Of a cube: the first sensor by default, or with ``pixel`` all.
-        variable: A band, a latent (name or number) or ``observations``.
+        variable: A band, a latent (name or number), ``observations``, a class or ``entropy``.
         date: ISO date; only the stored date nearest to it.
         pixel: ``X,Y`` in map coordinates or, as whole numbers, column and row.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
@@ -78,6 +79,8 @@ def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure:
         return _latents(store, snapshot, request)
     if kind == "bands":
         return _bands(store, snapshot, request)
+    if kind == "landcover":
+        return _landcover(store, snapshot, request)
     raise InputError(f"{store} is a {kind} store; a cube, latents or decoded bands is wanted here.")
 
 
@@ -124,6 +127,17 @@ def _bands(store: Store, snapshot: str | None, request: _Request) -> Figure:
     if request.pixel is None:
         return bands_picture(bands, variable=request.variable, date=request.date)
     return band_series(bands, find_pixel(bands, request.pixel), request.variable)
+
+
+def _landcover(store: Store, snapshot: str | None, request: _Request) -> Figure:
+    from terralatent.pipeline.landcover.maps import open_landcover
+    from terralatent.pipeline.pictures.landcover import landcover_picture
+
+    if (request.sensor, request.date, request.pixel) != (None, None, None):
+        raise InputError(
+            f"{store} is a map, which has no sensors, dates and series; leave these out."
+        )
+    return landcover_picture(open_landcover(store, snapshot=snapshot), variable=request.variable)
 
 
 def _first(sensors: list[str]) -> str:

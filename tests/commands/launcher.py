@@ -78,6 +78,7 @@ def main() -> None:
     from distributed.cli import dask_scheduler, dask_worker
 
     import terralatent.pipeline.ingest.build
+    import terralatent.pipeline.landcover.classify
     import terralatent.pipeline.mapping.decode
     import terralatent.pipeline.mapping.embed
     import terralatent.pipeline.training.train  # noqa: F401

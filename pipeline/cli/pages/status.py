@@ -140,8 +140,10 @@ def _result(result: ResultStatus) -> Facts:
     attrs = dict(result.provenance)
     if attrs.get("title"):
         yield "what", str(attrs["title"])
-    dates = result.dates
-    yield "dates", _span_of(dates) if dates.count else "none"
+    if result.dates.count or "latents_dates" not in attrs:
+        yield "dates", _span_of(result.dates) if result.dates.count else "none"
+    if result.classes:
+        yield "classes", ", ".join(f"{value} {name}" for name, value in result.classes.items())
     alike: dict[str, list[str]] = {}
     for name, array in result.arrays.items():
         shape = " x ".join(f"{size:,} {dim}" for dim, size in array["dims"].items())
@@ -157,6 +159,12 @@ def _result(result: ResultStatus) -> Facts:
     yield "" if attrs.get("model_name") else "model", hashed
     if attrs.get("kernel_days"):
         yield "", _timescales(attrs["kernel_days"])
+    if "latents_dates" in attrs:
+        dates = attrs["latents_dates"]
+        at = f"snapshot {attrs.get('latents_snapshot') or 'not recorded'}"
+        span = f", from {_day(dates[0])} to {_day(dates[-1])}" if dates else ""
+        yield "latents", f"{at}, {counted(len(dates), 'date')}{span}"
+        yield "by", str(attrs.get("estimator", ""))
     yield "cube", f"snapshot {attrs.get('cube_snapshot') or 'not recorded'}"
     if attrs.get("sensors"):
         yield "", ", ".join(attrs["sensors"])

@@ -1,0 +1,1 @@
+"""Maps of land cover, or of a number, by labels and latents."""

@@ -1,0 +1,252 @@
+"""Latents and labels -> a map of classes, with probabilities, scores and areas."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client
+from numpy.typing import NDArray
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.client import Workers
+from terralatent.pipeline.landcover.areas import mapped_areas, stratified_shares
+from terralatent.pipeline.landcover.arrays import ClassArrays
+from terralatent.pipeline.landcover.cog import require_cog, write_cogs
+from terralatent.pipeline.landcover.estimators import CLASSIFIERS, Estimator, find_estimators
+from terralatent.pipeline.landcover.features import LatentFeatures, find_features
+from terralatent.pipeline.landcover.labels import LabelColumns, Labels, LabelSource, read_labels
+from terralatent.pipeline.landcover.legend import Legend
+from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
+from terralatent.pipeline.landcover.probe import ClassProbe, cross_validate, fit_probe
+from terralatent.pipeline.landcover.report import (
+    ClassReport,
+    Learnt,
+    StratifiedAreas,
+    report_path,
+    write_report,
+)
+from terralatent.pipeline.landcover.sample import Sample, read_sample
+from terralatent.pipeline.landcover.scores import score_classes
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.store.repository import Store
+
+__all__ = ["classify"]
+
+log = logging.getLogger(__name__)
+
+DESIGNS = ("stratified",)
+
+
+def classify(
+    latents: str | Path,
+    labels: LabelSource,
+    column: str,
+    out: str | Path,
+    *,
+    classifier: str | Estimator = "lda",
+    with_std: bool = False,
+    group: str | None = None,
+    square: float | None = None,
+    ignore: Sequence[str] = (),
+    colours: Mapping[str, str] | None = None,
+    design: str | None = None,
+    strata: str | None = None,
+    drawn_from: str | Path | None = None,
+    cog: str | Path | None = None,
+    report: str | Path | None = None,
+    seed: int = 0,
+    at: str | None = None,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ClassReport:
+    """Map the classes of labels over all pixels of ``latents`` and keep them at ``out``; computes.
+
+    A classifier is fitted here to the latents of the labels' pixels, scored by cross-validation
+    that never parts a label, and mapped block by block on Dask workers. The same call again
+    computes only what is not done; the map does not depend on its blocks.
+
+    Args:
+        latents: Path or URL of latents.
+        labels: A file of polygons or points in any CRS (GeoJSON, GeoParquet, GeoPackage,
+            Shapefile, KML), or a geopandas frame.
+        column: Of the labels: their class. Labels without one are left out.
+        out: Path or URL of the map, see :func:`terralatent.pipeline.landcover.maps.open_landcover`.
+        classifier: ``lda`` (with shrinkage), ``logit``, ``rf``, ``svm``, ``knn``,
+            ``module:attribute``, or an estimator of scikit-learn's kind.
+        with_std: Whether posterior standard deviations are features beside the means.
+        group: Column of labels whose equal values cross-validation never parts, such as a farm.
+        square: The same for labels in one square of this side, in metres.
+        ignore: Values of the column that are no class.
+        colours: Of classes, by name, such as ``#2ca02c``; chosen by default.
+        design: ``stratified`` where labels are a random sample within strata: areas then have
+            standard errors.
+        strata: Column of the stratum of each label, a class of the map that it was drawn from.
+        drawn_from: That map; the one that is made here by default.
+        cog: A file that ends in .tif, for the classes; probabilities and entropy go beside it.
+        report: File of the report; by default ``OUT.report.json`` beside a local map.
+        seed: Of folds, bootstrap, and estimators that draw.
+        at: An earlier snapshot of the latents.
+        client: A Dask client, its address, or a kind of cluster, see
+            :func:`terralatent.pipeline.cluster.client.client_for`.
+        workers: Worker processes to start; one for each core of this machine by default.
+        memory: What a worker may use, such as ``4GB``.
+        progress: Advanced by every block.
+
+    Raises:
+        InputError: If the latents, labels, column, classifier or ``out`` cannot be used, there is
+            one class only, or a class with one label.
+    """
+    result, who = Store.of(out), Workers(client, workers, memory)
+    image, page = require_cog(cog), report_path(report, result)
+    _check_design(design, strata, drawn_from)
+    features = find_features(latents, at, with_std)
+    candidates = find_estimators(classifier, CLASSIFIERS, seed)
+    columns = LabelColumns(column, group, square, strata, tuple(ignore))
+    known = read_labels(labels, columns, features.grid)
+    sample = read_sample(features, known, lambda values: values)
+    legend = Legend.of(sample.labels.values, colours)
+    sample = Sample(sample.features, legend.places(sample.labels.values), sample.labels)
+    _require_parted(sample, legend, columns)
+    layout = map_layout(
+        features,
+        ClassArrays(legend),
+        {
+            "task": "classes",
+            "classes": dict(zip(legend.names, legend.values, strict=True)),
+            "labels": labels_hash(sample.labels),
+            "estimator": name_of(classifier),
+            "seed": seed,
+        },
+        {"title": f"classes of {column}", "column": column, "estimator": name_of(classifier)},
+    )
+    require_map(result, layout)
+    weights = None if drawn_from is None else _shares_of(Store.of(drawn_from))
+
+    log.info("cross-validating %s on %d labels", name_of(classifier), len(sample.labels))
+    count = len(legend)
+    held_out = cross_validate(ClassProbe, candidates, sample, count, seed)
+    probe = fit_probe(ClassProbe, candidates, sample, count, seed)
+    assert isinstance(probe, ClassProbe)
+    target = sample.target.astype(np.intp)
+    scores = score_classes(held_out, target, sample.labels, legend, seed)
+    filled = fill_map(
+        features, ClassArrays(legend), probe, layout, result, who,
+        title="classify", progress=progress,
+    )  # fmt: skip
+    estimated = None
+    if design is not None:
+        right = held_out.argmax(axis=1) == target
+        estimated = _stratified(sample, legend, right, weights or _shares_of(result))
+    made = ClassReport(
+        learnt=learnt_of(features, sample, columns, str(probe.fitted.estimator)),
+        labels={
+            name: int((sample.targets == place).sum()) for place, name in enumerate(legend.names)
+        },
+        temperature=probe.temperature,
+        scores=scores,
+        areas=mapped_areas(result.group(kind=KIND)),
+        design=estimated,
+        map=filled,
+    )
+    write_report(made, page)
+    if image is not None:
+        write_cogs(result, KIND, image)
+    return made
+
+
+def learnt_of(
+    features: LatentFeatures, sample: Sample, columns: LabelColumns, estimator: str
+) -> Learnt:
+    """What was learnt from, for a report."""
+    square = f"squares of {columns.square:g}" if columns.square is not None else None
+    return Learnt(
+        latents=features.store.address,
+        estimator=estimator,
+        features=features.count,
+        labels=len(sample.labels),
+        groups=len(np.unique(sample.labels.groups)),
+        parted_by=columns.group or square or "label",
+        pixels=len(sample.features),
+    )
+
+
+def name_of(estimator: str | Estimator) -> str:
+    """An estimator in a store's identity: its name, or its class and its choices."""
+    if isinstance(estimator, str):
+        return estimator
+    own = type(estimator)
+    choices = ", ".join(f"{name}={value!r}" for name, value in estimator.get_params().items())
+    return f"{own.__module__}:{own.__qualname__}({choices})"
+
+
+def labels_hash(labels: Labels) -> str:
+    """A sha256 over the pixels, values and groups of labels."""
+    digest = hashlib.sha256()
+    for array in (labels.rows, labels.columns, labels.of, labels.groups):
+        digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
+    digest.update("\n".join(map(str, labels.values)).encode())
+    return digest.hexdigest()
+
+
+def _check_design(design: str | None, strata: str | None, drawn_from: Any) -> None:
+    if design is not None and design not in DESIGNS:
+        raise InputError(f"The design {design!r} is unknown; give {', '.join(DESIGNS)}.")
+    if (design is None) != (strata is None):
+        raise InputError(
+            "Areas get standard errors where labels were drawn at random within strata: give both "
+            "the design `stratified` and the column of the strata, or neither."
+        )
+    if drawn_from is not None and design is None:
+        raise InputError("A map that labels were drawn from is of use with a design alone.")
+
+
+def _require_parted(sample: Sample, legend: Legend, columns: LabelColumns) -> None:
+    """Check that each class is there where one of its groups is hidden."""
+    count = len(sample.labels)
+    if len(legend) < 2:
+        raise InputError(
+            f"All of the {count} labels that lie on the latents are {legend.names[0]!r}; a map of "
+            "classes wants two at least."
+        )
+    for place, name in enumerate(legend.names):
+        mine = sample.targets == place
+        if len(np.unique(sample.labels.groups[mine])) >= 2:
+            continue
+        if mine.sum() == 1:
+            raise InputError(
+                f"The class {name!r} has one label on the latents, and cross-validation hides one "
+                f"at a time: label another, or leave the class out with --ignore {name!r}."
+            )
+        raise InputError(
+            f"All {mine.sum()} labels of the class {name!r} lie in one group of "
+            f"{columns.group or 'squares'}, which cross-validation hides as a whole: label "
+            "another, or group otherwise."
+        )
+
+
+def _shares_of(store: Store) -> dict[str, float]:
+    root = store.group(kind=KIND)
+    if "class" not in root:
+        raise InputError(f"{store} is a map of a number; one of classes is wanted as strata.")
+    return mapped_areas(root).shares()
+
+
+def _stratified(
+    sample: Sample, legend: Legend, right: NDArray[np.bool_], weights: Mapping[str, float]
+) -> StratifiedAreas:
+    labels = sample.labels
+    assert labels.strata is not None
+    correct = np.bincount(labels.of, labels.shares() * right, len(labels))
+    of_class = sample.targets[:, None] == np.arange(len(legend))
+    indicators = np.column_stack([of_class.astype(float), correct])
+    *shares, accuracy = stratified_shares(
+        indicators, labels.strata, labels.sizes.astype(float), weights
+    )
+    return StratifiedAreas(dict(zip(legend.names, shares, strict=True)), accuracy, dict(weights))

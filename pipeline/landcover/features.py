@@ -1,0 +1,146 @@
+"""What a pixel is classified by: its posterior means, and standard deviations, at stored dates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from terralatent.pipeline.cube.losses import DONE
+from terralatent.pipeline.mapping.results import unpacked
+from terralatent.pipeline.region import grid_of
+from terralatent.pipeline.store.arrays import INNER_CHUNK
+from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.repository import ABOUT, Store
+
+__all__ = ["LatentFeatures", "find_features"]
+
+
+@dataclass(frozen=True)
+class LatentFeatures:
+    """Features of every pixel of a latents store at one snapshot.
+
+    Small and picklable: tasks carry this and never pixels.
+    """
+
+    store: Store
+    """Latents."""
+
+    snapshot: str
+    """At which they are read; empty for plain Zarr."""
+
+    with_std: bool = False
+    """Whether standard deviations are features beside the means."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """The pixels."""
+        return grid_of(self._group())
+
+    @property
+    def block(self) -> int:
+        """Pixels along y and x of the latents' blocks."""
+        return int(self._about()["identity"]["block"])
+
+    @property
+    def count(self) -> int:
+        """The number of features of a pixel: dates times latents, twice that with ``with_std``."""
+        dates, latents = self._group()["mean"].shape[:2]
+        return int(dates * latents * (1 + self.with_std))
+
+    def window(self, y: slice, x: slice) -> NDArray[np.float32]:
+        """Read the features of a window, (feature, y, x); NaN outside every scene.
+
+        Raises:
+            OSError: If the latents are damaged there; other windows may be whole.
+        """
+        with translated_errors(self.store, OSError):
+            arrays = [_values(self._group()[name], y, x) for name in self._arrays()]
+        return np.concatenate([values.reshape(-1, *values.shape[-2:]) for values in arrays])
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Read the features of single pixels, (pixel, feature); NaN outside every scene.
+
+        Chunk by chunk of those that hold one.
+        """
+        out = np.empty((len(rows), self.count), np.float32)
+        tiles = np.stack([rows // INNER_CHUNK, columns // INNER_CHUNK], axis=1)
+        every, tile = np.unique(tiles, axis=0, return_inverse=True)
+        tile = tile.reshape(-1)
+        for number in range(len(every)):
+            mine = np.flatnonzero(tile == number)
+            top, left = int(rows[mine].min()), int(columns[mine].min())
+            y = slice(top, int(rows[mine].max()) + 1)
+            x = slice(left, int(columns[mine].max()) + 1)
+            out[mine] = self.window(y, x)[:, rows[mine] - top, columns[mine] - left].T
+        return out
+
+    def unfinished(self) -> NDArray[np.bool_]:
+        """For each block (row, column), whether the latents are not whole there."""
+        group, (rows, columns) = self._group(), self.grid.shape
+        if "state" not in group:
+            return np.zeros((math.ceil(rows / self.block), math.ceil(columns / self.block)), bool)
+        return np.asarray(group["state"]) != DONE
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a map of them to be gone on with; JSON values."""
+        about = self._about()["identity"]
+        kept = [name for name in ("dates", "latents_hash", "model", "cube") if name in about]
+        return {
+            "latents": {"snapshot": self.snapshot, **{name: about[name] for name in kept}},
+            "with_std": self.with_std,
+            "block": about["block"],
+        }
+
+    def attributes(self) -> dict[str, Any]:
+        """Where a map of them comes from, for the attributes of its store; JSON values."""
+        attrs: dict[str, Any] = self._group().attrs.asdict()
+        kept = ("model_name", "model_version", "model_hash", "latents_hash", "cube_snapshot")
+        return {
+            **{name: attrs[name] for name in (*kept, "sensors") if name in attrs},
+            "latents_snapshot": self.snapshot,
+            "latents_dates": list(self._about()["identity"].get("dates", [])),
+        }
+
+    def _arrays(self) -> tuple[str, ...]:
+        return ("mean", "std") if self.with_std else ("mean",)
+
+    def _about(self) -> dict[str, Any]:
+        attrs: dict[str, Any] = self._group().attrs.asdict()
+        return dict(attrs[ABOUT])
+
+    def _group(self) -> zarr.Group:
+        return _open(self.store, self.snapshot)
+
+
+@lru_cache(maxsize=4)
+def _open(store: Store, snapshot: str) -> zarr.Group:
+    return store.group(kind="latents", snapshot=snapshot or None)
+
+
+def _values(array: Any, y: slice, x: slice) -> NDArray[np.float32]:
+    stored = np.asarray(array[:, :, y, x])
+    if "scale_factor" not in array.attrs:
+        return stored.astype(np.float32, copy=False)
+    scale, fill = float(array.attrs["scale_factor"]), int(array.attrs["_FillValue"])
+    return unpacked(stored, scale_factor=scale, fill_value=fill)
+
+
+def find_features(latents: str | Path, at: str | None, with_std: bool) -> LatentFeatures:
+    """Find latents, at their newest or at an earlier snapshot. Reads no pixels.
+
+    Raises:
+        InputError: If there are none, or no such snapshot.
+    """
+    store = Store.of(latents)
+    store.group(kind="latents")  # raises, and names what is there instead
+    snapshot = find_snapshot(store, at) or store.snapshot()
+    return LatentFeatures(store, snapshot, with_std)

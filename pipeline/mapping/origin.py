@@ -1,0 +1,94 @@
+"""What a result is computed from: a store at a snapshot, some of whose blocks may not be whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from terralatent.pipeline.cube.losses import DONE
+from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.scene_errors import keep_scene_errors, kept_scene_errors
+from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.repository import Store
+
+__all__ = ["CubeOrigin", "Origin"]
+
+
+class Origin(Protocol):
+    """What :func:`terralatent.pipeline.mapping.results.fill_blocks` has to know of it."""
+
+    @property
+    def kind(self) -> str:
+        """What messages call it: ``cube``, ``latents``."""
+
+    @property
+    def store(self) -> Store:
+        """Where it lies."""
+
+    @property
+    def snapshot(self) -> str:
+        """At which it is read, and which it keeps; empty for plain Zarr."""
+
+    @property
+    def device(self) -> str:
+        """Where a worker computes: ``auto``, ``cpu``, ``cuda``, ..."""
+
+    def unfinished(self) -> NDArray[np.bool_]:
+        """For each block of the result (row, column), whether what it is made of is not whole.
+
+        Raises:
+            InputError: If the store is damaged.
+        """
+
+    def prepare(self, out: Store) -> None:
+        """Write into the result what its blocks share; called before the first one is computed."""
+
+
+@dataclass(frozen=True)
+class CubeOrigin:
+    """A cube, mapped by a model."""
+
+    job: MappingJob
+    """Both of them."""
+
+    @property
+    def kind(self) -> str:
+        """What messages call it."""
+        return "cube"
+
+    @property
+    def store(self) -> Store:
+        """The cube."""
+        return self.job.cube
+
+    @property
+    def snapshot(self) -> str:
+        """The cube's."""
+        return self.job.snapshot
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self.job.device
+
+    def unfinished(self) -> NDArray[np.bool_]:
+        """For each block, whether some read task of the cube is not whole there."""
+        with translated_errors(self.store):
+            root, (rows, columns), size = self.job.open_cube(), self.job.grid.shape, self.job.block
+            shape = (math.ceil(rows / size), math.ceil(columns / size))
+            paths = [f"{name}/state" for name in self.job.sensors]
+            states = [np.asarray(root[path]) for path in paths if path in root]
+            open_blocks = [(state != DONE).any(axis=0) for state in states]
+        return np.logical_or.reduce([np.zeros(shape, dtype=bool), *open_blocks])
+
+    def prepare(self, out: Store) -> None:
+        """Estimate the errors over scenes that the model wants taken off, unless they are kept."""
+        if not self.job.corrects or kept_scene_errors(out.group()) is not None:
+            return
+        with translated_errors(self.store):
+            errors = self.job.scene_errors()
+        keep_scene_errors(out, errors, self.job.open_cube(), self.job.model_bands)
