@@ -1,1 +1,0 @@
-"""Tables of pixel series: a source of training beside cubes."""
