@@ -19,13 +19,21 @@ __all__ = ["GEOJSON_ENDINGS", "VECTOR_FILES", "read_vector_file"]
 
 GEOJSON_ENDINGS = (".geojson", ".json")
 
-VECTOR_FILES = {".gpkg": "GeoPackage", ".shp": "Shapefile", ".kml": "KML"}
+GEOPARQUET = ".parquet"
+
+VECTOR_FILES = {
+    ".gpkg": "GeoPackage",
+    ".shp": "Shapefile",
+    ".kml": "KML",
+    GEOPARQUET: "GeoParquet",
+}
 """By their endings, files that are no GeoJSON."""
 
 _BEGINS: dict[str, tuple[bytes, ...]] = {
     ".gpkg": (b"SQLite format 3\0",),
     ".shp": (b"\x00\x00\x27\x0a",),
     ".kml": (b"<?xml", b"<kml"),
+    GEOPARQUET: (b"PAR1",),
     **dict.fromkeys(GEOJSON_ENDINGS, (b"{",)),
 }
 """How files begin, after a byte order mark and white space."""
@@ -50,6 +58,9 @@ def read_vector_file(path: Path, name: str) -> geopandas.GeoDataFrame | None:
     kind = VECTOR_FILES.get(ending, "GeoJSON")
     try:
         _require_kind(path, ending)
+        if ending == GEOPARQUET:  # by pyarrow: GDAL is often built without it
+            frame = geopandas.read_parquet(path)
+            return frame if len(frame) else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             listed = geopandas.list_layers(path)

@@ -16,6 +16,7 @@ import typer
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import groups
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.extraction import add_extract
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, LOSSES, Terminal
 from terralatent.pipeline.command import PROGRAM, command_line
 from terralatent.pipeline.progress import counting
@@ -231,16 +232,22 @@ def calibrate(
     terminal.finish(report, out)
 
 
+add_extract(app, terminal)
+
+
 @app.command()
 @groups.grouped
 def embed(
-    cube: opt.Cube,
+    cube: opt.CubeOrTable,
     model: opt.Model = None,
     *,
-    out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
+    out: Annotated[
+        str, typer.Option(metavar="LATENTS", help="Where they go: a store; of a table .parquet.")
+    ],
     dates: opt.When = "monthly",
     precision: opt.Precision = "packed",
     encoder: opt.Encoder = "float32",
+    table: groups.TableChoice,
     cluster: groups.Cluster,
     how: groups.Inference,
     clear: groups.ClearSky,
@@ -251,6 +258,7 @@ def embed(
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
     kept: dict[str, Any] = {"dates": dates, "precision": precision, "encoder": encoder}
+    kept |= table.keywords()
     report = embed(cube, model, out, **kept, progress=terminal.bar(), **more)
     terminal.finish(report, out)
 

@@ -113,6 +113,7 @@ def embed_table(
     identity = {
         "kind": "features" if wide else "latents",
         "table": table.identity,
+        "sensors": list(own.bands),
         "columns": [[name, list(bands.items())] for name, bands in own.bands.items()],
         "carried": list(own.attributes.items()),
         **shipped_as(read_manifest(folder)),
