@@ -99,7 +99,8 @@ class LatentModel(nn.Module, ABC):
 
     has_joint: ClassVar[bool] = False
     """Whether it gives the covariance of latents between dates, and what of them is static, by
-    :meth:`~terralatent.models.gpvae.GPVAE.joint` and :meth:`~terralatent.models.gpvae.GPVAE.static`.
+    :meth:`~terralatent.models.gpvae.GPVAE.joint` and
+    :meth:`~terralatent.models.gpvae.GPVAE.static`.
     """
 
     own_choices: ClassVar[tuple[str, ...]] = ()

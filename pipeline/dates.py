@@ -35,8 +35,8 @@ _OF_PERIOD = re.compile(r"\s*(monthly|\d{1,9}\s*[dD])\s*:\s*(.+?)\s*")
 
 Times = NDArray[np.datetime64]
 When = str | Sequence[str | date | np.datetime64] | Times
-"""``monthly``, ``10D``, either of a year or a period (``monthly:2018``), ``acquisitions``, dates with
-commas, the path of a file, or the dates."""
+"""``monthly``, ``10D``, either of a year or a period (``monthly:2018``), ``acquisitions``, dates
+with commas, the path of a file, or the dates."""
 
 FORMS = (
     "`monthly`, a step of days such as `10D`, either of a year or a period (`monthly:2018`, "
@@ -52,9 +52,10 @@ def parse_when(
 
     Args:
         when: ``monthly`` is the 15th of each month within ``period``; ``10D`` (any number of days)
-            steps from the first day of ``period``; ``monthly:2018`` and ``10D:2018-04-01/2018-09-30``
-            mean a year or a period of their own; ``acquisitions`` are the given ones; else dates
-            or times in ISO form, UTC unless they say otherwise, with commas or in a file.
+            steps from the first day of ``period``; ``monthly:2018`` and
+            ``10D:2018-04-01/2018-09-30`` mean a year or a period of their own; ``acquisitions``
+            are the given ones; else dates or times in ISO form, UTC unless they say otherwise,
+            with commas or in a file.
         period: First and last day of the cube, both included.
         acquisitions: Times of the cube's acquisitions, datetime64, in any order.
 
@@ -113,8 +114,8 @@ def _period(text: str, when: str) -> tuple[np.datetime64, np.datetime64]:
     days = [_time(day.strip(), f"dates {when!r}") for day in text.split("/")]
     if len(days) != 2 or days[0] > days[1]:
         raise InputError(
-            f"{text!r} (dates {when!r}) is no period; give a year such as 2018, or its first and last "
-            "day such as 2018-04-01/2018-09-30."
+            f"{text!r} (dates {when!r}) is no period; give a year such as 2018, or its first and "
+            "last day such as 2018-04-01/2018-09-30."
         )
     return days[0], days[1]
 

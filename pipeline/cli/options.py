@@ -147,7 +147,7 @@ CubeOrTable = Annotated[
     str,
     typer.Argument(
         metavar="CUBE|TABLE",
-        help="A cube: path or s3://, gs://, az:// URL; or a table of pixel series, .parquet or .csv.",
+        help="A cube: path or s3://, gs://, az:// URL; or a table of series (.parquet, .csv).",
     ),
 ]
 Sources = Annotated[
@@ -156,9 +156,7 @@ Sources = Annotated[
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(
-        metavar="FILE", help="TOML or JSON: which columns of the tables are which bands."
-    ),
+    typer.Option(metavar="FILE", help="TOML or JSON: which columns of the tables are which bands."),
 ]
 Model = Annotated[
     str | None,

@@ -1,12 +1,13 @@
-r"""Features of pixels from the latents of a year: one row a pixel, for whatever learns from few labels.
+r"""Features of pixels from the latents of a year: one row a pixel, for whatever learns from few
+labels.
 
 .. math:: m_{l}(t_q), \quad \sigma_l(t_q), \quad s_l, \quad
     \hat m_l(t) = a_l + c_l \cos 2 \pi t / T + d_l \sin 2 \pi t / T
 
-The posterior means of each latent at some dates, their standard deviations, what of the latent never
-changes (the constant term of the prior, with its own standard deviation), the first harmonic that
-fits the means best, and how often each sensor saw the pixel. Means at dates are what classifiers
-learn most from; see docs/tables.md.
+The posterior means of each latent at some dates, their standard deviations, what of the latent
+never changes (the constant term of the prior, with its own standard deviation), the first harmonic
+that fits the means best, and how often each sensor saw the pixel. Means at dates are what
+classifiers learn most from; see docs/tables.md.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Features:
         return len(self.values)
 
     def part(self, name: str) -> NDArray[np.float32]:
-        """The columns of ``mean``, ``std``, ``static``, ``static_std``, ``cos``, ``sin`` or ``count``,
-        in their order, (N, ...)."""
+        """The columns of ``mean``, ``std``, ``static``, ``static_std``, ``cos``, ``sin`` or
+        ``count``, in their order, (N, ...)."""
         own = re.compile(rf"{re.escape(name)}_(?!std_)")
         return self.values[:, [place for place, name in enumerate(self.names) if own.match(name)]]
 
@@ -109,8 +110,8 @@ def features(
     Args:
         model: In memory, or its folder, or the name of one that comes with the package.
         series: Of the pixels.
-        dates: See :func:`terralatent.pipeline.dates.parse_when`: ``monthly:2018`` are the twelve of a
-            year. The period is that of the series, from their first to their last observation.
+        dates: See :func:`terralatent.pipeline.dates.parse_when`: ``monthly:2018`` are the twelve
+            of a year. The period is that of the series, from their first to their last observation.
         parts: Some of :data:`PARTS`; by default all that the model gives at these dates.
         joint: Whether the covariance between dates is wanted as well: N x L x Q x Q floats.
         device: Where a model that is loaded runs.
@@ -120,9 +121,7 @@ def features(
             mean nothing.
         CheckpointError: If the model cannot be read.
     """
-    found = PixelModel.open(
-        model, sensors_of(series), where="the series", device=device
-    )
+    found = PixelModel.open(model, sensors_of(series), where="the series", device=device)
     when = shared_dates(dates, series.times)
     chosen = parts_of(found.model, len(when), parts, joint=joint)
     return year_features(found, series, when, chosen, joint=joint)
@@ -132,8 +131,8 @@ def shared_dates(dates: When, times: NDArray[np.int64]) -> Times:
     """Dates at which all pixels are wanted, by the times of all that was observed."""
     if isinstance(dates, str) and dates.strip() == "acquisitions":
         raise InputError(
-            "Features are of dates that all pixels share, and acquisitions are each pixel's own; give "
-            "monthly:2018 or other dates."
+            "Features are of dates that all pixels share, and acquisitions are each pixel's own; "
+            "give monthly:2018 or other dates."
         )
     if not len(times):
         raise InputError("The series have no observation; give a table that has some.")
@@ -217,8 +216,8 @@ def harmonics(mean: NDArray[np.float32], days: NDArray[np.float64]) -> NDArray[n
         days: Since 1970-01-01, (Q,).
 
     Returns:
-        The waves' cosine, then sine, of each latent, (N, 2 L); that of least norm where the dates do
-        not fix it.
+        The waves' cosine, then sine, of each latent, (N, 2 L); that of least norm where the dates
+        do not fix it.
     """
     angle = 2.0 * np.pi * days / YEAR_DAYS
     design = np.stack([np.ones_like(angle), np.cos(angle), np.sin(angle)], axis=1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models.checkpoint import CheckpointError, load_model
+from terralatent.models.checkpoint import load_model
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.series import SeriesBlock
@@ -28,7 +28,8 @@ __all__ = ["Inferred", "ModelSource", "PixelModel", "sensors_of"]
 log = logging.getLogger(__name__)
 
 ModelSource = LatentModel | str | Path | None
-"""A model in memory, its folder, or the name of one that comes with the package; None: the default."""
+"""A model in memory, its folder, or the name of one that comes with the package; None: the default
+of these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +162,14 @@ class PixelModel:
                 pixel = part.pixel_of_row[mine]
                 whose = np.searchsorted(rows, pixel)
                 own = series.offsets[places[pixel]] + mine - part.offsets[pixel]
-                yield own, Inferred(
-                    places[pixel], mean[whose, at[mine]], std[whose, at[mine]], block, rows
+                yield (
+                    own,
+                    Inferred(
+                        places[pixel], mean[whose, at[mine]], std[whose, at[mine]], block, rows
+                    ),
                 )
 
-    def _laid(
-        self, series: Series
-    ) -> Iterator[tuple[NDArray[np.intp], Series, SeriesBlock]]:
+    def _laid(self, series: Series) -> Iterator[tuple[NDArray[np.intp], Series, SeriesBlock]]:
         for places in alike(series, BATCH_OBSERVATIONS):
             part = series.select(places)
             axes = {name: own for name, own in axes_of(part).items() if name in self.bands}
@@ -184,10 +186,10 @@ def _load(source: str | Path | None, device: str, encoder: str) -> LatentModel:
     kind, numbers = find_device(device)
     where = f"{kind}:{numbers[0]}" if isinstance(numbers, list) else kind
     model = load_model(model_folder(source), where)
-    try:
-        model.encode_in(getattr(torch, encoder, encoder))
-    except ValueError as error:
-        raise InputError(f"The encoder cannot be {encoder!r}: {error}") from error
+    if encoder not in model.encoder_dtypes:
+        able = " or ".join(model.encoder_dtypes)
+        raise InputError(f"Encoders of this model compute in {able}, not in {encoder!r}.")
+    model.encode_in(getattr(torch, encoder))
     return model
 
 

@@ -20,7 +20,7 @@ from terralatent.pipeline.mapping.pixel_model import PixelModel
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
 from terralatent.pipeline.tables.columns import Columns
-from terralatent.pipeline.tables.rows import chunks
+from terralatent.pipeline.tables.reading import chunks
 from terralatent.pipeline.tables.series import Series
 from terralatent.pipeline.tables.table import Table, TableSource
 
@@ -69,7 +69,8 @@ def embed_table(
     """Infer the latents of every pixel of a table and write them to a Parquet file; computes.
 
     The table is read twice, by row groups: first whole, so that nothing is computed from one that
-    has a mistake. Of the file nothing is there before it is whole. The same call again does nothing.
+    has a mistake. Of the file nothing is there before it is whole. The same call again does
+    nothing.
 
     The result has in long form ``pixel``, ``time`` (UTC), what is carried of the pixel, and
     ``mean_0`` ... ``std_0`` ..., float32, a row for each pixel and date; latents are numbered as
@@ -79,7 +80,8 @@ def embed_table(
     Args:
         source: A ``.parquet`` or ``.csv`` file, a pandas frame, an Arrow table or a
             :class:`~terralatent.pipeline.tables.series.Series`.
-        model: Folder of a model, or the name of one that comes with the package; the default if None.
+        model: Folder of a model, or the name of one that comes with the package; the default of
+            those if None.
         out: Where the result goes, a ``.parquet`` file.
         dates: See :func:`terralatent.pipeline.dates.parse_when`, where the period is from the first
             to the last observation of the table. ``acquisitions`` are each pixel's own dates.
@@ -91,8 +93,8 @@ def embed_table(
         progress: Advanced by every chunk.
 
     Raises:
-        InputError: If the table, the dates or ``out`` cannot be used, or the model shares nothing with
-            the table.
+        InputError: If the table, the dates or ``out`` cannot be used, or the model shares nothing
+            with the table.
         CheckpointError: If the model cannot be read.
     """
     out = Path(out)
@@ -191,7 +193,5 @@ def _long(
     table = table.add_column(1, "time", pa.array(times).cast(pa.timestamp("us", tz="UTC")))
     for name, values in (("mean", mean), ("std", std)):
         for latent, column in enumerate(values.T):
-            table = table.append_column(
-                f"{name}_{latent}", pa.array(np.ascontiguousarray(column))
-            )
+            table = table.append_column(f"{name}_{latent}", pa.array(np.ascontiguousarray(column)))
     return table

@@ -1,1 +1,1 @@
-"""Tables of pixel series: how they are read, checked, laid on calendars, made from cubes, written."""
+"""Tables of pixel series: read, checked, laid on calendars, made from cubes, written."""

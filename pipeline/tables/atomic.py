@@ -35,8 +35,8 @@ def is_made(out: Path, identity: Mapping[str, Any]) -> bool:
         identity: What it is made from, JSON values.
 
     Raises:
-        InputError: If another file is there, or the path is none of a Parquet file, or lies inside a
-            store.
+        InputError: If another file is there, or the path is none of a Parquet file, or lies inside
+            a store.
     """
     refuse_inside_store(out)
     if out.suffix != ".parquet":
@@ -55,8 +55,8 @@ def is_made(out: Path, identity: Mapping[str, Any]) -> bool:
     for key in now:
         if before.get(key) != now[key]:
             raise InputError(
-                f"{out} is there and is another one: its {key} is {_brief(before.get(key))}, that of "
-                f"this command {_brief(now[key])}; choose another --out, or remove it."
+                f"{out} is there and is another one: its {key} is {_brief(before.get(key))}, that "
+                f"of this command {_brief(now[key])}; choose another --out, or remove it."
             )
     return True
 

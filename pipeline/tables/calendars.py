@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terralatent.models.observations import DISTANCE_CAP
 from terralatent.pipeline.cube.series import US_PER_DAY, SensorSeries, SeriesBlock
-from terralatent.pipeline.tables.series import SensorRows, Series
+from terralatent.pipeline.tables.rows import SensorRows
+from terralatent.pipeline.tables.series import Series
 
 __all__ = ["Axis", "alike", "axes_of", "lay", "signatures"]
 
@@ -42,9 +44,7 @@ class Axis:
         pairs = np.unique(_pairs(times, incidence))
         return cls(pairs["time"].copy(), pairs["angle"].copy().view(np.float32))
 
-    def places(
-        self, times: NDArray[np.int64], incidence: NDArray[np.float32]
-    ) -> NDArray[np.intp]:
+    def places(self, times: NDArray[np.int64], incidence: NDArray[np.float32]) -> NDArray[np.intp]:
         """Where acquisitions are on the axis, -1 where they are not, (R,)."""
         own, wanted = _pairs(self.times, self.incidence), _pairs(times, incidence)
         if not len(own):
@@ -98,7 +98,7 @@ def signatures(series: Series) -> tuple[list[bytes], int]:
     ]
     keys = np.ascontiguousarray(np.stack([series.times, *angles], axis=1))
     ends = series.offsets
-    own = [keys[start:stop].tobytes() for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    own = [keys[start:stop].tobytes() for start, stop in pairwise(ends)]
     return own, 8 * keys.shape[1]
 
 
@@ -122,7 +122,9 @@ def alike(series: Series, most: int, fewest: int = 1) -> Iterator[NDArray[np.int
     batch: list[int] = []
     union: set[bytes] = set()
     before = None
-    for place in sorted(range(len(own)), key=lambda place: (bool(own[place]), began[place], own[place])):
+    for place in sorted(
+        range(len(own)), key=lambda place: (bool(own[place]), began[place], own[place])
+    ):
         if own[place] != before:
             before = own[place]
             dates = {before[at : at + width] for at in range(0, len(before), width)}

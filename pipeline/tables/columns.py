@@ -15,13 +15,21 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.registry import read_registry
 from terralatent.catalogs.sources.sensors import Sensor, pick_sensors
 
-__all__ = ["ATTRIBUTES", "BESIDE", "FACTS", "Columns", "TableColumns", "band_column", "find_columns"]
+__all__ = [
+    "ATTRIBUTES",
+    "BESIDE",
+    "FACTS",
+    "Columns",
+    "TableColumns",
+    "band_column",
+    "find_columns",
+]
 
 KEYS = ("pixel", "time")
 """Columns that every table has."""
 
 ATTRIBUTES = ("lon", "lat", "group", "label")
-"""What a pixel may be given beside its series: a place, degrees; what is split together; a class."""
+"""What a pixel may be given beside its series: degrees; what is split together; a class."""
 
 CARRY = "carry"
 """In a mapping: further columns that are the same for all rows of a pixel, and go with it."""
@@ -68,7 +76,10 @@ class TableColumns:
     def values(self) -> list[str]:
         """All columns of numbers of sensors."""
         return [
-            column for own in (self.bands, self.beside) for some in own.values() for column in some.values()
+            column
+            for own in (self.bands, self.beside)
+            for some in own.values()
+            for column in some.values()
         ]
 
     @property
@@ -87,9 +98,9 @@ def find_columns(
 ) -> TableColumns:
     """Find the columns of a table, and check their types. Reads no rows.
 
-    Without a mapping of sensors, columns named as :func:`band_column` does are of that sensor; where
-    there is none, a column belongs to the sensor of which the table has most bands, by their names
-    or asset keys elsewhere.
+    Without a mapping of sensors, columns named as :func:`band_column` does are of that sensor;
+    where there is none, a column belongs to the sensor of which the table has most bands, by their
+    names or asset keys elsewhere.
 
     Args:
         schema: Of the table.
@@ -249,6 +260,4 @@ def _is_key(kind: pa.DataType) -> bool:
 
 def _is_number(kind: pa.DataType) -> bool:
     # A column of a CSV file without any value has no type.
-    return bool(
-        pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
-    )
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))

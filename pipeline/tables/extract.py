@@ -24,7 +24,8 @@ from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
 from terralatent.pipeline.tables.places import Places, VectorSource, find_places
-from terralatent.pipeline.tables.series import SensorRows, Series
+from terralatent.pipeline.tables.rows import SensorRows
+from terralatent.pipeline.tables.series import Series
 
 __all__ = ["ExtractReport", "extract"]
 
@@ -78,10 +79,10 @@ def extract(
     is there before it is whole; the same call again does nothing.
 
     A row is a pixel at a time at which a sensor saw it clear, with ``pixel``, ``time`` (UTC),
-    ``lon`` and ``lat`` (degrees, of the pixel's centre), ``group`` (the feature, unless the file says
-    other), what the file says of its feature, and for each sensor ``SENSOR:BAND`` (float32, its
-    units, NaN where masked), ``SENSOR:incidence`` (degrees) and ``SENSOR:distance`` (pixels to the
-    nearest masked one). A pixel that was never clear has one row without values. So the table
+    ``lon`` and ``lat`` (degrees, of the pixel's centre), ``group`` (the feature, unless the file
+    says other), what the file says of its feature, and for each sensor ``SENSOR:BAND`` (float32,
+    its units, NaN where masked), ``SENSOR:incidence`` (degrees) and ``SENSOR:distance`` (pixels to
+    the nearest masked one). A pixel that was never clear has one row without values. So the table
     embedded is the cube embedded at these pixels.
 
     Args:
@@ -96,8 +97,8 @@ def extract(
         progress: Advanced by every window.
 
     Raises:
-        InputError: If the cube, the places or ``out`` cannot be used, not one of points and polygons
-            is given, none lies on the cube, or the cube has no such sensor.
+        InputError: If the cube, the places or ``out`` cannot be used, not one of points and
+            polygons is given, none lies on the cube, or the cube has no such sensor.
     """
     given = [source for source in (points, polygons) if source is not None]
     if len(given) != 1:

@@ -70,7 +70,9 @@ class Places:
         pixel's centre.
         """
         rows, columns, features = self.rows[some], self.columns[some], self.features[some]
-        x, y = self.grid.affine @ (columns + 0.5, rows + 0.5)
+        to_map = self.grid.affine
+        x = to_map.a * (columns + 0.5) + to_map.b * (rows + 0.5) + to_map.c
+        y = to_map.d * (columns + 0.5) + to_map.e * (rows + 0.5) + to_map.f
         to_degrees = Transformer.from_crs(str(self.grid.crs), "EPSG:4326", always_xy=True)
         lon, lat = to_degrees.transform(x, y)
         names = [
@@ -96,8 +98,8 @@ def find_places(
         label: The column of it that becomes ``label``.
 
     Raises:
-        InputError: If there is no such file, no CRS or no such column, its geometries are of another
-            kind, or none lies on the grid.
+        InputError: If there is no such file, no CRS or no such column, its geometries are of
+            another kind, or none lies on the grid.
     """
     frame, name = _frame(source)
     wanted = {"Polygon", "MultiPolygon"} if polygons else {"Point"}
@@ -158,15 +160,17 @@ def _of_points(
     points = frame.geometry.to_crs(str(grid.crs))
     there = np.flatnonzero(~(points.isna() | points.is_empty).to_numpy())
     x, y = points.iloc[there].x.to_numpy(), points.iloc[there].y.to_numpy()
-    column, row = (np.floor(numbers) for numbers in ~grid.affine @ (x, y))
+    to_grid = ~grid.affine
+    column = np.floor(to_grid.a * x + to_grid.b * y + to_grid.c)
+    row = np.floor(to_grid.d * x + to_grid.e * y + to_grid.f)
     height, width = grid.shape
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     if not inside.any():
         box = grid.extent.to_crs("EPSG:4326").boundingbox.bbox
         edges = ", ".join(f"{edge:.6g}" for edge in box)
         raise InputError(
-            f"None of the {len(frame)} points of {name[0].lower()}{name[1:]} lies on the cube, which "
-            f"covers {edges} (degrees: west, south, east, north)."
+            f"None of the {len(frame)} points of {name[0].lower()}{name[1:]} lies on the cube, "
+            f"which covers {edges} (degrees: west, south, east, north)."
         )
     if outside := len(frame) - int(inside.sum()):
         log.warning("%s: %d of %d points lie outside the cube", name, outside, len(frame))

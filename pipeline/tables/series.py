@@ -1,4 +1,5 @@
-"""Series of pixels, each with dates of its own: the value that training, embedding and features take.
+"""Series of pixels, each with dates of its own: the value that training, embedding and features
+take.
 
 Rows of all pixels lie one after the other, so that thousands of different dates take no more than
 the rows there are; only :mod:`terralatent.pipeline.tables.calendars` lays some pixels on shared
@@ -7,8 +8,9 @@ days.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,46 +18,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from terralatent.models.observations import DISTANCE_CAP
+from terralatent.pipeline.tables.columns import BESIDE, CARRY, FACTS, Columns, band_column
+from terralatent.pipeline.tables.rows import (
+    PIXEL,
+    TIME,
+    SensorRows,
+    read_rows,
+    require_whole,
+    starts_of,
+)
+from terralatent.pipeline.tables.table import Table
+
 if TYPE_CHECKING:
     import pandas
 
-    from terralatent.pipeline.tables.columns import Columns
-
-__all__ = ["SensorRows", "Series"]
-
-
-@dataclass(frozen=True, eq=False)
-class SensorRows:
-    """What one sensor saw in the rows of some series; R rows of all pixels together."""
-
-    bands: tuple[str, ...]
-    """Their names, in the sensor's order."""
-
-    units: str
-    """Of the values: ``1`` for reflectance, ``dB``."""
-
-    values: NDArray[np.float32]
-    """NaN where not seen, (R, B)."""
-
-    incidence: NDArray[np.float32]
-    """Angle of incidence in degrees, NaN where unknown, (R,)."""
-
-    distance: NDArray[np.float32]
-    """Pixels to the nearest masked one, at most 16; 16 where a table does not say it, (R,)."""
-
-    @property
-    def observed(self) -> NDArray[np.bool_]:
-        """Whether a row has any value of the sensor, (R,)."""
-        return np.isfinite(self.values).any(axis=1)
-
-    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> SensorRows:
-        """Some rows, by their places or a mask of all."""
-        return replace(
-            self,
-            values=self.values[rows],
-            incidence=self.incidence[rows],
-            distance=self.distance[rows],
-        )
+__all__ = ["Series"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +41,8 @@ class Series:
     """Series of N pixels in R rows, in memory. Frozen; what makes another one copies."""
 
     pixels: pa.Table
-    """``pixel``, and what else is known of each: ``lon``, ``lat``, ``group``, ``label``, ...; N rows.
+    """``pixel``, and what else is known of each: ``lon``, ``lat``, ``group``, ``label``, ...; N
+    rows.
     """
 
     offsets: NDArray[np.int64]
@@ -85,7 +64,8 @@ class Series:
         """Read a table of pixel series into memory. Computes.
 
         Args:
-            table: A ``.parquet`` or ``.csv`` file, or a frame: columns ``pixel`` and ``time``, and one
+            table: A ``.parquet`` or ``.csv`` file, or a frame: columns ``pixel`` and ``time``, and
+                one
                 for each band, in physical units, NaN or null where it was not seen. Rows of a frame
                 or a CSV file may be in any order.
             columns: Where it has what, if columns have other names; see docs/tables.md.
@@ -96,10 +76,12 @@ class Series:
                 type, a pixel has two rows of one time, its attributes change, rows of a pixel in a
                 Parquet file are scattered, or values are not in a sensor's units.
         """
-        from terralatent.pipeline.tables.rows import read_all
-        from terralatent.pipeline.tables.table import Table
-
-        return read_all(Table.open(table, columns, sensors))
+        opened = Table.open(table, columns, sensors)
+        rows = opened.read(range(len(opened.rows)))
+        starts = starts_of(rows, opened.columns, opened.name)
+        found = read_rows(rows, starts, opened.columns, opened.name)
+        require_whole(found.pixels[PIXEL], opened.name)
+        return cls(*found)
 
     def __len__(self) -> int:
         """The number of pixels N."""
@@ -167,6 +149,45 @@ class Series:
 
         A pixel without rows has one at the first time of all, without values.
         """
-        from terralatent.pipeline.tables.rows import to_rows
+        if (self.counts == 0).any():
+            return _with_blanks(self).to_arrow()
+        pixel = pa.array(self.pixel_of_row)
+        data = {PIXEL: self.pixels[PIXEL].take(pixel)}
+        data[TIME] = pa.array(self.times).cast(pa.timestamp("us", tz="UTC"))
+        attributes = [name for name in self.pixels.column_names if name != PIXEL]
+        data |= {name: self.pixels[name].take(pixel) for name in attributes}
+        for name, own in self.sensors.items():
+            for place, band in enumerate(own.bands):
+                data[band_column(name, band)] = pa.array(own.values[:, place])
+            for key in BESIDE:
+                data[band_column(name, key)] = pa.array(getattr(own, key))
+        facts = {
+            "units": {name: own.units for name, own in self.sensors.items()},
+            CARRY: attributes,
+        }
+        return pa.table(data).replace_schema_metadata({FACTS: json.dumps(facts).encode()})
 
-        return to_rows(self)
+
+def _with_blanks(series: Series) -> Series:
+    """The same with a row without values for each pixel that has none."""
+    bare = np.flatnonzero(series.counts == 0)
+    at = series.offsets[bare]
+    when = series.times.min() if len(series.times) else 0
+    counts = np.maximum(series.counts, 1)
+    blank = {"values": np.nan, "incidence": np.nan, "distance": DISTANCE_CAP}
+    return Series(
+        series.pixels,
+        np.append(0, np.cumsum(counts)),
+        np.insert(series.times, at, when),
+        {
+            name: SensorRows(
+                own.bands,
+                own.units,
+                **{
+                    key: np.insert(getattr(own, key), at, fill, axis=0)
+                    for key, fill in blank.items()
+                },
+            )
+            for name, own in series.sensors.items()
+        },
+    )

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.tables.columns import Columns, TableColumns, find_columns
-from terralatent.pipeline.tables.series import Series
 
 __all__ = ["ENDINGS", "Table", "TableSource", "is_table"]
 
@@ -30,8 +29,9 @@ ENDINGS = (".parquet", ".csv")
 GROUP_ROWS = 65_536
 """Rows of a group, where a table is in memory."""
 
-TableSource: TypeAlias = "str | Path | pa.Table | Series | Any"
-"""A path, an Arrow table, a :class:`Series` or a pandas frame."""
+TableSource: TypeAlias = Any
+"""A path, a :class:`~terralatent.pipeline.tables.series.Series`, an Arrow table or a pandas frame;
+the last two have no types."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ class Table:
 
         Raises:
             InputError: If there is no such file or it is damaged, or
-                :func:`~terralatent.pipeline.tables.columns.find_columns` does not find what it must.
+                :func:`~terralatent.pipeline.tables.columns.find_columns` does not find what it
+                must.
         """
         name = str(source) if isinstance(source, str | Path) else _name(source)
         content = _read(source, name)
@@ -82,7 +83,8 @@ class Table:
         else:
             content = _ordered(content.select(found.every), found)
             rows = tuple(
-                min(GROUP_ROWS, len(content) - start) for start in range(0, len(content), GROUP_ROWS)
+                min(GROUP_ROWS, len(content) - start)
+                for start in range(0, len(content), GROUP_ROWS)
             )
         return cls(name, found, rows, schema, content)
 
@@ -122,7 +124,12 @@ def is_table(source: object) -> bool:
     """Whether what a training or an embedding is given is a table: by its ending, or its type."""
     if isinstance(source, str | Path):
         return str(source).endswith(ENDINGS)
-    return isinstance(source, Series | pa.Table) or _is_frame(source)
+    return isinstance(source, pa.Table) or _has_rows(source) or _is_frame(source)
+
+
+def _has_rows(source: object) -> bool:
+    """Whether it is series, or a frame of others, that give themselves as an Arrow table."""
+    return hasattr(source, "to_arrow")
 
 
 def _is_frame(source: object) -> bool:
@@ -132,11 +139,11 @@ def _is_frame(source: object) -> bool:
 
 def _name(source: object) -> str:
     count = len(source) if hasattr(source, "__len__") else 0
-    return f"{count:,} series in memory" if isinstance(source, Series) else f"a table of {count:,} rows"
+    return f"a table in memory of {count:,} {'pixels' if hasattr(source, 'pixels') else 'rows'}"
 
 
 def _read(source: TableSource, name: str) -> pq.ParquetFile | pa.Table:
-    if isinstance(source, Series):
+    if _has_rows(source):
         return source.to_arrow()
     if isinstance(source, pa.Table):
         return source

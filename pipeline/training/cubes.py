@@ -27,7 +27,7 @@ from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource, is_table
 from terralatent.pipeline.training.holdout import blocks_apart
 from terralatent.pipeline.training.sources import Bands, PixelSource, agree
-from terralatent.pipeline.training.tables import open_table
+from terralatent.pipeline.training.tables.calendars import open_table
 
 __all__ = ["Labels", "TrainingCube", "mask", "open_training_cubes"]
 
@@ -130,7 +130,7 @@ def open_training_cubes(
     Args:
         cubes: A path or URL, or several; those that end in ``.parquet`` or ``.csv``, frames, and
             :class:`~terralatent.pipeline.tables.series.Series` are tables of pixel series, see
-            :func:`terralatent.pipeline.training.tables.open_table`.
+            :func:`terralatent.pipeline.training.tables.calendars.open_table`.
         sensors: Those to use; by default all that have acquisitions.
         seed: Of the choice of the blocks kept apart.
         masking: How the sensors of cubes are masked.

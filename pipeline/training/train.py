@@ -128,7 +128,7 @@ def train(
         cubes: Path or URL of a cube, or of several, each read at its newest snapshot; a path that
             ends in ``.parquet`` or ``.csv``, a frame or a
             :class:`~terralatent.pipeline.tables.series.Series` is a table, see
-            :func:`terralatent.pipeline.training.tables.open_table`.
+            :func:`terralatent.pipeline.training.tables.calendars.open_table`.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
         extend: Folder of a trained model to which sensors are added; it is only read.
         pretrained: Folder of a trained model from whose weights training begins, and on which the

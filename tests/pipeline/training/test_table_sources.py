@@ -18,10 +18,10 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import load_model, read_manifest
 from terralatent.models.observations import Observations
 from terralatent.pipeline.training import sampler as sample
-from terralatent.pipeline.training import tables as calendars
 from terralatent.pipeline.training.cubes import open_training_cubes
 from terralatent.pipeline.training.sampler import PixelSampler
-from terralatent.pipeline.training.tables import open_table
+from terralatent.pipeline.training.tables import index
+from terralatent.pipeline.training.tables.calendars import open_table
 from terralatent.pipeline.training.train import train
 from tests.made.tiny import tiny_cube
 
@@ -121,7 +121,7 @@ def test_a_pixel_is_read_the_same_whatever_the_row_groups(
 def test_pixels_share_a_calendar_and_rare_ones_the_union_of_theirs(
     rows: pd.DataFrame, written: Callable[[pd.DataFrame], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calendars, "FEWEST_PIXELS", 20)
+    monkeypatch.setattr(index, "FEWEST_PIXELS", 20)
     times = np.sort(rows["time"].unique())
     keep = (
         (rows["pixel"] < 60)
@@ -183,14 +183,16 @@ CHANGES: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = 
     "time": (lambda t: t.astype({"time": str}), {}, "'time' holds .*string, not timestamps or d"),
     "text": (lambda t: t.astype({"B03": str}), {}, "'B03' holds .*string, not numbers"),
     "null": (lambda t: t.assign(time=t["time"].where(t.index != 7)), {}, "'time' is null in some"),
-    "twice": (lambda t: pd.concat([t.iloc[:1], t]), {}, "pixel 0 has two rows of 2017-08-01T00:00:00; l"),
+    "twice": (lambda t: pd.concat([t.iloc[:1], t]), {},
+              "pixel 0 has two rows of 2017-08-01T00:00:00; leave one"),
     "scattered": (lambda t: t.sort_values("time"), {}, "rows of pixel 0 do not follow one another"),
     "empty": (lambda t: t.iloc[:0], {}, "holds no value"),
     "unseen": (lambda t: t.assign(B02=np.nan, B03=np.nan, B04=np.nan, vv=np.nan, vh=np.nan), {},
                "holds no value"),
     "digital": (lambda t: t.assign(B02=t["B02"] * 1e4, B03=3e3, B04=3e3), {},
                 f"median of {S2} is .*e.03, which is not in units of '1' .*: divide by 10000"),
-    "power": (lambda t: t.assign(vv=10 ** (t["vv"] / 10), vh=0.01), {}, f"median of {S1} is 0.01, .* 10 . log10"),
+    "power": (lambda t: t.assign(vv=10 ** (t["vv"] / 10), vh=0.01), {},
+              f"median of {S1} is 0.01, .* 10 . log10"),
     "nothing": (lambda t: t[["pixel", "time"]], {}, "no column of a band of .*; it has pixel, t"),
     "two": (lambda t: t, {"sensors": None}, r"B02, B03, B04 may be of sentinel-2-l2a or landsat"),
     "unknown": (lambda t: t, {"columns": {"venus": {"B1": "B02"}}}, "venus must be a known sensor"),

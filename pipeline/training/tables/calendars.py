@@ -9,8 +9,7 @@ valid.
 from __future__ import annotations
 
 import logging
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,40 +18,18 @@ from numpy.typing import NDArray
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
 from terralatent.pipeline.cube.series import SeriesBlock
-from terralatent.pipeline.tables.calendars import Axis, lay, signatures
+from terralatent.pipeline.tables.calendars import Axis, lay
 from terralatent.pipeline.tables.columns import Columns
-from terralatent.pipeline.tables.rows import chunks, series_of
+from terralatent.pipeline.tables.rows import read_rows
 from terralatent.pipeline.tables.series import Series
 from terralatent.pipeline.tables.table import Table, TableSource
 from terralatent.pipeline.training.holdout import blocks_apart
 from terralatent.pipeline.training.sources import Bands
+from terralatent.pipeline.training.tables.index import SeenTogether, index_table, share_calendars
 
 __all__ = ["TableCalendar", "open_table"]
 
 log = logging.getLogger(__name__)
-
-FEWEST_PIXELS = 64
-"""Pixels of one calendar below which they share one with others of the kind."""
-
-MOST_DATES = 2048
-"""Of such a calendar, where it has :data:`FEWEST_PIXELS` pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class SeenTogether:
-    """Pixels whose rows have the same times and angles."""
-
-    times: NDArray[np.int64]
-    """Microseconds since 1970, ascending, (T,)."""
-
-    incidence: Mapping[str, NDArray[np.float32]]
-    """By sensor, degrees, (T,)."""
-
-    seen: Mapping[str, NDArray[np.bool_]]
-    """By sensor, whether any of the pixels has a value then, (T,)."""
-
-    starts: array[int]
-    """First row of each pixel, counted in the table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +107,7 @@ class TableCalendar:
         offsets = np.cumsum(own.counts) - own.counts
         rows = np.repeat(own.starts - own.first - offsets, own.counts) + np.arange(own.counts.sum())
         bare = replace(columns, attributes={})
-        series = series_of(table.take(rows), offsets, bare, self.name)
+        series = Series(*read_rows(table.take(rows), offsets, bare, self.name))
         bands = {name: bands.names for name, bands in self.sensors.items()}
         return lay(series, {name: self.axes[name] for name in self.sensors}, bands)
 
@@ -169,64 +146,15 @@ def open_table(
             sensor are not in its units.
     """
     table = Table.open(source, columns, sensors)
-    groups = [*_shared(_index(table))]
+    groups = [*share_calendars(index_table(table))]
     ends = np.cumsum(table.rows)
-    calendars = [
-        _calendar(table, number, own, ends, seed) for number, own in enumerate(groups)
-    ]
+    calendars = [_calendar(table, number, own, ends, seed) for number, own in enumerate(groups)]
     calendars = [calendar for calendar in calendars if calendar.sensors]
     if not calendars:
-        raise InputError(
-            f"{table.name} holds no value; a table has a row for each pixel and date."
-        )
+        raise InputError(f"{table.name} holds no value; a table has a row for each pixel and date.")
     log.info("%s: %d pixels in %d calendars", table.name, sum(sum(own.sizes) for own in calendars),
              len(calendars))  # fmt: skip
     return tuple(calendars)
-
-
-def _index(table: Table) -> list[SeenTogether]:
-    """Where the rows of each pixel are, by their times, in the order in which these first occur."""
-    found: dict[bytes, SeenTogether] = {}
-    for first, series in chunks(table):
-        seen = {name: own.observed for name, own in series.sensors.items()}
-        for place, key in enumerate(signatures(series)[0]):
-            rows = slice(int(series.offsets[place]), int(series.offsets[place + 1]))
-            if key not in found:
-                found[key] = _first(series, rows)
-            same = found[key]
-            same.starts.append(first + rows.start)
-            for name, some in seen.items():
-                np.logical_or(same.seen[name], some[rows], out=same.seen[name])
-    return list(found.values())
-
-
-def _first(series: Series, rows: slice) -> SeenTogether:
-    times = series.times[rows].copy()
-    return SeenTogether(
-        times,
-        {name: own.incidence[rows].copy() for name, own in series.sensors.items()},
-        {name: np.zeros(len(times), dtype=bool) for name in series.sensors},
-        array("q"),
-    )
-
-
-def _shared(indexed: Sequence[SeenTogether]) -> Iterator[list[SeenTogether]]:
-    """Those that are laid on one calendar: many of the same dates, or few of dates that are alike."""
-    for own in indexed:
-        if len(own.starts) >= FEWEST_PIXELS:
-            yield [own]
-    rare = [own for own in indexed if len(own.starts) < FEWEST_PIXELS]
-    rare.sort(key=lambda own: (own.times[0], own.times.tobytes()))
-    some: list[SeenTogether] = []
-    union: set[int] = set()
-    for own in rare:
-        together = union | set(own.times.tolist())
-        if len(together) > MOST_DATES and sum(len(one.starts) for one in some) >= FEWEST_PIXELS:
-            yield some
-            some, together = [], set(own.times.tolist())
-        some, union = [*some, own], together
-    if some:
-        yield some
 
 
 def _calendar(

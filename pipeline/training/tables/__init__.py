@@ -1,0 +1,1 @@
+"""Tables of pixel series as a source of training beside cubes."""
