@@ -134,7 +134,7 @@ def _has_rows(source: object) -> bool:
 
 def _is_frame(source: object) -> bool:
     """Whether it is a pandas frame; pandas is imported by whoever made one."""
-    return type(source).__module__.startswith("pandas.") and hasattr(source, "columns")
+    return type(source).__module__.split(".")[0] == "pandas" and hasattr(source, "columns")
 
 
 def _name(source: object) -> str:

@@ -1,1 +1,1 @@
-"""Tests of the opened cube."""
+"""Tests of tables of pixel series."""
