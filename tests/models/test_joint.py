@@ -49,7 +49,10 @@ def by_hand(made: GPVAE, seen: dict, constant: bool = False) -> tuple[np.ndarray
             cross = k(query, days[own])
             prior = k(query, query)
             if constant:
-                cross, prior = np.full_like(cross, level[latent]), np.full_like(prior, level[latent])
+                cross, prior = (
+                    np.full_like(cross, level[latent]),
+                    np.full_like(prior, level[latent]),
+                )
             gain = np.linalg.solve(noisy, cross.T).T
             rows.append((gain @ (eta[own] / w[own]), prior - gain @ cross.T))
         means.append([mean for mean, _ in rows])
