@@ -111,7 +111,8 @@ def _period(text: str, when: str) -> tuple[np.datetime64, np.datetime64]:
     """The first and the last day of a year, or of days with a slash between them."""
     if year := re.fullmatch(r"\d{4}", text):
         return np.datetime64(f"{year[0]}-01-01"), np.datetime64(f"{year[0]}-12-31")
-    days = [_time(day.strip(), f"dates {when!r}") for day in text.split("/")]
+    parts = text.split("/")
+    days = [_time(day.strip(), f"dates {when!r}") for day in parts if len(parts) == 2]
     if len(days) != 2 or days[0] > days[1]:
         raise InputError(
             f"{text!r} (dates {when!r}) is no period; give a year such as 2018, or its first and "

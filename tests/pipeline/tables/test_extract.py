@@ -190,7 +190,7 @@ def test_the_same_again_does_nothing_and_another_is_refused(
 ) -> None:
     before = table.read_bytes()
     assert extract(cube, table, polygons=polygons, label="crop").repeated
-    with pytest.raises(InputError, match="its sensors is .*choose another --out"):
+    with pytest.raises(InputError, match=r"its sensors is .*choose another --out"):
         extract(cube, table, polygons=polygons, label="crop", sensors=[S2])
     assert table.read_bytes() == before
 
@@ -198,9 +198,14 @@ def test_the_same_again_does_nothing_and_another_is_refused(
 def test_what_ends_early_leaves_nothing(tmp_path: Path) -> None:
     rows = pa.table({"pixel": [1, 2]})
     out = tmp_path / "t.parquet"
-    with pytest.raises(RuntimeError), writing_parquet(out, {"kind": "table"}) as write:
-        write(rows)
-        raise RuntimeError
+
+    def fail() -> None:
+        with writing_parquet(out, {"kind": "table"}) as write:
+            write(rows)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     with writing_parquet(out, {"kind": "table"}) as write:
         write(rows)
