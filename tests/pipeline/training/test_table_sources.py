@@ -17,12 +17,15 @@ import torch
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import load_model, read_manifest
 from terralatent.models.observations import Observations
+from terralatent.pipeline import Series
 from terralatent.pipeline.training import sampler as sample
 from terralatent.pipeline.training.cubes import open_training_cubes
+from terralatent.pipeline.training.holdout import hold_out
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.tables import index
 from terralatent.pipeline.training.tables.calendars import open_table
 from terralatent.pipeline.training.train import train
+from tests.made.tables import COLUMNS, made_up_rows
 from tests.made.tiny import tiny_cube
 
 S1, S2 = "sentinel-1-asc", "sentinel-2-l2a"
@@ -176,6 +179,41 @@ def test_a_table_and_a_cube_of_other_bands_make_one_model(
     rows.iloc[40:].drop(columns=["B03", "vv", "vh"]).to_parquet(path, index=False)
     with pytest.raises(InputError, match="another training: cubes is"):
         train(cubes, folder / "model", **request)
+
+
+@pytest.mark.parametrize("most", [60, 10_000])
+def test_pixels_with_dates_of_their_own_do_not_make_one_calendar_of_all(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(index, "FEWEST_PIXELS", 5)
+    monkeypatch.setattr(index, "MOST_DATES", most)
+    series = Series.from_table(made_up_rows(40, shared=12), COLUMNS)
+    found = open_table(series, seed=0)
+    assert sum(sum(own.sizes) for own in found) == len(series)
+    assert [own.together for own in found[:2]] == [True, True]  # those at either angle
+    mixed = found[2:]
+    assert not any(own.together for own in mixed)
+    assert (len(mixed) == 1) == (most > 60)
+    for own in mixed:
+        dates = {time for axis in own.axes.values() for time in axis.times}
+        assert len(dates) <= most or sum(own.sizes) < 2 * 5
+    for name in BOTH:
+        seen = sum(int(own.read(part).series()[name].observed.sum())
+                   for own in found for part in range(len(own.parts)))  # fmt: skip
+        assert seen == series.observations()[name].sum()
+
+
+def test_of_dates_of_their_own_some_are_held_out(folder: Path) -> None:
+    series = Series.from_table(made_up_rows(30), COLUMNS)
+    (own,) = open_table(series, seed=0)
+    pool = own.read(0).series()
+    assert hold_out(pool, 0).empty
+    held = hold_out(pool, 0, together=False)
+    for name in BOTH:
+        assert 0 < held.acquisitions[name].float().mean() < 0.5
+    train(series, folder / "own-dates", model="linear", steps=0)
+    again = Series.from_table(series)
+    assert train(again, folder / "own-dates", model="linear", steps=0).repeated
 
 
 CHANGES: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = {
