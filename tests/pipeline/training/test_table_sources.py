@@ -187,7 +187,7 @@ def test_pixels_with_dates_of_their_own_do_not_make_one_calendar_of_all(
 ) -> None:
     monkeypatch.setattr(index, "FEWEST_PIXELS", 5)
     monkeypatch.setattr(index, "MOST_DATES", most)
-    series = Series.from_table(made_up_rows(40, shared=12), COLUMNS)
+    series = Series.from_table(made_up_rows(40, shared=18), COLUMNS)
     found = open_table(series, seed=0)
     assert sum(sum(own.sizes) for own in found) == len(series)
     assert [own.together for own in found[:2]] == [True, True]  # those at either angle
@@ -204,7 +204,7 @@ def test_pixels_with_dates_of_their_own_do_not_make_one_calendar_of_all(
 
 
 def test_of_dates_of_their_own_some_are_held_out(folder: Path) -> None:
-    series = Series.from_table(made_up_rows(30), COLUMNS)
+    series = Series.from_table(made_up_rows(12), COLUMNS)
     (own,) = open_table(series, seed=0)
     pool = own.read(0).series()
     assert hold_out(pool, 0).empty
