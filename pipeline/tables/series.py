@@ -1,5 +1,4 @@
-"""Series of pixels, each with dates of its own: the value that training, embedding and features
-take.
+"""Series of pixels, each with dates of its own: what training, embedding and features take.
 
 Rows of all pixels lie one after the other, so that thousands of different dates take no more than
 the rows there are; only :mod:`terralatent.pipeline.tables.calendars` lays some pixels on shared
@@ -41,9 +40,7 @@ class Series:
     """Series of N pixels in R rows, in memory. Frozen; what makes another one copies."""
 
     pixels: pa.Table
-    """``pixel``, and what else is known of each: ``lon``, ``lat``, ``group``, ``label``, ...; N
-    rows.
-    """
+    """``pixel``, and what is known of each (``lon``, ``lat``, ``group``, ``label``, ...), N rows."""
 
     offsets: NDArray[np.int64]
     """Where the rows of a pixel begin, and where the last ends, (N + 1,)."""
@@ -65,9 +62,8 @@ class Series:
 
         Args:
             table: A ``.parquet`` or ``.csv`` file, or a frame: columns ``pixel`` and ``time``, and
-                one
-                for each band, in physical units, NaN or null where it was not seen. Rows of a frame
-                or a CSV file may be in any order.
+                one for each band, in physical units, NaN or null where it was not seen. Rows of a
+                frame or a CSV file may be in any order.
             columns: Where it has what, if columns have other names; see docs/tables.md.
             sensors: Those to use; by default all of which it has bands.
 
