@@ -40,7 +40,7 @@ class Series:
     """Series of N pixels in R rows, in memory. Frozen; what makes another one copies."""
 
     pixels: pa.Table
-    """``pixel``, and what is known of each (``lon``, ``lat``, ``group``, ``label``, ...), N rows."""
+    """``pixel``, and what is known of it (``lon``, ``lat``, ``group``, ``label``, ...), N rows."""
 
     offsets: NDArray[np.int64]
     """Where the rows of a pixel begin, and where the last ends, (N + 1,)."""
