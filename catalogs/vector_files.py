@@ -21,7 +21,12 @@ GEOJSON_ENDINGS = (".geojson", ".json")
 
 PARQUET_ENDINGS = (".parquet", ".geoparquet")
 
-VECTOR_FILES = {".gpkg": "GeoPackage", ".shp": "Shapefile", ".kml": "KML"}
+VECTOR_FILES = {
+    ".gpkg": "GeoPackage",
+    ".shp": "Shapefile",
+    ".kml": "KML",
+    **dict.fromkeys(PARQUET_ENDINGS, "GeoParquet"),
+}
 """By their endings, files that are no GeoJSON."""
 
 _BEGINS: dict[str, tuple[bytes, ...]] = {
@@ -50,13 +55,14 @@ def read_vector_file(path: Path, name: str) -> geopandas.GeoDataFrame | None:
     import geopandas  # not where no such file is read: it takes a second
 
     ending = path.suffix.lower()
-    kind = VECTOR_FILES.get(ending, "GeoParquet" if ending in PARQUET_ENDINGS else "GeoJSON")
+    kind = VECTOR_FILES.get(ending, "GeoJSON")
     try:
         _require_kind(path, ending)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if ending in PARQUET_ENDINGS:  # which GDAL may be built without
-                return geopandas.read_parquet(path)
+                frame = geopandas.read_parquet(path)
+                return frame if len(frame) else None
             listed = geopandas.list_layers(path)
             layers = [str(layer) for layer in listed["name"][listed["geometry_type"].notna()]]
             if len(layers) > 1:

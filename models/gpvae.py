@@ -40,6 +40,7 @@ class GPVAE(LatentModel):
     takes_sensors: ClassVar[bool] = True
     encoder_dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
     has_scene_errors: ClassVar[bool] = True
+    has_joint: ClassVar[bool] = True
     own_choices: ClassVar[tuple[str, ...]] = (
         "kernel",
         "posterior",
@@ -194,3 +195,48 @@ class GPVAE(LatentModel):
         """See :meth:`LatentModel.infer`."""
         sites = self.sites(observations)
         return self.inference.marginals(self.kernel, sites.days, sites.w, sites.eta, query_days)
+
+    @torch.no_grad()
+    def joint(
+        self, observations: Mapping[str, Observations], query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean (N, Q, L) and covariance (N, L, Q, Q) of the latents over a few days.
+
+        Latents are independent given their sites, so all of the joint posterior is in it. See
+        :meth:`terralatent.models.posteriors.contract.Inference.joint`; it costs as much as Q + 1
+        times :meth:`infer`, and its diagonal is the variance there. Float32.
+
+        Args:
+            observations: By sensor name, all of the same N pixels.
+            query_days: Days since 1970-01-01, any order, shape (Q,), float64.
+        """
+        sites = self.sites(observations)
+        return self.inference.joint(self.kernel, sites.days, sites.w, sites.eta, query_days)
+
+    @property
+    def has_static(self) -> bool:
+        """Whether a part of each latent never changes: the kernel has a constant term."""
+        return bool(self._constant_parts())
+
+    @torch.no_grad()
+    def static(self, observations: Mapping[str, Observations]) -> tuple[Tensor, Tensor] | None:
+        """Return mean and variance of what never changes of each latent, shape (N, L), float32.
+
+        That is the constant term of the kernel, and None where it has none. What a latent has
+        beside it is a process of its own.
+
+        Args:
+            observations: By sensor name, all of the same N pixels.
+        """
+        constant = self._constant_parts()
+        if not constant:
+            return None
+        sites = self.sites(observations)
+        anywhen = sites.days[:1] if len(sites.days) else sites.days.new_zeros(1)
+        mean, var = self.inference.components(self.kernel, sites.days, sites.w, sites.eta, anywhen)
+        return mean[:, 0, :, constant[0]], var[:, 0, :, constant[0]]
+
+    def _constant_parts(self) -> list[int]:
+        """Places of the kernel's terms that are constant."""
+        scales = self.kernel.timescales().values()
+        return [place for place, days in enumerate(scales) if bool(days.isinf().all())]

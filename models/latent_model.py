@@ -97,6 +97,12 @@ class LatentModel(nn.Module, ABC):
     """Whether errors that an acquisition shares over a scene are estimated by it, see
     :mod:`terralatent.models.scene_errors`."""
 
+    has_joint: ClassVar[bool] = False
+    """Whether it gives the covariance of latents between dates, and what of them is static, by
+    :meth:`~terralatent.models.gpvae.GPVAE.joint` and
+    :meth:`~terralatent.models.gpvae.GPVAE.static`.
+    """
+
     own_choices: ClassVar[tuple[str, ...]] = ()
     """Fields of :class:`~terralatent.models.config.ModelConfig` that this family reads and others
     do not."""

@@ -6,12 +6,16 @@ Names are imported when first asked for, so that the command line starts fast.
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "Features",
     "Masking",
+    "Series",
     "build_cube",
     "calibrate_model",
     "classify",
     "decode",
     "embed",
+    "extract",
+    "features",
     "open_cube",
     "open_landcover",
     "open_latents",
@@ -30,16 +34,23 @@ if TYPE_CHECKING:
     from terralatent.pipeline.landcover.regress import regress
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed, open_latents
+    from terralatent.pipeline.mapping.features import Features, features
+    from terralatent.pipeline.tables.extract import extract
+    from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.calibrate import calibrate_model
     from terralatent.pipeline.training.train import train
 else:
     _HOMES = {
+        "Features": "mapping.features",
         "Masking": "cube.masking",
+        "Series": "tables.series",
         "build_cube": "ingest.build",
         "calibrate_model": "training.calibrate",
         "classify": "landcover.classify",
         "decode": "mapping.decode",
         "embed": "mapping.embed",
+        "extract": "tables.extract",
+        "features": "mapping.features",
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",
         "open_latents": "mapping.embed",

@@ -30,12 +30,17 @@ MOST_DATES = 100_000
 LONGEST_STEP = 36_525
 """Longest step in days: a century."""
 
+_OF_PERIOD = re.compile(r"\s*(monthly|\d{1,9}\s*[dD])\s*:\s*(.+?)\s*")
+"""Dates of a year or a period of their own."""
+
 Times = NDArray[np.datetime64]
 When = str | Sequence[str | date | np.datetime64] | Times
-"""``monthly``, ``10D``, ``acquisitions``, dates with commas, the path of a file, or the dates."""
+"""``monthly``, ``10D``, either of a year or a period (``monthly:2018``), ``acquisitions``, dates
+with commas, the path of a file, or the dates."""
 
 FORMS = (
-    "`monthly`, a step of days such as `10D`, `acquisitions`, ISO dates with commas "
+    "`monthly`, a step of days such as `10D`, either of a year or a period (`monthly:2018`, "
+    "`10D:2018-04-01/2018-09-30`), `acquisitions`, ISO dates with commas "
     "(`2018-07-15,2018-08-15`), or a file with one ISO date or time a line"
 )
 
@@ -47,8 +52,10 @@ def parse_when(
 
     Args:
         when: ``monthly`` is the 15th of each month within ``period``; ``10D`` (any number of days)
-            steps from the first day of ``period``; ``acquisitions`` are the given ones; else dates
-            or times in ISO form, UTC unless they say otherwise, with commas or in a file.
+            steps from the first day of ``period``; ``monthly:2018`` and
+            ``10D:2018-04-01/2018-09-30`` mean a year or a period of their own; ``acquisitions``
+            are the given ones; else dates or times in ISO form, UTC unless they say otherwise,
+            with commas or in a file.
         period: First and last day of the cube, both included.
         acquisitions: Times of the cube's acquisitions, datetime64, in any order.
 
@@ -58,6 +65,9 @@ def parse_when(
     Raises:
         InputError: If ``when`` is none of these, names a day that does not exist, or means no date.
     """
+    given = when
+    if isinstance(when, str) and (own := _OF_PERIOD.fullmatch(when)) and not _is_file(when):
+        when, period = own[1], _period(own[2], when)
     first, last = (day.astype("datetime64[D]") for day in period)
     seen = np.unique(np.asarray(acquisitions, dtype="datetime64[us]"))
     if not isinstance(when, str):
@@ -78,13 +88,13 @@ def parse_when(
         times = [_time(text.strip(), f"dates {when!r}") for text in when.split(",") if text.strip()]
     if not times:
         raise InputError(
-            f"Dates {_brief(when)} mean no date at all: the cube runs from {first} to {last}. "
+            f"Dates {_brief(given)} mean no date at all: the period is from {first} to {last}. "
             f"Give {FORMS}."
         )
     wanted = np.unique(np.array(times, dtype="datetime64[us]"))
     if wanted.size > MOST_DATES:
         raise InputError(
-            f"Dates {_brief(when)} mean {wanted.size:,} dates; {MOST_DATES:,} is the most."
+            f"Dates {_brief(given)} mean {wanted.size:,} dates; {MOST_DATES:,} is the most."
         )
     _warn_of_far(wanted, seen, (first, last))
     return wanted
@@ -95,6 +105,20 @@ def days_since_1970(times: Times) -> NDArray[np.float64]:
     micros = np.asarray(times, dtype="datetime64[us]").astype(np.int64)
     days: NDArray[np.float64] = micros / 86_400e6
     return days
+
+
+def _period(text: str, when: str) -> tuple[np.datetime64, np.datetime64]:
+    """The first and the last day of a year, or of days with a slash between them."""
+    if year := re.fullmatch(r"\d{4}", text):
+        return np.datetime64(f"{year[0]}-01-01"), np.datetime64(f"{year[0]}-12-31")
+    parts = text.split("/")
+    days = [_time(day.strip(), f"dates {when!r}") for day in parts if len(parts) == 2]
+    if len(days) != 2 or days[0] > days[1]:
+        raise InputError(
+            f"{text!r} (dates {when!r}) is no period; give a year such as 2018, or its first and "
+            "last day such as 2018-04-01/2018-09-30."
+        )
+    return days[0], days[1]
 
 
 def _steps(days: int, first: np.datetime64, last: np.datetime64) -> list[np.datetime64]:
@@ -153,7 +177,7 @@ def _warn_of_far(wanted: Times, seen: Times, period: tuple[np.datetime64, np.dat
     far = wanted[(wanted < first - margin) | (wanted > last + margin)]
     if far.size:
         logger.warning(
-            "%d of %d dates lie more than %d days outside the cube (%s to %s), such as %s: "
+            "%d of %d dates lie more than %d days outside the period (%s to %s), such as %s: "
             "the posterior is the prior there.",
             far.size,
             wanted.size,

@@ -44,16 +44,17 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "store": set(),
         "cube": {"store"},
         "cluster": {"store"},
+        "tables": {"cube", "store"},
         "export": {"store"},
         "ingest": {"cluster", "cube", "store"},
-        "training": {"cube", "store"},
-        "mapping": {"cluster", "cube", "store"},
+        "training": {"tables", "cube", "store"},
+        "mapping": {"tables", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
         "landcover": {"mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "cli": {"info", "pictures", "ingest", "landcover", "mapping", "training", "export", "cube"}
-        | {"store"},
+        "cli": {"info", "pictures", "ingest", "landcover", "mapping", "training", "tables"}
+        | {"export", "cube", "store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

@@ -10,7 +10,7 @@ import typer
 
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, terminal
-from terralatent.pipeline.cli.verbs import demo, landcover, maps, models, scenes, stores
+from terralatent.pipeline.cli.verbs import demo, extraction, landcover, maps, models, scenes, stores
 from terralatent.pipeline.command import PROGRAM, command_line
 
 __all__ = ["app", "main"]
@@ -35,6 +35,7 @@ VERBS = (
     scenes.build,
     models.train,
     models.calibrate,
+    extraction.extract,
     maps.embed,
     maps.decode,
     landcover.classify,

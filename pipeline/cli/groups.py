@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from terralatent.catalogs.errors import InputError
 from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
-from terralatent.pipeline.cli.options import At, Calibrate, Device, Sensors, Tables
+from terralatent.pipeline.cli.options import At, Calibrate, Columns, Device, Sensors, Tables
 
 if TYPE_CHECKING:
     from terralatent.pipeline.cube.masking import MaskingRequest
@@ -28,6 +29,7 @@ __all__ = [
     "ModelChoices",
     "Sampling",
     "SceneChoice",
+    "TableChoice",
     "grouped",
 ]
 
@@ -177,8 +179,17 @@ class Inference:
         """Return the model to use: the given one, or that calibrated to the cube.
 
         None is the one of a result that is begun, or the default. Of a new result, a model that
-        does not know the cube says so. Computes.
+        does not know the cube says so. Computes. A table's is the one given.
+
+        Raises:
+            InputError: If a model is to be calibrated to a table.
         """
+        from terralatent.pipeline.tables.table import is_table
+
+        if is_table(cube):
+            if self.calibrate:
+                raise InputError("--calibrate is for cubes; leave it out for a table.")
+            return model
         from terralatent.pipeline.mapping.results import model_of
         from terralatent.pipeline.store.repository import Store
 
@@ -207,18 +218,46 @@ class Sampling:
             metavar="area|cube", help="Cubes count by their area, or each as much as another."
         ),
     ] = "area"
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="TOML or JSON: which columns of the tables are which bands."
-        ),
-    ] = None
+    columns: Columns = None
     drop_bands: Annotated[
         bool,
         typer.Option(
             "--drop-bands", help="Hide bands in some steps, for cubes that have only a part."
         ),
     ] = False
+
+
+TABLE = "Of a table of pixel series"
+
+
+@dataclass(frozen=True)
+class TableChoice:
+    """How a table of pixel series is embedded."""
+
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML or JSON: which of its columns are pixel, time, and which bands.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None
+    sensor: Annotated[
+        list[str] | None,
+        typer.Option(help="May be repeated; all that it has by default.", rich_help_panel=TABLE),
+    ] = None
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="One row of features a pixel instead of one a date.",
+            rich_help_panel=TABLE,
+        ),
+    ] = False
+
+    def keywords(self) -> dict[str, Any]:
+        """As :func:`~terralatent.pipeline.mapping.embed.embed` takes them."""
+        return {"columns": self.columns, "sensors": self.sensor or None, "wide": self.wide}
 
 
 PRIOR = "The prior of the latent series"

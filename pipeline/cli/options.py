@@ -15,7 +15,9 @@ __all__ = [
     "AnyStore",
     "At",
     "Calibrate",
+    "Columns",
     "Cube",
+    "CubeOrTable",
     "Date",
     "Debug",
     "Device",
@@ -85,7 +87,8 @@ Pixel = Annotated[
 When = Annotated[
     str,
     typer.Option(
-        help="monthly, 10D, acquisitions, dates with commas, or a file of dates.", metavar="WHEN"
+        help="monthly, 10D, monthly:2018, acquisitions, dates with commas, or a file of dates.",
+        metavar="WHEN",
     ),
 ]
 Requests = Annotated[
@@ -141,9 +144,20 @@ Climate = Annotated[
     str, typer.Option(metavar="NAME", help="Of a drawn place, or random; temperate is Flanders.")
 ]
 Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
+CubeOrTable = Annotated[
+    str,
+    typer.Argument(
+        metavar="CUBE|TABLE",
+        help="A cube: path or s3://, gs://, az:// URL; or a table of series (.parquet, .csv).",
+    ),
+]
 Sources = Annotated[
     list[str],
-    typer.Argument(metavar="CUBE...", help="Cubes, and tables of pixel series (.parquet)."),
+    typer.Argument(metavar="CUBE...", help="Cubes, and tables of pixel series (.parquet, .csv)."),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="TOML or JSON: which columns of the tables are which bands."),
 ]
 Model = Annotated[
     str | None,

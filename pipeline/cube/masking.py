@@ -32,6 +32,7 @@ __all__ = [
     "Masks",
     "Rule",
     "clear_sky",
+    "leaves_open",
     "mask_bands",
     "parse_masking",
     "settle",
@@ -129,6 +130,12 @@ class Masking:
 
 MaskingRequest: TypeAlias = Masking | Mapping[str, Masking] | None
 """Of all sensors that have a mask band, or by sensor, where ``*`` stands for the rest."""
+
+
+def leaves_open(request: MaskingRequest) -> bool:
+    """Whether a request says nothing at all."""
+    given = request.values() if isinstance(request, Mapping) else (request or Masking(),)
+    return all(masking == Masking() for masking in given)
 
 
 @dataclass(frozen=True)

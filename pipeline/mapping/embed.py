@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
-from terralatent.pipeline.cube.masking import MaskingRequest
+from terralatent.pipeline.cube.masking import MaskingRequest, leaves_open
 from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.block import BlockWork
@@ -31,6 +32,7 @@ from terralatent.pipeline.mapping.results import (
     result_layout,
     time_chunk,
 )
+from terralatent.pipeline.mapping.table import TableReport, embed_table
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (
@@ -41,6 +43,8 @@ from terralatent.pipeline.store.arrays import (
     inner_chunk,
 )
 from terralatent.pipeline.store.repository import Store
+from terralatent.pipeline.tables.columns import Columns
+from terralatent.pipeline.tables.table import TableSource, is_table
 
 __all__ = ["embed", "open_latents"]
 
@@ -58,7 +62,7 @@ MEAN_END, STD_END = 32767, 65534
 
 
 def embed(
-    cube: str | Path,
+    cube: TableSource,
     model: str | Path | None = None,
     out: str | Path | None = None,
     *,
@@ -68,18 +72,24 @@ def embed(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    columns: Columns = None,
+    sensors: Sequence[str] | None = None,
+    wide: bool = False,
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
     progress: Progress | None = None,
-) -> ResultReport:
+) -> ResultReport | TableReport:
     """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
 
     Block by block on Dask workers. The same call again computes only what is not done; the cube is
     read at one snapshot, which it keeps from now on, and the result does not depend on its blocks.
+    A table of pixel series is embedded in this process into a Parquet file, see
+    :func:`terralatent.pipeline.mapping.table.embed_table`.
 
     Args:
-        cube: Path or URL of a cube.
+        cube: Path or URL of a cube; or a table: a ``.parquet`` or ``.csv`` file, a frame, or a
+            :class:`~terralatent.pipeline.tables.series.Series`.
         model: Folder of a model that shares a band with the cube, or the name of one that comes
             with the package; by default that of the store at ``out`` where it is begun, else
             :data:`terralatent.models.shipped.DEFAULT`. What the cube lacks of its sensors and bands
@@ -94,6 +104,9 @@ def embed(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.store.history.find_snapshot`.
+        columns: Of a table, where it has what, if columns have other names.
+        sensors: Of a table, those to use; all by default.
+        wide: Of a table, whether a pixel has one row of features instead of one for each date.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`; processes on this machine by
             default.
@@ -107,6 +120,15 @@ def embed(
     """
     if out is None:
         raise InputError("embed needs a store to keep the latents in; give out=PATH.")
+    if is_table(cube):
+        if not leaves_open(masking) or at is not None:
+            raise InputError("A table has no mask and no snapshots; leave masking and at out.")
+        return embed_table(
+            cube, model, out, dates=dates, wide=wide, columns=columns, sensors=sensors,
+            encoder=encoder, device=device, progress=progress,
+        )  # fmt: skip
+    if columns is not None or sensors is not None or wide:
+        raise InputError("columns, sensors and wide are of tables of pixel series; leave them out.")
     result = Store.of(out)
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")

@@ -23,10 +23,11 @@ from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.tables.columns import Columns
+from terralatent.pipeline.tables.table import TableSource, is_table
 from terralatent.pipeline.training.holdout import blocks_apart
 from terralatent.pipeline.training.sources import Bands, PixelSource, agree
-from terralatent.pipeline.training.tables.calendars import is_table, open_table
-from terralatent.pipeline.training.tables.columns import Columns
+from terralatent.pipeline.training.tables.calendars import open_table
 
 __all__ = ["Labels", "TrainingCube", "mask", "open_training_cubes"]
 
@@ -70,6 +71,9 @@ class TrainingCube:
     labels: Labels | None = field(default=None, repr=False)
     """Classes of its pixels, by which they are balanced."""
 
+    together: bool = True
+    """Its pixels have the same dates."""
+
     @property
     def name(self) -> str:
         """Its path or URL, as it was given."""
@@ -111,7 +115,7 @@ class TrainingCube:
 
 
 def open_training_cubes(
-    cubes: str | Path | Sequence[str | Path],
+    cubes: TableSource | Sequence[TableSource],
     sensors: Sequence[str] | None = None,
     *,
     seed: int,
@@ -124,8 +128,9 @@ def open_training_cubes(
     Reads no pixels of cubes; a table is read once, one row group after the other.
 
     Args:
-        cubes: A path or URL, or several; those that end in ``.parquet`` are tables of pixel series,
-            see :func:`terralatent.pipeline.training.tables.calendars.open_table`.
+        cubes: A path or URL, or several; those that end in ``.parquet`` or ``.csv``, frames, and
+            :class:`~terralatent.pipeline.tables.series.Series` are tables of pixel series, see
+            :func:`terralatent.pipeline.training.tables.calendars.open_table`.
         sensors: Those to use; by default all that have acquisitions.
         seed: Of the choice of the blocks kept apart.
         masking: How the sensors of cubes are masked.
@@ -141,7 +146,7 @@ def open_training_cubes(
             if two disagree about the units of a sensor, if they cannot be masked so, or if labels
             do not fit.
     """
-    if isinstance(cubes, str | Path):
+    if isinstance(cubes, str | Path) or is_table(cubes):
         cubes = [cubes]
     if not cubes:
         raise InputError("training needs at least one cube, got none.")

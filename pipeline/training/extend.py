@@ -32,10 +32,10 @@ from terralatent.models.shipped import model_folder
 from terralatent.models.start.linear import start_sensor
 from terralatent.models.start.sensor import set_precision
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
+from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.training.cubes import Labels, mask, open_training_cubes
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.sources import Bands, PixelSource
-from terralatent.pipeline.training.tables.columns import Columns
 from terralatent.pipeline.training.validation import Guard, Validation
 
 __all__ = ["BaseModel", "read_base"]

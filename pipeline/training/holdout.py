@@ -53,7 +53,9 @@ class Holdout:
         }
 
 
-def hold_out(observations: Mapping[str, Observations], seed: int) -> Holdout:
+def hold_out(
+    observations: Mapping[str, Observations], seed: int, *, together: bool = True
+) -> Holdout:
     """Choose the acquisitions of one cube to hold out, each sensor for itself.
 
     A tenth of the clear acquisitions, scattered, and all of one window of 45 days, if the calendar
@@ -64,15 +66,19 @@ def hold_out(observations: Mapping[str, Observations], seed: int) -> Holdout:
     Args:
         observations: For each sensor, a sample of the cube's pixels on all of its days.
         seed: Another seed, another choice.
+        together: Whether the pixels have the same dates; else every date that any has is clear.
     """
-    return Holdout({name: _held(name, series, seed) for name, series in observations.items()})
+    return Holdout(
+        {name: _held(name, series, seed, together) for name, series in observations.items()}
+    )
 
 
-def _held(name: str, observations: Observations, seed: int) -> Tensor:
+def _held(name: str, observations: Observations, seed: int, together: bool) -> Tensor:
     """Which acquisitions of one sensor are held out, (T,) bool."""
     days = observations.days.numpy()
     held = np.zeros(days.shape, dtype=bool)
-    clear = clear_dates(observations.observed).numpy()
+    observed = observations.observed
+    clear = (clear_dates(observed) if together else observed.any(dim=0)).numpy()
     if clear.sum() < FEWEST_CLEAR:
         return torch.from_numpy(held)
     generator = np.random.default_rng([seed, zlib.crc32(name.encode())])

@@ -34,10 +34,10 @@ from terralatent.models.local_calibration import without_local_widths
 from terralatent.models.observations import Observations
 from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
+from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.training.cubes import Labels, mask, open_training_cubes
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.sources import Bands, PixelSource
-from terralatent.pipeline.training.tables.columns import Columns
 from terralatent.pipeline.training.validation import Guard, Validation
 
 __all__ = ["PRIOR", "PretrainedModel", "latents_moved", "open_known", "read_pretrained"]
@@ -193,7 +193,7 @@ def open_known(
             "it with `train --extend` first."
         )
     opened = []
-    for cube in open_training_cubes(cubes, seed=seed, columns=columns, labels=labels):
+    for cube in open_training_cubes(cubes, sensors, seed=seed, columns=columns, labels=labels):
         there = {
             name: (own.names, own.units)
             for name, own in cube.sensors.items()

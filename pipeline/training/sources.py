@@ -59,6 +59,10 @@ class PixelSource(Protocol):
         """How the sensors are masked."""
 
     @property
+    def together(self) -> bool:
+        """Whether its pixels have the same dates, so that a date which few have clear is cloudy."""
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """Pixels of each part."""
 

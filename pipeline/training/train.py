@@ -24,6 +24,8 @@ from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import uninterrupted
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.tables.columns import Columns
+from terralatent.pipeline.tables.table import TableSource
 from terralatent.pipeline.training.choices import Choices, choose
 from terralatent.pipeline.training.cubes import Labels, open_training_cubes
 from terralatent.pipeline.training.dropout import band_groups
@@ -39,7 +41,6 @@ from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.sources import PixelSource
 from terralatent.pipeline.training.start import configure, start, unstarted
 from terralatent.pipeline.training.state import TrainingFolder, TrainingState, training_record
-from terralatent.pipeline.training.tables.columns import Columns
 from terralatent.pipeline.training.validation import Validation
 
 __all__ = ["TrainReport", "train"]
@@ -84,7 +85,7 @@ class TrainReport:
 
 
 def train(
-    cubes: str | Path | Sequence[str | Path],
+    cubes: TableSource | Sequence[TableSource],
     out: str | Path,
     *,
     extend: str | Path | None = None,
@@ -125,7 +126,8 @@ def train(
 
     Args:
         cubes: Path or URL of a cube, or of several, each read at its newest snapshot; a path that
-            ends in ``.parquet`` is a table, see
+            ends in ``.parquet`` or ``.csv``, a frame or a
+            :class:`~terralatent.pipeline.tables.series.Series` is a table, see
             :func:`terralatent.pipeline.training.tables.calendars.open_table`.
         out: Local folder of the model; its folder ``training`` holds settings, log and state.
         extend: Folder of a trained model to which sensors are added; it is only read.
@@ -310,7 +312,10 @@ def _hold_out(
     pools: Sequence[dict[str, Observations]], sources: Sequence[PixelSource], seed: int
 ) -> list[Holdout]:
     """The acquisitions kept from training, by cube; at least one among all cubes."""
-    holdouts = [hold_out(pool, seed) for pool in pools]
+    holdouts = [
+        hold_out(pool, seed, together=source.together)
+        for pool, source in zip(pools, sources, strict=True)
+    ]
     if all(holdout.empty for holdout in holdouts):
         raise InputError(
             f"{', '.join(dict.fromkeys(source.name for source in sources))}: no sensor has "

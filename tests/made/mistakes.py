@@ -69,7 +69,7 @@ SOURCES = {
 }
 
 WHEN = {
-    "''": "mean no date at all: the cube runs from 2018-05-01 to 2018-05-31. Give `monthly`, a",
+    "''": "mean no date at all: the period is from 2018-05-01 to 2018-05-31. Give `monthly`, a",
     "weekly": "'weekly' .* is no date. Give `monthly`",
     "0D": "'0D' do not step forward; the step must be at least 1 day",
     "40000D": "steps of 40000 days are further apart than satellites have observed",

@@ -58,13 +58,16 @@ def map_region(
 
 @groups.grouped
 def embed(
-    cube: opt.Cube,
+    cube: opt.CubeOrTable,
     model: opt.Model = None,
     *,
-    out: Annotated[str, typer.Option(metavar="LATENTS", help="Where the latents go.")],
+    out: Annotated[
+        str, typer.Option(metavar="LATENTS", help="Where they go: a store; of a table .parquet.")
+    ],
     dates: opt.When = "monthly",
     precision: opt.Precision = "packed",
     encoder: opt.Encoder = "float32",
+    table: groups.TableChoice,
     cluster: groups.Cluster,
     how: groups.Inference,
     clear: groups.ClearSky,
@@ -75,6 +78,7 @@ def embed(
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
     kept: dict[str, Any] = {"dates": dates, "precision": precision, "encoder": encoder}
+    kept |= table.keywords()
     report = embed(cube, model, out, **kept, progress=terminal.bar(), **more)
     terminal.finish(report, out)
 

@@ -1,1 +1,1 @@
-"""Tables of pixel series: a source of training beside cubes."""
+"""Tables of pixel series as a source of training beside cubes."""

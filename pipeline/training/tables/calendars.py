@@ -1,52 +1,35 @@
-"""Pixels of a table on one calendar, which a training reads as it reads a cube.
+"""Tables of pixel series as a source of training beside cubes.
 
-Tables are long form, one row a pixel and date, in Parquet. A table says when a pixel was seen and
-what was seen, and nothing of what lies around it: every observation counts as far from any cloud.
-It is read by row groups, so it may be larger than memory;
-the rows of a pixel must follow one another, in ascending time. Pixels that were seen on the same
-dates share a calendar; those whose calendar few others have share the union of theirs, where dates
-that a pixel lacks are not valid.
+A table says when a pixel was seen and what was seen; it is read by row groups, so it may be larger
+than memory. Pixels that were seen on the same dates share a calendar. Those whose calendar few
+others have share the union of theirs, as many as are alike, where dates that a pixel lacks are not
+valid.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models.observations import DISTANCE_CAP
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
-from terralatent.pipeline.cube.series import US_PER_DAY, SensorSeries, SeriesBlock
+from terralatent.pipeline.cube.series import SeriesBlock
+from terralatent.pipeline.tables.calendars import Axis, lay
+from terralatent.pipeline.tables.columns import Columns
+from terralatent.pipeline.tables.rows import read_rows
+from terralatent.pipeline.tables.series import Series
+from terralatent.pipeline.tables.table import Table, TableSource
 from terralatent.pipeline.training.holdout import blocks_apart
 from terralatent.pipeline.training.sources import Bands
-from terralatent.pipeline.training.tables.columns import Columns, TableColumns, find_columns
-from terralatent.pipeline.training.tables.index import (
-    SeenTogether,
-    column_times,
-    column_values,
-    index_table,
-)
+from terralatent.pipeline.training.tables.index import SeenTogether, index_table, share_calendars
 
-__all__ = ["TableCalendar", "is_table", "open_table"]
+__all__ = ["TableCalendar", "open_table"]
 
 log = logging.getLogger(__name__)
-
-ENDING = ".parquet"
-"""Of a table among the cubes of a training."""
-
-FEWEST_PIXELS = 64
-"""Pixels of one calendar below which they share one with others of the kind."""
-
-FILL = -32768
-"""What stands for no value; none of a sensor is so low."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +53,14 @@ class Part:
 class TableCalendar:
     """Pixels of a table on one calendar: what a cube is to a training."""
 
-    path: Path
-    """Of the table."""
+    table: Table
+    """Whose pixels they are."""
 
-    identity: str
-    """SHA-256 of the file, and which calendar of it."""
+    number: int
+    """Which calendar of it."""
 
-    columns: TableColumns
-    """Where it has what."""
-
-    days: Mapping[str, NDArray[np.float64]]
-    """Days since 1970-01-01 UTC on which a sensor saw any of the pixels, ascending, (T,)."""
+    axes: Mapping[str, Axis]
+    """Acquisitions in which a sensor saw any of the pixels."""
 
     sensors: Mapping[str, Bands]
     """The sensors that are used, and the bands that series have."""
@@ -91,6 +71,9 @@ class TableCalendar:
     apart: tuple[bool, ...]
     """For each part, whether it is kept for validation."""
 
+    together: bool
+    """Whether its pixels have the same dates; else each has some of them."""
+
     masks: Masks = AS_STORED
     """None: what a table holds was seen."""
 
@@ -99,8 +82,13 @@ class TableCalendar:
 
     @property
     def name(self) -> str:
-        """Its path."""
-        return str(self.path)
+        """The table's."""
+        return self.table.name
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what the table holds, and which calendar of it."""
+        return f"{self.table.identity}/{self.number}"
 
     @property
     def version(self) -> str:
@@ -114,22 +102,17 @@ class TableCalendar:
 
     def read(self, part: int) -> SeriesBlock:
         """Read the series of a part. Computes."""
-        own = self.parts[part]
-        table = pq.ParquetFile(self.path).read_row_groups(
-            list(own.groups), [self.columns.time, *self.columns.values]
-        )
-        begin = np.repeat(own.starts - np.cumsum(own.counts) + own.counts, own.counts)
-        rows = begin + np.arange(own.counts.sum()) - own.first
-        days = column_times(table, self.columns.time)[rows] / US_PER_DAY
-        pixel = np.repeat(np.arange(len(own.starts)), own.counts)
-        by_sensor = {
-            name: self._series(name, table, rows, pixel, days, len(own.starts))
-            for name in self.sensors
-        }
-        return SeriesBlock.of((1, len(own.starts)), by_sensor)
+        own, columns = self.parts[part], self.table.columns
+        table = self.table.read(own.groups, [columns.pixel, columns.time, *columns.values])
+        offsets = np.cumsum(own.counts) - own.counts
+        rows = np.repeat(own.starts - own.first - offsets, own.counts) + np.arange(own.counts.sum())
+        bare = replace(columns, attributes={})
+        series = Series(*read_rows(table.take(rows), offsets, bare, self.name))
+        bands = {name: bands.names for name, bands in self.sensors.items()}
+        return lay(series, {name: self.axes[name] for name in self.sensors}, bands)
 
     def classes(self, part: int) -> None:
-        """A table has no labels."""
+        """Pixels of a table are not balanced by class."""
 
     def with_sensors(self, sensors: Mapping[str, Bands]) -> TableCalendar:
         """The same pixels with some sensors, whose series have the bands given."""
@@ -138,46 +121,9 @@ class TableCalendar:
     def keep_for(self, user: str) -> None:
         """A file is nobody's to keep; another one is noticed by its :attr:`identity`."""
 
-    def _series(
-        self,
-        name: str,
-        table: pa.Table,
-        rows: NDArray[np.int64],
-        pixel: NDArray[np.intp],
-        days: NDArray[np.float64],
-        pixels: int,
-    ) -> SensorSeries:
-        """What one sensor saw of the pixels, from their rows."""
-        axis, wanted = self.days[name], self.sensors[name].names
-        bands = {band: own for band, own in self.columns.bands[name].items() if band in wanted}
-        packed = np.full((pixels, len(axis), len(bands)), FILL, np.float32)
-        date = np.searchsorted(axis, days)
-        there = np.flatnonzero((date < len(axis)) & (axis[np.minimum(date, len(axis) - 1)] == days))
-        for place, column in enumerate(bands.values()):
-            values = column_values(table, column)[rows[there]]
-            packed[pixel[there], date[there], place] = np.where(np.isfinite(values), values, FILL)
-        return SensorSeries(
-            bands=tuple(bands),
-            units=self.columns.units[name],
-            days=axis,
-            incidence=np.full(len(axis), np.nan, np.float32),
-            packed=packed,
-            clear=np.ones(packed.shape[:2], dtype=bool),
-            distance=np.full(packed.shape[:2], DISTANCE_CAP, np.float32),
-            scale_factor=1.0,
-            add_offset=0.0,
-            fill_value=FILL,
-            wanted=wanted,
-        )
-
-
-def is_table(place: object) -> bool:
-    """Whether what a training is given is a table, by its ending."""
-    return str(place).endswith(ENDING)
-
 
 def open_table(
-    path: str | Path,
+    source: TableSource,
     sensors: Sequence[str] | None = None,
     *,
     seed: int,
@@ -186,8 +132,7 @@ def open_table(
     """Open a table of pixel series. Computes: reads it once, one row group after the other.
 
     Args:
-        path: A Parquet file, local: columns ``pixel`` and ``time``, and one for each band, in
-            physical units, NaN or null where it was not seen.
+        source: See :meth:`terralatent.pipeline.tables.table.Table.open`.
         sensors: Those to use; by default all of which it has bands.
         seed: Of the choice of the parts kept for validation.
         columns: Where it has what, if columns have other names.
@@ -197,50 +142,35 @@ def open_table(
 
     Raises:
         InputError: If there is no such file or it is damaged, a column is missing or of another
-            type, the rows of a pixel are scattered or not in ascending time, or most values of a
+            type, the rows of a pixel are scattered, two have one time, or most values of a
             sensor are not in its units.
     """
-    path = Path(path)
-    try:
-        file = pq.ParquetFile(path)
-        digest = hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
-        found = find_columns(file.schema_arrow, str(path), columns, sensors)
-        indexed = index_table(file, found, str(path))
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as a Parquet table: {reason}") from error
-    common = [[own] for own in indexed if len(own.starts) >= FEWEST_PIXELS]
-    rare = [own for own in indexed if len(own.starts) < FEWEST_PIXELS]
-    ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)])
-    calendars = [
-        _calendar(path, f"{digest}/{number}", found, own, ends, seed)
-        for number, own in enumerate([*common, rare] if rare else common)
-    ]
+    table = Table.open(source, columns, sensors)
+    groups = [*share_calendars(index_table(table))]
+    ends = np.cumsum(table.rows)
+    calendars = [_calendar(table, number, own, ends, seed) for number, own in enumerate(groups)]
     calendars = [calendar for calendar in calendars if calendar.sensors]
     if not calendars:
-        raise InputError(f"{path} holds no value; a table has a row for each pixel and date.")
-    log.info("%s: %d pixels in %d calendars", path, sum(sum(own.sizes) for own in calendars),
+        raise InputError(f"{table.name} holds no value; a table has a row for each pixel and date.")
+    log.info("%s: %d pixels in %d calendars", table.name, sum(sum(own.sizes) for own in calendars),
              len(calendars))  # fmt: skip
     return tuple(calendars)
 
 
 def _calendar(
-    path: Path,
-    identity: str,
-    columns: TableColumns,
+    table: Table,
+    number: int,
     pixels: Sequence[SeenTogether],
     ends: NDArray[np.int64],
     seed: int,
 ) -> TableCalendar:
     """Lay pixels on the union of their times; ``ends`` are those of the row groups."""
-    times = np.unique(np.concatenate([own.times for own in pixels]))
-    days = {}
-    for name in columns.bands:
-        seen = np.zeros(len(times), dtype=bool)
-        for own in pixels:
-            seen[np.searchsorted(times, own.times[own.seen[name]])] = True
-        if seen.any():
-            days[name] = times[seen] / US_PER_DAY
+    axes = {}
+    for name in table.columns.bands:
+        times = np.concatenate([own.times[own.seen[name]] for own in pixels])
+        angles = np.concatenate([own.incidence[name][own.seen[name]] for own in pixels])
+        if len(times):
+            axes[name] = Axis.of(times, angles)
     starts = np.concatenate([np.array(own.starts, np.int64) for own in pixels])
     counts = np.repeat([len(own.times) for own in pixels], [len(own.starts) for own in pixels])
     order = np.argsort(starts)
@@ -254,12 +184,13 @@ def _calendar(
         last = int(end[here].max())
         first = int(ends[group - 1]) if group else 0
         parts.append(Part(tuple(range(int(group), last + 1)), first, starts[here], counts[here]))
+    bands, units = table.columns.bands, table.columns.units
     return TableCalendar(
-        path=path,
-        identity=identity,
-        columns=columns,
-        days=days,
-        sensors={name: Bands(tuple(columns.bands[name]), columns.units[name]) for name in days},
+        table=table,
+        number=number,
+        axes=axes,
+        sensors={name: Bands(tuple(bands[name]), units[name]) for name in axes},
         parts=tuple(parts),
         apart=tuple(map(bool, blocks_apart(np.ones(len(parts), dtype=bool), seed))),
+        together=len(pixels) == 1,
     )

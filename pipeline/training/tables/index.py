@@ -1,153 +1,92 @@
-"""Where in a table the rows of each pixel are, and which pixels were seen at the same times."""
+"""Where in a table the rows of each pixel are, and which pixels share a calendar."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.training.tables.columns import TableColumns
+from terralatent.pipeline.tables.calendars import signatures
+from terralatent.pipeline.tables.reading import chunks
+from terralatent.pipeline.tables.series import Series
+from terralatent.pipeline.tables.table import Table
 
-__all__ = ["SeenTogether", "column_times", "column_values", "index_table"]
+__all__ = ["SeenTogether", "index_table", "share_calendars"]
 
-MOST_REFLECTANCE, MOST_DECIBEL = 7.0, 0.0
-"""Most values are lower where they are in the sensor's units: no digital numbers, no power."""
+FEWEST_PIXELS = 64
+"""Pixels of one calendar below which they share one with others of the kind."""
+
+MOST_DATES = 2048
+"""Of such a calendar, where it has :data:`FEWEST_PIXELS` pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeenTogether:
-    """Pixels whose rows have the same times."""
+    """Pixels whose rows have the same times and angles."""
 
     times: NDArray[np.int64]
     """Microseconds since 1970, ascending, (T,)."""
 
+    incidence: Mapping[str, NDArray[np.float32]]
+    """By sensor, degrees, (T,)."""
+
     seen: Mapping[str, NDArray[np.bool_]]
-    """For each sensor, whether any of the pixels has a value then, (T,)."""
+    """By sensor, whether any of the pixels has a value then, (T,)."""
 
     starts: array[int]
     """First row of each pixel, counted in the table."""
 
 
-def index_table(file: pq.ParquetFile, columns: TableColumns, where: str) -> list[SeenTogether]:
+def index_table(table: Table) -> list[SeenTogether]:
     """Find the rows of each pixel of a table. Computes: reads it once, by row groups.
-
-    The rows of a row group's last pixel are carried on to the next one.
-
-    Args:
-        file: The table.
-        columns: Those that are read.
-        where: Its path, for messages.
 
     Returns:
         Pixels by the times of their rows, in the order in which these first occur.
 
     Raises:
-        InputError: If a pixel or a time is null, rows of a pixel are scattered or not in ascending
-            time, or most values of a sensor are not in its units.
+        InputError: See :func:`terralatent.pipeline.tables.reading.chunks`.
     """
     found: dict[bytes, SeenTogether] = {}
-    keys: list[pa.Array] = []
-    first, carried = 0, None
-    for group in range(file.num_row_groups):
-        table = file.read_row_group(group, [columns.pixel, columns.time, *columns.values])
-        if group == 0:
-            _check_units(table, columns, where)
-        table = table if carried is None else pa.concat_tables([carried, table])
-        starts = _runs(table, columns, where)
-        stop = table.num_rows if group == file.num_row_groups - 1 else int(starts[-1])
-        times, seen = column_times(table, columns.time), _seen(table, columns)
-        starts = starts[starts < stop]
-        keys.append(table[columns.pixel].take(pa.array(starts)).combine_chunks())
-        for start, end in pairwise((*starts.tolist(), stop)):
-            own = times[start:end]
-            same = found.setdefault(
-                own.tobytes(),
-                SeenTogether(
-                    own, {name: np.zeros(len(own), dtype=bool) for name in seen}, array("q")
-                ),
-            )
-            same.starts.append(first + start)
+    for first, series in chunks(table):
+        seen = {name: own.observed for name, own in series.sensors.items()}
+        for place, key in enumerate(signatures(series)[0]):
+            rows = slice(int(series.offsets[place]), int(series.offsets[place + 1]))
+            if key not in found:
+                found[key] = _first(series, rows)
+            same = found[key]
+            same.starts.append(first + rows.start)
             for name, some in seen.items():
-                np.logical_or(same.seen[name], some[start:end], out=same.seen[name])
-        carried, first = table.slice(stop), first + stop
-    if keys:
-        _require_whole(pa.chunked_array(keys), where)
+                np.logical_or(same.seen[name], some[rows], out=same.seen[name])
     return list(found.values())
 
 
-def _runs(table: pa.Table, columns: TableColumns, where: str) -> NDArray[np.int64]:
-    """The first row of each pixel, ascending.
-
-    Raises:
-        InputError: If a row has no pixel or no time, or times of a pixel do not ascend.
-    """
-    for column in (columns.pixel, columns.time):
-        if table[column].null_count:
-            raise InputError(f"{where}: {column!r} is null in some rows; leave these out.")
-    keys = table[columns.pixel].combine_chunks()
-    if not len(keys):
-        return np.zeros(1, np.int64)
-    new = np.asarray(pc.not_equal(keys[1:], keys[:-1]))
-    back = ~new & (np.diff(column_times(table, columns.time)) <= 0)
-    if back.any():
-        raise InputError(
-            f"{where}: the rows of pixel {keys[int(np.flatnonzero(back)[0])]} are not in ascending "
-            f"time, or two have one time; sort the table by {columns.pixel} and {columns.time}."
-        )
-    return np.append(0, np.flatnonzero(new) + 1)
-
-
-def _require_whole(keys: pa.ChunkedArray, where: str) -> None:
-    counts = pc.value_counts(keys)
-    twice = pc.greater(counts.field("counts"), 1)
-    if pc.any(twice).as_py():
-        pixel = counts.field("values").filter(twice)[0]
-        raise InputError(
-            f"{where}: the rows of pixel {pixel} do not follow one another; sort the table by "
-            "pixel and time."
-        )
-
-
-def _check_units(table: pa.Table, columns: TableColumns, where: str) -> None:
-    """Refuse values that cannot be in a sensor's units, by their median."""
-    for name, bands in columns.bands.items():
-        most = {"1": MOST_REFLECTANCE, "dB": MOST_DECIBEL}.get(columns.units[name], np.inf)
-        values = np.concatenate([column_values(table, column) for column in bands.values()])
-        values = values[np.isfinite(values)]
-        if len(values) and np.median(values) > most:
-            raise InputError(
-                f"{where}: the median of {name} is {np.median(values):.3g}, which is not in units "
-                f"of {columns.units[name]!r}; write values in the sensor's units."
-            )
-
-
-def _seen(table: pa.Table, columns: TableColumns) -> dict[str, NDArray[np.bool_]]:
-    """For each sensor, whether a row has a value of it, (rows,)."""
-    return {
-        name: np.logical_or.reduce(
-            [np.isfinite(column_values(table, column)) for column in bands.values()]
-        )
-        for name, bands in columns.bands.items()
-    }
-
-
-def column_values(table: pa.Table, column: str) -> NDArray[np.float32]:
-    """A column of a band, NaN where null."""
-    values: NDArray[np.float32] = (
-        table[column].cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+def _first(series: Series, rows: slice) -> SeenTogether:
+    times = series.times[rows].copy()
+    return SeenTogether(
+        times,
+        {name: own.incidence[rows].copy() for name, own in series.sensors.items()},
+        {name: np.zeros(len(times), dtype=bool) for name in series.sensors},
+        array("q"),
     )
-    return values
 
 
-def column_times(table: pa.Table, column: str) -> NDArray[np.int64]:
-    """A column of times, microseconds since 1970 UTC."""
-    times = table[column].cast(pa.timestamp("us"), safe=False)
-    return np.asarray(times.cast(pa.int64()))
+def share_calendars(indexed: Sequence[SeenTogether]) -> Iterator[list[SeenTogether]]:
+    """Those that share a calendar: many of the same dates, or few of dates that are alike."""
+    for own in indexed:
+        if len(own.starts) >= FEWEST_PIXELS:
+            yield [own]
+    rare = [own for own in indexed if len(own.starts) < FEWEST_PIXELS]
+    rare.sort(key=lambda own: (own.times[0], own.times.tobytes()))
+    some: list[SeenTogether] = []
+    union: set[int] = set()
+    for own in rare:
+        together = union | set(own.times.tolist())
+        if len(together) > MOST_DATES and sum(len(one.starts) for one in some) >= FEWEST_PIXELS:
+            yield some
+            some, together = [], set(own.times.tolist())
+        some, union = [*some, own], together
+    if some:
+        yield some

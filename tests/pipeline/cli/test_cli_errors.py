@@ -200,7 +200,7 @@ def test_dates_far_outside_the_cube_are_told_and_done(run: Run) -> None:
     assert code == 0
     (line,) = lines
     assert re.search(
-        "^warning: 1 of 1 dates lie more than 60 days outside the cube .*: the posterior is the "
+        "^warning: 1 of 1 dates lie more than 60 days outside the period .*: the posterior is the "
         "prior there", line,
     )  # fmt: skip
 

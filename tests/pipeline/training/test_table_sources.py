@@ -17,12 +17,15 @@ import torch
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import load_model, read_manifest
 from terralatent.models.observations import Observations
+from terralatent.pipeline import Series
 from terralatent.pipeline.training import sampler as sample
 from terralatent.pipeline.training.cubes import open_training_cubes
+from terralatent.pipeline.training.holdout import hold_out
 from terralatent.pipeline.training.sampler import PixelSampler
-from terralatent.pipeline.training.tables import calendars
+from terralatent.pipeline.training.tables import index
 from terralatent.pipeline.training.tables.calendars import open_table
 from terralatent.pipeline.training.train import train
+from tests.made.tables import COLUMNS, made_up_rows
 from tests.made.tiny import tiny_cube
 
 S1, S2 = "sentinel-1-asc", "sentinel-2-l2a"
@@ -121,7 +124,7 @@ def test_a_pixel_is_read_the_same_whatever_the_row_groups(
 def test_pixels_share_a_calendar_and_rare_ones_the_union_of_theirs(
     rows: pd.DataFrame, written: Callable[[pd.DataFrame], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calendars, "FEWEST_PIXELS", 20)
+    monkeypatch.setattr(index, "FEWEST_PIXELS", 20)
     times = np.sort(rows["time"].unique())
     keep = (
         (rows["pixel"] < 60)
@@ -131,7 +134,7 @@ def test_pixels_share_a_calendar_and_rare_ones_the_union_of_theirs(
     )
     found = open_table(written(rows[keep]), BOTH, seed=0)
     assert [sum(own.sizes) for own in found] == [60, 40, 2]
-    days = np.unique(np.concatenate([*found[2].days.values()])) * MICROSECONDS
+    days = np.unique(np.concatenate([axis.days for axis in found[2].axes.values()])) * MICROSECONDS
     wanted = rows[keep & (rows["pixel"] >= 100)].set_index("time")[["vv", "vh", "B02"]]
     seen = np.sort(wanted.dropna(how="all").index.unique())
     np.testing.assert_array_equal(np.rint(days).astype("datetime64[us]"), seen)
@@ -178,21 +181,56 @@ def test_a_table_and_a_cube_of_other_bands_make_one_model(
         train(cubes, folder / "model", **request)
 
 
+@pytest.mark.parametrize("most", [60, 10_000])
+def test_pixels_with_dates_of_their_own_do_not_make_one_calendar_of_all(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(index, "FEWEST_PIXELS", 5)
+    monkeypatch.setattr(index, "MOST_DATES", most)
+    series = Series.from_table(made_up_rows(40, shared=18), COLUMNS)
+    found = open_table(series, seed=0)
+    assert sum(sum(own.sizes) for own in found) == len(series)
+    assert [own.together for own in found[:2]] == [True, True]  # those at either angle
+    mixed = found[2:]
+    assert not any(own.together for own in mixed)
+    assert (len(mixed) == 1) == (most > 60)
+    for own in mixed:
+        dates = {time for axis in own.axes.values() for time in axis.times}
+        assert len(dates) <= most or sum(own.sizes) < 2 * 5
+    for name in BOTH:
+        seen = sum(int(own.read(part).series()[name].observed.sum())
+                   for own in found for part in range(len(own.parts)))  # fmt: skip
+        assert seen == series.observations()[name].sum()
+
+
+def test_of_dates_of_their_own_some_are_held_out(folder: Path) -> None:
+    series = Series.from_table(made_up_rows(12), COLUMNS)
+    (own,) = open_table(series, seed=0)
+    pool = own.read(0).series()
+    assert hold_out(pool, 0).empty
+    held = hold_out(pool, 0, together=False)
+    for name in BOTH:
+        assert 0 < held.acquisitions[name].float().mean() < 0.5
+    train(series, folder / "own-dates", model="linear", steps=0)
+    again = Series.from_table(series)
+    assert train(again, folder / "own-dates", model="linear", steps=0).repeated
+
+
 CHANGES: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any], str]] = {
     "pixel": (lambda t: t.drop(columns="pixel"), {}, "no column 'pixel'; it has time, "),
     "time": (lambda t: t.astype({"time": str}), {}, "'time' holds .*string, not timestamps or d"),
     "text": (lambda t: t.astype({"B03": str}), {}, "'B03' holds .*string, not numbers"),
     "null": (lambda t: t.assign(time=t["time"].where(t.index != 7)), {}, "'time' is null in some"),
-    "order": (lambda t: t.sort_values(["pixel", "time"], ascending=[True, False]), {},
-              "rows of pixel 0 are not in ascending time"),
-    "twice": (lambda t: pd.concat([t.iloc[:1], t]), {}, "two have one time; sort the table"),
+    "twice": (lambda t: pd.concat([t.iloc[:1], t]), {},
+              "pixel 0 has two rows of 2017-08-01T00:00:00; leave one"),
     "scattered": (lambda t: t.sort_values("time"), {}, "rows of pixel 0 do not follow one another"),
     "empty": (lambda t: t.iloc[:0], {}, "holds no value"),
     "unseen": (lambda t: t.assign(B02=np.nan, B03=np.nan, B04=np.nan, vv=np.nan, vh=np.nan), {},
                "holds no value"),
     "digital": (lambda t: t.assign(B02=t["B02"] * 1e4, B03=3e3, B04=3e3), {},
-                f"median of {S2} is .*e.03, which is not in units of '1'"),
-    "power": (lambda t: t.assign(vv=10 ** (t["vv"] / 10), vh=0.01), {}, f"median of {S1} is 0.01"),
+                f"median of {S2} is .*e.03, which is not in units of '1' .*: divide by 10000"),
+    "power": (lambda t: t.assign(vv=10 ** (t["vv"] / 10), vh=0.01), {},
+              f"median of {S1} is 0.01, .* 10 . log10"),
     "nothing": (lambda t: t[["pixel", "time"]], {}, "no column of a band of .*; it has pixel, t"),
     "two": (lambda t: t, {"sensors": None}, r"B02, B03, B04 may be of sentinel-2-l2a or landsat"),
     "unknown": (lambda t: t, {"columns": {"venus": {"B1": "B02"}}}, "venus must be a known sensor"),

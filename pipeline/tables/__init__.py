@@ -1,0 +1,1 @@
+"""Tables of pixel series: read, checked, laid on calendars, made from cubes, written."""
