@@ -10,7 +10,7 @@ from terralatent.pipeline.training.train import TrainReport, train
 
 __all__ = ["fit", "model_of"]
 
-VALIDATIONS = 10
+VALIDATIONS = 20
 """How often a training is validated."""
 
 

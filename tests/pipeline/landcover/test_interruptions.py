@@ -28,6 +28,7 @@ def plan(workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return Plan(command, contents(folder / "whole"), 16)
 
 
+@pytest.mark.soak
 def test_a_killed_map_goes_on_and_ends_with_the_same_bytes(
     plan: Plan, filling: Callable[[Plan], FilledStore], tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from terralatent.pipeline.cli.groups import Inference
 from terralatent.pipeline.training import pretrained
 from terralatent.pipeline.training.familiarity import familiarity
 from terralatent.pipeline.training.state import TrainingFolder
+from terralatent.pipeline.training.validation import GROUP_TOLERANCE
 from tests.made.tiny import tiny_cube
 
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-asc"
@@ -248,7 +249,10 @@ def test_latents_that_learned_are_marked_as_their_own(
     }
     groups = kept[state.best_step]["groups"]
     assert groups.keys() == state.start_groups.keys() == {"radar", "visible"}
-    assert all(groups[name] <= 1.005 * error for name, error in state.start_groups.items())
+    assert all(
+        groups[name] <= (1.0 + GROUP_TOLERANCE) * error
+        for name, error in state.start_groups.items()
+    )
 
 
 def test_interrupted_and_resumed_is_uninterrupted(
