@@ -26,11 +26,11 @@ its error, less than another choice of what is held out makes."""
 
 
 GROUP_TOLERANCE = 0.05
-"""By which share the error of a group of bands may be larger than the start's: a handful of held-out
-acquisitions, some with haze, say no more of it. At 0.5 % three of four trainings on the real scenes
-ended with weights of their first 80 steps, although all groups but one were predicted better: of a
-reference's error they left 1.009 on acquisitions of neither kind, and 0.992 where nothing was
-guarded."""
+"""By which share the error of a group of bands may be larger than the start's: a handful of
+held-out acquisitions, some with haze, say no more of it. At 0.5 % three of four trainings on the
+real scenes ended with weights of their first 80 steps, although all groups but one were predicted
+better: of a reference's error they left 1.009 on acquisitions of neither kind, and 0.992 where
+nothing was guarded."""
 
 GROUPS = {
     "visible": ("coastal", "blue", "green", "red"),
