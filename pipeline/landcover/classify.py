@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,16 +16,21 @@ from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.landcover.areas import mapped_areas, stratified_shares
 from terralatent.pipeline.landcover.arrays import ClassArrays
 from terralatent.pipeline.landcover.cog import require_cog, write_cogs
-from terralatent.pipeline.landcover.estimators import CLASSIFIERS, Estimator, find_estimators
-from terralatent.pipeline.landcover.features import LatentFeatures, find_features
-from terralatent.pipeline.landcover.labels import LabelColumns, Labels, LabelSource, read_labels
+from terralatent.pipeline.landcover.estimators import (
+    CLASSIFIERS,
+    Estimator,
+    find_estimators,
+    name_of,
+)
+from terralatent.pipeline.landcover.features import find_features
+from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
 from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
 from terralatent.pipeline.landcover.probe import ClassProbe, cross_validate, fit_probe
 from terralatent.pipeline.landcover.report import (
     ClassReport,
-    Learnt,
     StratifiedAreas,
+    learnt_of,
     report_path,
     write_report,
 )
@@ -120,7 +124,7 @@ def classify(
         {
             "task": "classes",
             "classes": dict(zip(legend.names, legend.values, strict=True)),
-            "labels": labels_hash(sample.labels),
+            "labels": sample.labels.digest(),
             "estimator": name_of(classifier),
             "seed": seed,
         },
@@ -159,40 +163,6 @@ def classify(
     if image is not None:
         write_cogs(result, KIND, image)
     return made
-
-
-def learnt_of(
-    features: LatentFeatures, sample: Sample, columns: LabelColumns, estimator: str
-) -> Learnt:
-    """What was learnt from, for a report."""
-    square = f"squares of {columns.square:g}" if columns.square is not None else None
-    return Learnt(
-        latents=features.store.address,
-        estimator=estimator,
-        features=features.count,
-        labels=len(sample.labels),
-        groups=len(np.unique(sample.labels.groups)),
-        parted_by=columns.group or square or "label",
-        pixels=len(sample.features),
-    )
-
-
-def name_of(estimator: str | Estimator) -> str:
-    """An estimator in a store's identity: its name, or its class and its choices."""
-    if isinstance(estimator, str):
-        return estimator
-    own = type(estimator)
-    choices = ", ".join(f"{name}={value!r}" for name, value in estimator.get_params().items())
-    return f"{own.__module__}:{own.__qualname__}({choices})"
-
-
-def labels_hash(labels: Labels) -> str:
-    """A sha256 over the pixels, values and groups of labels."""
-    digest = hashlib.sha256()
-    for array in (labels.rows, labels.columns, labels.of, labels.groups):
-        digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
-    digest.update("\n".join(map(str, labels.values)).encode())
-    return digest.hexdigest()
 
 
 def _check_design(design: str | None, strata: str | None, drawn_from: Any) -> None:

@@ -21,7 +21,7 @@ from sklearn.svm import SVC, SVR
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.landcover.discriminant import ShrunkDiscriminant
 
-__all__ = ["CLASSIFIERS", "REGRESSORS", "Estimator", "find_estimators", "scores_of"]
+__all__ = ["CLASSIFIERS", "REGRESSORS", "Estimator", "find_estimators", "name_of", "scores_of"]
 
 Estimator: TypeAlias = Any
 """Anything with scikit-learn's ``fit``, ``predict`` and ``get_params``."""
@@ -97,6 +97,15 @@ def _load(name: str) -> Estimator:
             "must be installed, or lie in the folder where the command is run, here and on every "
             "worker."
         ) from error
+
+
+def name_of(estimator: str | Estimator) -> str:
+    """An estimator in a store's identity: its name, or its class and its choices."""
+    if isinstance(estimator, str):
+        return estimator
+    own = type(estimator)
+    choices = ", ".join(f"{name}={value!r}" for name, value in estimator.get_params().items())
+    return f"{own.__module__}:{own.__qualname__}({choices})"
 
 
 def _seeded(estimator: Estimator, named: object, seed: int) -> Estimator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -107,6 +108,14 @@ class Labels:
     def shares(self) -> NDArray[np.float64]:
         """What each pixel counts in scores: those of a label 1 together, (pixel,)."""
         return np.asarray(1.0 / np.bincount(self.of, minlength=len(self)).clip(1))[self.of]
+
+    def digest(self) -> str:
+        """SHA-256 of their pixels, values and groups, in hexadecimal."""
+        digest = hashlib.sha256()
+        for array in (self.rows, self.columns, self.of, self.groups):
+            digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
+        digest.update("\n".join(map(str, self.values)).encode())
+        return digest.hexdigest()
 
     def spread(self, most: int) -> NDArray[np.bool_]:
         """Choose up to ``most`` pixels of each label, evenly spread over its rows, (pixel,)."""

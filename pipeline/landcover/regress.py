@@ -12,14 +12,23 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.landcover.arrays import NumberArrays
-from terralatent.pipeline.landcover.classify import labels_hash, learnt_of, name_of
 from terralatent.pipeline.landcover.cog import require_cog, write_cogs
-from terralatent.pipeline.landcover.estimators import REGRESSORS, Estimator, find_estimators
+from terralatent.pipeline.landcover.estimators import (
+    REGRESSORS,
+    Estimator,
+    find_estimators,
+    name_of,
+)
 from terralatent.pipeline.landcover.features import find_features
 from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
 from terralatent.pipeline.landcover.probe import NumberProbe, cross_validate, fit_probe
-from terralatent.pipeline.landcover.report import NumberReport, report_path, write_report
+from terralatent.pipeline.landcover.report import (
+    NumberReport,
+    learnt_of,
+    report_path,
+    write_report,
+)
 from terralatent.pipeline.landcover.sample import read_sample
 from terralatent.pipeline.landcover.scores import score_numbers
 from terralatent.pipeline.progress import Progress
@@ -97,7 +106,7 @@ def regress(
         )
     identity = {
         "task": "number",
-        "labels": labels_hash(sample.labels),
+        "labels": sample.labels.digest(),
         "estimator": name_of(regressor),
         "seed": seed,
     }

@@ -10,10 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.landcover.areas import DesignEstimate, MappedAreas
+from terralatent.pipeline.landcover.features import LatentFeatures
+from terralatent.pipeline.landcover.labels import LabelColumns
+from terralatent.pipeline.landcover.sample import Sample
 from terralatent.pipeline.landcover.scores import ClassScores, NumberScores
 from terralatent.pipeline.mapping.report import LostBlock, ResultReport
 from terralatent.pipeline.store.repository import Store
@@ -23,6 +28,7 @@ __all__ = [
     "Learnt",
     "NumberReport",
     "StratifiedAreas",
+    "learnt_of",
     "report_path",
     "write_report",
 ]
@@ -164,6 +170,22 @@ class NumberReport:
 
     def __str__(self) -> str:
         return f"{self.map}, RMSE {self.scores.rmse}"
+
+
+def learnt_of(
+    features: LatentFeatures, sample: Sample, columns: LabelColumns, estimator: str
+) -> Learnt:
+    """What was learnt from, for a report."""
+    square = f"squares of {columns.square:g}" if columns.square is not None else None
+    return Learnt(
+        latents=features.store.address,
+        estimator=estimator,
+        features=features.count,
+        labels=len(sample.labels),
+        groups=len(np.unique(sample.labels.groups)),
+        parted_by=columns.group or square or "label",
+        pixels=len(sample.features),
+    )
 
 
 def report_path(report: str | Path | None, out: Store) -> Path | None:
