@@ -14,42 +14,16 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from terralatent.catalogs.simulation.climates.covers import VEGETATION, LandCover, Plant
+from terralatent.catalogs.simulation.climates.backscatter import WaterCloud
+from terralatent.catalogs.simulation.climates.covers import VEGETATION, LandCover
 from terralatent.catalogs.simulation.landscape import smooth_noise
 from terralatent.catalogs.simulation.orbits import Track
 from terralatent.catalogs.simulation.surface import Surface
 
 __all__ = ["LOOKS", "Radar", "speckle"]
 
-CANOPY = {
-    Plant.WHEAT: ((-12.6, -18.3), (0.24, 0.16)),
-    Plant.BARLEY: ((-12.2, -17.0), (0.22, 0.16)),
-    Plant.MAIZE: ((-9.2, -15.0), (0.16, 0.18)),
-    Plant.POTATO: ((-7.8, -13.8), (0.22, 0.24)),
-    Plant.BEET: ((-8.3, -14.2), (0.24, 0.24)),
-    Plant.PEA: ((-10.0, -15.9), (0.22, 0.22)),
-    Plant.GRASS: ((-11.0, -17.0), (0.20, 0.20)),
-    Plant.TREES: ((-8.9, -13.9), (0.35, 0.35)),
-    Plant.COVER_CROP: ((-8.8, -15.2), (0.18, 0.20)),
-    Plant.STUBBLE: ((-11.2, -17.4), (0.15, 0.15)),
-    Plant.RICE: ((-9.8, -16.0), (0.20, 0.20)),
-    Plant.SOY: ((-9.0, -15.0), (0.20, 0.22)),
-    Plant.SORGHUM: ((-9.4, -15.4), (0.17, 0.18)),
-    Plant.BROADLEAF: ((-7.6, -12.9), (0.40, 0.40)),
-    Plant.CONIFER: ((-9.6, -14.6), (0.35, 0.35)),
-    Plant.SHRUB: ((-10.2, -15.8), (0.30, 0.32)),
-    Plant.DRY_GRASS: ((-11.2, -17.2), (0.18, 0.20)),
-    Plant.PALM: ((-7.9, -13.4), (0.35, 0.36)),
-    Plant.REED: ((-9.5, -16.0), (0.22, 0.22)),
-}
-"""Of each plant, for VV and VH: backscatter of a closed canopy in dB, and how much a unit of leaf
-area weakens what passes."""
-
 DRY_LEAVES = 0.65
 """Share of its weight in the model that leaf area loses when it ages."""
-
-SOIL, MOIST = (-14.0, -22.8), (21.0, 18.0)
-"""Soil in dB where there is no water, and what a unit of soil moisture (m3/m3) adds."""
 
 ROUGHNESS = 1.3
 """Standard deviation in dB between fields."""
@@ -100,6 +74,7 @@ class Radar:
     """dB, of each parcel."""
     texture: NDArray[np.float64]
     """What differs from pixel to pixel, standard normal, (y, x)."""
+    model: WaterCloud
     buildings: dict[str, NDArray[np.float32]]
     """dB beside the mean of built-up land for each direction, (2, y, x): walls face one of them."""
 
@@ -108,11 +83,14 @@ class Radar:
         """Draw what differs from place to place."""
         size = len(surface.land.parcel)
         walls = {
-            direction: np.stack([smooth_noise(size, 0.8, rng) for _ in SOIL]).astype(np.float32)
+            direction: np.stack([smooth_noise(size, 0.8, rng) for _ in range(2)]).astype(np.float32)
             for direction in ("ascending", "descending")
         }
         rough = ROUGHNESS * rng.standard_normal(surface.land.parcels)
-        return cls(surface, rough, smooth_noise(size, 1.0, rng), walls)
+        texture, model = smooth_noise(size, 1.0, rng), WaterCloud.usual()
+        if not surface.world.default:
+            model = model.drawn(rng)
+        return cls(surface, rough, texture, model, walls)
 
     def backscatter(self, day: int, track: Track, rng: Generator) -> NDArray[np.float32]:
         """Return gamma nought of VV and VH as linear power without speckle, (2, y, x).
@@ -137,9 +115,9 @@ class Radar:
         flooded = canopies.flooded[day][parcel]
         bands = []
         for band in range(2):
-            alone = np.array([CANOPY[Plant(n)][0][band] for n in range(len(Plant))])
-            weakens = np.array([CANOPY[Plant(n)][1][band] for n in range(len(Plant))])
-            soil = SOIL[band] + MOIST[band] * moisture + self.roughness
+            alone, weakens = self.model.alone[band], self.model.weakens[band]
+            soil = self.model.soil[band] + self.roughness
+            soil = soil + self.model.moist[band] * moisture
             through = np.exp(-2 * weakens[plant][parcel] * weight / slant)
             leaves = _power(alone[plant] + wet_leaves)[parcel]
             ground = _power(soil)[parcel]

@@ -36,7 +36,7 @@ FIRST_YEARS = (2016, 2023)
 RANDOM = "random"
 """Instead of a climate's name: draw it too."""
 
-CAUGHT, OFTEN_CAUGHT = 0.95, (0.80, 0.96)
+CAUGHT, OFTEN_CAUGHT = 0.95, (0.85, 0.97)
 """Share of what is not clear that masks catch, over all dates: in the default world, and the lowest
 and highest in drawn ones. Real masks miss more than its: of their observations 5 to 8 % lie beyond
 three standard deviations of what neighbours in time say."""

@@ -10,6 +10,8 @@ from prosail import run_prosail
 
 from terralatent.catalogs.simulation import canopy, radar
 from terralatent.catalogs.simulation.canopy import BANDS, CanopyTable, over_bands, soil_reflectance
+from terralatent.catalogs.simulation.climates import backscatter
+from terralatent.catalogs.simulation.climates.backscatter import WaterCloud
 from terralatent.catalogs.simulation.climates.climate import CLIMATES
 from terralatent.catalogs.simulation.climates.covers import LandCover, Plant
 from terralatent.catalogs.simulation.climates.world import draw_world
@@ -157,7 +159,8 @@ def field() -> Radar:
     world = draw_world("temperate", 8, Draws(0))
     surface = Surface(world, land, canopies, weather, DAYS[:3], {})
     flat = np.zeros((8, 8))
-    return Radar(surface, np.zeros(1), flat, {"ascending": np.zeros((2, 8, 8), np.float32)})
+    usual = WaterCloud.usual()
+    return Radar(surface, np.zeros(1), flat, usual, {"ascending": np.zeros((2, 8, 8), np.float32)})
 
 
 def test_radar_sees_the_soil_or_the_canopy_or_both(
@@ -169,10 +172,25 @@ def test_radar_sees_the_soil_or_the_canopy_or_both(
         10 * np.log10(field.backscatter(day, track, np.random.default_rng(0))) for day in range(3)
     )
     for band in range(2):
-        soil = radar.SOIL[band] + radar.MOIST[band] * 0.1
+        soil = backscatter.SOIL[band] + backscatter.MOIST[band] * 0.1
         np.testing.assert_allclose(bare[band], soil, atol=1e-4)
-        np.testing.assert_allclose(closed[band], radar.CANOPY[Plant.WHEAT][0][band], atol=1e-3)
-        np.testing.assert_allclose(wet[band], soil + radar.MOIST[band] * 0.25, atol=1e-4)
+        np.testing.assert_allclose(
+            closed[band], backscatter.CANOPY[Plant.WHEAT][0][band], atol=1e-3
+        )
+        np.testing.assert_allclose(wet[band], soil + backscatter.MOIST[band] * 0.25, atol=1e-4)
+
+
+def test_places_that_are_drawn_scatter_back_otherwise_and_levels_of_both_bands_rise_together() -> (
+    None
+):
+    usual = WaterCloud.usual()
+    drawn = [usual.drawn(np.random.default_rng(seed)) for seed in range(400)]
+    away = np.stack([place.alone - usual.alone for place in drawn])
+    assert away.mean((0, 2)) == pytest.approx(0.0, abs=0.1)
+    assert away.std((0, 2)) == pytest.approx(backscatter.PLACE_LEVEL, rel=0.05)
+    both = np.corrcoef(away[:, 0].ravel(), away[:, 1].ravel())[0, 1]
+    assert both == pytest.approx(backscatter.LEVELS_TOGETHER, abs=0.05)
+    assert all((place.weakens > 0).all() and (place.moist > 0).all() for place in drawn)
 
 
 def test_speckle_has_unit_mean_and_its_number_of_looks() -> None:
