@@ -30,7 +30,7 @@ from benchmarks.pretrained.fit import fit
 from benchmarks.pretrained.recipe import PLACES, RECIPE
 from benchmarks.pretrained.selection import select
 from benchmarks.pretrained.ship import ship
-from benchmarks.pretrained.worlds import make_worlds
+from benchmarks.pretrained.worlds import make_worlds, real_cube
 
 STAGES = ("worlds", "train", "select", "score", "ship")
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +75,8 @@ def main() -> int:
 
 def _train_all(work: Path, shared: Path, jobs: int) -> None:
     """Every training of the recipe, side by side, one thread each."""
+    for name in PLACES:  # cubes are built before processes share them
+        real_cube(work, shared, name)
     runs = [(seed, without) for seed in RECIPE.trained for without in (*PLACES, None)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         begun = {run: pool.submit(fit, work, shared, RECIPE, *run) for run in runs}

@@ -93,6 +93,9 @@ def demo(
         InputError: If ``size`` is too small, or ``out`` is a file.
         StoppedError: If a command failed.
     """
+    from terralatent.pipeline.cli.demo_landcover import label_parcels, score_map
+    from terralatent.pipeline.cli.demo_scores import score
+
     begun = time.monotonic()
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -102,11 +105,17 @@ def demo(
     if size < 64:
         raise InputError(f"Size {size} is too small to demonstrate anything; give 64 or more.")
     folder.mkdir(parents=True, exist_ok=True)
-    region, cube, latents, bands, model, own_latents, own_bands = (
+    region, cube, latents, bands, landcover, model, own_latents, own_bands = (
         folder / name
-        for name in ("region", "cube", "latents", "bands", "model", "own-latents", "own-bands")
+        for name in (
+            "region", "cube", "latents", "bands", "landcover", "model", "own-latents", "own-bands",
+        )
+    )  # fmt: skip
+    aoi, scenes, labels = (
+        region / "region.geojson",
+        folder / "scenes.parquet",
+        folder / "labels.gpkg",
     )
-    aoi, scenes = region / "region.geojson", folder / "scenes.parquet"
 
     def run(*words: object) -> None:
         command = [PROGRAM, *map(str, words)]
@@ -124,6 +133,9 @@ def demo(
     monthly, optical = ("--dates", "monthly"), ("--sensor", "sentinel-2-l2a", "--dates", "10D")
     run("embed", cube, *monthly, "--out", latents)
     run("decode", cube, *optical, "--out", bands)
+    announce(f"# some parcels of each class, outlined as on the ground: {labels}")
+    label_parcels(region, latents, labels)
+    run("classify", latents, "--labels", labels, "--column", "cover", "--out", landcover)
     run("train", cube, "--from", DEFAULT, "--steps", steps, "--seed", seed, "--out", model)
     run("embed", cube, model, *monthly, "--out", own_latents)
     run("decode", cube, model, *optical, "--out", own_bands)
@@ -137,13 +149,13 @@ def demo(
     for name, words in drawn.items():
         run("show", *words, "--out", folder / name)
 
-    from terralatent.pipeline.cli.demo_scores import score
-
     scores = score(region, cube, latents, bands)
     tuned = score(region, cube, own_latents, own_bands)
+    beside = folder / "landcover.png"
+    mapped = score_map(region, landcover, labels, beside)
     return DemoReport(
-        pictures=tuple(folder / name for name in drawn),
-        summary=tuple(scores.lines(tuned)),
+        pictures=(*(folder / name for name in drawn), beside),
+        summary=(*scores.lines(tuned), mapped.line()),
         seconds=time.monotonic() - begun,
     )
 

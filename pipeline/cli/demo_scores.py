@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -46,17 +45,13 @@ class Scores:
     """The same of linear interpolation between the clear observations before and after."""
     coverage: float
     """Share of the truth within the 90 % credible intervals of the surface."""
-    accuracy: float
-    """Share of pixels of held-out parcels whose land cover a random forest gets right."""
-    classes: int
-    """Classes of land cover."""
     leaf_area_r2: float
     """Share of the variance of leaf area that a linear regression explains, held-out parcels."""
     leaf_area_error: float
     """Its root mean square error, m2/m2."""
 
     def lines(self, tuned: Scores) -> list[str]:
-        """Five lines for a reader: these beside those of a model that was trained further."""
+        """Four lines for a reader: these beside those of a model that was trained further."""
         optical = self.dates[SENSOR]
         radar = sum(self.dates.values()) - optical
         return [
@@ -66,8 +61,6 @@ class Scores:
             f"linear interpolation {self.interpolation_error:.4f}",
             f"coverage      90 % credible intervals hold {self.coverage:.0%}, trained here "
             f"{tuned.coverage:.0%}",
-            f"land cover    {self.accuracy:.0%} right in {self.classes} classes, trained here "
-            f"{tuned.accuracy:.0%}; on other parcels",
             f"leaf area     RMSE {self.leaf_area_error:.2f} m2/m2, trained here "
             f"{tuned.leaf_area_error:.2f}; R2 {self.leaf_area_r2:.2f}, {tuned.leaf_area_r2:.2f}",
         ]
@@ -104,7 +97,7 @@ def score(region: str | Path, cube: str | Path, latents: str | Path, bands: str 
         surface_error=_rms(mean - wanted),
         interpolation_error=_rms(interpolated - wanted),
         coverage=float((np.abs(mean - wanted) <= spread).mean()),
-        **_land_scores(truth, latent, thin),
+        **_leaf_scores(truth, latent, thin),
     )
 
 
@@ -121,17 +114,12 @@ def open_truth(region: str | Path) -> xr.DataTree:
     return xr.open_datatree(store, engine="zarr", chunks=None, consolidated=False)
 
 
-def _land_scores(truth: xr.DataTree, latents: xr.Dataset, thin: dict[str, slice]) -> dict[str, Any]:
-    """Predict land cover and leaf area of parcels by the latents of others, and score both."""
+def _leaf_scores(truth: xr.DataTree, latents: xr.Dataset, thin: dict[str, slice]) -> dict[str, Any]:
+    """Predict leaf area of parcels by the latents of others, and score it."""
     parcel = truth.ds["parcel"].isel(thin).values.ravel()
     cover = truth.ds["land_cover"].isel(thin).values[0].ravel()
     learns = np.isin(parcel, _half_of_each_class(parcel, cover))
     means = latents["mean"].transpose("time", "latent", "y", "x").values
-    by_pixel = means.reshape(-1, cover.size).T
-    forest = RandomForestClassifier(200, min_samples_leaf=2, n_jobs=-1, random_state=0)
-    forest.fit(by_pixel[learns], cover[learns])
-    right = forest.predict(by_pixel[~learns]) == cover[~learns]
-
     days = latents.time.values.astype("datetime64[D]")
     area = _true_days(truth, "leaf_area", days, thin).values.reshape(len(days), -1)
     by_date = means.reshape(len(days), means.shape[1], -1)
@@ -140,8 +128,6 @@ def _land_scores(truth: xr.DataTree, latents: xr.Dataset, thin: dict[str, slice]
     wanted = area[:, ~learns].ravel()
     missed = ridge.predict(_rows(by_date[..., ~learns])) - wanted
     return {
-        "accuracy": float(right.mean()),
-        "classes": len(np.unique(cover)),
         "leaf_area_r2": float(1 - (missed**2).mean() / wanted.var()),
         "leaf_area_error": _rms(missed),
     }

@@ -84,6 +84,12 @@ class Legend:
         values = tuple(int(value) for value in attrs["flag_values"])
         return cls(tuple(attrs["class_names"]), values, tuple(attrs["flag_colors"].split()))
 
+    def extended(self, values: Mapping[str, int]) -> Legend:
+        """The legend of more classes, by name with their values, in which these keep theirs."""
+        names = sorted(values, key=values.__getitem__)
+        colours = _colours(names, dict(zip(self.names, self.colours, strict=True)))
+        return Legend(tuple(names), tuple(values[name] for name in names), colours)
+
     def attrs(self) -> dict[str, Any]:
         """CF attributes of an array of classes; ``class_names`` has what CF's blanks forbid."""
         return {

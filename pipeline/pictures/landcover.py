@@ -22,13 +22,20 @@ ACROSS, ROW = 4, 0.24
 """Columns of a legend, and inches of a row of it."""
 
 
-def landcover_picture(landcover: xr.Dataset, *, variable: str | None = None) -> Figure:
+def landcover_picture(
+    landcover: xr.Dataset,
+    *,
+    variable: str | None = None,
+    truth: xr.DataArray | None = None,
+) -> Figure:
     """Draw a map of classes and its entropy, or of a number. Computes: reads what is shown.
 
     Args:
         landcover: As :func:`terralatent.pipeline.open_landcover` gives it.
         variable: Of classes: ``entropy``, or the name of a class, whose probability is drawn; of a
             number ``mean`` or ``std``. Classes beside entropy, or the mean, by default.
+        truth: What the classes should be, (y, x) of the same grid, with CF's attributes of a map
+            that may have more classes; it is drawn between classes and entropy.
 
     Raises:
         InputError: If there is no such variable.
@@ -51,9 +58,15 @@ def landcover_picture(landcover: xr.Dataset, *, variable: str | None = None) -> 
         return draw([strip], heading)[0]
     values = thin["class"].values
     strips = [
-        Strip(f"classes of {landcover.attrs.get('column', '')}", [_coloured(values, legend)], [""]),
-        _single(thin["entropy"], "bit", limits=(0.0, max(1.0, float(np.log2(len(legend)))))),
+        Strip(f"classes of {landcover.attrs.get('column', '')}", [_coloured(values, legend)], [""])
     ]
+    if truth is not None:
+        legend = Legend.from_attrs(truth.attrs)
+        wanted = truth.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step)).values
+        strips.append(Strip("the truth", [_coloured(wanted, legend)], [""]))
+    strips.append(
+        _single(thin["entropy"], "bit", limits=(0.0, max(1.0, float(np.log2(len(legend))))))
+    )
     rows = -(-len(legend) // ACROSS)
     figure, foot = draw(strips, heading, below=0.1 + ROW * rows)
     _draw_legend(foot, legend, values)

@@ -10,21 +10,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
+import odc.geo.xr
 import pytest
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli.demo import DemoReport, StoppedError, demo
+from terralatent.pipeline.cli.demo_landcover import MapScore, label_parcels, score_map
 from terralatent.pipeline.cli.demo_scores import Scores, open_truth, score
+from terralatent.pipeline.landcover.legend import Legend
 
 DEMO = sys.modules["terralatent.pipeline.cli.demo"]
 SCORING = sys.modules["terralatent.pipeline.cli.demo_scores"]
+MAPPING = sys.modules["terralatent.pipeline.cli.demo_landcover"]
 SCORES = Scores(
     dates={"sentinel-2-l2a": 146, "sentinel-1-asc": 61, "sentinel-1-desc": 61},
     clear=0.45, surface_error=0.02, interpolation_error=0.03, coverage=0.8,
-    accuracy=0.9, classes=10, leaf_area_r2=0.8, leaf_area_error=0.6,
+    leaf_area_r2=0.8, leaf_area_error=0.6,
 )  # fmt: skip
+MAPPED = MapScore(accuracy=0.9, classes=9, labels=36)
 
 
 @pytest.fixture
@@ -45,23 +52,29 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(DEMO, "_run", run)
     monkeypatch.setattr(DEMO, "_served", served)
     monkeypatch.setattr(SCORING, "score", lambda *_: SCORES)
+    monkeypatch.setattr(MAPPING, "label_parcels", lambda *_: None)
+    monkeypatch.setattr(MAPPING, "score_map", lambda *_: MAPPED)
     return commands
 
 
 def test_what_is_announced_is_what_runs(ran: list[list[str]], tmp_path: Path) -> None:
     commands: list[str] = []
     demo(tmp_path / "d", announce=commands.append, options=["--quiet"])
-    announced = [shlex.split(command) for command in commands if not command.endswith("&")]
+    announced = [
+        shlex.split(command) for command in commands if command[0] != "#" and command[-1] != "&"
+    ]
     real = [command for command in ran if command not in (["serving"], ["served"])]
     assert [command[0] for command in announced] == ["terralatent"] * len(announced)
     assert [[*command[2:]] for command in real] == [command[1:] for command in announced]
     assert all(command[1] == "--quiet" for command in real)
     verbs = [command[1] for command in announced]
     mapping = ["embed", "decode"]
-    assert verbs == ["simulate", "search", "build", *mapping, "train", *mapping, *["show"] * 4]
+    assert verbs == [
+        "simulate", "search", "build", *mapping, "classify", "train", *mapping, *["show"] * 4,
+    ]  # fmt: skip
     # The first maps name no model, the second ones that which was trained further.
-    assert [str(tmp_path / "d/model") in command for command in announced[3:8]] == [
-        False, False, True, True, True,
+    assert [str(tmp_path / "d/model") in command for command in announced[3:9]] == [
+        False, False, False, True, True, True,
     ]  # fmt: skip
     assert f"terralatent serve {tmp_path}/d/region --port" in commands[1]
     # The API is there for what asks it, and no longer.
@@ -103,13 +116,15 @@ def test_what_cannot_be_demonstrated_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_end_names_the_pictures_and_has_five_lines_that_fit_a_terminal() -> None:
-    page = DemoReport((Path("demo/cube.png"),), tuple(SCORES.lines(SCORES)), 150.0).page()
+    lines = (*SCORES.lines(SCORES), MAPPED.line())
+    page = DemoReport((Path("demo/cube.png"),), lines, 150.0).page()
     assert "demo/cube.png" in page
     assert "2.5 minutes" in page
-    assert len(SCORES.lines(SCORES)) == 5
+    assert len(lines) == 5
     assert max(map(len, page.splitlines())) <= 80
-    longest = replace(SCORES, clear=1.0, coverage=1.0, accuracy=1.0)
+    longest = replace(SCORES, clear=1.0, coverage=1.0)
     assert max(map(len, longest.lines(longest))) <= 78
+    assert len(MapScore(1.0, 10, 40).line()) <= 78
 
 
 @pytest.fixture
@@ -168,9 +183,65 @@ def test_scores_are_what_can_be_worked_out_by_hand(known: dict[str, Any]) -> Non
     # Between clear observations the surface is a straight line.
     assert scores.interpolation_error == pytest.approx(0.0, abs=1e-6)
     assert scores.coverage == pytest.approx(0.75)
-    assert scores.accuracy == 1.0
-    assert scores.classes == 3
     assert scores.leaf_area_r2 > 0.99
+
+
+@pytest.fixture
+def parcelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A region of 36 square parcels: six of each of five crops, five of a sixth, and one pond."""
+    edge, across = 6, 6
+    number = np.kron(np.arange(across**2).reshape(across, across), np.ones((edge, edge), np.int32))
+    crops = np.arange(across**2) % 6
+    crops[35] = 6
+    names = ["oats", "rye", "peas", "beet", "flax", "hops", "pond"]
+    cover = (1 + crops[number.astype(int)]).astype(np.uint8)
+    attrs = {"flag_values": list(range(1, 8)), "flag_meanings": " ".join(names)}
+    grid = GeoBox.from_bbox((0, 0, 360, 360), "EPSG:32631", resolution=10)
+    root = xr.Dataset(
+        {"parcel": (("y", "x"), number.astype(np.int32)),
+         "land_cover": (("year", "y", "x"), cover[None], attrs)},
+    )  # fmt: skip
+    xr.DataTree.from_dict({"/": root}).to_zarr(tmp_path / "truth.zarr", consolidated=False)
+    legend = Legend.of(names[:6])
+    table = np.array([0, *(legend.values[legend.names.index(name)] for name in names[:6]), 1])
+    mapped = table[cover].astype(np.uint8)  # all right but the pond, which has no label
+    land = xr.Dataset(
+        {"class": (("y", "x"), mapped, legend.attrs()),
+         "entropy": (("y", "x"), np.zeros(mapped.shape, np.float32), {"long_name": "entropy"})},
+        attrs={"column": "cover"},
+    )  # fmt: skip
+    land = odc.geo.xr.assign_crs(land.assign_coords(odc.geo.xr.xr_coords(grid)), grid.crs)
+    monkeypatch.setattr(MAPPING, "open_latents", lambda _: land)
+    monkeypatch.setattr(MAPPING, "open_landcover", lambda _: land)
+    return {"region": tmp_path, "names": names, "cover": cover, "edge": edge}
+
+
+def test_labels_are_up_to_four_parcels_of_each_class_that_has_two(
+    parcelled: dict[str, Any],
+) -> None:
+    file = parcelled["region"] / "labels.gpkg"
+    label_parcels(parcelled["region"], "latents", file)
+    labels = geopandas.read_file(file)
+    assert labels["cover"].value_counts().to_dict() == dict.fromkeys(parcelled["names"][:6], 4)
+    # Each lies within one parcel, 8 m from its edge, and is of that parcel's class.
+    assert labels.area.to_numpy() == pytest.approx(44.0**2)
+    for label in labels.itertuples():
+        column, row = (
+            int(label.geometry.centroid.x // 10),
+            int(36 - label.geometry.centroid.y // 10),
+        )
+        assert parcelled["names"][parcelled["cover"][row - 1, column] - 1] == label.cover
+
+
+def test_a_map_is_scored_where_nobody_labelled_it(parcelled: dict[str, Any]) -> None:
+    region, edge = parcelled["region"], parcelled["edge"]
+    label_parcels(region, "latents", region / "labels.gpkg")
+    found = score_map(region, "map", region / "labels.gpkg", region / "beside.png")
+    labelled = 24 * 4 * 4  # pixels whose centre is 8 m from the edge
+    wrong = edge * edge
+    assert found.accuracy == pytest.approx(1 - wrong / (parcelled["cover"].size - labelled))
+    assert (found.classes, found.labels) == (6, 24)
+    assert (region / "beside.png").stat().st_size > 5_000
 
 
 def test_a_region_without_truth_is_refused(tmp_path: Path) -> None:
