@@ -59,8 +59,9 @@ $(TYPED)/%: | $(VENV)/project.stamp
 demo: install
 	@$(BIN)/terralatent demo --out $(DEMO)
 
+# Files are dealt in their own order: that of xdist would end with those of few and long tests.
 test: install
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-slurm: install
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slurm tests/pipeline/cluster/test_slurm.py

@@ -5,7 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -70,15 +70,23 @@ PRIVATE = re.compile(r"\b(told|tell|tells|telling|clear looks?|a look)\b|_told\b
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "misc", "tools"}
 
 
-def imports_of(path: Path) -> Iterator[tuple[int, str, int]]:
-    """Yield (line, dotted name, level of a relative import) for each import of the file."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The file, parsed once for all that ask."""
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+@cache
+def imports_of(path: Path) -> tuple[tuple[int, str, int], ...]:
+    """(line, dotted name, level of a relative import) of each import of the file."""
+    found: list[tuple[int, str, int]] = []
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name, 0
+            found += [(node.lineno, alias.name, 0) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                yield node.lineno, f"{node.module or ''}.{alias.name}", node.level
+            module = node.module or ""
+            found += [(node.lineno, f"{module}.{alias.name}", node.level) for alias in node.names]
+    return tuple(found)
 
 
 def lines_of(path: Path) -> list[str]:
@@ -89,18 +97,32 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_run_in_the_allowed_directions(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    for line, name, level in imports_of(path):
-        where = f"{name_of(path)}:{line} imports {name}"
-        top, *rest = name.split(".")
-        assert level == 0, f"{where} by a relative import; write terralatent.{package}.…"
-        assert top not in PACKAGES, f"{where} by its bare name; write terralatent.{top}"
-        assert top not in STRANGERS[package], f"{where}, which {package}/ must not know"
-        if top == "terralatent":
-            assert rest, f"{where}, which is an empty namespace"
-            assert rest[0] in {package, *ARROWS[package]}, f"{where} against the arrows"
+# One test for all files: a test for each costs far more than what it checks.
+def test_imports_run_in_the_allowed_directions() -> None:
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}{why}"
+        for path in MODULES
+        for line, name, level in imports_of(path)
+        if (why := against_the_rules(path.relative_to(ROOT).parts[0], name, level))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def against_the_rules(package: str, name: str, level: int) -> str:
+    """What is wrong with an import in a package; "" where nothing is."""
+    top, *rest = name.split(".")
+    if level:
+        return f" by a relative import; write terralatent.{package}.…"
+    if top in PACKAGES:
+        return f" by its bare name; write terralatent.{top}"
+    if top in STRANGERS[package]:
+        return f", which {package}/ must not know"
+    if top == "terralatent":
+        if not rest:
+            return ", which is an empty namespace"
+        if rest[0] not in {package, *ARROWS[package]}:
+            return " against the arrows"
+    return ""
 
 
 def room_of(module: str) -> str:
@@ -109,20 +131,22 @@ def room_of(module: str) -> str:
     return rest[0] if rest and rest[0] in ROOMS[package] else ""
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_between_rooms_run_one_way(path: Path) -> None:
-    package, *rest = path.relative_to(ROOT).with_suffix("").parts
-    room = rest[0] if len(rest) > 1 else ""
-    if path.name == "__init__.py" and len(rest) == 1:
-        return  # offers names of any room
-    for line, name, _ in imports_of(path):
-        if not name.startswith(f"terralatent.{package}."):
-            continue
-        to = room_of(name)
-        allowed = ROOMS[package][room] | {room, ""} if room else {""}
+def test_imports_between_rooms_run_one_way() -> None:
+    wrong = []
+    for path in MODULES:
+        package, *rest = path.relative_to(ROOT).with_suffix("").parts
+        room = rest[0] if len(rest) > 1 else ""
+        if path.name == "__init__.py" and len(rest) == 1:
+            continue  # offers names of any room
         if not room and package not in GROUND_BELOW:
             continue
-        assert to in allowed, f"{name_of(path)}:{line} imports {name}, which lies above it"
+        allowed = ROOMS[package][room] | {room, ""} if room else {""}
+        wrong += [
+            f"{name_of(path)}:{line} imports {name}, which lies above it"
+            for line, name, _ in imports_of(path)
+            if name.startswith(f"terralatent.{package}.") and room_of(name) not in allowed
+        ]
+    assert not wrong, "\n".join(wrong)
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -131,7 +155,7 @@ def imported_modules(path: Path) -> set[str]:
     The ``__init__.py`` of a package counts with what it imports at once: what it offers lazily
     makes no circle.
     """
-    tree = ast.parse(path.read_text("utf-8"), str(path))
+    tree = tree_of(path)
     nodes = tree.body if path.name == "__init__.py" else ast.walk(tree)
     found = set()
     for node in nodes:
@@ -201,12 +225,14 @@ def test_words_are_those_of_the_field() -> None:
     assert not private, private
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name_of)
-def test_tests_import_the_installed_packages(path: Path) -> None:
+def test_tests_import_the_installed_packages() -> None:
     bare = [
-        f"{line}: {name}" for line, name, _ in imports_of(path) if name.split(".")[0] in PACKAGES
+        f"{name_of(path)}:{line} imports {name} by its bare name"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for line, name, _ in imports_of(path)
+        if name.split(".")[0] in PACKAGES
     ]
-    assert not bare, f"{name_of(path)} imports by bare names, lines {bare}"
+    assert not bare, "\n".join(bare)
 
 
 def test_no_module_is_a_drawer() -> None:

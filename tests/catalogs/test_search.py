@@ -199,7 +199,7 @@ ITEMS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(ITEMS, min_size=1, max_size=12), st.integers(0, 99))
 def test_every_item_has_one_fate_whatever_their_order(drawn: list[Any], seed: int) -> None:
     items = []
@@ -494,7 +494,7 @@ def test_a_footprint_is_not_only_its_box(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("number", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("number", [40, pytest.param(10_000, marks=pytest.mark.soak)])
 def test_many_items_are_one_search_and_one_file(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,15 +59,15 @@ def become(request: dict[str, Any], output: int) -> None:
 
 def make_small() -> None:
     """Let a tiny region take several tasks and commits, and a tiny training several validations."""
-    from terralatent.models.start import components
     from terralatent.pipeline import train
     from terralatent.pipeline.cluster import stream, tasks
     from terralatent.pipeline.ingest import windows
+    from tests.made.rough import make_rough
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
     tasks.REFRESH_S = tasks.NO_WORKER_S = stream.POLL_S = 0.1
     windows.WIDEST = 16
-    components.EVIDENCE_STEPS = 5
+    make_rough()
     stream.Commits.__init__.__kwdefaults__["every"] = 2
     train.__kwdefaults__.update(batch=16, validate_every=2)
 

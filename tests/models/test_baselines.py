@@ -23,6 +23,7 @@ from terralatent.pipeline.info.status import status
 from terralatent.pipeline.mapping.decode import decode, open_bands
 from terralatent.pipeline.mapping.embed import embed, open_latents
 from terralatent.pipeline.training.train import train
+from tests.made.rough import make_rough
 from tests.made.tiny import FIRST_DAY, SENSORS, tiny_cube, tiny_pixels
 
 LEARNED = ("vae", "series", "mtan", "hetvae", "transformer")
@@ -244,7 +245,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("mtan")
     cube = tiny_cube(folder / "cube", side=16, block=16)
     few = {"latents": 3, "steps": 4, "batch": 16, "validate_every": 2, "device": "cpu"}
-    report = train(cube, folder / "model", model="mtan", **few)
+    with pytest.MonkeyPatch.context() as patch:
+        make_rough(patch.setattr)
+        report = train(cube, folder / "model", model="mtan", **few)
     assert report.steps == 4
     return cube, folder / "model"
 

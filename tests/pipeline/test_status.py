@@ -312,10 +312,10 @@ def test_a_training_in_another_process_is_seen_and_how_to_go_on(
 ) -> None:
     cube = tiny_cube(tmp_path / "cube", side=16, block=8)
     code = (
-        "from terralatent.models.start import components\n"
         "from terralatent.pipeline import cli\n"
         "from terralatent.pipeline.training.train import train\n"
-        "components.EVIDENCE_STEPS = 5\n"
+        "from tests.made.rough import make_rough\n"
+        "make_rough()\n"
         "train.__kwdefaults__.update(batch=16, validate_every=2, patience=10**6)\n"
         "sys.argv = ['/somewhere/bin/terralatent', *sys.argv[1:]]\n"
         "cli.main()\n"

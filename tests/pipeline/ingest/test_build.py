@@ -373,7 +373,7 @@ def test_real_reprocessed_scenes_give_the_same_reflectance(
 def test_real_scenes_from_an_api_and_from_the_folder_make_equal_cubes(
     scenes: Path, workers: Client, tmp_path: Path
 ) -> None:
-    place, autumn = scenes / "region.geojson", ("2018-09-01", "2018-10-31")
+    place, autumn = scenes / "region.geojson", ("2018-09-01", "2018-09-10")
     with serving(scenes) as url:
         for name, source in (("served", url), ("folder", scenes)):
             searched = search_scenes(source, place, *autumn)

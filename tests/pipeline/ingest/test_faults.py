@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from distributed import Client, LocalCluster
+from distributed import Client
 from odc.geo.geobox import GeoBox
 from rasterio import Affine
 from rasterio.errors import RasterioError
@@ -26,6 +26,7 @@ from terralatent.pipeline.ingest import raster, retry
 from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.repository import Store
+from tests.commands.processes import Launcher
 from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.made.recorded import PC, moved
 from tests.servers.file_server import (
@@ -37,6 +38,8 @@ from tests.servers.file_server import (
     hurry,
     serving_files,
 )
+from tests.servers.schedulers import cluster_in
+from tests.waiting import WITHIN_S
 
 SIDE = 256
 GRID = Affine(10.0, 0.0, LEFT, 0.0, -10.0, TOP)
@@ -70,12 +73,14 @@ def numbers(side: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[Client]:
+def processes(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Two worker processes that lose patience soon."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
+        cluster_in(launcher, tmp_path_factory.mktemp("cluster")) as cluster,
+        Client(cluster.address) as client,
     ):
+        cluster.join()
+        client.wait_for_workers(2, WITHIN_S)
         yield client
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.models.checkpoint import CheckpointError, load_model, model_hash
 from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline import embed, open_latents
-from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
@@ -31,7 +29,9 @@ from terralatent.pipeline.mapping.job import _load
 from terralatent.pipeline.mapping.memory import MemoryPlan
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.repository import Store
+from tests.commands.processes import Launcher
 from tests.made.models import made_up_model, outside_every_scene, wide_region
+from tests.servers.schedulers import cluster_in
 
 DATES = "2018-05-04,2018-05-20"
 
@@ -377,19 +377,14 @@ def test_a_warning_is_for_many_clipped_values(
     assert ("were clipped" in caplog.text) is warned
 
 
-@pytest.fixture
-def process() -> Iterator[Client]:
-    with client_for("local", workers=1) as client:
-        yield client
-
-
 def loads() -> int:
     return _load.cache_info().misses
 
 
 def test_a_process_loads_the_model_once_and_gives_the_same_bytes(
-    cubes: dict[int, Path], model: Path, latents: Path, process: Client, tmp_path: Path
+    cubes: dict[int, Path], model: Path, latents: Path, launcher: Launcher, tmp_path: Path
 ) -> None:
-    embed(cubes[16], model, tmp_path / "out", dates=DATES, precision="float32", client=process)
+    with cluster_in(launcher, tmp_path / "cluster") as other, Client(other.address) as process:
+        embed(cubes[16], model, tmp_path / "out", dates=DATES, precision="float32", client=process)
+        assert list(process.run(loads).values()) == [1]
     same(open_latents(tmp_path / "out"), open_latents(latents), 0.0, 0.0)
-    assert list(process.run(loads).values()) == [1]

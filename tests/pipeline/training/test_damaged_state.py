@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models.start import components
 from terralatent.pipeline.training.files import FOLDER, LOG, SETTINGS, STATE
 from terralatent.pipeline.training.state import TrainingFolder
 from terralatent.pipeline.training.train import train
+from tests.made.rough import make_rough
 from tests.made.tiny import tiny_cube
 
 SETTING = {"latents": 2, "kernel": "constant+matern32", "batch": 16, "validate_every": 1}
@@ -29,7 +29,7 @@ def begun(cube: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training with some steps to go; not to be changed."""
     out = tmp_path_factory.mktemp("begun") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(components, "EVIDENCE_STEPS", 2)
+        make_rough(patch.setattr)
         train(cube, out, steps=1, **SETTING)
     return out
 

@@ -18,13 +18,13 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.clear import ClearRule
 from terralatent.models.checkpoint import CheckpointError, load_model, model_hash, read_manifest
 from terralatent.models.observations import Observations
-from terralatent.models.start import components
 from terralatent.pipeline import embed, open_latents
 from terralatent.pipeline.cube.masking import Masking
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.state import TrainingFolder
 from terralatent.pipeline.training.train import TrainReport, train
 from terralatent.pipeline.training.validation import TOLERANCE, Guard, Validation
+from tests.made.rough import make_rough
 from tests.made.tiny import tiny_cube, tiny_pixels
 
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-asc"
@@ -32,10 +32,10 @@ STEPS = {"steps": 4, "batch": 16, "validate_every": 2, "device": "cpu"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _rough_start() -> Iterator[None]:
-    """The kernels need not be fitted well here."""
+def _rough() -> Iterator[None]:
+    """Neither kernels nor widths need be fitted well here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(components, "EVIDENCE_STEPS", 5)
+        make_rough(patch.setattr)
         yield
 
 

@@ -12,12 +12,12 @@ import torch
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import load_model, read_manifest
-from terralatent.models.start import components
 from terralatent.pipeline.training import sampler as sample
 from terralatent.pipeline.training.cubes import TrainingCube, open_training_cubes
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.sources import Bands, agree
 from terralatent.pipeline.training.train import train
+from tests.made.rough import make_rough
 from tests.made.tiny import tiny_cube
 
 S1, S2 = "sentinel-1-asc", "sentinel-2-l2a"
@@ -29,7 +29,7 @@ ROUGH = {**SETTINGS, "calibrated": False}
 def _rough_start() -> Iterator[None]:
     """The kernels need not be fitted well here, and few pixels do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(components, "EVIDENCE_STEPS", 2)
+        make_rough(patch.setattr)
         patch.setattr("terralatent.pipeline.training.train.POOL_PIXELS", 40)
         patch.setattr("terralatent.pipeline.training.train.VALIDATION_PIXELS", 16)
         yield

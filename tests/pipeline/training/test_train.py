@@ -22,13 +22,13 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import load_model, read_manifest
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.posteriors import POSTERIORS
-from terralatent.models.start import components
 from terralatent.models.start import linear as start
 from terralatent.pipeline.training.cubes import open_training_cubes
 from terralatent.pipeline.training.loop import LAST_STEPS, Schedule
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.state import TrainingFolder
 from terralatent.pipeline.training.train import TrainReport, train
+from tests.made.rough import make_rough
 from tests.made.tiny import FIRST_DAY, tiny_cube
 from tests.waiting import WITHIN_S
 
@@ -68,10 +68,10 @@ class Stop:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _rough_start() -> Iterator[None]:
-    """The start need not be good here."""
+def _rough() -> Iterator[None]:
+    """Neither the start nor the widths need be good here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(components, "EVIDENCE_STEPS", 5)
+        make_rough(patch.setattr)
         yield
 
 
