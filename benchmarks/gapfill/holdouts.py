@@ -10,13 +10,13 @@ a third of the acquisitions for development and all of one window of 45, 90 or 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Rotation", "development", "reported", "sort_out"]
+__all__ = ["KINDS", "Rotation", "clear_development", "development", "reported", "sort_out"]
 
 Array = NDArray[np.floating]
 Index = NDArray[np.integer]
@@ -166,6 +166,24 @@ def development(days: Array, share: Array, seed: int = 0) -> tuple[Rotation, ...
         rotations.append(
             _rotation(f"development-{d}", kinds, sets.development, [(start, start + length)])
         )
+    return tuple(rotations)
+
+
+def clear_development(days: Array, share: Array, seed: int = 0) -> tuple[Rotation, ...]:
+    """The rotations of :func:`development`, in which only clear acquisitions are scored.
+
+    Reported rotations score clear acquisitions alone: partly clear ones have more haze that masks
+    missed, and reward a model that doubts. Rotations without any are left out.
+    """
+    clear = set(sort_out(share).clear.tolist())
+    rotations = []
+    for number, rotation in enumerate(development(days, share, seed)):
+        kinds = dict(zip(rotation.scored, rotation.kinds, strict=True))
+        scored = tuple(at for at in rotation.scored if at in clear)
+        if scored:
+            kept = tuple(kinds[at] for at in scored)
+            name = f"clear-{number}" if not seed else f"clear-{seed}-{number}"
+            rotations.append(replace(rotation, name=name, scored=scored, kinds=kept))
     return tuple(rotations)
 
 

@@ -35,7 +35,7 @@ def score_rotations(
 
     Args:
         place: Real or simulated.
-        kind: ``development`` or ``reported``.
+        kind: ``development``, ``clear`` or ``reported``.
         models: Folders.
         every: Only every so many-th pixel counts.
     """

@@ -24,7 +24,8 @@ EVERY = 5
 def select(work: Path, shared: Path, recipe: Recipe, jobs: int = 2) -> dict[str, Any]:
     """Compare the seeds of a recipe; computes.
 
-    Each real place is predicted by the training that did not see it, on its development rotations;
+    Each real place is predicted by the training that did not see it, on its development rotations,
+    of which clear acquisitions count (partly clear ones have haze as truth, and are listed);
     climates kept aside by the training on all places. What counts is the mean share of the error of
     a GP in hindsight, less the mean accuracy of land cover from few labels.
 
@@ -38,7 +39,8 @@ def select(work: Path, shared: Path, recipe: Recipe, jobs: int = 2) -> dict[str,
         ``seed``, the best one, and the figures of all in ``seeds``.
     """
     for name in PLACES:  # cubes are built before processes share them
-        place_of(work, shared, name, OPTICAL_AND_RADAR).rotations("development")
+        place = place_of(work, shared, name, OPTICAL_AND_RADAR)
+        place.rotations("development"), place.rotations("clear")
     for world in recipe.aside():
         world_place(work, world).rotations("development")
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -52,9 +54,9 @@ def _figures(work: Path, shared: Path, recipe: Recipe, seed: int) -> dict[str, A
     row: dict[str, Any] = {}
     for name in PLACES:
         place = place_of(work, shared, name, OPTICAL_AND_RADAR)
-        row[name] = mean_of(
-            score_rotations(place, "development", model_of(work, seed, name), EVERY)
-        )
+        model = model_of(work, seed, name)
+        row[name] = mean_of(score_rotations(place, "development", model, EVERY))
+        row[name]["clear"] = mean_of(score_rotations(place, "clear", model, EVERY))
     for world in recipe.aside():
         model = model_of(work, seed, None)
         scored = score_rotations(world_place(work, world), "development", model, EVERY)
@@ -62,7 +64,7 @@ def _figures(work: Path, shared: Path, recipe: Recipe, seed: int) -> dict[str, A
         row[world.climate]["few_labels"] = few_label_accuracy(
             work / "scenes" / str(world), world_cube(work, world), model
         )
-    shares = [figures["all"] for figures in row.values()]
+    shares = [figures.get("clear", figures)["all"] for figures in row.values()]
     accuracies = [figures["few_labels"] for figures in row.values() if "few_labels" in figures]
     row["score"] = float(np.mean(shares) - np.mean(accuracies))
     return row

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.gapfill.cubes import PixelObservations, cube_of, prepare
-from benchmarks.gapfill.holdouts import Rotation, development, reported
+from benchmarks.gapfill.holdouts import Rotation, clear_development, development, reported
 from benchmarks.pretrained.recipe import PLACES, SENSORS, Recipe, WorldName
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.simulation.simulate import simulate
@@ -46,10 +46,15 @@ class Place:
         """Its observations, and its rotations of a kind; their cubes are built where need be.
 
         Args:
-            kind: ``development``, on which settings are chosen, or ``reported``.
+            kind: ``development``; ``clear``, the same with clear acquisitions alone as truth, on
+                which settings are chosen; or ``reported``.
         """
         observations = prepare(self.catalogue, self.work, sensors=self.sensors)
-        choose = {"development": development, "reported": reported}[kind]
+        choose = {
+            "development": development,
+            "clear": clear_development,
+            "reported": reported,
+        }[kind]
         rotations = tuple(r for r in choose(observations.days, observations.share) if r.scored)
         prepare(self.catalogue, self.work, rotations, self.sensors)
         return observations, rotations

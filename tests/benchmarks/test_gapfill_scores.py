@@ -14,7 +14,7 @@ from scipy import integrate, stats
 
 from benchmarks.gapfill import results
 from benchmarks.gapfill.cubes import PixelObservations, nearest_observation, prepare
-from benchmarks.gapfill.holdouts import KINDS, development, reported, sort_out
+from benchmarks.gapfill.holdouts import KINDS, clear_development, development, reported, sort_out
 from benchmarks.gapfill.scoring import (
     GAPS,
     GAUSSIAN,
@@ -221,6 +221,9 @@ def test_what_settings_are_chosen_on_is_never_reported() -> None:
     chosen_on = {at for rotation in development(days, share) for at in rotation.scored}
     scored = {at for rotation in reported(days, share) for at in rotation.scored}
     assert chosen_on == set(sets.development.tolist())
+    of_clear = [at for rotation in clear_development(days, share) for at in rotation.scored]
+    assert set(of_clear) == chosen_on & set(sets.clear.tolist())
+    assert not set(of_clear) & set(sets.reported.tolist())
     assert not chosen_on & scored
     assert all(share[at] > 0.85 for at in scored)
 
