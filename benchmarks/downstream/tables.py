@@ -92,8 +92,11 @@ def format_page(
     figures = Figures(work, crops, draws, first)
     there = [name for name in names if any((work / "rows").glob(f"{_folder(name)}/*/*.json"))]
     known = [name for name in raw if name in there]
+    count = sum(1 for _ in (work / "rows").rglob("*.json"))
     parts = [
         NOTE.format(draws=draws),
+        f"{count:,} rows of figures were computed: a feature set, what is missing, labels, a probe "
+        "and a draw each.",
         _accuracy(figures, there),
         _balanced(figures, there),
         "What is missing:",

@@ -189,9 +189,10 @@ def train(
     sources = opening(
         cubes, sensors, seed=seed, masking=masking, columns=columns, labels=labels, carry=carry
     )
-    labelled = supervision and read_labelled(
-        sources, supervision, seed, family=choices["model"], fixed=isinstance(base, BaseModel)
-    )
+    labelled = None
+    if supervision is not None:
+        fixed, family = isinstance(base, BaseModel), choices["model"]
+        labelled = read_labelled(sources, supervision, seed, family=family, fixed=fixed)
     settings = {
         "cubes": [source.version for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),

@@ -99,7 +99,7 @@ def read_labelled(
     if fixed:
         raise InputError(
             "labels would move the latents of a model that is extended, which stay as they are; "
-            "begin from it instead (--pretrained)."
+            "begin from it instead (--from)."
         )
     if family in UNLEARNED:
         raise InputError(f"a {family} model takes no steps, so labels teach it nothing.")

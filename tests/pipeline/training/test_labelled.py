@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from shapely.geometry import Point, box
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import read_manifest
-from terralatent.models.start import components
 from terralatent.pipeline import Series, Supervision, train
 from terralatent.pipeline.training import loop
 from terralatent.pipeline.training.cubes import open_training_cubes
@@ -32,17 +31,12 @@ SETTINGS: dict[str, Any] = {
     "validate_every": 2,
     "device": "cpu",
     "calibrated": False,
+    "start": "random",
 }
+"""From a random start every step is a better model, so there are last steps."""
+
 STEPS = 3
 LEFT, TOP, PIXEL = 540_000.0, 5_680_000.0, 10.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _rough_start() -> Iterator[None]:
-    """The start need not be good here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(components, "EVIDENCE_STEPS", 5)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +193,12 @@ WRONG: dict[str, tuple[Callable[[Series], Series], dict[str, Any], dict[str, Any
     "class": (lambda s: with_labels(s, ["a"] * len(s)), {}, {}, "all [0-9]+ pixels are 'a'"),
     "none": (lambda s: with_labels(s, [None] * len(s)), {}, {}, "no pixel has one"),
     "file": (lambda s: s, {"labels": "fields.gpkg"}, {}, "is a table.*leave those for cubes"),
-    "family": (lambda s: s, {}, {"model": "linear", "latents": None}, "a linear model takes no st"),
+    "family": (
+        lambda s: s,
+        {},
+        {"model": "linear", "latents": None, "start": None},
+        "a linear model takes no st",
+    ),
 }
 
 
