@@ -130,7 +130,11 @@ def read_labelled(
     names = np.concatenate([own for _, _, own in found])
     classes, place = np.unique(names.astype(str), return_inverse=True)
     if len(classes) < 2:
-        what = f"all {len(names)} pixels are {classes[0]!r}" if len(classes) else "no pixel has one"
+        what = (
+            f"all {len(names)} pixels are {str(classes[0])!r}"
+            if len(classes)
+            else "no pixel has one"
+        )
         raise InputError(
             f"Labels in the column {request.column!r}: {what}; a training with labels needs two "
             "classes or more."
