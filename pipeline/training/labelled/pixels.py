@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,9 +181,8 @@ def _of_table(source: TableCalendar, column: str) -> tuple[list[NDArray[np.intp]
 def _of_cube(source: TrainingCube, request: Supervision) -> tuple[list[NDArray[np.intp]], Any]:
     """The same of a cube, whose parts are patches."""
     assert request.labels is not None
-    frame = request.labels
-    if isinstance(frame, str) or not hasattr(frame, "geom_type"):
-        frame = read_shapes(frame, "labels")
+    given = request.labels
+    frame = read_shapes(given, "labels") if isinstance(given, str | Path) else given
     if request.column not in frame.columns:
         known = [str(name) for name in frame.columns if name != frame.geometry.name]
         raise InputError(
@@ -248,7 +248,7 @@ def _read(
         if not len(some):
             continue
         block = source.read(part)
-        seen = block.observations.any(axis=0)[some]
+        seen = np.asarray(block.observations.any(axis=0))[some]
         some, of = some[seen], of[seen]
         if not len(some):
             continue
