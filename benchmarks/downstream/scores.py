@@ -7,6 +7,8 @@ that it would have if its noise were added once more,
 
 .. math:: 2 \sum_b p_b |d_b| - \sum_b p_b E |N(d_b, s_b)|, \quad s_b^2 = a_b (1 - a_b) / n_b.
 
+What is taken off is half of the bias where all is noise, and all of it in bins of thousands.
+
 References:
     | Verified uncertainty calibration (Kumar, Liang & Ma, 2019)
 """
