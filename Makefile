@@ -14,6 +14,7 @@
 
 PYTHON ?= python3
 SCENES ?= ../shared/scenes
+SERIES ?= ../shared/tables
 JOBS ?= 2
 DEMO ?= demo
 PRETRAINED ?= build/pretrained
@@ -85,6 +86,11 @@ bench: install
 	$(BIN)/python -m benchmarks.simulation.truth --quick
 	$(BIN)/python -m benchmarks.simulation.outliers --seeds 0
 	$(BIN)/python -m benchmarks.ingest --quick $(SCENES)
+ifeq ($(wildcard $(SERIES)/canada-2017.parquet),)
+	@echo "make bench: SKIPPED what needs labelled series, no table at $(SERIES); say make bench SERIES=FOLDER" >&2
+else
+	$(BIN)/python -m benchmarks.downstream --quick $(SERIES)
+endif
 ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else

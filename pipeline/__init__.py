@@ -9,6 +9,7 @@ __all__ = [
     "Features",
     "Masking",
     "Series",
+    "Supervision",
     "build_cube",
     "calibrate_model",
     "classify",
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.calibrate import calibrate_model
+    from terralatent.pipeline.training.labelled.request import Supervision
     from terralatent.pipeline.training.train import train
 else:
     _HOMES = {
         "Features": "mapping.features",
         "Masking": "cube.masking",
         "Series": "tables.series",
+        "Supervision": "training.labelled.request",
         "build_cube": "ingest.build",
         "calibrate_model": "training.calibrate",
         "classify": "landcover.classify",

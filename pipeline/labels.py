@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import geopandas
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
@@ -18,7 +19,7 @@ from rasterio.features import rasterize
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.vector_files import read_vector_file
 
-__all__ = ["FieldLabels", "Fields", "lay_fields", "read_shapes", "shapes_on"]
+__all__ = ["FieldLabels", "Fields", "class_names", "lay_fields", "read_shapes", "shapes_on"]
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +157,20 @@ def shapes_on(frame: geopandas.GeoDataFrame, grid: GeoBox, what: str) -> geopand
                 f"{grid.crs}; check its coordinates and that {frame.crs.name} is their CRS."
             )
     return shapes
+
+
+def class_names(values: pd.Series) -> NDArray[Any]:
+    """Values as the names of classes: whole numbers without a point, text without its margins.
+
+    Empty where there is none, objects, (label,).
+    """
+
+    def text(value: Any) -> str:
+        if isinstance(value, (float, np.floating)) and float(value).is_integer():
+            value = int(value)
+        return "" if pd.isna(value) else " ".join(str(value).split())
+
+    return np.array([text(value) for value in values], dtype=object)
 
 
 def _rasterised(frame: geopandas.GeoDataFrame, grid: GeoBox) -> NDArray[np.int32]:

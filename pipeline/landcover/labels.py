@@ -20,7 +20,7 @@ from rasterio.windows import transform as transform_of
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.labels import read_shapes, shapes_on
+from terralatent.pipeline.labels import class_names, read_shapes, shapes_on
 
 __all__ = ["LabelColumns", "LabelSource", "Labels", "read_labels"]
 
@@ -175,7 +175,7 @@ def read_labels(
             f"None of the {len(frame)} labels has a value in the column {columns.value!r}; fill "
             "it, or name another."
         )
-    names = _texts(frame[columns.value])
+    names = class_names(frame[columns.value])
     there &= ~np.isin(names, columns.ignore)
     _log_left_out(frame, there, columns)
     if not there.any():
@@ -193,7 +193,7 @@ def read_labels(
     labels = Labels(
         values=values,
         groups=_groups(frame, shapes, columns),
-        strata=None if columns.strata is None else _texts(frame[columns.strata]),
+        strata=None if columns.strata is None else class_names(frame[columns.strata]),
         rows=rows,
         columns=cols,
         of=of,
@@ -222,17 +222,6 @@ def _log_left_out(frame: geopandas.GeoDataFrame, there: pd.Series, columns: Labe
         log.info("%d of %d labels have no %s and are left out", missing, len(frame), columns.value)
     if ignored := len(frame) - missing - int(there.sum()):
         log.info("%d of %d labels are ignored or empty", ignored, len(frame))
-
-
-def _texts(values: pd.Series) -> NDArray[Any]:
-    """Values as the names of classes: whole numbers without a point, text without its margins."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, (float, np.floating)) and float(value).is_integer():
-            value = int(value)
-        return "" if pd.isna(value) else " ".join(str(value).split())
-
-    return np.array([text(value) for value in values], dtype=object)
 
 
 def _numbers(values: pd.Series) -> NDArray[np.float64]:

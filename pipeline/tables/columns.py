@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -81,6 +81,12 @@ class TableColumns:
             for some in own.values()
             for column in some.values()
         ]
+
+    def carrying(self, names: Sequence[str], schema: pa.Schema) -> TableColumns:
+        """The same with further columns of a pixel, those of ``names`` that a table has."""
+        known = {*self.attributes, *self.every}
+        more = {name: name for name in names if name in schema.names and name not in known}
+        return replace(self, attributes={**self.attributes, **more})
 
     @property
     def every(self) -> list[str]:

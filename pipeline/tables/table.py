@@ -54,7 +54,11 @@ class Table:
 
     @classmethod
     def open(
-        cls, source: TableSource, columns: Columns = None, sensors: Sequence[str] | None = None
+        cls,
+        source: TableSource,
+        columns: Columns = None,
+        sensors: Sequence[str] | None = None,
+        carry: Sequence[str] = (),
     ) -> Table:
         """Open a table and find its columns. Reads no rows of a Parquet file; all of others.
 
@@ -64,6 +68,7 @@ class Table:
                 are put in order here, pixels as they first occur.
             columns: Where it has what, if columns have other names.
             sensors: Those to use; by default all of which it has bands.
+            carry: Further columns of a pixel that go with it, where it has them.
 
         Raises:
             InputError: If there is no such file or it is damaged, or
@@ -74,7 +79,7 @@ class Table:
         content = _read(source, name)
         parquet = isinstance(content, pq.ParquetFile)
         schema = content.schema_arrow if parquet else content.schema
-        found = find_columns(schema, name, columns, sensors)
+        found = find_columns(schema, name, columns, sensors).carrying(carry, schema)
         if unread := [column for column in schema.names if column not in found.every]:
             log.info("%s: the columns %s are not read", name, ", ".join(unread))
         if parquet:

@@ -122,6 +122,7 @@ def open_training_cubes(
     masking: MaskingRequest = None,
     columns: Columns = None,
     labels: Sequence[Labels | None] | None = None,
+    carry: Sequence[str] = (),
 ) -> tuple[PixelSource, ...]:
     """Open cubes at their newest snapshot, and tables, and see that one model fits them.
 
@@ -136,6 +137,7 @@ def open_training_cubes(
         masking: How the sensors of cubes are masked.
         columns: Where the tables have what.
         labels: For each of ``cubes``, classes of its pixels; None for one that has none.
+        carry: Further columns of pixels that are wanted of tables, where these have them.
 
     Returns:
         The cubes, and the calendars of the tables. A sensor has the same bands in all of them;
@@ -163,7 +165,7 @@ def open_training_cubes(
         elif own is not None:
             raise InputError(f"{cube}: labels are for cubes; leave those of a table out.")
         else:
-            opened += open_table(cube, sensors, seed=seed, columns=columns)
+            opened += open_table(cube, sensors, seed=seed, columns=columns, carry=carry)
     return mask(agree(opened, sensors), masking)
 
 

@@ -89,6 +89,7 @@ class BaseModel:
         masking: MaskingRequest = None,
         columns: Columns = None,
         labels: Sequence[Labels | None] | None = None,
+        carry: Sequence[str] = (),
     ) -> tuple[PixelSource, ...]:
         """Open the cubes with the sensors the model knows and those it is to learn.
 
@@ -99,6 +100,7 @@ class BaseModel:
             masking: How those to learn are masked; the model's own stay as they were.
             columns: Where the tables have what.
             labels: For each of ``cubes``, classes of its pixels.
+            carry: Further columns of pixels that are wanted of tables.
 
         Raises:
             InputError: If a cube cannot be read or shares no band with the model, if units differ
@@ -111,7 +113,7 @@ class BaseModel:
                 f"{self.folder} has {', '.join(again)} already, and what it has stays as it is; "
                 "name sensors that it does not have, or train a new model."
             )
-        opened = open_training_cubes(cubes, seed=seed, columns=columns, labels=labels)
+        opened = open_training_cubes(cubes, seed=seed, columns=columns, labels=labels, carry=carry)
         there = sorted({name for cube in opened for name in cube.sensors})
         absent = sorted(set(sensors or ()) - set(there))
         if absent:

@@ -23,6 +23,8 @@ from terralatent.pipeline.training.dropout import (
     seeded,
 )
 from terralatent.pipeline.training.holdout import Holdout
+from terralatent.pipeline.training.labelled.head import RATE as HEAD_RATE
+from terralatent.pipeline.training.labelled.head import Head
 from terralatent.pipeline.training.sampler import PixelSampler
 from terralatent.pipeline.training.state import (
     Tensors,
@@ -177,6 +179,7 @@ def fit_all(
     *,
     fabric: Fabric,
     centre: Mapping[str, Tensor] | None = None,
+    head: Head | None = None,
 ) -> dict[str, Tensor]:
     """Take a few last steps from the best weights on all acquisitions, those held out as well.
 
@@ -191,23 +194,30 @@ def fit_all(
         state: Its best weights are where the steps begin.
         fabric: Device and precision.
         centre: As for :func:`fit`.
+        head: Of labelled pixels, where there are any: then there are as many steps as it wants,
+            and its cross-entropy stands beside the bound. It learns and is left behind.
 
     Returns:
-        The weights in the end.
+        The weights in the end, the head's not among them.
 
     Raises:
         KeyboardInterrupt: On Ctrl-C.
     """
     optimiser = _optimiser(model, schedule)
+    if head is not None and head.weight:
+        head = head.to(fabric.device)
+        optimiser.add_param_group({"params": list(head.parameters()), "rate": HEAD_RATE})
     wrapped, stepper = fabric.setup(model, optimiser)
-    wrapped.mark_forward_method("elbo")
+    for method in ("elbo", "marginals"):
+        wrapped.mark_forward_method(method)
     prior = _Prior(model, schedule, centre)
     model.load_state_dict(state.best)
-    last = replace(schedule, steps=min(LAST_STEPS, state.best_step), warm_up=1)
+    steps = min(LAST_STEPS, state.best_step) if head is None else head.steps
+    last = replace(schedule, steps=steps, warm_up=1)
     with Interrupts() as interrupts:
         for step in range(last.steps):
             _set_rates(optimiser, last, step, LAST_RATE)
-            _step(wrapped, stepper, sampler, None, last, fabric, state.step + step, prior)
+            _step(wrapped, stepper, sampler, None, last, fabric, state.step + step, prior, head)
             if interrupts.heard():
                 raise KeyboardInterrupt
     return copy_tensors(model.state_dict())
@@ -247,6 +257,7 @@ def _step(
     fabric: Fabric,
     step: int,
     prior: _Prior,
+    head: Head | None = None,
 ) -> dict[str, Any]:
     """One step on the batch of ``step``; its entry of the log, per counted value."""
     batch = sampler.batch(step)
@@ -267,6 +278,8 @@ def _step(
         seeded(sampler.seed, NOISE_KEY, step),
     )
     loss = (schedule.beta * elbo.kl - elbo.loglik).sum() / values + prior.cost()
+    if head is not None and head.weight:
+        loss = loss + head.loss(wrapped, step, lambda seen: _move(seen, fabric.device))
     fabric.backward(loss)
     norm: Any = fabric.clip_gradients(
         wrapped, stepper, max_norm=schedule.largest_norm, error_if_nonfinite=False

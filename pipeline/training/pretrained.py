@@ -96,6 +96,7 @@ class PretrainedModel:
         masking: MaskingRequest = None,
         columns: Columns = None,
         labels: Sequence[Labels | None] | None = None,
+        carry: Sequence[str] = (),
     ) -> tuple[PixelSource, ...]:
         """Open the cubes with the sensors the model knows.
 
@@ -106,6 +107,7 @@ class PretrainedModel:
             masking: How they are masked; as the model was trained, where it leaves that open.
             columns: Where the tables have what.
             labels: For each of ``cubes``, classes of its pixels.
+            carry: Further columns of pixels that are wanted of tables.
 
         Raises:
             InputError: If a cube cannot be read or shares no band with the model, if units differ
@@ -114,7 +116,7 @@ class PretrainedModel:
         """
         return open_known(
             cubes, self.config, self.folder, self.masks, sensors,
-            seed=seed, masking=masking, columns=columns, labels=labels,
+            seed=seed, masking=masking, columns=columns, labels=labels, carry=carry,
         )  # fmt: skip
 
     def extend(self, config: ModelConfig, seed: int) -> LatentModel:
@@ -166,6 +168,7 @@ def open_known(
     masking: MaskingRequest = None,
     columns: Columns = None,
     labels: Sequence[Labels | None] | None = None,
+    carry: Sequence[str] = (),
 ) -> tuple[PixelSource, ...]:
     """Open cubes with those of their sensors that a trained model knows. Reads no pixels.
 
@@ -179,6 +182,7 @@ def open_known(
         masking: How they are masked; as the model was trained, where it leaves that open.
         columns: Where the tables have what.
         labels: For each of ``cubes``, classes of its pixels.
+        carry: Further columns of pixels that are wanted of tables.
 
     Returns:
         Sources whose series have the bands of the model; what one lacks is never valid there.
@@ -193,7 +197,10 @@ def open_known(
             "it with `train --extend` first."
         )
     opened = []
-    for cube in open_training_cubes(cubes, sensors, seed=seed, columns=columns, labels=labels):
+    given = open_training_cubes(
+        cubes, sensors, seed=seed, columns=columns, labels=labels, carry=carry
+    )
+    for cube in given:
         there = {
             name: (own.names, own.units)
             for name, own in cube.sensors.items()

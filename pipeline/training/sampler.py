@@ -15,7 +15,7 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.training.sources import PixelSource
 
-__all__ = ["BALANCES", "Batch", "PixelSampler"]
+__all__ = ["BALANCES", "Batch", "PixelSampler", "by_name"]
 
 BALANCES = ("area", "cube")
 """By what the cubes of a training count: their pixels, or each as much as another."""
@@ -250,6 +250,24 @@ class PixelSampler:
         while len(self._patches) > 1 and sum(map(_bytes, self._patches.values())) > CACHE_BYTES:
             self._patches.popitem(last=False)
         return self._patches[key]
+
+
+def by_name(
+    balance: str | Sequence[float], sources: Sequence[PixelSource]
+) -> str | dict[str, float]:
+    """How much each cube and table counts, by its name.
+
+    Raises:
+        InputError: If there is not a number above 0 for each.
+    """
+    if isinstance(balance, str):
+        return balance
+    names = list(dict.fromkeys(source.name for source in sources))
+    if len(names) != len(balance) or not all(0.0 < weight < math.inf for weight in balance):
+        raise InputError(
+            f"balance {list(balance)} must be a number above 0 for each of {', '.join(names)}."
+        )
+    return dict(zip(names, map(float, balance), strict=True))
 
 
 def _parts(source: PixelSource, *, apart: bool) -> list[int]:

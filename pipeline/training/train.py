@@ -31,13 +31,16 @@ from terralatent.pipeline.training.cubes import Labels, open_training_cubes
 from terralatent.pipeline.training.dropout import band_groups
 from terralatent.pipeline.training.extend import BaseModel, read_base
 from terralatent.pipeline.training.holdout import FEWEST_CLEAR, Holdout, hold_out
+from terralatent.pipeline.training.labelled.head import Head
+from terralatent.pipeline.training.labelled.pixels import read_labelled
+from terralatent.pipeline.training.labelled.request import Supervision
 from terralatent.pipeline.training.loop import Schedule, fit, fit_all
 from terralatent.pipeline.training.pretrained import (
     PretrainedModel,
     latents_moved,
     read_pretrained,
 )
-from terralatent.pipeline.training.sampler import PixelSampler
+from terralatent.pipeline.training.sampler import PixelSampler, by_name
 from terralatent.pipeline.training.sources import PixelSource
 from terralatent.pipeline.training.start import configure, start, unstarted
 from terralatent.pipeline.training.state import TrainingFolder, TrainingState, training_record
@@ -105,6 +108,7 @@ def train(
     widths: Mapping[str, int] | None = None,
     balance: str | Sequence[float] = "area",
     labels: Sequence[Labels | None] | None = None,
+    supervision: Supervision | None = None,
     columns: Columns = None,
     masking: MaskingRequest = None,
     progress: Progress | None = None,
@@ -155,6 +159,8 @@ def train(
             much as another; or how much each of ``cubes`` counts, numbers above 0.
         labels: For each of ``cubes``, classes of its pixels on its grid, integers (y, x), 0 where
             there is none, or None; pixels of a cube with labels are drawn equally by class.
+        supervision: Labels that count in further steps after those without, see
+            :class:`~terralatent.pipeline.training.labelled.request.Supervision`.
         columns: Where the tables have what: a mapping, or a TOML or JSON file of one.
         masking: How the sensors are masked; the model notes it, and is used so by default. An
             extension masks the sensors that it adds so.
@@ -179,7 +185,14 @@ def train(
     choices = choose(dict(given), base.config if base else None)
     accelerator, devices = find_device(device)
     opening = open_training_cubes if base is None else base.open_cubes
-    sources = opening(cubes, sensors, seed=seed, masking=masking, columns=columns, labels=labels)
+    carry = () if supervision is None else (supervision.column,)
+    sources = opening(
+        cubes, sensors, seed=seed, masking=masking, columns=columns, labels=labels, carry=carry
+    )
+    labelled = None
+    if supervision is not None:
+        fixed, family = isinstance(base, BaseModel), choices["model"]
+        labelled = read_labelled(sources, supervision, seed, family=family, fixed=fixed)
     settings = {
         "cubes": [source.version for source in sources],
         "sensors": sorted({name for source in sources for name in source.sensors}),
@@ -202,6 +215,7 @@ def train(
             else {"balance": balance if isinstance(balance, str) else list(balance)}
         ),
         **({} if labels is None else {"labels": [_digest(own) for own in labels]}),
+        **({"supervision": labelled.record(supervision)} if supervision and labelled else {}),
         **({"drop_bands": True} if drop_bands else {}),
         **({} if rate is None else {"rate": rate}),
         **({} if widths is None else {"widths": dict(widths)}),
@@ -215,7 +229,7 @@ def train(
             log.info("%s: this training is done; nothing is left to do", folder.out)
             return _report(state, repeated=True)
 
-        sampler = PixelSampler(sources, seed=seed, batch=batch, balance=_by_name(balance, sources))
+        sampler = PixelSampler(sources, seed=seed, batch=batch, balance=by_name(balance, sources))
         pools = sampler.pool(_share(POOL_PIXELS, ALL_POOL_PIXELS, sources))
         for source in sources:
             source.keep_for(str(folder.out))
@@ -271,7 +285,13 @@ def train(
                 # What an extension may change was judged by its guard: nothing goes beyond that.
                 if not isinstance(base, BaseModel):
                     again = unstarted(ModelConfig.model_validate(state.config), base, seed)
-                    final = fit_all(again, sampler, schedule, state, fabric=fabric, centre=centre)
+                    head = None
+                    if supervision and labelled:
+                        head = Head(labelled, supervision, latents=model.config.latents, seed=seed,
+                                    batch=batch, hide=hide)  # fmt: skip
+                    final = fit_all(
+                        again, sampler, schedule, state, fabric=fabric, centre=centre, head=head
+                    )
                     final = base.blend(final) if base else final
                 else:
                     final = state.best
@@ -287,20 +307,6 @@ def train(
                     record["from"]["moved"] = _moved(base, state, final, series)
                 _publish(state, final, folder, record, series if calibrated else (), base)
     return _report(state, repeated=False)
-
-
-def _by_name(
-    balance: str | Sequence[float], sources: Sequence[PixelSource]
-) -> str | dict[str, float]:
-    """How much each cube and table counts, by its name."""
-    if isinstance(balance, str):
-        return balance
-    names = list(dict.fromkeys(source.name for source in sources))
-    if len(names) != len(balance) or not all(0.0 < weight < math.inf for weight in balance):
-        raise InputError(
-            f"balance {list(balance)} must be a number above 0 for each of {', '.join(names)}."
-        )
-    return dict(zip(names, map(float, balance), strict=True))
 
 
 def _share(each: int, together: int, sources: Sequence[PixelSource]) -> int:

@@ -8,6 +8,7 @@ import typer
 
 from terralatent.pipeline.cli import groups
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.labelling import Labelling
 from terralatent.pipeline.cli.terminal import terminal
 
 __all__ = ["calibrate", "train"]
@@ -21,6 +22,7 @@ def train(
     extend: opt.Extend = None,
     pretrained: opt.Pretrained = None,
     sampling: groups.Sampling,
+    labelling: Labelling,
     choices: groups.ModelChoices,
     steps: Annotated[int | None, typer.Option(min=0, help="At most so many steps.")] = None,
     seed: int = 0,
@@ -40,6 +42,7 @@ def train(
         seed=seed,
         device=device,
         sensors=sensor or None,
+        supervision=labelling.supervision(),
         masking=clear.masking(),
         progress=terminal.bar(),
         **vars(sampling),

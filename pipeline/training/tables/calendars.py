@@ -128,6 +128,7 @@ def open_table(
     *,
     seed: int,
     columns: Columns = None,
+    carry: Sequence[str] = (),
 ) -> tuple[TableCalendar, ...]:
     """Open a table of pixel series. Computes: reads it once, one row group after the other.
 
@@ -136,6 +137,7 @@ def open_table(
         sensors: Those to use; by default all of which it has bands.
         seed: Of the choice of the parts kept for validation.
         columns: Where it has what, if columns have other names.
+        carry: Further columns of a pixel, where it has them.
 
     Returns:
         Its calendars, those with most pixels first.
@@ -145,7 +147,7 @@ def open_table(
             type, the rows of a pixel are scattered, two have one time, or most values of a
             sensor are not in its units.
     """
-    table = Table.open(source, columns, sensors)
+    table = Table.open(source, columns, sensors, carry)
     groups = [*share_calendars(index_table(table))]
     ends = np.cumsum(table.rows)
     calendars = [_calendar(table, number, own, ends, seed) for number, own in enumerate(groups)]

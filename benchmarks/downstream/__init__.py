@@ -1,0 +1,1 @@
+"""What features of pixel series are worth to whoever has few labels."""

@@ -1,0 +1,113 @@
+"""Encoders that are trained on pixels of training cells without labels, and what they say of all.
+
+A model is trained once for each fold, on the whole series of the training cells; what is missing
+is taken from the series that are then embedded. Models and latents are kept in the work folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.downstream.canada import Crops, Fold
+from benchmarks.downstream.missing import hide
+from terralatent.models.families import DEFAULT, LEARNED
+from terralatent.models.latent_model import LatentModel
+from terralatent.models.shipped import DEFAULT as SHIPPED
+from terralatent.pipeline import features, train
+
+__all__ = ["ENCODERS", "STEPS", "Encoder", "Latents", "embedded", "latents_of", "trained"]
+
+STEPS = 160
+"""Of every family; the best of their validations is kept."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model of the comparison."""
+
+    name: str
+    family: str | None = DEFAULT
+    """None for one that comes with the package, as it is."""
+
+    steps: int = STEPS
+
+
+ENCODERS = {
+    own.name: own
+    for own in (
+        Encoder("gpvae-start", steps=0),
+        Encoder("gpvae"),
+        Encoder(SHIPPED, None, 0),
+        *(Encoder(family, family) for family in LEARNED if family != DEFAULT),
+    )
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """Of N pixels at the first of each month, (N, month, latent), float32."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+
+def trained(encoder: Encoder, crops: Crops, fold: Fold, work: Path, steps: int | None) -> str:
+    """Train a model on the training cells of a fold, unless it is there. Computes.
+
+    Returns:
+        Its folder, or the name of one that comes with the package.
+    """
+    if encoder.family is None:
+        return encoder.name
+    out = work / "models" / f"{encoder.name}-fold{fold.number}"
+    train(
+        crops.series.select(fold.training),
+        out,
+        model=encoder.family,
+        steps=encoder.steps if steps is None else min(steps, encoder.steps),
+        calibrated=False,
+        device="cpu",
+    )
+    return str(out)
+
+
+def embedded(
+    encoder: Encoder, crops: Crops, fold: Fold, kind: str, work: Path, *, seed: int,
+    steps: int | None = None,
+) -> Latents:  # fmt: skip
+    """Latents of all pixels without what is missing, from the work folder if there. Computes.
+
+    Args:
+        encoder: Which model.
+        crops: The pixels.
+        fold: Whose training cells the model saw.
+        kind: What is missing, see :mod:`benchmarks.downstream.missing`.
+        work: Where models and latents are kept.
+        seed: Of what is missing.
+        steps: Of training at most, for a quick run.
+    """
+    number = "" if encoder.family is None else f"-fold{fold.number}"
+    file = work / "latents" / f"{encoder.name}{number}-{kind.replace(' ', '-')}.npz"
+    if not file.exists():
+        model = trained(encoder, crops, fold, work, steps)
+        found = latents_of(model, crops, kind, seed)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(".new.npz")
+        np.savez(aside, mean=found.mean, std=found.std)
+        aside.replace(file)
+    with np.load(file) as stored:
+        return Latents(stored["mean"], stored["std"])
+
+
+def latents_of(model: str | LatentModel, crops: Crops, kind: str, seed: int) -> Latents:
+    """Latents of all pixels by a model, without what is missing. Computes."""
+    hidden = hide(kind, len(crops.target), len(crops.dates), seed=seed)
+    series = crops.hidden(hidden)
+    found = features(model, series, list(crops.dates), parts=("mean", "std"), device="cpu")
+    shape = (len(crops.target), 2, len(crops.dates), -1)
+    both = found.values.reshape(shape)
+    return Latents(both[:, 0], both[:, 1])

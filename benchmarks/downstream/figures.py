@@ -1,0 +1,91 @@
+"""The pictures: accuracy against labels, against what is missing, and by month of the season."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from benchmarks.downstream.canada import Crops
+from benchmarks.downstream.missing import IN_SEASON
+from benchmarks.downstream.plan import BUDGETS, SEASON_BUDGET
+from benchmarks.downstream.rows import ALL, Row
+from benchmarks.downstream.tables import Figures
+
+__all__ = ["draw_all"]
+
+# Okabe and Ito's colours, distinct in all kinds of colour vision.
+STYLES = {
+    "raw": ("#777777", ":", "s"),
+    "raw, whitened": ("#000000", "-", "s"),
+    "raw, whitened, counts": ("#000000", "--", "s"),
+    "harmonics": ("#56B4E9", ":", "D"),
+    "gpvae-start, means": ("#56B4E9", "-", "o"),
+    "gpvae, means": ("#0072B2", "--", "o"),
+    "gpvae, means and std": ("#0072B2", "-", "o"),
+    "gpvae with labels, means and std": ("#009E73", "-", "P"),
+    "s1s2l8, means and std": ("#E69F00", "-", "v"),
+    "vae, means": ("#D55E00", "-", "^"),
+    "transformer, means": ("#CC79A7", "-", "X"),
+}
+"""Colour, line and marker of the feature sets that are drawn."""
+
+FONT = {"font.size": 12, "axes.spines.top": False, "axes.spines.right": False}
+INCHES, DPI = 9.0, 100
+MISSING = ("none", "30 %", "50 %", "70 %", "3 months", "no radar", "no optical")
+
+
+def draw_all(work: Path, crops: Crops, names: Sequence[str], draws: int, folder: Path) -> None:
+    """Draw all figures of the rows that are there into a folder, as PNG."""
+    figures = Figures(work, crops, draws)
+    known = [name for name in STYLES if name in names]
+    labels = [Row("", labels=count) for count in BUDGETS[1:]]
+    counts = ["all" if count == ALL else str(count) for count in BUDGETS[1:]]
+    _draw(figures, known, labels, counts, "labels of each class", folder / "downstream-labels.png")
+    missing = [Row("", kind, 50) for kind in MISSING]
+    _draw(figures, known, missing, list(MISSING), "missing, 50 labels of each class",
+          folder / "downstream-missing.png")  # fmt: skip
+    season = [Row("", kind, SEASON_BUDGET) for kind in IN_SEASON]
+    months = ["April", "May", "June", "July", "August", "September", "October"]
+    _draw(figures, known, season, months, "known until the end of",
+          folder / "downstream-season.png")  # fmt: skip
+
+
+def _draw(
+    figures: Figures,
+    names: Sequence[str],
+    columns: Sequence[Row],
+    ticks: Sequence[str],
+    title: str,
+    file: Path,
+) -> None:
+    with plt.rc_context(FONT):
+        figure, panels = plt.subplots(1, 2, figsize=(INCHES, 5.6), layout="constrained")
+        for axes, score in zip(panels, ("overall", "macro_f1"), strict=True):
+            for name in names:
+                _line(axes, figures, name, columns, score)
+            axes.set_xticks(range(len(ticks)), ticks, rotation=30 if len(ticks) > 5 else 0)
+            axes.set_xlabel(title)
+            axes.grid(axis="y", alpha=0.3)
+        panels[0].set_ylabel("overall accuracy")
+        panels[1].set_ylabel("macro-F1")
+        handles, labels = panels[0].get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False,
+                          fontsize=11)  # fmt: skip
+            file.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(file, dpi=DPI)
+        plt.close(figure)
+
+
+def _line(axes: Axes, figures: Figures, name: str, columns: Sequence[Row], score: str) -> None:
+    found = [figures.scores(Row(name, row.missing, row.labels)) for row in columns]
+    values = np.array([np.nan if own is None else getattr(own, score) for own in found])
+    if np.isfinite(values).any():
+        colour, line, marker = STYLES[name]
+        axes.plot(
+            np.arange(len(values)), values, line, color=colour, marker=marker, ms=6, label=name
+        )

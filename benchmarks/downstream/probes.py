@@ -1,0 +1,161 @@
+"""Probes: what is fitted to the features of a few labelled pixels. All is chosen within these.
+
+The shrinkage of the whitening, the probe's own penalty, and the temperature of its probabilities
+come from folds of the labelled pixels that keep cells together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+
+from benchmarks.downstream.whitening import Rotated, discriminant_scores
+from terralatent.pipeline.landcover.estimators import scores_of
+from terralatent.pipeline.landcover.folds import deal_folds
+from terralatent.pipeline.landcover.labels import Labels
+from terralatent.pipeline.landcover.probe import ClassProbe
+from terralatent.pipeline.landcover.sample import Sample
+
+__all__ = ["PROBES", "Learnt", "probe"]
+
+Array = NDArray[np.float64]
+Scorer = Callable[[Array, NDArray[np.intp], Array], list[Array]]
+"""Labelled features, their classes, other features -> scores by candidate, (m, classes there)."""
+
+WHITENINGS = (1.0, 0.1, 0.01)
+UNCHOSEN = 0.1
+"""Of the whitening, where there are no folds within the labels."""
+
+SHRINKAGES = (0.03, 0.1, 0.3, 0.7)
+PENALTIES = (0.003, 0.03, 0.3)
+HIDDEN = (64,)
+INNER_FOLDS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What a probe gives the pixels that were not learnt from."""
+
+    probabilities: Array
+    """(m, classes)."""
+
+    tempered: bool
+    """Whether hidden labels chose a temperature."""
+
+
+def _discriminants(features: Array, target: NDArray[np.intp], others: Array) -> list[Array]:
+    return discriminant_scores(features, target, others, SHRINKAGES)
+
+
+def _means(features: Array, target: NDArray[np.intp], others: Array) -> list[Array]:
+    """Nearest mean: a discriminant whose covariance is a multiple of the identity."""
+    return discriminant_scores(features, target, others, (1.0,))
+
+
+def _fitted(candidates: Callable[[int], Sequence[Any]]) -> Scorer:
+    def score(features: Array, target: NDArray[np.intp], others: Array) -> list[Array]:
+        return [scores_of(own.fit(features, target), others) for own in candidates(len(features))]
+
+    return score
+
+
+def _neighbours(k: int) -> Scorer:
+    return _fitted(lambda count: [KNeighborsClassifier(min(k, count), weights="distance")])
+
+
+PROBES: dict[str, Scorer] = {
+    "lda": _discriminants,
+    "mean": _means,
+    "knn1": _neighbours(1),
+    "knn3": _neighbours(3),
+    "logit": _fitted(lambda count: [LogisticRegression(C=c, max_iter=500) for c in PENALTIES]),
+    "mlp": _fitted(lambda count: [MLPClassifier(HIDDEN, alpha=0.1, max_iter=200, random_state=0)]),
+}
+
+CHOSEN_BY_LDA = ("logit", "mlp")
+"""Probes that cost more take the whitening that a discriminant chooses within the same labels."""
+
+
+def probe(
+    name: str,
+    features: Rotated,
+    target: NDArray[np.intp],
+    cells: NDArray[np.intp],
+    labelled: NDArray[np.intp],
+    others: NDArray[np.intp],
+    classes: int,
+) -> Learnt:
+    """Fit a probe to labelled pixels and score others. Computes.
+
+    Args:
+        name: One of :data:`PROBES`.
+        features: Of all pixels.
+        target: Classes of all pixels, (N,); only those of ``labelled`` are read.
+        cells: Of all pixels, (N,).
+        labelled: Places of pixels, (n,).
+        others: Places of pixels, (m,).
+        classes: How many there are.
+    """
+    own, scorer = target[labelled], PROBES[name]
+    folds = deal_folds(cells[labelled], own, most=INNER_FOLDS)
+    parted = bool(folds.max() > 0 and np.bincount(own).max() > 1)
+    gamma, best, temperature = UNCHOSEN, 0, 1.0
+    if parted:
+        sample = _sample(own, cells[labelled])
+        judges = [("lda", g) for g in WHITENINGS] if name in CHOSEN_BY_LDA else []
+        gammas: Sequence[float] = WHITENINGS
+        if judges:
+            tuned = [_tune(PROBES["lda"], features.white(g)[labelled], own, folds, classes, sample)
+                     for g in WHITENINGS]  # fmt: skip
+            gammas = [WHITENINGS[int(np.argmin([min(loss for _, loss in t) for t in tuned]))]]
+        found = [
+            (loss, g, place, scale)
+            for g in gammas
+            for place, (scale, loss) in enumerate(
+                _tune(scorer, features.white(g)[labelled], own, folds, classes, sample)
+            )
+        ]
+        _, gamma, best, temperature = min(found)
+    white = features.white(gamma)
+    scores = np.full((len(others), classes), -np.inf)
+    scores[:, np.unique(own)] = scorer(white[labelled], own, white[others])[best]
+    return Learnt(softmax(scores / temperature, axis=1), parted)
+
+
+def _tune(
+    scorer: Scorer,
+    features: Array,
+    own: NDArray[np.intp],
+    folds: NDArray[np.intp],
+    classes: int,
+    sample: Sample,
+) -> list[tuple[float, float]]:
+    """Temperature and log loss of each candidate, by labels that it did not see."""
+    outcomes: list[Array] = []
+    for fold in range(int(folds.max()) + 1):
+        hidden = folds == fold
+        there = np.unique(own[~hidden])
+        if len(there) < 2 or not hidden.any():
+            continue
+        for place, scores in enumerate(scorer(features[~hidden], own[~hidden], features[hidden])):
+            if len(outcomes) <= place:
+                outcomes.append(np.full((len(own), classes), -np.inf))
+            rows = np.flatnonzero(hidden)
+            outcomes[place][np.ix_(rows, there)] = scores
+    return [ClassProbe.tune(outcome, sample) for outcome in outcomes] or [(1.0, np.inf)]
+
+
+def _sample(own: NDArray[np.intp], groups: NDArray[np.intp]) -> Sample:
+    """Labelled pixels as the probes of the package take them: each a label of its own."""
+    count = len(own)
+    places = np.arange(count)
+    labels = Labels(own, groups, None, places, places, places, np.ones(count, np.int64))
+    return Sample(np.empty((count, 0), np.float32), own.astype(np.int64), labels)

@@ -1,0 +1,1 @@
+"""Training with a few labels beside what is observed."""

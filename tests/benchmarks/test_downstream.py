@@ -1,0 +1,222 @@
+"""The protocol keeps what it hides, and its figures are those of plain definitions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from benchmarks.downstream.canada import FOLDS, MONTHS, Crops, read_canada
+from benchmarks.downstream.feature_sets import RAW, Setting, of_file
+from benchmarks.downstream.missing import IN_SEASON, MISSING, hide
+from benchmarks.downstream.probes import PROBES, probe
+from benchmarks.downstream.rows import ALL, Row, RowResult, draw_labels, read_row, run_rows
+from benchmarks.downstream.scores import calibration_error, paired, score
+from benchmarks.downstream.whitening import discriminant_scores, rotate
+from terralatent.pipeline.landcover.discriminant import ShrunkDiscriminant
+
+CELLS, EACH = 20, 12
+CODES = (1110, 1120)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two crops whose near infrared peaks in other months, some months missing."""
+    draw = np.random.default_rng(0)
+    parts = []
+    for pixel in range(CELLS * EACH):
+        crop = CODES[pixel % 2]
+        dates = pd.date_range("2017-01-01", periods=15, freq="MS")
+        rows = pd.DataFrame({"sample": pixel, "date": dates, "lon": 0.0, "lat": 0.0})
+        rows["cell"], rows["crop"] = pixel // EACH, crop
+        peak = 5 + 3 * (pixel % 2)
+        green = np.exp(-0.5 * ((np.arange(15) - peak) / 1.5) ** 2)
+        for band in ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12"):
+            level = 0.1 + 0.3 * green * (band in ("B06", "B07", "B08"))
+            rows[band] = (level * np.exp(0.2 * draw.standard_normal(15))).astype(np.float32)
+        rows.loc[draw.random(15) < 0.1, rows.columns[6:15]] = np.nan
+        for band, at in (("VV", -10.0), ("VH", -16.0)):
+            rows[band] = (at + draw.standard_normal(15)).astype(np.float32)
+        parts.append(rows)
+    path = tmp_path_factory.mktemp("table") / "canada-2017.parquet"
+    pd.concat(parts).to_parquet(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def crops(table: Path) -> Crops:
+    return read_canada(table)
+
+
+def setting(crops: Crops, kind: str = "none", fold: int = 0) -> Setting:
+    return Setting(crops, crops.folds[fold], kind, Path(), 0)
+
+
+def test_folds_part_cells_and_hide_every_pixel_once(crops: Crops, table: Path) -> None:
+    assert crops.values.shape == (CELLS * EACH, MONTHS, 11)
+    assert len(crops.folds) == FOLDS
+    tested = np.concatenate([fold.test for fold in crops.folds])
+    assert sorted(tested) == list(range(CELLS * EACH))
+    for fold in crops.folds:
+        assert not set(crops.cells[fold.training]) & set(crops.cells[fold.test])
+    other = read_canada(table, seed=1)
+    assert [set(fold.test) for fold in other.folds] != [set(fold.test) for fold in crops.folds]
+
+
+def test_labels_are_of_training_cells_and_fewer_are_among_more(crops: Crops) -> None:
+    for fold in crops.folds:
+        few, more = (draw_labels(crops, fold, count, 3) for count in (5, 20))
+        assert set(few) <= set(more) <= set(fold.training)
+        assert np.bincount(crops.target[few]).tolist() == [5, 5]
+        assert set(draw_labels(crops, fold, ALL, 0)) == set(fold.training)
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_a_hidden_value_moves_no_feature(crops: Crops, name: str) -> None:
+    """Whatever stood where something is missing of the test cells: all features are the same."""
+    fold = crops.folds[0]
+    hidden = hide("50 %", len(crops.target), MONTHS, seed=0)
+    hidden[fold.training] = False
+    found = RAW[name](setting(crops, "50 %"))
+    sensors = {
+        sensor: replace(
+            own, values=np.where(hidden[..., place].reshape(-1, 1), np.float32(0.9), own.values)
+        )
+        for place, (sensor, own) in enumerate(crops.series.sensors.items())
+    }
+    changed = replace(crops, series=replace(crops.series, sensors=sensors))
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(RAW[name](setting(changed, "50 %")), found)
+
+
+@pytest.mark.parametrize("kind", [*MISSING, *IN_SEASON])
+def test_what_is_missing_is_as_much_as_its_name_says(kind: str) -> None:
+    hidden = hide(kind, 50, MONTHS, seed=0)
+    months = hidden.all(axis=2).sum(axis=1)
+    wanted = {"none": 0, "30 %": 4, "50 %": 6, "70 %": 8, "3 months": 3}
+    if kind in wanted:
+        assert (months == wanted[kind]).all()
+    elif kind in IN_SEASON:
+        assert (hidden[:, IN_SEASON[kind] :]).all()
+        assert not hidden[:, : IN_SEASON[kind]].any()
+    else:
+        assert hidden.all(axis=1).sum(axis=1).tolist() == [1] * 50
+    if kind == "3 months":
+        assert all(np.ptp(np.flatnonzero(own)) == 2 for own in hidden.all(axis=2))
+
+
+@pytest.mark.parametrize("count", [40, 200])
+def test_discriminants_are_those_of_the_package(count: int) -> None:
+    draw = np.random.default_rng(1)
+    features = draw.normal(size=(count, 60)) * np.linspace(0.2, 3.0, 60)
+    target, others = draw.integers(0, 4, count), draw.normal(size=(30, 60))
+    for shrinkage in (0.03, 0.3, 1.0):
+        (own,) = discriminant_scores(features, target, others, (shrinkage,))
+        wanted = ShrunkDiscriminant(shrinkage).fit(features, target).decision_function(others)
+        shared = [each - each.mean(axis=1, keepdims=True) for each in (own, wanted)]
+        np.testing.assert_allclose(*shared, atol=1e-5)
+
+
+def test_whitened_features_are_white_over_training_pixels() -> None:
+    draw = np.random.default_rng(2)
+    features = draw.normal(size=(300, 8)) @ draw.normal(size=(8, 8))
+    features[:, 3] = 7.0  # says nothing
+    training = np.arange(200)
+    rotated = rotate(features, training)
+    white = rotated.white(0.0)[training]
+    np.testing.assert_allclose(white.T @ white / 200, np.eye(7), atol=1e-9)
+    plain = rotated.white(1.0)
+    scaled = (features - features[training].mean(0)) / features[training].std(0).clip(1e-9)
+    between = [np.linalg.norm(own[0] - own[1]) for own in (plain, np.delete(scaled, 3, axis=1))]
+    assert between[0] == pytest.approx(between[1])
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_reads_no_label_but_those_it_was_given(crops: Crops, name: str) -> None:
+    fold = crops.folds[0]
+    features = rotate(RAW["raw, whitened"](setting(crops)), fold.training)
+    labelled = draw_labels(crops, fold, 5, 0)
+    others = np.setdiff1d(np.arange(len(crops.target)), labelled)
+    shuffled = crops.target.copy()
+    shuffled[others] = 1 - shuffled[others]
+    found = [
+        probe(name, features, target, crops.cells, labelled, fold.test, 2)
+        for target in (crops.target, shuffled)
+    ]
+    np.testing.assert_array_equal(found[0].probabilities, found[1].probabilities)
+    np.testing.assert_allclose(found[0].probabilities.sum(axis=1), 1.0)
+    assert (found[0].probabilities.argmax(axis=1) == crops.target[fold.test]).mean() > 0.7
+
+
+def test_rows_are_kept_and_read_back(crops: Crops, tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def make(row: Row, fold: object) -> np.ndarray:
+        made.append(row.features)
+        return RAW[row.features](setting(crops))
+
+    row = Row("raw", labels=5, draw=2)
+    run_rows([row], crops, make, tmp_path)
+    first = read_row(tmp_path, row)
+    assert first is not None
+    assert len(made) == FOLDS
+    run_rows([row], crops, make, tmp_path)
+    assert len(made) == FOLDS
+    assert first.predicted.shape == crops.target.shape
+    assert ((first.sure >= 0.5 - 1 / 255) & (first.sure <= 1.0)).all()
+    assert read_row(tmp_path, replace(row, draw=3)) is None
+
+
+def test_scores_are_those_of_their_definitions() -> None:
+    draw = np.random.default_rng(3)
+    target, cells = draw.integers(0, 3, 200), draw.integers(0, 10, 200)
+    results = [
+        RowResult(np.where(draw.random(200) < good, target, 0), draw.random(200), True)
+        for good in (0.8, 0.6)
+    ]
+    own = score(results, target, 3)
+    for name, metric in (
+        ("overall", accuracy_score),
+        ("balanced", balanced_accuracy_score),
+        ("macro_f1", lambda y, p: f1_score(y, p, average="macro")),
+    ):
+        wanted = np.mean([metric(target, result.predicted) for result in results])
+        assert getattr(own, name) == pytest.approx(wanted)
+    same, _ = paired(results, results, target, cells, 3)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    worse = [RowResult(np.zeros(200, np.intp), own.sure, True) for own in results]
+    less, _ = paired(results, worse, target, cells, 3)
+    assert less.value == pytest.approx(own.overall - (target == 0).mean())
+    assert less.low > 0.0
+
+
+def test_the_calibration_error_of_right_confidences_is_less_for_being_debiased() -> None:
+    """Forty a bin: noise alone makes about 0.056, of which the correction takes half off."""
+    draw = np.random.default_rng(4)
+    found = []
+    for _ in range(200):
+        sure = draw.uniform(0.3, 1.0, 600)
+        found.append(calibration_error(sure, draw.random(600) < sure))
+    assert np.mean(found) < 0.035
+    sure = draw.uniform(0.3, 1.0, 60_000)
+    assert calibration_error(sure, draw.random(60_000) < sure) < 0.006
+    sure = draw.uniform(0.3, 0.8, 60_000)
+    assert calibration_error(sure + 0.2, draw.random(60_000) < sure) == pytest.approx(0.2, abs=0.01)
+
+
+def test_anybodys_embedding_is_compared_by_pixel(crops: Crops, tmp_path: Path) -> None:
+    pixels = crops.series.column("pixel")[::-1]
+    frame = pd.DataFrame({"pixel": pixels, "a": pixels * 2.0, "b": 1.0})
+    frame.to_parquet(tmp_path / "mine.parquet", index=False)
+    found = of_file(tmp_path / "mine.parquet")(setting(crops))
+    np.testing.assert_array_equal(found[:, 0], 2.0 * crops.series.column("pixel"))
+    folds = [frame.assign(fold=number, a=float(number)) for number in range(FOLDS)]
+    pd.concat(folds).to_parquet(tmp_path / "each.parquet", index=False)
+    assert (of_file(tmp_path / "each.parquet")(setting(crops, fold=3))[:, 0] == 3.0).all()
+    frame.iloc[5:].to_parquet(tmp_path / "fewer.parquet", index=False)
+    with pytest.raises(ValueError, match="no finite numbers for 5 of 240 pixels"):
+        of_file(tmp_path / "fewer.parquet")(setting(crops))
