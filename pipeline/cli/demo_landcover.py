@@ -64,8 +64,8 @@ def label_parcels(region: str | Path, latents: str | Path, out: Path, seed: int 
         seed: Of the choice among parcels.
     """
     truth, grid = open_truth(region), open_latents(latents).odc.geobox
-    names, parcel = _names(truth), truth["parcel"].values
-    cover = truth["land_cover"].values[0]
+    names, parcel = _names(truth), truth.ds["parcel"].values
+    cover = truth.ds["land_cover"].values[0]
     rows = [
         {
             "geometry": shape(outline).buffer(INSIDE),
@@ -100,7 +100,7 @@ def score_map(region: str | Path, landcover: str | Path, labels: Path, picture: 
 
 def _true_classes(truth: xr.DataTree, legend: Legend) -> xr.DataArray:
     """The truth as a map (y, x) in the values and colours of a legend; other classes come after."""
-    names, cover = _names(truth), truth["land_cover"].values[0]
+    names, cover = _names(truth), truth.ds["land_cover"].values[0]
     values = dict(zip(legend.names, legend.values, strict=True))
     for name in sorted({names[int(number)] for number in np.unique(cover)} - set(values)):
         values[name] = max(values.values()) + 1
@@ -112,5 +112,5 @@ def _true_classes(truth: xr.DataTree, legend: Legend) -> xr.DataArray:
 
 def _names(truth: xr.DataTree) -> dict[int, str]:
     """Names of the classes by their numbers."""
-    flags = truth["land_cover"].attrs
+    flags = truth.ds["land_cover"].attrs
     return dict(zip(flags["flag_values"], flags["flag_meanings"].split(), strict=True))
