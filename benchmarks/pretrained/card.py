@@ -58,7 +58,7 @@ def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"Kept aside: worlds of {', '.join(KEPT_ASIDE)}, and every real pixel of Canada."
     yield ""
-    yield from _places(scores)
+    yield from _places(recipe, scores)
     if "places" in scores:
         yield from _more(scores)
     yield "## Limits"
@@ -66,7 +66,7 @@ def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
     yield from _limits()
 
 
-def _places(scores: Mapping[str, Any]) -> Iterator[str]:
+def _places(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
     """Real places, by siblings that did not see them."""
     reported = "places" in scores
     yield "## Places that it never saw"
@@ -97,10 +97,11 @@ def _places(scores: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     yield "## Climates that it never saw"
     yield ""
+    chosen = "; these also served to choose between seeds" if len(recipe.trained) > 1 else ""
     yield (
-        "One simulated world each, predicted by the model itself; these also served to choose "
-        "between seeds. Land cover: balanced accuracy of a random forest on ten labels a class, on "
-        "parcels without labels, by the months' latents."
+        f"One simulated world each, predicted by the model itself{chosen}. Land cover: balanced "
+        "accuracy of a random forest on ten labels a class, on parcels without labels, by the "
+        "months' latents."
     )
     yield ""
     yield "| | all truth | clean truth | 90 % intervals hold | land cover |"
