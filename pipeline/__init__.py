@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from terralatent.pipeline.landcover.maps import open_landcover
     from terralatent.pipeline.landcover.regress import regress
     from terralatent.pipeline.mapping.decode import decode
-    from terralatent.pipeline.mapping.embed import embed, open_latents
+    from terralatent.pipeline.mapping.embed import embed
     from terralatent.pipeline.mapping.features import Features, features
+    from terralatent.pipeline.mapping.opened import open_latents
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.calibrate import calibrate_model
@@ -56,7 +57,7 @@ else:
         "features": "mapping.features",
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",
-        "open_latents": "mapping.embed",
+        "open_latents": "mapping.opened",
         "regress": "landcover.regress",
         "status": "info.status",
         "train": "training.train",

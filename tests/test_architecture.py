@@ -272,3 +272,8 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
         f"import sys, terralatent.pipeline.cli.app\nprint(sorted({heavy} & set(sys.modules)))"
     )
     assert printed == "[]"
+
+
+def test_results_are_opened_without_torch() -> None:
+    code = "import sys, terralatent.pipeline.mapping.opened\nprint('torch' in sys.modules)"
+    assert run_python(code) == "False"

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from terralatent.models.shipped import DEFAULT
-from terralatent.pipeline.mapping.embed import open_latents
+from terralatent.pipeline.mapping.opened import open_latents
 from tests.made.tiny import tiny_cube
 from tests.waiting import WITHIN_S
 

@@ -23,7 +23,7 @@ import xarray as xr
 from distributed import Client
 
 from terralatent.pipeline import decode, embed, open_cube, open_latents, status
-from terralatent.pipeline.mapping.decode import open_bands
+from terralatent.pipeline.mapping.opened import open_bands
 
 BEFORE = Path(__file__).parent / "data" / "written-before"
 DATES = ["2018-05-15", "2018-06-01"]

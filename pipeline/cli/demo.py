@@ -32,7 +32,7 @@ from terralatent.pipeline.interrupts import uninterrupted
 
 __all__ = ["DemoReport", "StoppedError", "demo"]
 
-STEPS = 150
+STEPS = 80
 """Steps by which the pretrained model is trained further: enough to see what that changes."""
 
 SIZE = 128

@@ -16,8 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.simulation.truth import TRUTH
 from terralatent.pipeline.cube.opened import open_cube
-from terralatent.pipeline.mapping.decode import open_bands
-from terralatent.pipeline.mapping.embed import open_latents
+from terralatent.pipeline.mapping.opened import open_bands, open_latents
 from terralatent.pipeline.pictures.cube import sensors_of
 
 __all__ = ["Scores", "open_truth", "score"]

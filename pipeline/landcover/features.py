@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from terralatent.pipeline.cube.losses import DONE
-from terralatent.pipeline.mapping.results import unpacked
+from terralatent.pipeline.mapping.opened import unpacked
 from terralatent.pipeline.region import grid_of
 from terralatent.pipeline.store.arrays import INNER_CHUNK
 from terralatent.pipeline.store.damage import translated_errors

@@ -24,8 +24,9 @@ from terralatent.pipeline.landcover.features import LatentFeatures
 from terralatent.pipeline.landcover.probe import Probe
 from terralatent.pipeline.mapping.block import BlockDone, Clock
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
+from terralatent.pipeline.mapping.opened import open_result
 from terralatent.pipeline.mapping.report import ResultReport
-from terralatent.pipeline.mapping.results import fill_blocks, open_result, state_arrays
+from terralatent.pipeline.mapping.results import fill_blocks, state_arrays
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import xarray as xr
 from distributed import Client
 from numpy.typing import NDArray
 
@@ -25,7 +24,6 @@ from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import (
     fill,
     model_of,
-    open_result,
     result_layout,
     time_chunk,
 )
@@ -40,7 +38,7 @@ from terralatent.pipeline.store.arrays import (
 )
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["decode", "open_bands"]
+__all__ = ["decode"]
 
 ARRAYS = {
     "mean": "expected surface, and expected new observation",
@@ -80,7 +78,7 @@ def decode(
         sensor: One of the model's sensors.
         dates: See :func:`terralatent.pipeline.dates.parse_when`; ``acquisitions`` are those of
             ``sensor`` where the cube has it.
-        out: Path or URL of the store, see :func:`open_bands`.
+        out: Path or URL of the store, see :func:`~terralatent.pipeline.mapping.opened.open_bands`.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
@@ -102,21 +100,6 @@ def decode(
     job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
     job.require_sensor(sensor)
     return fill(Bands(job, sensor), result, who, title="decode", progress=progress)
-
-
-def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
-    """Open decoded bands as dask arrays; reads no pixels.
-
-    Returns:
-        ``mean``, ``std_signal``, ``std``, ``q05`` and ``q95`` (time, band, y, x), float32, in the
-        sensor's physical units, NaN outside every scene. ``std_signal`` is how unsure the surface
-        is; ``std`` and the quantiles are those of a new observation. The CRS is known to ``.rio``
-        and ``.odc``.
-
-    Raises:
-        InputError: If there is no such store.
-    """
-    return open_result(store, "bands", snapshot=snapshot)
 
 
 @dataclass(frozen=True)

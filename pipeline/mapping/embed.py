@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
@@ -24,11 +23,11 @@ from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
+from terralatent.pipeline.mapping.opened import open_latents
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import (
     fill,
     model_of,
-    open_result,
     result_layout,
     time_chunk,
 )
@@ -46,7 +45,7 @@ from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource, is_table
 
-__all__ = ["embed", "open_latents"]
+__all__ = ["embed"]
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +93,8 @@ def embed(
             with the package; by default that of the store at ``out`` where it is begun, else
             :data:`terralatent.models.shipped.DEFAULT`. What the cube lacks of its sensors and bands
             is as if masked; what it does not know is not read.
-        out: Path or URL of the latents store, see :func:`open_latents`; must be given.
+        out: Path or URL of the latents store, see
+            :func:`~terralatent.pipeline.mapping.opened.open_latents`; must be given.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as
             uint16 in steps of 2e-5; ``float32`` keeps both as they are.
@@ -144,20 +144,6 @@ def embed(
             report.clipped,
         )
     return report
-
-
-def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
-    """Open latents as dask arrays; reads no pixels.
-
-    Returns:
-        ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
-        outside every scene; ``observations`` (sensor, y, x), uint16: clear acquisitions of each
-        pixel. The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
-
-    Raises:
-        InputError: If there is no such store.
-    """
-    return open_result(store, "latents", snapshot=snapshot)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Stores of results, such as latents and bands: laid out, filled block by block, opened."""
+"""Stores of results, such as latents and bands: laid out and filled block by block."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
 import rioxarray  # noqa: F401  (gives xarray objects .rio)
-import xarray as xr
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
@@ -29,7 +26,6 @@ from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
-from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.device import on_gpu, warn_of_gpu
 from terralatent.pipeline.mapping.block import BlockDone, Product, map_block
 from terralatent.pipeline.mapping.job import MappingJob
@@ -50,18 +46,16 @@ from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import ABOUT, NotLaidOutError, Store
+from terralatent.pipeline.store.repository import NotLaidOutError, Store
 
 __all__ = [
     "OUTLIERS",
     "fill",
     "fill_blocks",
     "model_of",
-    "open_result",
     "result_layout",
     "state_arrays",
     "time_chunk",
-    "unpacked",
 ]
 
 OUTLIERS = "outliers"
@@ -244,36 +238,6 @@ def model_of(store: Store) -> str | None:
         return None
 
 
-def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
-    """Open latents or bands: dask arrays, float32, NaN outside every scene. Reads no pixels.
-
-    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``.
-
-    Raises:
-        InputError: If there is no such store, or it is of another kind.
-    """
-    root = Store.of(store).group(kind=kind, snapshot=snapshot)
-    names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
-    stored: dict[str, Any] = {name: root[name] for name in names}
-    dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
-    variables = {
-        name: (dims[name], _values(array), _attrs_of(array))
-        for name, array in stored.items()
-        if {"y", "x"} <= set(dims[name])
-    }
-    coords = {
-        name: (dims[name], times(array) if name == "time" else _labels(array))
-        for name, array in stored.items()
-        if dims[name] == (name,) and name not in ("y", "x")
-    }
-    opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
-    for name in opened.data_vars:
-        opened[name].encoding["grid_mapping"] = "spatial_ref"
-    return opened.assign_attrs(
-        {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
-    )
-
-
 def _joining(origin: Origin, out: Store, workers: Workers) -> AbstractContextManager[Client]:
     """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
     gpu = on_gpu(origin.device)
@@ -302,36 +266,6 @@ def _partial_blocks(root: zarr.Group, kind: str) -> Iterator[str]:
         more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
         verb = "are" if kind.endswith("s") else "is"
         yield f"the {kind} {verb} not whole in {len(marked)} blocks: {places}{more}"
-
-
-def _labels(array: zarr.Array) -> NDArray[Any]:
-    values = np.asarray(array[...])
-    return values.astype(object).astype(str) if values.dtype.kind in "TO" else values
-
-
-def _values(array: zarr.Array) -> da.Array:
-    """What an array holds, lazily: unpacked where it is packed, else as it is."""
-    stored = lazy(array)
-    if "scale_factor" not in array.attrs:
-        return stored
-    return stored.map_blocks(
-        unpacked,
-        scale_factor=float(array.attrs["scale_factor"]),
-        fill_value=int(array.attrs["_FillValue"]),
-        dtype=np.float32,
-    )
-
-
-def unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
-    """Values of packed integers, any shape, float32, NaN for the fill value."""
-    values = packed.astype(np.float32)
-    values *= np.float32(scale_factor)
-    values[packed == fill_value] = np.nan
-    return values
-
-
-def _attrs_of(array: zarr.Array) -> dict[str, Any]:
-    return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
 
 
 def _progress_fields(rate: Rate, done: BlockDone) -> dict[str, float]:

@@ -24,7 +24,7 @@ def bands_picture(
     Computes: reads the dates shown.
 
     Args:
-        bands: As :func:`terralatent.pipeline.mapping.decode.open_bands` gives it.
+        bands: As :func:`terralatent.pipeline.mapping.opened.open_bands` gives it.
         variable: A band, drawn in its units; a colour composite by default.
         date: ISO date; only the stored date nearest to it.
 
@@ -39,8 +39,8 @@ def bands_picture(
     names: tuple[str, ...]
     if variable is None:
         composite = composite_of(bands["mean"])
-        images = [composite.image(chosen["mean"].isel(time=n)) for n in range(len(places))]
-        mean = Strip(f"surface: {composite.title}", stretch(images), captions)
+        images = stretch(composite.images(chosen["mean"]))
+        mean = Strip(f"surface: {composite.title}", images, captions)
         names = composite.bands
     else:
         known = [str(band) for band in bands.band.values]

@@ -30,12 +30,16 @@ class Composite:
             self.bands = (known * 3)[:3]
             self.title = f"colours ({', '.join(self.bands)})"
 
-    def image(self, data: xr.DataArray) -> NDArray[np.float32]:
-        """Return (y, x, 3) in the units of ``data``, dims (band, y, x). Computes."""
-        channels = [np.asarray(data.sel(band=band).values, dtype=np.float32) for band in self.bands]
-        if len(channels) == 2:
-            channels.append(channels[0] - channels[1])
-        return np.stack(channels, axis=-1)
+    def images(self, data: xr.DataArray) -> list[NDArray[np.float32]]:
+        """Return (y, x, 3) of each date in the units of ``data``, dims (time, band, y, x).
+
+        Computes, all dates at once: each chunk is read once, however many of them it holds.
+        """
+        ordered = data.sel(band=list(self.bands)).transpose("time", "y", "x", "band")
+        channels = np.asarray(ordered.values, dtype=np.float32)
+        if len(self.bands) == 2:
+            channels = np.concatenate([channels, channels[..., :1] - channels[..., 1:]], axis=-1)
+        return list(channels)
 
 
 def composite_of(data: xr.DataArray) -> Composite:

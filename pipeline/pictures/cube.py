@@ -69,12 +69,15 @@ def sensors_of(cube: xr.DataTree) -> list[str]:
 
 
 def clear_share(sensor: xr.Dataset) -> NDArray[np.float64]:
-    """Return the share of clear pixels inside the scene, one for each date. Computes."""
+    """Return the share of clear pixels among those ever clear, one for each date. Computes.
+
+    Reads masks alone: which pixels lie inside the scenes is not asked of the bands.
+    """
     step = max(1, max(sensor.sizes["y"], sensor.sizes["x"]) // ENOUGH_PIXELS)
-    coarse = sensor.isel(y=slice(None, None, step), x=slice(None, None, step))
-    clear = coarse["clear"].sum(("y", "x"))
-    inside = coarse["data"].notnull().any(("band", "time")).sum()
-    shares: NDArray[np.float64] = (clear / np.maximum(inside, 1)).values.astype(float)
+    coarse = sensor["clear"].isel(y=slice(None, None, step), x=slice(None, None, step))
+    clear = coarse.transpose("time", "y", "x").values
+    inside = max(int(clear.any(axis=0).sum()), 1)
+    shares: NDArray[np.float64] = clear.sum(axis=(1, 2)) / inside
     return shares
 
 
@@ -105,8 +108,7 @@ def nearest_date(times: NDArray[Any], date: str) -> int:
 
 def _bands(data: xr.DataArray, clear: xr.DataArray, captions: list[str]) -> Strip:
     composite = composite_of(data)
-    images = [composite.image(data.isel(time=n)) for n in range(data.sizes["time"])]
-    images = stretch(images, list(clear.transpose("time", "y", "x").values))
+    images = stretch(composite.images(data), list(clear.transpose("time", "y", "x").values))
     return Strip(composite.title, images, captions)
 
 

@@ -104,7 +104,7 @@ def _cube(store: Store, snapshot: str | None, request: _Request) -> Figure:
 
 
 def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure:
-    from terralatent.pipeline.mapping.embed import open_latents
+    from terralatent.pipeline.mapping.opened import open_latents
     from terralatent.pipeline.pictures.latents import latents_picture
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
 
@@ -117,7 +117,7 @@ def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure:
 
 
 def _bands(store: Store, snapshot: str | None, request: _Request) -> Figure:
-    from terralatent.pipeline.mapping.decode import open_bands
+    from terralatent.pipeline.mapping.opened import open_bands
     from terralatent.pipeline.pictures.bands import bands_picture
     from terralatent.pipeline.pictures.series import band_series, find_pixel
 

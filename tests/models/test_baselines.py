@@ -20,8 +20,9 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.pipeline.cli.pages.status import status_page
 from terralatent.pipeline.info.status import status
-from terralatent.pipeline.mapping.decode import decode, open_bands
-from terralatent.pipeline.mapping.embed import embed, open_latents
+from terralatent.pipeline.mapping.decode import decode
+from terralatent.pipeline.mapping.embed import embed
+from terralatent.pipeline.mapping.opened import open_bands, open_latents
 from terralatent.pipeline.training.train import train
 from tests.made.rough import make_rough
 from tests.made.tiny import FIRST_DAY, SENSORS, tiny_cube, tiny_pixels

@@ -36,7 +36,8 @@ from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.families import find_family, make_model
 from terralatent.models.start.covariances import TooFewObservationsError
 from terralatent.pipeline.cli.app import main
-from terralatent.pipeline.mapping.decode import decode, open_bands
+from terralatent.pipeline.mapping.decode import decode
+from terralatent.pipeline.mapping.opened import open_bands
 from tests.made.tiny import FIRST_DAY, SENSORS, tiny_cube, tiny_pixels
 
 UNLEARNED = ("linear", "whittaker", "harmonics", "gp", "mogpr")

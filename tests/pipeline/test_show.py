@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
@@ -13,7 +14,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import decode, embed, open_latents
 from terralatent.pipeline.pictures.composites import Composite, plotted_bands
-from terralatent.pipeline.pictures.cube import clearest
+from terralatent.pipeline.pictures.cube import clear_share, clearest
 from terralatent.pipeline.pictures.mosaic import spread, stretch
 from terralatent.pipeline.pictures.series import find_pixel
 from terralatent.pipeline.pictures.show import show
@@ -147,14 +148,41 @@ def test_dates_are_spread_from_first_to_last(count: int, most: int) -> None:
     assert (places[0], places[-1]) == (0, count - 1)
 
 
+class CountedArray:
+    """Ones, and what was asked of them; dask copies objects, but not their classes."""
+
+    shape, dtype, ndim = (8, 3, 4, 6), np.dtype("float32"), 4
+    read: ClassVar[list[Any]] = []
+
+    def __getitem__(self, key: Any) -> Any:
+        self.read.append(key)
+        return np.ones(self.shape, self.dtype)[key]
+
+
+def test_a_picture_of_many_dates_reads_each_chunk_once_and_shares_read_masks_alone() -> None:
+    dims, bands = ("time", "band", "y", "x"), ["B04", "B03", "B02"]
+    CountedArray.read.clear()
+    stored = da.from_array(CountedArray(), chunks=(4, 3, 4, 6), meta=np.empty((0,) * 4, np.float32))
+    data = xr.DataArray(stored, dims=dims, coords={"band": bands})
+    clear = xr.DataArray(np.zeros((8, 4, 6), bool), dims=("time", "y", "x"))
+    clear[:, :, :3] = True
+    clear[0] = False
+
+    shares = clear_share(xr.Dataset({"data": data, "clear": clear}))
+    assert not CountedArray.read
+    assert shares.tolist() == [0.0, *[1.0] * 7]
+    assert len(Composite(bands).images(data)) == 8
+    assert len(CountedArray.read) == 2
+
+
 def test_colours_and_plots_of_each_sensor() -> None:
     optical = ["B02", "B03", "B04", "B08", "B11"]
-    values = xr.DataArray(np.ones((5, 2, 2)), dims=("band", "y", "x"), coords={"band": optical})
+    dims = ("time", "band", "y", "x")
+    values = xr.DataArray(np.ones((3, 5, 2, 2)), dims=dims, coords={"band": optical})
     assert Composite(optical).bands == ("B04", "B03", "B02")
-    assert Composite(optical).image(values).shape == (2, 2, 3)
-    assert Composite(["vv", "vh"]).image(
-        xr.DataArray(np.ones((2, 2, 2)), dims=("band", "y", "x"), coords={"band": ["vv", "vh"]})
-    )[0, 0].tolist() == [1.0, 1.0, 0.0]
+    assert np.shape(Composite(optical).images(values)) == (3, 2, 2, 3)
+    radar = xr.DataArray(np.ones((1, 2, 2, 2)), dims=dims, coords={"band": ["vv", "vh"]})
+    assert Composite(["vv", "vh"]).images(radar)[0][0, 0].tolist() == [1.0, 1.0, 0.0]
     assert Composite(["a"]).bands == ("a", "a", "a")
     assert plotted_bands(optical) == ["B03", "B04", "B08", "B11"]
     assert plotted_bands(["x", "y"]) == ["x", "y"]

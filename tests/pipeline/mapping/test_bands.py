@@ -17,8 +17,9 @@ from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.fields.shared_errors import estimate_shared_errors
 from terralatent.pipeline.labels import lay_fields
-from terralatent.pipeline.mapping.decode import decode, open_bands
+from terralatent.pipeline.mapping.decode import decode
 from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.opened import open_bands
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model
 from tests.made.tiny import SENSORS, tiny_cube

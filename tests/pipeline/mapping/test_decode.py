@@ -16,7 +16,8 @@ from terralatent.pipeline import decode
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.decode import ARRAYS, open_bands
+from terralatent.pipeline.mapping.decode import ARRAYS
+from terralatent.pipeline.mapping.opened import open_bands
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import ABSENT, made_up_model, outside_every_scene, wide_region
 

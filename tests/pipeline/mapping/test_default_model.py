@@ -15,8 +15,9 @@ from terralatent.models.checkpoint import model_hash
 from terralatent.models.shipped import DEFAULT, model_folder
 from terralatent.pipeline.cli.pages.status import status_page
 from terralatent.pipeline.info.status import status
-from terralatent.pipeline.mapping.embed import embed, open_latents
+from terralatent.pipeline.mapping.embed import embed
 from terralatent.pipeline.mapping.job import plan_job
+from terralatent.pipeline.mapping.opened import open_latents
 from terralatent.pipeline.mapping.results import model_of
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model

@@ -16,7 +16,7 @@ from terralatent.models.checkpoint import load_model
 from terralatent.pipeline import build_cube, decode, embed, open_latents
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
-from terralatent.pipeline.mapping.decode import open_bands
+from terralatent.pipeline.mapping.opened import open_bands
 from terralatent.pipeline.store.repository import Store
 from tests.made import tiny
 from tests.made.catalogue import CRS, LEFT, TOP

@@ -19,8 +19,9 @@ from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.info.status import status
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.embed import embed, open_latents
+from terralatent.pipeline.mapping.embed import embed
 from terralatent.pipeline.mapping.job import plan_job
+from terralatent.pipeline.mapping.opened import open_latents
 from terralatent.pipeline.store.history import expire, find_snapshot, history
 from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents

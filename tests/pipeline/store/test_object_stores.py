@@ -27,8 +27,9 @@ from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.decode import decode, open_bands
-from terralatent.pipeline.mapping.embed import embed, open_latents
+from terralatent.pipeline.mapping.decode import decode
+from terralatent.pipeline.mapping.embed import embed
+from terralatent.pipeline.mapping.opened import open_bands, open_latents
 from terralatent.pipeline.store import location
 from terralatent.pipeline.store.arrays import GroupLayout, Layout
 from terralatent.pipeline.store.creation import lay_out

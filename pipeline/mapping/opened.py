@@ -1,0 +1,108 @@
+"""Stores of results opened as dask arrays: latents, bands and maps. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
+import rioxarray  # noqa: F401  (gives xarray objects .rio)
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from terralatent.pipeline.cube.opened import grid_coords, lazy, times
+from terralatent.pipeline.store.repository import ABOUT, Store
+
+__all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
+
+
+def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open latents as dask arrays; reads no pixels.
+
+    Returns:
+        ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
+        outside every scene; ``observations`` (sensor, y, x), uint16: clear acquisitions of each
+        pixel. The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
+
+    Raises:
+        InputError: If there is no such store.
+    """
+    return open_result(store, "latents", snapshot=snapshot)
+
+
+def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open decoded bands as dask arrays; reads no pixels.
+
+    Returns:
+        ``mean``, ``std_signal``, ``std``, ``q05`` and ``q95`` (time, band, y, x), float32, in the
+        sensor's physical units, NaN outside every scene. ``std_signal`` is how unsure the surface
+        is; ``std`` and the quantiles are those of a new observation. The CRS is known to ``.rio``
+        and ``.odc``.
+
+    Raises:
+        InputError: If there is no such store.
+    """
+    return open_result(store, "bands", snapshot=snapshot)
+
+
+def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open latents or bands: dask arrays, float32, NaN outside every scene. Reads no pixels.
+
+    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``.
+
+    Raises:
+        InputError: If there is no such store, or it is of another kind.
+    """
+    root = Store.of(store).group(kind=kind, snapshot=snapshot)
+    names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
+    stored: dict[str, Any] = {name: root[name] for name in names}
+    dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
+    variables = {
+        name: (dims[name], _values(array), _attrs_of(array))
+        for name, array in stored.items()
+        if {"y", "x"} <= set(dims[name])
+    }
+    coords = {
+        name: (dims[name], times(array) if name == "time" else _labels(array))
+        for name, array in stored.items()
+        if dims[name] == (name,) and name not in ("y", "x")
+    }
+    opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
+    for name in opened.data_vars:
+        opened[name].encoding["grid_mapping"] = "spatial_ref"
+    return opened.assign_attrs(
+        {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
+    )
+
+
+def _labels(array: zarr.Array) -> NDArray[Any]:
+    values = np.asarray(array[...])
+    return values.astype(object).astype(str) if values.dtype.kind in "TO" else values
+
+
+def _values(array: zarr.Array) -> da.Array:
+    """What an array holds, lazily: unpacked where it is packed, else as it is."""
+    stored = lazy(array)
+    if "scale_factor" not in array.attrs:
+        return stored
+    return stored.map_blocks(
+        unpacked,
+        scale_factor=float(array.attrs["scale_factor"]),
+        fill_value=int(array.attrs["_FillValue"]),
+        dtype=np.float32,
+    )
+
+
+def unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+    """Values of packed integers, any shape, float32, NaN for the fill value."""
+    values = packed.astype(np.float32)
+    values *= np.float32(scale_factor)
+    values[packed == fill_value] = np.nan
+    return values
+
+
+def _attrs_of(array: zarr.Array) -> dict[str, Any]:
+    return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
