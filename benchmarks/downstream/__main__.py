@@ -86,7 +86,7 @@ def main() -> int:
         (work / "tables.md").write_text(page)
         print(page)
         if options.figures:
-            draw_all(work, crops, names, draws, options.figures)
+            draw_all(work, crops, names, draws, options.figures, first)
     return 0
 
 

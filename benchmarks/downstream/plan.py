@@ -14,6 +14,11 @@ FEWEST = 5
 """Labels of a class below which only neighbours and means are asked."""
 
 FEW = ("mean", "knn1", "knn3")
+TARGETS = ("50 %", "3 months")
+"""What is missing where all draws are computed."""
+
+OTHERS = ("30 %", "70 %", "no radar", "no optical")
+OTHER_DRAWS = 3
 MISSING_BUDGETS = (50, ALL)
 SEASON_BUDGET = 50
 SEASON_DRAWS = 2
@@ -40,7 +45,7 @@ def plan(
             for name in sets:
                 for own in probes_for(budget):
                     yield Row(name, NONE, budget, own, draw)
-        for kind in ("50 %", "3 months", "30 %", "70 %", "no radar", "no optical"):
+        for kind in (*TARGETS, *(OTHERS if draw < OTHER_DRAWS else ())):
             for budget in MISSING_BUDGETS:
                 if budget == ALL and draw:
                     continue

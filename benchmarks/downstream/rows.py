@@ -78,7 +78,7 @@ Maker = Callable[[Row, Fold], NDArray[np.float64]]
 
 
 def run_rows(
-    rows: Iterable[Row], crops: Crops, make: Maker, work: Path, *, kept: int = 24,
+    rows: Iterable[Row], crops: Crops, make: Maker, work: Path, *, kept: int = 450,
     depends: Callable[[Row], tuple[Any, ...]] = lambda row: (row.features, row.missing),
 ) -> None:  # fmt: skip
     """Compute the rows that are not there, and print a line for each.
@@ -88,7 +88,7 @@ def run_rows(
         crops: The pixels.
         make: Makes features.
         work: Where rows are kept.
-        kept: Rotated features in memory at most.
+        kept: Rotated features in memory at most, of up to 10 MB each: a draw comes back to them.
         depends: On what of a row its features depend.
     """
     cache: dict[tuple[Any, ...], Rotated] = {}

@@ -167,7 +167,10 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Latents = Annotated[str, typer.Argument(help="Latents: path or s3://, gs://, az:// URL.")]
+LatentsOrCube = Annotated[
+    str,
+    typer.Argument(metavar="LATENTS", help="Latents; or a cube, which is embedded first."),
+]
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents, decoded bands or a map.")]
 StoreOrModel = Annotated[
     str,

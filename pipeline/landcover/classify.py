@@ -22,7 +22,7 @@ from terralatent.pipeline.landcover.estimators import (
     find_estimators,
     name_of,
 )
-from terralatent.pipeline.landcover.features import find_features
+from terralatent.pipeline.landcover.features import features_of
 from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
 from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
@@ -77,7 +77,8 @@ def classify(
     computes only what is not done; the map does not depend on its blocks.
 
     Args:
-        latents: Path or URL of latents.
+        latents: Path or URL of latents; or of a cube, whose latents by the model that comes with
+            the package, at the first of each month, are then kept at ``OUT.latents``.
         labels: A file of polygons or points in any CRS (GeoJSON, GeoParquet, GeoPackage,
             Shapefile, KML), or a geopandas frame.
         column: Of the labels: their class. Labels without one are left out.
@@ -96,7 +97,7 @@ def classify(
         cog: A file that ends in .tif, for the classes; probabilities and entropy go beside it.
         report: File of the report; by default ``OUT.report.json`` beside a local map.
         seed: Of folds, bootstrap, and estimators that draw.
-        at: An earlier snapshot of the latents.
+        at: An earlier snapshot of the latents or the cube.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`.
         workers: Worker processes to start; one for each core of this machine by default.
@@ -110,7 +111,7 @@ def classify(
     result, who = Store.of(out), Workers(client, workers, memory)
     image, page = require_cog(cog), report_path(report, result)
     _check_design(design, strata, drawn_from)
-    features = find_features(latents, at, with_std)
+    features = features_of(latents, result, who, at=at, with_std=with_std, progress=progress)
     candidates = find_estimators(classifier, CLASSIFIERS, seed)
     columns = LabelColumns(column, group, square, strata, tuple(ignore))
     known = read_labels(labels, columns, features.grid)

@@ -13,15 +13,17 @@ import zarr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.mapping.opened import unpacked
+from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import grid_of
 from terralatent.pipeline.store.arrays import INNER_CHUNK
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["LatentFeatures", "find_features"]
+__all__ = ["LatentFeatures", "features_of", "find_features"]
 
 
 @dataclass(frozen=True)
@@ -144,3 +146,39 @@ def find_features(latents: str | Path, at: str | None, with_std: bool) -> Latent
     store.group(kind="latents")  # raises, and names what is there instead
     snapshot = find_snapshot(store, at) or store.snapshot()
     return LatentFeatures(store, snapshot, with_std)
+
+
+def features_of(
+    source: str | Path,
+    out: Store,
+    workers: Workers,
+    *,
+    at: str | None,
+    with_std: bool,
+    progress: Progress | None = None,
+) -> LatentFeatures:
+    """Find latents, or those of a cube, which are inferred first. Computes for a cube.
+
+    Args:
+        source: Latents; or a cube: its latents by the model that comes with the package, at the
+            first of each month, are then kept beside the map, at ``OUT.latents``.
+        out: The map.
+        workers: Who infers them.
+        at: An earlier snapshot of the source.
+        with_std: Whether standard deviations are features beside the means.
+        progress: Advanced by every block of a cube.
+
+    Raises:
+        InputError: If there are neither, or no such snapshot; as
+            :func:`~terralatent.pipeline.mapping.embed.embed` raises it.
+    """
+    if Store.of(source).group().attrs[ABOUT]["kind"] != "cube":
+        return find_features(source, at, with_std)
+    from terralatent.pipeline.mapping.embed import embed
+
+    latents = f"{out}.latents"
+    embed(
+        source, out=latents, at=at, client=workers.client, workers=workers.count,
+        memory=workers.memory, progress=progress,
+    )  # fmt: skip
+    return find_features(latents, None, with_std)

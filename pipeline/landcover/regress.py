@@ -19,7 +19,7 @@ from terralatent.pipeline.landcover.estimators import (
     find_estimators,
     name_of,
 )
-from terralatent.pipeline.landcover.features import find_features
+from terralatent.pipeline.landcover.features import features_of
 from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
 from terralatent.pipeline.landcover.probe import NumberProbe, cross_validate, fit_probe
@@ -67,7 +67,8 @@ def regress(
     As :func:`terralatent.pipeline.landcover.classify.classify` does for classes.
 
     Args:
-        latents: Path or URL of latents.
+        latents: Path or URL of latents; or of a cube, whose latents by the model that comes with
+            the package, at the first of each month, are then kept at ``OUT.latents``.
         labels: A file of polygons or points in any CRS, or a geopandas frame.
         column: Of the labels: their number. Labels without one are left out.
         out: Path or URL of the map, see :func:`terralatent.pipeline.landcover.maps.open_landcover`:
@@ -82,7 +83,7 @@ def regress(
         cog: A file that ends in .tif, for the mean; the standard deviation goes beside it.
         report: File of the report; by default ``OUT.report.json`` beside a local map.
         seed: Of folds, bootstrap, and estimators that draw.
-        at: An earlier snapshot of the latents.
+        at: An earlier snapshot of the latents or the cube.
         client: A Dask client, its address, or a kind of cluster.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``.
@@ -94,7 +95,7 @@ def regress(
     """
     result, who = Store.of(out), Workers(client, workers, memory)
     image, page = require_cog(cog), report_path(report, result)
-    features = find_features(latents, at, with_std)
+    features = features_of(latents, result, who, at=at, with_std=with_std, progress=progress)
     candidates = find_estimators(regressor, REGRESSORS, seed)
     columns = LabelColumns(column, group, square, None, tuple(ignore))
     known = read_labels(labels, columns, features.grid, numbers=True)

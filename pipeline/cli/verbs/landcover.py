@@ -1,4 +1,4 @@
-"""Verbs that map what labels show, from latents."""
+"""Verbs that map what labels show, from latents or a cube."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class MapFiles:
 
 @grouped
 def classify(
-    latents: opt.Latents,
+    latents: opt.LatentsOrCube,
     *,
     choice: LabelChoice,
     out: Annotated[str, typer.Option(metavar="MAP", help="Where the map goes.")],
@@ -121,7 +121,7 @@ def classify(
 
 @grouped
 def regress(
-    latents: opt.Latents,
+    latents: opt.LatentsOrCube,
     *,
     choice: LabelChoice,
     out: Annotated[str, typer.Option(metavar="MAP", help="Where the map goes.")],

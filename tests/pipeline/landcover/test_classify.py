@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 from distributed import Client
+from shapely.geometry import Point
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline import classify, open_landcover, open_latents, status
+from terralatent.models.shipped import DEFAULT
+from terralatent.pipeline import classify, open_cube, open_landcover, open_latents, status
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.landcover.arrays import STEPS, pack_probabilities
 from terralatent.pipeline.landcover.features import LatentFeatures, find_features
@@ -342,3 +345,27 @@ def test_features_are_means_and_stds_at_the_dates(fields: Fields) -> None:
         pixel = opened.isel(y=y, x=x)
         wanted = np.concatenate([pixel["mean"].values.ravel(), pixel["std"].values.ravel()])
         np.testing.assert_array_equal(features[n], wanted)
+
+
+def test_a_cube_is_embedded_first_and_mapped_as_its_latents_are(
+    cube: Path, workers: Client, tmp_path: Path
+) -> None:
+    grid = open_cube(cube)["sentinel-2-l2a"].ds.odc.geobox
+    rows, columns = grid.shape
+    corners = [(y, x) for y in (0.1, 0.3, 0.5, 0.7) for x in (0.3, 0.6)]
+    places = [grid.affine * (x * columns, y * rows) for y, x in corners]
+    frame = geopandas.GeoDataFrame(
+        {"kind": [f"{number % 2}" for number in range(len(places))]},
+        geometry=[Point(place).buffer(25.0) for place in places],
+        crs=str(grid.crs),
+    )
+    classify(cube, frame, "kind", tmp_path / "map", client=workers)
+    again = classify(cube, frame, "kind", tmp_path / "map", client=workers)
+    latents = tmp_path / "map.latents"
+    classify(latents, frame, "kind", tmp_path / "same", client=workers)
+
+    assert again.map.computed == 0
+    assert open_latents(latents).attrs["model_name"] == DEFAULT
+    mapped = [open_landcover(tmp_path / name)["class"].values for name in ("map", "same")]
+    np.testing.assert_array_equal(*mapped)
+    assert (mapped[0] > 0).any()
