@@ -6,8 +6,10 @@ is taken from the series that are then embedded. Models and latents are kept in 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,16 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.shipped import DEFAULT as SHIPPED
 from terralatent.pipeline import features, train
 
-__all__ = ["ENCODERS", "STEPS", "Encoder", "Latents", "embedded", "latents_of", "trained"]
+__all__ = [
+    "ENCODERS",
+    "STEPS",
+    "Encoder",
+    "Latents",
+    "embedded",
+    "kept_arrays",
+    "latents_of",
+    "trained",
+]
 
 STEPS = 160
 """Of every family; the best of their validations is kept."""
@@ -102,15 +113,26 @@ def embedded(
     """
     number = "" if encoder.family is None else f"-fold{fold.number}"
     file = work / "latents" / f"{encoder.name}{number}-{kind.replace(' ', '-')}.npz"
+
+    def make() -> Mapping[str, NDArray[Any]]:
+        found = latents_of(trained(encoder, crops, fold, work, steps), crops, kind, seed)
+        return {"mean": found.mean, "std": found.std}
+
+    return Latents(**kept_arrays(file, make))
+
+
+def kept_arrays(
+    file: Path, make: Callable[[], Mapping[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """Read arrays from a ``.npz`` file; where there is none, they are made and kept first."""
     if not file.exists():
-        model = trained(encoder, crops, fold, work, steps)
-        found = latents_of(model, crops, kind, seed)
+        found = make()
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_suffix(".new.npz")
-        np.savez(aside, mean=found.mean, std=found.std)
+        np.savez(aside, **found)
         aside.replace(file)
     with np.load(file) as stored:
-        return Latents(stored["mean"], stored["std"])
+        return dict(stored)
 
 
 def latents_of(model: str | LatentModel, crops: Crops, kind: str, seed: int) -> Latents:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,10 +19,13 @@ RIDGE = 0.3
 WAVES = 2
 
 
-def logarithms(values: NDArray[np.float32]) -> Array:
-    """Logarithms of reflectance; decibels are some already. (N, month, band)."""
+def logarithms(values: NDArray[np.float32], optical: int = OPTICAL_BANDS) -> Array:
+    """Logarithms of reflectance, which the first ``optical`` bands are; decibels are some already.
+
+    (N, month, band).
+    """
     out = values.astype(np.float64)
-    out[..., :OPTICAL_BANDS] = np.log(np.maximum(out[..., :OPTICAL_BANDS], DARKEST))
+    out[..., :optical] = np.log(np.maximum(out[..., :optical], DARKEST))
     return out
 
 
@@ -53,19 +58,31 @@ def indices(values: Array) -> Array:
     return np.stack([*found, values[..., 10] - values[..., 9]], axis=-1)
 
 
-def whitened(values: Array, training: NDArray[np.intp], *, floor: float = 1e-3) -> Array:
+def whitened(
+    values: Array,
+    training: NDArray[np.intp],
+    *,
+    parts: Sequence[int] = (OPTICAL_BANDS,),
+    floor: float = 1e-3,
+) -> Array:
     """Bands of a month rotated and scaled, so that over all training months they are white.
 
-    Optical bands and radar each by themselves; no label is used. (N, month, band).
+    Each sensor by itself; no label is used. (N, month, band).
+
+    Args:
+        values: Complete, (N, month, band).
+        training: Places of those that are known to begin with.
+        parts: Where the bands of the second sensor begin, of the third, ...
+        floor: Least variance of an axis beside the largest.
     """
-    parts = []
-    for part in (values[..., :OPTICAL_BANDS], values[..., OPTICAL_BANDS:]):
+    white = []
+    for part in np.split(values, parts, axis=-1):
         rows = part[training].reshape(-1, part.shape[-1])
         centre = rows.mean(axis=0)
         variance, axes = np.linalg.eigh(np.cov(rows - centre, rowvar=False))
         scale = np.sqrt(np.maximum(variance, floor * variance.max() + 1e-12))
-        parts.append((part - centre) @ axes / scale)
-    return np.concatenate(parts, axis=-1)
+        white.append((part - centre) @ axes / scale)
+    return np.concatenate(white, axis=-1)
 
 
 def counts(seen: NDArray[np.bool_]) -> Array:

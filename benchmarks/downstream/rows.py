@@ -9,21 +9,50 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.downstream.canada import Crops, Fold
+from benchmarks.downstream.canada import Fold
 from benchmarks.downstream.probes import probe
 from benchmarks.downstream.whitening import Rotated, rotate
 
-__all__ = ["ALL", "Row", "RowResult", "draw_labels", "read_row", "run_rows"]
+__all__ = [
+    "ALL",
+    "Labelled",
+    "Row",
+    "RowResult",
+    "draw_labels",
+    "read_row",
+    "run_rows",
+    "write_row",
+]
 
 ALL = 0
 """Labels of a class, where all of them are taken."""
 
 STEPS_OF_CONFIDENCE = 255
+
+
+class Labelled(Protocol):
+    """What rows are measured on: N labelled pixels or polygons, and which of them are hidden."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @property
+    def target(self) -> NDArray[np.intp]:
+        """Place of the class, (N,)."""
+
+    @property
+    def cells(self) -> NDArray[np.intp]:
+        """Those of one number are hidden together, (N,)."""
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """Each is hidden once."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +89,8 @@ class RowResult:
     """Whether hidden labels chose the temperature in every fold."""
 
 
-def draw_labels(crops: Crops, fold: Fold, labels: int, draw: int) -> NDArray[np.intp]:
-    """Draw labelled pixels of the training cells: as many of each class, or all.
+def draw_labels(crops: Labelled, fold: Fold, labels: int, draw: int) -> NDArray[np.intp]:
+    """Draw labelled samples of those a fold does not hide: as many of each class, or all.
 
     The same for all feature sets; those of fewer labels are among those of more.
     """
@@ -78,14 +107,14 @@ Maker = Callable[[Row, Fold], NDArray[np.float64]]
 
 
 def run_rows(
-    rows: Iterable[Row], crops: Crops, make: Maker, work: Path, *, kept: int = 450,
+    rows: Iterable[Row], crops: Labelled, make: Maker, work: Path, *, kept: int = 450,
     depends: Callable[[Row], tuple[Any, ...]] = lambda row: (row.features, row.missing),
 ) -> None:  # fmt: skip
     """Compute the rows that are not there, and print a line for each.
 
     Args:
         rows: In this order.
-        crops: The pixels.
+        crops: What is labelled.
         make: Makes features.
         work: Where rows are kept.
         kept: Rotated features in memory at most, of up to 10 MB each: a draw comes back to them.
@@ -93,8 +122,7 @@ def run_rows(
     """
     cache: dict[tuple[Any, ...], Rotated] = {}
     for row in rows:
-        file = row.file(work)
-        if file.exists():
+        if row.file(work).exists():
             continue
         predicted = np.zeros(len(crops.target), np.intp)
         sure = np.zeros(len(crops.target))
@@ -113,8 +141,8 @@ def run_rows(
             predicted[fold.test] = learnt.probabilities.argmax(axis=1)
             sure[fold.test] = learnt.probabilities.max(axis=1)
             tempered &= learnt.tempered
+        write_row(work, row, RowResult(predicted, sure, tempered), crops.target)
         right = float((predicted == crops.target).mean())
-        _write(file, row, predicted, sure, tempered, right)
         print(f"{row.features} | {row.missing} | {row.labels or 'all'} | {row.probe} | "
               f"{row.draw}: OA {right:.3f}", flush=True)  # fmt: skip
 
@@ -129,22 +157,16 @@ def read_row(work: Path, row: Row) -> RowResult | None:
     return RowResult(_digits(stored["predicted"]), sure, bool(stored["tempered"]))
 
 
-def _write(
-    file: Path,
-    row: Row,
-    predicted: NDArray[np.intp],
-    sure: NDArray[np.float64],
-    tempered: bool,
-    right: float,
-) -> None:
-    whole = np.rint(STEPS_OF_CONFIDENCE * sure).astype(np.uint8)
+def write_row(work: Path, row: Row, result: RowResult, target: NDArray[np.intp]) -> None:
+    """Keep what a row gave, with its overall accuracy; 26 classes at most."""
     content = {
         **asdict(row),
-        "overall_accuracy": right,
-        "tempered": tempered,
-        "predicted": _text(predicted),
-        "sure": whole.tobytes().hex(),
+        "overall_accuracy": float((result.predicted == target).mean()),
+        "tempered": result.tempered,
+        "predicted": _text(result.predicted),
+        "sure": np.rint(STEPS_OF_CONFIDENCE * result.sure).astype(np.uint8).tobytes().hex(),
     }
+    file = row.file(work)
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(".new")
     aside.write_text(json.dumps(content))

@@ -83,9 +83,20 @@ def paired(
     cells: NDArray[np.intp],
     classes: int,
     *,
+    strata: NDArray[np.intp] | None = None,
     seed: int = 0,
 ) -> tuple[Difference, Difference]:
-    """Overall accuracy and macro-F1 of one row less another's, of the draws that both have."""
+    """Overall accuracy and macro-F1 of one row less another's, of the draws that both have.
+
+    Args:
+        one: Draws of a row.
+        other: Draws of the row that is taken off.
+        target: Place of the class, (N,).
+        cells: What is drawn anew, (N,).
+        classes: How many there are.
+        strata: Of each cell, such as its region: each keeps its number of cells; one by default.
+        seed: Of the bootstrap.
+    """
     draws = min(len(one), len(other))
     both = [
         np.stack([_by_cell(own.predicted, target, cells, classes) for own in results[:draws]])
@@ -93,11 +104,15 @@ def paired(
     ]  # (draw, cell, class, class)
     count = both[0].shape[1]
     random = np.random.default_rng(seed)
-    weights = random.multinomial(count, np.full(count, 1.0 / count), RESAMPLES)
+    weights = np.zeros((RESAMPLES, count))
+    strata = np.zeros(count, np.intp) if strata is None else strata
+    for stratum in np.unique(strata):
+        own = np.flatnonzero(strata == stratum)
+        weights[:, own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)), RESAMPLES)
     whole, drawn = [], []
     for tables in both:
         whole.append(np.stack(_figures(tables.sum(axis=1)))[:2].mean(axis=1))
-        sums = np.tensordot(weights.astype(np.float64), tables, axes=(1, 1))
+        sums = np.tensordot(weights, tables, axes=(1, 1))
         drawn.append(np.stack(_figures(sums))[:2].mean(axis=2))
     found = whole[0] - whole[1]
     low, high = np.percentile(drawn[0] - drawn[1], [2.5, 97.5], axis=1)

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.downstream.canada import Crops
 from benchmarks.downstream.missing import IN_SEASON, NONE
 from benchmarks.downstream.plan import BUDGETS, FEW, MORE_PROBES, PROBE_BUDGETS, SEASON_BUDGET
-from benchmarks.downstream.rows import ALL, Row, RowResult, read_row
+from benchmarks.downstream.rows import ALL, Labelled, Row, RowResult, read_row
 from benchmarks.downstream.scores import Scores, paired, score
 from benchmarks.gapfill.tables import table
 
@@ -36,12 +39,15 @@ class Figures:
 
     Args:
         work: Where they are kept.
-        crops: The pixels.
+        crops: What is labelled.
         draws: Of labels at most.
         first: Number of the first draw.
     """
 
-    def __init__(self, work: Path, crops: Crops, draws: int, first: int = 0) -> None:
+    strata: NDArray[np.intp] | None = None
+    """Of the cells that are drawn anew, see :func:`benchmarks.downstream.scores.paired`."""
+
+    def __init__(self, work: Path, crops: Labelled, draws: int, first: int = 0) -> None:
         self.work, self.crops = work, crops
         self.draws = range(first, first + draws)
         self._scored: dict[Row, Scores | None] = {}
@@ -81,7 +87,7 @@ class Figures:
         if not one or not two or name == other:
             return ""
         crops = self.crops
-        both = paired(one, two, crops.target, crops.cells, len(crops.classes))
+        both = paired(one, two, crops.target, crops.cells, len(crops.classes), strata=self.strata)
         return "; ".join(f"{own.value:+.3f} ({own.low:+.3f}, {own.high:+.3f})" for own in both)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from distributed import Client
 from numpy.typing import NDArray
 from shapely import union_all
 from shapely.geometry import box, shape
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "SENSOR",
     "PixelObservations",
+    "build_once",
     "build_part",
     "cube_of",
     "nearest_observation",
     "prepare",
     "read_observations",
+    "rest_of",
 ]
 
 Array = NDArray[np.floating]
@@ -103,12 +106,12 @@ def prepare(
     cubes = work / "cubes"
     region = _region_of(catalogue)
     scenes = search_scenes(catalogue, region, "1980-01-01", "2100-01-01", sensors)
-    _build(cubes / WHOLE, scenes, region, {})
+    build_once(cubes / WHOLE, scenes, region, {})
     observations = read_observations(cubes / WHOLE)
     for rotation in rotations:
         hidden = observations.times[list(rotation.hidden)]
         kept = [item for item in scenes.items if not _is_hidden(item, hidden)]
-        _build(cube_of(work, rotation.name), _rest_of(scenes, kept), region, asdict(rotation))
+        build_once(cube_of(work, rotation.name), rest_of(scenes, kept), region, asdict(rotation))
     return observations
 
 
@@ -127,11 +130,11 @@ def build_part(
     scenes = search_scenes(catalogue, region, "1980-01-01", "2100-01-01")
     timed = [(item, sensed_at(item)) for item in scenes.items]
     kept = [item for item, time in timed if time is not None and keeps(time)]
-    _build(cube_of(work, name), _rest_of(scenes, kept), region, {"part": name})
+    build_once(cube_of(work, name), rest_of(scenes, kept), region, {"part": name})
     return cube_of(work, name)
 
 
-def _rest_of(scenes: Scenes, kept: Sequence[Mapping[str, Any]]) -> Scenes:
+def rest_of(scenes: Scenes, kept: Sequence[Mapping[str, Any]]) -> Scenes:
     """The scenes of those items that are kept."""
     return Scenes.gather(
         kept,
@@ -153,8 +156,22 @@ def _is_hidden(item: dict[str, object], hidden: NDArray[np.datetime64]) -> bool:
     return alike and bool((np.abs(hidden - time) < SAME_PASS).any())
 
 
-def _build(cube: Path, scenes: Scenes, region: object, plan: dict[str, object]) -> None:
-    """Build a cube, unless it is whole there already, of the same scenes by the same plan."""
+def build_once(
+    cube: Path,
+    scenes: Scenes,
+    region: object,
+    plan: dict[str, object],
+    client: Client | None = None,
+) -> None:
+    """Build a cube, unless it is whole there already, of the same scenes by the same plan.
+
+    Args:
+        cube: Where; a file beside it says what it is of.
+        scenes: All that it is to have.
+        region: As for ``build_cube``.
+        plan: What else it depends on, as JSON.
+        client: Of Dask; processes on this machine by default.
+    """
     note = cube.with_suffix(".json")
     # Regions of two seeds or sizes have acquisitions of the same names.
     wanted = json.loads(
@@ -170,7 +187,7 @@ def _build(cube: Path, scenes: Scenes, region: object, plan: dict[str, object]) 
     print(f"building the cube {cube.name}", flush=True)
     file = cube.with_suffix(".parquet")
     scenes.to_parquet(file)
-    build_cube(Scenes.from_parquet(file), region, cube)
+    build_cube(Scenes.from_parquet(file), region, cube, client=client)
     note.write_text(json.dumps(wanted))
 
 

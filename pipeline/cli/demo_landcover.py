@@ -9,6 +9,7 @@ import geopandas
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
 import xarray as xr
+from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask, shapes
 from shapely.geometry import shape
 
@@ -18,7 +19,7 @@ from terralatent.pipeline.landcover.maps import open_landcover
 from terralatent.pipeline.mapping.opened import open_latents
 from terralatent.pipeline.pictures.landcover import landcover_picture
 
-__all__ = ["MapScore", "label_parcels", "score_map"]
+__all__ = ["MapScore", "label_parcels", "outlines", "score_map"]
 
 EACH = 4
 """Parcels of a class that are labelled."""
@@ -63,21 +64,36 @@ def label_parcels(region: str | Path, latents: str | Path, out: Path, seed: int 
         out: A GeoPackage; one that is there is written anew.
         seed: Of the choice among parcels.
     """
-    truth, grid = open_truth(region), open_latents(latents).odc.geobox
+    parcels = outlines(open_truth(region), open_latents(latents).odc.geobox)
+    parcels = parcels.sample(frac=1.0, random_state=seed)
+    alike = parcels["cover"].map(parcels["cover"].value_counts())
+    parcels[alike >= FEWEST].groupby("cover").head(EACH).to_file(out, driver="GPKG")
+
+
+def outlines(truth: xr.DataTree, grid: GeoBox) -> geopandas.GeoDataFrame:
+    """Outline the parcels of a simulated region, away from their edges; computes.
+
+    Args:
+        truth: Of the region, see :func:`~terralatent.pipeline.cli.demo_scores.open_truth`.
+        grid: Of what was made of the whole region.
+
+    Returns:
+        Of each piece of a parcel of 12 pixels or more its ``cover`` and the number of its
+        ``parcel``.
+    """
     names, parcel = _names(truth), truth.ds["parcel"].values
     cover = truth.ds["land_cover"].values[0]
     rows = [
         {
             "geometry": shape(outline).buffer(INSIDE),
             "cover": names[int(np.bincount(cover[parcel == number]).argmax())],
+            "parcel": int(number),
         }
         for outline, number in shapes(parcel.astype(np.int32), transform=grid.affine)
         if (parcel == number).sum() >= SMALLEST
     ]
     parcels = geopandas.GeoDataFrame(rows, crs=str(grid.crs))
-    parcels = parcels[~parcels.is_empty].sample(frac=1.0, random_state=seed)
-    alike = parcels["cover"].map(parcels["cover"].value_counts())
-    parcels[alike >= FEWEST].groupby("cover").head(EACH).to_file(out, driver="GPKG")
+    return parcels[~parcels.is_empty]
 
 
 def score_map(region: str | Path, landcover: str | Path, labels: Path, picture: Path) -> MapScore:

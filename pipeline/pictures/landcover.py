@@ -13,7 +13,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.pictures.mosaic import Strip, draw, where_and_what
 
-__all__ = ["landcover_picture"]
+__all__ = ["coloured", "draw_legend", "landcover_picture"]
 
 MOST_PIXELS = 2048
 """Along a side of a picture; every so many pixels one is drawn where there are more."""
@@ -58,18 +58,18 @@ def landcover_picture(
         return draw([strip], heading)[0]
     values = thin["class"].values
     strips = [
-        Strip(f"classes of {landcover.attrs.get('column', '')}", [_coloured(values, legend)], [""])
+        Strip(f"classes of {landcover.attrs.get('column', '')}", [coloured(values, legend)], [""])
     ]
     if truth is not None:
         legend = Legend.from_attrs(truth.attrs)
         wanted = truth.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step)).values
-        strips.append(Strip("the truth", [_coloured(wanted, legend)], [""]))
+        strips.append(Strip("the truth", [coloured(wanted, legend)], [""]))
     strips.append(
         _single(thin["entropy"], "bit", limits=(0.0, max(1.0, float(np.log2(len(legend))))))
     )
     rows = -(-len(legend) // ACROSS)
     figure, foot = draw(strips, heading, below=0.1 + ROW * rows)
-    _draw_legend(foot, legend, values)
+    draw_legend(foot, legend, values)
     return figure
 
 
@@ -80,7 +80,7 @@ def _single(
     return Strip(text, [np.asarray(array.values, np.float32)], [""], units, "viridis", limits)
 
 
-def _coloured(values: NDArray[np.uint8], legend: Legend) -> NDArray[np.float32]:
+def coloured(values: NDArray[np.uint8], legend: Legend) -> NDArray[np.float32]:
     """Classes as red, green and blue; NaN where there is none."""
     table = np.full((256, 3), np.nan, np.float32)
     for value, colour in zip(legend.values, legend.colours, strict=True):
@@ -88,7 +88,7 @@ def _coloured(values: NDArray[np.uint8], legend: Legend) -> NDArray[np.float32]:
     return table[values]
 
 
-def _draw_legend(foot: Figure, legend: Legend, values: NDArray[np.uint8]) -> None:
+def draw_legend(foot: Figure, legend: Legend, values: NDArray[np.uint8]) -> None:
     """Colours and names of the classes, each with its share of the map."""
     counts = np.bincount(values.ravel(), minlength=256)
     total = max(1, int(counts[list(legend.values)].sum()))

@@ -1,0 +1,1 @@
+"""What features of cubes are worth to whoever has few labelled polygons."""
