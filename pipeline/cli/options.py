@@ -27,7 +27,7 @@ __all__ = [
     "Extend",
     "GlobalOptions",
     "Json",
-    "Latents",
+    "LatentsOrCube",
     "LogJson",
     "Model",
     "OneSensor",
