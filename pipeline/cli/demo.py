@@ -134,7 +134,7 @@ def demo(
     run("embed", cube, *monthly, "--out", latents)
     run("decode", cube, *optical, "--out", bands)
     announce(f"# some parcels of each class, outlined as on the ground: {labels}")
-    label_parcels(region, latents, labels)
+    label_parcels(region, labels)
     run("classify", latents, "--labels", labels, "--column", "cover", "--out", landcover)
     run("train", cube, "--from", DEFAULT, "--steps", steps, "--seed", seed, "--out", model)
     run("embed", cube, model, *monthly, "--out", own_latents)

@@ -9,17 +9,15 @@ import geopandas
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
 import xarray as xr
-from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask, shapes
 from shapely.geometry import shape
 
 from terralatent.pipeline.cli.demo_scores import open_truth
 from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.landcover.maps import open_landcover
-from terralatent.pipeline.mapping.opened import open_latents
 from terralatent.pipeline.pictures.landcover import landcover_picture
 
-__all__ = ["MapScore", "label_parcels", "outlines", "score_map"]
+__all__ = ["MapScore", "label_parcels", "outlines", "score_map", "true_classes"]
 
 EACH = 4
 """Parcels of a class that are labelled."""
@@ -55,27 +53,25 @@ class MapScore:
         )
 
 
-def label_parcels(region: str | Path, latents: str | Path, out: Path, seed: int = 0) -> None:
+def label_parcels(region: str | Path, out: Path, seed: int = 0) -> None:
     """Write outlines of up to four parcels of each class with their ``cover``; computes.
 
     Args:
         region: Folder that :func:`terralatent.catalogs.simulation.simulate.simulate` wrote.
-        latents: Of the whole region: they have its grid.
         out: A GeoPackage; one that is there is written anew.
         seed: Of the choice among parcels.
     """
-    parcels = outlines(open_truth(region), open_latents(latents).odc.geobox)
+    parcels = outlines(open_truth(region))
     parcels = parcels.sample(frac=1.0, random_state=seed)
     alike = parcels["cover"].map(parcels["cover"].value_counts())
     parcels[alike >= FEWEST].groupby("cover").head(EACH).to_file(out, driver="GPKG")
 
 
-def outlines(truth: xr.DataTree, grid: GeoBox) -> geopandas.GeoDataFrame:
+def outlines(truth: xr.DataTree) -> geopandas.GeoDataFrame:
     """Outline the parcels of a simulated region, away from their edges; computes.
 
     Args:
         truth: Of the region, see :func:`~terralatent.pipeline.cli.demo_scores.open_truth`.
-        grid: Of what was made of the whole region.
 
     Returns:
         Of each piece of a parcel of 12 pixels or more its ``cover`` and the number of its
@@ -83,6 +79,7 @@ def outlines(truth: xr.DataTree, grid: GeoBox) -> geopandas.GeoDataFrame:
     """
     names, parcel = _names(truth), truth.ds["parcel"].values
     cover = truth.ds["land_cover"].values[0]
+    grid = truth.to_dataset().odc.assign_crs(truth.attrs["proj:code"]).odc.geobox
     rows = [
         {
             "geometry": shape(outline).buffer(INSIDE),
@@ -107,15 +104,20 @@ def score_map(region: str | Path, landcover: str | Path, labels: Path, picture: 
     """
     land, parcels = open_landcover(landcover), geopandas.read_file(labels)
     grid, legend = land.odc.geobox, Legend.from_attrs(land["class"].attrs)
-    truth = _true_classes(open_truth(region), legend)
+    truth = true_classes(open_truth(region), legend)
     others = geometry_mask(parcels.geometry, grid.shape, grid.affine)
     right = land["class"].values == truth.values
     landcover_picture(land, truth=truth).savefig(picture)
     return MapScore(float(right[others].mean()), len(legend), len(parcels))
 
 
-def _true_classes(truth: xr.DataTree, legend: Legend) -> xr.DataArray:
-    """The truth as a map (y, x) in the values and colours of a legend; other classes come after."""
+def true_classes(truth: xr.DataTree, legend: Legend) -> xr.DataArray:
+    """The truth as a map (y, x) in the values and colours of a legend; other classes come after.
+
+    Args:
+        truth: Of a region, see :func:`~terralatent.pipeline.cli.demo_scores.open_truth`.
+        legend: Of a map of its ``cover``.
+    """
     names, cover = _names(truth), truth.ds["land_cover"].values[0]
     values = dict(zip(legend.names, legend.values, strict=True))
     for name in sorted({names[int(number)] for number in np.unique(cover)} - set(values)):

@@ -91,7 +91,7 @@ class Region:
             frame = _fields(geopandas.read_file(self.catalogue / "labels.geojson"))
             return lay_polygons(frame.to_crs(str(grid.crs)), grid, seed=self.seed)
         # A parcel that a river cuts is one polygon: none of its pieces may be in test alone.
-        frame = outlines(open_truth(self.catalogue), grid).dissolve("parcel")
+        frame = outlines(open_truth(self.catalogue)).dissolve("parcel")
         return lay_polygons(frame.rename(columns={"cover": CLASS}), grid, seed=self.seed)
 
     def dates(self) -> dict[str, tuple[int, ...]]:

@@ -201,6 +201,8 @@ def parcelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
         {"parcel": (("y", "x"), number.astype(np.int32)),
          "land_cover": (("year", "y", "x"), cover[None], attrs)},
     )  # fmt: skip
+    root = root.assign_coords({name: grid.coordinates[name].values for name in ("y", "x")})
+    root.attrs["proj:code"] = str(grid.crs)
     xr.DataTree.from_dict({"/": root}).to_zarr(tmp_path / "truth.zarr", consolidated=False)
     legend = Legend.of(names[:6])
     table = np.array([0, *(legend.values[legend.names.index(name)] for name in names[:6]), 1])
@@ -211,7 +213,6 @@ def parcelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
         attrs={"column": "cover"},
     )  # fmt: skip
     land = odc.geo.xr.assign_crs(land.assign_coords(odc.geo.xr.xr_coords(grid)), grid.crs)
-    monkeypatch.setattr(MAPPING, "open_latents", lambda _: land)
     monkeypatch.setattr(MAPPING, "open_landcover", lambda _: land)
     return {"region": tmp_path, "names": names, "cover": cover, "edge": edge}
 
@@ -220,7 +221,7 @@ def test_labels_are_up_to_four_parcels_of_each_class_that_has_two(
     parcelled: dict[str, Any],
 ) -> None:
     file = parcelled["region"] / "labels.gpkg"
-    label_parcels(parcelled["region"], "latents", file)
+    label_parcels(parcelled["region"], file)
     labels = geopandas.read_file(file)
     assert labels["cover"].value_counts().to_dict() == dict.fromkeys(parcelled["names"][:6], 4)
     # Each lies within one parcel, 8 m from its edge, and is of that parcel's class.
@@ -235,7 +236,7 @@ def test_labels_are_up_to_four_parcels_of_each_class_that_has_two(
 
 def test_a_map_is_scored_where_nobody_labelled_it(parcelled: dict[str, Any]) -> None:
     region, edge = parcelled["region"], parcelled["edge"]
-    label_parcels(region, "latents", region / "labels.gpkg")
+    label_parcels(region, region / "labels.gpkg")
     found = score_map(region, "map", region / "labels.gpkg", region / "beside.png")
     labelled = 24 * 4 * 4  # pixels whose centre is 8 m from the edge
     wrong = edge * edge
