@@ -23,7 +23,7 @@ MISSING_BUDGETS = (50, ALL)
 SEASON_BUDGET = 50
 SEASON_DRAWS = 2
 PROBE_BUDGETS = (10, 50, ALL)
-PROBE_DRAWS = 3
+PROBE_DRAWS = 1
 MORE_PROBES = ("knn1", "knn3", "mean", "logit", "mlp")
 
 

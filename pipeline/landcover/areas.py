@@ -10,12 +10,16 @@ share of class j has the mapped shares :math:`W_h` of the strata as weights,
     \sum_k \Big(\frac{a_k}{\bar a_h}\Big)^2 (y_{kj} - \bar y_{hj})^2
 
 over the :math:`m_h` labels k of stratum h with :math:`a_k` pixels each: a polygon is a cluster, and
-its ratio estimator that of pixels where all are points.
+its ratio estimator that of pixels where all are points. A user's or producer's accuracy is a ratio
+:math:`\hat R = \hat y / \hat x` of two such shares, and its standard error, to first order, that of
+the share of :math:`(y - \hat R x) / \hat x`.
 
 References:
     | Good practices for estimating area and assessing accuracy of land change
     | (Olofsson et al., 2014), doi:10.1016/j.rse.2014.02.015
     | Sampling Techniques (Cochran, 1977), of ratio estimators
+    | Estimating area and map accuracy for stratified random sampling when the strata are different
+    | from the map classes (Stehman, 2014), doi:10.1080/01431161.2014.930207
 """
 
 from __future__ import annotations
@@ -32,7 +36,13 @@ from terralatent.pipeline.landcover.legend import NONE, Legend
 from terralatent.pipeline.region import blocks, grid_of
 from terralatent.pipeline.store.repository import ABOUT
 
-__all__ = ["DesignEstimate", "MappedAreas", "mapped_areas", "stratified_shares"]
+__all__ = [
+    "DesignEstimate",
+    "MappedAreas",
+    "mapped_areas",
+    "stratified_ratios",
+    "stratified_shares",
+]
 
 Array = NDArray[np.float64]
 
@@ -142,4 +152,38 @@ def stratified_shares(
         variance += weight**2 * (deviation**2).sum(axis=0) / (count * (count - 1))
     return [
         DesignEstimate(float(p), float(np.sqrt(v))) for p, v in zip(value, variance, strict=True)
+    ]
+
+
+def stratified_ratios(
+    tops: Array,
+    bottoms: Array,
+    strata: NDArray[np.object_],
+    sizes: Array,
+    weights: Mapping[str, float],
+) -> list[DesignEstimate]:
+    """Estimate ratios of means over the region; arguments as of :func:`stratified_shares`.
+
+    Args:
+        tops: Of each label, such as the share of it that is of a class and mapped so, (label, k).
+        bottoms: And the share that is of the class, or is mapped so, (label, k).
+        strata: From which each was drawn, (label,).
+        sizes: Pixels of each, (label,).
+        weights: Share of the region that each stratum has; they sum to 1.
+
+    Returns:
+        One estimate for each of the k columns; NaN where the sample has none of the bottom.
+
+    Raises:
+        InputError: As of :func:`stratified_shares`.
+    """
+    over = np.array([own.value for own in stratified_shares(bottoms, strata, sizes, weights)])
+    above = np.array([own.value for own in stratified_shares(tops, strata, sizes, weights)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = above / over
+        residuals = (tops - ratios * bottoms) / over
+    errors = stratified_shares(residuals, strata, sizes, weights)
+    return [
+        DesignEstimate(float(ratio), own.standard_error)
+        for ratio, own in zip(ratios, errors, strict=True)
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
-from terralatent.pipeline.landcover.areas import mapped_areas, stratified_shares
+from terralatent.pipeline.landcover.areas import mapped_areas, stratified_ratios, stratified_shares
 from terralatent.pipeline.landcover.arrays import ClassArrays
 from terralatent.pipeline.landcover.cog import require_cog, write_cogs
 from terralatent.pipeline.landcover.estimators import (
@@ -147,8 +147,8 @@ def classify(
     )  # fmt: skip
     estimated = None
     if design is not None:
-        right = held_out.argmax(axis=1) == target
-        estimated = _stratified(sample, legend, right, weights or _shares_of(result))
+        mapped = held_out.argmax(axis=1)
+        estimated = _stratified(sample, legend, mapped, weights or _shares_of(result))
     made = ClassReport(
         learnt=learnt_of(features, sample, columns, str(probe.fitted.estimator)),
         labels={
@@ -210,14 +210,20 @@ def _shares_of(store: Store) -> dict[str, float]:
 
 
 def _stratified(
-    sample: Sample, legend: Legend, right: NDArray[np.bool_], weights: Mapping[str, float]
+    sample: Sample, legend: Legend, mapped: NDArray[np.intp], weights: Mapping[str, float]
 ) -> StratifiedAreas:
-    labels = sample.labels
+    """Estimate areas and accuracies; ``mapped`` is the class that each pixel got, unseen."""
+    labels, count = sample.labels, len(legend)
     assert labels.strata is not None
-    correct = np.bincount(labels.of, labels.shares() * right, len(labels))
-    of_class = sample.targets[:, None] == np.arange(len(legend))
-    indicators = np.column_stack([of_class.astype(float), correct])
-    *shares, accuracy = stratified_shares(
-        indicators, labels.strata, labels.sizes.astype(float), weights
+    taken_for = np.zeros((len(labels), count))
+    np.add.at(taken_for, (labels.of, mapped), labels.shares())
+    of_class = (sample.targets[:, None] == np.arange(count)).astype(float)
+    right = of_class * taken_for
+    design = labels.strata, labels.sizes.astype(float), weights
+    indicators = np.column_stack([of_class, right.sum(axis=1)])
+    *shares, accuracy = stratified_shares(indicators, *design)
+    ratios = (stratified_ratios(right, whole, *design) for whole in (taken_for, of_class))
+    users, producers, areas = (
+        dict(zip(legend.names, own, strict=True)) for own in (*ratios, shares)
     )
-    return StratifiedAreas(dict(zip(legend.names, shares, strict=True)), accuracy, dict(weights))
+    return StratifiedAreas(areas, accuracy, users, producers, dict(weights))

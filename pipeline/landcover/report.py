@@ -72,6 +72,12 @@ class StratifiedAreas:
     accuracy: DesignEstimate
     """Share of the mapped area whose class is right."""
 
+    users: Mapping[str, DesignEstimate]
+    """User's accuracy: of what is mapped as a class, the share that is of it; NaN of none."""
+
+    producers: Mapping[str, DesignEstimate]
+    """Producer's accuracy: of what is of a class, the share that is mapped so."""
+
     strata: Mapping[str, float]
     """Mapped shares of the strata, the weights."""
 
@@ -111,6 +117,8 @@ class ClassReport:
                     "standard_error_ha": total * estimate.standard_error,
                     "low_ha": total * low,
                     "high_ha": total * high,
+                    "users_accuracy": self.design.users[name].value,
+                    "producers_accuracy": self.design.producers[name].value,
                 }
             rows.append(row)
         return rows

@@ -83,7 +83,8 @@ def _table(report: ClassReport) -> RenderableType:
     for name in ("labels", "F1", "mapped ha", "share"):
         table.add_column(name, justify="right", no_wrap=True)
     if report.design is not None:
-        table.add_column("estimated ha (standard error)", justify="right", no_wrap=True)
+        for name in ("estimated ha (standard error)", "user's", "producer's"):
+            table.add_column(name, justify="right", no_wrap=True)
     for row, (name, count), f1 in zip(
         report.area_rows(), report.labels.items(), report.scores.f1, strict=True
     ):
@@ -93,6 +94,7 @@ def _table(report: ClassReport) -> RenderableType:
         ]  # fmt: skip
         if "estimated_ha" in row:
             cells.append(f"{row['estimated_ha']:,.2f} ({row['standard_error_ha']:,.2f})")
+            cells += [f"{row[name]:.2f}" for name in ("users_accuracy", "producers_accuracy")]
         table.add_row(*map(Text, cells))
     return Padding(table, (0, 0, 0, 2), expand=False)
 

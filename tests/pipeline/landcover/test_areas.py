@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.areas import stratified_shares
+from terralatent.pipeline.landcover.areas import stratified_ratios, stratified_shares
 
 # Olofsson et al. (2014), table 8 and section 5: mapped class by reference class of a sample of
 # points, and the mapped shares of the classes.
@@ -31,6 +31,38 @@ def test_the_published_example_comes_out() -> None:
     assert 900_000 * gain.value == pytest.approx(11_686, abs=1)
     assert accuracy.value == pytest.approx(0.947, abs=5e-4)
     assert 1.96 * accuracy.standard_error == pytest.approx(0.018, abs=5e-4)
+
+
+def test_users_and_producers_accuracies_are_those_of_the_error_matrix() -> None:
+    """By equations 2, 3, 6 and 7 of the publication, which know counts alone."""
+    indicators, strata, sizes = sample()
+    mapped = (strata[:, None] == np.array(CLASSES, object)).astype(float)
+    reference = indicators[:, :4]
+    users, producers = (
+        stratified_ratios(mapped * reference, whole, strata, sizes, SHARES)
+        for whole in (mapped, reference)
+    )
+    n, area = COUNTS.sum(axis=1), np.array(list(SHARES.values()))
+    part = COUNTS / n[:, None]
+    of_reference = area @ part
+    right = np.diagonal(part)
+    spread = part * (1.0 - part) / (n - 1)[:, None]
+    p = area * right / of_reference
+    others = (area**2) @ spread - area**2 * np.diagonal(spread)
+    own = area**2 * (1.0 - p) ** 2 * np.diagonal(spread)
+    assert [one.value for one in users] == pytest.approx(right)
+    assert [one.standard_error**2 for one in users] == pytest.approx(np.diagonal(spread))
+    assert [one.value for one in producers] == pytest.approx(p)
+    assert [one.standard_error**2 for one in producers] == pytest.approx(
+        (own + p**2 * others) / of_reference**2
+    )
+
+
+def test_a_class_that_is_nowhere_has_no_accuracy() -> None:
+    _, strata, sizes = sample()
+    none = np.zeros((len(strata), 1))
+    (found,) = stratified_ratios(none, none, strata, sizes, SHARES)
+    assert np.isnan(found.value)
 
 
 def test_shares_sum_to_one_and_size_matters_only_where_it_differs() -> None:
