@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.downstream import raw
 from benchmarks.downstream.canada import Crops, Fold
-from benchmarks.downstream.encoders import ENCODERS, embedded
+from benchmarks.downstream.encoders import ENCODERS, LABELS, embedded
 from benchmarks.downstream.missing import IN_SEASON, hide
 
 __all__ = ["RAW", "SETS", "FeatureSet", "Setting", "of_file"]
@@ -91,14 +91,13 @@ def _harmonics(setting: Setting) -> Array:
     return raw.harmonics(values, middle)
 
 
-def _latents(name: str, *parts: str) -> FeatureSet:
+def _latents(name: str, label: str) -> FeatureSet:
     def make(setting: Setting) -> Array:
         found = embedded(
             ENCODERS[name], setting.crops, setting.fold, setting.kind, setting.work,
             seed=setting.seed, steps=setting.steps,
         )  # fmt: skip
-        arrays = [_flat(getattr(found, part)[:, : setting.known]) for part in parts]
-        return np.concatenate(arrays, axis=1).astype(np.float64)
+        return found.features(label, setting.fold.training, setting.known)
 
     return make
 
@@ -119,11 +118,7 @@ RAW: Mapping[str, FeatureSet] = {
 
 SETS: Mapping[str, FeatureSet] = {
     **RAW,
-    **{
-        f"{name}, {label}": _latents(name, *parts)
-        for name in ENCODERS
-        for label, parts in (("means", ("mean",)), ("means and std", ("mean", "std")))
-    },
+    **{f"{name}, {label}": _latents(name, label) for name in ENCODERS for label in LABELS},
 }
 
 

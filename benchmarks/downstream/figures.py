@@ -24,14 +24,15 @@ STYLES = {
     "raw, whitened": ("#000000", "-", "s"),
     "raw, whitened, counts": ("#000000", "--", "s"),
     "harmonics": ("#56B4E9", ":", "D"),
-    "gpvae-start, means": ("#56B4E9", "-", "o"),
+    "gpvae-start, means, whitened": ("#56B4E9", "-", "o"),
     "gpvae, means": ("#0072B2", "--", "o"),
-    "gpvae, means and std": ("#0072B2", "-", "o"),
-    "gpvae with labels, means and std": ("#009E73", "-", "P"),
-    "s1s2l8, means": ("#E69F00", "--", "v"),
-    "s1s2l8-tuned, means": ("#E69F00", "-", "v"),
-    "vae, means": ("#D55E00", "-", "^"),
-    "transformer, means": ("#CC79A7", "-", "X"),
+    "gpvae, means, whitened": ("#0072B2", "-", "o"),
+    "gpvae, means and std": ("#0072B2", ":", "o"),
+    "gpvae with labels, means, whitened": ("#009E73", "-", "P"),
+    "s1s2l8, means, whitened": ("#E69F00", "--", "v"),
+    "s1s2l8-tuned, means, whitened": ("#E69F00", "-", "v"),
+    "vae, means, whitened": ("#D55E00", "-", "^"),
+    "transformer, means, whitened": ("#CC79A7", "-", "X"),
 }
 """Colour, line and marker of the feature sets that are drawn."""
 

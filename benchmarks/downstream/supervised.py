@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.downstream.canada import Crops, Fold
-from benchmarks.downstream.encoders import ENCODERS, STEPS, Latents, latents_of, trained
+from benchmarks.downstream.encoders import ENCODERS, LABELS, STEPS, Latents, latents_of, trained
 from benchmarks.downstream.rows import ALL, Row, draw_labels, run_rows
 from terralatent.models.config import ModelConfig
 from terralatent.models.families import DEFAULT, make_model
@@ -34,8 +34,7 @@ __all__ = ["SUPERVISED", "supervised_model", "supervised_rows"]
 
 BATCH, SEED = 64, 0
 WEIGHTS = {"with labels": 0.3, "control": 0.0}
-PARTS = {"means": ("mean",), "means and std": ("mean", "std")}
-SUPERVISED = tuple(f"gpvae {kind}, {parts}" for kind in WEIGHTS for parts in PARTS)
+SUPERVISED = tuple(f"gpvae {kind}, {label}" for kind in WEIGHTS for label in LABELS)
 BUDGETS = (50, ALL, 10)
 DRAWS = 3
 KINDS = ("none", "50 %", "3 months")
@@ -47,9 +46,7 @@ def supervised_rows(crops: Crops, work: Path, draws: int, seed: int, first: int 
     def make(row: Row, fold: Fold) -> NDArray[np.float64]:
         kind = next(name for name in WEIGHTS if f"gpvae {name}," in row.features)
         found = _embedded(crops, fold, row, kind, work, seed)
-        parts = PARTS[row.features.partition(", ")[2]]
-        arrays = [getattr(found, part).reshape(len(crops.target), -1) for part in parts]
-        return np.concatenate(arrays, axis=1).astype(np.float64)
+        return found.features(row.features.partition(", ")[2], fold.training)
 
     rows = (
         Row(name, kind, budget, "lda", first + draw)

@@ -15,6 +15,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from terralatent.pipeline.pictures.picture import Picture
+
 __all__ = ["Strip", "crs_name", "draw", "spread", "stretch", "where_and_what"]
 
 Image = NDArray[np.float32]
@@ -72,7 +74,7 @@ def draw(
     heights = [TITLE + n * (CAPTION + tall + GAP) for n in rows]
     width = 2 * MARGIN + beside * column + (beside - 1) * GAP
     height = HEADING + (max(heights) if beside > 1 else sum(heights)) + below + MARGIN
-    figure = Figure(figsize=(max(width, 7.0), height), dpi=150)
+    figure = Picture(figsize=(max(width, 7.0), height), dpi=150)
     _Page(figure).text(MARGIN, 0.17, heading, fontsize=10, fontweight="bold")
     left, top = MARGIN, HEADING
     for strip, strip_height in zip(strips, heights, strict=True):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.pictures.composites import plotted_bands, units_of
 from terralatent.pipeline.pictures.mosaic import crs_name
+from terralatent.pipeline.pictures.picture import Picture
 
 __all__ = ["band_series", "find_pixel", "latent_series", "observed_series"]
 
@@ -160,7 +161,7 @@ def _place(data: xr.Dataset, at: tuple[int, int]) -> str:
 
 def _axes(rows: int, columns: int, heading: str, height: float) -> tuple[Figure, Any]:
     width = 10.0 if columns < 3 else 11.5
-    figure = Figure(figsize=(width, 0.6 + rows * height), dpi=150, layout="constrained")
+    figure = Picture(figsize=(width, 0.6 + rows * height), dpi=150, layout="constrained")
     figure.suptitle(heading, x=0.012, ha="left", fontsize=10, fontweight="bold")
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for axis in axes.flat:

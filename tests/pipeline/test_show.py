@@ -15,7 +15,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import decode, embed, open_latents
 from terralatent.pipeline.pictures.composites import Composite, plotted_bands
 from terralatent.pipeline.pictures.cube import clear_share, clearest
-from terralatent.pipeline.pictures.mosaic import spread, stretch
+from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch
 from terralatent.pipeline.pictures.series import find_pixel
 from terralatent.pipeline.pictures.show import show
 from tests.made.models import made_up_model
@@ -186,3 +186,8 @@ def test_colours_and_plots_of_each_sensor() -> None:
     assert Composite(["a"]).bands == ("a", "a", "a")
     assert plotted_bands(optical) == ["B03", "B04", "B08", "B11"]
     assert plotted_bands(["x", "y"]) == ["x", "y"]
+
+
+def test_a_notebook_shows_a_picture_without_pyplot() -> None:
+    shown = draw([Strip("zeros", [np.zeros((4, 4))], ["a day"])], "nowhere")[0]._repr_png_()
+    assert shown.startswith(PNG)
