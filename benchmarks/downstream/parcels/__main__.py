@@ -78,8 +78,9 @@ def main() -> int:
             return 1
         (work / "tables.md").write_text("\n\n".join(pages))
         print("\n\n".join(pages))
-        for region in (own for own in groups.get("simulated", [])[:1] if own.is_made):
-            file = options.figure or work / "parcels.png"
+        region = next(iter(groups.get("simulated", [])), None)
+        file = options.figure or (work / "parcels.png" if options.work else None)
+        if file and region and region.is_made:
             rows = [row_of(name, TWO_THIRDS, BUDGETS[-1], first) for name in DRAWN]
             if draw_predictions(region, region.polygons(), rows, file):
                 print(f"drawn: {file}")
