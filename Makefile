@@ -85,11 +85,13 @@ bench: install
 	$(BIN)/python -m benchmarks.posteriors.training_step --quick
 	$(BIN)/python -m benchmarks.simulation.truth --quick
 	$(BIN)/python -m benchmarks.simulation.outliers --seeds 0
+	$(BIN)/python -m benchmarks.downstream.parcels --quick
 	$(BIN)/python -m benchmarks.ingest --quick $(SCENES)
 ifeq ($(wildcard $(SERIES)/canada-2017.parquet),)
 	@echo "make bench: SKIPPED what needs labelled series, no table at $(SERIES); say make bench SERIES=FOLDER" >&2
 else
 	$(BIN)/python -m benchmarks.downstream --quick $(SERIES)
+	$(BIN)/python -m benchmarks.downstream.ucr_crop --quick $(SERIES)
 endif
 ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
+from benchmarks.downstream import ucr_crop
 from benchmarks.downstream.canada import FOLDS, MONTHS, Crops, read_canada
 from benchmarks.downstream.feature_sets import RAW, Setting, of_file
 from benchmarks.downstream.missing import IN_SEASON, MISSING, hide
@@ -226,3 +227,22 @@ def test_anybodys_embedding_is_compared_by_pixel(crops: Crops, tmp_path: Path) -
     frame.iloc[5:].to_parquet(tmp_path / "fewer.parquet", index=False)
     with pytest.raises(ValueError, match="no finite numbers for 5 of 240 pixels"):
         of_file(tmp_path / "fewer.parquet")(setting(crops))
+
+
+@pytest.mark.parametrize("kind", ucr_crop.DROPPED)
+@pytest.mark.parametrize("name", ["raw", "raw, z-normalised"])
+def test_a_dropped_date_moves_no_feature_of_its_series(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(5)
+    values = draw.normal(size=(30, len(ucr_crop.DATES))).astype(np.float32)
+    crop = ucr_crop.Crop(values, draw.integers(0, 3, 30), 20)
+    dropped, setting = crop.dropped(kind), ucr_crop.Setting(tmp_path, 4, 1)
+    assert (dropped.sum(axis=1) == round(ucr_crop.DROPPED[kind] * values.shape[1])).all()
+    changed = replace(crop, values=np.where(dropped, np.float32(9.0), values))
+    found = setting.features(crop, name, kind)
+    np.testing.assert_array_equal(setting.features(changed, name, kind), found)
+    if name == "raw":
+        np.testing.assert_allclose(found[~dropped], values[~dropped])
+    else:
+        np.testing.assert_allclose(found.std(axis=1), 1.0)

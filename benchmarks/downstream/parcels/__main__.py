@@ -11,7 +11,7 @@ of every sensor were removed at random. Features of pixels are averaged over pol
 from 1, 5 and 10 polygons of each class, and predict a third of all that these are not drawn from.
 Three folds hide every polygon once; they and the draws of labels are the same for all features.
 Every row leaves a file in the work folder and is not computed again, nor are cubes, models and
-latents. ``--quick`` takes one region of 64 pixels, one draw and few steps of training.
+latents. ``--quick`` takes one region of 64 pixels with dates removed, one draw and few steps.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks.downstream.parcels.features import SETS, RegionFeatures
 from benchmarks.downstream.parcels.picture import draw_predictions
 from benchmarks.downstream.parcels.plan import BUDGETS, plan, row_of
 from benchmarks.downstream.parcels.regions import (
+    MISSING,
     TWO_THIRDS,
     Region,
     real_region,
@@ -55,7 +56,7 @@ def main() -> int:
     options = _parser().parse_args()
     kind = "quick" if options.quick else "development" if options.development else "reported"
     first = 0 if kind == "reported" else FIRST_DRAW
-    draws = 1 if options.quick else options.draws
+    draws, kinds = (1, (TWO_THIRDS,)) if options.quick else (options.draws, MISSING)
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)) / kind
         groups = _regions(options, work)
@@ -66,7 +67,7 @@ def main() -> int:
                     region.make(client)
                     steps = QUICK_STEPS if options.quick else None
                     features = RegionFeatures(region, region.polygons(), client, steps)
-                    measure(features, plan(SETS, draws, first))
+                    measure(features, plan(SETS, draws, first, kinds))
         pages = []
         for name, group in groups.items():
             there = {region: region.polygons() for region in group if region.is_made}
@@ -78,8 +79,9 @@ def main() -> int:
             return 1
         (work / "tables.md").write_text("\n\n".join(pages))
         print("\n\n".join(pages))
-        for region in (own for own in groups.get("simulated", [])[:1] if own.is_made):
-            file = options.figure or work / "parcels.png"
+        region = next(iter(groups.get("simulated", [])), None)
+        file = options.figure or (work / "parcels.png" if options.work else None)
+        if file and region and region.is_made:
             rows = [row_of(name, TWO_THIRDS, BUDGETS[-1], first) for name in DRAWN]
             if draw_predictions(region, region.polygons(), rows, file):
                 print(f"drawn: {file}")

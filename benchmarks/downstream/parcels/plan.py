@@ -18,15 +18,18 @@ def row_of(name: str, missing: str, labels: int, draw: int = 0) -> Row:
     return Row(name, missing, labels, "mean" if labels == 1 else "lda", draw)
 
 
-def plan(sets: Sequence[str], draws: int, first: int = 0) -> Iterator[Row]:
+def plan(
+    sets: Sequence[str], draws: int, first: int = 0, kinds: Sequence[str] = MISSING
+) -> Iterator[Row]:
     """All rows; those of the same features follow one another.
 
     Args:
         sets: Names of feature sets.
         draws: Of labels.
         first: Number of the first draw.
+        kinds: What cubes lack.
     """
-    for missing in MISSING:
+    for missing in kinds:
         for name in sets:
             for draw in range(first, first + draws):
                 for labels in BUDGETS:

@@ -140,6 +140,7 @@ def format_page(regions: Regions, draws: int, first: int = 0, *, simulated: bool
     """
     figures = PooledFigures(regions, draws, first)
     columns = [row_of("", missing, labels) for missing in MISSING for labels in BUDGETS]
+    columns = [own for own in columns if any(figures.cell(_row(name, own)) for name in SETS)]
     names = [name for name in SETS if any(figures.cell(_row(name, own)) for own in columns)]
     cells = [[name, *(figures.cell(_row(name, own)) for own in columns)] for name in names]
     note = NOTE.format(regions=", ".join(own.name for own in regions), draws=draws)
