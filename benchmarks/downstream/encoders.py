@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.downstream.canada import Crops, Fold
 from benchmarks.downstream.missing import hide
 from benchmarks.downstream.raw import whitened
+from benchmarks.downstream.rows import WHITENED
 from terralatent.models.config import MANIFEST
 from terralatent.models.families import DEFAULT, LEARNED
 from terralatent.models.latent_model import LatentModel
@@ -38,13 +39,9 @@ __all__ = [
 STEPS = 160
 """Of every family; the best of their validations is kept."""
 
-WHITENED, WITH_STD = "means, whitened", "means and std"
+WITH_STD = "means and std"
 LABELS = ("means", WHITENED, WITH_STD)
 """Kinds of features that are made of latents."""
-
-LEAST_VARIANCE = 0.005
-"""Of an axis of latents beside the largest. Less is said of no band, and whitened it would be noise
-as large as the others; chosen on development folds."""
 
 TUNING_STEPS = 80
 """Of the model that comes with the package, trained further on the training cells."""
@@ -90,13 +87,13 @@ class Latents:
 
         Args:
             label: One of :data:`LABELS`. Whitened means are those of a month on the axes of all
-                months of the training pixels; axes that hardly vary are left out.
+                months of the training pixels.
             training: Places of pixels.
             known: Months from the first that features are made of; all by default.
         """
         mean, std = self.mean[:, :known].astype(np.float64), self.std[:, :known]
         if label == WHITENED:
-            mean = whitened(mean, training, parts=(), least=LEAST_VARIANCE)
+            mean = whitened(mean, training, parts=())
         arrays = [mean, std] if label == WITH_STD else [mean]
         return np.concatenate([own.reshape(len(own), -1) for own in arrays], axis=1)
 

@@ -64,7 +64,6 @@ def whitened(
     *,
     parts: Sequence[int] = (OPTICAL_BANDS,),
     floor: float = 1e-3,
-    least: float = 0.0,
 ) -> Array:
     """Bands of a month rotated and scaled, so that over all training months they are white.
 
@@ -75,16 +74,14 @@ def whitened(
         training: Places of those that are known to begin with.
         parts: Where the bands of the second sensor begin, of the third, ...
         floor: Least variance of an axis beside the largest.
-        least: Axes with less variance beside the largest are left out.
     """
     white = []
     for part in np.split(values, parts, axis=-1):
         rows = part[training].reshape(-1, part.shape[-1])
         centre = rows.mean(axis=0)
         variance, axes = np.linalg.eigh(np.cov(rows - centre, rowvar=False))
-        kept = variance >= least * variance.max()
-        scale = np.sqrt(np.maximum(variance[kept], floor * variance.max() + 1e-12))
-        white.append((part - centre) @ axes[:, kept] / scale)
+        scale = np.sqrt(np.maximum(variance, floor * variance.max() + 1e-12))
+        white.append((part - centre) @ axes / scale)
     return np.concatenate(white, axis=-1)
 
 

@@ -40,13 +40,21 @@ class Rotated:
         return self.values / np.sqrt((1.0 - gamma) * self.variance + gamma)
 
 
-def rotate(features: Array, training: NDArray[np.intp]) -> Rotated:
-    """Standardise by training pixels and rotate; features that do not vary there are left out."""
+def rotate(features: Array, training: NDArray[np.intp], *, standardised: bool = True) -> Rotated:
+    """Standardise by training pixels and rotate; features that do not vary there are left out.
+
+    Args:
+        features: Of all pixels, (N, F).
+        training: Places of those that are known to begin with.
+        standardised: Whether each is brought to a standard deviation of 1.
+    """
     centre, spread = features[training].mean(axis=0), features[training].std(axis=0)
     varies = spread > 1e-9 * (1.0 + np.abs(centre))
-    scaled = (features[:, varies] - centre[varies]) / spread[varies]
+    scaled = features[:, varies] - centre[varies]
+    if standardised:
+        scaled /= spread[varies]
     variance, axes = np.linalg.eigh(scaled[training].T @ scaled[training] / len(training))
-    kept = variance > LEAST_VARIANCE
+    kept = variance > LEAST_VARIANCE * (1.0 if standardised else variance.max())
     return Rotated(scaled @ axes[:, kept], variance[kept])
 
 
