@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 WHITENED = "means, whitened"
-"""Features of latents that have their scale: axes that hardly vary are noise, which standardised
-would be as large as the others. Chosen on development folds, where bands that are whitened do better
+"""Features of latents that keep their scale: axes that hardly vary are noise, which standardised
+would be as large as the others. Chosen on development folds, where whitened bands do better
 standardised."""
 
 ALL = 0
