@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmarks.pretrained.latents_used import LEAST
 from benchmarks.pretrained.recipe import KEPT_ASIDE, Recipe
+from terralatent.catalogs.simulation.climates.world import draw_world
+from terralatent.catalogs.simulation.draws import Draws
 
 __all__ = ["card"]
 
@@ -34,6 +36,8 @@ def card(recipe: Recipe, scores: Mapping[str, Any]) -> str:
 def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
     worlds = recipe.worlds()
     climates = list(dict.fromkeys(world.climate for world in worlds))
+    drawn = (draw_world(own.climate, recipe.size, Draws(own.seed)) for own in worlds)
+    southern = sum(world.south for world in drawn)
     yield f"# {recipe.name}, version {recipe.version}"
     yield ""
     yield (
@@ -48,7 +52,8 @@ def _lines(recipe: Recipe, scores: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"{len(worlds)} simulated worlds of {recipe.size} x {recipe.size} pixels and "
-        f"{recipe.years} years (climates {', '.join(climates)}; {len(recipe.seeds)} of each), in "
+        f"{recipe.years} years (climates {', '.join(climates)}; {len(recipe.seeds)} of each, "
+        f"{southern or 'none'} of them south of the equator), in "
         f"{1 - recipe.real_share:.0%} of the batches, and two real places of 640 m by 640 m in the "
         "others: Flanders and Tanzania, patches of the WorldCereal classification repository (MIT; "
         "contain modified Copernicus Sentinel data 2017 to 2021; Landsat 8 by courtesy of the U.S. "
