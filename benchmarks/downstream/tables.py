@@ -76,10 +76,12 @@ class Figures:
         return f"{_short(own.overall)}/{_short(own.macro_f1)}" + (f" ({own.draws})" if few else "")
 
     def best(self, names: Iterable[str], row: Row) -> str | None:
-        """The name of the feature set whose overall accuracy is best in a column."""
-        there = {name: own.overall for name in names
+        """The feature set of the best overall accuracy in a column, of those with most draws."""
+        there = {name: own for name in names
                  if (own := self.scores(replace(row, features=name)))}  # fmt: skip
-        return max(there, key=lambda name: there[name]) if there else None
+        most = max((own.draws for own in there.values()), default=0)
+        complete = {name: own.overall for name, own in there.items() if own.draws == most}
+        return max(complete, key=lambda name: complete[name]) if complete else None
 
     def difference(self, name: str, other: str, row: Row) -> str:
         """OA and macro-F1 of one set less another's, with intervals."""
