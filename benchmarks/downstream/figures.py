@@ -22,10 +22,8 @@ __all__ = ["draw_all"]
 STYLES = {
     "raw": ("#777777", ":", "s"),
     "raw, whitened": ("#000000", "-", "s"),
-    "raw, whitened, counts": ("#000000", "--", "s"),
     "harmonics": ("#56B4E9", ":", "D"),
     "gpvae-start, means, whitened": ("#56B4E9", "-", "o"),
-    "gpvae, means": ("#0072B2", "--", "o"),
     "gpvae, means, whitened": ("#0072B2", "-", "o"),
     "gpvae, means and std": ("#0072B2", ":", "o"),
     "gpvae with labels, means, whitened": ("#009E73", "-", "P"),
@@ -59,6 +57,11 @@ def draw_all(
     _draw(figures, known, season, months, "known until the end of",
           folder / "downstream-season.png")  # fmt: skip
     _draw_abstention(figures, known, folder / "downstream-abstention.png")
+
+
+def _label(name: str) -> str:
+    """Latents are whitened where nothing else is said."""
+    return name.removesuffix(", means, whitened")
 
 
 def _draw(
@@ -106,8 +109,8 @@ def _points(
         colour, line, marker = STYLES[name]
         filled = "white" if line == "--" else colour
         axes.plot(
-            np.arange(len(values)) + aside, values, line if joined else "none", color=colour,
-            marker=marker, ms=6, markerfacecolor=filled, label=name,
+            np.arange(len(values)) + aside, values, linestyle=line if joined else "none",
+            color=colour, marker=marker, ms=6, markerfacecolor=filled, label=_label(name),
         )  # fmt: skip
 
 
@@ -122,7 +125,7 @@ def _draw_abstention(figures: Figures, names: Sequence[str], file: Path) -> None
                 if results:
                     kept, right = _kept(results, figures.crops)
                     colour, line, _ = STYLES[name]
-                    axes.plot(kept, right, line, color=colour, label=name)
+                    axes.plot(kept, right, line, color=colour, label=_label(name))
             axes.set_title(f"missing: {kind}", fontsize=12)
             axes.set_xlabel("share of pixels that is kept")
             axes.grid(alpha=0.3)

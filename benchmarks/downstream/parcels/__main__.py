@@ -45,7 +45,7 @@ SEEDS, DEVELOPMENT = (11, 12, 13, 14), (1, 2)
 FIRST_DRAW = 100
 """Of what is for development."""
 
-DRAWS, SIZE = 10, 192
+DRAWS, SIZE = 10, 128
 QUICK_SEEDS, QUICK_SIZE, QUICK_STEPS = (1,), 64, 8
 DRAWN = ("medians, whitened", "s1s2l8, means and std")
 """Feature sets of the picture, of the first simulated region with two thirds removed."""
