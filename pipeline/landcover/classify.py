@@ -22,7 +22,7 @@ from terralatent.pipeline.landcover.estimators import (
     find_estimators,
     name_of,
 )
-from terralatent.pipeline.landcover.features import features_of
+from terralatent.pipeline.landcover.features import features_of, grid_under
 from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
 from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
@@ -111,10 +111,10 @@ def classify(
     result, who = Store.of(out), Workers(client, workers, memory)
     image, page = require_cog(cog), report_path(report, result)
     _check_design(design, strata, drawn_from)
-    features = features_of(latents, result, who, at=at, with_std=with_std, progress=progress)
     candidates = find_estimators(classifier, CLASSIFIERS, seed)
     columns = LabelColumns(column, group, square, strata, tuple(ignore))
-    known = read_labels(labels, columns, features.grid)
+    known = read_labels(labels, columns, grid_under(latents))
+    features = features_of(latents, result, who, at=at, with_std=with_std, progress=progress)
     sample = read_sample(features, known, lambda values: values)
     legend = Legend.of(sample.labels.values, colours)
     sample = Sample(sample.features, legend.places(sample.labels.values), sample.labels)

@@ -23,7 +23,7 @@ from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["LatentFeatures", "features_of", "find_features"]
+__all__ = ["LatentFeatures", "features_of", "find_features", "grid_under"]
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,19 @@ def find_features(latents: str | Path, at: str | None, with_std: bool) -> Latent
     store.group(kind="latents")  # raises, and names what is there instead
     snapshot = find_snapshot(store, at) or store.snapshot()
     return LatentFeatures(store, snapshot, with_std)
+
+
+def grid_under(source: str | Path) -> GeoBox:
+    """The pixels of latents, or of a cube whose latents are to be inferred. Reads no pixels.
+
+    Raises:
+        InputError: If there are neither.
+    """
+    store = Store.of(source)
+    root = store.group()
+    if root.attrs[ABOUT]["kind"] != "cube":
+        return grid_of(store.group(kind="latents"))  # raises, and names what is there instead
+    return grid_of(next(own for _, own in sorted(root.groups()) if "data" in own))
 
 
 def features_of(

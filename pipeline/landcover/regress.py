@@ -19,7 +19,7 @@ from terralatent.pipeline.landcover.estimators import (
     find_estimators,
     name_of,
 )
-from terralatent.pipeline.landcover.features import features_of
+from terralatent.pipeline.landcover.features import features_of, grid_under
 from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
 from terralatent.pipeline.landcover.probe import NumberProbe, cross_validate, fit_probe
@@ -95,10 +95,10 @@ def regress(
     """
     result, who = Store.of(out), Workers(client, workers, memory)
     image, page = require_cog(cog), report_path(report, result)
-    features = features_of(latents, result, who, at=at, with_std=with_std, progress=progress)
     candidates = find_estimators(regressor, REGRESSORS, seed)
     columns = LabelColumns(column, group, square, None, tuple(ignore))
-    known = read_labels(labels, columns, features.grid, numbers=True)
+    known = read_labels(labels, columns, grid_under(latents), numbers=True)
+    features = features_of(latents, result, who, at=at, with_std=with_std, progress=progress)
     sample = read_sample(features, known, lambda values: values.astype(np.float64))
     if (groups := len(np.unique(sample.labels.groups))) < FEWEST_GROUPS:
         raise InputError(

@@ -359,6 +359,10 @@ def test_a_cube_is_embedded_first_and_mapped_as_its_latents_are(
         geometry=[Point(place).buffer(25.0) for place in places],
         crs=str(grid.crs),
     )
+    with pytest.raises(InputError, match="crop"):  # before anything is inferred
+        classify(cube, frame, "crop", tmp_path / "map", client=workers)
+    assert not (tmp_path / "map.latents").exists()
+
     classify(cube, frame, "kind", tmp_path / "map", client=workers)
     again = classify(cube, frame, "kind", tmp_path / "map", client=workers)
     latents = tmp_path / "map.latents"
