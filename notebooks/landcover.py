@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Land cover from a few fields
 #
-# From scenes to a map of crops with areas and their errors, learnt from four outlined fields of each
-# class. The region is simulated, so that the map can be compared with the truth; nothing is
-# downloaded. It takes about two minutes on two cores. [docs/landcover.md](../docs/landcover.md) says
+# From scenes to a map of crops with areas and their errors, learnt from four outlined fields of
+# each class. The region is simulated, so that the map can be compared with the truth; nothing is
+# downloaded. It takes some minutes on two cores. [docs/landcover.md](../docs/landcover.md) says
 # what each step does, and does the same on the command line.
 
 # %%
@@ -26,6 +26,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pandas as pd
+
 from terralatent.catalogs import search_scenes
 from terralatent.catalogs.simulation.simulate import simulate
 from terralatent.pipeline import build_cube, classify, open_landcover
@@ -76,20 +77,19 @@ landcover_picture(land, truth=truth)
 # %% [markdown]
 # ## Areas, and their errors
 #
-# A mapped area is a count of pixels, biased by whatever the classifier confuses. Areas with standard
-# errors want places drawn at random within each class of the map, and labelled by what is really
-# there: here 40 of each, of which the truth says what they are.
+# A mapped area is a count of pixels, biased by whatever the classifier confuses. Areas with
+# standard errors want places drawn at random within each class of the map, and labelled by what is
+# really there: here 40 of each, of which the truth says what they are.
 
 # %%
-names = dict(zip(truth.attrs["flag_values"], truth.attrs["class_names"]))
+names = dict(zip(truth.attrs["flag_values"], truth.attrs["class_names"], strict=True))
 x, y = np.meshgrid(land.x, land.y)
 pixels = pd.DataFrame({"stratum": land["class"].values.ravel(), "cover": truth.values.ravel()})
-pixels = geopandas.GeoDataFrame(
-    pixels.replace(names), geometry=geopandas.points_from_xy(x.ravel(), y.ravel()), crs=land.rio.crs
-)
+points = geopandas.points_from_xy(x.ravel(), y.ravel())
+pixels = geopandas.GeoDataFrame(pixels.replace(names), geometry=points, crs=land.rio.crs)
 sample = pixels.groupby("stratum").sample(40, random_state=0)
-better = classify("map.latents", sample, "cover", "map-of-sample", design="stratified",
-                  strata="stratum", drawn_from="map")
+design = {"design": "stratified", "strata": "stratum", "drawn_from": "map"}
+better = classify("map.latents", sample, "cover", "map-of-sample", **design)
 areas = pd.DataFrame(better.to_json()["areas"]).set_index("class")
 areas["true_ha"] = pixels["cover"].value_counts() / 100
 areas[["mapped_ha", "estimated_ha", "low_ha", "high_ha", "true_ha"]].round(1)

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from benchmarks.pretrained.ablation import HALF_A_YEAR, later
 from benchmarks.pretrained.card import card
 from benchmarks.pretrained.latents_used import lost_without
 from benchmarks.pretrained.recipe import KEPT_ASIDE, OPTICAL_AND_RADAR, PLACES, RECIPE
@@ -19,6 +21,7 @@ from benchmarks.pretrained.worlds import make_world, place_of, world_place
 from terralatent.catalogs.simulation.climates.climate import CLIMATES
 from terralatent.models.checkpoint import load_model, model_hash, read_manifest, save_model
 from terralatent.models.shipped import CARD, model_folder
+from terralatent.pipeline import open_cube
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
 
@@ -100,3 +103,15 @@ def test_a_latent_that_no_decoder_reads_loses_nothing(tmp_path: Path) -> None:
     lost = lost_without(folder, [cube])
     assert lost[1] == 0.0
     assert all(value != 0.0 for place, value in enumerate(lost) if place != 1)
+
+
+def test_the_copy_of_a_cube_is_half_a_year_later_and_else_the_same(tmp_path: Path) -> None:
+    cube = tiny_cube(tmp_path / "cube", side=8, block=8)
+    copy = later(cube)
+    assert later(cube) == copy
+    for name, group in open_cube(cube).children.items():
+        if "time" in group.coords:
+            other = open_cube(copy)[name]
+            assert (other.time.values - group.time.values == HALF_A_YEAR).all()
+            for variable in group.data_vars:
+                np.testing.assert_array_equal(other[variable].values, group[variable].values)
