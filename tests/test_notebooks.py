@@ -65,10 +65,9 @@ def test_notebooks_are_short_and_their_pictures_small(source: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_the_source_runs(source: Path, tmp_path: Path) -> None:
-    # From standard input, as in a notebook: worker processes import no script.
+    # As in a notebook the main module is no file, which worker processes would import.
     done = subprocess.run(
-        [sys.executable, "-"],
-        input=source.read_text(),
+        [sys.executable, "-c", source.read_text()],
         cwd=tmp_path,
         env={**os.environ, "MPLBACKEND": "agg"},
         capture_output=True,
