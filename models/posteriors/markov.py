@@ -36,7 +36,7 @@ from torch import Tensor
 from terralatent.models.kernels.temporal import TemporalKernel
 from terralatent.models.posteriors.contract import Inference, Posterior, check_sites
 from terralatent.models.posteriors.kalman.chain import link
-from terralatent.models.posteriors.kalman.dispatch import smooth_chain, walk_chain
+from terralatent.models.posteriors.kalman.dispatch import covary_chain, smooth_chain, walk_chain
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,23 @@ class Markov(Inference):
             link(kernel, days, queries, w, parts), w, eta, sites=False, predicted=False
         )
         return walk.query_mean.to(dtype), walk.query_var.to(dtype)
+
+    def joint(
+        self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""Return mean (N, Q, L) and covariance (N, L, Q, Q) over a few query days.
+
+        The predicted :math:`p` of a query is carried to those after it, as :math:`u`; what is seen
+        from there on takes :math:`u^T \Lambda p` off. Nothing is subtracted from the prior, so
+        float32 is enough. On a CPU it costs as much as Q / 2 times the means without gradients;
+        elsewhere, and where a gradient is wanted, see :meth:`Inference.joint`.
+        """
+        if not (torch.is_grad_enabled() and (w.requires_grad or eta.requires_grad)):
+            precise, toward, queries = _sites(kernel, days, w, eta, query_days)
+            found = covary_chain(link(kernel, days, queries, precise), precise, toward)
+            if found is not None:
+                return found[0].to(w.dtype), found[1].to(w.dtype)
+        return super().joint(kernel, days, w, eta, query_days)
 
     def log_evidence(self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
         dtype = w.dtype

@@ -54,6 +54,48 @@ def smooth(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
     return Smoothed(mean[:, :total], var[:, :total], mean[:, total:], var[:, total:], kl[:, 0])
 
 
+def covary(chain: Chain, w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (N, Q, L) and covariance (N, L, Q, Q) at the queries. Not differentiable.
+
+    Arguments:
+        chain: What calendar and kernel fix, of few states, without measures.
+        w: Precisions, (N, T, L), on the CPU.
+        eta: The same shape and dtype; not read where w is 0.
+    """
+    (steps, latents, states), queries = chain.a.shape[:3], len(chain.queries)
+    site_of = np.array(chain.steps, dtype=np.int64)
+    places = np.flatnonzero(site_of < 0)
+    rows = np.full(steps, -1, np.int64)
+    rows[places] = chain.queries.numpy()
+    first, second = np.triu_indices(queries)
+    pair_rows = np.full((queries, steps), -1, np.int64)
+    pair_rows[first, places[second]] = np.arange(len(first))
+    size = lane_width(latents)
+    moves, start = (_array(tensor) for tensor in _moves_and_start(chain, size))
+    sites = [_array(tensor) for tensor in (w, eta)]
+    counts = (queries, len(first))
+    mean, pairs = (np.empty((len(w), count, latents), sites[0].dtype) for count in counts)
+    loop = compiled_loop("covary", states, str(sites[0].dtype))
+    width = MOMENTS + 2 * moment_count(states)
+
+    def work(chunk: int, begin: int, end: int, _: int) -> None:
+        loop(
+            *(begin, end, chunk, site_of, rows, places, pair_rows),
+            *(array[chunk].reshape(len(array[chunk]), -1) for array in (moves, start)),
+            *(_chunked(array, size) for array in sites),
+            *_room(steps, width, states, sites[0].dtype),
+            *(_chunked(array, size) for array in (mean, pairs)),
+        )
+
+    _share(work, len(w), len(moves), size)
+    # Which pair each two queries are, in the order in which they were asked for.
+    pair_of = np.empty((queries, queries), np.int64)
+    asked = chain.queries.numpy()
+    pair_of[asked[first], asked[second]] = pair_of[asked[second], asked[first]] = range(len(first))
+    covariance = torch.from_numpy(pairs)[:, torch.from_numpy(pair_of).flatten()]
+    return torch.from_numpy(mean), covariance.mT.unflatten(-1, (queries, queries))
+
+
 def _walk(
     chain: Chain, w: Tensor, eta: Tensor, sites: int, predicted: bool, *, scored: bool
 ) -> tuple[Tensor, ...]:
@@ -61,17 +103,21 @@ def _walk(
     site_of = np.array(chain.steps, dtype=np.int64)
     rows = np.where(site_of < sites, site_of, -1)
     rows[site_of < 0] = chain.queries.numpy() + sites
-    size = lane_width(w.shape[2])
+    moves, start = _moves_and_start(chain, lane_width(w.shape[2]))
+    wanted = (sites + len(chain.queries), w.shape[1] if predicted else 0, 1 if scored else 0)
+    states = chain.a.shape[-1]
+    outputs = _Walk.apply(states, site_of, rows, wanted, moves, start, w, eta)  # type: ignore[no-untyped-call]
+    return tuple(outputs)
+
+
+def _moves_and_start(chain: Chain, size: int) -> tuple[Tensor, Tensor]:
+    """Lay out for groups of lanes how moments move, and what they are before the first step."""
     # No time passes after the last step, and nothing is seen there.
     a = torch.cat([chain.a.flatten(-2), torch.zeros_like(chain.a[:1]).flatten(-2)])
     q = torch.cat([chain.q, torch.zeros_like(chain.q[:1])])
     moves = _lanes(torch.cat([a, q], dim=-1).transpose(0, 1), size)
     start = torch.nn.functional.pad(chain.start, (chain.a.shape[-1], 0))
-    wanted = (sites + len(chain.queries), w.shape[1] if predicted else 0, 1 if scored else 0)
-    states = chain.a.shape[-1]
-    start = _lanes(start, size)
-    outputs = _Walk.apply(states, site_of, rows, wanted, moves, start, w, eta)  # type: ignore[no-untyped-call]
-    return tuple(outputs)
+    return moves, _lanes(start, size)
 
 
 def lane_width(latents: int) -> int:

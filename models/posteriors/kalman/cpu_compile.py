@@ -40,7 +40,7 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
     """Return a loop of ``cpu_loops``, from the cache or compiled now (seconds), once in a process.
 
     Arguments:
-        name: ``forward`` or ``backward``.
+        name: ``forward``, ``covary`` or ``backward``.
         states: Number of states n.
         dtype: ``float32`` or ``float64``.
     """
@@ -69,7 +69,7 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
 
 def module_text(states: int, dtype: str) -> str:
     """Return all that numba compiles for a number of states."""
-    names = {**GIVEN, "zero": f"np.{dtype}(0)", "one": f"np.{dtype}(1)"}
+    names = {**GIVEN, "STATES": states, "zero": f"np.{dtype}(0)", "one": f"np.{dtype}(1)"}
     return "\n\n".join(
         [
             "from __future__ import annotations\n\nimport math\n\nimport numpy as np\n",
@@ -111,6 +111,8 @@ def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:
         "chunk": whole,
         "site_of": whole[::1],
         "rows": whole[::1],
+        "queries": whole[::1],
+        "pair_rows": whole[:, ::1],
         "state": number[::1],
         **dict.fromkeys(
             ("moves", "start", "tape", "bar", "moves_bar", "start_bar"), number[:, ::1]

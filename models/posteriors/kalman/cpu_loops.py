@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from terralatent.models.posteriors.kalman.program import GROUP, GROUPS, LANES
-from terralatent.models.posteriors.kalman.step import ETA, INNOVATION, MEAN, SPREAD, VAR, W
+from terralatent.models.posteriors.kalman.step import CROSS, ETA, INNOVATION, MEAN, SPREAD, VAR, W
 
 Array = npt.NDArray[Any]
 
@@ -27,8 +27,13 @@ GIVEN = {
     "VAR": VAR,
     "INNOVATION": INNOVATION,
     "SPREAD": SPREAD,
+    "CROSS": CROSS,
 }
 """All that the loops take from elsewhere, but for the walks."""
+
+
+STATES = 1
+"""Stands for the number of states, which each compiled module has its own of."""
 
 
 def _written(tape: Array, bar: Array, state: Array, moves: Array, moves_bar: Array) -> None:
@@ -36,6 +41,7 @@ def _written(tape: Array, bar: Array, state: Array, moves: Array, moves_bar: Arr
 
 
 filter_sites = smooth_sites = filter_all = smooth_all = smooth_back = filter_back = _written
+carry = _written
 
 
 def take(first: int, chunk: int, at: Array, source: Array, tape: Array, row: int) -> None:
@@ -144,6 +150,48 @@ def forward(
         if divergence.shape[1] > 0:
             score(tape, scored)
             give(first, chunk, first_scores, scored.reshape(1, -1), 0, divergence)
+
+
+def covary(
+    begin: int,
+    end: int,
+    chunk: int,
+    site_of: Array,
+    rows: Array,
+    queries: Array,
+    pair_rows: Array,
+    moves: Array,
+    start: Array,
+    w: Array,
+    eta: Array,
+    tape: Array,
+    state: Array,
+    mean: Array,
+    covariance: Array,
+) -> None:
+    """Find means at the queries, and covariances of each with itself and those after it.
+
+    ``queries`` are their steps, ascending; ``pair_rows[i]`` has for each step from the i-th query
+    on the row of ``covariance`` for the two, -1 where it is no query.
+    """
+    size = GROUPS * (GROUP // w.shape[3])
+    for tile in range(begin, end):
+        first = tile * size
+        take(first, chunk, site_of, w, tape, W)
+        take(first, chunk, site_of, eta, tape, ETA)
+        mask(tape, tape)
+        begin_at(start, state)
+        filter_sites(tape, tape, state, moves, moves)
+        state[:] = 0
+        smooth_all(tape, tape, state, moves, moves)
+        give(first, chunk, rows, tape, MEAN, mean)
+        for i in range(len(queries)):
+            rest, ahead = tape[queries[i] :], moves[queries[i] :]
+            for j in range(STATES):
+                for k in range(LANES):
+                    state[j * LANES + k] = rest[0, (SPREAD + j) * LANES + k]
+            carry(rest, rest, state, ahead, ahead)
+            give(first, chunk, pair_rows[i, queries[i] :], rest, CROSS, covariance)
 
 
 def backward(
@@ -256,5 +304,5 @@ def score_back(tape: Array, bar: Array, divergence_bar: Array) -> None:
             out[SPREAD * LANES + k] += share * w
 
 
-LOOPS = (take, give, mask, begin_at, score, score_back, forward, backward)
+LOOPS = (take, give, mask, begin_at, score, score_back, forward, covary, backward)
 """What is compiled, after the walks."""

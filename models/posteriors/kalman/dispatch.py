@@ -45,6 +45,18 @@ def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
     return Smoothed(walk.mean, walk.var, *at_queries, walk.divergence(w, eta))
 
 
+def covary_chain(chain: Chain, w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return mean (N, Q, L) and covariance (N, L, Q, Q) at queries; None where nothing is compiled.
+
+    One walk for the means, and a part of one for each query. Not differentiable.
+    """
+    if not _is_compiled(chain, w):
+        return None
+    from terralatent.models.posteriors.kalman import cpu
+
+    return cpu.covary(chain, w, eta)
+
+
 def _walk_masked(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) -> Walk:
     """Walk where nothing is compiled for the CPU; masked sites are 0."""
     # Whoever lets networks compute in fewer digits does not mean this.

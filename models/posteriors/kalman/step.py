@@ -18,6 +18,9 @@ W, ETA, MEAN, VAR, INNOVATION, MOMENTS = range(6)
 SPREAD = MOMENTS + 1
 """The variance of the series itself among the predicted moments."""
 
+CROSS = INNOVATION
+"""Where ``carry`` leaves covariances: once smoothed, innovations are not needed any more."""
+
 
 def moment_count(states: int) -> int:
     """Return r, the number of means and different covariances."""
@@ -110,12 +113,13 @@ def smooth_step(
 
 
 def sweep_sources(states: int) -> dict[str, str]:
-    """Write the six walks along a tape for a number of states, by name.
+    """Write the seven walks along a tape for a number of states, by name.
 
     ``filter_sites`` and ``smooth_sites`` leave on the tape what the smoother needs; ``filter_all``
     and ``smooth_all`` what their adjoints ``filter_back`` and ``smooth_back`` need as well.
+    ``carry`` starts at a query, after ``smooth_all``.
     """
-    return _filter_sources(states) | _smooth_sources(states)
+    return _filter_sources(states) | _smooth_sources(states) | _carry_source(states)
 
 
 def _filter_sources(n: int) -> dict[str, str]:
@@ -205,6 +209,44 @@ def _smooth_sources(n: int) -> dict[str, str]:
         + moves.additions(bar),
     )
     return {"smooth_sites": seen, "smooth_all": whole, "smooth_back": back}
+
+
+def carry_step(
+    program: Program,
+    a: list[list[Scalar]],
+    w: Scalar,
+    p: list[Scalar],
+    hold: list[list[Scalar]],
+    u: list[Scalar],
+) -> tuple[Scalar, list[Scalar]]:
+    r"""Return the covariance of a query before with the series here, and what goes on.
+
+    Errors of predictions pass a site and a move as :math:`A (I - w g p e_0^T)`. So does their
+    covariance with what was predicted for a query, :math:`u`, which begins as its :math:`p`; all
+    that is seen from here on takes :math:`u^T \Lambda p` off.
+    """
+    n = len(a)
+    here = u[0] - _dot(u, [_dot(row, p) for row in hold])
+    pull = w * u[0] / (program.one + w * p[0])
+    return here, [_dot(row, [u[i] - p[i] * pull for i in range(n)]) for row in a]
+
+
+def _carry_source(n: int) -> dict[str, str]:
+    r, rows = moment_count(n), moment_rows(n)
+    program, moves = Program(), _Moves(n, ahead=1)
+    loads = {"w": Cell("tape", W)}
+    loads |= {f"p{i}": Cell("tape", rows[n + i]) for i in range(n)}
+    loads |= {f"y{i}": Cell("tape", MOMENTS + r + i) for i in range(n, r)}
+    state = {f"u{i}": Cell("state", i, None) for i in range(n)}
+    a, _ = moves.inputs(program)
+    w, *p = program.inputs(["w", *(f"p{i}" for i in range(n))])
+    hold = _matrix(program.inputs([f"y{i}" for i in range(n, r)]), n)
+    here, after = carry_step(program, a, w, p, hold, program.inputs(list(state)))
+    stores = [(Cell("tape", CROSS), here), *zip(state.values(), after, strict=True)]
+    source = sweep_source(
+        "carry", program, forward=True, loads=loads | moves.a | state, stores=stores
+    )
+    return {"carry": source}
 
 
 class _Moves:
