@@ -213,6 +213,19 @@ class LatentModel(nn.Module, ABC):
             variance = torch.where(variance < 1.0, known, variance)
         return variance.sqrt()
 
+    def latent_covariance(self, covariance: Tensor) -> Tensor:
+        """Return covariances of latents over dates as they hold at the place of calibration.
+
+        Args:
+            covariance: As :meth:`~terralatent.models.gpvae.GPVAE.joint` gives it, (N, L, Q, Q).
+        """
+        if not self.config.local_widths:
+            return covariance
+        variance = covariance.diagonal(dim1=-2, dim2=-1)
+        known = self.latent_std(variance.transpose(1, 2)).transpose(1, 2)  # of (N, Q, L)
+        ratio = known / variance.clamp_min(1e-12).sqrt()
+        return covariance * ratio[..., None] * ratio[..., None, :]
+
     def decode(
         self,
         sensor: str,

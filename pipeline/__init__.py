@@ -10,6 +10,7 @@ __all__ = [
     "Masking",
     "Series",
     "Supervision",
+    "annual",
     "build_cube",
     "calibrate_model",
     "classify",
@@ -17,6 +18,7 @@ __all__ = [
     "embed",
     "extract",
     "features",
+    "open_annual",
     "open_cube",
     "open_landcover",
     "open_latents",
@@ -28,6 +30,8 @@ __all__ = [
 if TYPE_CHECKING:
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
+    from terralatent.pipeline.embeddings.annual import annual
+    from terralatent.pipeline.embeddings.opened import open_annual
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.landcover.classify import classify
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.mapping.opened import open_latents
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
-    from terralatent.pipeline.training.calibrate import calibrate_model
+    from terralatent.pipeline.training.adapting.calibrate import calibrate_model
     from terralatent.pipeline.training.labelled.request import Supervision
     from terralatent.pipeline.training.train import train
 else:
@@ -48,13 +52,15 @@ else:
         "Masking": "cube.masking",
         "Series": "tables.series",
         "Supervision": "training.labelled.request",
+        "annual": "embeddings.annual",
         "build_cube": "ingest.build",
-        "calibrate_model": "training.calibrate",
+        "calibrate_model": "training.adapting.calibrate",
         "classify": "landcover.classify",
         "decode": "mapping.decode",
         "embed": "mapping.embed",
         "extract": "tables.extract",
         "features": "mapping.features",
+        "open_annual": "embeddings.opened",
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",
         "open_latents": "mapping.opened",

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.text_files import read_text
 
-__all__ = ["FAR_DAYS", "GAP_DAYS", "When", "days_since_1970", "parse_when"]
+__all__ = [
+    "FAR_DAYS",
+    "GAP_DAYS",
+    "When",
+    "days_since_1970",
+    "middles_of_months",
+    "parse_day",
+    "parse_when",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +31,9 @@ FAR_DAYS = 60
 
 GAP_DAYS = 45.0
 """Length of the gaps that models are judged on, all acquisitions within hidden together. Days."""
+
+MIDDLE = 14
+"""Days from the first of a month to the date that stands for it, the 15th."""
 
 MOST_DATES = 100_000
 """More dates than this are a slip of the keyboard, not a wish."""
@@ -74,7 +85,7 @@ def parse_when(
         times = [_time(str(date), "the dates given") for date in when]
     elif when.strip() == "monthly":
         months = np.arange(first.astype("datetime64[M]"), last.astype("datetime64[M]") + 1)
-        middles = months.astype("datetime64[D]") + 14
+        middles = months.astype("datetime64[D]") + MIDDLE
         times = list(middles[(middles >= first) & (middles <= last)])
     elif step := re.fullmatch(r"\s*(\d{1,9})\s*[dD]\s*", when):
         times = _steps(int(step[1]), first, last)
@@ -98,6 +109,31 @@ def parse_when(
         )
     _warn_of_far(wanted, seen, (first, last))
     return wanted
+
+
+def parse_day(text: str, where: str) -> np.datetime64:
+    """Read an ISO date, datetime64[D]; of a time its day in UTC.
+
+    Raises:
+        InputError: If it is none; ``where`` says what it was given for.
+    """
+    return _time(text, where).astype("datetime64[D]")
+
+
+def middles_of_months(first: np.datetime64) -> Times:
+    """Return the 15th of each month in the year that begins on a day, January first.
+
+    Args:
+        first: datetime64[D].
+
+    Returns:
+        datetime64[D], (12,); their order is that of the months, whatever month the year begins in.
+    """
+    month = first.astype("datetime64[M]")
+    late = first > month.astype("datetime64[D]") + MIDDLE
+    months = np.arange(month + late, month + late + 12)
+    middles = months.astype("datetime64[D]") + MIDDLE
+    return middles[np.argsort(months.astype(np.int64) % 12)]
 
 
 def days_since_1970(times: Times) -> NDArray[np.float64]:

@@ -49,11 +49,21 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "ingest": {"cluster", "cube", "store"},
         "training": {"tables", "cube", "store"},
         "mapping": {"tables", "cluster", "cube", "store"},
+        "embeddings": {"mapping", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
         "landcover": {"mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "cli": {"info", "pictures", "ingest", "landcover", "mapping", "training", "tables"}
+        "cli": {
+            "info",
+            "pictures",
+            "ingest",
+            "landcover",
+            "mapping",
+            "annual",
+            "training",
+            "tables",
+        }
         | {"export", "cube", "store"},
     },
 }

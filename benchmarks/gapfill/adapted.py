@@ -28,7 +28,7 @@ from benchmarks.gapfill.holdouts import Rotation, development
 from benchmarks.gapfill.predict import predict
 from benchmarks.gapfill.scoring import value_scores
 from terralatent.pipeline.training import pretrained
-from terralatent.pipeline.training.calibrate import calibrate_model
+from terralatent.pipeline.training.adapting.calibrate import calibrate_model
 from terralatent.pipeline.training.train import train
 
 CUT = np.datetime64("2018-04-01", "us")

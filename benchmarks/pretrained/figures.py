@@ -20,7 +20,7 @@ from benchmarks.pretrained.recipe import OPTICAL_AND_RADAR, PLACES, SENSORS, Rec
 from benchmarks.pretrained.scores import COUNTS, Scored, mean_of, score_rotations
 from benchmarks.pretrained.worlds import Place, place_of, world_cube, world_place
 from terralatent.models.checkpoint import model_hash
-from terralatent.pipeline.training.calibrate import calibrate_model
+from terralatent.pipeline.training.adapting.calibrate import calibrate_model
 from terralatent.pipeline.training.train import train
 
 __all__ = ["before_reported", "figures"]

@@ -10,7 +10,7 @@ import torch
 from terralatent.models.checkpoint import load_model, read_manifest
 from terralatent.models.latent_model import LatentModel, score_hidden
 from terralatent.models.observations import Observations, merge_calendars
-from terralatent.pipeline.training.calibrate import open_place
+from terralatent.pipeline.training.adapting.calibrate import open_place
 from terralatent.pipeline.training.holdout import hold_out
 from terralatent.pipeline.training.sampler import PixelSampler
 

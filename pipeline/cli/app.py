@@ -38,6 +38,7 @@ VERBS = (
     extraction.extract,
     maps.embed,
     maps.decode,
+    maps.annual,
     landcover.classify,
     landcover.regress,
     stores.show,
@@ -48,7 +49,9 @@ VERBS = (
 )
 """In the order of the help."""
 
-KEEPING = ("map", "build", "train", "calibrate", "embed", "decode", "classify", "regress", "demo")
+KEEPING = (
+    "map", "build", "train", "calibrate", "embed", "decode", "annual", "classify", "regress", "demo"
+)  # fmt: skip
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 
 

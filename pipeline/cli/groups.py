@@ -196,13 +196,13 @@ class Inference:
         if model is None:
             model = model_of(Store.of(out))
         if self.calibrate:
-            from terralatent.pipeline.training.calibrate import calibrate_beside
+            from terralatent.pipeline.training.adapting.calibrate import calibrate_beside
 
             beside, report = calibrate_beside(cube, model, out, masking=masking, at=self.at)
             say(f"{report} -> {beside}")
             return str(beside)
         if not Store.of(out).exists():
-            from terralatent.pipeline.training.familiarity import warn_if_strange
+            from terralatent.pipeline.training.adapting.familiarity import warn_if_strange
 
             warn_if_strange(cube, model, masking=masking, at=self.at)
         return model

@@ -155,6 +155,20 @@ class SeriesBlock:
         """The number of pixels N."""
         return self.shape[0] * self.shape[1]
 
+    def counted(self, first: float, end: float) -> npt.NDArray[np.uint16]:
+        """Clear acquisitions from one day to before another, as :attr:`observations`, (sensor, N).
+
+        Args:
+            first: Days since 1970-01-01.
+            end: The same.
+        """
+        counts = np.zeros(self.observations.shape, dtype=np.uint16)
+        for index, sensor in enumerate(self.by_sensor.values()):
+            dates = slice(*np.searchsorted(sensor.days, [first, end]))
+            data = (sensor.packed[:, dates] != sensor.fill_value).any(axis=2)
+            counts[index] = (data & sensor.clear[:, dates]).sum(axis=1)
+        return counts
+
     def outliers(
         self, pixels: npt.NDArray[np.integer] | slice = slice(None)
     ) -> dict[str, tuple[int, int]]:

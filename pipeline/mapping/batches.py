@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import BoundedSemaphore
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +21,14 @@ from torch import Tensor
 
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel
+from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.series import CPU, SeriesBlock
 
-__all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches"]
+__all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches", "infer_batches_by"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BATCH_OBSERVATIONS = 100_000
 """Pixels times dates, observed and requested, that go through a model on a CPU at once: more are
@@ -74,9 +78,44 @@ def infer_batches(
         ArithmeticError: If the model gives a value that is not finite.
         RuntimeError: If not even one pixel fits the device.
     """
-    dates = len(days) + sum(len(sensor.days) for sensor in series.by_sensor.values())
+    query = days.to(model.device)
+
+    def infer(observations: Mapping[str, Observations]) -> tuple[Tensor, Tensor]:
+        mean, var = model.infer(observations, query)
+        if not bool(torch.isfinite(mean.sum() + var.sum())):
+            raise ArithmeticError("the model gave a latent that is not finite")
+        return mean, var
+
+    for some, (mean, var) in infer_batches_by(model, infer, series, pixels, len(days), most):
+        yield some, mean, var
+
+
+def infer_batches_by(
+    model: LatentModel,
+    infer: Callable[[Mapping[str, Observations]], T],
+    series: SeriesBlock,
+    pixels: NDArray[np.intp],
+    dates: int,
+    most: int | None = None,
+) -> Iterator[tuple[NDArray[np.intp], T]]:
+    """Let a function of a model infer from the observations of some pixels, a batch at a time.
+
+    Args:
+        model: On any device, where the function computes.
+        infer: Called with the observations of a batch; what does not fit is halved.
+        series: Of a block.
+        pixels: Row-major places within it.
+        dates: How many are requested.
+        most: Pixels times dates in a batch on a CPU at most; on a GPU its own memory decides.
+
+    Yields:
+        Some of the pixels, in their order, and what was inferred of them.
+
+    Raises:
+        RuntimeError: If not even one pixel fits the device.
+    """
+    dates += sum(len(sensor.days) for sensor in series.by_sensor.values())
     with _stream(model.device):
-        days = days.to(model.device)
         size = _most(model)
         if most is not None and model.device == CPU:
             size = min(size, most)
@@ -84,8 +123,7 @@ def infer_batches(
         while start < len(pixels):
             some = pixels[start : start + max(1, size // dates)]
             try:
-                mean, var = model.infer(series.series(some, model.device), days)
-                finite = bool(torch.isfinite(mean.sum() + var.sum()))
+                found = infer(series.series(some, model.device))
             except (MemoryError, RuntimeError) as error:
                 if not _is_full(error) or len(some) == 1:
                     raise
@@ -93,9 +131,7 @@ def infer_batches(
                 log.info("%s is full; going on with %d pixels at a time", model.device,
                          max(1, size // dates))  # fmt: skip
                 continue
-            if not finite:
-                raise ArithmeticError("the model gave a latent that is not finite")
-            yield some, mean, var
+            yield some, found
             start += len(some)
 
 

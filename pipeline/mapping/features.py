@@ -245,11 +245,7 @@ def _covariance(
     for start in range(0, len(some.rows), step):
         rows = some.rows[start : start + step]
         _, cov = model.joint(some.block.series(rows, model.device), query)
-        var = cov.diagonal(dim1=-2, dim2=-1)
-        # (N, Q, L) is what widths are known for.
-        std = model.latent_std(var.transpose(1, 2)).transpose(1, 2)
-        ratio = std / var.clamp_min(1e-12).sqrt()
-        parts.append((cov * ratio[..., None] * ratio[..., None, :]).cpu().numpy())
+        parts.append(model.latent_covariance(cov).cpu().numpy())
     return np.concatenate(parts)
 
 

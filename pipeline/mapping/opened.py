@@ -91,15 +91,20 @@ def _values(array: zarr.Array) -> da.Array:
     return stored.map_blocks(
         unpacked,
         scale_factor=float(array.attrs["scale_factor"]),
+        add_offset=float(array.attrs.get("add_offset", 0.0)),
         fill_value=int(array.attrs["_FillValue"]),
         dtype=np.float32,
     )
 
 
-def unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+def unpacked(
+    packed: NDArray[Any], *, scale_factor: float, fill_value: int, add_offset: float = 0.0
+) -> NDArray[np.float32]:
     """Values of packed integers, any shape, float32, NaN for the fill value."""
     values = packed.astype(np.float32)
     values *= np.float32(scale_factor)
+    if add_offset:
+        values += np.float32(add_offset)
     values[packed == fill_value] = np.nan
     return values
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -76,17 +76,22 @@ def result_layout(
     identity: Mapping[str, Any],
     attributes: Mapping[str, Any],
     earlier: Mapping[str, Any] | None = None,
+    *,
+    times: NDArray[np.datetime64] | None = None,
 ) -> Layout:
     """Lay out a store on the cube's grid: ``arrays``, coordinates and the blocks' states.
 
     Reads no pixels. ``identity`` and ``attributes`` are added to those of ``job``; ``earlier``
-    stands for ``identity`` in stores of earlier versions.
+    stands for ``identity`` in stores of earlier versions. ``times`` are those of the store, where
+    they are not the job's; an array of ``arrays`` stands for another of its name.
     """
     grid = job.grid
-    times = time_array("time", "time", job.dates)
+    own = {array.name for array in arrays}
+    axis = time_array("time", "time", job.dates if times is None else times)
+    others = (axis, *grid_arrays(grid), *state_arrays(grid, job.block))
     searched = [name for name in job.sensors if job.masks.of(name).outliers]
     counted = {OUTLIERS: {name: [0, 0] for name in searched}} if searched else {}
-    everything = (*arrays, times, *grid_arrays(grid), *state_arrays(grid, job.block))
+    everything = (*arrays, *(array for array in others if array.name not in own))
     root = GroupLayout(
         "",
         everything,
@@ -125,6 +130,7 @@ def fill(
     workers: Workers,
     *,
     title: str,
+    grow: Callable[[Store], None] | None = None,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
@@ -137,6 +143,7 @@ def fill(
         out: The store; one with the same identity is gone on with.
         workers: Who computes it.
         title: Of the progress and the commits.
+        grow: Lays out what the store lacks of this product where it exists; called within its lock.
         progress: Advanced by each block.
 
     Raises:
@@ -147,7 +154,7 @@ def fill(
     product.memory_plan(limit)  # too little is refused before anything is laid out
     run = partial(map_block, product, limit)
     origin = CubeOrigin(product.job)
-    return fill_blocks(layout, origin, run, out, workers, title=title, progress=progress)
+    return fill_blocks(layout, origin, run, out, workers, title=title, grow=grow, progress=progress)
 
 
 def fill_blocks(
@@ -158,6 +165,7 @@ def fill_blocks(
     workers: Workers,
     *,
     title: str,
+    grow: Callable[[Store], None] | None = None,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and have ``run`` compute every block that is not done, as :func:`fill` does.
@@ -170,6 +178,7 @@ def fill_blocks(
         out: The store; one with the same identity is gone on with.
         workers: Who computes it.
         title: Of the progress and the commits.
+        grow: As for :func:`fill`.
         progress: Advanced by each block.
 
     Raises:
@@ -187,12 +196,13 @@ def fill_blocks(
         # A new store is laid out only once there is somebody to fill it.
         joining = _joining(origin, out, workers)
         joined = None if out.exists() else stack.enter_context(joining)
-        lay_out(out, layout)
+        if not lay_out(out, layout) and grow is not None:
+            grow(out)
         keep_for(out.address, origin.store, origin.snapshot)
         root = out.group()
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])
-        tasks = [block for block in every if state[block.index] == PENDING]
+        tasks = [block for block in every if (state[..., *block.index] == PENDING).any()]
         if tasks:
             joined = joined or stack.enter_context(joining)
             partial_input = origin.unfinished()
@@ -260,7 +270,8 @@ def _smaller(run: Run[Block]) -> Run[Block]:
 
 def _partial_blocks(root: zarr.Group, kind: str) -> Iterator[str]:
     """In one line, the blocks whose part of the cube or the latents is not whole."""
-    marked = np.argwhere(np.asarray(root["state"]) == PARTIAL)
+    state = np.asarray(root["state"])
+    marked = np.argwhere((state == PARTIAL).reshape(-1, *state.shape[-2:]).any(axis=0))
     if len(marked):
         places = ", ".join(str(tuple(int(n) for n in place)) for place in marked[:8])
         more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
@@ -280,9 +291,11 @@ def _record(
     done: BlockDone,
 ) -> None:
     """Write what blocks share; called by the coordinator alone."""
-    group["state"][block.index] = PARTIAL if partial_input[block.index] else DONE
+    own = np.asarray(group["state"][..., *block.index])  # of each window, where there are some
+    now = PARTIAL if partial_input[block.index] else DONE
+    group["state"][..., *block.index] = np.where(own == PENDING, now, own)
     if done.clipped:
-        group["clipped"][block.index] = done.clipped
+        group["clipped"][block.index] = int(group["clipped"][block.index]) + done.clipped
     if done.outliers:
         before = dict(group.attrs[OUTLIERS])
         after = {name: np.add(before[name], more).tolist() for name, more in done.outliers.items()}

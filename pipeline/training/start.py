@@ -17,9 +17,9 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 from terralatent.models.start.covariances import TooFewObservationsError
 from terralatent.models.start.linear import start_model
-from terralatent.pipeline.training.extend import BaseModel
+from terralatent.pipeline.training.adapting.extend import BaseModel
+from terralatent.pipeline.training.adapting.pretrained import PretrainedModel
 from terralatent.pipeline.training.loop import describe_timescales
-from terralatent.pipeline.training.pretrained import PretrainedModel
 from terralatent.pipeline.training.sources import PixelSource
 from terralatent.pipeline.training.state import TrainingFolder, TrainingState, copy_tensors
 from terralatent.pipeline.training.validation import Validation

@@ -22,8 +22,9 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import Writer, writer_lock
-from terralatent.pipeline.training.extend import BaseModel
-from terralatent.pipeline.training.familiarity import value_ranges
+from terralatent.pipeline.training.adapting.extend import BaseModel
+from terralatent.pipeline.training.adapting.familiarity import value_ranges
+from terralatent.pipeline.training.adapting.pretrained import PretrainedModel
 from terralatent.pipeline.training.files import (
     DIGEST,
     FOLDER,
@@ -37,7 +38,6 @@ from terralatent.pipeline.training.files import (
     split_stand,
 )
 from terralatent.pipeline.training.holdout import Holdout
-from terralatent.pipeline.training.pretrained import PretrainedModel
 from terralatent.pipeline.training.sources import PixelSource
 
 __all__ = ["TrainingFolder", "TrainingState", "training_record"]

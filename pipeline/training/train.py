@@ -26,20 +26,21 @@ from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource
+from terralatent.pipeline.training.adapting.extend import BaseModel, read_base
+from terralatent.pipeline.training.adapting.pretrained import (
+    PretrainedModel,
+    latents_moved,
+    read_pretrained,
+)
+from terralatent.pipeline.training.annual_map import keep_annual_map
 from terralatent.pipeline.training.choices import Choices, choose
 from terralatent.pipeline.training.cubes import Labels, open_training_cubes
 from terralatent.pipeline.training.dropout import band_groups
-from terralatent.pipeline.training.extend import BaseModel, read_base
 from terralatent.pipeline.training.holdout import FEWEST_CLEAR, Holdout, hold_out
 from terralatent.pipeline.training.labelled.head import Head
 from terralatent.pipeline.training.labelled.pixels import read_labelled
 from terralatent.pipeline.training.labelled.request import Supervision
 from terralatent.pipeline.training.loop import Schedule, fit, fit_all
-from terralatent.pipeline.training.pretrained import (
-    PretrainedModel,
-    latents_moved,
-    read_pretrained,
-)
 from terralatent.pipeline.training.sampler import PixelSampler, by_name
 from terralatent.pipeline.training.sources import PixelSource
 from terralatent.pipeline.training.start import configure, start, unstarted
@@ -234,9 +235,7 @@ def train(
         for source in sources:
             source.keep_for(str(folder.out))
         for name, share in sampler.outliers().items():
-            log.info(
-                "%.2f %% of the observations of %s are outliers in time, masked", 100 * share, name
-            )
+            log.info("%.2f %% of the observations of %s are outliers, masked", 100 * share, name)
         holdouts = _hold_out(pools, sources, seed)
         series = sampler.validation(_share(VALIDATION_PIXELS, ALL_VALIDATION_PIXELS, sources))
         guard = base.guard(series, holdouts) if base else None
@@ -305,7 +304,7 @@ def train(
                 )
                 if isinstance(base, PretrainedModel):
                     record["from"]["moved"] = _moved(base, state, final, series)
-                _publish(state, final, folder, record, series if calibrated else (), base)
+                _publish(state, final, folder, record, series if calibrated else (), pools, base)
     return _report(state, repeated=False)
 
 
@@ -337,6 +336,7 @@ def _publish(
     folder: TrainingFolder,
     record: dict[str, Any],
     series: Sequence[dict[str, Observations]],
+    pools: Sequence[dict[str, Observations]],
     base: BaseModel | PretrainedModel | None,
 ) -> None:
     """Put the best model so far into its folder; the final one calibrated, and noted as such."""
@@ -352,6 +352,7 @@ def _publish(
         model.load_state_dict({**final, **widths})
     save_model(model, folder.out, record)
     if final is not None:
+        keep_annual_map(model, folder.out, pools, base.folder if base else None)
         state.published = True
         folder.save(state)
 

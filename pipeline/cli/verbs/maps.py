@@ -10,7 +10,7 @@ from terralatent.pipeline.cli import groups
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.terminal import LOSSES, terminal
 
-__all__ = ["decode", "embed", "map_region"]
+__all__ = ["annual", "decode", "embed", "map_region"]
 
 
 @groups.grouped
@@ -102,3 +102,42 @@ def decode(
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
     report = decode(cube, model, sensor, dates, out, progress=terminal.bar(), **more)
     terminal.finish(report, out)
+
+
+@groups.grouped
+def annual(
+    cube: opt.Cube,
+    model: opt.Model = None,
+    *,
+    out: Annotated[str, typer.Option(metavar="STORE", help="Where the vectors go.")],
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIRST/LAST",
+            help="One year, such as 2018-10-01/2019-09-30, or 2018; may be repeated. All years of "
+            "the calendar by default.",
+        ),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="month|year", help="Further windows, which begin so far apart."),
+    ] = None,
+    components: Annotated[
+        int | None, typer.Option(metavar="K", help="Numbers a pixel and window; 64 by default.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="int8|int16|float32", help="How each number is kept.")
+    ] = "int8",
+    encoder: opt.Encoder = "float32",
+    cluster: groups.Cluster,
+    how: groups.Inference,
+    clear: groups.ClearSky,
+) -> None:
+    """Reduce a year of each pixel to one vector, with the standard deviation of each number."""
+    from terralatent.pipeline.embeddings.annual import COMPONENTS, annual
+
+    model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
+    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    chosen: dict[str, Any] = {"window": window, "every": every, "precision": precision}
+    chosen |= {"components": components or COMPONENTS, "encoder": encoder}
+    terminal.finish(annual(cube, model, out, **chosen, progress=terminal.bar(), **more), out)

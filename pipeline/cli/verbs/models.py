@@ -63,7 +63,7 @@ def calibrate(
     at: opt.At = None,
 ) -> None:
     """Fit a model's intervals to a cube that it was not trained on; no mean is moved."""
-    from terralatent.pipeline.training.calibrate import calibrate_model
+    from terralatent.pipeline.training.adapting.calibrate import calibrate_model
 
     report = calibrate_model(cube, model, out, seed=seed, masking=clear.masking(), at=at)
     terminal.finish(report, out)

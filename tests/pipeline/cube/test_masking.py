@@ -414,7 +414,7 @@ def test_a_training_notes_its_masking_and_goes_on_with_no_other(
     train(bright, out, masking=masking, **how)
 
     assert read_manifest(out)["training"]["settings"]["masking"] == stored
-    assert "% of the observations of sentinel-2-l2a are outliers in time, masked" in caplog.text
+    assert "% of the observations of sentinel-2-l2a are outliers, masked" in caplog.text
     assert train(bright, out, masking=masking, **how).repeated
     for other in (None, Masking(dilate=1)):
         with pytest.raises(InputError, match=r"holds another training: masking is .*codes.* there"):

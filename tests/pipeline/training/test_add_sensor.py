@@ -19,7 +19,7 @@ from terralatent.models.start import components
 from terralatent.models.start.covariances import TooFewObservationsError
 from terralatent.models.start.linear import linear_start, start_sensor
 from terralatent.pipeline.cube.masking import AS_STORED
-from terralatent.pipeline.training.extend import BaseModel
+from terralatent.pipeline.training.adapting.extend import BaseModel
 from terralatent.pipeline.training.holdout import Holdout
 from terralatent.pipeline.training.validation import Validation
 

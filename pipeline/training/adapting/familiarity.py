@@ -16,7 +16,7 @@ from terralatent.models.local_calibration import mean_squared_residual
 from terralatent.models.observations import Observations
 from terralatent.models.shipped import model_folder, reference_of
 from terralatent.pipeline.cube.masking import MaskingRequest
-from terralatent.pipeline.training.calibrate import open_place
+from terralatent.pipeline.training.adapting.calibrate import open_place
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.sampler import PixelSampler
 

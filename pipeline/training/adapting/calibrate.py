@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from terralatent.catalogs.errors import InputError
+from terralatent.models.annual import AnnualMap
 from terralatent.models.checkpoint import (
     WEIGHTS,
     load_model,
@@ -24,9 +25,9 @@ from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.location import is_url, locate
 from terralatent.pipeline.store.lock.writer import writer_lock
+from terralatent.pipeline.training.adapting.pretrained import open_known
 from terralatent.pipeline.training.cubes import TrainingCube
 from terralatent.pipeline.training.files import differences
-from terralatent.pipeline.training.pretrained import open_known
 from terralatent.pipeline.training.sampler import PixelSampler
 
 __all__ = ["CalibrationReport", "calibrate_beside", "calibrate_model", "open_place"]
@@ -130,6 +131,8 @@ def calibrate_model(
         }
         training = dict(manifest.get("training") or {})
         save_model(calibrated, folder, {**training, "calibration": record})
+        if AnnualMap.is_in(source):
+            AnnualMap.load(source).save(folder)
     return CalibrationReport(fit.coverage, fit.latent_factor, repeated=False)
 
 
@@ -183,7 +186,7 @@ def open_place(
 
     Raises:
         InputError: If it is a table; and as
-            :func:`terralatent.pipeline.training.pretrained.open_known`.
+            :func:`terralatent.pipeline.training.adapting.pretrained.open_known`.
     """
     config = ModelConfig.model_validate(manifest["config"])
     place, *_ = open_known(

@@ -1,0 +1,1 @@
+"""Annual vectors: a year of a pixel in a few components, with their standard deviations."""

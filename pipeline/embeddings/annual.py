@@ -1,0 +1,135 @@
+"""A cube and a model -> annual vectors: a year of each pixel in a few components."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from distributed import Client
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.annual import AnnualMap
+from terralatent.models.checkpoint import CheckpointError
+from terralatent.models.config import ModelConfig
+from terralatent.models.families import families_that, find_family
+from terralatent.models.shipped import model_folder
+from terralatent.pipeline.cluster.client import Workers
+from terralatent.pipeline.cube.masking import MaskingRequest
+from terralatent.pipeline.cube.reading import Reading
+from terralatent.pipeline.embeddings.packing import PRECISIONS
+from terralatent.pipeline.embeddings.product import AnnualVectors, add_windows
+from terralatent.pipeline.embeddings.windows import parse_windows
+from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results import fill, model_of
+from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.store.repository import ABOUT, Store
+
+__all__ = ["COMPONENTS", "annual"]
+
+log = logging.getLogger(__name__)
+
+COMPONENTS = 64
+"""By default; see docs/annual.md for what fewer lose."""
+
+
+def annual(
+    cube: str | Path,
+    model: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    window: str | Sequence[str] | None = None,
+    every: str | None = None,
+    components: int = COMPONENTS,
+    precision: str = "int8",
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ResultReport:
+    """Reduce each window of a year of every pixel to a few components, and keep them; computes.
+
+    Posterior means on the 15th of each month go through the fixed linear map of the model, see
+    :mod:`terralatent.models.annual`; the standard deviation of each component comes from the joint
+    posterior covariance over these dates. All observations of the cube count, those outside the
+    window too. Windows that ``out`` has already are left as they are; further ones are added to it.
+
+    Args:
+        cube: Path or URL of a cube.
+        model: Folder of a model that has such a map, or the name of one that comes with the
+            package; by default that of the store at ``out`` where it is begun, else
+            :data:`terralatent.models.shipped.DEFAULT`.
+        out: Path or URL of the store, see
+            :func:`~terralatent.pipeline.embeddings.opened.open_annual`; must be given.
+        window: First and last day of a year (``2018-10-01/2019-09-30``), a year (``2018``), or some
+            of these; all years of the calendar within the cube by default, else its last year.
+        every: ``month`` or ``year``: further windows that begin so far apart.
+        components: How many, of those of the map; what explains most comes first.
+        precision: ``int8``, ``int16`` or ``float32``: how both are kept.
+        encoder: In what the encoders' networks compute.
+        device: Where a worker runs the model.
+        masking: How the sensors are masked; as the model was trained, where it leaves that open.
+        at: An earlier snapshot of the cube.
+        client: A Dask client, its address, or a kind of cluster; processes here by default.
+        workers: Worker processes to start.
+        memory: What a worker may use.
+        progress: Advanced by every block.
+
+    Raises:
+        InputError: If the cube or ``out`` cannot be used, or a window is not of a year, leaves the
+            cube or has no acquisition.
+        CheckpointError: If the model cannot be read, does not fit the cube or has no map.
+    """
+    if out is None:
+        raise InputError("annual needs a store to keep the vectors in; give out=PATH.")
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise InputError(f"Precision {precision!r} is unknown; give {known}.")
+    result = Store.of(out)
+    reading, who = Reading(masking, at), Workers(client, workers, memory)
+    model = model_of(result) if model is None else model
+    # Windows need the cube: until they are known, any dates will do.
+    job = plan_job(cube, model, "acquisitions", reading, device=device, encoder=encoder)
+    mapped = _map_of(job, components)
+    root = job.open_cube()
+    about = root.attrs[ABOUT]["identity"]["period"]
+    times = np.concatenate([np.asarray(root[f"{name}/time"]) for name in job.sensors])
+    period = (np.datetime64(about[0], "D"), np.datetime64(about[1], "D"))
+    windows = parse_windows(window, every, period, times.astype("datetime64[us]"))
+    dates = np.unique(np.concatenate([own.dates for own in windows]))
+    micros = dates.astype("datetime64[us]").astype(np.int64)
+    job = replace(job, times=tuple(micros.tolist()))
+    product = AnnualVectors(job, windows, components, precision, mapped.digest())
+    return fill(
+        product, result, who, title="annual", grow=lambda store: add_windows(store, product),
+        progress=progress,
+    )  # fmt: skip
+
+
+def _map_of(job: MappingJob, components: int) -> AnnualMap:
+    """The model's map to so many components.
+
+    Raises:
+        CheckpointError: If it has none.
+        InputError: If it has not as many.
+    """
+    config: ModelConfig = job.config()
+    if not find_family(config.model).has_joint:
+        able = families_that(lambda family: family.has_joint)
+        raise CheckpointError(
+            f"{job.model} is a {config.model} model, which gives no covariance between dates; "
+            f"annual vectors take a {able}."
+        )
+    try:
+        return AnnualMap.load(model_folder(job.model)).first(components)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{job.model}: {error}") from error

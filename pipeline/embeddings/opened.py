@@ -1,0 +1,43 @@
+"""Annual vectors opened as dask arrays. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from terralatent.pipeline.mapping.opened import open_result
+from terralatent.pipeline.store.repository import Store
+
+__all__ = ["open_annual"]
+
+
+def open_annual(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+    """Open annual vectors as dask arrays; reads no pixels.
+
+    Returns:
+        ``mean`` and ``std`` (time, component, y, x), float32, in standard deviations over what the
+        model's map was fitted to, NaN outside every scene; ``observations`` (time, sensor, y, x),
+        uint8: clear acquisitions in each window. ``time`` is the first day of a window, ascending;
+        ``window_end`` (time) the day after its last, ``cube_snapshot`` (time) what of the cube it
+        was made of. The CRS is known to ``.rio`` and ``.odc``.
+
+    Raises:
+        InputError: If there is no such store.
+    """
+    opened = open_result(store, "annual", snapshot=snapshot)
+    root = Store.of(store).group(kind="annual", snapshot=snapshot)
+    edges = np.asarray(root["time_bnds"][...]).astype("datetime64[us]")
+    snapshots = np.asarray(root["cube_snapshot"][...]).astype(object).astype(str)
+    logs = opened["log_std"]
+    std = logs.copy(data=np.exp(logs.data))
+    std.attrs = {
+        "long_name": "posterior standard deviation of each component",
+        "units": "1",
+    }
+    std.encoding["grid_mapping"] = "spatial_ref"
+    found = opened.drop_vars("log_std").assign(std=std)
+    found = found[["mean", "std", "observations"]]
+    found = found.assign_coords(window_end=("time", edges[:, 1]), cube_snapshot=("time", snapshots))
+    return found.isel(time=np.argsort(found["time"].values, kind="stable"))

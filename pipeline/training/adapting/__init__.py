@@ -1,0 +1,1 @@
+"""A trained model at another place: calibrated, trained further, or given further sensors."""
