@@ -77,6 +77,11 @@ class AnnualMap:
         parts = (self.weights, self.offset, self.explained)
         return AnnualMap(*(part[:components] for part in parts))
 
+    def divided(self, units: Tensor) -> AnnualMap:
+        """The same components in other units, (K,)."""
+        offset = self.offset / units
+        return AnnualMap(self.weights / units[:, None, None], offset, self.explained)
+
     def apply(self, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of the components, (N, K) each.
 

@@ -69,6 +69,7 @@ def tiny_cube(
     bands: slice = slice(None),
     sensors: Sequence[str] = tuple(SENSORS),
     scale: float = 1.0,
+    period: tuple[str, str] = ("2017-08-01", "2018-05-31"),
 ) -> Path:
     """Lay out a cube of the sensors, full of seasonal series; its last column is never observed.
 
@@ -80,6 +81,7 @@ def tiny_cube(
         bands: The bands to keep of each sensor, a real one's order.
         sensors: Those it has.
         scale: Of all reflectances, so that another place is made.
+        period: Of the search that it says it is of; its acquisitions stay what they are.
     """
     grid = GeoBox((side, side), Affine(10.0, 0.0, 540_000.0, 0.0, -10.0, 5_680_000.0), "EPSG:32631")
     groups = [GroupLayout("", ())]
@@ -89,7 +91,7 @@ def tiny_cube(
         "scale": scale,
         "grid": {"shape": [side, side]},
         "block": block,
-        "period": ["2017-08-01", "2018-05-31"],
+        "period": list(period),
     }
     lay_out(Store.of(path), Layout("cube", identity, tuple(groups)))
     return path

@@ -9,7 +9,11 @@ import pytest
 import torch
 
 from terralatent.models import GPVAE
+from terralatent.models.kernels import make_kernel
 from terralatent.models.posteriors import make_posterior
+from terralatent.models.posteriors.contract import Inference
+from terralatent.models.posteriors.kalman.dispatch import COMPILED_FROM
+from terralatent.models.posteriors.markov import Markov
 from tests.models.test_gpvae import OPTICAL, QUERY, model, observe, scene
 
 DRAWS = 4000
@@ -128,3 +132,30 @@ def test_a_kernel_without_a_constant_has_nothing_static() -> None:
     made = changed("matern12")
     assert not made.has_static
     assert made.static(scene()) is None
+
+
+@pytest.mark.parametrize("kernel", ["matern12", "constant+matern32"])
+def test_the_compiled_walk_is_the_difference_from_the_prior(kernel: str) -> None:
+    """Many series take a compiled walk; the contract's own way, in float64, is the oracle."""
+    latents, pixels, dates = 3, 1_200, 60
+    generator = torch.Generator().manual_seed(2)
+    own = make_kernel(kernel, latents)
+    days = 17_500.0 + torch.rand(dates, generator=generator).double().sort().values * 365
+    query = 17_490.0 + 400.0 * torch.rand(7, generator=generator).double()
+    query[3] = days[10]  # on a day that was seen, and twice
+    query[5] = days[10]
+    seen = torch.rand(pixels, dates, 1, generator=generator) < 0.4
+    w = torch.where(seen, 100.0 * torch.rand(pixels, dates, latents, generator=generator), 0.0)
+    eta = w * torch.randn(pixels, dates, latents, generator=generator)
+    w[0], eta[0] = 0.0, float("nan")  # never seen
+    form = Markov()
+    assert pixels * latents * (dates + len(query)) >= COMPILED_FROM
+    with torch.no_grad():
+        mean, cov = form.joint(own, days, w, eta, query)
+        few = slice(0, 40)
+        theirs = Inference.joint(form, own, days, w[few].double(), eta[few].double(), query)
+    # Filtered in float32: errors of a few hundred roundings of a variance of one.
+    torch.testing.assert_close(mean[few].double(), theirs[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(cov[few].double(), theirs[1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(cov, cov.mT)
+    torch.testing.assert_close(mean[:, 3], mean[:, 5])
