@@ -77,11 +77,6 @@ class AnnualMap:
         parts = (self.weights, self.offset, self.explained)
         return AnnualMap(*(part[:components] for part in parts))
 
-    def divided(self, units: Tensor) -> AnnualMap:
-        """The same components in other units, (K,)."""
-        offset = self.offset / units
-        return AnnualMap(self.weights / units[:, None, None], offset, self.explained)
-
     def apply(self, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance of the components, (N, K) each.
 
@@ -168,12 +163,17 @@ def annual_vectors(
 def decoded_metric(model: LatentModel, sensors: Sequence[str]) -> Tensor:
     r"""Return the metric of latents by what is decoded of them, (L, L), float64.
 
-    Two latent vectors differ by :math:`\sum_s |D_s (z - z')|^2`, where :math:`D_s` is the linear
-    part of the decoder of a sensor, in units of the spread of its bands.
+    .. math:: \Big(\sum_s D_s^T D_s\Big)^{1/2}
+
+    where :math:`D_s` is the linear part of the decoder of a sensor, in units of the spread of its
+    bands. Without the root the brightness that all bands share outweighs what distinguishes crops:
+    measured on development folds, 64 components then lose twice as much.
     """
     parts = [model.sensor(name).decoder.linear.detach().double().cpu() for name in sensors]
     stacked = torch.cat(parts)
-    return stacked.T @ stacked
+    values, axes = torch.linalg.eigh(stacked.T @ stacked)
+    metric: Tensor = (axes * values.clamp_min(0.0).sqrt()) @ axes.T
+    return metric
 
 
 def fit_annual_map(means: Tensor, metric: Tensor, components: int) -> AnnualMap:

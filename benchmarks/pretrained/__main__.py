@@ -10,6 +10,8 @@ The stages, each of which goes on where it stood:
     score     the reported rotations, once: as it is, calibrated, trained further
     ship      weights, scores and card into FOLDER, `models/weights/NAME` by default; where nothing
               reported was scored, the card has the development rotations
+    annual    the map of years to components, fitted to the same cubes, beside the model that FOLDER
+              has by now (it can be made anew without the stages before)
 
 Exit code 1 where the real scenes are absent: the recipe needs them.
 """
@@ -25,6 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.pretrained.annual import map_years
 from benchmarks.pretrained.figures import before_reported, figures
 from benchmarks.pretrained.fit import fit
 from benchmarks.pretrained.recipe import PLACES, RECIPE
@@ -32,7 +35,7 @@ from benchmarks.pretrained.selection import select
 from benchmarks.pretrained.ship import ship
 from benchmarks.pretrained.worlds import make_worlds, real_cube
 
-STAGES = ("worlds", "train", "select", "score", "ship")
+STAGES = ("worlds", "train", "select", "score", "ship", "annual")
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -45,6 +48,7 @@ def main() -> int:
     if missing:
         print(f"NOT MADE: there are no scenes at {shared}: {', '.join(missing)}", file=sys.stderr)
         return 1
+    into = options.into or ROOT / "models" / "weights" / RECIPE.name
     logging.basicConfig(level=logging.WARNING)
     for name in THREADS:  # the processes that are started read it
         os.environ[name] = "1"
@@ -62,12 +66,14 @@ def main() -> int:
             chosen = json.loads((work / "selection.json").read_text())
             scores = figures(work, shared, RECIPE, chosen, options.jobs)
             (work / "scores.json").write_text(json.dumps(scores, indent=1))
+        elif stage == "annual":
+            map_years(work, shared, RECIPE, into).save(into)
+            print(f"-> {into}")
         else:
             chosen = json.loads((work / "selection.json").read_text())
             scores = before_reported(work, RECIPE, chosen)
             if (scored := work / "scores.json").exists():
                 scores = json.loads(scored.read_text())
-            into = options.into or ROOT / "models" / "weights" / RECIPE.name
             ship(work, into, RECIPE, scores)
             print(f"-> {into}")
     return 0

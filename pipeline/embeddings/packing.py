@@ -87,5 +87,5 @@ PRECISIONS = {
         Precision("float32", "float32", None, None),
     )
 }
-"""By name. int8 holds means of 5.08 standard deviations of the mix, and standard deviations from
-0.003 to 80, in steps of 4 %; int16 8.19, and from 1.4e-4 to 1,800."""
+"""By name. int8 holds means of 5.08 units, rounded by 0.0115 units (root mean square), and standard
+deviations of 0.003 to 80, in steps of 4 %; int16 means of 8.19 units."""

@@ -59,17 +59,14 @@ def annual_map_of(
 
     Each pool counts as much as another.
     """
-    means = []
-    for pool in pools:
-        years = [_means(model, pool, dates) for dates in _years(pool)]
-        if years:
-            means.append(torch.cat(years))
-    if not means:
+    found = [[_means(model, pool, dates) for dates in _years(pool)] for pool in pools]
+    whole = [torch.cat(years) for years in found if years]
+    if not whole:
         return None
-    most = max(len(own) for own in means)
-    even = [own.repeat(-(-most // len(own)), 1, 1)[:most] for own in means]
+    most = max(map(len, whole))
+    even = torch.cat([own[torch.arange(most) % len(own)] for own in whole])
     names = sorted({name for pool in pools for name in pool})
-    return fit_annual_map(torch.cat(even), decoded_metric(model, names), MOST_COMPONENTS)
+    return fit_annual_map(even, decoded_metric(model, names), MOST_COMPONENTS)
 
 
 def _years(pool: Mapping[str, Observations]) -> Iterator[Tensor]:

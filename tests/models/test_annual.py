@@ -89,25 +89,16 @@ def test_components_are_principal_directions_of_what_is_decoded() -> None:
     np.testing.assert_allclose(np.abs(alike), np.eye(COMPONENTS), atol=1e-3)
 
 
-def test_units_are_divided_out() -> None:
-    mapped = random_map(3)
-    units = torch.arange(1.0, COMPONENTS + 1)
-    divided = mapped.divided(units)
-    mean, cov = torch.randn(2, MONTHS, 3), torch.eye(MONTHS).expand(2, 3, -1, -1)
-    for power, (was, now) in enumerate(
-        zip(mapped.apply(mean, cov), divided.apply(mean, cov), strict=True), start=1
-    ):
-        torch.testing.assert_close(now, was / units**power, rtol=1e-4, atol=1e-5)
-
-
-def test_the_metric_is_what_linear_decoders_make_of_a_difference() -> None:
+def test_the_metric_is_the_root_of_what_linear_decoders_make_of_a_difference() -> None:
     made = model()
     names = list(made.sensors)
     metric = decoded_metric(made, names)
     apart = torch.randn(made.config.latents, dtype=torch.float64)
     decoded = [made.sensor(name).decoder.linear.detach().double() @ apart for name in names]
     wanted = sum(float(own.square().sum()) for own in decoded)
-    assert float(apart @ metric @ apart) == pytest.approx(wanted, rel=1e-6)
+    assert float((metric @ apart).square().sum()) == pytest.approx(wanted, rel=1e-6)
+    torch.testing.assert_close(metric, metric.T)
+    assert float(torch.linalg.eigvalsh(metric).min()) > -1e-9
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
