@@ -52,7 +52,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "embeddings": {"mapping", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
         "landcover": {"mapping", "cluster", "cube", "store"},
-        "pictures": {"landcover", "mapping", "cube", "store"},
+        "pictures": {"landcover", "embeddings", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
         "cli": {
             "info",

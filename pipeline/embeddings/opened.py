@@ -19,9 +19,9 @@ def open_annual(store: str | Path | Store, *, snapshot: str | None = None) -> xr
     Returns:
         ``mean`` and ``std`` (time, component, y, x), float32, NaN outside every scene; the unit is
         the standard deviation over what the model's map was fitted to. ``observations`` (time,
-        sensor, y, x), uint8: clear acquisitions in each window. ``time`` is the first day of a window, ascending;
-        ``window_end`` (time) the day after its last, ``cube_snapshot`` (time) what of the cube it
-        was made of. The CRS is known to ``.rio`` and ``.odc``.
+        sensor, y, x), uint8: clear acquisitions in each window. ``time`` is the first day of a
+        window, ascending; ``window_end`` (time) the day after its last, ``cube_snapshot`` (time)
+        what of the cube it was made of. The CRS is known to ``.rio`` and ``.odc``.
 
     Raises:
         InputError: If there is no such store.

@@ -1,4 +1,5 @@
-"""What a pixel is classified by: its posterior means, and standard deviations, at stored dates."""
+"""What a pixel is classified by: posterior means, and standard deviations, of latents at stored
+dates, or of components in stored windows of a year."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.mapping.opened import unpacked
@@ -25,22 +27,27 @@ from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["LatentFeatures", "features_of", "find_features", "grid_under"]
 
+KINDS = ("latents", "annual")
+OF_LATENTS = ("dates", "latents_hash", "model", "cube", "map", "components")
+"""Of the identity of latents or annual vectors, what makes features others."""
+
 
 @dataclass(frozen=True)
 class LatentFeatures:
-    """Features of every pixel of a latents store at one snapshot.
+    """Features of every pixel of latents, or of annual vectors, at one snapshot.
 
     Small and picklable: tasks carry this and never pixels.
     """
 
     store: Store
-    """Latents."""
+    """Latents or annual vectors."""
 
     snapshot: str
     """At which they are read; empty for plain Zarr."""
 
     with_std: bool = False
-    """Whether standard deviations are features beside the means."""
+    """Whether standard deviations are features beside the means; of annual vectors their logarithms.
+    """
 
     @property
     def grid(self) -> GeoBox:
@@ -54,7 +61,8 @@ class LatentFeatures:
 
     @property
     def count(self) -> int:
-        """The number of features of a pixel: dates times latents, twice that with ``with_std``."""
+        """The number of features of a pixel: dates times latents, or windows times components;
+        twice that with ``with_std``."""
         dates, latents = self._group()["mean"].shape[:2]
         return int(dates * latents * (1 + self.with_std))
 
@@ -90,12 +98,12 @@ class LatentFeatures:
         group, (rows, columns) = self._group(), self.grid.shape
         if "state" not in group:
             return np.zeros((math.ceil(rows / self.block), math.ceil(columns / self.block)), bool)
-        return np.asarray(group["state"]) != DONE
+        return (np.asarray(group["state"]) != DONE).reshape(-1, *_blocks(group)).any(axis=0)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a map of them to be gone on with; JSON values."""
         about = self._about()["identity"]
-        kept = [name for name in ("dates", "latents_hash", "model", "cube") if name in about]
+        kept = [name for name in OF_LATENTS if name in about]
         return {
             "latents": {"snapshot": self.snapshot, **{name: about[name] for name in kept}},
             "with_std": self.with_std,
@@ -109,11 +117,21 @@ class LatentFeatures:
         return {
             **{name: attrs[name] for name in (*kept, "sensors") if name in attrs},
             "latents_snapshot": self.snapshot,
-            "latents_dates": list(self._about()["identity"].get("dates", [])),
+            "latents_dates": self._dates(),
         }
 
+    def _dates(self) -> list[str]:
+        """Dates of latents, or windows of annual vectors."""
+        if "time_bnds" not in self._group():
+            return list(self._about()["identity"].get("dates", []))
+        edges = np.asarray(self._group()["time_bnds"]).astype("datetime64[us]")
+        days = edges.astype("datetime64[D]") - np.array([0, 1])
+        return [f"{first}/{last}" for first, last in days]
+
     def _arrays(self) -> tuple[str, ...]:
-        return ("mean", "std") if self.with_std else ("mean",)
+        if not self.with_std:
+            return ("mean",)
+        return ("mean", "log_std" if "log_std" in self._group() else "std")
 
     def _about(self) -> dict[str, Any]:
         attrs: dict[str, Any] = self._group().attrs.asdict()
@@ -125,25 +143,36 @@ class LatentFeatures:
 
 @lru_cache(maxsize=4)
 def _open(store: Store, snapshot: str) -> zarr.Group:
-    return store.group(kind="latents", snapshot=snapshot or None)
+    group = store.group(snapshot=snapshot or None)
+    if (kind := group.attrs[ABOUT]["kind"]) not in KINDS:
+        raise InputError(f"{store} is a {kind} store; latents or annual vectors are wanted here.")
+    return group
+
+
+def _blocks(group: zarr.Group) -> tuple[int, ...]:
+    return tuple(group["state"].shape[-2:])
 
 
 def _values(array: Any, y: slice, x: slice) -> NDArray[np.float32]:
     stored = np.asarray(array[:, :, y, x])
     if "scale_factor" not in array.attrs:
         return stored.astype(np.float32, copy=False)
-    scale, fill = float(array.attrs["scale_factor"]), int(array.attrs["_FillValue"])
-    return unpacked(stored, scale_factor=scale, fill_value=fill)
+    return unpacked(
+        stored,
+        scale_factor=float(array.attrs["scale_factor"]),
+        add_offset=float(array.attrs.get("add_offset", 0.0)),
+        fill_value=int(array.attrs["_FillValue"]),
+    )
 
 
 def find_features(latents: str | Path, at: str | None, with_std: bool) -> LatentFeatures:
-    """Find latents, at their newest or at an earlier snapshot. Reads no pixels.
+    """Find latents or annual vectors, at their newest or at an earlier snapshot. Reads no pixels.
 
     Raises:
         InputError: If there are none, or no such snapshot.
     """
     store = Store.of(latents)
-    store.group(kind="latents")  # raises, and names what is there instead
+    _open(store, store.snapshot())  # raises, and names what is there instead
     snapshot = find_snapshot(store, at) or store.snapshot()
     return LatentFeatures(store, snapshot, with_std)
 
@@ -157,7 +186,7 @@ def grid_under(source: str | Path) -> GeoBox:
     store = Store.of(source)
     root = store.group()
     if root.attrs[ABOUT]["kind"] != "cube":
-        return grid_of(store.group(kind="latents"))  # raises, and names what is there instead
+        return grid_of(_open(store, store.snapshot()))  # raises, and names what is there instead
     return grid_of(next(own for _, own in sorted(root.groups()) if "data" in own))
 
 
@@ -174,7 +203,7 @@ def features_of(
 
     Args:
         source: Latents; or a cube: its latents by the model that comes with the package, at the
-            first of each month, are then kept beside the map, at ``OUT.latents``.
+            15th of each month, are then kept beside the map, at ``OUT.latents``.
         out: The map.
         workers: Who infers them.
         at: An earlier snapshot of the source.

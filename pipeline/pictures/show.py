@@ -35,7 +35,8 @@ def show(
     Args:
         store: A cube (clearest dates in colour, clear share through time), latents (three of them
             as colours, and the uncertainty), decoded bands (surface and its uncertainty) or a map
-            (classes with a legend, and entropy; or a number).
+            (classes with a legend, and entropy; or a number), or annual vectors (three components
+            as colours, and the uncertainty).
         out: The picture's file; its ending says the format (.png, .pdf, .svg, .jpg).
         sensor: Of a cube: the first sensor by default, or with ``pixel`` all.
         variable: A band, a latent (name or number), ``observations``, a class or ``entropy``.
@@ -79,9 +80,14 @@ def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure:
         return _latents(store, snapshot, request)
     if kind == "bands":
         return _bands(store, snapshot, request)
+    if kind == "annual":
+        return _annual(store, snapshot, request)
     if kind == "landcover":
         return _landcover(store, snapshot, request)
-    raise InputError(f"{store} is a {kind} store; a cube, latents or decoded bands is wanted here.")
+    raise InputError(
+        f"{store} is a {kind} store; a cube, latents, bands, annual vectors or a map "
+        "is wanted here."
+    )
 
 
 def _cube(store: Store, snapshot: str | None, request: _Request) -> Figure:
@@ -127,6 +133,16 @@ def _bands(store: Store, snapshot: str | None, request: _Request) -> Figure:
     if request.pixel is None:
         return bands_picture(bands, variable=request.variable, date=request.date)
     return band_series(bands, find_pixel(bands, request.pixel), request.variable)
+
+
+def _annual(store: Store, snapshot: str | None, request: _Request) -> Figure:
+    from terralatent.pipeline.embeddings.opened import open_annual
+    from terralatent.pipeline.pictures.annual import annual_picture
+
+    if (request.sensor, request.pixel) != (None, None):
+        raise InputError(f"{store} holds annual vectors; leave sensor and pixel out.")
+    vectors = open_annual(store, snapshot=snapshot)
+    return annual_picture(vectors, variable=request.variable, date=request.date)
 
 
 def _landcover(store: Store, snapshot: str | None, request: _Request) -> Figure:

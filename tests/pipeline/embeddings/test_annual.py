@@ -18,6 +18,7 @@ from terralatent.pipeline import annual, open_annual, status
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embeddings.windows import Window
+from terralatent.pipeline.landcover.features import find_features
 from terralatent.pipeline.store.repository import BRANCH, Store
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import Mishap
@@ -123,6 +124,18 @@ def test_windows_add_up_in_any_order_to_what_is_made_at_once(
     ]
     for name in ("mean", "std", "observations"):
         np.testing.assert_array_equal(one[name].values, other[name].values)
+
+
+def test_maps_are_made_from_annual_vectors(first: Path) -> None:
+    opened = open_annual(first).isel(time=0, y=slice(2, 9), x=slice(3, 8))
+    found = find_features(first, None, with_std=True)
+    values = found.window(slice(2, 9), slice(3, 8))
+    assert found.count == len(values) == 2 * COMPONENTS
+    np.testing.assert_allclose(values[:COMPONENTS], opened["mean"], rtol=1e-6)
+    np.testing.assert_allclose(np.exp(values[COMPONENTS:]), opened["std"], rtol=1e-5)
+    assert found.attributes()["latents_dates"] == [FIRST]
+    assert not found.unfinished().any()
+    assert {"map", "components", "snapshot"} <= found.identity()["latents"].keys()
 
 
 def test_the_same_again_computes_nothing_and_a_done_window_stays(

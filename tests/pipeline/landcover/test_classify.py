@@ -260,7 +260,7 @@ SINGLE = "The class 'maize' has one label on the latents, .* leave the class out
         ("no estimator", "no estimator 'forest'; give lda, logit, rf, svm, knn, or any of"),
         ("no module", "The estimator nothing:here cannot be loaded .ModuleNotFoundError"),
         ("no fit", "math:sqrt is a .*, which has no fit, predict and get_params"),
-        ("no latents", "is a landcover store; a latents store is wanted here"),
+        ("no latents", "is a landcover store; latents or annual vectors are wanted here"),
         ("no tif", "a COG is a local file that ends in .tif"),
         ("no design", "The design 'random' is unknown; give stratified"),
         ("no strata", "give both the design `stratified` and the column of the strata, or neither"),

@@ -1,0 +1,70 @@
+"""Pictures of annual vectors: three components as colours, window by window, and how unsure."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.pictures.cube import nearest_date
+from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch, where_and_what
+
+__all__ = ["annual_picture"]
+
+WINDOWS_SHOWN = 12
+COLOURS = ("red", "green", "blue")
+
+
+def annual_picture(
+    vectors: xr.Dataset, *, variable: str | None = None, date: str | None = None
+) -> Figure:
+    """Draw the annual vectors of at most 12 windows, evenly spread, or of one.
+
+    Computes: reads the components that are drawn.
+
+    Args:
+        vectors: As :func:`terralatent.pipeline.open_annual` gives it.
+        variable: A component, by number, drawn by itself; ``observations``; the first three, which
+            explain most, as red, green and blue by default.
+        date: ISO date; only the window whose first day is nearest to it.
+
+    Raises:
+        InputError: If there is no such component, or ``date`` is no date.
+    """
+    times = vectors.time.values
+    places = spread(len(times), WINDOWS_SHOWN) if date is None else [nearest_date(times, date)]
+    chosen = vectors.isel(time=places)
+    captions = [
+        f"{str(first)[:10]} to {str(end - np.timedelta64(1, 'D'))[:10]}"
+        for first, end in zip(chosen.time.values, chosen.window_end.values, strict=True)
+    ]
+    count = vectors.sizes["component"]
+    heading = where_and_what(vectors, f"annual vectors of {count} components")
+    if variable == "observations":
+        counts = chosen["observations"].sum("sensor").astype(np.float32)
+        strip = Strip("clear acquisitions, all sensors", list(counts.values), captions, "count")
+        return draw([strip], heading)[0]
+    shown = list(range(min(3, count))) if variable is None else [_component(variable, count)]
+    means = chosen["mean"].isel(component=shown).transpose("time", "y", "x", "component").values
+    variance = (chosen["std"].isel(component=shown) ** 2).mean("component")
+    if len(shown) == 3:
+        key = ", ".join(f"{colour} {n}" for colour, n in zip(COLOURS, shown, strict=True))
+        mean = Strip(f"posterior mean of components: {key}", stretch(list(means)), captions)
+        what = "posterior standard deviation, root mean square of the three"
+    else:
+        name = ", ".join(map(str, shown))
+        mean = Strip(f"component {name}: posterior mean", list(means[..., 0]), captions, "mean")
+        what = f"component {name}: posterior standard deviation"
+    stds = list(np.sqrt(variance.values))
+    return draw(
+        [mean, Strip(what, stds, captions, "std (spread of all places: 1)", "magma")], heading
+    )[0]
+
+
+def _component(wanted: str, count: int) -> int:
+    if wanted.isdecimal() and int(wanted) < count:
+        return int(wanted)
+    raise InputError(
+        f"There is no component {wanted!r} here; there are 0 to {count - 1}, and `observations`."
+    )
