@@ -169,7 +169,9 @@ Model = Annotated[
 ]
 LatentsOrCube = Annotated[
     str,
-    typer.Argument(metavar="LATENTS", help="Latents; or a cube, which is embedded first."),
+    typer.Argument(
+        metavar="LATENTS", help="Latents or annual vectors; or a cube, which is embedded first."
+    ),
 ]
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents, decoded bands or a map.")]
 StoreOrModel = Annotated[

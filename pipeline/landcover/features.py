@@ -46,8 +46,8 @@ class LatentFeatures:
     """At which they are read; empty for plain Zarr."""
 
     with_std: bool = False
-    """Whether standard deviations are features beside the means; of annual vectors their logarithms.
-    """
+    """Whether standard deviations are features beside the means; their logarithms, of annual
+    vectors."""
 
     @property
     def grid(self) -> GeoBox:

@@ -1,0 +1,1 @@
+"""What annual vectors lose, take and cost."""
