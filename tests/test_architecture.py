@@ -54,17 +54,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "landcover": {"mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "cli": {
-            "info",
-            "pictures",
-            "ingest",
-            "landcover",
-            "mapping",
-            "annual",
-            "training",
-            "tables",
-        }
-        | {"export", "cube", "store"},
+        "cli": {"info", "pictures", "ingest", "landcover", "embeddings", "mapping", "training"}
+        | {"tables", "export", "cube", "store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

@@ -105,10 +105,11 @@ def demo(
     if size < 64:
         raise InputError(f"Size {size} is too small to demonstrate anything; give 64 or more.")
     folder.mkdir(parents=True, exist_ok=True)
-    region, cube, latents, bands, landcover, model, own_latents, own_bands = (
+    region, cube, latents, bands, vectors, landcover, model, own_latents, own_bands = (
         folder / name
         for name in (
-            "region", "cube", "latents", "bands", "landcover", "model", "own-latents", "own-bands",
+            "region", "cube", "latents", "bands", "annual", "landcover", "model", "own-latents",
+            "own-bands",
         )
     )  # fmt: skip
     aoi, scenes, labels = (
@@ -133,6 +134,7 @@ def demo(
     monthly, optical = ("--dates", "monthly"), ("--sensor", "sentinel-2-l2a", "--dates", "10D")
     run("embed", cube, *monthly, "--out", latents)
     run("decode", cube, *optical, "--out", bands)
+    run("annual", cube, "--window", FIRST_YEAR, "--out", vectors)
     announce(f"# some parcels of each class, outlined as on the ground: {labels}")
     label_parcels(region, labels)
     run("classify", latents, "--labels", labels, "--column", "cover", "--out", landcover)
@@ -145,6 +147,7 @@ def demo(
         "latents.png": (latents,),
         "bands.png": (bands,),
         "series.png": (bands, "--pixel", pixel),
+        "annual.png": (vectors,),
     }
     for name, words in drawn.items():
         run("show", *words, "--out", folder / name)

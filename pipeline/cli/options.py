@@ -173,7 +173,7 @@ LatentsOrCube = Annotated[
         metavar="LATENTS", help="Latents or annual vectors; or a cube, which is embedded first."
     ),
 ]
-AnyStore = Annotated[str, typer.Argument(help="A cube, latents, decoded bands or a map.")]
+AnyStore = Annotated[str, typer.Argument(help="A cube, latents, bands, annual vectors or a map.")]
 StoreOrModel = Annotated[
     str,
     typer.Argument(metavar="STORE", help="A cube, latents, bands, a map or the folder of a model."),

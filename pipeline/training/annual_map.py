@@ -15,7 +15,7 @@ from terralatent.models.observations import Observations
 from terralatent.models.shipped import model_folder
 from terralatent.pipeline.dates import days_since_1970, middles_of_months
 
-__all__ = ["MOST_COMPONENTS", "annual_map_of", "keep_annual_map"]
+__all__ = ["MOST_COMPONENTS", "annual_map_of", "keep_annual_map", "years_of"]
 
 MOST_COMPONENTS = 64
 
@@ -59,7 +59,7 @@ def annual_map_of(
 
     Each pool counts as much as another.
     """
-    found = [[_means(model, pool, dates) for dates in _years(pool)] for pool in pools]
+    found = [[_means(model, pool, dates) for dates in years_of(pool)] for pool in pools]
     whole = [torch.cat(years) for years in found if years]
     if not whole:
         return None
@@ -69,7 +69,7 @@ def annual_map_of(
     return fit_annual_map(even, decoded_metric(model, names), MOST_COMPONENTS)
 
 
-def _years(pool: Mapping[str, Observations]) -> Iterator[Tensor]:
+def years_of(pool: Mapping[str, Observations]) -> Iterator[Tensor]:
     """The twelve dates of each year in a row, the last of which ends with the pool."""
     days = torch.cat([own.days for own in pool.values()])
     if not len(days):
