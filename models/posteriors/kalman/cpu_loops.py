@@ -175,6 +175,7 @@ def covary(
     on the row of ``covariance`` for the two, -1 where it is no query.
     """
     size = GROUPS * (GROUP // w.shape[3])
+    end_at = queries[-1] + 1 if len(queries) > 0 else 0
     for tile in range(begin, end):
         first = tile * size
         take(first, chunk, site_of, w, tape, W)
@@ -186,12 +187,12 @@ def covary(
         smooth_all(tape, tape, state, moves, moves)
         give(first, chunk, rows, tape, MEAN, mean)
         for i in range(len(queries)):
-            rest, ahead = tape[queries[i] :], moves[queries[i] :]
+            rest, ahead = tape[queries[i] : end_at], moves[queries[i] : end_at + 1]
             for j in range(STATES):
                 for k in range(LANES):
                     state[j * LANES + k] = rest[0, (SPREAD + j) * LANES + k]
             carry(rest, rest, state, ahead, ahead)
-            give(first, chunk, pair_rows[i, queries[i] :], rest, CROSS, covariance)
+            give(first, chunk, pair_rows[i, queries[i] : end_at], rest, CROSS, covariance)
 
 
 def backward(
