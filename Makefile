@@ -92,11 +92,13 @@ ifeq ($(wildcard $(SERIES)/canada-2017.parquet),)
 else
 	$(BIN)/python -m benchmarks.downstream --quick $(SERIES)
 	$(BIN)/python -m benchmarks.downstream.ucr_crop --quick $(SERIES)
+	$(BIN)/python -m benchmarks.annual --quick --only accuracy $(SERIES)/..
 endif
 ifeq ($(wildcard $(SCENES)/catalog.json),)
 	@echo "make bench: SKIPPED what needs scenes, no catalogue at $(SCENES); say make bench SCENES=FOLDER" >&2
 else
 	$(BIN)/python -m benchmarks.embed --quick $(SCENES)
+	$(BIN)/python -m benchmarks.annual --quick --only cost $(SCENES)/..
 	$(BIN)/python -m benchmarks.trust --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill.ablation --quick $(SCENES)
