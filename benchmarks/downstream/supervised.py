@@ -83,9 +83,12 @@ def _embedded(crops: Crops, fold: Fold, row: Row, kind: str, work: Path, seed: i
 
 def supervised_model(
     crops: Crops, fold: Fold, labelled: NDArray[np.intp], work: Path, *, weight: float,
-    steps: int = Supervision.steps,
+    steps: int = Supervision.steps, head: type[Head] = Head,
 ) -> LatentModel:  # fmt: skip
-    """Go on from a fold's model with the labels of some of its training pixels. Computes."""
+    """Go on from a fold's model with the labels of some of its training pixels. Computes.
+
+    ``head`` is what the labels count through, such as a variant of that of the package.
+    """
     folder = trained(ENCODERS[DEFAULT], crops, fold, work, None)
     state = TrainingFolder(folder).load()
     assert state is not None
@@ -93,14 +96,14 @@ def supervised_model(
     sources = open_training_cubes(_labelled(crops, fold, labelled), seed=SEED)
     request = Supervision("budget", weight=weight, steps=steps)
     pixels = read_labelled(sources, request, SEED)
-    head = Head(pixels, request, latents=model.config.latents, seed=SEED, batch=BATCH, hide=True)
+    own = head(pixels, request, latents=model.config.latents, seed=SEED, batch=BATCH, hide=True)
     final = fit_all(
         model,
         PixelSampler(sources, seed=SEED, batch=BATCH),
         Schedule(STEPS, 40, 6),
         state,
         fabric=make_fabric(*find_device("cpu")),
-        head=head,
+        head=own,
     )
     model.load_state_dict(final)
     return model.eval()
