@@ -32,6 +32,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "items": {"sources", "documents"},
         "scenes": {"items", "sources", "documents"},
         "simulation": set(),
+        "publication": {"sources"},
     },
     "models": {
         "kernels": set(),
@@ -53,7 +54,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "landcover": {"mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "cli": {"info", "pictures", "ingest", "landcover", "mapping", "training", "tables"}
+        "publish": {"export", "cube", "store"},
+        "cli": {"info", "pictures", "publish", "ingest", "landcover", "mapping", "training", "tables"}
         | {"export", "cube", "store"},
     },
 }
