@@ -55,7 +55,16 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "pictures": {"landcover", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
         "publish": {"export", "cube", "store"},
-        "cli": {"info", "pictures", "publish", "ingest", "landcover", "mapping", "training", "tables"}
+        "cli": {
+            "info",
+            "pictures",
+            "publish",
+            "ingest",
+            "landcover",
+            "mapping",
+            "training",
+            "tables",
+        }
         | {"export", "cube", "store"},
     },
 }
