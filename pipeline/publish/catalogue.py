@@ -225,7 +225,7 @@ def _document(
     for rel, target in around:
         if rel == "collection":
             document["collection"] = Path(target).parent.name
-    return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(document))
 
 
 def _relative(target: str, place: Path) -> str:

@@ -57,7 +57,7 @@ def describe(lineage: Lineage, said: Wording, model: ModelRecord | None) -> Prod
     """
     root, kind = lineage.root, lineage.kind
     arrays = _groups(lineage)
-    grid = grid_of(root if arrays[0].path == "" else root[arrays[0].path])  # type: ignore[arg-type]
+    grid = grid_of(root if arrays[0].path == "" else root[arrays[0].path])
     return Product(
         id=said.name,
         kind=kind,
@@ -115,7 +115,7 @@ def _groups(lineage: Lineage) -> tuple[Arrays, ...]:
     if lineage.kind != "cube":
         return (_arrays(root, ""),)
     groups = {name: root[name] for name in lineage.sensors}
-    return tuple(_arrays(group, name) for name, group in groups.items())  # type: ignore[arg-type]
+    return tuple(_arrays(group, name) for name, group in groups.items())
 
 
 def _arrays(group: zarr.Group, path: str) -> Arrays:
@@ -223,7 +223,7 @@ def _annual_windows(
 def _require_whole(lineage: Lineage) -> None:
     root = lineage.root
     paths = [f"{name}/state" for name in lineage.sensors] if lineage.kind == "cube" else ["state"]
-    states = [np.asarray(root[path][...]) for path in paths if path in root]  # type: ignore[index]
+    states = [np.asarray(root[path][...]) for path in paths if path in root]
     left = sum(int((state == PENDING).sum()) for state in states)
     if left:
         every = sum(state.size for state in states)

@@ -40,7 +40,7 @@ class Lineage:
     @property
     def about(self) -> Mapping[str, Any]:
         """What the store's root says: kind, identity, code version."""
-        return dict(self.root.attrs[ABOUT])  # type: ignore[arg-type]
+        return dict(self.root.attrs[ABOUT])
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -87,7 +87,7 @@ def find_lineage(store: Store, snapshot: str, cube: str | Path | None = None) ->
         InputError: If there is no cube to be found, or another one.
     """
     root = store.group(snapshot=snapshot or None)
-    if root.attrs[ABOUT]["kind"] == "cube":  # type: ignore[index,call-overload]
+    if root.attrs[ABOUT]["kind"] == "cube":
         return Lineage(store, snapshot, root, store)
     found = Store.of(cube) if cube is not None else _follow(store, root)
     if found is None or not found.exists():
@@ -114,7 +114,7 @@ def _follow(store: Store, root: zarr.Group) -> Store | None:
         if not store.exists():
             return store
         root = store.group()
-        if root.attrs[ABOUT]["kind"] == "cube":  # type: ignore[index,call-overload]
+        if root.attrs[ABOUT]["kind"] == "cube":
             return store
     return None
 

@@ -1,4 +1,4 @@
-"""What `publish` writes is valid STAC, says of the store what it says of itself, and stays whole."""
+"""What `publish` writes is valid STAC, and says of the store what it says of itself."""
 
 import json
 import shutil
@@ -74,6 +74,16 @@ def test_every_document_is_valid(which: str, request: Any, validate: Any) -> Non
     assert names["embeddings"] == "v0.0.1"
     assert names["mlm"] == "v1.5.0"
     assert {"datacube", "projection", "raster", "processing"} <= set(names)
+
+
+def test_the_validator_sees_what_is_wrong(linked: Path, validate: Any) -> None:
+    item = item_of(linked)
+    with pytest.raises(pystac.STACValidationError, match="embeddings"):
+        validate({**item, "assets": {}})
+    with pytest.raises(pystac.STACValidationError, match="embeddings"):
+        validate({**item, "properties": {**item["properties"], "emb:anything": 1}})
+    with pytest.raises(pystac.STACValidationError):
+        validate({**item, "stac_version": "1.0.0", "geometry": {"type": "Polygon"}})
 
 
 def test_every_link_leads_somewhere(linked: Path) -> None:
@@ -239,7 +249,7 @@ def test_another_cube_or_model_is_refused(latents: Path, cube: Path, tmp_path: P
         publish(latents, tmp_path / "out", cube=latents, **TERMS)
     with pytest.raises(InputError, match="is not the model of"):
         publish(latents, tmp_path / "out", cube=cube, model=model_folder(None), **TERMS)
-    moved = tmp_path / "moved"
+    moved = tmp_path / "far" / "off" / "moved"
     shutil.copytree(latents, moved)
     with pytest.raises(InputError, match=r"cannot be found \(it was at .*give it with --cube"):
         publish(moved, tmp_path / "out", **TERMS)
