@@ -18,8 +18,7 @@ from terralatent.catalogs.publication.collection import STORE, catalogue_of, col
 from terralatent.catalogs.publication.items import input_href, input_item, item_of
 from terralatent.catalogs.publication.model import ModelRecord, model_item
 from terralatent.catalogs.publication.product import Product
-from terralatent.pipeline.publish.describe import digest_of
-from terralatent.pipeline.publish.inputs import Lineage
+from terralatent.pipeline.publish.lineage import Lineage
 
 __all__ = ["Catalogue", "made_whole"]
 
@@ -76,7 +75,7 @@ class Catalogue:
         if self.collection is None:
             return
         of = self.collection[STORE]
-        if of != {"kind": lineage.kind, "digest": digest_of(lineage.about)}:
+        if of != {"kind": lineage.kind, "digest": lineage.digest}:
             raise InputError(
                 f"{self.folder} is the publication of another store, the {of.get('kind')} "
                 f"{self.collection['id']}, not of {lineage.store}; choose another --out."

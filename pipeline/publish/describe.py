@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -27,20 +26,17 @@ from terralatent.catalogs.publication.product import (
 )
 from terralatent.catalogs.publication.providers import providers_of
 from terralatent.pipeline.cube.losses import PENDING
-from terralatent.pipeline.publish.inputs import Lineage, instant
+from terralatent.pipeline.publish.lineage import Lineage, instant
 from terralatent.pipeline.publish.wording import Wording
 from terralatent.pipeline.region import grid_of
 
-__all__ = ["describe", "digest_of", "place_on_earth"]
+__all__ = ["describe", "place_on_earth"]
 
 EMBEDDINGS = {"latents": ("mean", "std"), "annual": ("mean", "log_std")}
 """Kinds of stores that hold embeddings: their array of them, and that of their uncertainty."""
 
 UNSURE = ("std", "std_signal", "q05", "q95", "log_std", "probability", "entropy")
 """Arrays that say how sure another one is."""
-
-GROWS = {"cube": ("period", "sensors"), "annual": ("cube", "dates", "windows", "sensors")}
-"""Of an identity, what changes while a store goes on being the same one."""
 
 PARAMETERS = (
     "sensors", "bands", "masking", "outliers", "latents_hash", "model_hash", "cube_snapshot",
@@ -61,7 +57,7 @@ def describe(lineage: Lineage, said: Wording, model: ModelRecord | None) -> Prod
     return Product(
         id=said.name,
         kind=kind,
-        digest=digest_of(lineage.about),
+        digest=lineage.digest,
         snapshot=lineage.snapshot,
         written=_written(lineage),
         title=said.title,
@@ -77,14 +73,6 @@ def describe(lineage: Lineage, said: Wording, model: ModelRecord | None) -> Prod
         software={"terralatent": str(lineage.about.get("code_version", "unknown"))},
         model="" if model is None else f"../models/{model.id}/{model.id}.json",
     )
-
-
-def digest_of(about: Mapping[str, Any]) -> str:
-    """What sets a store apart from others, whatever it has grown to: a sha256."""
-    kind = str(about["kind"])
-    kept = {k: v for k, v in about["identity"].items() if k not in GROWS.get(kind, ())}
-    text = json.dumps({"kind": kind, "identity": kept}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def place_on_earth(grid: GeoBox) -> Place:

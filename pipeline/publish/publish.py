@@ -15,7 +15,7 @@ from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.publish.catalogue import Catalogue, made_whole
 from terralatent.pipeline.publish.copies import COPIES, ICECHUNK, ZARR
 from terralatent.pipeline.publish.describe import describe
-from terralatent.pipeline.publish.inputs import find_lineage
+from terralatent.pipeline.publish.lineage import find_lineage
 from terralatent.pipeline.publish.model import find_model
 from terralatent.pipeline.publish.wording import Wording
 from terralatent.pipeline.store.damage import translated_errors
@@ -110,7 +110,16 @@ def publish(
         with writer_lock(folder, command_line()):
             there = Catalogue.at(folder)
             there.require_ours(lineage)
-            said = Wording.of(there, store, licence, providers, title, description, keywords, name)
+            said = Wording.of(
+                there.collection or {},
+                store,
+                licence,
+                providers,
+                title,
+                description,
+                keywords,
+                name,
+            )
             product = describe(lineage, said, record)
             with made_whole(there) as into:
                 target = into.folder / product.id

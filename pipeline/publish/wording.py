@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pystac
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.publication.providers import parse_provider
 from terralatent.pipeline.store.repository import Store
-
-if TYPE_CHECKING:
-    from terralatent.pipeline.publish.catalogue import Catalogue
 
 __all__ = ["Wording"]
 
@@ -47,7 +44,7 @@ class Wording:
     @classmethod
     def of(
         cls,
-        there: Catalogue,
+        before: Mapping[str, Any],
         store: Store,
         licence: str | None,
         providers: Sequence[str],
@@ -56,12 +53,12 @@ class Wording:
         keywords: Sequence[str],
         name: str | None,
     ) -> Wording:
-        """What is said now, else what was said before, else what follows from the store.
+        """What is said now, else what the collection said ``before``, else what follows from the
+        store.
 
         Raises:
             InputError: If no licence was ever given, or it, a provider or the name cannot be used.
         """
-        before = there.collection or {}
         kind = str(store.about()["kind"])
         licence = licence or before.get("license")
         if licence is None:
@@ -80,8 +77,8 @@ class Wording:
             raise InputError(f"{chosen!r} is no id; give --id with letters, digits, . _ and -.")
         if before and chosen != before["id"]:
             raise InputError(
-                f"{there.folder} holds the collection {before['id']}, which stays called so; leave "
-                "--id out, or choose another --out."
+                f"The collection there is called {before['id']}, and stays so; leave --id out, or "
+                "choose another --out."
             )
         named = tuple(map(parse_provider, providers)) or tuple(
             pystac.Provider.from_dict(entry)

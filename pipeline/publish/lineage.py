@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from terralatent.pipeline.store.repository import ABOUT, Store
 from terralatent.pipeline.store.whereabouts import MADE_FROM, resolve_beside
 
 __all__ = ["Lineage", "find_lineage", "instant"]
+
+GROWS = {"cube": ("period", "sensors"), "annual": ("cube", "dates", "windows", "sensors")}
+"""Of an identity, what changes while a store goes on being the same one."""
 
 MOST_STEPS = 4
 """From a map to latents to a cube are two."""
@@ -46,6 +51,14 @@ class Lineage:
     def attrs(self) -> Mapping[str, Any]:
         """Attributes of the store's root."""
         return self.root.attrs.asdict()
+
+    @property
+    def digest(self) -> str:
+        """What sets the store apart from others, whatever it has grown to: a sha256."""
+        identity = self.about["identity"]
+        kept = {key: identity[key] for key in identity if key not in GROWS.get(self.kind, ())}
+        text = json.dumps({"kind": self.kind, "identity": kept}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def sensors(self) -> tuple[str, ...]:
