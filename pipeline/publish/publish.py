@@ -19,7 +19,7 @@ from terralatent.pipeline.publish.lineage import find_lineage
 from terralatent.pipeline.publish.model import find_model
 from terralatent.pipeline.publish.wording import Wording
 from terralatent.pipeline.store.damage import translated_errors
-from terralatent.pipeline.store.history import find_snapshot
+from terralatent.pipeline.store.history import find_snapshot, keep_for
 from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import Store
@@ -85,7 +85,7 @@ def publish(
         cube: The cube that the store is made from, where it is not where it was.
         model: The folder of the model, where it is not where it was.
         copy: ``zarr`` copies the data into the catalogue, as plain Zarr with consolidated metadata;
-            by default its assets lead to the store where it lies.
+            by default its assets lead to the store where it lies, which then keeps the snapshot.
         url: Where the catalogue will be served, for absolute links to itself.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
         progress: Advanced by what is copied.
@@ -130,6 +130,8 @@ def publish(
                 )
                 product = replace(product, data=data)
                 changed = into.write(product, record, url or there.url)
+            if copy is None:
+                keep_for(str(folder), store, snapshot)
     inputs = {(scene.sensor, scene.id) for window in product.windows for scene in window.inputs}
     ids = tuple(window.id for window in product.windows)
     return Published(folder / "catalog.json", ids, len(inputs), changed)

@@ -152,6 +152,14 @@ def test_data_open_by_the_link_to_the_store(linked: Path, latents: Path) -> None
     np.testing.assert_allclose(opened["mean"], open_latents(latents)["mean"], atol=1e-6)
 
 
+def test_the_snapshot_that_is_published_is_kept(linked: Path, latents: Path) -> None:
+    from terralatent.pipeline.store.history import history
+
+    published = item_of(linked)["properties"]["terralatent:snapshot"]
+    (state,) = [state for state in history(latents) if state.id == published]
+    assert any(name.startswith("catalogue-") for name in state.kept_for)
+
+
 def test_data_open_by_xarray_in_a_catalogue_with_a_copy(copied: Path, latents: Path) -> None:
     root = pystac.Catalog.from_file(str(copied / "catalog.json"))
     item = next(iter(next(iter(root.get_children())).get_items()))
