@@ -32,6 +32,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "items": {"sources", "documents"},
         "scenes": {"items", "sources", "documents"},
         "simulation": set(),
+        "publication": {"sources"},
     },
     "models": {
         "kernels": set(),
@@ -54,8 +55,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "landcover": {"mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "cli": {"info", "pictures", "ingest", "landcover", "embeddings", "mapping", "training"}
-        | {"tables", "export", "cube", "store"},
+        "publish": {"export", "cube", "store"},
+        "cli": {"info", "pictures", "publish", "ingest", "landcover", "embeddings", "mapping"}
+        | {"training", "tables", "export", "cube", "store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

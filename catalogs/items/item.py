@@ -14,6 +14,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.antimeridian import box_on_globe, crosses, on_globe
+from terralatent.catalogs.hrefs import bare_href, is_remote
 from terralatent.catalogs.period import YEARS
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "is_level_1",
     "orbit",
     "orbit_state",
+    "own_href",
     "platform",
     "processed_at",
     "processing_baseline",
@@ -50,6 +52,9 @@ _PLATFORMS = {
     "LC": "landsat-",
 }
 
+
+_HERE = re.compile(r"https?://(localhost|127\.|\[::1\])")
+"""A catalogue that this machine alone serves."""
 
 _PRODUCT = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R(\d{3})_T\d{2}[A-Z]{3}_(\d{8}T\d{6})")
 """ESA's name of a Sentinel-2 product: its relative orbit, and when it was made."""
@@ -99,6 +104,17 @@ def changed_at(item: Item) -> str:
     """Return when the item or its product was last changed, by its own word, in a form that sorts
     by time; empty where it does not say."""
     return max(processed_at(item), *written_at(item))
+
+
+def own_href(item: Item) -> str:
+    """Return the URL of the item in its catalogue, without secrets; empty where it has none that
+    others can ask."""
+    links = item.get("links")
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, Mapping) and link.get("rel") == "self":
+            href = bare_href(str(link.get("href")), longest=None)
+            return href if is_remote(href) and not _HERE.match(href) else ""
+    return ""
 
 
 def orbit(item: Item) -> int:

@@ -10,7 +10,16 @@ import typer
 
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, terminal
-from terralatent.pipeline.cli.verbs import demo, extraction, landcover, maps, models, scenes, stores
+from terralatent.pipeline.cli.verbs import (
+    demo,
+    extraction,
+    landcover,
+    maps,
+    models,
+    publishing,
+    scenes,
+    stores,
+)
 from terralatent.pipeline.command import PROGRAM, command_line
 
 __all__ = ["app", "main"]
@@ -43,6 +52,7 @@ VERBS = (
     landcover.regress,
     stores.show,
     stores.export,
+    publishing.publish,
     stores.status,
     stores.check,
     stores.expire,

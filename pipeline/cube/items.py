@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.catalogs.items.item import changed_at, sensed_at
+from terralatent.catalogs.items.item import changed_at, own_href, sensed_at
 from terralatent.catalogs.scenes.acquisition import Fate
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, time_array
@@ -19,6 +21,7 @@ __all__ = [
     "ItemRow",
     "in_order",
     "item_arrays",
+    "items_hash",
     "rows_of",
     "stored_rows",
 ]
@@ -61,6 +64,10 @@ class ItemRow:
     """When it was last changed, by its own word; empty where it does not say, where it was dropped,
     and in cubes that an older version made."""
 
+    href: str = ""
+    """URL of the item in its catalogue; empty where that is none of the web, and in cubes that an
+    older version made. What it was of two searches does not make rows unlike."""
+
     @property
     def key(self) -> tuple[str, str, str]:
         """What sets it apart from other items: a search finds each once."""
@@ -69,7 +76,8 @@ class ItemRow:
     @property
     def text(self) -> tuple[str, ...]:
         """All of it as text, so that equal rows are equal: a NaN equals none."""
-        return tuple(str(getattr(self, field.name)) for field in fields(self))
+        names = (field.name for field in fields(self) if field.name != "href")
+        return tuple(str(getattr(self, name)) for name in names)
 
 
 def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
@@ -80,6 +88,7 @@ def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
         for acquisition in scenes.acquisitions(name)
         for item in acquisition.items
     }
+    hrefs = {(item.get("id"), str(sensed_at(item))): own_href(item) for item in scenes.items}
     return in_order(
         ItemRow(
             fate.item_id,
@@ -88,6 +97,7 @@ def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
             fate.fate,
             fate.reason,
             **_part(fate, dates),
+            href=hrefs.get((fate.item_id, str(fate.time)), ""),
         )
         for fate in scenes.fates
     )
@@ -102,6 +112,15 @@ def _part(
     scaling = {name: getattr(fate.scaling, name) for name in ("scale", "offset", "offset_from")}
     acquisition, updated = dates[fate.sensor, fate.item_id, str(fate.time)]
     return {**scaling, "acquisition": acquisition, "updated": updated}
+
+
+def items_hash(cube: zarr.Group) -> str:
+    """A sha256 over the ids of a cube's items and their fates, in any order; "" without items."""
+    if "items" not in cube:
+        return ""
+    ids, fates = (np.asarray(cube[f"items/{name}"]) for name in ("id", "fate"))
+    lines = sorted(f"{item}\t{fate}" for item, fate in zip(ids, fates, strict=True))
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
 def in_order(rows: Iterable[ItemRow]) -> tuple[ItemRow, ...]:
@@ -156,4 +175,5 @@ def item_arrays(rows: Sequence[ItemRow]) -> tuple[ArrayLayout, ...]:
         ),
         time("acquisition", "the date of the cube that it is part of"),
         text("updated", "when it was last changed, by its own word"),
+        text("href", "URL of the item in its catalogue, empty where it has none"),
     )

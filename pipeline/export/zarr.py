@@ -25,7 +25,7 @@ from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["export"]
+__all__ = ["consolidate", "export"]
 
 OTHER_FORMATS = (".tif", ".tiff", ".nc", ".nc4", ".h5", ".hdf5", ".zip", ".png", ".parquet", ".npz")
 """What a file would have to be called that holds something else."""
@@ -98,7 +98,7 @@ def export(
             for name, array in group.arrays():
                 if _wanted(name, array, variable, date):
                     _copy(array, into, name, kept[path], progress or Silent())
-        _consolidate(partial, list(groups))
+        consolidate(partial, list(groups))
         seal(partial, all_files=True)
     return folder
 
@@ -138,7 +138,7 @@ def _is(there: Store, about: dict[str, Any]) -> bool:
         return False
 
 
-def _consolidate(folder: Path, groups: list[str]) -> None:
+def consolidate(folder: Path, groups: list[str]) -> None:
     """Gather the metadata of each group and of the whole in one file, where xarray expects it."""
     with warnings.catch_warnings():
         # zarr-python warns that Zarr v3 does not specify it; xarray warns where it is absent.

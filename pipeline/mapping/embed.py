@@ -17,6 +17,7 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
+from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.masking import MaskingRequest, leaves_open
 from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When
@@ -41,6 +42,7 @@ from terralatent.pipeline.store.arrays import (
     coordinate,
     inner_chunk,
 )
+from terralatent.pipeline.store.conventions import embedding_attrs, model_uri
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource, is_table
@@ -159,12 +161,13 @@ class Latents:
     def layout(self) -> Layout:
         """Lay out the store. Reads no pixels."""
         precision = {"precision": "packed" if self.packed else "float32"}
+        arrays = self._arrays()
         return result_layout(
             self.job,
             "latents",
-            self._arrays(),
+            arrays,
             {**self.job.latents_identity(), **precision},
-            {"title": "latent series of pixels: posterior mean and standard deviation"},
+            self._attrs(*arrays[:2]),
             earlier={"model": self.job.model_hash, **precision},
         )
 
@@ -203,6 +206,25 @@ class Latents:
                     _write(group[name], dates, block, values)
         with work.clock.time("write"):
             group["observations"][:, block.y, block.x] = work.observations
+
+    def _attrs(self, mean: ArrayLayout, std: ArrayLayout) -> dict[str, Any]:
+        """What the store says of itself, by the ``geoemb:`` convention among others."""
+        job, about = self.job, self.job.attributes()
+        return embedding_attrs(
+            {
+                **grid_attrs(job.grid),
+                "title": "latent series of pixels: posterior mean and standard deviation",
+            },
+            mean,
+            std,
+            dimension="latent",
+            model=model_uri(
+                job.model_hash, about.get("model_name", ""), about.get("model_version", "")
+            ),
+            sensors=job.sensors,
+            resolution=job.grid.resolution.x,
+            calibration={"method": "local_factors" if job.std_factors else "none"},
+        )
 
     def _arrays(self) -> tuple[ArrayLayout, ...]:
         """Lay out ``mean``, ``std``, ``observations`` and their own coordinates."""

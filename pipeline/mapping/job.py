@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,6 +28,7 @@ from terralatent.models.families import families_that, find_family
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.shipped import model_folder, reference_of, shipped_as
 from terralatent.pipeline.cluster.workers import this_process
+from terralatent.pipeline.cube.items import items_hash
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
 from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
@@ -196,7 +195,7 @@ class MappingJob:
         return {
             "cube": {
                 "snapshot": self.snapshot,
-                "items": _items_hash(self.open_cube()),
+                "items": items_hash(self.open_cube()),
                 "grid": about["identity"]["grid"],
             },
             "sensors": list(self.sensors),
@@ -222,7 +221,7 @@ class MappingJob:
             "latents_hash": self.latents_hash,
             "model_sensors": [sensor.name for sensor in self.config().sensors],
             "cube_snapshot": self.snapshot,
-            "cube_items_hash": _items_hash(self.open_cube()),
+            "cube_items_hash": items_hash(self.open_cube()),
             "kernel_days": manifest.get("kernel_days", {}),
             "sensors": list(self.sensors),
             "bands": self._used_bands(),
@@ -338,15 +337,6 @@ def _sensors(root: zarr.Group) -> list[str]:
 
 def _about(root: zarr.Group) -> Mapping[str, Any]:
     return root.attrs[ABOUT]
-
-
-def _items_hash(root: zarr.Group) -> str:
-    """A sha256 over the ids of the cube's items and their fates, in any order."""
-    if "items" not in root:
-        return ""
-    ids, fates = (np.asarray(root[f"items/{name}"]) for name in ("id", "fate"))
-    lines = sorted(f"{item}\t{fate}" for item, fate in zip(ids, fates, strict=True))
-    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)

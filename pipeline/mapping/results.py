@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import keep_for
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import NotLaidOutError, Store
+from terralatent.pipeline.store.whereabouts import MADE_FROM, MODEL_FOLDER, noted, place_beside
 
 __all__ = [
     "OUTLIERS",
@@ -151,6 +153,7 @@ def fill(
             damaged or cannot be written, or is being written by another process.
     """
     layout, limit = product.layout(), MemoryLimit(workers.memory_bytes())
+    layout = noted(layout, {MODEL_FOLDER: _folder_beside(out, product.job.model)})
     product.memory_plan(limit)  # too little is refused before anything is laid out
     run = partial(map_block, product, limit)
     origin = CubeOrigin(product.job)
@@ -196,7 +199,8 @@ def fill_blocks(
         # A new store is laid out only once there is somebody to fill it.
         joining = _joining(origin, out, workers)
         joined = None if out.exists() else stack.enter_context(joining)
-        if not lay_out(out, layout) and grow is not None:
+        made = lay_out(out, noted(layout, {MADE_FROM: place_beside(out, origin.store.address)}))
+        if not made and grow is not None:
             grow(out)
         keep_for(out.address, origin.store, origin.snapshot)
         root = out.group()
@@ -246,6 +250,11 @@ def model_of(store: Store) -> str | None:
         return store.group().attrs.get("model_name") if store.exists() else None
     except NotLaidOutError:
         return None
+
+
+def _folder_beside(out: Store, model: str) -> str:
+    """Where the model's folder lies, as seen from a result; empty where it has its name alone."""
+    return place_beside(out, model) if Path(model).is_absolute() else ""
 
 
 def _joining(origin: Origin, out: Store, workers: Workers) -> AbstractContextManager[Client]:

@@ -1,0 +1,1 @@
+"""Stores and their models as STAC catalogues that stand by themselves."""
