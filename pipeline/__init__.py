@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.mapping.embed import embed
     from terralatent.pipeline.mapping.features import Features, features
     from terralatent.pipeline.mapping.opened import open_latents
-    from terralatent.pipeline.publish.publish import publish
+    from terralatent.pipeline.publication.publish import publish
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.adapting.calibrate import calibrate_model
@@ -66,7 +66,7 @@ else:
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",
         "open_latents": "mapping.opened",
-        "publish": "publish.publish",
+        "publish": "publication.publish",
         "regress": "landcover.regress",
         "status": "info.status",
         "train": "training.train",

@@ -55,8 +55,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "landcover": {"mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "publish": {"export", "cube", "store"},
-        "cli": {"info", "pictures", "publish", "ingest", "landcover", "embeddings", "mapping"}
+        "publication": {"export", "cube", "store"},
+        "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
         | {"training", "tables", "export", "cube", "store"},
     },
 }

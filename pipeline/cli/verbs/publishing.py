@@ -56,7 +56,7 @@ def publish(
 
     The same again changes nothing; a newer state of the store takes the place of the one before.
     """
-    from terralatent.pipeline.publish.publish import publish
+    from terralatent.pipeline.publication.publish import publish
 
     done = publish(
         store,

@@ -14,7 +14,7 @@ import zarr_cm
 from terralatent.catalogs.publication.product import Data, Product
 from terralatent.pipeline.export.zarr import consolidate, export
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.publish.lineage import Lineage
+from terralatent.pipeline.publication.lineage import Lineage
 from terralatent.pipeline.store.conventions import CONVENTIONS
 from terralatent.pipeline.store.digests import seal, unseal
 

@@ -14,7 +14,7 @@ from terralatent.catalogs.publication.model import ModelRecord, SensorInput
 from terralatent.models.checkpoint import WEIGHTS, CheckpointError, model_hash, read_manifest
 from terralatent.models.config import MANIFEST
 from terralatent.models.shipped import CARD, model_folder, shipped_as, shipped_names
-from terralatent.pipeline.publish.lineage import Lineage
+from terralatent.pipeline.publication.lineage import Lineage
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.store.whereabouts import MADE_FROM, MODEL_FOLDER, resolve_beside
 

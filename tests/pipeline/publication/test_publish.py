@@ -17,9 +17,9 @@ from safetensors.numpy import load_file
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.mapping.opened import open_latents
-from terralatent.pipeline.publish.publish import publish
+from terralatent.pipeline.publication.publish import publish
 from terralatent.pipeline.store.repository import Store
-from tests.pipeline.publish.conftest import lay_out_annual
+from tests.pipeline.publication.conftest import lay_out_annual
 
 TERMS: dict[str, Any] = {"licence": "CC-BY-4.0", "providers": ["We=https://example.org"]}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from terralatent.pipeline.publish.publish import publish
-from tests.pipeline.publish.conftest import lay_out_annual
+from terralatent.pipeline.publication.publish import publish
+from tests.pipeline.publication.conftest import lay_out_annual
 from tests.waiting import WITHIN_S
 
 KILLED = """

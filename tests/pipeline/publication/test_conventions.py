@@ -14,7 +14,7 @@ from terralatent.pipeline.store.arrays import ArrayLayout
 from terralatent.pipeline.store.conventions import CONVENTIONS, embedding_attrs
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.store.whereabouts import place_beside, resolve_beside
-from tests.pipeline.publish.conftest import SCHEMAS
+from tests.pipeline.publication.conftest import SCHEMAS
 
 GEOEMB = json.loads((SCHEMAS / "geoemb-0655212.json").read_text())
 

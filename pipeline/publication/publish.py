@@ -12,12 +12,12 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.publication.product import Data, Product
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.publish.catalogue import Catalogue, made_whole
-from terralatent.pipeline.publish.copies import COPIES, ICECHUNK, ZARR
-from terralatent.pipeline.publish.describe import describe
-from terralatent.pipeline.publish.lineage import find_lineage
-from terralatent.pipeline.publish.model import find_model
-from terralatent.pipeline.publish.wording import Wording
+from terralatent.pipeline.publication.catalogue import Catalogue, made_whole
+from terralatent.pipeline.publication.copies import COPIES, ICECHUNK, ZARR
+from terralatent.pipeline.publication.describe import describe
+from terralatent.pipeline.publication.lineage import find_lineage
+from terralatent.pipeline.publication.model import find_model
+from terralatent.pipeline.publication.wording import Wording
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot, keep_for
 from terralatent.pipeline.store.location import is_url

@@ -26,8 +26,8 @@ from terralatent.catalogs.publication.product import (
 )
 from terralatent.catalogs.publication.providers import providers_of
 from terralatent.pipeline.cube.losses import PENDING
-from terralatent.pipeline.publish.lineage import Lineage, instant
-from terralatent.pipeline.publish.wording import Wording
+from terralatent.pipeline.publication.lineage import Lineage, instant
+from terralatent.pipeline.publication.wording import Wording
 from terralatent.pipeline.region import grid_of
 
 __all__ = ["describe", "place_on_earth"]

@@ -18,7 +18,7 @@ from terralatent.catalogs.publication.collection import STORE, catalogue_of, col
 from terralatent.catalogs.publication.items import input_href, input_item, item_of
 from terralatent.catalogs.publication.model import ModelRecord, model_item
 from terralatent.catalogs.publication.product import Product
-from terralatent.pipeline.publish.lineage import Lineage
+from terralatent.pipeline.publication.lineage import Lineage
 
 __all__ = ["Catalogue", "made_whole"]
 
