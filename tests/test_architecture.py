@@ -50,7 +50,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "training": {"tables", "cube", "store"},
         "mapping": {"tables", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
-        "landcover": {"mapping", "cluster", "cube", "store"},
+        "landcover": {"export", "mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
         "cli": {"info", "pictures", "ingest", "landcover", "mapping", "training", "tables"}
