@@ -7,6 +7,7 @@ bands and the colours of classes are those of the array's CF attributes.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,11 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetWriter
+from rasterio.windows import Window
 
 __all__ = ["Cog", "writing_cogs"]
 
@@ -39,8 +43,8 @@ CACHE_BYTES = 128 * 2**20
 OVERVIEWS = 4 / 3
 """A file with its overviews, each of a quarter of the pixels of the one before."""
 
-TITLE_BYTES = 64 * 2**10
-"""Room for headers and tags of a file."""
+TITLE_BYTES, TILE_ENTRY = 64 * 2**10, 32
+"""Room for headers and tags of a file, and for where a tile begins and how long it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +71,15 @@ class Cog:
 
     @property
     def plain_bytes(self) -> int:
-        """Size of the plain file."""
+        """Size of the plain file at most."""
+        tiles = math.prod(math.ceil(n / PLAIN_TILE) for n in self.grid.shape)
+        return self.pixel_bytes + tiles * len(self.bands) * TILE_ENTRY + TITLE_BYTES
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Size of all that the plain file's tiles hold."""
         rows, columns = (math.ceil(n / PLAIN_TILE) * PLAIN_TILE for n in self.grid.shape)
-        return rows * columns * self._pixel_bytes + TITLE_BYTES
+        return rows * columns * self._pixel_bytes
 
     @property
     def most_bytes(self) -> int:
@@ -107,7 +117,7 @@ def writing_cogs(cogs: Sequence[Cog], folder: Path) -> Iterator[list[DatasetWrit
 
     Raises:
         RasterioError: If GDAL cannot write.
-        OSError: If a COG cannot be put into its place.
+        OSError: If the disk is full, or a COG cannot be put into its place.
     """
     plains = [folder / f"plain-{number}.tif" for number in range(len(cogs))]
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_PAM_ENABLED="NO", CPL_TMPDIR=str(folder)):
@@ -117,6 +127,8 @@ def writing_cogs(cogs: Sequence[Cog], folder: Path) -> Iterator[list[DatasetWrit
                 for cog, plain in zip(cogs, plains, strict=True)
             ]
         for cog, plain in zip(cogs, plains, strict=True):
+            if plain.stat().st_size < cog.pixel_bytes:  # of which GDAL says nothing on closing
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             _put_in_place(cog, _copied(cog, plain))
             plain.unlink()
 
@@ -170,15 +182,20 @@ def _colours(attrs: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
 
 
 def _copied(cog: Cog, plain: Path) -> Path:
-    """Copy a plain file to a COG beside it."""
+    """Copy a plain file to a COG beside it, and read its last pixels: where it ends."""
     aside = plain.with_suffix(".cog")
     # Means are of quantities; of classes, bits and counts an overview shows what most pixels are.
     quantity = "scale_factor" in cog.attrs or np.dtype(cog.dtype).kind == "f"
-    rasterio.shutil.copy(
-        plain, aside, driver="COG", compress="zstd", blocksize=cog.tile, bigtiff="if_safer",
-        overview_resampling="average" if quantity else "mode",
-        predictor="no" if cog.is_of_classes else "yes", num_threads="all_cpus",
-    )  # fmt: skip
+    try:
+        rasterio.shutil.copy(
+            plain, aside, driver="COG", compress="zstd", blocksize=cog.tile, bigtiff="if_safer",
+            overview_resampling="average" if quantity else "mode",
+            predictor="no" if cog.is_of_classes else "yes", num_threads="all_cpus",
+        )  # fmt: skip
+        with rasterio.open(aside) as made:
+            made.read(window=Window(made.width - 1, made.height - 1, 1, 1))
+    except CPLE_BaseError as error:
+        raise RasterioIOError(" ".join(str(error.errmsg).split())) from error
     return aside
 
 
