@@ -37,6 +37,9 @@ TILE, SMALLEST_TILE = 512, 128
 TILE_BYTES = 16 * 2**20
 """What a tile of a COG has at most before it is made smaller: a reader of one band fetches all."""
 
+LEVEL = 6
+"""Of Zstandard: measured on latents as small as GDAL's 9 in half of the time; 3 is 3 % larger."""
+
 CACHE_BYTES = 128 * 2**20
 """Of pixels that GDAL keeps of all files it has open."""
 
@@ -188,7 +191,7 @@ def _copied(cog: Cog, plain: Path) -> Path:
     quantity = "scale_factor" in cog.attrs or np.dtype(cog.dtype).kind == "f"
     try:
         rasterio.shutil.copy(
-            plain, aside, driver="COG", compress="zstd", blocksize=cog.tile, bigtiff="if_safer",
+            plain, aside, driver="COG", compress="zstd", level=LEVEL, blocksize=cog.tile, bigtiff="if_safer",
             overview_resampling="average" if quantity else "mode",
             predictor="no" if cog.is_of_classes else "yes", num_threads="all_cpus",
         )  # fmt: skip
