@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,21 +38,14 @@ class CogBatch:
     def cut(self) -> list[tuple[slice, ...]]:
         """Where the shards lie in the array, each of which is read once."""
         dims, start = dims_of(self.array), self.span[0]
-        sizes = self.array.shards or self.array.chunks
-        cut = {"time", "y", "x"}
-        return list(
-            pieces(
-                tuple(
-                    self.span[1] - start if dim == "time" else size
-                    for dim, size in zip(dims, self.array.shape, strict=True)
-                ),
-                tuple(
-                    step if dim in cut else max(1, size)
-                    for dim, step, size in zip(dims, sizes, self.array.shape, strict=True)
-                ),
-                tuple(start if dim == "time" else 0 for dim in dims),
-            )
-        )
+        shape, sizes = list(self.array.shape), list(_shard(self.array))
+        for axis, dim in enumerate(dims):
+            if dim == "time":
+                shape[axis] = self.span[1] - start
+            elif dim not in ("y", "x"):  # all labels at once: they are bands, or files
+                sizes[axis] = max(1, shape[axis])
+        begin = tuple(start if dim == "time" else 0 for dim in dims)
+        return list(pieces(tuple(shape), tuple(sizes), begin))
 
     def write(self, wanted: Sequence[Cog], folder: Path) -> Iterator[None]:
         """Write those COGs that are wanted; yields after each shard, which it holds in memory.
@@ -108,32 +101,29 @@ def cog_batches(
         by_date: Whether a file is a date; else it is a label of the other dimension.
         tags: Metadata of all files.
     """
+    (one,) = one_cog(folder / f"{name}.tif", group, name, {"variable": name, **tags}).cogs
     array: Any = group[name]
-    dims = dims_of(array)
-    labels = _labels(group, dims, array.shape)
-    tags = {"variable": name, **tags}
-    if "time" not in dims:
-        yield one_cog(folder / f"{name}.tif", group, name, tags)
+    if "time" not in dims_of(array):
+        yield CogBatch(array, (0, 1), True, (one,))
         return
     times = np.asarray(group["time"][...]).astype("datetime64[us]")
-    if by_date:
-        names = _date_names(times)
-        size = (array.shards or array.chunks)[0]
-        for (some,) in pieces((span[1] - span[0],), (size,), (span[0],)):
-            cogs = tuple(
-                _cog(group, array, folder / f"{name}_{names[place]}.tif", labels,
-                     {**tags, **_time_tags(times[place])})
-                for place in range(some.start, some.stop)
-            )  # fmt: skip
-            yield CogBatch(array, (some.start, some.stop), True, cogs)
+    if not by_date:
+        bands = tuple(_iso(time) for time in times[slice(*span)])
+        cogs = tuple(
+            replace(one, path=folder / f"{name}{_ending(label)}.tif", bands=bands,
+                    tags={**one.tags, **({"label": label} if label else {})})
+            for label in one.bands
+        )  # fmt: skip
+        yield CogBatch(array, span, False, cogs)
         return
-    bands = tuple(_iso(time) for time in times[slice(*span)])
-    cogs = tuple(
-        _cog(group, array, folder / f"{name}{_ending(label)}.tif", bands,
-             {**tags, **({"label": label} if label else {})})
-        for label in labels
-    )  # fmt: skip
-    yield CogBatch(array, span, False, cogs)
+    days = _date_names(times)
+    for (dates,) in pieces((span[1] - span[0],), _shard(array)[:1], (span[0],)):
+        cogs = tuple(
+            replace(one, path=folder / f"{name}_{days[place]}.tif",
+                    tags={**one.tags, **_time_tags(times[place])})
+            for place in range(dates.start, dates.stop)
+        )  # fmt: skip
+        yield CogBatch(array, (dates.start, dates.stop), True, cogs)
 
 
 def one_cog(
@@ -141,15 +131,14 @@ def one_cog(
 ) -> CogBatch:
     """The one COG of an array ``(..., y, x)`` without a time, a band for each label."""
     array: Any = group[name]
-    cog = _cog(group, array, path, _labels(group, dims_of(array), array.shape), dict(tags or {}))
+    bands = _labels(group, dims_of(array), array.shape)
+    made = {"TIFFTAG_SOFTWARE": f"terralatent {version('terralatent')}", **(tags or {})}
+    cog = Cog(path, grid_of(group), array.dtype.name, bands, array.attrs.asdict(), made)
     return CogBatch(array, (0, 1), True, (cog,))
 
 
-def _cog(
-    group: zarr.Group, array: Any, path: Path, bands: tuple[str, ...], tags: dict[str, str]
-) -> Cog:
-    tags |= {"TIFFTAG_SOFTWARE": f"terralatent {version('terralatent')}"}
-    return Cog(path, grid_of(group), array.dtype.name, bands, array.attrs.asdict(), tags)
+def _shard(array: Any) -> tuple[int, ...]:
+    return tuple(array.shards or array.chunks)
 
 
 def _labels(group: zarr.Group, dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:

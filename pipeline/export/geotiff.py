@@ -191,9 +191,9 @@ def _copied(cog: Cog, plain: Path) -> Path:
     quantity = "scale_factor" in cog.attrs or np.dtype(cog.dtype).kind == "f"
     try:
         rasterio.shutil.copy(
-            plain, aside, driver="COG", compress="zstd", level=LEVEL, blocksize=cog.tile, bigtiff="if_safer",
+            plain, aside, driver="COG", compress="zstd", level=LEVEL, num_threads="all_cpus",
+            blocksize=cog.tile, bigtiff="if_safer", predictor="no" if cog.is_of_classes else "yes",
             overview_resampling="average" if quantity else "mode",
-            predictor="no" if cog.is_of_classes else "yes", num_threads="all_cpus",
         )  # fmt: skip
         with rasterio.open(aside) as made:
             made.read(window=Window(made.width - 1, made.height - 1, 1, 1))

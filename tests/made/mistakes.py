@@ -259,7 +259,7 @@ MISTAKES: list[tuple[str, str]] = [
       for there in ("file", "foreign", "cube", "latents", "plain", "repository")),
     ("export {cube} --out {file}/x.zarr", "Cannot write .*: (Not a directory|File exists)"),
     ("export {cube} --out s3://bucket/x", "exports go to a local folder; copy it from there"),
-    ("export {cube} --out {out}.tif", "COGs go into a folder, a file for each date, not into one .ti"),
+    ("export {cube} --out {out}.tif", "COGs go into a folder, a file for each date, not into"),
     ("export {cube} --out {out} --format pdf", "no format 'pdf'; there are zarr, cog, netcdf"),
     (f"{EXPORT} --format netcdf", "ends as zarr does, and --format is netcdf; change one of them"),
     ("export {cube} --out {out} --format netcdf", "a netCDF file ends in .nc; add that"),
@@ -272,7 +272,7 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{EXPORT} --shards maybe", "--shards is yes or no, not 'maybe'"),
     (f"{EXPORT} --precision int8", "no precision 'int8'; there are packed, float32"),
     ("export {cube} --out {out} --format cog --files year", "cannot be a 'year'; take date or dim"),
-    *((f"export {{cube}} --format cog --out {{{there}}}", "exists and is not this export; choose an")
+    *((f"export {{cube}} --format cog --out {{{there}}}", "exists and is not this export; choose")
       for there in ("file", "foreign", "cube", "plain")),
     ("export {cube} --format cog --out {file}/x", "Cannot write .*: (Not a directory|File exists)"),
     ("export {cube} --format cog --out {latents}/x", "lies inside the store"),
