@@ -80,7 +80,7 @@ def test_what_is_one_piece_is_not_there_after_a_kill_and_then_whole(
         assert export_netcdf(latents, tmp_path / name) == tmp_path / name  # and is this export
 
 
-@pytest.mark.parametrize("place", ["before cog", "cog made"])
+@pytest.mark.parametrize("place", ["cog made", pytest.param("before cog", marks=pytest.mark.soak)])
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(
     latents: Path, launcher: Launcher, tmp_path: Path, place: str
 ) -> None:

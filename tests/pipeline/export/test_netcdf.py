@@ -70,9 +70,10 @@ def test_offsets_bounds_and_texts_are_kept_and_states_are_not(annual: Path, tmp_
 def test_a_cube_has_a_group_for_each_sensor_or_one_is_the_root(
     two_sensors: Path, tmp_path: Path
 ) -> None:
+    sensor = {"sensor": "sentinel-2-l2a", "variable": "data"}
     cube = open_cube(two_sensors, clear=False)
     tree = xr.open_datatree(export_netcdf(two_sensors, tmp_path / "cube.nc"), engine="h5netcdf")
-    one = xr.open_dataset(export_netcdf(two_sensors, tmp_path / "one.nc", sensor="sentinel-2-l2a"))
+    one = xr.open_dataset(export_netcdf(two_sensors, tmp_path / "one.nc", **sensor))
 
     assert set(tree.children) == {"sentinel-1-asc", "sentinel-2-l2a"}
     for opened, name in (
