@@ -52,7 +52,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "mapping": {"tables", "cluster", "cube", "store"},
         "embeddings": {"mapping", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
-        "landcover": {"mapping", "cluster", "cube", "store"},
+        "landcover": {"export", "mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "cube", "store"},
         "info": {"training", "cube", "store"},
         "publication": {"export", "cube", "store"},

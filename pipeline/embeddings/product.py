@@ -14,6 +14,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.annual import AnnualMap, annual_vectors
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.shipped import model_folder
+from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.losses import PENDING, STATE_FLAGS
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embeddings.packing import PRECISIONS, Precision
@@ -24,6 +25,7 @@ from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.results import result_layout
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
+from terralatent.pipeline.store.conventions import embedding_attrs, model_uri
 from terralatent.pipeline.store.repository import BRANCH, Store
 
 __all__ = ["ANNUAL", "AnnualVectors", "add_windows"]
@@ -63,15 +65,13 @@ class AnnualVectors:
 
     def layout(self) -> Layout:
         """Lay out the store. Reads no pixels."""
+        arrays = self._arrays()
         made = result_layout(
             self.job,
             ANNUAL,
-            self._arrays(),
+            arrays,
             {},
-            {
-                "title": "annual vectors of pixels: posterior mean and standard deviation",
-                "explained": [round(float(share), 6) for share in self.annual_map().explained],
-            },
+            self._attrs(*arrays[:2]),
             times=np.array([window.first for window in self.windows], "datetime64[us]"),
         )
         # Windows come and go on: neither they nor the cube's snapshot make a store another one.
@@ -130,6 +130,28 @@ class AnnualVectors:
                 group["mean"][place, :, block.y, block.x] = means[at]
                 group["log_std"][place, :, block.y, block.x] = logs[at]
                 group["observations"][place, :, block.y, block.x] = counts[at]
+
+    def _attrs(self, mean: ArrayLayout, log_std: ArrayLayout) -> dict[str, Any]:
+        """What the store says of itself, by the ``geoemb:`` convention among others."""
+        job, about = self.job, self.job.attributes()
+        return embedding_attrs(
+            {
+                **grid_attrs(job.grid),
+                "title": "annual vectors of pixels: posterior mean and standard deviation",
+                "explained": [round(float(share), 6) for share in self.annual_map().explained],
+            },
+            mean,
+            log_std,
+            dimension="component",
+            model=model_uri(
+                job.model_hash, about.get("model_name", ""), about.get("model_version", "")
+            ),
+            sensors=job.sensors,
+            resolution=job.grid.resolution.x,
+            kind="log_standard_deviation",
+            calibration={"method": "local_factors" if job.std_factors else "none"},
+            temporal={"kind": "window", "bounds": "time_bnds"},
+        )
 
     def _arrays(self) -> tuple[ArrayLayout, ...]:
         job, packing = self.job, self.packing

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import rasterio
-import rasterio.shutil
-from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
 from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.legend import Legend
-from terralatent.pipeline.region import blocks, grid_of
+from terralatent.catalogs.temporary import temporary_folder
+from terralatent.pipeline.export.cog_files import one_cog
+from terralatent.pipeline.export.selection import is_on_grid
 from terralatent.pipeline.store.location import is_url
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["require_cog", "write_cogs"]
 
@@ -53,76 +46,17 @@ def write_cogs(store: Store, kind: str, out: Path) -> list[Path]:
     Raises:
         InputError: If a file cannot be written.
     """
-    root = store.group(kind=kind)
-    written = []
-    for name, array in sorted(root.arrays()):
-        if (array.metadata.dimension_names or ())[-2:] == ("y", "x"):
-            path = out if name in FIRST else out.with_name(f"{out.stem}-{name}{out.suffix}")
-            _write_cog(root, name, path)
-            written.append(path)
+    root, written = store.group(kind=kind), []
+    for name in sorted(name for name, array in root.arrays() if is_on_grid(array)):
+        path = out if name in FIRST else out.with_name(f"{out.stem}-{name}{out.suffix}")
+        batch = one_cog(path, root, name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary_folder(f".{out.stem}-part", path.parent.absolute()) as aside:
+                for _ in batch.write(batch.cogs, aside):
+                    pass
+        except (OSError, RasterioError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"Cannot write {path}: {reason}.") from error
+        written.append(path)
     return written
-
-
-def _write_cog(root: Any, name: str, out: Path) -> None:
-    array, grid = root[name], grid_of(root)
-    attrs: Mapping[str, Any] = array.attrs.asdict()
-    bands = 1 if array.ndim == 2 else array.shape[0]
-    profile = {
-        "driver": "GTiff", "height": grid.shape[0], "width": grid.shape[1], "count": bands,
-        "dtype": str(array.dtype), "crs": str(grid.crs), "transform": grid.affine,
-        "nodata": attrs.get("_FillValue", np.nan), "tiled": True, "blockxsize": 256,
-        "blockysize": 256, "compress": "deflate", "interleave": "band", "bigtiff": "if_safer",
-    }  # fmt: skip
-    plain, aside = (out.with_name(f".{out.stem}.{os.getpid()}{end}") for end in (".plain", ".cog"))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(plain, "w", **profile) as file:
-            file.update_tags(long_name=attrs["long_name"])
-            _describe(file, name, root, attrs)
-            for block in blocks(
-                (grid.shape[0], grid.shape[1]), root.attrs[ABOUT]["identity"]["block"]
-            ):
-                values = np.asarray(array[..., block.y, block.x])
-                window = ((block.y.start, block.y.stop), (block.x.start, block.x.stop))
-                file.write(values.reshape(bands, *block.shape), window=window)
-        # Between two classes there is no third: overviews show what most pixels are.
-        resampling = "mode" if name == "class" else "average"
-        rasterio.shutil.copy(
-            plain, aside, driver="COG", compress="deflate", overview_resampling=resampling,
-            predictor="no" if name == "class" else "yes",
-        )  # fmt: skip
-        os.replace(aside, out)
-    except (OSError, RasterioError) as error:
-        raise InputError(
-            f"Cannot write {out}: {getattr(error, 'strerror', 0) or error}."
-        ) from error
-    finally:
-        for path in (plain, aside):
-            with suppress(OSError):
-                path.unlink()
-
-
-def _describe(file: Any, name: str, root: Any, attrs: Mapping[str, Any]) -> None:
-    if "units" in attrs:
-        file.units = (attrs["units"],) * file.count
-    if "scale_factor" in attrs:
-        file.scales = (attrs["scale_factor"],) * file.count
-    if name == "class":
-        legend = Legend.from_attrs(attrs)
-        file.write_colormap(1, {0: (0, 0, 0, 0), **_table(legend)})
-        file.colorinterp = [ColorInterp.palette]
-        tags = {
-            f"CLASS_{value}": text for value, text in zip(legend.values, legend.names, strict=True)
-        }
-        file.update_tags(**tags)
-    elif file.count > 1:
-        names = [str(text) for text in np.asarray(root["category"][...])]
-        for band, text in enumerate(names, start=1):
-            file.set_band_description(band, text)
-
-
-def _table(legend: Legend) -> dict[int, tuple[int, ...]]:
-    return {
-        value: (*bytes.fromhex(colour[1:]), 255)
-        for value, colour in zip(legend.values, legend.colours, strict=True)
-    }

@@ -18,6 +18,9 @@ from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
 
+OF_THE_FORMAT = (ABOUT, "coordinates", "Conventions")
+"""Attributes of a store's root that say how it is kept."""
+
 
 def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
     """Open latents as dask arrays; reads no pixels.
@@ -74,7 +77,7 @@ def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = 
     for name in opened.data_vars:
         opened[name].encoding["grid_mapping"] = "spatial_ref"
     return opened.assign_attrs(
-        {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
+        {key: value for key, value in root.attrs.items() if key not in OF_THE_FORMAT}
     )
 
 

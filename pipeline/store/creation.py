@@ -19,7 +19,7 @@ from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.location import open_storage
 from terralatent.pipeline.store.repository import ABOUT, BRANCH, Store
 
-__all__ = ["lay_out", "require_same"]
+__all__ = ["differences", "lay_out", "require_same"]
 
 FIRST_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"
 """With which every repository of Icechunk begins."""
@@ -134,7 +134,7 @@ def require_same(store: Store, kind: str, identity: Mapping[str, Any]) -> None:
         raise InputError(
             f"{store} is a {about['kind']} store, not a {kind} store; choose another --out."
         )
-    unlike = _differences(about["identity"], identity)
+    unlike = differences(about["identity"], identity)
     if unlike:
         raise InputError(
             f"{store} exists and holds something else: {'; '.join(unlike)}. "
@@ -142,14 +142,14 @@ def require_same(store: Store, kind: str, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
     """Say how two JSON values differ, one text for each leaf that does."""
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         keys = list(dict.fromkeys([*there, *here]))
         return [
             text
             for key in keys
-            for text in _differences(
+            for text in differences(
                 there.get(key), here.get(key), f"{name}.{key}" if name else str(key)
             )
         ]

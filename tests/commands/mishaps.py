@@ -39,7 +39,9 @@ class Mishap:
     handed its fork back; ``merged``: forks are merged; ``before commit``, ``after commit``, that of
     the layout counted; ``before shown``, ``after shown``: of what a cube grew to. Of a training:
     ``linear start``; ``step``: one is done; ``state half written``, ``state written``: before it
-    replaces the one before; ``weights replaced``: and the manifest not yet."""
+    replaces the one before; ``weights replaced``: and the manifest not yet. Of an export: ``before
+    cog``: the plain file is written; ``cog made``, ``cog in place``: before and after it has its
+    name; ``shard exported``: into a netCDF file; ``zarr filled``: but for what gathers it."""
 
     what: str
     """``kill``: the whole group; ``die``: this process alone; ``interrupt``: Ctrl-C for the group,
@@ -95,6 +97,15 @@ def arrange_command() -> None:
     _then(fitting, "_step", "step")
     _then(checkpoint, "_replace", "weights replaced")
     _first(training_state, "_settle", "state written", lambda aside, file: "state" in file.name)
+
+    if "export" in sys.argv:
+        from terralatent.pipeline.export import geotiff, netcdf, zarr
+
+        _first(geotiff, "_copied", "before cog")
+        _first(geotiff, "_put_in_place", "cog made")
+        _then(geotiff, "_put_in_place", "cog in place")
+        _then(netcdf, "_write_piece", "shard exported")
+        _first(zarr, "_consolidate", "zarr filled")
 
     save = training_state.save_file
 

@@ -31,16 +31,41 @@ def show(
 
 def export(
     store: opt.AnyStore,
-    out: Annotated[str, typer.Option(metavar="FOLDER.zarr")],
+    out: Annotated[str, typer.Option(metavar="OUT", help="FOLDER.zarr, FILE.nc, or a folder.")],
+    format: Annotated[
+        str | None, typer.Option(help="zarr, cog or netcdf; else as OUT ends.", metavar="F")
+    ] = None,
     sensor: opt.OneSensor = None,
     variable: opt.Variable = None,
     date: opt.Date = None,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            help="Of COGs: each a date, or a dimension (latent, band).", metavar="date|dimension"
+        ),
+    ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(help="Of Zarr: yes, or no: each chunk is a file.", metavar="yes|no"),
+    ] = None,
+    zarr_format: Annotated[
+        int | None, typer.Option(help="3, or 2 for readers of old.", metavar="3|2")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of Zarr: packed (integers) or float32.")
+    ] = None,
     at: opt.At = None,
 ) -> None:
-    """Copy a store, or a part of it, as plain Zarr v3."""
-    from terralatent.pipeline.export.zarr import export
+    """Copy a store, or a part of it, as plain Zarr, COGs or netCDF."""
+    from terralatent.pipeline.export.formats import export_as
 
-    export(store, out, sensor=sensor, variable=variable, date=date, at=at)
+    if shards not in (None, "yes", "no"):
+        raise InputError(f"--shards is yes or no, not {shards!r}.")
+    export_as(
+        store, out, format=format, sensor=sensor, variable=variable, date=date, files=files,
+        shards=None if shards is None else shards == "yes", zarr_format=zarr_format,
+        precision=precision, at=at, progress=terminal.bar(),
+    )  # fmt: skip
     terminal.say(f"-> {out}")
 
 
