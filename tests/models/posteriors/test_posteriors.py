@@ -61,7 +61,8 @@ def test_float32_is_enough(
 
 
 @pytest.mark.parametrize(
-    "name", ["matern32", "default", pytest.param("four", marks=pytest.mark.slow)]
+    "name",
+    ["default", *(pytest.param(n, marks=pytest.mark.slow) for n in ("matern32", "four"))],
 )
 @pytest.mark.parametrize(("largest", "tolerance"), [(100.0, 1e-4), (1e4, 1e-3)])
 def test_float32_is_enough_compiled(
@@ -89,7 +90,16 @@ def test_what_lets_networks_round_leaves_the_posterior_alone(form: Inference) ->
     assert torch.equal(rounded.query_var, exact.query_var)
 
 
-@pytest.mark.parametrize("name", ["matern52", "white", "quasiperiodic", "product"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "white",
+        *(
+            pytest.param(n, marks=pytest.mark.soak)
+            for n in ("matern52", "quasiperiodic", "product")
+        ),
+    ],
+)
 def test_gradients_through_every_kernel(form: Inference, name: str) -> None:
     kernel, case = KERNELS[name]().double(), make_case(series=3)
     at = torch.tensor([2, 3, 8, 9, 17])
