@@ -74,6 +74,7 @@ def make_small() -> None:
 
 def main() -> None:
     os.environ["DASK_LOGGING__DISTRIBUTED"] = "error"  # as the command line says before dask comes
+    import cryptography.x509  # noqa: F401
     import lightning.fabric  # noqa: F401
     import typer
     from distributed.cli import dask_scheduler, dask_worker

@@ -168,14 +168,18 @@ def test_elbo_of_the_pseudo_observations_is_their_evidence(
     assert_near(expected.sum(1) - got.kl_by_latent, evidence.detach(), 1e-8)
 
 
-@pytest.mark.parametrize("compiled_from", [10**12, 0], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    ("compiled_from", "series"),
+    [(10**12, 500), (0, 2_500)],
+    ids=["eager", "compiled"],
+)
 def test_any_precision_and_lengthscale_stays_finite(
-    compiled_from: int, monkeypatch: pytest.MonkeyPatch
+    compiled_from: int, series: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """100,000 random series of the default form in float32, w from 0 to 1e4."""
+    """100,000 random series of the default form in float32, w from 0 to 1e4; a fifth eagerly."""
     monkeypatch.setattr(dispatch, "COMPILED_FROM", compiled_from)
     with torch.no_grad():
-        got = Markov().infer(*stress(series=2_500, latents=40, dates=40))
+        got = Markov().infer(*stress(series=series, latents=40, dates=40))
 
     assert bool(got.mean.isfinite().all())
     assert bool(got.kl.isfinite().all())
