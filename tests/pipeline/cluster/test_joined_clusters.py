@@ -99,7 +99,7 @@ def test_a_worker_that_sees_another_model_is_named(
     model = "/proc/self/cwd/model"  # one path, that each process sees in the folder it runs in
     with (
         worker(empty, there) as address,
-        pytest.raises(InputError, match="holds another model for") as refusal,
+        pytest.raises(InputError, match="is another model for") as refusal,
     ):
         embed(cube, model, tmp_path / "out", dates=DATES, client=empty)
     assert f"worker {address} on {os.uname().nodename}" in str(refusal.value)
