@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import functools
 import gc
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from distributed import Client, LocalCluster
 
 from terralatent.catalogs.scenes.scenes import Scenes
@@ -19,6 +21,9 @@ from tests.commands.processes import Launcher, launching
 from tests.commands.trainings import Training
 from tests.made.catalogue import region, write_catalogue
 from tests.made.tiny import tiny_cube
+
+# Commands that run in this process build the same command line: half the time of one that is wrong.
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 # What is imported stays until the end: to search it for garbage, again and again, took a fifth of
 # the time in which the tests are collected.

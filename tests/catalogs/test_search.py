@@ -199,7 +199,7 @@ ITEMS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(ITEMS, min_size=1, max_size=12), st.integers(0, 99))
 def test_every_item_has_one_fate_whatever_their_order(drawn: list[Any], seed: int) -> None:
     items = []

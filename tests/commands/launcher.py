@@ -1,12 +1,14 @@
 """Starts commands as a shell does, each a process group of its own, but without their imports.
 
 ``python -m tests.commands.launcher FD`` imports what the verbs import, once. For each request on
-the socket FD it forks a process that runs the command line. Its workers are started as always.
+the socket FD it forks a process that runs the command line. Its workers are forks too: see
+``tests.commands.forks``.
 """
 
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import json
 import os
@@ -15,9 +17,7 @@ import sys
 from typing import Any
 
 from tests.commands import mishaps
-
-if __name__ == "__mp_main__":  # a worker process, which imports this first
-    mishaps.worker_started()
+from tests.commands.forks import fork_workers
 
 
 def serve(channel: socket.socket) -> tuple[dict[str, Any], int] | None:
@@ -74,7 +74,9 @@ def make_small() -> None:
 
 def main() -> None:
     os.environ["DASK_LOGGING__DISTRIBUTED"] = "error"  # as the command line says before dask comes
+    import cryptography.x509  # noqa: F401
     import lightning.fabric  # noqa: F401
+    import typer
     from distributed.cli import dask_scheduler, dask_worker
 
     import terralatent.pipeline.ingest.build
@@ -82,6 +84,7 @@ def main() -> None:
     import terralatent.pipeline.mapping.decode
     import terralatent.pipeline.mapping.embed
     import terralatent.pipeline.training.train  # noqa: F401
+    from terralatent.pipeline.cli.app import app
     from terralatent.pipeline.cli.app import main as command_line
 
     programs = {
@@ -89,11 +92,17 @@ def main() -> None:
         "dask-scheduler": dask_scheduler.main,
         "dask-worker": dask_worker.main,
     }
-    make_small()
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(app)
     gc.freeze()  # else a collection copies what the forked processes share
-    request = serve(socket.socket(fileno=int(sys.argv[1])))
-    if request is not None:
-        become(*request)
+    accepted = serve(socket.socket(fileno=int(sys.argv[1])))
+    if accepted is not None:
+        request, output = accepted
+        become(request, output)
+        mishaps.heed_permissions()
+        if request["program"] == "terralatent":
+            fork_workers()
+        make_small()
         mishaps.arrange_command()
         try:
             programs[sys.argv[0]]()

@@ -85,8 +85,6 @@ def arrange_command() -> None:
     from terralatent.pipeline.training import loop as fitting
     from terralatent.pipeline.training import state as training_state
 
-    if any(fields["what"] == "read only" for fields in json.loads(os.environ.get(PLAN, "[]"))):
-        _heed_permissions()
     dask.config.set(PRELOAD)
     _then(icechunk.Session, "merge", "merged")
     _first(icechunk.Session, "commit", "before commit")
@@ -181,11 +179,14 @@ def _pass(place: str, task: Any = None) -> None:
                 _do(mishap.what)
 
 
-def _heed_permissions() -> None:
+def heed_permissions() -> None:
     """Let permissions of files hold for this process and those it starts, though it may be root.
 
-    It gives up the capabilities to override them; called before there is another thread.
+    Where they are to matter: it gives up the capabilities to override them, before there is another
+    thread.
     """
+    if all(fields["what"] != "read only" for fields in json.loads(os.environ.get(PLAN, "[]"))):
+        return
     libc, names = ctypes.CDLL(None), (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, of 32 each; then of others

@@ -9,6 +9,7 @@ import torch
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Observations
+from terralatent.models.start import components
 from terralatent.models.start.covariances import (
     TooFewObservationsError,
     diagonal_plus_factor,
@@ -20,6 +21,11 @@ from terralatent.models.start.linear import linear_start
 from terralatent.models.start.noise_fractions import minimum_noise_fractions, neighbour_differences
 
 SERIES, BANDS = 48, 4
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(components, "EVIDENCE_STEPS", 20)
 
 
 def drawn(*shape: int, seed: int) -> torch.Tensor:
@@ -226,7 +232,7 @@ def radar_and_optical(clear: float) -> dict[str, Observations]:
     }
 
 
-@pytest.mark.parametrize("clear", [0.3, 0.7])
+@pytest.mark.parametrize("clear", [0.3, pytest.param(0.7, marks=pytest.mark.soak)])
 def test_the_start_begins_with_the_sensor_that_says_most(
     clear: float, caplog: pytest.LogCaptureFixture
 ) -> None:

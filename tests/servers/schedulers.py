@@ -9,9 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL
 
+from distributed import Client
+
 from tests.commands.mishaps import Mishap
 from tests.commands.processes import Command, Launcher
 from tests.waiting import WITHIN_S
+
+WORKER = ("--host", "127.0.0.1", "--no-nanny", "--nthreads", "1", "--no-dashboard")
+"""Options of a worker of one thread, without a nanny."""
 
 
 class Cluster:
@@ -37,10 +42,7 @@ class Cluster:
 
     def join(self) -> Command:
         """Start one more worker."""
-        worker = self._start(
-            "worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--nthreads", "1",
-            "--no-dashboard", mishaps=self._mishaps,
-        )  # fmt: skip
+        worker = self._start("worker", self.address, *WORKER, mishaps=self._mishaps)
         self.workers.append(worker)
         return worker
 
@@ -82,3 +84,15 @@ def cluster_in(
         yield cluster
     finally:
         cluster.end()
+
+
+@contextmanager
+def worker_of(launcher: Launcher, client: Client) -> Iterator[Command]:
+    """Start one more worker of any cluster, and wait until it has joined."""
+    before = len(client.nthreads())
+    worker = launcher.start(client.scheduler.address, *WORKER, program="dask-worker")
+    try:
+        client.wait_for_workers(before + 1, timeout=WITHIN_S)
+        yield worker
+    finally:
+        worker.signal(SIGKILL)

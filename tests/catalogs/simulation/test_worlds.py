@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.search import search_scenes
@@ -42,14 +43,14 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cube(region: Path, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
-    return build(region, tmp_path_factory.mktemp("built") / "cube")
+def cube(region: Path, workers: Client, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
+    return build(region, tmp_path_factory.mktemp("built") / "cube", workers)
 
 
-def build(region: Path, cube: Path) -> xr.DataTree:
+def build(region: Path, cube: Path, workers: Client) -> xr.DataTree:
     outline = region / "region.geojson"
     scenes = search_scenes(region, outline, "2015-01-01", "2030-01-01")
-    build_cube(scenes, outline, cube, block=SIZE)
+    build_cube(scenes, outline, cube, block=SIZE, client=workers)
     return open_cube(cube)
 
 
@@ -215,9 +216,9 @@ def test_landsat_s_bits_mask_what_its_rule_takes_for_not_clear() -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", CLIMATES)
-def test_every_climate_builds_with_every_sensor(name: str, tmp_path: Path) -> None:
+def test_every_climate_builds_with_every_sensor(name: str, workers: Client, tmp_path: Path) -> None:
     simulate(tmp_path / "region", size=SIZE, seed=3, climate=name)
-    cube = build(tmp_path / "region", tmp_path / "cube")
+    cube = build(tmp_path / "region", tmp_path / "cube", workers)
     assert set(cube.children) - {"items"} == drawn_sensors(draw_world(name, SIZE, Draws(3)))
 
 

@@ -20,7 +20,10 @@ from terralatent.models.posteriors.kalman import dispatch, eager
 from tests.made.kernels import level_and_matern32
 from tests.made.sites import KERNELS, LATENTS, assert_near, digits_left, make_case
 
-SOME = ("matern12", "default", "quasiperiodic", "white")
+SOME = (
+    *("matern12", "default", "white"),
+    pytest.param("quasiperiodic", marks=pytest.mark.soak),
+)
 """Kernels with which these laws are tried: of one, three and more states, and one with a jump."""
 
 

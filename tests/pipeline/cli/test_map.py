@@ -21,7 +21,7 @@ def test_one_command_is_the_three_and_goes_on(
     run: Run, catalogue: Path, workers: Client, tmp_path: Path
 ) -> None:
     where = ",".join(str(edge) for edge in region().bounds)
-    scenes = ("--source", catalogue, *PERIOD, "--region", where, "--block", 16)
+    scenes = ("--source", catalogue, *PERIOD, "--region", where, "--block", 32)
     client = ("--client", workers.scheduler.address)
     dates = ("--dates", "2018-05-20")
     whole = ("map", *scenes, *client, *dates, "--out", tmp_path / "map")
@@ -41,7 +41,7 @@ def test_one_command_is_the_three_and_goes_on(
 
     code, text = run(*whole)
     assert code == 0
-    assert "0 of 9 blocks (the others were done)" in text
+    assert "0 of 4 blocks (the others were done)" in text
 
 
 def test_a_mistake_is_named_before_anything_is_kept(run: Run, tmp_path: Path) -> None:

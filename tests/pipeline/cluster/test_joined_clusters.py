@@ -24,20 +24,21 @@ from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.repository import Store
 from tests.commands.plans import DATES, FilledStore, Plan
+from tests.commands.processes import Launcher
 from tests.made.models import made_up_model
 from tests.servers.dask_processes import foreign_environment, scheduler, worker
+from tests.servers.schedulers import worker_of
 from tests.waiting import WITHIN_S
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def cluster(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """``dask scheduler`` and two ``dask worker``."""
-    folder = tmp_path_factory.mktemp("cluster")
-    with ExitStack() as stack:
-        client = stack.enter_context(scheduler(folder))
-        for name in ("first", "second"):
-            (folder / name).mkdir()
-            stack.enter_context(worker(client, folder / name))
+    with (
+        scheduler(tmp_path_factory.mktemp("cluster")) as client,
+        worker_of(launcher, client),
+        worker_of(launcher, client),
+    ):
         yield client
 
 
@@ -68,7 +69,7 @@ def test_a_running_cluster_builds_and_embeds_as_local_processes_do_and_lives_on(
 
 
 def test_a_worker_that_dies_as_it_joins_is_not_taken_for_the_scheduler(
-    empty: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty: Client, launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died = tmp_path / "died"
 
@@ -79,7 +80,7 @@ def test_a_worker_that_dies_as_it_joins_is_not_taken_for_the_scheduler(
                 os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(clusters, "pin_threads", Deadly)
-    with worker(empty, tmp_path), worker(empty, tmp_path):
+    with worker_of(launcher, empty), worker_of(launcher, empty):
         with client_for(empty.scheduler.address) as client:
             assert client.submit(abs, -1).result(timeout=WITHIN_S) == 1
         assert died.exists()
@@ -98,14 +99,18 @@ def test_a_worker_that_sees_another_model_is_named(
     model = "/proc/self/cwd/model"  # one path, that each process sees in the folder it runs in
     with (
         worker(empty, there) as address,
-        pytest.raises(InputError, match="holds another model for") as refusal,
+        pytest.raises(InputError, match="is another model for") as refusal,
     ):
         embed(cube, model, tmp_path / "out", dates=DATES, client=empty)
     assert f"worker {address} on {os.uname().nodename}" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("version", "reason"), [(None, "no terralatent"), ("0.0.9", "terralatent 0.0.9")]
+    ("version", "reason"),
+    [
+        pytest.param(None, "no terralatent", marks=pytest.mark.soak),
+        ("0.0.9", "terralatent 0.0.9"),
+    ],
 )
 def test_a_worker_of_another_environment_is_refused_by_name_and_works_for_others(
     cluster: Client, cube: Path, tmp_path: Path, version: str | None, reason: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +239,12 @@ def test_a_thread_asks_a_host_for_one_thing_at_a_time(tmp_path: Path) -> None:
 # -- one file -------------------------------------------------------------------------------------
 
 
+def some_of(every: Sequence[tuple[Any, ...]], *tried: tuple[Any, ...]) -> list[Any]:
+    """Parameters of which those that are not ``tried`` in every run are in soak."""
+    assert set(tried) <= set(every)
+    return [e if e in tried else pytest.param(*e, marks=pytest.mark.soak) for e in every]
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process ask again soon, and know no host."""
@@ -276,8 +282,13 @@ def test_rasterio_still_chains_the_errors_of_gdal_that_it_does_not_offer() -> No
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("answer", ["cut", "reset", "429", "503", "408"])
-@pytest.mark.parametrize("spared", [0, 2])
+@pytest.mark.parametrize(
+    ("answer", "spared"),
+    some_of(
+        [(answer, spared) for answer in ("cut", "reset", "429", "503", "408") for spared in (0, 2)],
+        ("cut", 2), ("reset", 0), ("503", 0),
+    ),
+)  # fmt: skip
 def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) -> None:
     write(tmp_path / "a.tif", pixels := numbers(SIDE))
     window = GeoBox((SIDE, SIDE), GRID, CRS)
@@ -289,8 +300,13 @@ def test_what_passes_costs_no_pixel(answer: str, spared: int, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("answer", ["404", "403"])
-@pytest.mark.parametrize("spared", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("answer", "spared"),
+    some_of(
+        [(answer, spared) for answer in ("404", "403") for spared in (0, 1, 2)],
+        ("404", 0), ("403", 1), ("404", 2),
+    ),
+)  # fmt: skip
 def test_what_is_for_good_is_tried_once(answer: str, spared: int, tmp_path: Path) -> None:
     write(tmp_path / "a.tif", numbers(SIDE))
     window = GeoBox((SIDE, SIDE), GRID, CRS)
@@ -354,7 +370,10 @@ def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("after", ["3600", "Wed, 21 Oct 2115 07:28:00 GMT", "9" * 400])
+@pytest.mark.parametrize(
+    "after",
+    ["3600", "Wed, 21 Oct 2115 07:28:00 GMT", pytest.param("9" * 400, marks=pytest.mark.soak)],
+)
 def test_a_server_that_asks_for_too_much_patience_is_left(
     after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,8 +388,13 @@ def test_a_server_that_asks_for_too_much_patience_is_left(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("answer", ["cut", "404"])
-@pytest.mark.parametrize(("tile", "columns"), [(16, 1024), (256, 300)])
+@pytest.mark.parametrize(
+    ("answer", "tile", "columns"),
+    some_of(
+        [(answer, *tiles) for answer in ("cut", "404") for tiles in ((16, 1024), (256, 300))],
+        ("cut", 16, 1024), ("404", 256, 300),
+    ),
+)  # fmt: skip
 def test_no_part_of_a_file_that_fails_is_left_behind_as_zero_or_otherwise(
     answer: str, tile: int, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,14 @@ STEPS: dict[str, list[Callable[[str], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("steps", STEPS)
+SAME = ("two dates at the end", "the first of all, last", "the first tile of a pass")
+"""Of which other steps and tests have the like."""
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [pytest.param(name, marks=pytest.mark.soak) if name in SAME else name for name in STEPS],
+)
 def test_a_cube_that_grew_is_the_cube_that_was_built_at_once(
     steps: str, every: Scenes, whole: Path, build: Any, tmp_path: Path
 ) -> None:
@@ -177,8 +185,8 @@ def test_a_search_that_brings_no_date_is_noted_nevertheless(
     np.testing.assert_array_equal(after[f"{S1}/data"][...], before[f"{S1}/data"][...])
 
 
-def test_nothing_new_writes_nothing(every: Scenes, build: Any, tmp_path: Path) -> None:
-    build(every)
+def test_nothing_new_writes_nothing(every: Scenes, whole: Path, build: Any, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "cube")
     before = Store.of(tmp_path / "cube").snapshot()
     for scenes in (every, part(every, without("R03", "O07", "O17_left"))):
         assert build(scenes).new == 0
@@ -187,9 +195,9 @@ def test_nothing_new_writes_nothing(every: Scenes, build: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize("gone", ["O12_N0500", "O17_right"])
 def test_what_is_stored_is_not_replaced_by_less(
-    gone: str, every: Scenes, build: Any, tmp_path: Path
+    gone: str, every: Scenes, whole: Path, build: Any, tmp_path: Path
 ) -> None:
-    build(every)
+    shutil.copytree(whole, tmp_path / "cube")
     before = Store.of(tmp_path / "cube").snapshot()
     report = build(part(every, without(gone)))
     assert report.new == 0

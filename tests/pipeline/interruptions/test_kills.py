@@ -98,7 +98,7 @@ GROW = (
 )
 
 
-@some_and_all(GROW, slice(1, None, 2))
+@some_and_all(GROW, slice(3, None, 4))
 def test_readers_see_nothing_of_a_growth_that_is_killed_and_then_all_of_it(
     radar: Scenes,
     radar_plan: Plan,
@@ -164,11 +164,16 @@ SCHEDULED = (
 )
 
 
+@some_and_all(SCHEDULED, slice(0, 2))
 def test_an_embedding_whose_scheduler_is_killed_keeps_what_is_done_and_ends_with_the_same_bytes(
-    embed_plan: Plan, filling: Callable[[Plan], FilledStore], launcher: Launcher, tmp_path: Path
+    embed_plan: Plan,
+    filling: Callable[[Plan], FilledStore],
+    launcher: Launcher,
+    tmp_path: Path,
+    points: tuple[tuple[Mishap, int], ...],
 ) -> None:
     store = filling(embed_plan)
-    for mishap, done in SCHEDULED:
+    for mishap, done in points:
         folder = tmp_path / mishap.place
         befalls = (replace(mishap, victim=str(folder / "scheduler")),)
         with cluster_in(launcher, folder, befalls) as cluster:

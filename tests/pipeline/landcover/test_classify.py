@@ -121,7 +121,13 @@ def test_groups_are_hidden_together(fields: Fields, workers: Client, tmp_path: P
     assert report.learnt.groups == fields.frame["farm"].nunique()
 
 
-@pytest.mark.parametrize("name", ["logit", "rf", "svm", "knn", "sklearn.naive_bayes:GaussianNB"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("logit", "sklearn.naive_bayes:GaussianNB"),
+        *(pytest.param(name, marks=pytest.mark.soak) for name in ("rf", "svm", "knn")),
+    ],
+)
 def test_any_classifier_of_the_kind_of_scikit_learn_will_do(
     fields: Fields,
     workers: Client,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Client
 from rich.console import Console
 
 from terralatent.catalogs.errors import InputError
@@ -30,9 +31,9 @@ def cube(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def latents(cube: Path) -> Path:
+def latents(cube: Path, workers: Client) -> Path:
     out = cube.with_name("latents")
-    embed(cube, out=out, dates="2018-03-01,2018-06-01", workers=1)
+    embed(cube, out=out, dates="2018-03-01,2018-06-01", client=workers)
     return out
 
 
@@ -48,21 +49,23 @@ def test_the_store_says_by_name_version_and_hash_which_model_it_was(latents: Pat
     assert attrs["model_hash"] in page
 
 
-def test_its_name_gives_the_same_latents(cube: Path, latents: Path, tmp_path: Path) -> None:
+def test_its_name_gives_the_same_latents(
+    cube: Path, latents: Path, workers: Client, tmp_path: Path
+) -> None:
     named = tmp_path / "named"
-    embed(cube, DEFAULT, named, dates="2018-03-01,2018-06-01", workers=1)
+    embed(cube, DEFAULT, named, dates="2018-03-01,2018-06-01", client=workers)
     for name in ("mean", "std"):
         np.testing.assert_array_equal(open_latents(named)[name], open_latents(latents)[name])
 
 
 def test_an_upgrade_changes_no_model_of_a_result_that_was_begun(
-    cube: Path, latents: Path, monkeypatch: pytest.MonkeyPatch
+    cube: Path, latents: Path, workers: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "DEFAULT", "a-later-one")
     with pytest.raises(ValueError, match="a-later-one"):
-        embed(cube, out=latents.with_name("new"), dates="2018-03-01", workers=1)
+        embed(cube, out=latents.with_name("new"), dates="2018-03-01", client=workers)
     # The same call as before goes on with what the store names, and finds nothing to do.
-    report = embed(cube, out=latents, dates="2018-03-01,2018-06-01", workers=1)
+    report = embed(cube, out=latents, dates="2018-03-01,2018-06-01", client=workers)
     assert report.computed == 0
     assert open_latents(latents).attrs["model_name"] == DEFAULT
 
@@ -71,15 +74,17 @@ def test_a_job_names_it_and_no_path_so_that_workers_find_their_own(cube: Path) -
     assert plan_job(cube, None, "monthly").model == DEFAULT
 
 
-def test_a_result_by_a_model_of_a_folder_names_none(cube: Path, tmp_path: Path) -> None:
+def test_a_result_by_a_model_of_a_folder_names_none(
+    cube: Path, workers: Client, tmp_path: Path
+) -> None:
     model = made_up_model(cube, tmp_path / "model")
     out = tmp_path / "out"
-    embed(cube, model, out, dates="2018-03-01", workers=1)
+    embed(cube, model, out, dates="2018-03-01", client=workers)
     assert model_of(Store.of(out)) is None
     assert "model_name" not in open_latents(out).attrs
     # Going on without naming it would be going on with another one.
     with pytest.raises(InputError, match="model"):
-        embed(cube, out=out, dates="2018-03-01", workers=1)
+        embed(cube, out=out, dates="2018-03-01", client=workers)
 
 
 def test_a_result_needs_a_place(cube: Path) -> None:

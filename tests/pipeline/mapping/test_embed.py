@@ -322,7 +322,7 @@ SMALL = MemoryPlan(rows=24, dates=TIME_CHUNK, observations=300)
 """Strips that end anywhere, dates in groups, and batches of a few pixels."""
 
 
-@pytest.mark.parametrize("precision", ["packed", "float32"])
+@pytest.mark.parametrize("precision", ["packed", pytest.param("float32", marks=pytest.mark.soak)])
 def test_latents_are_the_same_whatever_is_planned_for_the_memory(
     cubes: dict[int, Path],
     model: Path,

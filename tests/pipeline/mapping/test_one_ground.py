@@ -28,14 +28,11 @@ from tests.made.deliveries import (
     PROVIDERS,
     TIMES,
     Files,
-    copernicus,
     delivered_by,
-    earth_search,
     earth_search_c1,
     flown_by,
     of_one_acquisition,
     planetary_computer,
-    planetary_computer_before,
     write_acquisitions,
     write_collection,
 )
@@ -123,7 +120,18 @@ def assert_one_meaning(latents: xr.Dataset, expected: xr.Dataset) -> None:
 # -- providers -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "planetary_computer"])
+TURNS = ("earth_search", "earth_search_c1", "planetary_computer_before", "copernicus")
+"""Providers that are tried together in every run, and alone in soak."""
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [
+        pytest.param(name, marks=pytest.mark.soak) if name in TURNS else name
+        for name in PROVIDERS
+        if name != "planetary_computer"
+    ],
+)
 def test_every_provider_delivers_the_same_ground(
     provider: str,
     acquisitions: tuple[Files, ...],
@@ -140,8 +148,7 @@ def test_every_provider_delivers_the_same_ground(
 def test_providers_may_take_turns(
     acquisitions: tuple[Files, ...], build: Build, embedded: Embed, latents: xr.Dataset
 ) -> None:
-    providers = [earth_search, earth_search_c1, planetary_computer_before, copernicus]
-    mixed = build("mixed", delivered_by(providers, acquisitions))
+    mixed = build("mixed", delivered_by([PROVIDERS[name] for name in TURNS], acquisitions))
     assert_one_meaning(embedded(mixed), latents)
 
 
@@ -163,7 +170,7 @@ def test_an_acquisition_that_two_providers_deliver_counts_once(
 # -- platforms -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("units", ["A", "ABC"])
+@pytest.mark.parametrize("units", [pytest.param("A", marks=pytest.mark.soak), "ABC"])
 def test_it_does_not_matter_which_sentinel_2_flew(
     units: str,
     acquisitions: tuple[Files, ...],

@@ -143,7 +143,7 @@ def test_the_best_model_is_kept_and_the_start_is_a_candidate(
     assert load_model(out).config.latents == 3
 
 
-@pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.soak), 4])
+@pytest.mark.parametrize("after", [*(pytest.param(n, marks=pytest.mark.soak) for n in (1, 3)), 4])
 def test_interrupted_by_ctrl_c_and_resumed_is_uninterrupted(
     cube: Path, whole: tuple[Path, TrainReport], out: Path, after: int
 ) -> None:

@@ -58,6 +58,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.soak  # as it is for what was mended, which is tried in every run
 def test_the_second_process_compiles_nothing(kept: Path) -> None:
     assert run({"XDG_CACHE_HOME": str(kept)})[0]
 
