@@ -17,6 +17,7 @@ __all__ = [
     "embed",
     "extract",
     "features",
+    "make_overviews",
     "open_cube",
     "open_landcover",
     "open_latents",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.mapping.embed import embed
     from terralatent.pipeline.mapping.features import Features, features
     from terralatent.pipeline.mapping.opened import open_latents
+    from terralatent.pipeline.overviews.make import make_overviews
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.calibrate import calibrate_model
@@ -55,6 +57,7 @@ else:
         "embed": "mapping.embed",
         "extract": "tables.extract",
         "features": "mapping.features",
+        "make_overviews": "overviews.make",
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",
         "open_latents": "mapping.opened",

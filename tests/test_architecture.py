@@ -48,12 +48,22 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "export": {"store"},
         "ingest": {"cluster", "cube", "store"},
         "training": {"tables", "cube", "store"},
-        "mapping": {"tables", "cluster", "cube", "store"},
+        "overviews": {"cluster", "cube", "store"},
+        "mapping": {"tables", "overviews", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
         "landcover": {"mapping", "cluster", "cube", "store"},
-        "pictures": {"landcover", "mapping", "cube", "store"},
+        "pictures": {"landcover", "mapping", "overviews", "cube", "store"},
         "info": {"training", "cube", "store"},
-        "cli": {"info", "pictures", "ingest", "landcover", "mapping", "training", "tables"}
+        "cli": {
+            "info",
+            "pictures",
+            "ingest",
+            "landcover",
+            "mapping",
+            "training",
+            "tables",
+            "overviews",
+        }
         | {"export", "cube", "store"},
     },
 }

@@ -40,6 +40,7 @@ VERBS = (
     maps.decode,
     landcover.classify,
     landcover.regress,
+    stores.overviews,
     stores.show,
     stores.export,
     stores.status,
@@ -48,7 +49,10 @@ VERBS = (
 )
 """In the order of the help."""
 
-KEEPING = ("map", "build", "train", "calibrate", "embed", "decode", "classify", "regress", "demo")
+KEEPING = (
+    *("map", "build", "train", "calibrate", "embed", "decode", "classify", "regress"),
+    *("overviews", "demo"),
+)
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 
 

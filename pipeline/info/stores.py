@@ -29,7 +29,7 @@ __all__ = [
     "result_status",
 ]
 
-OF_THE_GRID = ("proj:", "spatial:", "zarr_conventions", "coordinates", "terralatent")
+OF_THE_GRID = ("proj:", "spatial:", "zarr_conventions", "coordinates", "terralatent", "multiscales")
 """How attributes begin that say nothing of where results come from."""
 
 

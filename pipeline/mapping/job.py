@@ -19,8 +19,9 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
+    OVERVIEW_CORRELATION,
     CheckpointError,
-    latents_hash,
+        latents_hash,
     load_model,
     model_hash,
     read_manifest,
@@ -224,6 +225,7 @@ class MappingJob:
             "cube_snapshot": self.snapshot,
             "cube_items_hash": _items_hash(self.open_cube()),
             "kernel_days": manifest.get("kernel_days", {}),
+            **{name: manifest[name] for name in (OVERVIEW_CORRELATION,) if name in manifest},
             "sensors": list(self.sensors),
             "bands": self._used_bands(),
             **self._masking(),

@@ -14,13 +14,24 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
+from terralatent.pipeline.overviews.layout import MULTISCALES
+from terralatent.pipeline.overviews.opened import level_group
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
 
 
-def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+def open_latents(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
     """Open latents as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own. Means
+            are those of the pixels that a pixel covers, ``std`` that of such a mean; ``std_rms``
+            (time, y, x) is its root mean square over all latents.
 
     Returns:
         ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
@@ -28,13 +39,20 @@ def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> x
         pixel. The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
 
     Raises:
-        InputError: If there is no such store.
+        InputError: If there is no such store, or it has no such level.
     """
-    return open_result(store, "latents", snapshot=snapshot)
+    return open_result(store, "latents", snapshot=snapshot, level=level)
 
 
-def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+def open_bands(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
     """Open decoded bands as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
 
     Returns:
         ``mean``, ``std_signal``, ``std``, ``q05`` and ``q95`` (time, band, y, x), float32, in the
@@ -43,25 +61,30 @@ def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.
         and ``.odc``.
 
     Raises:
-        InputError: If there is no such store.
+        InputError: If there is no such store, or it has no such level.
     """
-    return open_result(store, "bands", snapshot=snapshot)
+    return open_result(store, "bands", snapshot=snapshot, level=level)
 
 
-def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
-    """Open latents or bands: dask arrays, float32, NaN outside every scene. Reads no pixels.
+def open_result(
+    store: str | Path | Store, kind: str, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
+    """Open a result: dask arrays, float32, NaN outside every scene. Reads no pixels.
 
-    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``.
+    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``, and
+    ``level`` where it is none of level 0.
 
     Raises:
-        InputError: If there is no such store, or it is of another kind.
+        InputError: If there is no such store, it is of another kind, or it has no such level.
     """
-    root = Store.of(store).group(kind=kind, snapshot=snapshot)
+    store = Store.of(store)
+    whole = store.group(kind=kind, snapshot=snapshot)
+    root = level_group(whole, level, store)
     names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
     stored: dict[str, Any] = {name: root[name] for name in names}
     dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
     variables = {
-        name: (dims[name], _values(array), _attrs_of(array))
+        name: (dims[name], _values(array, level), _attrs_of(array))
         for name, array in stored.items()
         if {"y", "x"} <= set(dims[name])
     }
@@ -73,8 +96,11 @@ def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = 
     opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
     for name in opened.data_vars:
         opened[name].encoding["grid_mapping"] = "spatial_ref"
+    left_out = (ABOUT, MULTISCALES, "coordinates")
+    attrs = {**whole.attrs.asdict(), **root.attrs.asdict()}
     return opened.assign_attrs(
-        {key: value for key, value in root.attrs.items() if key not in (ABOUT, "coordinates")}
+        {key: value for key, value in attrs.items() if key not in left_out},
+        **({"level": level} if level else {}),
     )
 
 
@@ -83,23 +109,31 @@ def _labels(array: zarr.Array) -> NDArray[Any]:
     return values.astype(object).astype(str) if values.dtype.kind in "TO" else values
 
 
-def _values(array: zarr.Array) -> da.Array:
-    """What an array holds, lazily: unpacked where it is packed, else as it is."""
+def _values(array: zarr.Array, level: int) -> da.Array:
+    """What an array holds, lazily: unpacked where it is packed, else as it is. Of a level a dask
+    chunk has one date and latent, as what is fetched of it has."""
     stored = lazy(array)
+    if level:
+        stored = da.from_zarr(array, (*array.chunks[:-2], *array.shards[-2:]), inline_array=True)
     if "scale_factor" not in array.attrs:
         return stored
     return stored.map_blocks(
         unpacked,
         scale_factor=float(array.attrs["scale_factor"]),
+        add_offset=float(array.attrs.get("add_offset", 0.0)),
         fill_value=int(array.attrs["_FillValue"]),
         dtype=np.float32,
     )
 
 
-def unpacked(packed: NDArray[Any], *, scale_factor: float, fill_value: int) -> NDArray[np.float32]:
+def unpacked(
+    packed: NDArray[Any], *, scale_factor: float, fill_value: int, add_offset: float = 0.0
+) -> NDArray[np.float32]:
     """Values of packed integers, any shape, float32, NaN for the fill value."""
     values = packed.astype(np.float32)
     values *= np.float32(scale_factor)
+    if add_offset:
+        values += np.float32(add_offset)
     values[packed == fill_value] = np.nan
     return values
 

@@ -32,6 +32,7 @@ from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
 from terralatent.pipeline.mapping.origin import CubeOrigin, Origin
 from terralatent.pipeline.mapping.report import LostBlock, ResultReport
+from terralatent.pipeline.overviews.make import fill_overviews, open_tasks, outdate
 from terralatent.pipeline.progress import Progress, Rate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
@@ -125,6 +126,7 @@ def fill(
     workers: Workers,
     *,
     title: str,
+    overviews: bool = True,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
@@ -137,6 +139,7 @@ def fill(
         out: The store; one with the same identity is gone on with.
         workers: Who computes it.
         title: Of the progress and the commits.
+        overviews: Whether overviews are made once all blocks are done.
         progress: Advanced by each block.
 
     Raises:
@@ -147,7 +150,9 @@ def fill(
     product.memory_plan(limit)  # too little is refused before anything is laid out
     run = partial(map_block, product, limit)
     origin = CubeOrigin(product.job)
-    return fill_blocks(layout, origin, run, out, workers, title=title, progress=progress)
+    return fill_blocks(
+        layout, origin, run, out, workers, title=title, overviews=overviews, progress=progress
+    )
 
 
 def fill_blocks(
@@ -158,6 +163,7 @@ def fill_blocks(
     workers: Workers,
     *,
     title: str,
+    overviews: bool = True,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and have ``run`` compute every block that is not done, as :func:`fill` does.
@@ -170,6 +176,7 @@ def fill_blocks(
         out: The store; one with the same identity is gone on with.
         workers: Who computes it.
         title: Of the progress and the commits.
+        overviews: Whether overviews are made once all blocks are done.
         progress: Advanced by each block.
 
     Raises:
@@ -177,6 +184,7 @@ def fill_blocks(
     """
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
+    lost_overviews: tuple[str, ...] = ()
     wall = 0.0
     with (
         writer_lock(out.location, command_line()) as lock,
@@ -208,6 +216,11 @@ def fill_blocks(
                 joined, out, tasks, work, Commits(message=title), progress=lock.tee(progress)
             )
             wall = time.monotonic() - begun
+        if overviews and not failures and (left := open_tasks(out)):
+            joined = joined or stack.enter_context(joining)
+            lost_overviews = fill_overviews(
+                joined, out, left, memory=workers.memory_bytes(), progress=lock.tee(progress)
+            ).losses
     root = out.group()
     outliers: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     return ResultReport(
@@ -220,6 +233,7 @@ def fill_blocks(
         losses=(
             *(LostBlock.of(failure, grid_of(root)) for failure in failures),
             *_partial_blocks(root, origin.kind),
+            *lost_overviews,
         ),
         outliers={name: count / max(among, 1) for name, (count, among) in outliers.items()},
     )
@@ -281,6 +295,7 @@ def _record(
 ) -> None:
     """Write what blocks share; called by the coordinator alone."""
     group["state"][block.index] = PARTIAL if partial_input[block.index] else DONE
+    outdate(group, block)
     if done.clipped:
         group["clipped"][block.index] = done.clipped
     if done.outliers:

@@ -9,7 +9,9 @@ from typing import Any
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
+    OVERVIEW_CORRELATION,
     WEIGHTS,
+    keep_overview_correlation,
     load_model,
     model_hash,
     read_manifest,
@@ -130,6 +132,7 @@ def calibrate_model(
         }
         training = dict(manifest.get("training") or {})
         save_model(calibrated, folder, {**training, "calibration": record})
+        keep_overview_correlation(folder, manifest.get(OVERVIEW_CORRELATION))
     return CalibrationReport(fit.coverage, fit.latent_factor, repeated=False)
 
 
