@@ -85,7 +85,7 @@ def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, An
 
 
 def keep_overview_correlation(folder: str | Path, table: Mapping[str, Any] | None) -> None:
-    """Write into ``model.json`` how far errors of near pixels are the same; the model's hashes stay.
+    """Write into ``model.json`` how far errors of near pixels are the same; its hashes stay.
 
     Args:
         folder: That :func:`save_model` wrote.
@@ -99,7 +99,9 @@ def keep_overview_correlation(folder: str | Path, table: Mapping[str, Any] | Non
     if table is None:
         return
     rows = table["rho"]
-    if len(rows) != len(table["sides"]) or not all(0.0 <= rho <= 1.0 for row in rows for rho in row):
+    if len(rows) != len(table["sides"]) or not all(
+        0.0 <= rho <= 1.0 for row in rows for rho in row
+    ):
         raise ValueError(f"a row of rho from 0 to 1 is wanted for each side, not {dict(table)}.")
     manifest = read_manifest(folder) | {OVERVIEW_CORRELATION: dict(table)}
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"

@@ -30,9 +30,7 @@ SIDES = (2, 4, 8, 16, 32, 64)
 """Pixels along the squares whose pixels' errors are compared."""
 
 
-def error_correlation(
-    difference: Tensor, variance: Tensor, sides: Sequence[int] = SIDES
-) -> Tensor:
+def error_correlation(difference: Tensor, variance: Tensor, sides: Sequence[int] = SIDES) -> Tensor:
     """Estimate how far errors of two pixels of a square are the same, latent by latent.
 
     Args:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+import zarr_cm
 
 from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
@@ -23,7 +24,7 @@ from terralatent.pipeline.store.digests import seal
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, OVERVIEWS, Store
 
 __all__ = ["export"]
 
@@ -44,8 +45,9 @@ def export(
     """Copy a store, or part of it, to a folder of plain Zarr v3. Computes, a shard at a time.
 
     Integers, packing, attributes, chunks and coordinates stay as they are, so that
-    ``xarray.open_zarr``, ``xarray.open_datatree`` and this package read the same values. The folder
-    appears under its name when it is whole. The same call again changes nothing.
+    ``xarray.open_zarr``, ``xarray.open_datatree`` and this package read the same values. Overviews
+    are left out: a tree whose groups have other pixels than their parent is none of xarray's. The
+    folder appears under its name when it is whole. The same call again changes nothing.
 
     Args:
         store: A cube, latents or bands, by path or URL.
@@ -91,7 +93,8 @@ def export(
         _refuse_empty(groups, kept, store, date)
 
     with _made_whole(folder, store) as partial:
-        target = zarr.create_group(str(partial), attributes={**root.attrs.asdict(), ABOUT: about})
+        attributes = {**_without_levels(root.attrs.asdict()), ABOUT: about}
+        target = zarr.create_group(str(partial), attributes=attributes)
         for path, group in groups.items():
             into = target.require_group(path) if path else target
             into.update_attributes(group.attrs.asdict() if path else {})
@@ -130,6 +133,11 @@ def _made_whole(folder: Path, store: Store) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def _without_levels(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a root that names no overviews."""
+    return dict(zarr_cm.multiscales.extract(attrs)[0]) if MULTISCALES in attrs else attrs
+
+
 def _is(there: Store, about: dict[str, Any]) -> bool:
     """Whether a store says of itself that it is this export; what others wrote is not."""
     try:
@@ -149,7 +157,7 @@ def _consolidate(folder: Path, groups: list[str]) -> None:
 
 def _groups(root: zarr.Group, store: Store, sensor: str | None) -> dict[str, zarr.Group]:
     """The groups to copy, by path; the root's is empty."""
-    groups = dict(sorted(root.groups()))
+    groups = {name: group for name, group in sorted(root.groups()) if name != OVERVIEWS}
     sensors = [name for name, group in groups.items() if "data" in group]
     if sensor is not None and sensor not in sensors:
         there = f"it has {', '.join(sensors)}" if sensors else "it is not divided by sensors"

@@ -21,7 +21,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
     OVERVIEW_CORRELATION,
     CheckpointError,
-        latents_hash,
+    latents_hash,
     load_model,
     model_hash,
     read_manifest,

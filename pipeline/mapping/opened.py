@@ -14,9 +14,8 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.overviews.layout import MULTISCALES
 from terralatent.pipeline.overviews.opened import level_group
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, Store
 
 __all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
 

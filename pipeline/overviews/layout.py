@@ -19,11 +19,11 @@ from terralatent.pipeline.overviews.pyramid import Pyramid, level_grid
 from terralatent.pipeline.overviews.summaries import Mean, Mode, Packing, Spread, Summary
 from terralatent.pipeline.region import grid_of
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, coordinate, grid_arrays
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, OVERVIEWS, Store
 
 __all__ = [
-    "GROUP",
-    "MULTISCALES",
+    "KINDS",
+    "STATE",
     "Plan",
     "is_laid_out",
     "lay_out_levels",
@@ -33,15 +33,8 @@ __all__ = [
     "withdrawn",
 ]
 
-GROUP = "overviews"
-"""Group of a store whose children ``1``, ``2``, ... are its levels."""
-
-STATE = f"{GROUP}/state"
+STATE = f"{OVERVIEWS}/state"
 """Array: of each task of each array, whether its levels are written."""
-
-MULTISCALES = "multiscales"
-"""Attribute of the root that names the levels, by the Zarr convention of that name; there is one
-only while all of them are whole and true."""
 
 KINDS = ("latents", "bands", "annual", "landcover")
 """Of the stores that have overviews."""
@@ -65,7 +58,7 @@ class Plan:
 
 def level_path(level: int) -> str:
     """The path of the group of a level, from 1 on."""
-    return f"{GROUP}/{level}"
+    return f"{OVERVIEWS}/{level}"
 
 
 def plan_levels(root: zarr.Group, *, least: int | None = None) -> Plan:
@@ -102,13 +95,13 @@ def is_laid_out(root: zarr.Group, plan: Plan, store: Store) -> bool:
         InputError: If it has levels of another grid, or ``multiscales`` of another maker.
     """
     named = root.attrs.asdict().get(MULTISCALES)
-    if named is not None and GROUP not in root:
+    if named is not None and OVERVIEWS not in root:
         paths = [str(entry.get("asset")) for entry in named["layout"]]  # type: ignore
         raise InputError(
             f"{store} has the attribute `multiscales` of another maker, which names "
             f"{', '.join(paths)}; what is there stays. Take the attribute away to have others made."
         )
-    if GROUP not in root:
+    if OVERVIEWS not in root:
         return False
     grid = grid_of(root)
     for level in range(1, plan.pyramid.levels + 1):
@@ -146,7 +139,7 @@ def lay_out_levels(root: zarr.Group, plan: Plan) -> None:
     What was there of them before goes: it was of other dates.
     """
     withdrawn(root)
-    group = root.create_group(GROUP, overwrite=True)
+    group = root.create_group(OVERVIEWS, overwrite=True)
     states = _states(plan)
     coordinate("state", states.dims, np.zeros(states.shape, np.uint8), states.attrs).create(group)
     coordinate("array", ("array",), np.array(plan.names, dtype=object)).create(group)

@@ -20,9 +20,7 @@ from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.losses import DONE, PENDING
 from terralatent.pipeline.overviews.layout import (
-    GROUP,
     KINDS,
-    MULTISCALES,
     STATE,
     is_laid_out,
     lay_out_levels,
@@ -37,7 +35,14 @@ from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import ABOUT, BRANCH, STEP, Store
+from terralatent.pipeline.store.repository import (
+    ABOUT,
+    BRANCH,
+    MULTISCALES,
+    OVERVIEWS,
+    STEP,
+    Store,
+)
 
 __all__ = ["OverviewReport", "fill_overviews", "make_overviews", "open_tasks", "outdate"]
 
@@ -178,7 +183,7 @@ def fill_overviews(
         session = store.repository(anew=True).writable_session(BRANCH)
         root = zarr.open_group(session.store, mode="r+")
         if (order := seasonal_order(root, plan.pyramid.levels)) is not None:
-            root[GROUP].attrs[SEASONAL] = order
+            root[OVERVIEWS].attrs[SEASONAL] = order
         shown(root, plan)
         store.commit(session, "show the overviews", STEP)
     return _report(store, len(tasks) - len(losses), time.monotonic() - begun, losses)

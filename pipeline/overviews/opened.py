@@ -8,9 +8,9 @@ from typing import Any
 import zarr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.overviews.layout import GROUP, MULTISCALES, level_path
+from terralatent.pipeline.overviews.layout import level_path
 from terralatent.pipeline.overviews.seasonal import SEASONAL
-from terralatent.pipeline.store.repository import Store
+from terralatent.pipeline.store.repository import MULTISCALES, OVERVIEWS, Store
 
 __all__ = ["Budget", "kept_order", "level_for", "level_group", "level_shapes"]
 
@@ -37,7 +37,7 @@ def level_shapes(root: zarr.Group) -> dict[int, tuple[int, int]]:
     shapes = {0: (int(root["y"].shape[0]), int(root["x"].shape[0]))}  # type: ignore[union-attr]
     for entry in attrs.get(MULTISCALES, {}).get("layout", ()):
         group, _, level = str(entry["asset"]).partition("/")
-        if group == GROUP and level.isdecimal():
+        if group == OVERVIEWS and level.isdecimal():
             rows, columns = entry["spatial:shape"]
             shapes[int(level)] = (int(rows), int(columns))
     return shapes
@@ -76,7 +76,7 @@ def level_for(root: zarr.Group, budget: Budget) -> int:
 
 def kept_order(root: zarr.Group) -> list[int] | None:
     """The places of latents by season, as overviews keep them; None where there are none."""
-    if GROUP not in root:
+    if OVERVIEWS not in root:
         return None
-    kept = root[GROUP].attrs.asdict().get(SEASONAL)
+    kept = root[OVERVIEWS].attrs.asdict().get(SEASONAL)
     return None if kept is None else [int(place) for place in kept]  # type: ignore

@@ -103,7 +103,7 @@ def stored(
     """An array over the grid with ``values`` as they are stored, in chunks of a block."""
     chunk = (*values.shape[:-2], block, block)
     if fill is None:
-        fill = attrs["_FillValue"] if "_FillValue" in attrs else np.nan
+        fill = attrs.get("_FillValue", np.nan)
     dims = (*lead, "y", "x")
     return ArrayLayout(
         name, dims, values.shape, values.dtype.name, chunk, chunk, fill, attrs, values
