@@ -72,7 +72,8 @@ def plan_levels(root: zarr.Group, *, least: int | None = None) -> Plan:
     arrays: dict[str, Any] = dict(sorted(root.arrays()))
     over_grid = {name: array for name, array in arrays.items() if _dims(array)[-2:] == ("y", "x")}
     summaries = tuple(_summary(root, kind, name, array) for name, array in over_grid.items())
-    return Plan(Pyramid.of(grid_of(root).shape, least=least), summaries)
+    rows, columns = grid_of(root).shape
+    return Plan(Pyramid.of((rows, columns), least=least), summaries)
 
 
 def _summary(root: zarr.Group, kind: str, name: str, array: Any) -> Summary:

@@ -34,7 +34,7 @@ def level_shapes(root: zarr.Group) -> dict[int, tuple[int, int]]:
     """Rows and columns of each level that may be read; of level 0 alone where there are no
     overviews, or they are not whole. Reads no pixels."""
     attrs: dict[str, Any] = root.attrs.asdict()
-    shapes = {0: (int(root["y"].shape[0]), int(root["x"].shape[0]))}  # type: ignore[union-attr]
+    shapes = {0: (int(root["y"].shape[0]), int(root["x"].shape[0]))}
     for entry in attrs.get(MULTISCALES, {}).get("layout", ()):
         group, _, level = str(entry["asset"]).partition("/")
         if group == OVERVIEWS and level.isdecimal():
@@ -53,7 +53,7 @@ def level_group(root: zarr.Group, level: int, store: Store) -> zarr.Group:
         return root
     levels = [own for own in level_shapes(root) if own]
     if level in levels:
-        return root[level_path(level)]  # type: ignore[return-value]
+        return root[level_path(level)]
     if not levels:
         raise InputError(
             f"{store} has no overviews, or blocks were written since they were made; "
@@ -79,4 +79,4 @@ def kept_order(root: zarr.Group) -> list[int] | None:
     if OVERVIEWS not in root:
         return None
     kept = root[OVERVIEWS].attrs.asdict().get(SEASONAL)
-    return None if kept is None else [int(place) for place in kept]  # type: ignore
+    return None if kept is None else [int(place) for place in kept]
