@@ -5,7 +5,8 @@
 `cost`: the cube of `benchmarks.embed` (a year of real scenes, repeated in space) is embedded by two
 workers without overviews, then they are made. `reading`: latents of 1,024 x 1,024 pixels of noise,
 with all of their overviews, and of 10,980 x 10,980 pixels of which only coarse levels are filled;
-what `show` reads of them is counted by the kernel, in a process of its own, manifests included.
+what `show` reads to draw them is counted by the kernel, in a process of its own, manifests included
+and fonts left out.
 """
 
 from __future__ import annotations

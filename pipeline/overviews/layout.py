@@ -97,7 +97,7 @@ def is_laid_out(root: zarr.Group, plan: Plan, store: Store) -> bool:
     """
     named = root.attrs.asdict().get(MULTISCALES)
     if named is not None and OVERVIEWS not in root:
-        paths = [str(entry.get("asset")) for entry in named["layout"]]  # type: ignore
+        paths = [str(entry.get("asset")) for entry in named["layout"]]
         raise InputError(
             f"{store} has the attribute `multiscales` of another maker, which names "
             f"{', '.join(paths)}; what is there stays. Take the attribute away to have others made."
@@ -117,8 +117,8 @@ def is_laid_out(root: zarr.Group, plan: Plan, store: Store) -> bool:
     }
     return (
         STATE in root
-        and root[STATE].shape == _states(plan).shape  # type: ignore[union-attr]
-        and all(path in root and root[path].shape == shape for path, shape in wanted.items())  # type: ignore[union-attr]
+        and root[STATE].shape == _states(plan).shape
+        and all(path in root and root[path].shape == shape for path, shape in wanted.items())
     )
 
 

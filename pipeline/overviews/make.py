@@ -207,7 +207,7 @@ def outdate(root: zarr.Group, block: Block) -> None:
 
 
 def _record(group: zarr.Group, task: Task, _: int) -> None:
-    group[STATE][task.index] = DONE  # type: ignore[index]
+    group[STATE][task.index] = DONE
 
 
 def _dates(memory: int) -> int:
