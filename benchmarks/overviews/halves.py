@@ -79,9 +79,10 @@ def main() -> None:
     print(f"{difference.shape[1]} dates, variance of differences {scale:.2f} of what is claimed")
     for side, own in zip(sides, rho, strict=True):
         low, middle, high = own.quantile(torch.tensor([0.0, 0.5, 1.0]).double()).tolist()
+        least, most = ((rho * side**2) ** 0.5 for rho in (low, high))
         print(
             f"{side} x {side}: rho {low:.2f} to {high:.2f}, median {middle:.2f}; independent "
-            f"errors claim {(low * side**2) ** 0.5:.1f} to {(high * side**2) ** 0.5:.1f} times too little"
+            f"errors claim {least:.1f} to {most:.1f} times too little"
         )
     if options.out is not None:
         options.out.write_text(json.dumps(correlation_table(rho, sides), indent=1) + "\n")
