@@ -24,6 +24,10 @@ from terralatent.models.latent_model import LatentModel
 FORMAT, VERSION = "terralatent-model", 2
 """What ``model.json`` says it is; the version rises when old code would misread the folder."""
 
+OVERVIEW_CORRELATION = "overview_correlation"
+"""Entry of ``model.json``: how far errors of near pixels are the same, see
+:mod:`terralatent.models.shared_errors`. It moves no latent: no hash depends on it."""
+
 READABLE = (1, VERSION)
 """Versions that this code reads: what the first had no choice of is the default still."""
 
@@ -78,6 +82,30 @@ def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, An
     _replace(folder / WEIGHTS, weights)
     _replace(folder / MANIFEST, text.encode())
     return _hash(manifest)
+
+
+def keep_overview_correlation(folder: str | Path, table: Mapping[str, Any] | None) -> None:
+    """Write into ``model.json`` how far errors of near pixels are the same; its hashes stay.
+
+    Args:
+        folder: That :func:`save_model` wrote.
+        table: Of :func:`terralatent.models.shared_errors.correlation_table`; None leaves the
+            folder as it is.
+
+    Raises:
+        CheckpointError: As :func:`read_manifest`.
+        ValueError: If the table has other than one row for each side, or values outside 0 to 1.
+    """
+    if table is None:
+        return
+    rows = table["rho"]
+    if len(rows) != len(table["sides"]) or not all(
+        0.0 <= rho <= 1.0 for row in rows for rho in row
+    ):
+        raise ValueError(f"a row of rho from 0 to 1 is wanted for each side, not {dict(table)}.")
+    manifest = read_manifest(folder) | {OVERVIEW_CORRELATION: dict(table)}
+    text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
+    _replace(Path(folder) / MANIFEST, text.encode())
 
 
 def load_model(folder: str | Path, device: torch.device | str = "cpu") -> LatentModel:

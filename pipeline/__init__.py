@@ -18,6 +18,7 @@ __all__ = [
     "embed",
     "extract",
     "features",
+    "make_overviews",
     "open_annual",
     "open_cube",
     "open_landcover",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.mapping.embed import embed
     from terralatent.pipeline.mapping.features import Features, features
     from terralatent.pipeline.mapping.opened import open_latents
+    from terralatent.pipeline.overviews.make import make_overviews
     from terralatent.pipeline.publication.publish import publish
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
@@ -62,6 +64,7 @@ else:
         "embed": "mapping.embed",
         "extract": "tables.extract",
         "features": "mapping.features",
+        "make_overviews": "overviews.make",
         "open_annual": "embeddings.opened",
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",

@@ -49,15 +49,16 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "export": {"store"},
         "ingest": {"cluster", "cube", "store"},
         "training": {"tables", "cube", "store"},
-        "mapping": {"tables", "cluster", "cube", "store"},
+        "overviews": {"cluster", "cube", "store"},
+        "mapping": {"tables", "overviews", "cluster", "cube", "store"},
         "embeddings": {"mapping", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
         "landcover": {"export", "mapping", "cluster", "cube", "store"},
-        "pictures": {"landcover", "embeddings", "mapping", "cube", "store"},
+        "pictures": {"landcover", "embeddings", "mapping", "overviews", "cube", "store"},
         "info": {"training", "cube", "store"},
         "publication": {"export", "cube", "store"},
         "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
-        | {"training", "tables", "export", "cube", "store"},
+        | {"overviews", "training", "tables", "export", "cube", "store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

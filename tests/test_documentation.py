@@ -117,7 +117,8 @@ def is_ours(words: tuple[str, ...]) -> bool:
 
 def names(*parts: Any) -> set[str]:
     """All that the options of a verb, or of several, are called."""
-    return {name for part in parts for option in part.params for name in option.opts} | {"--help"}
+    options = [option for part in parts for option in part.params]
+    return {name for own in options for name in (*own.opts, *own.secondary_opts)} | {"--help"}
 
 
 def parse(words: tuple[str, ...]) -> None:

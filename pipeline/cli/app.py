@@ -50,6 +50,7 @@ VERBS = (
     maps.annual,
     landcover.classify,
     landcover.regress,
+    stores.overviews,
     stores.show,
     stores.export,
     publishing.publish,
@@ -60,8 +61,9 @@ VERBS = (
 """In the order of the help."""
 
 KEEPING = (
-    "map", "build", "train", "calibrate", "embed", "decode", "annual", "classify", "regress", "demo"
-)  # fmt: skip
+    *("map", "build", "train", "calibrate", "embed", "decode", "annual", "classify", "regress"),
+    *("overviews", "demo"),
+)
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "LogJson",
     "Model",
     "OneSensor",
+    "Overviews",
     "Pixel",
     "Precision",
     "Pretrained",
@@ -129,6 +130,12 @@ Calibrate = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option(help="packed (integers) or float32.")]
+Overviews = Annotated[
+    bool,
+    typer.Option(
+        "--overviews/--no-overviews", help="Make overviews of a large result, for its pictures."
+    ),
+]
 Encoder = Annotated[str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")]
 Reopen = Annotated[
     bool, typer.Option("--reopen", help="Let damaged chunks of pixels be made again.")

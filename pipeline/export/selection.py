@@ -14,7 +14,7 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import ABOUT, OVERVIEWS, Store
 
 __all__ = ["CONVENTIONS", "Selection", "dims_of", "is_on_grid", "pieces", "select", "values_of"]
 
@@ -143,7 +143,7 @@ def pieces(
 
 
 def _groups(root: zarr.Group, store: Store, sensor: str | None) -> dict[str, zarr.Group]:
-    groups = dict(sorted(root.groups()))
+    groups = {name: group for name, group in sorted(root.groups()) if name != OVERVIEWS}
     sensors = [name for name, group in groups.items() if "data" in group]
     if sensor is not None and sensor not in sensors:
         there = f"it has {', '.join(sensors)}" if sensors else "it is not divided by sensors"

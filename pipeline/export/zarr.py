@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
+import zarr_cm
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.export.selection import (
@@ -24,7 +25,7 @@ from terralatent.pipeline.export.whole import local_place, made_whole
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.chunks import COMPRESSOR
 from terralatent.pipeline.store.digests import seal
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, Store
 
 __all__ = ["PRECISIONS", "consolidate", "export"]
 
@@ -62,8 +63,9 @@ def export(
     """Copy a store, or part of it, to a folder of plain Zarr. Computes, a shard at a time.
 
     Integers, packing, attributes, chunks and coordinates stay as they are, so that
-    ``xarray.open_zarr``, ``xarray.open_datatree`` and this package read the same values. The folder
-    appears under its name when it is whole. The same call again changes nothing.
+    ``xarray.open_zarr``, ``xarray.open_datatree`` and this package read the same values. Overviews
+    are left out: a tree whose groups have other pixels than their parent is none of xarray's. The
+    folder appears under its name when it is whole. The same call again changes nothing.
 
     Args:
         store: A cube, latents, bands or a map, by path or URL.
@@ -153,7 +155,7 @@ class _Copy:
 
     def _attrs_of(self, path: str, arrays: list[tuple[str, str, zarr.Array]]) -> dict[str, Any]:
         """The attributes of a group: what is no product over the grid is a coordinate of them."""
-        attrs: dict[str, Any] = self._chosen.groups[path].attrs.asdict()
+        attrs = _without_levels(self._chosen.groups[path].attrs.asdict())
         own = {name: array for place, name, array in arrays if place == path}
         if not path or any(map(is_on_grid, own.values())):
             attrs["Conventions"] = CONVENTIONS
@@ -203,6 +205,11 @@ class _Copy:
                 fill = None  # what is filled there is masked by every reader
             settings["compressors"] = [dict(COMPRESSOR_2)]
         return group.create_array(dtype=dtype, fill_value=fill, attributes=attrs, **settings)
+
+
+def _without_levels(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a group that names no overviews."""
+    return dict(zarr_cm.multiscales.extract(attrs)[0]) if MULTISCALES in attrs else attrs
 
 
 def _step(array: zarr.Array) -> tuple[int, ...]:

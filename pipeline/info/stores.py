@@ -29,7 +29,10 @@ __all__ = [
     "result_status",
 ]
 
-OF_THE_GRID = ("proj:", "spatial:", "zarr_conventions", "Conventions", "coordinates", "terralatent")
+OF_THE_GRID = (
+    *("proj:", "spatial:", "zarr_conventions", "Conventions", "coordinates", "terralatent"),
+    *("multiscales", "overview_correlation"),
+)
 """How attributes begin that say nothing of where results come from."""
 
 

@@ -65,6 +65,7 @@ def classify(
     report: str | Path | None = None,
     seed: int = 0,
     at: str | None = None,
+    overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
@@ -98,6 +99,7 @@ def classify(
         report: File of the report; by default ``OUT.report.json`` beside a local map.
         seed: Of folds, bootstrap, and estimators that draw.
         at: An earlier snapshot of the latents or the cube.
+        overviews: Whether the map has overviews, where it is large.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`.
         workers: Worker processes to start; one for each core of this machine by default.
@@ -143,7 +145,7 @@ def classify(
     scores = score_classes(held_out, target, sample.labels, legend, seed)
     filled = fill_map(
         features, ClassArrays(legend), probe, layout, result, who,
-        title="classify", progress=progress,
+        title="classify", overviews=overviews, progress=progress,
     )  # fmt: skip
     estimated = None
     if design is not None:

@@ -104,6 +104,7 @@ def fill_map(
     workers: Workers,
     *,
     title: str,
+    overviews: bool = True,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Predict every block that is not done, on Dask workers; computes.
@@ -120,11 +121,20 @@ def fill_map(
     product.batch(limit)  # too little is refused before anything is laid out
     run = partial(map_latents, product, limit)
     origin = LatentsOrigin(features, content, digest)
-    return fill_blocks(layout, origin, run, out, workers, title=title, progress=progress)
+    return fill_blocks(
+        layout, origin, run, out, workers, title=title, overviews=overviews, progress=progress
+    )
 
 
-def open_landcover(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+def open_landcover(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
     """Open a map as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
 
     Returns:
         Of ``classify``: ``class (y, x)``, uint8, 0 where there is none, with the CF attributes
@@ -134,9 +144,9 @@ def open_landcover(store: str | Path | Store, *, snapshot: str | None = None) ->
         ``.odc``; ``attrs`` name model, cube and latents.
 
     Raises:
-        InputError: If there is no such store.
+        InputError: If there is no such store, or it has no such level.
     """
-    opened = open_result(store, KIND, snapshot=snapshot)
+    opened = open_result(store, KIND, snapshot=snapshot, level=level)
     if "class" in opened:
         attrs = Store.of(store).group(kind=KIND, snapshot=snapshot)["class"].attrs
         names = ("flag_values", "flag_meanings", "flag_colors", "class_names")

@@ -57,6 +57,7 @@ def regress(
     report: str | Path | None = None,
     seed: int = 0,
     at: str | None = None,
+    overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
@@ -84,6 +85,7 @@ def regress(
         report: File of the report; by default ``OUT.report.json`` beside a local map.
         seed: Of folds, bootstrap, and estimators that draw.
         at: An earlier snapshot of the latents or the cube.
+        overviews: Whether the map has overviews, where it is large.
         client: A Dask client, its address, or a kind of cluster.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``.
@@ -121,7 +123,15 @@ def regress(
     scores = score_numbers(held_out, sample.target.astype(np.float64), sample.labels, seed)
     arrays = NumberArrays(column, scores.pixel_std)
     filled = fill_map(
-        features, arrays, probe, layout, result, who, title="regress", progress=progress
+        features,
+        arrays,
+        probe,
+        layout,
+        result,
+        who,
+        title="regress",
+        overviews=overviews,
+        progress=progress,
     )
     learnt = learnt_of(features, sample, columns, str(probe.fitted.estimator))
     made = NumberReport(learnt, column, scores, filled)

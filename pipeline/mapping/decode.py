@@ -60,6 +60,7 @@ def decode(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
@@ -83,6 +84,7 @@ def decode(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.store.history.find_snapshot`.
+        overviews: Whether the store has :mod:`~terralatent.pipeline.overviews`, where it is large.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`; processes on this machine by
             default.
@@ -99,7 +101,9 @@ def decode(
     model = model_of(result) if model is None else model
     job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
     job.require_sensor(sensor)
-    return fill(Bands(job, sensor), result, who, title="decode", progress=progress)
+    return fill(
+        Bands(job, sensor), result, who, title="decode", overviews=overviews, progress=progress
+    )
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def embed(
     columns: Columns = None,
     sensors: Sequence[str] | None = None,
     wide: bool = False,
+    overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
@@ -109,6 +110,7 @@ def embed(
         columns: Of a table, where it has what, if columns have other names.
         sensors: Of a table, those to use; all by default.
         wide: Of a table, whether a pixel has one row of features instead of one for each date.
+        overviews: Whether the store has :mod:`~terralatent.pipeline.overviews`, where it is large.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`; processes on this machine by
             default.
@@ -138,7 +140,7 @@ def embed(
     model = model_of(result) if model is None else model
     job = plan_job(cube, model, dates, reading, device=device, encoder=encoder)
     latents = Latents(job, precision == "packed")
-    report = fill(latents, result, who, title="embed", progress=progress)
+    report = fill(latents, result, who, title="embed", overviews=overviews, progress=progress)
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:
         log.warning(
             "%d latent values did not fit the packing and were clipped; --precision float32 "

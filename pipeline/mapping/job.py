@@ -17,6 +17,7 @@ from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import (
+    OVERVIEW_CORRELATION,
     CheckpointError,
     latents_hash,
     load_model,
@@ -223,6 +224,7 @@ class MappingJob:
             "cube_snapshot": self.snapshot,
             "cube_items_hash": items_hash(self.open_cube()),
             "kernel_days": manifest.get("kernel_days", {}),
+            **{name: manifest[name] for name in (OVERVIEW_CORRELATION,) if name in manifest},
             "sensors": list(self.sensors),
             "bands": self._used_bands(),
             **self._masking(),

@@ -14,16 +14,26 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.overviews.opened import level_group
+from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, Store
 
 __all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
 
-OF_THE_FORMAT = (ABOUT, "coordinates", "Conventions")
+OF_THE_FORMAT = (ABOUT, MULTISCALES, "coordinates", "Conventions")
 """Attributes of a store's root that say how it is kept."""
 
 
-def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+def open_latents(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
     """Open latents as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own. Means
+            are those of the pixels that a pixel covers, ``std`` that of such a mean; ``std_rms``
+            (time, y, x) is its root mean square over all latents.
 
     Returns:
         ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
@@ -31,13 +41,20 @@ def open_latents(store: str | Path | Store, *, snapshot: str | None = None) -> x
         pixel. The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
 
     Raises:
-        InputError: If there is no such store.
+        InputError: If there is no such store, or it has no such level.
     """
-    return open_result(store, "latents", snapshot=snapshot)
+    return open_result(store, "latents", snapshot=snapshot, level=level)
 
 
-def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+def open_bands(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
     """Open decoded bands as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
 
     Returns:
         ``mean``, ``std_signal``, ``std``, ``q05`` and ``q95`` (time, band, y, x), float32, in the
@@ -46,25 +63,30 @@ def open_bands(store: str | Path | Store, *, snapshot: str | None = None) -> xr.
         and ``.odc``.
 
     Raises:
-        InputError: If there is no such store.
+        InputError: If there is no such store, or it has no such level.
     """
-    return open_result(store, "bands", snapshot=snapshot)
+    return open_result(store, "bands", snapshot=snapshot, level=level)
 
 
-def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = None) -> xr.Dataset:
-    """Open latents or bands: dask arrays, float32, NaN outside every scene. Reads no pixels.
+def open_result(
+    store: str | Path | Store, kind: str, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
+    """Open a result: dask arrays, float32, NaN outside every scene. Reads no pixels.
 
-    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``.
+    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``, and
+    ``level`` where it is none of level 0.
 
     Raises:
-        InputError: If there is no such store, or it is of another kind.
+        InputError: If there is no such store, it is of another kind, or it has no such level.
     """
-    root = Store.of(store).group(kind=kind, snapshot=snapshot)
+    store = Store.of(store)
+    whole = store.group(kind=kind, snapshot=snapshot)
+    root = level_group(whole, level, store)
     names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
     stored: dict[str, Any] = {name: root[name] for name in names}
     dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
     variables = {
-        name: (dims[name], _values(array), _attrs_of(array))
+        name: (dims[name], _values(array, level), _attrs_of(array))
         for name, array in stored.items()
         if {"y", "x"} <= set(dims[name])
     }
@@ -76,8 +98,10 @@ def open_result(store: str | Path | Store, kind: str, *, snapshot: str | None = 
     opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
     for name in opened.data_vars:
         opened[name].encoding["grid_mapping"] = "spatial_ref"
+    attrs = {**whole.attrs.asdict(), **root.attrs.asdict()}
     return opened.assign_attrs(
-        {key: value for key, value in root.attrs.items() if key not in OF_THE_FORMAT}
+        {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT},
+        **({"level": level} if level else {}),
     )
 
 
@@ -86,9 +110,12 @@ def _labels(array: zarr.Array) -> NDArray[Any]:
     return values.astype(object).astype(str) if values.dtype.kind in "TO" else values
 
 
-def _values(array: zarr.Array) -> da.Array:
-    """What an array holds, lazily: unpacked where it is packed, else as it is."""
+def _values(array: zarr.Array, level: int) -> da.Array:
+    """What an array holds, lazily: unpacked where it is packed, else as it is. Of a level a dask
+    chunk has one date and latent, as what is fetched of it has."""
     stored = lazy(array)
+    if level:
+        stored = da.from_zarr(array, (*array.chunks[:-2], *array.shards[-2:]), inline_array=True)
     if "scale_factor" not in array.attrs:
         return stored
     return stored.map_blocks(

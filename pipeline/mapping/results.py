@@ -33,6 +33,7 @@ from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
 from terralatent.pipeline.mapping.origin import CubeOrigin, Origin
 from terralatent.pipeline.mapping.report import LostBlock, ResultReport
+from terralatent.pipeline.overviews.make import fill_overviews, open_tasks, outdate
 from terralatent.pipeline.progress import Progress, Rate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
@@ -133,6 +134,7 @@ def fill(
     *,
     title: str,
     grow: Callable[[Store], None] | None = None,
+    overviews: bool = True,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and compute every block of it that is not done. Computes on Dask workers.
@@ -146,6 +148,7 @@ def fill(
         workers: Who computes it.
         title: Of the progress and the commits.
         grow: Lays out what the store lacks of this product where it exists; called within its lock.
+        overviews: Whether overviews are made once all blocks are done.
         progress: Advanced by each block.
 
     Raises:
@@ -157,7 +160,10 @@ def fill(
     product.memory_plan(limit)  # too little is refused before anything is laid out
     run = partial(map_block, product, limit)
     origin = CubeOrigin(product.job)
-    return fill_blocks(layout, origin, run, out, workers, title=title, grow=grow, progress=progress)
+    return fill_blocks(
+        layout, origin, run, out, workers,
+        title=title, grow=grow, overviews=overviews, progress=progress,
+    )  # fmt: skip
 
 
 def fill_blocks(
@@ -169,6 +175,7 @@ def fill_blocks(
     *,
     title: str,
     grow: Callable[[Store], None] | None = None,
+    overviews: bool = True,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and have ``run`` compute every block that is not done, as :func:`fill` does.
@@ -182,6 +189,7 @@ def fill_blocks(
         workers: Who computes it.
         title: Of the progress and the commits.
         grow: As for :func:`fill`.
+        overviews: Whether overviews are made once all blocks are done.
         progress: Advanced by each block.
 
     Raises:
@@ -189,6 +197,7 @@ def fill_blocks(
     """
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
+    lost_overviews: tuple[str, ...] = ()
     wall = 0.0
     with (
         writer_lock(out.location, command_line()) as lock,
@@ -222,6 +231,11 @@ def fill_blocks(
                 joined, out, tasks, work, Commits(message=title), progress=lock.tee(progress)
             )
             wall = time.monotonic() - begun
+        if overviews and not failures and (left := open_tasks(out)):
+            joined = joined or stack.enter_context(joining)
+            lost_overviews = fill_overviews(
+                joined, out, left, memory=workers.memory_bytes(), progress=lock.tee(progress)
+            ).losses
     root = out.group()
     outliers: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     return ResultReport(
@@ -234,6 +248,7 @@ def fill_blocks(
         losses=(
             *(LostBlock.of(failure, grid_of(root)) for failure in failures),
             *_partial_blocks(root, origin.kind),
+            *lost_overviews,
         ),
         outliers={name: count / max(among, 1) for name, (count, among) in outliers.items()},
     )
@@ -303,6 +318,7 @@ def _record(
     own = np.asarray(group["state"][..., *block.index])  # of each window, where there are some
     now = PARTIAL if partial_input[block.index] else DONE
     group["state"][..., *block.index] = np.where(own == PENDING, now, own)
+    outdate(group, block)
     if done.clipped:
         group["clipped"][block.index] = int(group["clipped"][block.index]) + done.clipped
     if done.outliers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+import zarr
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -11,15 +12,23 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.landcover.legend import Legend
-from terralatent.pipeline.pictures.mosaic import Strip, draw, where_and_what
+from terralatent.pipeline.overviews.opened import Budget
+from terralatent.pipeline.pictures.mosaic import Strip, draw, panel_pixels, where_and_what
 
-__all__ = ["coloured", "draw_legend", "landcover_picture"]
+__all__ = ["coloured", "draw_legend", "landcover_budget", "landcover_picture"]
 
 MOST_PIXELS = 2048
 """Along a side of a picture; every so many pixels one is drawn where there are more."""
 
 ACROSS, ROW = 4, 0.24
 """Columns of a legend, and inches of a row of it."""
+
+
+def landcover_budget(root: zarr.Group, variable: str | None) -> Budget:
+    """What :func:`landcover_picture` reads of each pixel. Reads none."""
+    strips = 2 if "class" in root and variable is None else 1
+    # Of a class and its entropy, or of one number.
+    return Budget(3 if strips == 2 else 4, panel_pixels(strips, 1))
 
 
 def landcover_picture(

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import xarray as xr
+import zarr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.overviews.opened import Budget
 from terralatent.pipeline.pictures.cube import nearest_date
-from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch, where_and_what
+from terralatent.pipeline.pictures.mosaic import (
+    Strip,
+    draw,
+    panel_pixels,
+    spread,
+    stretch,
+    where_and_what,
+)
 
-__all__ = ["latents_picture", "most_seasonal"]
+__all__ = ["latents_budget", "latents_picture", "most_seasonal"]
 
 DATES_SHOWN = 18
 COLOUR_NAMES = ("red", "green", "blue")
 
 
+def latents_budget(root: zarr.Group, variable: str | None, date: str | None) -> Budget:
+    """What :func:`latents_picture` reads of each pixel. Reads none."""
+    mean: Any = root["mean"]
+    if variable == "observations":
+        counts: Any = root["observations"]
+        sensors = counts.shape[0]
+        return Budget(sensors * counts.dtype.itemsize, panel_pixels(sensors, 1))
+    panels = 1 if date is not None else min(mean.shape[0], DATES_SHOWN)
+    of_a_date = 4 if variable is None else 2
+    return Budget(of_a_date * panels * mean.dtype.itemsize, panel_pixels(2, panels))
+
+
 def latents_picture(
-    latents: xr.Dataset, *, variable: str | None = None, date: str | None = None
+    latents: xr.Dataset,
+    *,
+    variable: str | None = None,
+    date: str | None = None,
+    order: Sequence[int] | None = None,
 ) -> Figure:
     """Draw the latents of at most 18 dates, evenly spread, or of the one nearest to ``date``.
 
@@ -29,6 +57,7 @@ def latents_picture(
         variable: A latent, by name or number, drawn by itself; ``observations``; the three latents
             that vary most as red, green and blue by default, see :func:`most_seasonal`.
         date: ISO date; only the stored date nearest to it.
+        order: What :func:`most_seasonal` gives, where it is known.
 
     Raises:
         InputError: If there is no such latent, or ``date`` is no date.
@@ -44,10 +73,12 @@ def latents_picture(
         heading = where_and_what(latents, "clear observations")
     else:
         names = [str(name) for name in latents.latent.values]
-        order = most_seasonal(latents)[:3] if variable is None else [_place(names, variable)]
+        if variable is not None:
+            order = [_place(names, variable)]
+        shown = list(most_seasonal(latents) if order is None else order)[:3]
         strips = [
-            _means(chosen, names, order, captions),
-            _stds(chosen, names, variable, order, captions),
+            _means(chosen, names, shown, captions),
+            _stds(chosen, names, variable, shown, captions),
         ]
         heading = where_and_what(latents, f"{len(names)} latents", f"{count} dates")
     return draw(strips, heading)[0]
@@ -69,9 +100,7 @@ def most_seasonal(latents: xr.Dataset) -> NDArray[np.intp]:
     return np.argsort(-np.nan_to_num(ratio.values))
 
 
-def _means(
-    chosen: xr.Dataset, names: list[str], order: NDArray[np.intp] | list[int], captions: list[str]
-) -> Strip:
+def _means(chosen: xr.Dataset, names: list[str], order: list[int], captions: list[str]) -> Strip:
     means = chosen["mean"].isel(latent=order).transpose("time", "y", "x", "latent").values
     if len(order) < 3:
         images = list(means[..., 0])
@@ -87,10 +116,13 @@ def _stds(
     chosen: xr.Dataset,
     names: list[str],
     variable: str | None,
-    order: NDArray[np.intp] | list[int],
+    order: list[int],
     captions: list[str],
 ) -> Strip:
-    if variable is None:
+    if variable is None and "std_rms" in chosen:  # of a level
+        stds = chosen["std_rms"].transpose("time", "y", "x").values
+        title = "posterior standard deviation, root mean square over all latents"
+    elif variable is None:
         stds = np.sqrt((chosen["std"] ** 2).mean("latent").transpose("time", "y", "x").values)
         title = "posterior standard deviation, root mean square over all latents"
     else:

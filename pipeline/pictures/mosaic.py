@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 
 from terralatent.pipeline.pictures.picture import Picture
 
-__all__ = ["Strip", "crs_name", "draw", "spread", "stretch", "where_and_what"]
+__all__ = ["Strip", "crs_name", "draw", "panel_pixels", "spread", "stretch", "where_and_what"]
 
 Image = NDArray[np.float32]
 
 LARGEST, SMALLEST, WIDTH = 4.6, 2.0, 12.0
 """Width of a panel alone, of a panel among many, and of all of a row."""
+
+DPI = 150
+"""Pixels an inch of a picture."""
+
+ACROSS = 6
+"""Panels side by side, at most."""
 
 MARGIN, GAP, HEADING, TITLE, CAPTION, BAR = 0.15, 0.08, 0.34, 0.32, 0.21, 0.95
 """Around the picture, between panels, and what each kind of text or colour bar takes. Inches."""
@@ -56,16 +62,16 @@ class Strip:
 
 
 def draw(
-    strips: Sequence[Strip], heading: str, *, most_across: int = 6, below: float = 0.0
+    strips: Sequence[Strip], heading: str, *, most_across: int = ACROSS, below: float = 0.0
 ) -> tuple[Figure, Any]:
     """Lay ``strips`` out under ``heading``, one under the other, single panels side by side.
 
     Returns:
         The figure, and an empty sub-figure ``below`` inches high at its foot (None for 0).
     """
-    beside = len(strips) if max(len(strip.images) for strip in strips) == 1 else 1
-    across = 1 if beside > 1 else min(most_across, max(len(strip.images) for strip in strips))
-    panel = min(LARGEST, max(SMALLEST, WIDTH / (across * beside)))
+    beside, across, panel = _arrange(
+        len(strips), max(len(strip.images) for strip in strips), most_across
+    )
     ny, nx = strips[0].images[0].shape[:2]
     tall = panel * float(np.clip(ny / nx, 0.35, 2.5))
     bar = BAR if any(strip.barred for strip in strips) else 0.0
@@ -74,13 +80,25 @@ def draw(
     heights = [TITLE + n * (CAPTION + tall + GAP) for n in rows]
     width = 2 * MARGIN + beside * column + (beside - 1) * GAP
     height = HEADING + (max(heights) if beside > 1 else sum(heights)) + below + MARGIN
-    figure = Picture(figsize=(max(width, 7.0), height), dpi=150)
+    figure = Picture(figsize=(max(width, 7.0), height), dpi=DPI)
     _Page(figure).text(MARGIN, 0.17, heading, fontsize=10, fontweight="bold")
     left, top = MARGIN, HEADING
     for strip, strip_height in zip(strips, heights, strict=True):
         _draw_strip(_Page(figure), strip, (left, top), (panel, tall), across)
         left, top = (left + column + GAP, top) if beside > 1 else (left, top + strip_height)
     return figure, _foot(figure, below) if below else None
+
+
+def panel_pixels(strips: int, panels: int) -> int:
+    """Pixels along the width of a panel of a picture of ``strips`` with so many ``panels``."""
+    return round(DPI * _arrange(strips, panels, ACROSS)[2])
+
+
+def _arrange(strips: int, panels: int, most_across: int) -> tuple[int, int, float]:
+    """How many strips stand side by side, and panels of each; and how wide a panel is, inches."""
+    beside = strips if panels == 1 else 1
+    across = 1 if beside > 1 else min(most_across, panels)
+    return beside, across, min(LARGEST, max(SMALLEST, WIDTH / (across * beside)))
 
 
 def stretch(
@@ -115,8 +133,9 @@ def where_and_what(data: xr.Dataset | xr.DataArray, *words: str) -> str:
     """Return a heading: ``words``, then the grid of ``data``. Reads no pixels."""
     ny, nx = data.sizes["y"], data.sizes["x"]
     size = abs(float(data.odc.geobox.resolution.x))
-    grid = f"{nx} × {ny} pixels of {size:g} m, {crs_name(data)}"
-    return " · ".join([*(word for word in words if word), grid])
+    level = int(data.attrs.get("level", 0))
+    kind = f"pixels of {size:g} m" + (f" (level {level} of the overviews)" if level else "")
+    return " · ".join([*(word for word in words if word), f"{nx} × {ny} {kind}, {crs_name(data)}"])
 
 
 def crs_name(data: xr.Dataset | xr.DataArray) -> str:

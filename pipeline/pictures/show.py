@@ -6,9 +6,11 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
 import xarray as xr
+import zarr
 from matplotlib.figure import Figure
 
 from terralatent.catalogs.enclosing_store import refuse_inside_store
@@ -16,6 +18,9 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.repository import Store
+
+if TYPE_CHECKING:  # it comes with what reads rasters, which a refusal does without
+    from terralatent.pipeline.overviews.opened import Budget
 
 __all__ = ["show"]
 
@@ -28,6 +33,7 @@ def show(
     variable: str | None = None,
     date: str | None = None,
     pixel: str | None = None,
+    level: int | None = None,
     at: str | None = None,
 ) -> Path:
     """Draw a picture of a store, or of the series of one of its pixels. Computes.
@@ -42,6 +48,9 @@ def show(
         variable: A band, a latent (name or number), ``observations``, a class or ``entropy``.
         date: ISO date; only the stored date nearest to it.
         pixel: ``X,Y`` in map coordinates or, as whole numbers, column and row.
+        level: Of the overviews, 0 for the store's own pixels. By default the one that the panels
+            have room for and that takes at most 4.5 MB, see
+            :func:`terralatent.pipeline.overviews.opened.level_for`; 0 where there are none.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
 
     Raises:
@@ -53,8 +62,11 @@ def show(
     refuse_inside_store(out)
     if pixel is not None and date is not None:
         raise InputError("A series of a pixel shows every date; give either a pixel or a date.")
+    if pixel is not None and level:
+        raise InputError("A series is of a pixel of the store; leave the level out.")
     with translated_errors(store):
-        figure = _draw(store, find_snapshot(store, at), _Request(sensor, variable, date, pixel))
+        request = _Request(sensor, variable, date, pixel, level)
+        figure = _draw(store, find_snapshot(store, at), request)
     return _save(figure, Path(out))
 
 
@@ -66,10 +78,19 @@ class _Request:
     variable: str | None
     date: str | None
     pixel: str | None
+    level: int | None
+
+    def level_of(self, root: zarr.Group, budget: Budget) -> int:
+        """The level to draw, chosen by what the picture takes where it is left open."""
+        from terralatent.pipeline.overviews.opened import level_for
+
+        return level_for(root, budget) if self.level is None else self.level
 
 
 def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure:
     kind = store.about().get("kind")
+    if kind == "cube" and request.level:
+        raise InputError(f"{store} is a cube, which has no overviews; leave the level out.")
     if kind == "cube":
         return _cube(store, snapshot, request)
     if kind == "latents":
@@ -111,12 +132,20 @@ def _cube(store: Store, snapshot: str | None, request: _Request) -> Figure:
 
 def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.mapping.opened import open_latents
-    from terralatent.pipeline.pictures.latents import latents_picture
+    from terralatent.pipeline.overviews.opened import kept_order
+    from terralatent.pipeline.pictures.latents import latents_budget, latents_picture
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
 
-    latents = open_latents(store, snapshot=snapshot)
     if request.pixel is None:
-        return latents_picture(latents, variable=request.variable, date=request.date)
+        root = store.group(snapshot=snapshot)
+        level = request.level_of(root, latents_budget(root, request.variable, request.date))
+        return latents_picture(
+            open_latents(store, snapshot=snapshot, level=level),
+            variable=request.variable,
+            date=request.date,
+            order=kept_order(root) if level else None,
+        )
+    latents = open_latents(store, snapshot=snapshot)
     if request.variable is not None:
         raise InputError("A series of a pixel shows every latent; leave the variable out.")
     return latent_series(latents, find_pixel(latents, request.pixel))
@@ -124,13 +153,16 @@ def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure:
 
 def _bands(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.mapping.opened import open_bands
-    from terralatent.pipeline.pictures.bands import bands_picture
+    from terralatent.pipeline.pictures.bands import bands_budget, bands_picture
     from terralatent.pipeline.pictures.series import band_series, find_pixel
 
     bands: xr.Dataset = open_bands(store, snapshot=snapshot)
     if request.sensor is not None and request.sensor != bands.attrs.get("sensor"):
         raise InputError(f"{store} holds {bands.attrs.get('sensor')}, not {request.sensor}.")
     if request.pixel is None:
+        root = store.group(snapshot=snapshot)
+        level = request.level_of(root, bands_budget(root, request.variable, request.date))
+        bands = open_bands(store, snapshot=snapshot, level=level)
         return bands_picture(bands, variable=request.variable, date=request.date)
     return band_series(bands, find_pixel(bands, request.pixel), request.variable)
 
@@ -147,13 +179,17 @@ def _annual(store: Store, snapshot: str | None, request: _Request) -> Figure:
 
 def _landcover(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.landcover.maps import open_landcover
-    from terralatent.pipeline.pictures.landcover import landcover_picture
+    from terralatent.pipeline.pictures.landcover import landcover_budget, landcover_picture
 
     if (request.sensor, request.date, request.pixel) != (None, None, None):
         raise InputError(
             f"{store} is a map, which has no sensors, dates and series; leave these out."
         )
-    return landcover_picture(open_landcover(store, snapshot=snapshot), variable=request.variable)
+    root = store.group(snapshot=snapshot)
+    level = request.level_of(root, landcover_budget(root, request.variable))
+    return landcover_picture(
+        open_landcover(store, snapshot=snapshot, level=level), variable=request.variable
+    )
 
 
 def _first(sensors: list[str]) -> str:

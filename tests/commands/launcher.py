@@ -62,11 +62,13 @@ def make_small() -> None:
     from terralatent.pipeline import train
     from terralatent.pipeline.cluster import stream, tasks
     from terralatent.pipeline.ingest import windows
+    from terralatent.pipeline.overviews import pyramid
     from tests.made.rough import make_rough
 
     os.sched_getaffinity = lambda _: {0}  # type: ignore[assignment]  # one worker process
     tasks.REFRESH_S = tasks.NO_WORKER_S = stream.POLL_S = 0.1
     windows.WIDEST = 16
+    pyramid.TASK, pyramid.WINDOW, pyramid.LEAST, pyramid.SMALLEST = 64, 32, 64, 32
     make_rough()
     stream.Commits.__init__.__kwdefaults__["every"] = 2
     train.__kwdefaults__.update(batch=16, validate_every=2)

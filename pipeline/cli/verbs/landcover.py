@@ -97,6 +97,7 @@ def classify(
     drawn_from: Annotated[
         str | None, typer.Option(metavar="MAP", help="The map whose classes are the strata.")
     ] = None,
+    overviews: opt.Overviews = True,
     files: MapFiles,
     cluster: Cluster,
 ) -> None:
@@ -105,6 +106,7 @@ def classify(
     from terralatent.pipeline.landcover.classify import classify
 
     more: dict[str, Any] = {**choice.keywords(), **cluster.keywords(), **vars(files)}
+    more["overviews"] = overviews
     sample: dict[str, Any] = {"design": design, "strata": strata, "drawn_from": drawn_from}
     report = classify(
         latents,
@@ -128,6 +130,7 @@ def regress(
     regressor: Annotated[
         str, typer.Option(metavar="NAME", help="ridge, rf, svm, knn, or module:attribute.")
     ] = "ridge",
+    overviews: opt.Overviews = True,
     files: MapFiles,
     cluster: Cluster,
 ) -> None:
@@ -136,6 +139,7 @@ def regress(
     from terralatent.pipeline.landcover.regress import regress
 
     more: dict[str, Any] = {**choice.keywords(), **cluster.keywords(), **vars(files)}
+    more["overviews"] = overviews
     report = regress(latents, out=out, regressor=regressor, progress=terminal.bar(), **more)
     terminal.show(landcover_page(report))
     terminal.finish(report, out)

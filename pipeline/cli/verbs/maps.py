@@ -29,6 +29,7 @@ def map_region(
         typer.Option(help="A folder, or a name; the one that comes with the package by default."),
     ] = None,
     dates: opt.When = "monthly",
+    overviews: opt.Overviews = True,
     device: opt.Device = "auto",
     cluster: groups.Cluster,
     clear: groups.ClearSky,
@@ -50,7 +51,7 @@ def map_region(
     terminal.say_all(chosen.left_out())
     lost = terminal.done(built, cube)
     model = inference.choose_model(cube, model, latents, masking, terminal.say)
-    how = {"masking": masking, **inference.keywords(), **where}
+    how = {"masking": masking, "overviews": overviews, **inference.keywords(), **where}
     report = embed(cube, model, latents, dates=dates, progress=terminal.bar(), **how)
     if terminal.done(report, latents) or lost:
         raise typer.Exit(LOSSES)
@@ -67,6 +68,7 @@ def embed(
     dates: opt.When = "monthly",
     precision: opt.Precision = "packed",
     encoder: opt.Encoder = "float32",
+    overviews: opt.Overviews = True,
     table: groups.TableChoice,
     cluster: groups.Cluster,
     how: groups.Inference,
@@ -78,6 +80,7 @@ def embed(
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
     kept: dict[str, Any] = {"dates": dates, "precision": precision, "encoder": encoder}
+    kept["overviews"] = overviews
     kept |= table.keywords()
     report = embed(cube, model, out, **kept, progress=terminal.bar(), **more)
     terminal.finish(report, out)
@@ -91,6 +94,7 @@ def decode(
     sensor: Annotated[str, typer.Option(help="A sensor of the model.")],
     dates: opt.When,
     out: Annotated[str, typer.Option(metavar="STORE", help="Where the bands go.")],
+    overviews: opt.Overviews = True,
     cluster: groups.Cluster,
     how: groups.Inference,
     clear: groups.ClearSky,
@@ -100,6 +104,7 @@ def decode(
 
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    more["overviews"] = overviews
     report = decode(cube, model, sensor, dates, out, progress=terminal.bar(), **more)
     terminal.finish(report, out)
 

@@ -8,9 +8,10 @@ import typer
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.groups import Cluster, grouped
 from terralatent.pipeline.cli.terminal import LOSSES, terminal
 
-__all__ = ["check", "expire", "export", "show", "status"]
+__all__ = ["check", "expire", "export", "overviews", "show", "status"]
 
 
 def show(
@@ -20,13 +21,30 @@ def show(
     variable: opt.Variable = None,
     date: opt.Date = None,
     pixel: opt.Pixel = None,
+    level: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the overviews; by default what the picture has room for."),
+    ] = None,
     at: opt.At = None,
 ) -> None:
     """Draw a picture of a store, or of the series of one of its pixels."""
     from terralatent.pipeline.pictures.show import show
 
-    show(store, out, sensor=sensor, variable=variable, date=date, pixel=pixel, at=at)
+    chosen = {"sensor": sensor, "variable": variable, "date": date, "pixel": pixel}
+    show(store, out, **chosen, level=level, at=at)
     terminal.say(f"-> {out}")
+
+
+@grouped
+def overviews(
+    store: Annotated[str, typer.Argument(help="Latents, decoded bands or a map, all done.")],
+    *,
+    cluster: Cluster,
+) -> None:
+    """Make the overviews that a store lacks, for pictures of large regions."""
+    from terralatent.pipeline.overviews.make import make_overviews
+
+    terminal.finish(make_overviews(store, **cluster.keywords(), progress=terminal.bar()), store)
 
 
 def export(

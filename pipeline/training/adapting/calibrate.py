@@ -10,7 +10,9 @@ from typing import Any
 from terralatent.catalogs.errors import InputError
 from terralatent.models.annual import AnnualMap
 from terralatent.models.checkpoint import (
+    OVERVIEW_CORRELATION,
     WEIGHTS,
+    keep_overview_correlation,
     load_model,
     model_hash,
     read_manifest,
@@ -133,6 +135,7 @@ def calibrate_model(
         save_model(calibrated, folder, {**training, "calibration": record})
         if AnnualMap.is_in(source):
             AnnualMap.load(source).save(folder)
+        keep_overview_correlation(folder, manifest.get(OVERVIEW_CORRELATION))
     return CalibrationReport(fit.coverage, fit.latent_factor, repeated=False)
 
 

@@ -1,0 +1,1 @@
+"""What overviews cost, and what a picture reads with and without them."""
