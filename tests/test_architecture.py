@@ -51,7 +51,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "training": {"tables", "cube", "store"},
         "overviews": {"cluster", "cube", "store"},
         "mapping": {"tables", "overviews", "cluster", "cube", "store"},
-        "embeddings": {"mapping", "cluster", "cube", "store"},
+        "embeddings": {"overviews", "mapping", "cluster", "cube", "store"},
         "fields": {"mapping", "cube", "store"},
         "landcover": {"export", "mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "overviews", "cube", "store"},

@@ -49,6 +49,7 @@ def annual(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
@@ -77,6 +78,7 @@ def annual(
         device: Where a worker runs the model.
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube.
+        overviews: Whether the store has :mod:`~terralatent.pipeline.overviews`, where it is large.
         client: A Dask client, its address, or a kind of cluster; processes here by default.
         workers: Worker processes to start.
         memory: What a worker may use.
@@ -109,7 +111,7 @@ def annual(
     product = AnnualVectors(job, windows, components, precision, mapped.digest())
     return fill(
         product, result, who, title="annual", grow=lambda store: add_windows(store, product),
-        progress=progress,
+        overviews=overviews, progress=progress,
     )  # fmt: skip
 
 

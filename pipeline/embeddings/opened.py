@@ -13,8 +13,15 @@ from terralatent.pipeline.store.repository import Store
 __all__ = ["open_annual"]
 
 
-def open_annual(store: str | Path | Store, *, snapshot: str | None = None) -> xr.Dataset:
+def open_annual(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
     """Open annual vectors as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
 
     Returns:
         ``mean`` and ``std`` (time, component, y, x), float32, NaN outside every scene; the unit is
@@ -26,7 +33,7 @@ def open_annual(store: str | Path | Store, *, snapshot: str | None = None) -> xr
     Raises:
         InputError: If there is no such store.
     """
-    opened = open_result(store, "annual", snapshot=snapshot)
+    opened = open_result(store, "annual", snapshot=snapshot, level=level)
     root = Store.of(store).group(kind="annual", snapshot=snapshot)
     edges = np.asarray(root["time_bnds"][...]).astype("datetime64[us]")
     snapshots = np.asarray(root["cube_snapshot"][...]).astype(object).astype(str)

@@ -24,6 +24,7 @@ from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.results import result_layout
+from terralatent.pipeline.overviews.layout import withdrawn
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
 from terralatent.pipeline.store.conventions import embedding_attrs, model_uri
 from terralatent.pipeline.store.repository import BRANCH, Store
@@ -230,6 +231,7 @@ def add_windows(out: Store, product: AnnualVectors) -> None:
         if (array.metadata.dimension_names or ())[:1] == ("time",):
             array.resize((count, *array.shape[1:]))
     edges = np.array([[w.first, w.end] for w in new], "datetime64[us]").astype(np.int64)
+    withdrawn(group)  # overviews lack these windows
     group["time"][len(there) :] = edges[:, 0]
     group["time_bnds"][len(there) :] = edges
     group["cube_snapshot"][len(there) :] = np.array([snapshot] * len(new), dtype=object)

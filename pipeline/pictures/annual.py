@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
+import zarr
 from matplotlib.figure import Figure
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.overviews.opened import Budget
 from terralatent.pipeline.pictures.cube import nearest_date
-from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch, where_and_what
+from terralatent.pipeline.pictures.mosaic import (
+    Strip,
+    draw,
+    panel_pixels,
+    spread,
+    stretch,
+    where_and_what,
+)
 
-__all__ = ["annual_picture"]
+__all__ = ["annual_budget", "annual_picture"]
 
 WINDOWS_SHOWN = 12
 COLOURS = ("red", "green", "blue")
+
+
+def annual_budget(root: zarr.Group, variable: str | None, date: str | None) -> Budget:
+    """What :func:`annual_picture` reads of each pixel. Reads none."""
+    mean: Any = root["mean"]
+    panels = 1 if date is not None else min(mean.shape[0], WINDOWS_SHOWN)
+    components = 1 if variable is not None else 3
+    return Budget(2 * components * panels * mean.dtype.itemsize, panel_pixels(2, panels))
 
 
 def annual_picture(

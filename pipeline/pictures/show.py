@@ -169,11 +169,13 @@ def _bands(store: Store, snapshot: str | None, request: _Request) -> Figure:
 
 def _annual(store: Store, snapshot: str | None, request: _Request) -> Figure:
     from terralatent.pipeline.embeddings.opened import open_annual
-    from terralatent.pipeline.pictures.annual import annual_picture
+    from terralatent.pipeline.pictures.annual import annual_budget, annual_picture
 
     if (request.sensor, request.pixel) != (None, None):
         raise InputError(f"{store} holds annual vectors; leave sensor and pixel out.")
-    vectors = open_annual(store, snapshot=snapshot)
+    root = store.group(snapshot=snapshot)
+    level = request.level_of(root, annual_budget(root, request.variable, request.date))
+    vectors = open_annual(store, snapshot=snapshot, level=level)
     return annual_picture(vectors, variable=request.variable, date=request.date)
 
 

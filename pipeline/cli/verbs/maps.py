@@ -134,6 +134,7 @@ def annual(
         str, typer.Option(metavar="int8|int16|float32", help="How each number is kept.")
     ] = "int8",
     encoder: opt.Encoder = "float32",
+    overviews: opt.Overviews = True,
     cluster: groups.Cluster,
     how: groups.Inference,
     clear: groups.ClearSky,
@@ -144,5 +145,5 @@ def annual(
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
     chosen: dict[str, Any] = {"window": window, "every": every, "precision": precision}
-    chosen |= {"components": components or COMPONENTS, "encoder": encoder}
+    chosen |= {"components": components or COMPONENTS, "encoder": encoder, "overviews": overviews}
     terminal.finish(annual(cube, model, out, **chosen, progress=terminal.bar(), **more), out)
