@@ -21,7 +21,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.local_calibration import calibrate_locally
 from terralatent.models.sensor.predictive import quantile_table, upper_quantile
 from terralatent.models.shipped import DEFAULT, model_folder
-from terralatent.pipeline.training.calibrate import open_place
+from terralatent.pipeline.training.adapting.calibrate import open_place
 from terralatent.pipeline.training.sampler import PixelSampler
 
 __all__ = ["compare_factors", "fit_factors"]
