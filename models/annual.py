@@ -30,10 +30,17 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
 
-__all__ = ["MONTHS", "AnnualMap", "annual_vectors", "decoded_metric", "fit_annual_map"]
+__all__ = [
+    "ANNUAL_MAP",
+    "MONTHS",
+    "AnnualMap",
+    "annual_vectors",
+    "decoded_metric",
+    "fit_annual_map",
+]
 
 MONTHS = 12
-FILE = "annual.safetensors"
+ANNUAL_MAP = "annual.safetensors"
 """In the folder of a model, beside its weights."""
 
 
@@ -97,14 +104,14 @@ class AnnualMap:
 
     def save(self, folder: str | Path) -> None:
         """Write it into the folder of a model, in one piece."""
-        part = Path(folder) / f".{FILE}.part"
+        part = Path(folder) / f".{ANNUAL_MAP}.part"
         part.write_bytes(self._bytes())
-        part.replace(Path(folder) / FILE)
+        part.replace(Path(folder) / ANNUAL_MAP)
 
     @staticmethod
     def is_in(folder: str | Path) -> bool:
         """Whether a model has one."""
-        return (Path(folder) / FILE).exists()
+        return (Path(folder) / ANNUAL_MAP).exists()
 
     @classmethod
     def load(cls, folder: str | Path) -> AnnualMap:
@@ -113,12 +120,12 @@ class AnnualMap:
         Raises:
             CheckpointError: If the model has none, or it is damaged.
         """
-        path = Path(folder) / FILE
+        path = Path(folder) / ANNUAL_MAP
         if not cls.is_in(folder):
             raise CheckpointError(
-                f"{folder} has no map of years to components ({FILE}); `terralatent train` makes "
-                "one where its cubes cover a year or more. Train again, or use a model that comes "
-                "with the package."
+                f"{folder} has no map of years to components ({ANNUAL_MAP}); `terralatent train` "
+                "makes one where its cubes cover a year or more. Train again, or use a model that "
+                "comes with the package."
             )
         try:
             parts = parse_tensors(path.read_bytes())

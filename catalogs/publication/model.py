@@ -78,7 +78,7 @@ class ModelRecord:
     sensors: tuple[SensorInput, ...]
     hyperparameters: Mapping[str, Any]
     files: Mapping[str, Path]
-    """Where its files lie, by asset key: ``model``, ``manifest``, ``card``."""
+    """Where its files lie, by asset key: ``model``, ``manifest``, ``card``, ``annual``."""
 
     licence: str
     """SPDX identifier of the weights; empty where that is not known."""
@@ -108,6 +108,7 @@ def model_item(record: ModelRecord) -> pystac.Item:
         "model": ("weights", "application/octet-stream", ["mlm:model", "mlm:weights", "data"]),
         "manifest": ("configuration", pystac.MediaType.JSON, ["metadata", "mlm:model-config"]),
         "card": ("model card", "text/markdown", ["metadata", "overview"]),
+        "annual": ("map of years to components", "application/octet-stream", ["data"]),
     }
     for key, file in record.files.items():
         title, media_type, roles = kinds[key]

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.publication.model import ModelRecord, SensorInput
+from terralatent.models.annual import ANNUAL_MAP
 from terralatent.models.checkpoint import WEIGHTS, CheckpointError, model_hash, read_manifest
 from terralatent.models.config import MANIFEST
 from terralatent.models.shipped import CARD, model_folder, shipped_as, shipped_names
@@ -75,8 +76,9 @@ def record_of(folder: Path) -> ModelRecord:
     with safe_open(folder / WEIGHTS, framework="np") as weights:
         shapes = [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118
     files = {"model": folder / WEIGHTS, "manifest": folder / MANIFEST}
-    if (folder / CARD).is_file():
-        files["card"] = folder / CARD
+    for key, file in (("card", CARD), ("annual", ANNUAL_MAP)):
+        if (folder / file).is_file():
+            files[key] = folder / file
     return ModelRecord(
         id="-".join(parts),
         name=f"{name} {release}".strip(),
