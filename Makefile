@@ -100,6 +100,7 @@ else
 	$(BIN)/python -m benchmarks.embed --quick $(SCENES)
 	$(BIN)/python -m benchmarks.annual --quick --only cost $(SCENES)/..
 	$(BIN)/python -m benchmarks.trust --quick $(SCENES)
+	$(BIN)/python -m benchmarks.halves --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill.ablation --quick $(SCENES)
 	$(BIN)/python -m benchmarks.simulation.realism --quick --real $(SCENES)
