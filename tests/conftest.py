@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import logging
 import os
 import signal
 import tempfile
@@ -54,6 +55,16 @@ _STATE = tempfile.TemporaryDirectory(prefix="terralatent-tests-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
 
 SCENES = ROOT.parent / "shared" / "scenes"
+
+
+@pytest.fixture(autouse=True)
+def _levels_of_logs() -> Iterator[None]:
+    """What a command that ran in this process keeps silent is heard again by the next test."""
+    loggers = [logging.getLogger(name) for name in ("", "terralatent")]
+    before = [(logger, logger.level) for logger in loggers]
+    yield
+    for logger, level in before:
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

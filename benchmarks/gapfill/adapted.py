@@ -27,7 +27,7 @@ from benchmarks.gapfill.cubes import PixelObservations, build_part, prepare
 from benchmarks.gapfill.holdouts import Rotation, development
 from benchmarks.gapfill.predict import predict
 from benchmarks.gapfill.scoring import value_scores
-from terralatent.pipeline.training import pretrained
+from terralatent.pipeline.training.adapting import pretrained
 from terralatent.pipeline.training.adapting.calibrate import calibrate_model
 from terralatent.pipeline.training.train import train
 

@@ -88,7 +88,8 @@ def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
         for acquisition in scenes.acquisitions(name)
         for item in acquisition.items
     }
-    hrefs = {(item.get("id"), str(sensed_at(item))): own_href(item) for item in scenes.items}
+    # Of items that were dropped an id may be anything.
+    hrefs = {(str(item.get("id")), str(sensed_at(item))): own_href(item) for item in scenes.items}
     return in_order(
         ItemRow(
             fate.item_id,

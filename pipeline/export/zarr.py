@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -246,3 +247,12 @@ def consolidate(folder: Path, groups: list[str], zarr_format: Any = 3) -> None:
         warnings.simplefilter("ignore", UserWarning)
         for path in sorted(groups, reverse=True):
             zarr.consolidate_metadata(str(folder), path=path or None, zarr_format=zarr_format)
+            _sort_members(folder / path / ("zarr.json" if zarr_format == 3 else ".zmetadata"))
+
+
+def _sort_members(file: Path) -> None:
+    """Bring what was gathered into the order of names: Zarr leaves it in that of its answers."""
+    about = json.loads(file.read_text())
+    gathered = about["consolidated_metadata"] if "consolidated_metadata" in about else about
+    gathered["metadata"] = dict(sorted(gathered["metadata"].items()))
+    file.write_text(json.dumps(about, indent=2))

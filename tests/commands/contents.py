@@ -6,6 +6,7 @@ Icechunk names its files at random, so stores are compared as the Zarr stores th
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
@@ -13,13 +14,17 @@ import numpy as np
 from zarr.core.buffer import default_buffer_prototype
 
 from terralatent.pipeline.store.repository import Store
+from terralatent.pipeline.store.whereabouts import MADE_FROM, MODEL_FOLDER
 
 SHARED = ("state", "clipped")
 """Arrays that the coordinator writes: in a store that is half done they are too."""
 
 
 def contents(store: Path | str) -> dict[str, bytes]:
-    """Every key of a store, metadata and chunks, with its bytes."""
+    """Every key of a store, metadata and chunks, with its bytes.
+
+    Of the root's attributes those are left out that lead from where it lies to cube and model.
+    """
 
     async def read() -> dict[str, bytes]:
         keys = [key async for key in stored.list()]
@@ -27,7 +32,11 @@ def contents(store: Path | str) -> dict[str, bytes]:
         return {k: v.to_bytes() for k, v in zip(keys, values, strict=True) if v is not None}
 
     stored = Store.of(store).repository().readonly_session("main").store
-    return asyncio.run(read())
+    found = asyncio.run(read())
+    about = json.loads(found["zarr.json"])
+    for name in (MADE_FROM, MODEL_FOLDER):
+        about["attributes"].pop(name, None)
+    return {**found, "zarr.json": json.dumps(about).encode()}
 
 
 def same(first: dict[str, bytes], second: dict[str, bytes]) -> None:

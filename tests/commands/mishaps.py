@@ -103,7 +103,7 @@ def arrange_command() -> None:
         _first(geotiff, "_put_in_place", "cog made")
         _then(geotiff, "_put_in_place", "cog in place")
         _then(netcdf, "_write_piece", "shard exported")
-        _first(zarr, "_consolidate", "zarr filled")
+        _first(zarr, "consolidate", "zarr filled")
 
     save = training_state.save_file
 

@@ -70,11 +70,12 @@ def test_what_is_announced_is_what_runs(ran: list[list[str]], tmp_path: Path) ->
     verbs = [command[1] for command in announced]
     mapping = ["embed", "decode"]
     assert verbs == [
-        "simulate", "search", "build", *mapping, "classify", "train", *mapping, *["show"] * 4,
+        "simulate", "search", "build", *mapping, "annual", "classify", "train", *mapping,
+        *["show"] * 5,
     ]  # fmt: skip
     # The first maps name no model, the second ones that which was trained further.
-    assert [str(tmp_path / "d/model") in command for command in announced[3:9]] == [
-        False, False, False, True, True, True,
+    assert [str(tmp_path / "d/model") in command for command in announced[3:10]] == [
+        False, False, False, False, True, True, True,
     ]  # fmt: skip
     assert f"terralatent serve {tmp_path}/d/region --port" in commands[1]
     # The API is there for what asks it, and no longer.

@@ -26,7 +26,7 @@ from terralatent.models.checkpoint import (
 from terralatent.models.start import components
 from terralatent.pipeline import calibrate_model, decode, embed, open_latents, train
 from terralatent.pipeline.cli.groups import Inference
-from terralatent.pipeline.training import pretrained
+from terralatent.pipeline.training.adapting import pretrained
 from terralatent.pipeline.training.adapting.familiarity import familiarity
 from terralatent.pipeline.training.state import TrainingFolder
 from terralatent.pipeline.training.validation import GROUP_TOLERANCE
