@@ -58,7 +58,7 @@ SCENES = ROOT.parent / "shared" / "scenes"
 
 
 @pytest.fixture(autouse=True)
-def _levels_of_logs() -> Iterator[None]:
+def levels_of_logs() -> Iterator[None]:
     """What a command that ran in this process keeps silent is heard again by the next test."""
     loggers = [logging.getLogger(name) for name in ("", "terralatent")]
     before = [(logger, logger.level) for logger in loggers]

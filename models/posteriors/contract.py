@@ -136,6 +136,33 @@ class Inference(ABC):
         cov = own - torch.stack(columns, dim=-1).transpose(1, 2)
         return mean.to(w), (0.5 * (cov + cov.mT)).to(w)
 
+    def functionals(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor,
+        weights: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        r"""Return mean and variance of linear functionals of all latents at once, (N, K) each.
+
+        .. math:: c_k = \sum_{q,l} W_{kql} f_l(t_q), \quad
+            V c_k = \sum_l W_{kl}^T \, \mathrm{Cov}[f_l] \, W_{kl}
+
+        Arguments:
+            kernel: As for :meth:`joint`, and so are the others.
+            days: (T,).
+            w: (N, T, L).
+            eta: (N, T, L).
+            query_days: (Q,).
+            weights: W, (K, Q, L).
+        """
+        mean, covariance = self.joint(kernel, days, w, eta, query_days)
+        weights = weights.to(mean)
+        variance = torch.einsum("kql,nlqr,krl->nk", weights, covariance, weights)
+        return torch.einsum("kql,nql->nk", weights, mean), variance.clamp_min(0.0)
+
     def sample(
         self,
         kernel: TemporalKernel,

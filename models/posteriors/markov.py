@@ -35,7 +35,7 @@ from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
 from terralatent.models.posteriors.contract import Inference, Posterior, check_sites
-from terralatent.models.posteriors.kalman.chain import link
+from terralatent.models.posteriors.kalman.chain import Covaried, link
 from terralatent.models.posteriors.kalman.dispatch import covary_chain, smooth_chain, walk_chain
 
 
@@ -92,17 +92,30 @@ class Markov(Inference):
     ) -> tuple[Tensor, Tensor]:
         r"""Return mean (N, Q, L) and covariance (N, L, Q, Q) over a few query days.
 
-        The predicted :math:`p` of a query is carried to those after it, as :math:`u`; what is seen
-        from there on takes :math:`u^T \Lambda p` off. Nothing is subtracted from the prior, so
-        float32 is enough. On a CPU it costs as much as Q / 2 times the means without gradients;
+        What the filter predicts of a query, :math:`p`, passes to the queries after it as errors do,
+        and what is seen from there on leaves :math:`e_0 - \Lambda p` of it. Nothing is subtracted
+        from the prior, so float32 is enough. On a CPU it costs twice the means without gradients;
         elsewhere, and where a gradient is wanted, see :meth:`Inference.joint`.
         """
-        if not (torch.is_grad_enabled() and (w.requires_grad or eta.requires_grad)):
-            precise, toward, queries = _sites(kernel, days, w, eta, query_days)
-            found = covary_chain(link(kernel, days, queries, precise), precise, toward)
-            if found is not None:
-                return found[0].to(w.dtype), found[1].to(w.dtype)
-        return super().joint(kernel, days, w, eta, query_days)
+        found = _covaried(kernel, days, w, eta, query_days)
+        if found is None:
+            return super().joint(kernel, days, w, eta, query_days)
+        return found.mean.to(w.dtype), found.covariance.to(w.dtype)
+
+    def functionals(
+        self,
+        kernel: TemporalKernel,
+        days: Tensor,
+        w: Tensor,
+        eta: Tensor,
+        query_days: Tensor,
+        weights: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        found = _covaried(kernel, days, w, eta, query_days)
+        if found is None:
+            return super().functionals(kernel, days, w, eta, query_days, weights)
+        mean, variance = found.functionals(weights)
+        return mean.to(w.dtype), variance.to(w.dtype)
 
     def log_evidence(self, kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor) -> Tensor:
         dtype = w.dtype
@@ -126,6 +139,16 @@ def _sites(
     """Check the sites; return them in the precision that the kernel needs, and the query days."""
     queries = check_sites(kernel, days, w, eta, query_days)
     return (w.double(), eta.double(), queries) if kernel.needs_double else (w, eta, queries)
+
+
+def _covaried(
+    kernel: TemporalKernel, days: Tensor, w: Tensor, eta: Tensor, query_days: Tensor
+) -> Covaried | None:
+    """Means and covariances at query days; None where nothing is compiled for that."""
+    if torch.is_grad_enabled() and (w.requires_grad or eta.requires_grad):
+        return None
+    w, eta, queries = _sites(kernel, days, w, eta, query_days)
+    return covary_chain(link(kernel, days, queries, w), w, eta)
 
 
 def log_densities(w: Tensor, spread: Tensor, innovation: Tensor) -> Tensor:

@@ -253,6 +253,6 @@ def consolidate(folder: Path, groups: list[str], zarr_format: Any = 3) -> None:
 def _sort_members(file: Path) -> None:
     """Bring what was gathered into the order of names: Zarr leaves it in that of its answers."""
     about = json.loads(file.read_text())
-    gathered = about["consolidated_metadata"] if "consolidated_metadata" in about else about
+    gathered = about.get("consolidated_metadata", about)
     gathered["metadata"] = dict(sorted(gathered["metadata"].items()))
     file.write_text(json.dumps(about, indent=2))

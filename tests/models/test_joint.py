@@ -159,3 +159,10 @@ def test_the_compiled_walk_is_the_difference_from_the_prior(kernel: str) -> None
     torch.testing.assert_close(cov[few].double(), theirs[1], atol=1e-4, rtol=0)
     torch.testing.assert_close(cov, cov.mT)
     torch.testing.assert_close(mean[:, 3], mean[:, 5])
+    weights = torch.randn(4, len(query), latents, generator=generator)
+    with torch.no_grad():
+        functionals = form.functionals(own, days, w, eta, query, weights)
+    whole = torch.einsum("kql,nlqr,krl->nk", weights, cov, weights)
+    torch.testing.assert_close(functionals[1], whole, atol=1e-4, rtol=1e-4)
+    wanted = torch.einsum("kql,nql->nk", weights, mean)
+    torch.testing.assert_close(functionals[0], wanted, atol=1e-4, rtol=1e-4)

@@ -91,6 +91,40 @@ class Smoothed(NamedTuple):
     """KL divergence from the prior, (N, L); 0 exactly for an empty series."""
 
 
+class Covaried(NamedTuple):
+    """Means at Q queries, and the covariances of each two of them."""
+
+    mean: Tensor
+    """(N, Q, L)."""
+
+    pairs: Tensor
+    """Of each two queries, and each with itself, (N, Q (Q + 1) / 2, L)."""
+
+    first: Tensor
+    """Which the one of a pair is, (Q (Q + 1) / 2,)."""
+
+    second: Tensor
+    """The other."""
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of each latent, (N, L, Q, Q)."""
+        queries = self.mean.shape[1]
+        place = self.first.new_empty(queries, queries)
+        order = torch.arange(len(self.first))
+        place[self.first, self.second] = place[self.second, self.first] = order
+        by_latent: Tensor = self.pairs[:, place.flatten()].mT
+        return by_latent.unflatten(-1, (queries, queries))
+
+    def functionals(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of linear functionals, (N, K) each, by their weights (K, Q, L)."""
+        weights = weights.to(self.mean)
+        twice = torch.where(self.first == self.second, 1.0, 2.0).to(weights)[:, None]
+        shares = weights[:, self.first] * weights[:, self.second] * twice
+        variance = self.pairs.flatten(1) @ shares.flatten(1).T
+        return self.mean.flatten(1) @ weights.flatten(1).T, variance.clamp_min(0.0)
+
+
 def masked(w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
     """Return both with masked sites set to 0, where no gradient passes."""
     seen = w > 0

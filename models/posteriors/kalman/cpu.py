@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from terralatent.models.posteriors.kalman.chain import Chain, Smoothed, Walk
+from terralatent.models.posteriors.kalman.chain import Chain, Covaried, Smoothed, Walk
 from terralatent.models.posteriors.kalman.cpu_compile import compiled_loop
 from terralatent.models.posteriors.kalman.program import GROUP, GROUPS, LANES
 from terralatent.models.posteriors.kalman.step import MOMENTS, moment_count
@@ -54,8 +54,8 @@ def smooth(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
     return Smoothed(mean[:, :total], var[:, :total], mean[:, total:], var[:, total:], kl[:, 0])
 
 
-def covary(chain: Chain, w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean (N, Q, L) and covariance (N, L, Q, Q) at the queries. Not differentiable.
+def covary(chain: Chain, w: Tensor, eta: Tensor) -> Covaried:
+    """Find means and covariances at the queries. Not differentiable.
 
     Arguments:
         chain: What calendar and kernel fix, of few states, without measures.
@@ -88,12 +88,13 @@ def covary(chain: Chain, w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
         )
 
     _share(work, len(w), len(moves), size)
-    # Which pair each two queries are, in the order in which they were asked for.
-    pair_of = np.empty((queries, queries), np.int64)
-    asked = chain.queries.numpy()
-    pair_of[asked[first], asked[second]] = pair_of[asked[second], asked[first]] = range(len(first))
-    covariance = torch.from_numpy(pairs)[:, torch.from_numpy(pair_of).flatten()]
-    return torch.from_numpy(mean), covariance.mT.unflatten(-1, (queries, queries))
+    asked = chain.queries
+    return Covaried(
+        torch.from_numpy(mean),
+        torch.from_numpy(pairs),
+        asked[torch.from_numpy(first)],
+        asked[torch.from_numpy(second)],
+    )
 
 
 def _walk(

@@ -175,7 +175,10 @@ def covary(
     on the row of ``covariance`` for the two, -1 where it is no query.
     """
     size = GROUPS * (GROUP // w.shape[3])
-    end_at = queries[-1] + 1 if len(queries) > 0 else 0
+    count = len(queries)
+    psi = np.zeros((count, STATES, STATES, LANES), tape.dtype)
+    kept = np.zeros((count, STATES, LANES), tape.dtype)
+    u = np.zeros((2, STATES, LANES), tape.dtype)
     for tile in range(begin, end):
         first = tile * size
         take(first, chunk, site_of, w, tape, W)
@@ -183,16 +186,57 @@ def covary(
         mask(tape, tape)
         begin_at(start, state)
         filter_sites(tape, tape, state, moves, moves)
+        for i in range(count - 1):
+            between, ahead = (
+                tape[queries[i] : queries[i + 1]],
+                moves[queries[i] : queries[i + 1] + 1],
+            )
+            for j in range(STATES):
+                state[:] = 0
+                state[j * LANES : (j + 1) * LANES] = 1
+                carry(between, between, state, ahead, ahead)
+                for h in range(STATES):
+                    for k in range(LANES):
+                        psi[i, h, j, k] = state[h * LANES + k]
         state[:] = 0
         smooth_all(tape, tape, state, moves, moves)
         give(first, chunk, rows, tape, MEAN, mean)
-        for i in range(len(queries)):
-            rest, ahead = tape[queries[i] : end_at], moves[queries[i] : end_at + 1]
+        for i in range(count):
+            leave(tape[queries[i]], kept[i])
+        for i in range(count):
             for j in range(STATES):
                 for k in range(LANES):
-                    state[j * LANES + k] = rest[0, (SPREAD + j) * LANES + k]
-            carry(rest, rest, state, ahead, ahead)
-            give(first, chunk, pair_rows[i, queries[i] : end_at], rest, CROSS, covariance)
+                    u[0, j, k] = tape[queries[i], (SPREAD + j) * LANES + k]
+            for r in range(i, count):
+                if r > i:
+                    for j in range(STATES):
+                        u[1, j, :] = 0
+                        for h in range(STATES):
+                            for k in range(LANES):
+                                u[1, j, k] += psi[r - 1, j, h, k] * u[0, h, k]
+                    u[0, :, :] = u[1, :, :]
+                record = tape[queries[r]]
+                for k in range(LANES):
+                    record[CROSS * LANES + k] = 0
+                for j in range(STATES):
+                    for k in range(LANES):
+                        record[CROSS * LANES + k] += u[0, j, k] * kept[r, j, k]
+            give(first, chunk, pair_rows[i], tape, CROSS, covariance)
+
+
+def leave(record: Array, kept: Array) -> None:
+    """Set what all that is seen from a step on leaves of an error there, (STATES, LANES): the
+    first unit vector less what the smoother's adjoint takes of the predicted column."""
+    adjoint = SPREAD - 1 + STATES + STATES * (STATES + 1) // 2 + STATES
+    for j in range(STATES):
+        for k in range(LANES):
+            kept[j, k] = 1 if j == 0 else 0
+        for h in range(STATES):
+            low, high = min(j, h), max(j, h)
+            place = low * STATES - low * (low - 1) // 2 + high - low
+            for k in range(LANES):
+                hold = record[(adjoint + place) * LANES + k]
+                kept[j, k] -= hold * record[(SPREAD + h) * LANES + k]
 
 
 def backward(
@@ -305,5 +349,5 @@ def score_back(tape: Array, bar: Array, divergence_bar: Array) -> None:
             out[SPREAD * LANES + k] += share * w
 
 
-LOOPS = (take, give, mask, begin_at, score, score_back, forward, covary, backward)
+LOOPS = (take, give, mask, begin_at, score, score_back, leave, forward, covary, backward)
 """What is compiled, after the walks."""

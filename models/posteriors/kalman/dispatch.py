@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from terralatent.models.posteriors.kalman import eager, gpu
-from terralatent.models.posteriors.kalman.chain import Chain, Smoothed, Walk, masked
+from terralatent.models.posteriors.kalman.chain import Chain, Covaried, Smoothed, Walk, masked
 
 COMPILED_FROM = 200_000
 """Series times latents times steps from which the compiled recursion is used on the CPU.
@@ -45,10 +45,10 @@ def smooth_chain(chain: Chain, w: Tensor, eta: Tensor) -> Smoothed:
     return Smoothed(walk.mean, walk.var, *at_queries, walk.divergence(w, eta))
 
 
-def covary_chain(chain: Chain, w: Tensor, eta: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return mean (N, Q, L) and covariance (N, L, Q, Q) at queries; None where nothing is compiled.
+def covary_chain(chain: Chain, w: Tensor, eta: Tensor) -> Covaried | None:
+    """Find means and covariances at queries; None where nothing is compiled for that.
 
-    One walk for the means, and a part of one for each query. Not differentiable.
+    Twice the work of the means, however many queries there are. Not differentiable.
     """
     if not _is_compiled(chain, w):
         return None

@@ -117,7 +117,7 @@ def sweep_sources(states: int) -> dict[str, str]:
 
     ``filter_sites`` and ``smooth_sites`` leave on the tape what the smoother needs; ``filter_all``
     and ``smooth_all`` what their adjoints ``filter_back`` and ``smooth_back`` need as well.
-    ``carry`` starts at a query, after ``smooth_all``.
+    ``carry`` takes an error from one step to another, after the filter.
     """
     return _filter_sources(states) | _smooth_sources(states) | _carry_source(states)
 
@@ -212,37 +212,27 @@ def _smooth_sources(n: int) -> dict[str, str]:
 
 
 def carry_step(
-    program: Program,
-    a: list[list[Scalar]],
-    w: Scalar,
-    p: list[Scalar],
-    hold: list[list[Scalar]],
-    u: list[Scalar],
-) -> tuple[Scalar, list[Scalar]]:
-    r"""Return the covariance of a query before with the series here, and what goes on.
+    program: Program, a: list[list[Scalar]], w: Scalar, p: list[Scalar], u: list[Scalar]
+) -> list[Scalar]:
+    r"""Return what an error of the prediction here is at the step after this one.
 
-    Errors of predictions pass a site and a move as :math:`A (I - w g p e_0^T)`. So does their
-    covariance with what was predicted for a query, :math:`u`, which begins as its :math:`p`; all
-    that is seen from here on takes :math:`u^T \Lambda p` off.
+    Errors pass a site and a move as :math:`u \leftarrow A (I - w g p e_0^T) u`.
     """
     n = len(a)
-    here = u[0] - _dot(u, [_dot(row, p) for row in hold])
     pull = w * u[0] / (program.one + w * p[0])
-    return here, [_dot(row, [u[i] - p[i] * pull for i in range(n)]) for row in a]
+    return [_dot(row, [u[i] - p[i] * pull for i in range(n)]) for row in a]
 
 
 def _carry_source(n: int) -> dict[str, str]:
-    r, rows = moment_count(n), moment_rows(n)
+    rows = moment_rows(n)
     program, moves = Program(), _Moves(n, ahead=1)
     loads = {"w": Cell("tape", W)}
     loads |= {f"p{i}": Cell("tape", rows[n + i]) for i in range(n)}
-    loads |= {f"y{i}": Cell("tape", MOMENTS + r + i) for i in range(n, r)}
     state = {f"u{i}": Cell("state", i, None) for i in range(n)}
     a, _ = moves.inputs(program)
     w, *p = program.inputs(["w", *(f"p{i}" for i in range(n))])
-    hold = _matrix(program.inputs([f"y{i}" for i in range(n, r)]), n)
-    here, after = carry_step(program, a, w, p, hold, program.inputs(list(state)))
-    stores = [(Cell("tape", CROSS), here), *zip(state.values(), after, strict=True)]
+    after = carry_step(program, a, w, p, program.inputs(list(state)))
+    stores = list(zip(state.values(), after, strict=True))
     source = sweep_source(
         "carry", program, forward=True, loads=loads | moves.a | state, stores=stores
     )
