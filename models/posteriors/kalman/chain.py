@@ -113,8 +113,9 @@ class Covaried(NamedTuple):
         place = self.first.new_empty(queries, queries)
         order = torch.arange(len(self.first))
         place[self.first, self.second] = place[self.second, self.first] = order
-        by_latent: Tensor = self.pairs[:, place.flatten()].mT
-        return by_latent.unflatten(-1, (queries, queries))
+        by_latent = self.pairs[:, place.flatten()].mT
+        square: Tensor = by_latent.unflatten(-1, (queries, queries))
+        return square
 
     def functionals(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of linear functionals, (N, K) each, by their weights (K, Q, L)."""
