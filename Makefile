@@ -99,6 +99,7 @@ ifeq ($(wildcard $(SCENES)/catalog.json),)
 else
 	$(BIN)/python -m benchmarks.embed --quick $(SCENES)
 	$(BIN)/python -m benchmarks.annual --quick --only cost $(SCENES)/..
+	$(BIN)/python -m benchmarks.overviews --quick $(SCENES)
 	$(BIN)/python -m benchmarks.trust --quick $(SCENES)
 	$(BIN)/python -m benchmarks.halves --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill --quick $(SCENES)
