@@ -66,7 +66,10 @@ def compare_cost(scenes: Path, cache: Path, folder: Path, *, side: int, rounds: 
 
 
 def _warm_up() -> None:
-    """Load the compiled walk of functionals, as the workers have that of means."""
+    """Import what annual vectors need and load the compiled walk of functionals, as the workers
+    have it of means."""
+    import terralatent.pipeline.embeddings.product  # noqa: F401
+
     model = pretrained()
     days = torch.arange(200, dtype=torch.float64)
     w = torch.ones(100, len(days), model.config.latents)
