@@ -30,6 +30,7 @@ from benchmarks.halves.regions import development, make_all, reported
 from benchmarks.halves.runs import STAGES, Rows, measure
 from benchmarks.halves.tables import page
 from benchmarks.halves.tempered import fit_factors
+from benchmarks.pretrained.recipe import PLACES
 from terralatent.models.shipped import DEFAULT
 
 QUICK_PIXELS = 64
@@ -40,18 +41,21 @@ def main() -> int:
     """Compute what is not there, and print the tables; 1 where there are no scenes."""
     options = _parser().parse_args()
     shared = options.scenes.absolute().parent
-    if not (options.scenes / "catalog.json").exists():
-        print(f"NOT MEASURED: there are no scenes at {options.scenes}", file=sys.stderr)
-        return 1
+    for name in PLACES.values():
+        if not (shared / name / "catalog.json").exists():
+            print(f"NOT MEASURED: there are no scenes at {shared / name}", file=sys.stderr)
     for name in THREADS:  # the processes that are started read it
         os.environ[name] = "1"
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).absolute()
         stages = tuple(options.only or (STAGES[:2] if options.quick else STAGES[:3]))
         stages += STAGES[3:] if options.temper else ()
-        regions, pixels = reported(), options.pixels
+        regions = [region for region in reported() if region.is_there(shared)]
+        pixels = QUICK_PIXELS if options.quick else options.pixels
         if options.quick:
-            regions, pixels = regions[:1], QUICK_PIXELS
+            regions = [region for region in regions if region.is_real][:1]
+        if not regions:
+            return 1
         make_all(work, shared, regions, options.jobs)
         cubes = {region.name: region.cube(work, shared) for region in regions}
         rows: Rows = []

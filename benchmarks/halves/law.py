@@ -4,8 +4,10 @@ Of the whole of a pixel's observations and a half of them, by the law of total v
 
 .. math:: Var(m_{half} - m_{all}) = V_{half} - V_{all}
 
-for the latents' marginals and for every linear functional of them. Two halves without a common
-observation share the prior: with :math:`G_i` the gain from the pseudo-observations of a half,
+for the latents' marginals and for every linear functional of them. A half of nothing, whose mean is
+0 and whose variance is the prior's, asks how far pixels are draws from the prior. Two halves
+without a common observation share it: with :math:`G_i` the gain from the pseudo-observations of a
+half,
 
 .. math:: Var(m_1 - m_2) = (K - V_1) + (K - V_2) - X - X^T, \quad X = G_1 K(t_1, t_2) G_2^T
 
@@ -85,6 +87,7 @@ def disjoint(first: Joint, second: Joint, cross: Tensor, prior: Tensor) -> Pair:
     return Pair(first, second, 2.0 * prior - first.cov - second.cov - cross - cross.mT)
 
 
+@torch.no_grad()
 def cross_covariance(
     form: Inference,
     kernel: TemporalKernel,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +26,20 @@ from benchmarks.halves.splits import Split
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.posteriors.contract import draws
 
-__all__ = ["DATED", "LEAST", "NESTED", "TWO", "Compared", "compare", "functionals", "redrawn"]
+__all__ = [
+    "DATED",
+    "LEAST",
+    "NESTED",
+    "PRIOR",
+    "TWO",
+    "Compared",
+    "Functional",
+    "compare",
+    "functionals",
+    "redrawn",
+]
 
-NESTED, TWO = "half and all", "two halves"
+NESTED, PRIOR, TWO = "half and all", "none and all", "two halves"
 DATED, YEAR, ORTHONORMAL = "dated latents", "means of the year", "random orthonormal map"
 
 LEAST = 0.01
@@ -77,10 +89,27 @@ class Compared:
         return self.away / np.sqrt(np.where(self.scored, self.variance, np.nan))
 
 
-def functionals(
-    latents: int, dates: int, maps: Mapping[str, Tensor]
-) -> dict[str, tuple[Tensor | None, NDArray[np.intp]]]:
-    """What is compared, by name: weights (M, Q, L), or none for latents, and dimensions (M,).
+class Functional(NamedTuple):
+    """Linear functionals of the latents of twelve months."""
+
+    weights: Tensor | None
+    """(M, 12, L), float64, by calendar month; None: each latent at each date."""
+
+    offset: Tensor
+    """What is taken off them where they are shown, (M,); differences do not know it."""
+
+    dimension: NDArray[np.intp]
+    """Which latent, or component of a map, each is of, (M,)."""
+
+    @classmethod
+    def of(cls, weights: Tensor, offset: Tensor | None = None) -> Functional:
+        """Those of a linear map, (M, 12, L)."""
+        nothing = torch.zeros(len(weights)) if offset is None else offset
+        return cls(weights.double(), nothing.double(), np.arange(len(weights)))
+
+
+def functionals(latents: int, dates: int, maps: Mapping[str, Functional]) -> dict[str, Functional]:
+    """What is compared, by name.
 
     Args:
         latents: L.
@@ -92,10 +121,12 @@ def functionals(
         dates * latents, latents, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
     orthonormal = torch.linalg.qr(drawn).Q.T.reshape(latents, dates, latents)
-    found = {YEAR: mean, ORTHONORMAL: orthonormal, **maps}
+    count = dates * latents
     return {
-        DATED: (None, np.tile(np.arange(latents), dates)),
-        **{name: (weights.double(), np.arange(len(weights))) for name, weights in found.items()},
+        DATED: Functional(None, torch.zeros(count).double(), np.tile(np.arange(latents), dates)),
+        YEAR: Functional.of(mean),
+        ORTHONORMAL: Functional.of(orthonormal),
+        **maps,
     }
 
 
@@ -103,9 +134,9 @@ def functionals(
 def compare(
     model: GPVAE,
     split: Split,
-    maps: Mapping[str, Tensor],
+    maps: Mapping[str, Functional],
     *,
-    laws: Sequence[str] = (NESTED, TWO),
+    laws: Sequence[str] = (NESTED, PRIOR, TWO),
     std_factor: Tensor | None = None,
 ) -> list[Compared]:
     """Compare the halves of a split with their whole, and with one another. Computes.
@@ -113,8 +144,8 @@ def compare(
     Args:
         model: Whose sites they are.
         split: The halves.
-        maps: Further linear maps of the latents of the calendar months, (M, 12, L), by name.
-        laws: By which they are compared.
+        maps: Further linear maps, by name.
+        laws: By which they are compared; ``PRIOR`` compares nothing at all with their whole.
         std_factor: Factors of the latents' standard deviations, (L,), as a calibration fits them;
             the nested law alone can be asked of these.
     """
@@ -126,10 +157,9 @@ def compare(
     for some in sites.batches(BATCH):
         halves, pairs = _pairs(model, split, some, queries, prior, laws, std_factor)
         pixel = torch.arange(some.start, some.stop)
-        for name, (weights, _) in wanted.items():
-            cosine = 1.0 - torch.cosine_similarity(
-                *(applied(half.mean, weights) for half in halves)
-            )
+        for name, (weights, offset, _) in wanted.items():
+            shown = (applied(half.mean, weights) - offset for half in halves)
+            cosine = 1.0 - torch.cosine_similarity(*shown)
             for law, pair in pairs:
                 found = move(pair, prior, weights)
                 columns[name, law].append((found.away, found.variance, cosine, pixel))
@@ -147,7 +177,7 @@ def compare(
                 away=away,
                 variance=variance,
                 cosine=cosine,
-                dimension=wanted[name][1],
+                dimension=wanted[name].dimension,
                 pixel=pixel,
                 clear=clear[pixel],
                 empty=empty[pixel],
@@ -175,9 +205,13 @@ def _pairs(
         return joint if std_factor is None else joint.tempered(std_factor.to(joint.cov))
 
     halves, pairs = [given(first), given(second)], []
-    if NESTED in laws:
+    if NESTED in laws or PRIOR in laws:
         whole = given(first | second)
+    if NESTED in laws:
         pairs += [(NESTED, nested(half, whole)) for half in halves]
+    if PRIOR in laws:
+        none = Joint(torch.zeros_like(whole.mean), prior.expand_as(whole.cov))
+        pairs.append((PRIOR, nested(none, whole)))
     if TWO in laws:
         cross = cross_covariance(form, kernel, sites.days, w * first, w * second, queries)
         pairs.append((TWO, disjoint(halves[0], halves[1], cross, prior)))

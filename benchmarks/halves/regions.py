@@ -41,6 +41,10 @@ class Region:
         """Of a simulated region."""
         return WorldName(self.place, SEED)
 
+    def is_there(self, shared: Path) -> bool:
+        """Whether its scenes are there, or are simulated."""
+        return not self.is_real or (shared / PLACES[self.place] / "catalog.json").exists()
+
     def cube(self, work: Path, shared: Path) -> Path:
         """Its cube; that of a real place is built where it is not there."""
         if self.is_real:
@@ -79,6 +83,7 @@ def development() -> list[Region]:
 def make_all(work: Path, shared: Path, regions: Sequence[Region], processes: int) -> None:
     """Simulate the worlds of regions and build their cubes, where they are not there."""
     worlds = {region.world for region in regions if not region.is_real}
-    make_worlds(work, Worlds(names=tuple(sorted(worlds))), processes)
+    if worlds:
+        make_worlds(work, Worlds(names=tuple(sorted(worlds))), processes)
     for region in regions:
         region.cube(work, shared)

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from benchmarks.halves.blocks import common_shares
-from benchmarks.halves.measure import NESTED, TWO, compare, redrawn
+from benchmarks.halves.measure import NESTED, PRIOR, TWO, Functional, compare, redrawn
 from benchmarks.halves.regions import Region
 from benchmarks.halves.scores import rows_of
 from benchmarks.halves.sites import read_sites
@@ -18,13 +18,14 @@ from benchmarks.halves.splits import THINNED, Split, alternate, splits_by_platfo
 from benchmarks.halves.tempered import compare_factors
 from terralatent.models.checkpoint import load_model
 from terralatent.models.gpvae import GPVAE
-from terralatent.models.shipped import model_folder
+from terralatent.models.shipped import DEFAULT, model_folder
 
 __all__ = ["STAGES", "Rows", "measure"]
 
 STAGES = ("draws", "observed", "blocks", "temper")
 OPTICAL, RADAR = ("sentinel-2-l2a", "landsat-c2-l2"), ("sentinel-1-asc", "sentinel-1-desc")
-BOTH = (NESTED, TWO)
+ANNUAL = "annual vectors"
+ALL_LAWS = (NESTED, PRIOR, TWO)
 ALL_PIXELS = 1 << 30
 
 Rows = list[dict[str, Any]]
@@ -40,7 +41,10 @@ def measure(
         return list(json.loads(kept.read_text()))
     model = load_model(model_folder(region.model))
     assert isinstance(model, GPVAE)
-    maps = {"annual": load_file(file)["weights"]} if file else {}
+    maps = {}
+    if file and region.model == DEFAULT:  # a map is of one model's latents
+        whole = load_file(file)
+        maps = {ANNUAL: Functional.of(whole["weights"], whole.get("offset"))}
     count = ALL_PIXELS if stage == "blocks" else pixels
     sites = read_sites(cube, region.model, count)
     if stage == "blocks":
@@ -58,10 +62,10 @@ def measure(
         plan: list[tuple[Split, tuple[str, ...]]] = []
         if stage == "draws":
             drawn = redrawn(model, sites)
-            plan = [(alternate(drawn), BOTH), (alternate(thinned(drawn), THINNED), (NESTED,))]
+            plan = [(alternate(drawn), ALL_LAWS), (alternate(thinned(drawn), THINNED), (NESTED,))]
         else:
             plan = [
-                (alternate(sites), BOTH),
+                (alternate(sites), ALL_LAWS),
                 (alternate(thinned(sites), THINNED), (NESTED,)),
                 (alternate(sites.of_sensors(OPTICAL), "optical alone"), (NESTED,)),
                 (alternate(sites.of_sensors(RADAR), "radar alone"), (NESTED,)),

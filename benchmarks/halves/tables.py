@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.gapfill.tables import table, where
-from benchmarks.halves.measure import DATED, NESTED, TWO
+from benchmarks.halves.measure import DATED, NESTED, PRIOR, TWO
 from benchmarks.halves.scores import ALL, BIN, DIMENSION, bins
 from benchmarks.halves.splits import THINNED
 
 __all__ = ["page", "picked"]
 
 Rows = Sequence[Mapping[str, Any]]
+
+RIGHT = "dimensions at 0.9 to 1.1"
 
 WANTED = "wanted: spread 1.00 +- 0.02 on draws, 0.9 to 1.1 elsewhere; 86 to 94 % covered"
 
@@ -37,14 +39,14 @@ def picked(rows: Rows, **wanted: Any) -> list[Mapping[str, Any]]:
 
 def _overall(rows: Rows) -> str:
     head = ["region", "split", "law", "of", "pixels", "pairs", "little", "empty", "bias",
-            "spread", "rms", "90 % cover", "cosine of halves"]  # fmt: skip
+            "spread", "rms", "90 % cover", RIGHT, "cosine of halves"]  # fmt: skip
     return table(
         head,
         [
             [row["region"], row["split"], row["law"], row["functional"], f"{row['pixels']:,}",
              f"{row['pairs']:,}", f"{row['little']:,}", f"{row['empty']:,}",
              _signed(row["bias"]), _two(row["spread"]), _two(row["rms"]), _share(row["covers"]),
-             _three(row["cosine"])]
+             _right(rows, row), _three(row["cosine"])]
             for row in picked(rows, by=ALL)
         ],
     )  # fmt: skip
@@ -56,7 +58,9 @@ def _by_bin(rows: Rows) -> str:
     lines = []
     for region in _values(rows, "region"):
         for functional in _values(rows, "functional"):
-            own = picked(rows, region=region, split=THINNED, functional=functional, by=BIN)
+            own = picked(
+                rows, region=region, split=THINNED, law=NESTED, functional=functional, by=BIN
+            )
             cells = {row["of"]: row for row in own}
             lines.append([region, functional, *(_cell(cells.get(name)) for name in bins())])
     return "Spread, 90 % coverage and cosine distance by clear observations in the year:\n\n" + (
@@ -70,7 +74,7 @@ def _by_latent(rows: Rows) -> str:
     lines = []
     for region in _values(own, "region"):
         for split in _values(own, "split"):
-            for law in (NESTED, TWO):
+            for law in (NESTED, PRIOR, TWO):
                 cells = {row["of"]: row for row in picked(own, region=region, split=split, law=law)}
                 if cells:
                     shown = [_two(cells[name]["spread"]) for name in latents]
@@ -91,29 +95,38 @@ def _blocks(rows: Rows) -> str:
 
 
 def _temper(rows: Rows) -> str:
-    head = ["region", "way", "of", "pairs", "little", "bias", "spread", "rms", "90 % cover"]
+    head = ["region", "way", "of", "pairs", "little", "bias", "spread", "rms", "90 % cover", RIGHT]
     return table(
         head,
         [
             [row["region"], row["split"], row["functional"], f"{row['pairs']:,}",
              f"{row['little']:,}", _signed(row["bias"]), _two(row["spread"]), _two(row["rms"]),
-             _share(row["covers"])]
+             _share(row["covers"]), _right(rows, row)]
             for row in picked(rows, by=ALL)
         ],
     )  # fmt: skip
 
 
 def _means(rows: Rows) -> str:
-    head = ["region", "means moved, in std", "std over before", "error of hidden over before",
-            "90 % cover before", "after"]  # fmt: skip
+    head = ["region", "way", "means moved, in std", "std over before",
+            "error of hidden over before", "90 % cover before", "after"]  # fmt: skip
     return table(
         head,
         [
-            [row["region"], _two(row["moved"]), _two(row["widened"]), _three(row["error"]),
-             _share(row["covers before"]), _share(row["covers"])]
+            [row["region"], row["split"], _two(row["moved"]), _two(row["widened"]),
+             _three(row["error"]), _share(row["covers before"]),
+             _share(row["covers"])]
             for row in picked(rows, by="means")
         ],
     )  # fmt: skip
+
+
+def _right(rows: Rows, whole: Mapping[str, Any]) -> str:
+    """How many dimensions of what a row sums up have the spread that is wanted, of those scored."""
+    keys = ("region", "split", "law", "functional")
+    own = picked(rows, by=DIMENSION, **{key: whole[key] for key in keys})
+    spreads = [row["spread"] for row in own if row["spread"] is not None]
+    return f"{sum(0.9 <= spread <= 1.1 for spread in spreads)} of {len(spreads)}"
 
 
 def _values(rows: Rows, key: str) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.halves.measure import NESTED, compare
+from benchmarks.halves.measure import NESTED, Functional, compare
 from benchmarks.halves.scores import ALL, DIMENSION, rows_of
 from benchmarks.halves.sites import PixelSites, mid_months, read_sites
 from benchmarks.halves.splits import alternate
@@ -60,19 +60,21 @@ def compare_factors(
     cube: Path,
     name: str,
     sites: PixelSites,
-    maps: Mapping[str, Tensor],
+    maps: Mapping[str, Functional],
 ) -> Iterator[dict[str, Any]]:
     """Rows of halves and all, by each way, and what precision does beside. Computes."""
-    factors = json.loads((work / "halves" / FACTORS).read_text())
+    kept = json.loads((work / "halves" / FACTORS).read_text())
     precision = {
-        name: torch.tensor(own, dtype=torch.float64) for name, own in factors["precision"].items()
+        sensor: torch.tensor(own, dtype=torch.float64) for sensor, own in kept["precision"].items()
     }
+    lowered = {sensor: own.clamp_min(1.0) for sensor, own in precision.items()}
     pool = _pool(cube, name)
     calibrated, _ = calibrate_locally(model, [pool])
     ways: dict[str, tuple[PixelSites, Tensor | None]] = {
         "as it is": (sites, None),
         "precision": (sites.divided(precision), None),
-        "export": (sites, torch.tensor(factors["export"], dtype=torch.float64)),
+        "precision, only lowered": (sites.divided(lowered), None),
+        "export": (sites, torch.tensor(kept["export"], dtype=torch.float64)),
         "calibrate": (sites, calibrated.local_std.double()),
     }
     for way, (own, std_factor) in ways.items():
@@ -81,21 +83,26 @@ def compare_factors(
             for row in rows_of(compared):
                 if row["by"] in (ALL, DIMENSION):
                     yield row
+    before, base = _gap_filling(model, pool), _marginals(model, sites)
+    for way, factors in (("precision", precision), ("precision, only lowered", lowered)):
+        mean, var = _marginals(model, ways[way][0])
+        after = _gap_filling(with_precision(model, factors), pool)
+        yield {
+            "by": "means",
+            "split": way,
+            "moved": float(((mean - base[0]).square() / base[1]).mean().sqrt()),
+            "widened": float((var / base[1]).log().mean().mul(0.5).exp()),
+            "error": after["error"] / before["error"],
+            "covers before": before["covers"],
+            "covers": after["covers"],
+        }
+
+
+@torch.no_grad()
+def _marginals(model: GPVAE, sites: PixelSites) -> tuple[Tensor, Tensor]:
+    """Mean and variance in the middle of the months, (N, 12, L) each."""
     queries, _ = mid_months(sites.days)
-    (mean, var), (moved, moved_var) = (
-        model.inference.marginals(model.kernel, own.days, own.w, own.eta, queries)
-        for own in (sites, ways["precision"][0])
-    )
-    tempered_model = with_precision(model, precision)
-    before, after = (_gap_filling(own, pool) for own in (model, tempered_model))
-    yield {
-        "by": "means",
-        "moved": float(((moved - mean).square() / var).mean().sqrt()),
-        "widened": float((moved_var / var).log().mean().mul(0.5).exp()),
-        "error": after["error"] / before["error"],
-        "covers before": before["covers"],
-        "covers": after["covers"],
-    }
+    return model.inference.marginals(model.kernel, sites.days, sites.w, sites.eta, queries)
 
 
 def _pool(cube: Path, model: str) -> dict[str, Any]:

@@ -8,13 +8,25 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.halves.blocks import common_shares
 from benchmarks.halves.law import cross_covariance
-from benchmarks.halves.measure import DATED, NESTED, TWO, YEAR, Compared, compare, redrawn
+from benchmarks.halves.measure import (
+    DATED,
+    NESTED,
+    PRIOR,
+    TWO,
+    YEAR,
+    Compared,
+    Functional,
+    compare,
+    redrawn,
+)
 from benchmarks.halves.scores import ALL, BIN, bins, rows_of
 from benchmarks.halves.sites import PixelSites, mid_months
 from benchmarks.halves.splits import alternate, splits_by_platform, thinned
-from benchmarks.halves.temper import fit_export, fit_precision
+from benchmarks.halves.temper import fit_export, fit_precision, with_precision
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
+from terralatent.models.observations import Observations
 
 PIXELS, DATES, LATENTS = 120, 40, 2
 S1, S2 = "sentinel-1-asc", "sentinel-2-l2a"
@@ -57,7 +69,7 @@ def scored(compared: list[Compared], law: str, functional: str) -> np.ndarray:
     return z[np.isfinite(z)]
 
 
-@pytest.mark.parametrize("law", [NESTED, TWO])
+@pytest.mark.parametrize("law", [NESTED, PRIOR, TWO])
 @pytest.mark.parametrize("functional", [DATED, YEAR])
 def test_draws_from_the_model_differ_as_it_says(
     model: GPVAE, sites: PixelSites, law: str, functional: str
@@ -145,3 +157,99 @@ def test_a_right_model_needs_no_factor_of_its_standard_deviations(
 ) -> None:
     factor = fit_export(model, [sites])
     assert (factor - 1.0).abs().max() < 0.35
+
+
+def test_variances_of_a_map_are_those_of_dense_algebra(model: GPVAE, sites: PixelSites) -> None:
+    """Oracle: by which weights of all pseudo-observations two means differ, and their dense
+    covariance, summed over latents."""
+    split, (queries, _) = alternate(sites), mid_months(sites.days)
+    weights = torch.randn(1, 12, LATENTS, generator=torch.Generator().manual_seed(3)).double()
+    compared = compare(model, split, {"map": Functional.of(weights)})
+    found = {own.law: own.variance[:, 0] for own in compared if own.functional == "map"}
+    with torch.no_grad():
+        everywhere = torch.cat([sites.days, queries])
+        lag = everywhere[:, None] - everywhere
+        k = model.kernel.covariance(lag).movedim(-1, 0).double().numpy()
+    count = len(sites.days)
+    for pixel in (0, 7):
+        expected, own = dict.fromkeys((NESTED, PRIOR, TWO), 0.0), 0.0
+        for latent in range(LATENTS):
+            a, w = weights[0, :, latent].numpy(), sites.w[pixel, :, latent].numpy()
+            noisy = k[latent][:count, :count] + np.diag(1.0 / np.where(w > 0, w, np.inf))
+            noisy += np.diag(np.where(w > 0, 0.0, 1.0))
+            by = []
+            for half in (split.first, split.second, split.first | split.second):
+                seen = np.flatnonzero(half[pixel].numpy() & (w > 0))
+                laid = np.zeros(count)
+                laid[seen] = np.linalg.solve(noisy[np.ix_(seen, seen)], k[latent][seen, count:]) @ a
+                by.append(laid)
+            for law, move in ((NESTED, by[0] - by[2]), (PRIOR, by[2]), (TWO, by[0] - by[1])):
+                expected[law] += move @ noisy @ move
+            own += a @ k[latent][count:, count:] @ a
+        for law, variance in expected.items():
+            np.testing.assert_allclose(found[law][pixel], variance / own, rtol=1e-6)
+
+
+def test_the_offset_of_a_map_turns_vectors_and_moves_no_difference(
+    model: GPVAE, sites: PixelSites
+) -> None:
+    weights = torch.randn(3, 12, LATENTS, generator=torch.Generator().manual_seed(4)).double()
+    maps = {"plain": Functional.of(weights), "moved": Functional.of(weights, torch.full((3,), 1e4))}
+    compared = compare(model, alternate(sites), maps, laws=(TWO,))
+    plain, moved = (own for own in compared if own.functional in maps)
+    np.testing.assert_array_equal(plain.away, moved.away)
+    assert moved.cosine.max() < 1e-3 < plain.cosine.max()
+
+
+def test_satellites_are_compared_on_one_orbit_and_orbits_with_all_satellites(
+    sites: PixelSites,
+) -> None:
+    splits = list(splits_by_platform(sites))
+    assert {split.name.rpartition(", ")[2] for split in splits} == {"orbits", "satellites"}
+    for split in splits:
+        first, second = (half.any(0).numpy() for half in (split.first, split.second))
+        of = split.sites.orbits if "orbits" in split.name else split.sites.satellites
+        assert not set(of[first]) & set(of[second])
+        assert "orbits" in split.name or len(set(split.sites.orbits[first | second])) == 1
+
+
+def test_a_tempered_model_gives_the_sites_of_the_old_one_divided(model: GPVAE) -> None:
+    filling = GPVAE(model.config.model_copy(update={"fills_bands": True}), seed=1).eval()
+    generator = torch.Generator().manual_seed(0)
+    seen = {
+        name: Observations(
+            days=torch.arange(6, dtype=torch.float64) + 17_000.0,
+            values=torch.rand(3, 6, 1, generator=generator),
+            valid=torch.rand(3, 6, 1, generator=generator) < 0.7,
+            distance=torch.full((3, 6), 16.0),
+            incidence=torch.full((6,), torch.nan),
+        )
+        for name in (S1, S2)
+    }
+    factors = {S1: torch.tensor([4.0, 0.5]), S2: torch.tensor([1.0, 2.0])}
+
+    before, after = filling.sites(seen), with_precision(filling, factors).sites(seen)
+
+    for name, places in before.places.items():
+        for part in ("w", "eta"):
+            expected = getattr(before, part)[:, places] / factors[name]
+            torch.testing.assert_close(getattr(after, part)[:, places], expected)
+    with pytest.raises(ValueError, match="fill missing bands"):
+        with_precision(model, factors)
+
+
+def test_what_a_block_shares_is_apart_from_what_pixels_have_alone(
+    model: GPVAE, sites: PixelSites
+) -> None:
+    side = 16
+    alike = replace(
+        sites,
+        w=sites.w[:1].expand(side * side, -1, -1).clone(),
+        pixels=np.arange(side * side),
+        shape=(side, side),
+    )
+    alone = redrawn(model, alike)
+    shared = replace(alone, eta=alone.eta[:1].expand_as(alone.eta).clone())
+
+    np.testing.assert_allclose(common_shares(model, shared)[4], 1.0, rtol=1e-9)
+    np.testing.assert_allclose(common_shares(model, alone)[4], 1 / 16, rtol=0.5)
