@@ -153,7 +153,7 @@ def killed_again_and_again(
 @pytest.mark.parametrize(
     "points",
     [
-        pytest.param((POINTS[1], POINTS[4]), id="some points"),
+        pytest.param((("after commit", 3, 4),), id="one point"),
         pytest.param(POINTS, id="all points", marks=pytest.mark.soak),
     ],
 )

@@ -25,9 +25,7 @@ from tests.made.results import made_up_latents, result_grid
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
-    {"date": "2018-08-01"},
     {"variable": "observations"},
-    {"variable": "1", "level": 2},
 )
 
 
