@@ -15,6 +15,7 @@ from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.integrity import Damage
 from terralatent.pipeline.store.lock.writer import writer_lock
+from terralatent.pipeline.store.multiscales import OVERVIEWS, STATE, outdated
 from terralatent.pipeline.store.repository import BRANCH, STEP, Store
 
 __all__ = ["reopen"]
@@ -23,8 +24,8 @@ __all__ = ["reopen"]
 def reopen(store: str | Path | Store, damaged: Iterable[Damage]) -> tuple[Damage, ...]:
     """Delete damaged chunks of pixels and mark what wrote them as pending, in one commit.
 
-    The same ``build``, ``embed`` or ``decode`` as before then writes them again. What else is
-    damaged stays as it is: no run makes coordinates or Icechunk's own files again.
+    The same ``build``, ``embed`` or ``decode`` as before then writes them again, overviews too.
+    What else is damaged stays as it is: no run makes coordinates or Icechunk's own files again.
 
     Args:
         store: A cube, latents or bands, an Icechunk store.
@@ -55,10 +56,16 @@ def _reopen(root: zarr.Group, damage: Damage) -> bool:
         return False
     array: Any = root[damage.array]
     group: Any = root[damage.array.rpartition("/")[0]] if "/" in damage.array else root
-    if not {"y", "x"} <= set(array.metadata.dimension_names or ()) or "state" not in group:
+    of_overviews = damage.array.startswith(f"{OVERVIEWS}/") and STATE in root
+    if not {"y", "x"} <= set(array.metadata.dimension_names or ()):
+        return False
+    if "state" not in group and not of_overviews:
         return False
     key = "/".join(("c", *map(str, damage.chunk)))
     sync(array.store.delete(f"{array.path}/{key}"))
+    if of_overviews:  # of whichever square: they are soon made
+        outdated(root)
+        return True
     # A cube has states by time shard and block, latents and bands by block alone.
     blocks = damage.chunk[-2:]
     times = damage.chunk[:1] if group["state"].ndim == 3 else ()

@@ -14,7 +14,8 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.store.history import find_snapshot
-from terralatent.pipeline.store.repository import ABOUT, OVERVIEWS, Store
+from terralatent.pipeline.store.multiscales import OVERVIEWS
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["CONVENTIONS", "Selection", "dims_of", "is_on_grid", "pieces", "select", "values_of"]
 

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
-import zarr_cm
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.export.selection import (
@@ -26,7 +25,8 @@ from terralatent.pipeline.export.whole import local_place, made_whole
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.chunks import COMPRESSOR
 from terralatent.pipeline.store.digests import seal
-from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, Store
+from terralatent.pipeline.store.multiscales import without_levels
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["PRECISIONS", "consolidate", "export"]
 
@@ -156,7 +156,7 @@ class _Copy:
 
     def _attrs_of(self, path: str, arrays: list[tuple[str, str, zarr.Array]]) -> dict[str, Any]:
         """The attributes of a group: what is no product over the grid is a coordinate of them."""
-        attrs = _without_levels(self._chosen.groups[path].attrs.asdict())
+        attrs = without_levels(self._chosen.groups[path].attrs.asdict())
         own = {name: array for place, name, array in arrays if place == path}
         if not path or any(map(is_on_grid, own.values())):
             attrs["Conventions"] = CONVENTIONS
@@ -206,11 +206,6 @@ class _Copy:
                 fill = None  # what is filled there is masked by every reader
             settings["compressors"] = [dict(COMPRESSOR_2)]
         return group.create_array(dtype=dtype, fill_value=fill, attributes=attrs, **settings)
-
-
-def _without_levels(attrs: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of a group that names no overviews."""
-    return dict(zarr_cm.multiscales.extract(attrs)[0]) if MULTISCALES in attrs else attrs
 
 
 def _step(array: zarr.Array) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from terralatent.pipeline.cube.losses import (
     PENDING,
     losses_of,
 )
+from terralatent.pipeline.store.multiscales import MULTISCALES, OVERVIEWS
 
 __all__ = [
     "CubeStatus",
@@ -133,6 +134,9 @@ class ResultStatus:
     blocks: States | None
     """None in the export of a single date."""
 
+    overviews: tuple[int, int] | None
+    """Rows and columns of the coarsest level; None where there are none to be read."""
+
     clipped: int
     """Values that did not fit the packing."""
 
@@ -169,12 +173,22 @@ def result_status(root: zarr.Group) -> ResultStatus:
         },
         dates=_dates(root),
         blocks=_states(root),
+        overviews=_overviews(attrs),
         clipped=int(np.asarray(arrays["clipped"][...]).sum()) if "clipped" in arrays else 0,
         provenance={
             name: value for name, value in attrs.items() if not name.startswith(OF_THE_GRID)
         },
         classes=_classes(arrays["class"]) if "class" in arrays else {},
     )
+
+
+def _overviews(attrs: Mapping[str, Any]) -> tuple[int, int] | None:
+    levels = [
+        entry["spatial:shape"]
+        for entry in attrs.get(MULTISCALES, {}).get("layout", ())
+        if str(entry["asset"]).startswith(f"{OVERVIEWS}/")
+    ]
+    return (int(levels[-1][0]), int(levels[-1][1])) if levels else None
 
 
 def _classes(array: Any) -> dict[str, int]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.overviews.opened import level_group
-from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, Store
+from terralatent.pipeline.store.multiscales import MULTISCALES
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
 

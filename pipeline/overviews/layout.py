@@ -19,22 +19,18 @@ from terralatent.pipeline.overviews.pyramid import Pyramid, level_grid
 from terralatent.pipeline.overviews.summaries import Mean, Mode, Packing, Spread, Summary
 from terralatent.pipeline.region import grid_of
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, coordinate, grid_arrays
-from terralatent.pipeline.store.repository import ABOUT, MULTISCALES, OVERVIEWS, Store
+from terralatent.pipeline.store.multiscales import MULTISCALES, OVERVIEWS, STATE, withdrawn
+from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = [
     "KINDS",
-    "STATE",
     "Plan",
     "is_laid_out",
     "lay_out_levels",
     "level_path",
     "plan_levels",
     "shown",
-    "withdrawn",
 ]
-
-STATE = f"{OVERVIEWS}/state"
-"""Array: of each task of each array, whether its levels are written."""
 
 KINDS = ("latents", "bands", "annual", "landcover")
 """Of the stores that have overviews."""
@@ -61,19 +57,14 @@ def level_path(level: int) -> str:
     return f"{OVERVIEWS}/{level}"
 
 
-def plan_levels(root: zarr.Group, *, least: int | None = None) -> Plan:
-    """Plan the levels of a store of results. Reads no pixels.
-
-    Args:
-        root: Of the store.
-        least: See :meth:`Pyramid.of`.
-    """
+def plan_levels(root: zarr.Group) -> Plan:
+    """Plan the levels of a store of results, by its root. Reads no pixels."""
     kind = str(root.attrs[ABOUT]["kind"])
     arrays: dict[str, Any] = dict(sorted(root.arrays()))
     over_grid = {name: array for name, array in arrays.items() if _dims(array)[-2:] == ("y", "x")}
     summaries = tuple(_summary(root, kind, name, array) for name, array in over_grid.items())
     rows, columns = grid_of(root).shape
-    return Plan(Pyramid.of((rows, columns), least=least), summaries)
+    return Plan(Pyramid.of((rows, columns)), summaries)
 
 
 def _summary(root: zarr.Group, kind: str, name: str, array: Any) -> Summary:
@@ -93,17 +84,22 @@ def is_laid_out(root: zarr.Group, plan: Plan, store: Store) -> bool:
     """Whether a store has all levels of a plan, written or not.
 
     Raises:
-        InputError: If it has levels of another grid, or ``multiscales`` of another maker.
+        InputError: If it has levels of another grid, or a group or attribute of another maker.
     """
     named = root.attrs.asdict().get(MULTISCALES)
     if named is not None and OVERVIEWS not in root:
-        paths = [str(entry.get("asset")) for entry in named["layout"]]
+        paths = ", ".join(str(entry.get("asset")) for entry in named["layout"])
         raise InputError(
-            f"{store} has the attribute `multiscales` of another maker, which names "
-            f"{', '.join(paths)}; what is there stays. Take the attribute away to have others made."
+            f"{store} has the attribute `multiscales` of another maker, which names {paths}; what "
+            "is there stays. Take the attribute away to have others made."
         )
     if OVERVIEWS not in root:
         return False
+    if STATE not in root:
+        raise InputError(
+            f"{store} has a group `{OVERVIEWS}` of another maker, without the array `{STATE}`; "
+            "what is there stays. Take the group away to have others made."
+        )
     grid = grid_of(root)
     for level in range(1, plan.pyramid.levels + 1):
         path = level_path(level)
@@ -115,11 +111,8 @@ def is_laid_out(root: zarr.Group, plan: Plan, store: Store) -> bool:
         for level in range(1, plan.pyramid.levels + 1)
         for array in _arrays(root, plan, level)
     }
-    return (
-        STATE in root
-        and root[STATE].shape == _states(plan).shape
-        and all(path in root and root[path].shape == shape for path, shape in wanted.items())
-    )
+    wanted[STATE] = _states(plan).shape
+    return all(path in root and root[path].shape == shape for path, shape in wanted.items())
 
 
 def _require_grid(group: Any, wanted: GeoBox, what: str) -> None:
@@ -158,13 +151,6 @@ def shown(root: zarr.Group, plan: Plan) -> None:
     layout += [_entry(grid, level) for level in range(1, plan.pyramid.levels + 1)]
     attrs: Any = zarr_cm.multiscales.create(layout=tuple(layout), resampling_method="average")
     root.update_attributes(zarr_cm.multiscales.insert(root.attrs.asdict(), attrs, overwrite=True))
-
-
-def withdrawn(root: zarr.Group) -> None:
-    """Let the root name no levels; they stay where they are."""
-    attrs = root.attrs.asdict()
-    if MULTISCALES in attrs:
-        root.attrs.put(zarr_cm.multiscales.extract(attrs)[0])
 
 
 def _entry(grid: GeoBox, level: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,11 @@ from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.losses import DONE, PENDING
 from terralatent.pipeline.overviews.layout import (
     KINDS,
-    STATE,
+    Plan,
     is_laid_out,
     lay_out_levels,
     plan_levels,
     shown,
-    withdrawn,
 )
 from terralatent.pipeline.overviews.seasonal import SEASONAL, seasonal_order
 from terralatent.pipeline.overviews.task import Task, summarise, tasks_of
@@ -35,18 +35,15 @@ from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
-from terralatent.pipeline.store.repository import (
-    ABOUT,
-    BRANCH,
-    MULTISCALES,
-    OVERVIEWS,
-    STEP,
-    Store,
-)
+from terralatent.pipeline.store.multiscales import MULTISCALES, OVERVIEWS, STATE, outdated
+from terralatent.pipeline.store.repository import ABOUT, BRANCH, STEP, Store
 
 __all__ = ["OverviewReport", "fill_overviews", "make_overviews", "open_tasks", "outdate"]
 
 TITLE = "overviews"
+
+PROCESS = 700_000_000
+"""What a worker takes beside, where it has computed latents before."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +168,7 @@ def fill_overviews(
         lay_out_levels(zarr.open_group(session.store, mode="r+"), plan)
         store.commit(session, "lay out the overviews", STEP)
     work: Work[Task, int] = Work(
-        partial(summarise, plan, _dates(memory)), _record, smaller=_smaller
+        partial(summarise, plan, _dates(store.group(), plan, memory)), _record, smaller=_smaller
     )
     failures = stream_blocks(client, store, tasks, work, Commits(message=TITLE), progress=progress)
     losses = tuple(
@@ -197,29 +194,35 @@ def outdate(root: zarr.Group, block: Block) -> None:
         root: Of the store, writable.
         block: Which pixels.
     """
-    if STATE not in root:
-        return
-    withdrawn(root)
-    state: Any = root[STATE]
-    side = plan_levels(root).pyramid.task
-    rows, columns = (slice(own.start // side, -(-own.stop // side)) for own in (block.y, block.x))
-    state[:, rows, columns] = PENDING
+    if STATE in root:
+        side = plan_levels(root).pyramid.task
+        rows, columns = (
+            slice(own.start // side, -(-own.stop // side)) for own in (block.y, block.x)
+        )
+        outdated(root, (rows, columns))
 
 
 def _record(group: zarr.Group, task: Task, _: int) -> None:
     group[STATE][task.index] = DONE
 
 
-def _dates(memory: int) -> int:
-    """Dates that a task holds at a time: some 50 MB each of 16 latents."""
-    return TIME_CHUNK if memory >= 2_000_000_000 else TIME_CHUNK // 4
+def _dates(root: zarr.Group, plan: Plan, memory: int) -> int:
+    """Dates that a task holds at a time: as many as fit into a third of what a worker has, for it
+    may be at two tasks, and Zarr has what it writes once more."""
+    each = 1
+    for name in plan.names:
+        array: Any = root[name]
+        dims = array.metadata.dimension_names
+        sizes = [n for dim, n in zip(dims[:-2], array.shape, strict=False) if dim != "time"]
+        each = max(each, prod(sizes) * array.dtype.itemsize * plan.pyramid.held())
+    return max(1, min(TIME_CHUNK, (memory - PROCESS) // 3 // each))
 
 
 def _smaller(run: Run[Task]) -> Run[Task]:
     """What a task is tried with whose worker died under it."""
     assert isinstance(run, partial)
     plan, dates = run.args
-    return partial(run.func, plan, max(1, dates // 4))
+    return partial(run.func, plan, max(1, dates // 2))
 
 
 def _report(store: Store, computed: int, wall: float, losses: tuple[str, ...]) -> OverviewReport:

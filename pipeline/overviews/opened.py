@@ -10,7 +10,8 @@ import zarr
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.overviews.layout import level_path
 from terralatent.pipeline.overviews.seasonal import SEASONAL
-from terralatent.pipeline.store.repository import MULTISCALES, OVERVIEWS, Store
+from terralatent.pipeline.store.multiscales import MULTISCALES, OVERVIEWS
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["Budget", "kept_order", "level_for", "level_group", "level_shapes"]
 

@@ -46,11 +46,11 @@ class Pyramid:
     """Of what it holds of fine levels at a time."""
 
     @classmethod
-    def of(cls, shape: tuple[int, int], *, least: int | None = None) -> Pyramid:
-        """The levels of a grid of ``shape``; none where its longer side has at most ``least``
-        pixels, :data:`LEAST` by default."""
+    def of(cls, shape: tuple[int, int]) -> Pyramid:
+        """The levels of a grid of ``shape``; none where it has no more pixels than :data:`LEAST`
+        along its longer side."""
         longer, levels = max(shape), 0
-        if longer > (LEAST if least is None else least):
+        if longer > LEAST:
             while -(-longer >> levels) > SMALLEST and levels < MOST_LEVELS:
                 levels += 1
         return cls(shape, levels, TASK, WINDOW)
@@ -70,6 +70,12 @@ class Pyramid:
     def chunk(self, level: int) -> int:
         """Pixels along y and x of its inner chunks."""
         return min(self.shard(level), LARGEST_CHUNK)
+
+    def held(self) -> int:
+        """Pixels of all levels that a task holds at once, of one date and latent: of a window, as
+        rows and put together, and of all levels that are written last."""
+        sides = [(self.is_fine(level), self.shard(level)) for level in range(1, self.levels + 1)]
+        return sum((2 if fine else 1) * side**2 for fine, side in sides)
 
     def tasks(self) -> tuple[Block, ...]:
         """The squares of the grid that are summarised one by one, row by row."""

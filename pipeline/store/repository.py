@@ -34,18 +34,7 @@ from terralatent.pipeline.store.location import (
 )
 from terralatent.pipeline.store.settings import repository_settings
 
-__all__ = [
-    "ABOUT",
-    "BRANCH",
-    "COMMAND",
-    "GROWING",
-    "MEANWHILE",
-    "MULTISCALES",
-    "OVERVIEWS",
-    "STEP",
-    "NotLaidOutError",
-    "Store",
-]
+__all__ = ["ABOUT", "BRANCH", "COMMAND", "GROWING", "MEANWHILE", "STEP", "NotLaidOutError", "Store"]
 
 ABOUT = "terralatent"
 """Attribute of the root group: ``{"kind", "identity", "code_version"}``."""
@@ -55,10 +44,6 @@ BRANCH = "main"
 
 GROWING = "growing"
 """The branch on which a cube grows out of sight, see :mod:`terralatent.pipeline.ingest.growth`."""
-
-OVERVIEWS, MULTISCALES = "overviews", "multiscales"
-"""Group of a store of results whose children are its overviews, and the attribute of the root that
-names these while they are whole, see :mod:`terralatent.pipeline.overviews`."""
 
 COMMAND = "command"
 """Metadata of a commit: what ran, as somebody could type it again."""

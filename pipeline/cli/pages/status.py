@@ -150,6 +150,9 @@ def _result(result: ResultStatus) -> Facts:
         alike.setdefault(f"{shape}, {array['dtype']}", []).append(name)
     yield from listed("arrays", (f"{', '.join(alike[shape])}: {shape}" for shape in alike))
     yield "blocks", _states(result.blocks)
+    if result.overviews is not None:
+        rows, columns = result.overviews
+        yield "overviews", f"down to {rows:,} x {columns:,} pixels"
     if result.clipped:
         clipped = f"{counted(result.clipped, 'value')} did not fit the packing and were clipped"
         yield "", Text(clipped, "yellow")

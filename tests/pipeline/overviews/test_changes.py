@@ -13,10 +13,12 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import make_overviews, open_latents
+from terralatent.pipeline.cube.reopening import reopen
 from terralatent.pipeline.overviews import pyramid
 from terralatent.pipeline.overviews.make import outdate
 from terralatent.pipeline.overviews.opened import level_shapes
 from terralatent.pipeline.region import blocks
+from terralatent.pipeline.store.integrity import Damage
 from terralatent.pipeline.store.repository import BRANCH, Store
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import Mishap
@@ -75,12 +77,15 @@ def test_overviews_of_another_grid_or_maker_are_refused_by_name_and_stay(
     make_overviews(path, client=workers)
     for change, words in (
         ({"spatial:shape": [30, 51]}, r"overviews/1 has another grid: spatial:shape is \[30, 51\]"),
-        (None, "`multiscales` of another maker, which names fine, coarse"),
+        (None, "a group `overviews` of another maker, without the array `overviews/state`"),
+        ({}, "`multiscales` of another maker, which names fine, coarse"),
     ):
         session = Store.of(path).repository().writable_session(BRANCH)
         root: Any = zarr.open_group(session.store, mode="r+")
-        if change is not None:
+        if change:
             root["overviews/1"].attrs.update(change)
+        elif change is None:
+            del root["overviews/state"]
         else:
             del root["overviews"]
             layout = [{"asset": "fine"}, {"asset": "coarse"}]
@@ -92,6 +97,21 @@ def test_overviews_of_another_grid_or_maker_are_refused_by_name_and_stay(
             make_overviews(path, client=workers)
 
         assert contents(path) == before
+
+
+@pytest.mark.usefixtures("small")
+def test_a_damaged_chunk_of_overviews_is_made_again(workers: Client, tmp_path: Path) -> None:
+    path = made_up_latents(tmp_path / "latents", SHAPE, block=16)
+    make_overviews(path, client=workers)
+    before = contents(path)
+    damaged = Damage("overviews/1/mean", (1, 0, 0, 1), None, "was changed")
+
+    assert reopen(path, [damaged]) == (damaged,)
+
+    assert level_shapes(Store.of(path).group()) == {0: SHAPE}
+    assert "overviews/1/mean/c/1/0/0/1" not in contents(path)
+    make_overviews(path, client=workers)
+    same(contents(path), before)
 
 
 @pytest.mark.usefixtures("small")

@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import make_overviews, open_landcover, open_latents
-from terralatent.pipeline.overviews import pyramid
+from terralatent.pipeline.overviews import make, pyramid
 from terralatent.pipeline.overviews.opened import level_shapes
 from terralatent.pipeline.region import grid_of
 from terralatent.pipeline.store.repository import Store
@@ -95,14 +95,17 @@ def test_without_a_known_correlation_errors_are_taken_for_the_same(
     assert_mean(np.asarray(root["std"]), np.asarray(root["overviews/1/std"]), 1, STD["_FillValue"])
 
 
-def test_two_tilings_and_any_workers_leave_the_same_bytes(workers: Client, tmp_path: Path) -> None:
+def test_two_tilings_and_any_workers_leave_the_same_bytes(
+    workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [
         made_up_latents(tmp_path / str(block), SHAPE, rho=RHO, block=block) for block in (16, 48)
     ]
     three = {"threads_per_worker": 3, "processes": False, "dashboard_address": ":0"}
     with LocalCluster(n_workers=1, **three) as cluster, Client(cluster) as other:
         for path, client in zip(paths, (workers, other), strict=True):
-            make_overviews(path, client=client, memory="4GB" if client is other else "1GB")
+            make_overviews(path, client=client)
+            monkeypatch.setattr(make, "TIME_CHUNK", 1)  # dates in memory at a time
     one, two = (
         {key: value for key, value in contents(path).items() if key.startswith("overviews")}
         for path in paths
