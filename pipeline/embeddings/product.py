@@ -24,9 +24,9 @@ from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.results import result_layout
-from terralatent.pipeline.store.multiscales import withdrawn
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
 from terralatent.pipeline.store.conventions import embedding_attrs, model_uri
+from terralatent.pipeline.store.multiscales import withdrawn
 from terralatent.pipeline.store.repository import BRANCH, Store
 
 __all__ = ["ANNUAL", "AnnualVectors", "add_windows"]
