@@ -129,7 +129,7 @@ class _Copy:
         arrays = [
             (path, name, array)
             for path, group in chosen.groups.items()
-            for name, array in group.arrays()
+            for name, array in sorted(group.arrays())  # in an order of its own: the same bytes
             if self._is_wanted(name, array)
         ]
         cuts = [list(pieces(chosen.shape(path, a), _step(a))) for path, _, a in arrays]
