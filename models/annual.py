@@ -29,6 +29,7 @@ from terralatent.models.checkpoint import CheckpointError
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.observations import Observations
+from terralatent.models.posteriors.contract import mapped_moments
 
 __all__ = [
     "ANNUAL_MAP",
@@ -91,12 +92,8 @@ class AnnualMap:
             mean: Of the latents on the twelve dates, January first, (N, 12, L).
             covariance: Of each latent over them, (N, L, 12, 12).
         """
-        weights, offset = self.weights.to(mean), self.offset.to(mean)
-        found = mean.flatten(1) @ weights.flatten(1).T - offset
-        by_latent = weights.movedim(2, 1)
-        squares = by_latent[..., :, None] * by_latent[..., None, :]
-        variance = covariance.flatten(1) @ squares.flatten(1).T
-        return found, variance.clamp_min(0.0)
+        found, variance = mapped_moments(mean, covariance, self.weights)
+        return found - self.offset.to(found), variance
 
     def digest(self) -> str:
         """A sha256 over all of it, in hexadecimal."""
@@ -162,8 +159,13 @@ def annual_vectors(
     sites = model.sites(observations)
     found = []
     for days in years:
-        mean, covariance = model.inference.joint(model.kernel, sites.days, sites.w, sites.eta, days)
-        found.append(mapped.apply(mean, model.latent_covariance(covariance)))
+        given = (model.kernel, sites.days, sites.w, sites.eta, days)
+        if model.config.local_widths:
+            mean, covariance = model.inference.joint(*given)
+            found.append(mapped.apply(mean, model.latent_covariance(covariance)))
+        else:  # with no covariance between dates in memory
+            mean, variance = model.inference.functionals(*given, mapped.weights)
+            found.append((mean - mapped.offset.to(mean), variance))
     return found
 
 

@@ -158,10 +158,7 @@ class Inference(ABC):
             query_days: (Q,).
             weights: W, (K, Q, L).
         """
-        mean, covariance = self.joint(kernel, days, w, eta, query_days)
-        weights = weights.to(mean)
-        variance = torch.einsum("kql,nlqr,krl->nk", weights, covariance, weights)
-        return torch.einsum("kql,nql->nk", weights, mean), variance.clamp_min(0.0)
+        return mapped_moments(*self.joint(kernel, days, w, eta, query_days), weights)
 
     def sample(
         self,
@@ -205,6 +202,21 @@ class Inference(ABC):
 
         What the etas share is computed once. They are 0 where w is; nothing is checked.
         """
+
+
+def mapped_moments(mean: Tensor, covariance: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of linear functionals, (N, K) each, of a joint posterior.
+
+    Arguments:
+        mean: (N, Q, L).
+        covariance: (N, L, Q, Q); latents are independent.
+        weights: (K, Q, L).
+    """
+    weights = weights.to(mean)
+    by_latent = weights.mT
+    squares = by_latent[..., :, None] * by_latent[..., None, :]
+    variance = covariance.flatten(1) @ squares.flatten(1).T
+    return mean.flatten(1) @ weights.flatten(1).T, variance.clamp_min(0.0)
 
 
 def sites_last(cross: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.annual import AnnualMap, annual_vectors
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.shipped import model_folder
+from terralatent.pipeline.cluster.workers import this_process
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.losses import PENDING, STATE_FLAGS
 from terralatent.pipeline.dates import days_since_1970
@@ -61,8 +63,12 @@ class AnnualVectors:
         return PRECISIONS[self.precision]
 
     def annual_map(self) -> AnnualMap:
-        """The model's map; read once a process."""
-        return AnnualMap.load(model_folder(self.job.model)).first(self.components)
+        """The model's map; read once a process.
+
+        Raises:
+            InputError: If it is another than where the work began.
+        """
+        return _load_map(self.job.model, self.components, self.digest)
 
     def layout(self) -> Layout:
         """Lay out the store. Reads no pixels."""
@@ -191,6 +197,17 @@ class AnnualVectors:
                 (1, *blocks), fill_value=0, attrs=STATE_FLAGS,
             ),
         )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _load_map(model: str, components: int, digest: str) -> AnnualMap:
+    mapped = AnnualMap.load(model_folder(model)).first(components)
+    if mapped.digest() != digest:
+        raise InputError(
+            f"The map of years of {model} is another for {this_process()} than where the work "
+            "began; workers must see the same folder, or have the same version of the package."
+        )
+    return mapped
 
 
 def places_of(group: zarr.Group) -> dict[Window, int]:

@@ -74,15 +74,15 @@ def parse_windows(
             )
         windows = _repeated(windows[0], 12 if every == "year" else 1, last) or windows
     days = np.asarray(acquisitions, dtype="datetime64[us]")
-    for one in windows:
-        if one.first < first or one.last > last:
+    for year in windows:
+        if year.first < first or year.last > last:
             raise InputError(
-                f"The window {one} is not within the cube, whose period is {first}/{last}; give "
+                f"The window {year} is not within the cube, whose period is {first}/{last}; give "
                 "another --window, or build the cube for longer."
             )
-        if not ((days >= one.first) & (days < one.end)).any():
+        if not ((days >= year.first) & (days < year.end)).any():
             raise InputError(
-                f"The window {one} has no acquisition of a sensor that the model reads: its "
+                f"The window {year} has no acquisition of a sensor that the model reads: its "
                 "vectors would be those of the prior. Give another --window."
             )
     return tuple(sorted(set(windows)))
