@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from terralatent.pipeline.landcover.regress import regress
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed
-    from terralatent.pipeline.mapping.features import Features, features
     from terralatent.pipeline.mapping.opened import open_latents
     from terralatent.pipeline.overviews.make import make_overviews
+    from terralatent.pipeline.pixels.features import Features, features
     from terralatent.pipeline.publication.publish import publish
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.training.train import train
 else:
     _HOMES = {
-        "Features": "mapping.features",
+        "Features": "pixels.features",
         "Masking": "cube.masking",
         "Series": "tables.series",
         "Supervision": "training.labelled.request",
@@ -63,7 +63,7 @@ else:
         "decode": "mapping.decode",
         "embed": "mapping.embed",
         "extract": "tables.extract",
-        "features": "mapping.features",
+        "features": "pixels.features",
         "make_overviews": "overviews.make",
         "open_annual": "embeddings.opened",
         "open_cube": "cube.opened",

@@ -21,11 +21,11 @@ from terralatent.pipeline.cube.losses import PENDING, STATE_FLAGS
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embeddings.packing import PRECISIONS, Precision
 from terralatent.pipeline.embeddings.windows import Window
-from terralatent.pipeline.mapping.batches import infer_batches_by
 from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.results import result_layout
+from terralatent.pipeline.pixels.batches import infer_batches_by
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
 from terralatent.pipeline.store.conventions import embedding_attrs, model_uri
 from terralatent.pipeline.store.multiscales import withdrawn

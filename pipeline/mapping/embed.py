@@ -32,7 +32,7 @@ from terralatent.pipeline.mapping.results import (
     result_layout,
     time_chunk,
 )
-from terralatent.pipeline.mapping.table import TableReport, embed_table
+from terralatent.pipeline.pixels.table import TableReport, embed_table
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (
@@ -87,7 +87,7 @@ def embed(
     Block by block on Dask workers. The same call again computes only what is not done; the cube is
     read at one snapshot, which it keeps from now on, and the result does not depend on its blocks.
     A table of pixel series is embedded in this process into a Parquet file, see
-    :func:`terralatent.pipeline.mapping.table.embed_table`.
+    :func:`terralatent.pipeline.pixels.table.embed_table`.
 
     Args:
         cube: Path or URL of a cube; or a table: a ``.parquet`` or ``.csv`` file, a frame, or a

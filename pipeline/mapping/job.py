@@ -36,8 +36,8 @@ from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
 from terralatent.pipeline.device import DEVICES
 from terralatent.pipeline.mapping.bands import SensorBands, share_bands
-from terralatent.pipeline.mapping.batches import infer_batches
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
+from terralatent.pipeline.pixels.batches import infer_batches
 from terralatent.pipeline.region import Block, grid_of
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import ABOUT, Store
@@ -182,7 +182,7 @@ class MappingJob:
     ) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
         """Infer ``pixels`` (row-major places within ``series``) at some of the requested ``dates``.
 
-        See :func:`terralatent.pipeline.mapping.batches.infer_batches`.
+        See :func:`terralatent.pipeline.pixels.batches.infer_batches`.
         """
         days = torch.from_numpy(days_since_1970(self.dates[dates]))
         return infer_batches(self.load(), series, pixels, days, most)

@@ -12,8 +12,8 @@ from distributed import get_worker
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.series import HALO
-from terralatent.pipeline.mapping.batches import BATCH_OBSERVATIONS, batch_bytes
 from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.pixels.batches import BATCH_OBSERVATIONS, batch_bytes
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import TIME_CHUNK, inner_chunk
 

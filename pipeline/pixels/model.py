@@ -19,7 +19,7 @@ from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.device import find_device
-from terralatent.pipeline.mapping.batches import BATCH_OBSERVATIONS, infer_batches
+from terralatent.pipeline.pixels.batches import BATCH_OBSERVATIONS, infer_batches
 from terralatent.pipeline.tables.calendars import alike, axes_of, lay
 from terralatent.pipeline.tables.series import Series
 

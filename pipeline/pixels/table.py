@@ -15,8 +15,8 @@ from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import model_hash, read_manifest
 from terralatent.models.shipped import model_folder, shipped_as
 from terralatent.pipeline.dates import Times, When, days_since_1970
-from terralatent.pipeline.mapping.features import parts_of, shared_dates, year_features
-from terralatent.pipeline.mapping.pixel_model import PixelModel
+from terralatent.pipeline.pixels.features import parts_of, shared_dates, year_features
+from terralatent.pipeline.pixels.model import PixelModel
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
 from terralatent.pipeline.tables.columns import Columns
@@ -75,7 +75,7 @@ def embed_table(
     The result has in long form ``pixel``, ``time`` (UTC), what is carried of the pixel, and
     ``mean_0`` ... ``std_0`` ..., float32, a row for each pixel and date; latents are numbered as
     those of a store are. ``wide`` gives a row for each pixel: what is known of it and its
-    :func:`~terralatent.pipeline.mapping.features.features`.
+    :func:`~terralatent.pipeline.pixels.features.features`.
 
     Args:
         source: A ``.parquet`` or ``.csv`` file, a pandas frame, an Arrow table or a
