@@ -11,6 +11,7 @@ __all__ = [
     "Series",
     "Supervision",
     "annual",
+    "as_sensor",
     "build_cube",
     "calibrate_model",
     "classify",
@@ -20,6 +21,7 @@ __all__ = [
     "features",
     "make_overviews",
     "open_annual",
+    "open_bands",
     "open_cube",
     "open_landcover",
     "open_latents",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.embeddings.annual import annual
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.landcover.regress import regress
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed
-    from terralatent.pipeline.mapping.opened import open_latents
+    from terralatent.pipeline.mapping.opened import open_bands, open_latents
     from terralatent.pipeline.overviews.make import make_overviews
     from terralatent.pipeline.pixels.features import Features, features
     from terralatent.pipeline.publication.publish import publish
@@ -57,6 +60,7 @@ else:
         "Series": "tables.series",
         "Supervision": "training.labelled.request",
         "annual": "embeddings.annual",
+        "as_sensor": "cube.as_sensor",
         "build_cube": "ingest.build",
         "calibrate_model": "training.adapting.calibrate",
         "classify": "landcover.classify",
@@ -66,6 +70,7 @@ else:
         "features": "pixels.features",
         "make_overviews": "overviews.make",
         "open_annual": "embeddings.opened",
+        "open_bands": "mapping.opened",
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",
         "open_latents": "mapping.opened",
