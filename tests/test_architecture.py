@@ -57,6 +57,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "landcover": {"export", "mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "overviews", "cube", "store"},
         "info": {"training", "cube", "store"},
+        "model": {"info", "embeddings", "mapping", "pixels", "tables", "cube"},
         "publication": {"export", "cube", "store"},
         "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
         | {"overviews", "training", "tables", "export", "cube", "store"},

@@ -25,11 +25,12 @@ from terralatent.pipeline.embeddings.opened import annual_dataset
 from terralatent.pipeline.embeddings.packing import PRECISIONS
 from terralatent.pipeline.embeddings.product import AnnualVectors, add_windows
 from terralatent.pipeline.embeddings.windows import parse_windows
-from terralatent.pipeline.mapping.inference import InferenceJob, ModelSource
+from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill, model_of
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.store.repository import Store
 

@@ -20,7 +20,7 @@ from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.inference import InferenceJob, ModelSource
+from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.plan import CubeSource, plan
@@ -32,6 +32,7 @@ from terralatent.pipeline.mapping.results import (
     result_layout,
     time_chunk,
 )
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.arrays import (

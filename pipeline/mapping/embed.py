@@ -23,7 +23,7 @@ from terralatent.pipeline.cube.masking import MaskingRequest, leaves_open
 from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.inference import InferenceJob, ModelSource
+from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.opened import open_latents, with_information
@@ -36,6 +36,7 @@ from terralatent.pipeline.mapping.results import (
     result_layout,
     time_chunk,
 )
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.pixels.table import TableReport, embed_table
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block

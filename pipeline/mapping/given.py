@@ -24,8 +24,9 @@ from terralatent.pipeline.cube.series import (
 )
 from terralatent.pipeline.cube.units import check_units
 from terralatent.pipeline.dates import Times, When, parse_when
-from terralatent.pipeline.mapping.inference import InferenceJob, ModelSource, fit_model
+from terralatent.pipeline.mapping.inference import InferenceJob, fit_model
 from terralatent.pipeline.mapping.scene_errors import SceneErrors
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.region import Block
 
 __all__ = ["GivenJob", "plan_given"]
@@ -162,7 +163,7 @@ def plan_given(
     Args:
         cube: By sensor, Datasets as :func:`~terralatent.pipeline.cube.as_sensor.as_sensor` and
             :func:`~terralatent.pipeline.cube.opened.open_cube` give them, on one grid.
-        model: See :data:`~terralatent.pipeline.mapping.inference.ModelSource`.
+        model: See :data:`~terralatent.pipeline.pixels.model.ModelSource`.
         dates: See :func:`terralatent.pipeline.dates.parse_when`; the period is that of the times.
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.

@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,15 +35,18 @@ from terralatent.pipeline.device import DEVICES
 from terralatent.pipeline.mapping.bands import SensorBands, share_bands
 from terralatent.pipeline.mapping.scene_errors import SceneErrors
 from terralatent.pipeline.pixels.batches import infer_batches
+from terralatent.pipeline.pixels.model import ModelSource, kept_model
 from terralatent.pipeline.region import Block
 
-__all__ = ["InferenceJob", "ModelSource", "fit_model"]
+__all__ = [
+    "InferenceJob",
+    "config_of",
+    "fit_model",
+    "loaded_once",
+]
 
 ENCODERS = ("float32", "bfloat16")
 """In what the networks of the encoders can compute."""
-
-ModelSource: TypeAlias = str | Path | None
-"""Folder of a model, or the name of one that comes with the package; None: the default of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ class InferenceJob(ABC):
 
     def config(self) -> ModelConfig:
         """The model's sizes, sensors and bands. Reads no weights."""
-        return ModelConfig.model_validate(read_manifest(model_folder(self.model))["config"])
+        return config_of(self.model)
 
     def require_sensor(self, sensor: str) -> None:
         """Check that the model knows a sensor; the cube need not have it.
@@ -156,7 +158,7 @@ class InferenceJob(ABC):
             InputError: If a file is missing or broken, the folder holds another model by now, or
                 there is no such device.
         """
-        return _load(self.model, self.model_hash, self.device, self.encoder)
+        return loaded_once(self.model, self.model_hash, self.device, self.encoder)
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -259,6 +261,8 @@ def fit_model(
         raise InputError(f"Device {device!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
     if encoder not in ENCODERS:
         raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
+    if isinstance(model, LatentModel):
+        model = kept_model(model)
     # A broken model is refused here, before anything is laid out.
     reference, folder = reference_of(model), model_folder(model)
     loaded = load_model(folder)
@@ -288,8 +292,27 @@ def fit_model(
     }
 
 
+def config_of(model: str) -> ModelConfig:
+    """The sizes, sensors and bands of the model that a reference names. Reads no weights."""
+    return ModelConfig.model_validate(read_manifest(model_folder(model))["config"])
+
+
 @lru_cache(maxsize=2)
-def _load(model: str, wanted: str, device: str, encoder: str) -> LatentModel:
+def loaded_once(
+    model: str, wanted: str, device: str = "auto", encoder: str = "float32"
+) -> LatentModel:
+    """A model on its device; loaded once a process.
+
+    Args:
+        model: What names it.
+        wanted: Its hash, as it was when the work began.
+        device: ``auto`` is a GPU where there is one.
+        encoder: In what the encoders' networks compute.
+
+    Raises:
+        InputError: If a file is missing or broken, the folder holds another model by now, or there
+            is no such device.
+    """
     folder = model_folder(model)
     if model_hash(folder) != wanted:
         raise InputError(

@@ -20,8 +20,9 @@ from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, parse_when
 from terralatent.pipeline.mapping.bands import stored_bands
-from terralatent.pipeline.mapping.inference import InferenceJob, ModelSource, fit_model
+from terralatent.pipeline.mapping.inference import InferenceJob, fit_model
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.region import Block, grid_of
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import ABOUT, Store

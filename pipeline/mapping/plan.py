@@ -15,8 +15,9 @@ from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.selected import selection_of
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.given import plan_given
-from terralatent.pipeline.mapping.inference import InferenceJob, ModelSource
+from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import plan_job
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.store.repository import Store
 
 __all__ = ["CubeSource", "plan"]
@@ -44,7 +45,7 @@ def plan(
 
     Args:
         cube: See :data:`CubeSource`.
-        model: See :data:`~terralatent.pipeline.mapping.inference.ModelSource`.
+        model: See :data:`~terralatent.pipeline.pixels.model.ModelSource`.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         reading: How a stored cube is read.
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
