@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.landcover.classify import classify
-    from terralatent.pipeline.landcover.maps import open_landcover
     from terralatent.pipeline.landcover.regress import regress
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed
-    from terralatent.pipeline.mapping.opened import open_bands, open_latents
+    from terralatent.pipeline.mapping.opened import open_bands, open_landcover, open_latents
     from terralatent.pipeline.overviews.make import make_overviews
     from terralatent.pipeline.pixels.features import Features, features
     from terralatent.pipeline.publication.publish import publish
@@ -72,7 +71,7 @@ else:
         "open_annual": "embeddings.opened",
         "open_bands": "mapping.opened",
         "open_cube": "cube.opened",
-        "open_landcover": "landcover.maps",
+        "open_landcover": "mapping.opened",
         "open_latents": "mapping.opened",
         "publish": "publication.publish",
         "regress": "landcover.regress",

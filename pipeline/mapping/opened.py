@@ -15,13 +15,13 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.overviews.opened import level_group
 from terralatent.pipeline.store.multiscales import MULTISCALES
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = [
     "about_variable",
     "open_bands",
+    "open_landcover",
     "open_latents",
     "open_result",
     "result_dataset",
@@ -83,6 +83,34 @@ def open_bands(
     return open_result(store, "bands", snapshot=snapshot, level=level)
 
 
+def open_landcover(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
+    """Open a map as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
+
+    Returns:
+        Of ``classify``: ``class (y, x)``, uint8, 0 where there is none, with the CF attributes
+        ``flag_values``, ``flag_meanings`` and ``flag_colors``, and ``class_names``; ``probability
+        (category, y, x)`` and ``entropy (y, x)`` in bits, float32, NaN where there is none. Of
+        ``regress``: ``mean`` and ``std (y, x)``, float32. The CRS is known to ``.rio`` and
+        ``.odc``; ``attrs`` name model, cube and latents.
+
+    Raises:
+        InputError: If there is no such store, or it has no such level.
+    """
+    opened = open_result(store, "landcover", snapshot=snapshot, level=level)
+    if "class" in opened:
+        attrs = Store.of(store).group(kind="landcover", snapshot=snapshot)["class"].attrs
+        names = ("flag_values", "flag_meanings", "flag_colors", "class_names")
+        opened["class"].attrs.update({name: attrs[name] for name in names})
+    return opened
+
+
 def with_information(latents: xr.Dataset) -> xr.Dataset:
     """Add ``information`` (latent), lazily: what observations say of each latent, in nats.
 
@@ -120,7 +148,11 @@ def open_result(
     """
     store = Store.of(store)
     whole = store.group(kind=kind, snapshot=snapshot)
-    root = level_group(whole, level, store)
+    root = whole
+    if level:  # who opens the store's own pixels imports nothing of how overviews are made
+        from terralatent.pipeline.overviews.opened import level_group
+
+        root = level_group(whole, level, store)
     names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
     stored: dict[str, Any] = {name: root[name] for name in names}
     dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
