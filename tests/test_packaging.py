@@ -147,7 +147,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy so that no build/ of the repository's gets into it."""
     source = tmp_path_factory.mktemp("source")
-    for package in PACKAGES:
+    for package in (*PACKAGES, "terralatent"):
         shutil.copytree(
             ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -187,7 +187,7 @@ def test_wheel_installs_nothing_but_terralatent(wheel: Path) -> None:
     tops = {path.parts[0] for path in paths if not path.parts[0].endswith(".dist-info")}
     assert tops == {"terralatent"}
     inner = {path.parts[1] for path in paths if path.parts[0] == "terralatent"}
-    assert inner == set(PACKAGES), "terralatent itself is a namespace: it has no module of its own"
+    assert inner == {*PACKAGES, "__init__.py", "py.typed"}
 
 
 def test_wheel_lays_the_command(wheel: Path) -> None:
@@ -220,3 +220,35 @@ def test_an_installed_wheel_maps_a_cube_with_the_model_that_it_brings(
     assert latents.attrs["model_name"] == DEFAULT
     # Its last column was never observed.
     assert np.isfinite(latents["mean"].values[..., :-1]).all()
+
+
+PROJECT = """
+import xarray as xr
+import terralatent as tl
+
+latents: xr.Dataset = tl.embed("cube", dates="monthly")
+reveal_type(tl.embed("cube", None, "latents"))
+reveal_type(tl.open_cube("cube"))
+reveal_type(tl.load_model("model").decode(latents, "sentinel-2-l2a"))
+tl.embed("cube", dats="monthly")
+"""
+"""A user's own, with a mistake in its last line."""
+
+
+@pytest.mark.soak
+def test_a_users_project_sees_the_types_of_a_wheel(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    (tmp_path / "project.py").write_text(PROJECT)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports", "silent", "--ignore-missing-imports",
+         "--cache-dir", str(tmp_path / "cache"), "project.py"],
+        cwd=tmp_path, env={"MYPYPATH": str(site), "PATH": ""}, capture_output=True, text=True,
+        timeout=4 * WITHIN_S, check=False,
+    )  # fmt: skip
+    said = done.stdout
+    assert "ResultReport | terralatent" in said or "ResultReport | TableReport" in said, said
+    assert "DataTree" in said, said
+    assert "Dataset" in said, said
+    assert said.count("error:") == 1, said
+    assert "embed" in said.splitlines()[-3] or "No overload" in said, said

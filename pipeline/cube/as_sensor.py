@@ -66,7 +66,8 @@ def as_sensor(
             names are found as in catalogues.
         clear: Which observations are clear: ``{"SCL": [4, 5, 6, 7]}``, the values of a mask band
             that are, or a :class:`~terralatent.catalogs.sources.clear.ClearRule` of it; a bool
-            array (time, y, x), or the name of one. By default the sensor's own rule, where the
+            array (time, y, x), or the name of one. What is not clear masks: the model reads how far
+            a pixel is from it. By default the sensor's own rule, where the
             Dataset has its mask band.
         scale: value = number * scale + offset, in the sensor's units. Must be given for integers.
         offset: In the sensor's units; an array over ``time`` where it changed.
@@ -103,12 +104,12 @@ def as_sensor(
     )
     result = xr.Dataset(variables).reset_coords(drop=True)
     result = result.assign_coords(
-        {name: stack[name] for name in ("time", "y", "x")}, band=list(names.values())
+        {**{name: stack[name].variable for name in ("time", "y", "x")}, "band": [*names.values()]}
     )
     if angle is not None and stack[angle].dims == ("time",):
         result = result.assign_coords(incidence=("time", stack[angle].values.astype(np.float32)))
     result = result.odc.assign_crs(_crs(stack, known.name)).assign_attrs(sensor=known.name)
-    if result["data"].odc.geobox is None:
+    if result["data"].odc.geobox is None or not all(map(_is_regular, (result["y"], result["x"]))):
         raise InputError(
             f"{known.name}: x and y of the Dataset are no regular grid; resample it to one geobox."
         )
@@ -157,14 +158,14 @@ def sky_of(data: xr.Dataset) -> xr.DataArray:
     clear, known = given, xr.ones_like(given, bool)
     if given.dtype != bool:  # what `where` makes of it
         clear, known = given == 1, given.notnull()
-    masked = ~clear & known
-    if "quality" in data:
-        quality = data["quality"]
-        masked &= quality.notnull() & (quality != quality.attrs.get("nodata", 0))
+    sky = xr.where(clear & observed, np.uint8(CLEAR), np.uint8(0))
+    if "quality" not in data:  # nothing masks but what is not there
+        return sky.transpose("time", "y", "x")
+    quality = data["quality"]
+    masked = ~clear & known & quality.notnull() & (quality != quality.attrs.get("nodata", 0))
     if "outlier" in data:  # masks nothing around it
         masked &= ~(data["outlier"] == 1)
-    sky = xr.where(masked, np.uint8(MASKED), np.uint8(0))
-    return xr.where(clear & observed, np.uint8(CLEAR), sky).transpose("time", "y", "x")
+    return xr.where(masked, np.uint8(MASKED), sky).transpose("time", "y", "x")
 
 
 def _sensor(sensor: str | Sensor) -> Sensor:
@@ -288,7 +289,10 @@ def _clear(
                 f"{sensor.name}: clear= holds {clear.dtype}; give a bool array, or the values of a "
                 f'mask band that are clear: clear={{"{clear.name or "SCL"}": [4, 5, 6, 7]}}.'
             )
-        return {"clear": clear.transpose("time", "y", "x")}
+        clear = clear.transpose("time", "y", "x")
+        quality = xr.where(clear, np.uint8(CLEAR), np.uint8(MASKED))
+        quality.attrs = {"nodata": 0, "clear_rule": ClearRule(codes=(CLEAR,)).to_json()}
+        return {"clear": clear, "quality": quality}
     given = {name: rule for name, rule in (clear or {}).items()}
     if not given:
         for band in sensor.quality:
@@ -318,6 +322,12 @@ def _clear(
     seen = xr.apply_ufunc(own, quality.fillna(nodata) if quality.dtype.kind == "f" else quality,
                           dask="parallelized", output_dtypes=[bool])  # fmt: skip
     return {"clear": seen & (quality != nodata), "quality": quality}
+
+
+def _is_regular(axis: xr.DataArray) -> bool:
+    """Whether steps are the same, to a hundredth."""
+    steps = np.diff(axis.values.astype(np.float64))
+    return bool(np.allclose(steps, steps.mean(), rtol=0.01, atol=0)) if steps.size else True
 
 
 def _crs(data: xr.Dataset, sensor: str) -> Any:

@@ -156,7 +156,6 @@ def test_the_same_again_computes_nothing_and_a_done_window_stays(
         ({"components": 4}, "1 to 3 components, not 4"),
         ({"precision": "int4"}, "'int4' is unknown; give int8, int16, float32"),
         ({"window": "2016"}, "is not within the cube, whose period is 2017-06-01/2018-12-31"),
-        ({"out": None}, "needs a store"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(

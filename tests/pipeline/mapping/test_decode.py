@@ -68,8 +68,10 @@ def test_acquisitions_are_those_of_the_sensor(cube: Path, bands: Path) -> None:
 def test_bands_are_lazy_in_physical_units_and_know_where_they_are(bands: Path) -> None:
     opened = open_bands(bands)
 
-    assert set(opened.data_vars) == {"mean", "std_signal", "std", "q05", "q95"}
-    for array in opened.data_vars.values():
+    assert set(opened.data_vars) == {
+        "mean", "std_signal", "std", "q05", "q95", "days_to_observation"
+    }  # fmt: skip
+    for array in opened.drop_vars("days_to_observation").data_vars.values():
         assert array.dims == ("time", "band", "y", "x")
         assert array.dtype == np.float32
         assert array.chunks is not None

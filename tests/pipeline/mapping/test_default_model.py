@@ -85,8 +85,3 @@ def test_a_result_by_a_model_of_a_folder_names_none(
     # Going on without naming it would be going on with another one.
     with pytest.raises(InputError, match="model"):
         embed(cube, out=out, dates="2018-03-01", client=workers)
-
-
-def test_a_result_needs_a_place(cube: Path) -> None:
-    with pytest.raises(InputError, match="give out=PATH"):
-        embed(cube)

@@ -25,7 +25,7 @@ from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import MEAN_END, MEAN_FILL, MEAN_STEP, STD_STEP, _pack
-from terralatent.pipeline.mapping.job import _load
+from terralatent.pipeline.mapping.inference import loaded_once
 from terralatent.pipeline.mapping.memory import MemoryPlan
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.repository import Store
@@ -378,7 +378,7 @@ def test_a_warning_is_for_many_clipped_values(
 
 
 def loads() -> int:
-    return _load.cache_info().misses
+    return loaded_once.cache_info().misses
 
 
 def test_a_process_loads_the_model_once_and_gives_the_same_bytes(

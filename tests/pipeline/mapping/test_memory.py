@@ -26,13 +26,14 @@ def mapping_job(
     sizes = {"optical": (observed[0], 10), "radar": (observed[1], 2)}
     arrays = {f"{name}/data": np.empty((*size, 0), "int16") for name, size in sizes.items()}
     bands = tuple(map(str, range(10)))
-    job = SimpleNamespace(
+    job: Any = SimpleNamespace(
         bands=tuple(SensorBands(name, bands, bands[:count]) for name, (_, count) in sizes.items()),
         times=tuple(range(dates)),
         open_cube=lambda: arrays,
         block=block,
         config=lambda: SimpleNamespace(latents=latents),
     )
+    job.series_bytes = MappingJob.series_bytes.fget(job)  # type: ignore[attr-defined]
     return cast(MappingJob, job)
 
 
