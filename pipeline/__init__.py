@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "Features",
     "Masking",
+    "PixelSeries",
     "Series",
     "Supervision",
     "annual",
@@ -20,16 +21,21 @@ __all__ = [
     "features",
     "make_overviews",
     "open_annual",
+    "open_bands",
     "open_cube",
     "open_landcover",
     "open_latents",
+    "predict",
     "publish",
     "regress",
+    "samples",
     "status",
     "train",
 ]
 
 if TYPE_CHECKING:
+    from terralatent.pipeline.accessor.prediction import predict
+    from terralatent.pipeline.accessor.samples import samples
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.embeddings.annual import annual
@@ -42,18 +48,20 @@ if TYPE_CHECKING:
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed
     from terralatent.pipeline.mapping.features import Features, features
-    from terralatent.pipeline.mapping.opened import open_latents
+    from terralatent.pipeline.mapping.opened import open_bands, open_latents
     from terralatent.pipeline.overviews.make import make_overviews
     from terralatent.pipeline.publication.publish import publish
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.adapting.calibrate import calibrate_model
     from terralatent.pipeline.training.labelled.request import Supervision
+    from terralatent.pipeline.training.pixel_series import PixelSeries
     from terralatent.pipeline.training.train import train
 else:
     _HOMES = {
         "Features": "mapping.features",
         "Masking": "cube.masking",
+        "PixelSeries": "training.pixel_series",
         "Series": "tables.series",
         "Supervision": "training.labelled.request",
         "annual": "embeddings.annual",
@@ -66,11 +74,14 @@ else:
         "features": "mapping.features",
         "make_overviews": "overviews.make",
         "open_annual": "embeddings.opened",
+        "open_bands": "mapping.opened",
         "open_cube": "cube.opened",
         "open_landcover": "landcover.maps",
         "open_latents": "mapping.opened",
+        "predict": "accessor.prediction",
         "publish": "publication.publish",
         "regress": "landcover.regress",
+        "samples": "accessor.samples",
         "status": "info.status",
         "train": "training.train",
     }
@@ -79,9 +90,12 @@ else:
         """Import ``name`` from its module, once (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import sys
         from importlib import import_module
 
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        if "xarray" in sys.modules:  # what it gives has `.terralatent`
+            import_module(f"{__name__}.accessor.tree")
         globals()[name] = value
         return value
 

@@ -57,6 +57,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "pictures": {"landcover", "embeddings", "mapping", "overviews", "cube", "store"},
         "info": {"training", "cube", "store"},
         "publication": {"export", "cube", "store"},
+        "accessor": {"pictures", "training", "landcover", "embeddings", "mapping", "overviews"}
+        | {"cube", "store"},
         "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
         | {"overviews", "training", "tables", "export", "cube", "store"},
     },

@@ -67,8 +67,9 @@ def open_cube(
     sensors = {name: group for name, group in sorted(cube.groups()) if "data" in group}
     masks = settle(mask_bands(cube, list(sensors)), masking)
     for name, group in sensors.items():
-        nodes[name] = _sensor(group, clear, masks.of(name))
+        nodes[name] = _sensor(group, clear, masks.of(name)).assign_attrs(sensor=name)
     tree = xr.DataTree.from_dict(nodes)
+    tree.encoding = {"source": Store.of(store).address, "snapshot": snapshot, "masking": masking}
     tree.attrs = {**dict(cube.attrs[ABOUT]), "store": str(store)}
     return tree
 

@@ -99,6 +99,8 @@ def open_result(
     opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
     for name in opened.data_vars:
         opened[name].encoding["grid_mapping"] = "spatial_ref"
+    # As xarray notes what it opened: for those that have to find what lies beside it.
+    opened.encoding = {"source": store.address, "snapshot": snapshot}
     attrs = {**whole.attrs.asdict(), **root.attrs.asdict()}
     return opened.assign_attrs(
         {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT},

@@ -1,0 +1,98 @@
+"""``.terralatent`` of xarray's trees: of a cube, and of the nodes of its sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.accessor.opened import Opened
+
+if TYPE_CHECKING:
+    from terralatent.pipeline.training.pixel_series import PixelSeries
+
+__all__ = ["OpenedTree"]
+
+
+@xr.register_datatree_accessor("terralatent")
+class OpenedTree(Opened):
+    """The same of a tree: of a sensor's node what its Dataset has, of a cube what it is.
+
+    Examples:
+        >>> from terralatent.pipeline import open_cube
+        >>> open_cube("cube").terralatent  # doctest: +ELLIPSIS
+        kind            a cube
+        ...
+        sentinel-2-l2a  24, 2017-08-01 to 2018-05-04, B02, B03, B04
+        grid            18 x 18 pixels of 10
+        CRS             EPSG:32631
+    """
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    @property
+    def _data(self) -> xr.Dataset:
+        if not self._tree.children:
+            return self._tree.to_dataset()
+        sensors = [str(name) for name, own in self._tree.children.items() if "data" in own]
+        first = sensors[0] if sensors else "NAME"
+        raise InputError(
+            f"This is of one sensor, and there are {', '.join(sensors) or 'none here'}; take it "
+            f"of tree[{first!r}].terralatent."
+        )
+
+    def __repr__(self) -> str:
+        from terralatent.pipeline.accessor.summary import as_text, tree_summary
+
+        return as_text(tree_summary(self._tree)) if self._tree.children else super().__repr__()
+
+    def _repr_html_(self) -> str:
+        from terralatent.pipeline.accessor.summary import as_html, tree_summary
+
+        return as_html(tree_summary(self._tree)) if self._tree.children else super()._repr_html_()
+
+    def to_torch(
+        self,
+        batch: int = 4096,
+        *,
+        sensors: Sequence[str] | None = None,
+        seed: int = 0,
+        bands: Mapping[str, Sequence[str]] | None = None,
+        shuffle: bool = True,
+        places: bool = False,
+    ) -> PixelSeries:
+        """The series of a cube's pixels for PyTorch, see :class:`terralatent.pipeline.PixelSeries`.
+
+        They are read from the store that was opened, at its snapshot and masked as then.
+
+        Raises:
+            InputError: If the tree was not opened from a cube, or a part of it was selected.
+
+        Examples:
+            >>> from terralatent.pipeline import open_cube
+            >>> series = open_cube("cube").terralatent.to_torch(batch=100)
+            >>> [len(seen["sentinel-1-asc"]) for seen in series]
+            [100, 100, 100, 6]
+        """
+        from terralatent.pipeline.training.pixel_series import PixelSeries
+
+        source = self._tree.encoding.get("source")
+        if source is None:
+            raise InputError(
+                "This tree was not opened by open_cube; give PixelSeries the path of a cube."
+            )
+        series = PixelSeries(
+            source, sensors, batch=batch, seed=seed, shuffle=shuffle, bands=bands,
+            masking=self._tree.encoding["masking"], at=self._tree.encoding["snapshot"],
+            places=places,
+        )  # fmt: skip
+        for name, shape in series.shapes.items():
+            if name not in self._tree.children or self._tree[name]["data"].shape != shape:
+                raise InputError(
+                    f"A part of {name} was selected from this tree, but its pixels are read from "
+                    "the store; take the tree as open_cube gives it, and name sensors= and bands=."
+                )
+        return series

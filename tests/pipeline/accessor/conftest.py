@@ -1,0 +1,14 @@
+"""One tiny store of each kind."""
+
+from __future__ import annotations
+
+import pytest
+from distributed import Client
+
+from tests.made.opened import Stores, make_stores
+
+
+@pytest.fixture(scope="session")
+def stores(workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Stores:
+    """Cube, model, latents, bands, annual vectors and classes; not to be changed."""
+    return make_stores(tmp_path_factory.mktemp("opened"), workers)
