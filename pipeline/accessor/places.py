@@ -104,7 +104,7 @@ def pixels_in(
     grid = grid_under(data)
     if isinstance(shapes, BaseGeometry):
         shapes = geopandas.GeoSeries([shapes], crs=str(grid.crs) if crs is None else crs)
-    frame = geopandas.GeoDataFrame({"place": "here"}, geometry=shapes.geometry)
+    frame = geopandas.GeoDataFrame(geometry=shapes.geometry).assign(place="here")
     found = read_labels(frame, LabelColumns("place"), grid)
     return found.rows, found.columns
 

@@ -69,39 +69,22 @@ def _classes(features: xr.DataArray, estimator: Estimator) -> dict[str, xr.DataA
     names = [str(name) for name in estimator.classes_]
     legend = Legend.of(names)
     values = np.array([legend.values[legend.names.index(name)] for name in names], np.uint8)
+    order = {"estimator": estimator, "classes": (estimator.classes_, values)}
+    chosen = _over(features, _predicted, {}, **order)
+    made = {"class": chosen.assign_attrs(long_name="class", **legend.attrs())}
     if not hasattr(estimator, "predict_proba"):
-        order = {"estimator": estimator, "classes": (estimator.classes_, values)}
-        return {"class": _over(features, _predicted, {}, **order).assign_attrs(_about(legend))}
+        return made
     # In the order of the legend, which sorts numbers by their size.
     places = np.argsort(values)
     probability = _over(
         features, _probabilities, {"category": len(names)}, estimator=estimator, places=places
     ).assign_coords(category=list(legend.names))
-    chosen = xr.apply_ufunc(
-        _likeliest, probability, input_core_dims=[["category"]], output_dtypes=[np.uint8],
-        dask="parallelized", kwargs={"values": np.array(legend.values, np.uint8)}, keep_attrs=True,
-    )  # fmt: skip
     bits = -(probability * np.log2(probability.where(probability > 0, 1.0)))
-    return {
-        "class": chosen.assign_attrs(_about(legend)),
+    entropy = bits.sum("category", skipna=False).astype(np.float32)
+    return made | {
         "probability": probability.assign_attrs(long_name="probability of each class", units="1"),
-        "entropy": bits.sum("category", skipna=False)
-        .astype(np.float32)
-        .assign_attrs(long_name="entropy of the classes", units="bit"),
+        "entropy": entropy.assign_attrs(long_name="entropy of the classes", units="bit"),
     }
-
-
-def _about(legend: Legend) -> dict[str, Any]:
-    return {"long_name": "class", **legend.attrs()}
-
-
-def _likeliest(
-    probability: NDArray[np.float32], *, values: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """The value of the most probable class, (..., category) to (...); 0 where there is none."""
-    there = np.isfinite(probability[..., 0])
-    best = np.argmax(np.where(there[..., None], probability, 0.0), axis=-1)
-    return np.where(there, values[best], np.uint8(NONE))
 
 
 def _over(

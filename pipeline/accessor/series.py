@@ -45,7 +45,7 @@ def series(
     found = _surface(pixel)
     tree = _cube_under(data) if cube is None else cube
     if tree is not None:
-        found = found.merge(_observed(data, tree, float(pixel["x"]), float(pixel["y"])))
+        found = found.assign(_observed(data, tree, float(pixel["x"]), float(pixel["y"])))
     return found.compute()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ class PixelSeries(IterableDataset[Any]):
     epoch; those that were never clear are passed over. Patches of 64 x 64 pixels come in an order
     drawn by seed and epoch, and pixels of four of them are mixed. Workers of a ``DataLoader`` share
     the patches, so that together they give each pixel once; the store is opened in each of them.
-    Start them by ``multiprocessing_context="spawn"``: what reads a store has threads, which a forked
-    process lacks.
+    Start them by ``multiprocessing_context="spawn"``: what reads a store has threads, which a
+    forked process lacks.
 
     Args:
         cube: Path or URL of a cube.
@@ -55,6 +56,8 @@ class PixelSeries(IterableDataset[Any]):
         at: An earlier snapshot of the cube.
         places: Whether a batch comes as a pair, with the rows and columns of its pixels, int64
             (N, 2), by which labels on the cube's grid are found.
+        part: Number and count of processes that share an epoch, such as the rank of one of several
+            GPUs: (0, 2) and (1, 2) are halves of the patches.
 
     Raises:
         InputError: If there is no such cube, sensor or snapshot, or ``batch`` is below 1.
@@ -81,12 +84,15 @@ class PixelSeries(IterableDataset[Any]):
         masking: MaskingRequest = None,
         at: str | None = None,
         places: bool = False,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if batch < 1:
             raise InputError(f"batch is {batch}; give the pixels of a batch, 1 or more.")
+        if not 0 <= part[0] < part[1]:
+            raise InputError(f"part is {part}; give (number, of how many), from (0, 1) on.")
         self.store = Store.of(Store.of(cube).address)  # workers have folders of their own
         self.batch, self.seed, self.epoch = batch, seed, 0
-        self.shuffle, self.places = shuffle, places
+        self.shuffle, self.places, self.part = shuffle, places, part
         self.bands = {name: tuple(own) for name, own in (bands or {}).items()}
         self._reading = Reading(masking, at)
         root, self._snapshot = self._reading.open(self.store)
@@ -95,16 +101,30 @@ class PixelSeries(IterableDataset[Any]):
         self.shapes = {name: tuple(root[f"{name}/data"].shape) for name in self.sensors}
         rows, columns = self.shapes[self.sensors[0]][-2:]
         self._patches = blocks((rows, columns), PATCH)
+        self._process = os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _process=os.getpid())  # it was sent here, not forked
 
     def set_epoch(self, epoch: int) -> None:
         """Draw another order; the same epoch has the same one."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of this process: of all patches, or of a worker's."""
+        """The batches of this part, or of what a worker of a ``DataLoader`` has of it.
+
+        Raises:
+            InputError: In a forked process, where to read the store would never end.
+        """
+        if os.getpid() != self._process:
+            raise InputError(
+                "PixelSeries cannot read in a forked process, which lacks the threads that read "
+                'stores; give the DataLoader multiprocessing_context="spawn".'
+            )
         root = self.store.group(kind="cube", snapshot=self._snapshot or None)
-        worker = get_worker_info()
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        worker, (first, step) = get_worker_info(), self.part
+        if worker is not None:
+            first, step = first * worker.num_workers + worker.id, step * worker.num_workers
         key = [self.seed, self.epoch]
         order = np.arange(len(self._patches))
         if self.shuffle:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import dask
 import pytest
 from distributed import Client
 
 from tests.made.opened import Stores, make_stores
+
+
+@pytest.fixture(autouse=True)
+def in_this_thread() -> Iterator[None]:
+    """What is lazy is computed here and not by workers: chunks are tiny."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
 
 
 @pytest.fixture(scope="session")
