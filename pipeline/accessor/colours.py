@@ -38,7 +38,7 @@ def rgb(
     values = data["data" if kind == "sensor" else "mean"]
     chosen, shared, title = _channels(data, values, DIMS[kind], channels)
     if limits is None:
-        seen = chosen.where(data["clear"]) if kind == "sensor" else chosen
+        seen = chosen.where(data["clear"]) if kind == "sensor" and "clear" in data else chosen
         low, high = _percentiles(thinned(seen), percent, shared)
     else:
         low, high = _given(limits)
@@ -46,7 +46,7 @@ def rgb(
     black = xr.DataArray(low, dims="rgb")
     image = ((chosen - black) / xr.DataArray(width, dims="rgb")).clip(0.0, 1.0)
     order = [name for name in ("time", "y", "x") if name in image.dims]
-    image = image.transpose(*order, "rgb").astype(np.float32).rename("rgb")
+    image = image.transpose(*order, "rgb").astype(np.float32).rename("image")
     image.encoding["grid_mapping"] = "spatial_ref"
     about = {"long_name": title, "units": "1", "black": low.tolist(), "full": high.tolist()}
     return image.assign_attrs(about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import xarray as xr
@@ -19,7 +20,7 @@ def explore(
 ) -> Any:
     """See :meth:`terralatent.pipeline.accessor.opened.Opened.explore`."""
     try:
-        import hvplot.xarray  # noqa: F401  (gives .hvplot)
+        import_module("hvplot.xarray")  # gives .hvplot
     except ImportError as error:
         raise InputError(
             f"explore draws with hvplot, which is not installed ({error}); run `pip install hvplot`"

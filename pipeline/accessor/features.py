@@ -64,7 +64,7 @@ def features_of(data: xr.Dataset, method: str, *, with_std: bool = False) -> xr.
         array = array.expand_dims([dim for dim in order if dim not in array.dims])
         array = array.transpose(*order)
         if variable == "std" and kind == "annual":
-            array, variable = np.log(array), "log_std"
+            array, variable = array.copy(data=np.log(array.data)), "log_std"
         parts.append(_flat(array))
         names += [
             f"{variable} {str(date)[:10]} {name}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import xarray as xr
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["KINDS", "kind_of", "known_kind", "listed", "require"]
+__all__ = ["KINDS", "kind_of", "known_kind", "listed", "provenance", "require"]
 
 KINDS = {
     "sensor": "a sensor of a cube",
@@ -17,6 +20,12 @@ KINDS = {
     "numbers": "a map of numbers",
 }
 """What messages call each kind."""
+
+ORIGIN = (
+    "sensor", "sensors", "model_name", "model_version", "model_hash", "latents_hash",
+    "cube_snapshot",
+)  # fmt: skip
+"""Attributes that say where numbers come from, whatever is made of them."""
 
 OPENED = "open_cube(...)[sensor], open_latents, open_bands, open_annual and open_landcover"
 
@@ -73,7 +82,12 @@ def require(data: xr.Dataset, method: str, *kinds: str) -> str:
     return kind
 
 
-def listed(names: object) -> str:
+def provenance(data: xr.Dataset) -> dict[str, Any]:
+    """Of the attributes of what was opened those that hold for all that is made of it."""
+    return {name: data.attrs[name] for name in ORIGIN if name in data.attrs}
+
+
+def listed(names: Iterable[Any]) -> str:
     """Names for a message, the first few of many."""
-    known = [str(name) for name in names]  # type: ignore[attr-defined]
+    known = [str(name) for name in names]
     return ", ".join([*known[:8], *(["..."] if known[8:] else [])]) or "none"

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import listed, require
+from terralatent.pipeline.accessor.kinds import listed, provenance, require
 from terralatent.pipeline.accessor.thinned import thinned
 from terralatent.pipeline.indices import index_of, index_std
 
@@ -41,7 +41,7 @@ def index(data: xr.Dataset, name: str) -> xr.Dataset:
         for quantile in ("q05", "q95"):
             title = f"{int(quantile[1:])} % quantile of the surface's {name.upper()}"
             found[quantile].attrs = {"long_name": title, "units": "1"}
-    made = xr.Dataset(found, attrs=data.attrs)
+    made = xr.Dataset(found, attrs=provenance(data))
     for array in made.data_vars.values():
         array.encoding["grid_mapping"] = "spatial_ref"
     return made
@@ -55,12 +55,12 @@ def std_map(data: xr.Dataset, *, latents: Sequence[str | int] | None = None) -> 
     if kind in ("classes", "numbers"):
         return data["entropy" if kind == "classes" else "std"]
     if kind == "latents":
-        found = _left_open(data["std"], latents)
+        found = _left_open(data, latents)
     else:
         dim = {"bands": "band", "annual": "component"}[kind]
         std = data["std_signal" if kind == "bands" else "std"]
         found = std.astype(np.float64) ** 2
-        found = np.sqrt(found.mean(dim) if dim in found.dims else found)
+        found = (found.mean(dim) if dim in found.dims else found) ** 0.5
         found.attrs = {
             "long_name": f"standard deviation, root mean square over {dim}s",
             "units": std.attrs.get("units", "1"),
@@ -70,13 +70,13 @@ def std_map(data: xr.Dataset, *, latents: Sequence[str | int] | None = None) -> 
     return found
 
 
-def _left_open(std: xr.DataArray, wanted: Sequence[str | int] | None) -> xr.DataArray:
+def _left_open(data: xr.Dataset, wanted: Sequence[str | int] | None) -> xr.DataArray:
     """The share of the prior's variance, which is 1, that observations leave open."""
-    variance = std.astype(np.float64) ** 2
+    variance = data["std"].astype(np.float64) ** 2
     if "latent" in variance.dims:
         known = [str(name) for name in variance["latent"].values]
         if wanted is None:
-            places = _informed(std)
+            places = _informed(data)
         else:
             if unknown := [str(name) for name in wanted if str(name) not in known]:
                 raise InputError(
@@ -88,15 +88,16 @@ def _left_open(std: xr.DataArray, wanted: Sequence[str | int] | None) -> xr.Data
     return variance.assign_attrs(long_name=title, units="1")
 
 
-def _informed(std: xr.DataArray) -> list[int]:
+def _informed(data: xr.Dataset) -> list[int]:
     """The latents that observations inform, of a bounded part of the map; all where none is.
 
     Computes, unless what was opened says how informed they are.
     """
-    if "information" in std.coords:
-        nats = std["information"].values
+    if "information" in data.variables:
+        nats = data["information"].values
     else:
-        some = thinned(std)
-        nats = -np.log(some).mean([dim for dim in some.dims if dim != "latent"]).values
+        some = thinned(data["std"]).transpose("latent", ...)
+        logs = np.log(some.values.astype(np.float64)).reshape(len(some), -1)
+        nats = -np.nansum(logs, axis=1) / np.isfinite(logs).sum(axis=1).clip(1)
     places = np.flatnonzero(np.nan_to_num(nats) >= INFORMED)
     return [int(place) for place in (places if len(places) else np.arange(len(nats)))]

@@ -335,9 +335,7 @@ class Opened:
 
         return to_rio(self._data, variable, date=date)
 
-    def explore(
-        self, percent: float = 2.0, *, limits: Limits | None = None, **options: Any
-    ) -> Any:
+    def explore(self, percent: float = 2.0, *, limits: Limits | None = None, **options: Any) -> Any:
         """Colours with a slider over the dates, by hvplot, which has to be installed; computes.
 
         Beside them, of what has one, :meth:`std_map`. Of maps the classes, or the numbers.

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.accessor.features import features_of, opened
+from terralatent.pipeline.accessor.kinds import provenance
 from terralatent.pipeline.landcover.estimators import Estimator
 from terralatent.pipeline.landcover.legend import NONE, Legend
 
@@ -60,9 +61,7 @@ def predict(
     for array in found.data_vars.values():
         array.encoding["grid_mapping"] = "spatial_ref"
     about = {"title": f"prediction by {type(estimator).__name__}"}
-    kept = ("model_name", "model_hash", "latents_hash", "cube_snapshot")
-    return found.assign_attrs({name: data.attrs[name] for name in kept if name in data.attrs}
-                              | about)  # fmt: skip
+    return found.assign_attrs(provenance(data) | about)
 
 
 def _classes(features: xr.DataArray, estimator: Estimator) -> dict[str, xr.DataArray]:
@@ -134,7 +133,7 @@ def _probabilities(
 
 def _flat(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     flat = features.reshape(-1, features.shape[-1])
-    return flat, np.isfinite(flat).all(axis=1)
+    return flat, np.asarray(np.isfinite(flat).all(axis=1))
 
 
 def _require_fit(estimator: Estimator, count: int) -> None:

@@ -23,9 +23,7 @@ DEFAULT = {
 }
 
 
-def to_rio(
-    data: xr.Dataset, variable: str | None = None, *, date: Any = None
-) -> xr.DataArray:
+def to_rio(data: xr.Dataset, variable: str | None = None, *, date: Any = None) -> xr.DataArray:
     """See :meth:`terralatent.pipeline.accessor.opened.Opened.to_rio`."""
     name = DEFAULT[kind_of(data)] if variable is None else variable
     if name not in data or not {"y", "x"} <= set(data[name].dims):
@@ -34,11 +32,11 @@ def to_rio(
     array = _at(data[name], date)
     lead = [dim for dim in array.dims if dim not in ("y", "x")]
     if not lead:
-        array, names = array.expand_dims("band"), (name,)
+        array, names = array.expand_dims("band"), [name]
     else:
-        names = tuple(str(value) for value in array[lead[0]].values)
+        names = [str(value) for value in array[lead[0]].values]
         if lead[0] in ("latent", "component"):
-            names = tuple(f"{lead[0]} {own}" for own in names)
+            names = [f"{lead[0]} {own}" for own in names]
     array = array.rename({lead[0]: "band"}) if lead and lead[0] != "band" else array
     array = array.transpose("band", "y", "x")
     kept = {key: array[key] for key in ("y", "x", "spatial_ref") if key in array.coords}
@@ -51,7 +49,7 @@ def to_rio(
     about = {"units": array.attrs.get("units", "1")}
     if "time" in array.coords and array["time"].ndim == 0:
         about["time"] = str(array["time"].values)[:19]
-    made = made.assign_attrs({**about, "long_name": names})
+    made = made.assign_attrs({**about, "long_name": tuple(names)})
     if made.dtype.kind == "f":
         return made.rio.write_nodata(np.nan)
     return made.rio.write_nodata(0) if name == "class" else made

@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import require
+from terralatent.pipeline.accessor.kinds import provenance, require
 from terralatent.pipeline.accessor.measures import NINETY
 from terralatent.pipeline.accessor.places import find_pixel
 
@@ -64,12 +64,10 @@ def _surface(pixel: xr.Dataset) -> xr.Dataset:
         name: array.assign_attrs({"long_name": title, **units})
         for name, (array, title) in parts.items()
     }
-    return xr.Dataset(variables, attrs=pixel.attrs)
+    return xr.Dataset(variables, attrs=provenance(pixel))
 
 
-def _observed(
-    data: xr.Dataset, cube: str | Path | xr.DataTree, x: float, y: float
-) -> xr.Dataset:
+def _observed(data: xr.Dataset, cube: str | Path | xr.DataTree, x: float, y: float) -> xr.Dataset:
     """What the sensor of decoded bands saw of a pixel, clear or masked, on its own dates."""
     sensor = str(data.attrs.get("sensor", ""))
     tree = cube if isinstance(cube, xr.DataTree) else _open(cube, data.attrs, sensor)

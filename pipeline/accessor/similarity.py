@@ -41,12 +41,12 @@ def similar_to(
             "a block that is not done."
         )
     if by == "cosine":
-        length = np.sqrt((mean**2).sum(over, skipna=False) * (place**2).sum(over))
+        length = ((mean**2).sum(over, skipna=False) * (place**2).sum(over)) ** 0.5
         found = (mean * place).sum(over, skipna=False) / length
         about = {"long_name": "cosine similarity of posterior means", "units": "1"}
     else:
         square = (mean - place) ** 2 / (std**2 + error)
-        found = np.sqrt(square.mean(over, skipna=False))
+        found = square.mean(over, skipna=False) ** 0.5
         about = {"long_name": "distance in standard deviations of its errors", "units": "1"}
     order = [dim for dim in ("time", "y", "x") if dim in found.dims]
     found = found.transpose(*order).astype(np.float32).rename("similarity")

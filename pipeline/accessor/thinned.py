@@ -28,9 +28,7 @@ def thinned(data: Data, *, squares: int = 4, dates: int = 12) -> Data:
         squares: Along a side.
         dates: Evenly spread from the first to the last.
     """
-    chosen = {
-        name: _spread(data.sizes[name], squares) for name in ("y", "x") if name in data.dims
-    }
+    chosen = {name: _spread(data.sizes[name], squares) for name in ("y", "x") if name in data.dims}
     if "time" in data.dims:
         count = data.sizes["time"]
         places = np.linspace(0, count - 1, min(count, dates)).round().astype(np.intp)

@@ -33,9 +33,7 @@ class Stores:
 
 def make_stores(folder: Path, client: Client) -> Stores:
     """Make them of 18 x 18 pixels, whose last column lies outside every scene; some seconds."""
-    cube = tiny_cube(
-        folder / "cube", side=SIDE, block=BLOCK, period=("2017-06-01", "2018-12-31")
-    )
+    cube = tiny_cube(folder / "cube", side=SIDE, block=BLOCK, period=("2017-06-01", "2018-12-31"))
     model = made_up_model(cube, folder / "model", latents=LATENTS)
     weights = torch.randn(COMPONENTS, 12, LATENTS, generator=torch.Generator().manual_seed(0))
     AnnualMap(0.05 * weights, torch.zeros(COMPONENTS), torch.ones(COMPONENTS)).save(model)

@@ -184,24 +184,24 @@ def test_samples_of_a_store_of_what_is_opened_and_of_classify_are_the_same(
     labels = read_labels(frame, LabelColumns("crop", "farm"), latents.odc.geobox)
     known = read_sample(find_features(stores["latents"], None, True), labels, lambda own: own)
     for source in (stores["latents"], latents, latents.chunk(OTHER_CHUNKS)):
-        X, y, groups = samples(source, frame, "crop", group="farm", with_std=True)
-        np.testing.assert_array_equal(X, known.features)
+        inputs, y, groups = samples(source, frame, "crop", group="farm", with_std=True)
+        np.testing.assert_array_equal(inputs, known.features)
         assert y.tolist() == known.target.tolist()
         assert len(set(groups)) == 2
     vectors = samples(stores["annual"], stores["labels.geojson"], "crop", with_std=True)
     again = find_features(stores["annual"], None, True).at(labels.rows, labels.columns)
     np.testing.assert_allclose(vectors[0], again, atol=1e-6)
-    parts = GroupKFold(2).split(X, y, groups)
+    parts = GroupKFold(2).split(inputs, y, groups)
     assert all(not set(groups[train]) & set(groups[test]) for train, test in parts)
 
 
 def test_samples_follow_a_selection(latents: xr.Dataset) -> None:
     frame = labels_of_squares()
-    X, y, groups = samples(latents, frame, "crop")
+    inputs, _, groups = samples(latents, frame, "crop")
     some = latents.isel(time=[0, 2], latent=[1, 3], x=slice(0, 7))
     part, _, _ = samples(some, frame, "crop")
     west = np.isin(groups, [0, 2])
-    kept = X[west].reshape(-1, 3, 4)[:, [0, 2]][:, :, [1, 3]].reshape(int(west.sum()), -1)
+    kept = inputs[west].reshape(-1, 3, 4)[:, [0, 2]][:, :, [1, 3]].reshape(int(west.sum()), -1)
     np.testing.assert_array_equal(part, kept)
 
 
@@ -230,8 +230,8 @@ def test_random_pixels_lie_inside_the_scenes(latents: xr.Dataset) -> None:
     ],
 )
 def test_a_prediction_is_the_estimators_own(estimator: Any, latents: xr.Dataset) -> None:
-    X, y, _ = samples(latents, labels_of_squares(), "crop")
-    land = predict(estimator.fit(X, y), latents)
+    inputs, y, _ = samples(latents, labels_of_squares(), "crop")
+    land = predict(estimator.fit(inputs, y), latents)
     flat = features_by_hand(latents)[:, :-1].reshape(-1, 12)
     names = np.array(["none", *land["class"].attrs["class_names"]])
     assert names[land["class"].values[:, :-1]].ravel().tolist() == estimator.predict(flat).tolist()
@@ -249,16 +249,13 @@ def test_a_prediction_is_the_estimators_own(estimator: Any, latents: xr.Dataset)
 
 
 def test_a_prediction_has_the_form_of_a_map_that_was_kept(stores: Stores) -> None:
-    X, y, _ = samples(stores["latents"], stores["labels.geojson"], "crop")
-    land, kept = predict(LogisticRegression().fit(X, y), stores["latents"]), open_landcover(
-        stores["landcover"]
-    )  # fmt: skip
+    inputs, y, _ = samples(stores["latents"], stores["labels.geojson"], "crop")
+    land = predict(LogisticRegression().fit(inputs, y), stores["latents"])
+    kept = open_landcover(stores["landcover"])
     for name in ("class", "probability", "entropy"):
         assert (land[name].dims, land[name].dtype) == (kept[name].dims, kept[name].dtype)
     names = ("flag_values", "flag_meanings", "flag_colors", "class_names")
-    assert {n: land["class"].attrs[n] for n in names} == {
-        n: kept["class"].attrs[n] for n in names
-    }
+    assert {n: land["class"].attrs[n] for n in names} == {n: kept["class"].attrs[n] for n in names}
     assert land["category"].values.tolist() == kept["category"].values.tolist()
 
 
@@ -266,16 +263,16 @@ def test_numbers_are_predicted_and_numbers_as_classes_keep_their_values(
     latents: xr.Dataset,
 ) -> None:
     frame = labels_of_squares().assign(code=[9, 120, 9, 120])
-    X, y, _ = samples(latents, frame, "yield", numbers=True)
+    inputs, y, _ = samples(latents, frame, "yield", numbers=True)
     assert y.dtype == np.float64
     flat = features_by_hand(latents)
-    found = predict(ridge := Ridge().fit(X, y), latents)
+    found = predict(ridge := Ridge().fit(inputs, y), latents)
     np.testing.assert_allclose(
         found["mean"][:, :-1].values.ravel(), ridge.predict(flat[:, :-1].reshape(-1, 12)), rtol=1e-5
     )
     assert np.isnan(found["mean"].values[:, -1]).all()
-    X, y, _ = samples(latents, frame, "code")
-    land = predict(LogisticRegression().fit(X, y), latents)
+    inputs, y, _ = samples(latents, frame, "code")
+    land = predict(LogisticRegression().fit(inputs, y), latents)
     assert set(np.unique(land["class"])) <= {0, 9, 120}
     assert land["category"].values.tolist() == ["9", "120"]
     high = land["probability"].sel(category="120") > 0.5
@@ -283,13 +280,13 @@ def test_numbers_are_predicted_and_numbers_as_classes_keep_their_values(
 
 
 def test_what_cannot_be_is_refused(stores: Stores, latents: xr.Dataset) -> None:
-    X, y, _ = samples(latents, frame := labels_of_squares(), "crop")
-    fitted, own = LogisticRegression().fit(X, y), latents.terralatent
+    inputs, y, _ = samples(latents, frame := labels_of_squares(), "crop")
+    fitted, own = LogisticRegression().fit(inputs, y), latents.terralatent
     optical = open_cube(stores["cube"])[OPTICAL].to_dataset()
     east = float(latents.x[-1])
     for call, words in (
         (lambda: own.series(0.0, 0.0), "point x 0, y 0 lies outside of the grid.*EPSG:32631; give"),
-        (lambda: own.series(X[0], X[0]), "One point is wanted|outside of the grid"),
+        (lambda: own.series([X, X], [Y, Y]), "One point is wanted here, not 2"),
         (lambda: own.series(3.0, 51.0, crs="nowhere"), "crs is 'nowhere', which is none"),
         (lambda: own.series(float("nan"), Y), "outside of the grid"),
         (lambda: own.series(1.0, 1.0, cube="cube"), "cube= of decoded bands alone"),

@@ -15,7 +15,9 @@ from terralatent.pipeline import open_annual, open_bands, open_cube, open_landco
 from tests.made.opened import Stores
 from tests.waiting import WITHIN_S
 
-HEAVY = "{'torch', 'sklearn', 'matplotlib', 'geopandas', 'distributed', 'rioxarray.merge', 'hvplot'}"
+HEAVY = (
+    "{'torch', 'sklearn', 'matplotlib', 'geopandas', 'distributed', 'rioxarray.merge', 'hvplot'}"
+)
 
 
 def run_python(code: str, folder: Path) -> str:
@@ -109,9 +111,7 @@ def test_a_raster_is_read_back_as_it_was(
         assert raster.transform == data.rio.transform()
         values = raster.read()
     assert (values == source.values.reshape(values.shape)).all() or nodata == "nan"
-    xr.testing.assert_equal(
-        xr.DataArray(values), xr.DataArray(source.values.reshape(values.shape))
-    )
+    xr.testing.assert_equal(xr.DataArray(values), xr.DataArray(source.values.reshape(values.shape)))
 
 
 def test_a_raster_of_a_mask_and_what_is_refused(stores: Stores, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_exploring_names_what_is_to_be_installed(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "hvplot", None)
-    with pytest.raises(InputError, match="hvplot, which is not installed .* `pip install hvplot`"):
+    with pytest.raises(InputError, match=r"hvplot, which is not installed .* `pip install hvplot`"):
         open_latents(stores["latents"]).terralatent.explore()
 
 

@@ -78,7 +78,9 @@ def test_seed_and_epoch_alone_decide_the_order(cube: Path) -> None:
 def test_processes_share_the_patches(cube: Path) -> None:
     shares = [places_of(PixelSeries(cube, places=True, part=(n, 3))) for n in range(3)]
     assert all(shares)
-    assert sorted(sum(shares, [])) == sorted(places_of(PixelSeries(cube, places=True)))
+    assert sorted(place for share in shares for place in share) == sorted(
+        places_of(PixelSeries(cube, places=True))
+    )
 
 
 def places_of(batches: Iterable[Any]) -> list[list[int]]:
