@@ -338,7 +338,8 @@ class Opened:
     def explore(self, percent: float = 2.0, *, limits: Limits | None = None, **options: Any) -> Any:
         """Colours with a slider over the dates, by hvplot, which has to be installed; computes.
 
-        Beside them, of what has one, :meth:`std_map`. Of maps the classes, or the numbers.
+        Beside them, of what has one, :meth:`std_map`, and below the series of the pixel that is
+        tapped (not of annual vectors). Of maps the classes, or the numbers.
 
         Args:
             percent: As for :meth:`rgb`.

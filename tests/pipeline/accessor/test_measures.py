@@ -10,6 +10,7 @@ import xarray as xr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import open_annual, open_bands, open_cube, open_landcover, open_latents
+from terralatent.pipeline.accessor.thinned import thinned
 from tests.made.opened import Stores
 
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-asc"
@@ -113,6 +114,19 @@ def test_chunks_and_the_order_of_selection_change_nothing(name: str, latents: xr
     np.testing.assert_allclose(whole.isel(part).values, method(latents.isel(part)).values)
     single = method(latents.isel(time=1))
     np.testing.assert_allclose(whole.isel(time=1).values, single.values)
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(200, 200), (256, 256), (300, 256), (5000, 256)])
+def test_a_bounded_part_is_of_whole_squares_from_end_to_end(size: int, wanted: int) -> None:
+    data = xr.Dataset(coords={"y": np.arange(size), "x": np.arange(70), "time": np.arange(30)})
+    rows = thinned(data)["y"].values
+    assert len(rows) == wanted
+    starts = rows[np.flatnonzero(np.diff(rows, prepend=-2) != 1)]
+    assert (starts % 64 == 0).all()
+    assert rows[0] == 0
+    assert size - rows[-1] <= 64 or wanted < 256
+    dates = thinned(data)["time"].values
+    assert (dates[0], dates[-1], len(dates)) == (0, 29, 12)
 
 
 def test_the_clear_share_is_that_of_the_grid(optical: xr.Dataset) -> None:
