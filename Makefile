@@ -25,6 +25,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TYPED := build/typed/terralatent
 PACKAGES := catalogs models pipeline
+FACE := __init__.py py.typed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # One thread a process: the tests run side by side, and start worker processes of their own.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
@@ -36,7 +37,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 help:
 	@sed -n 's/^#   //p' Makefile
 
-install: $(VENV)/project.stamp $(PACKAGES:%=$(TYPED)/%)
+install: $(VENV)/project.stamp $(PACKAGES:%=$(TYPED)/%) $(FACE:%=$(TYPED)/%)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
@@ -51,6 +52,10 @@ $(VENV)/lock.stamp: requirements.lock | $(BIN)/python
 $(VENV)/project.stamp: $(VENV)/lock.stamp pyproject.toml setup.py
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(FACE:%=$(TYPED)/%): $(TYPED)/%: | $(VENV)/project.stamp
+	@mkdir -p $(TYPED)
+	@ln -sfn ../../../terralatent/$* $@
 
 # mypy and editors do not see through an editable install: they follow these links.
 $(TYPED)/%: | $(VENV)/project.stamp

@@ -6,11 +6,14 @@ TOP = ("catalogs", "models", "pipeline")
 
 setup(
     packages=[
-        package
-        for top in TOP
-        for package in (
-            f"terralatent.{top}",
-            *(f"terralatent.{top}.{name}" for name in find_packages(top)),
-        )
+        "terralatent",
+        *(
+            package
+            for top in TOP
+            for package in (
+                f"terralatent.{top}",
+                *(f"terralatent.{top}.{name}" for name in find_packages(top)),
+            )
+        ),
     ]
 )

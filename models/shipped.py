@@ -7,6 +7,7 @@ another name, and the weights of old ones stay here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -61,25 +62,27 @@ def shipped_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}")))
 
 
-def reference_of(model: str | Path | None) -> str:
+def reference_of(model: str | PathLike[str] | None) -> str:
     """Return what names a model in every process, on other machines too.
 
     Args:
         model: A folder, or a name of :func:`shipped_names` where there is no folder of that name;
-            None for :data:`DEFAULT`.
+            None for :data:`DEFAULT`. What has a ``reference`` is taken by that.
 
     Returns:
         A name, or the absolute path of a folder, which need not be there.
     """
     if model is None:
         return DEFAULT
+    if isinstance(known := getattr(model, "reference", None), str):
+        return known
     path = Path(model).expanduser()
     if isinstance(model, str) and model in shipped_names() and not path.exists():
         return model
     return str(path.absolute())
 
 
-def model_folder(model: str | Path | None) -> Path:
+def model_folder(model: str | PathLike[str] | None) -> Path:
     """Return the folder of a model; arguments as of :func:`reference_of`."""
     reference = reference_of(model)
     return SHIPPED / reference if reference in shipped_names() else Path(reference)

@@ -12,6 +12,7 @@ __all__ = [
     "Series",
     "Supervision",
     "annual",
+    "as_sensor",
     "build_cube",
     "calibrate_model",
     "classify",
@@ -36,6 +37,7 @@ __all__ = [
 if TYPE_CHECKING:
     from terralatent.pipeline.accessor.prediction import predict
     from terralatent.pipeline.accessor.samples import samples
+    from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.embeddings.annual import annual
@@ -43,13 +45,12 @@ if TYPE_CHECKING:
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.landcover.classify import classify
-    from terralatent.pipeline.landcover.maps import open_landcover
     from terralatent.pipeline.landcover.regress import regress
     from terralatent.pipeline.mapping.decode import decode
     from terralatent.pipeline.mapping.embed import embed
-    from terralatent.pipeline.mapping.features import Features, features
-    from terralatent.pipeline.mapping.opened import open_bands, open_latents
+    from terralatent.pipeline.mapping.opened import open_bands, open_landcover, open_latents
     from terralatent.pipeline.overviews.make import make_overviews
+    from terralatent.pipeline.pixels.features import Features, features
     from terralatent.pipeline.publication.publish import publish
     from terralatent.pipeline.tables.extract import extract
     from terralatent.pipeline.tables.series import Series
@@ -59,24 +60,25 @@ if TYPE_CHECKING:
     from terralatent.pipeline.training.train import train
 else:
     _HOMES = {
-        "Features": "mapping.features",
+        "Features": "pixels.features",
         "Masking": "cube.masking",
         "PixelSeries": "training.pixel_series",
         "Series": "tables.series",
         "Supervision": "training.labelled.request",
         "annual": "embeddings.annual",
+        "as_sensor": "cube.as_sensor",
         "build_cube": "ingest.build",
         "calibrate_model": "training.adapting.calibrate",
         "classify": "landcover.classify",
         "decode": "mapping.decode",
         "embed": "mapping.embed",
         "extract": "tables.extract",
-        "features": "mapping.features",
+        "features": "pixels.features",
         "make_overviews": "overviews.make",
         "open_annual": "embeddings.opened",
         "open_bands": "mapping.opened",
         "open_cube": "cube.opened",
-        "open_landcover": "landcover.maps",
+        "open_landcover": "mapping.opened",
         "open_latents": "mapping.opened",
         "predict": "accessor.prediction",
         "publish": "publication.publish",

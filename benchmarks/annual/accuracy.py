@@ -20,7 +20,7 @@ from terralatent.models.annual import AnnualMap
 from terralatent.models.shipped import model_folder
 from terralatent.pipeline.dates import middles_of_months
 from terralatent.pipeline.embeddings.packing import PRECISIONS
-from terralatent.pipeline.mapping.features import features
+from terralatent.pipeline.pixels.features import features
 
 __all__ = ["COMPONENTS", "compare_accuracy"]
 

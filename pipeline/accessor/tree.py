@@ -66,10 +66,11 @@ class OpenedTree(Opened):
     ) -> PixelSeries:
         """The series of a cube's pixels for PyTorch, see :class:`terralatent.pipeline.PixelSeries`.
 
-        They are read from the store that was opened, at its snapshot and masked as then.
+        They are read from the store that was opened, at its snapshot and masked as then; of a tree
+        that was selected by slices of y and x, those of that part.
 
         Raises:
-            InputError: If the tree was not opened from a cube, or a part of it was selected.
+            InputError: If the tree was not opened from a cube, or anything else was selected of it.
 
         Examples:
             >>> from terralatent.pipeline import open_cube
@@ -77,22 +78,23 @@ class OpenedTree(Opened):
             >>> [len(seen["sentinel-1-asc"]) for seen in series]
             [100, 100, 100, 6]
         """
+        from terralatent.pipeline.cube.selected import selection_of
         from terralatent.pipeline.training.pixel_series import PixelSeries
 
-        source = self._tree.encoding.get("source")
-        if source is None:
+        nodes = {
+            str(name): node.to_dataset()
+            for name, node in self._tree.children.items()
+            if "data" in node and node["data"].size and (sensors is None or name in sensors)
+        }
+        opened = selection_of(nodes)
+        if opened is None:
             raise InputError(
-                "This tree was not opened by open_cube; give PixelSeries the path of a cube."
+                "to_torch reads the store of a cube as open_cube gives it, of which pixels may be "
+                "selected by slices; dates or bands were, or values were computed. Name sensors= "
+                "and bands= here."
             )
-        series = PixelSeries(
-            source, sensors, batch=batch, seed=seed, shuffle=shuffle, bands=bands,
-            masking=self._tree.encoding["masking"], at=self._tree.encoding["snapshot"],
-            places=places,
+        return PixelSeries(
+            opened.store, opened.sensors if sensors is None else sensors, batch=batch, seed=seed,
+            shuffle=shuffle, bands=bands, masking=opened.masking, at=opened.snapshot or None,
+            window=opened.window, places=places,
         )  # fmt: skip
-        for name, shape in series.shapes.items():
-            if name not in self._tree.children or self._tree[name]["data"].shape != shape:
-                raise InputError(
-                    f"A part of {name} was selected from this tree, but its pixels are read from "
-                    "the store; take the tree as open_cube gives it, and name sensors= and bands=."
-                )
-        return series

@@ -14,7 +14,7 @@ from shapely.geometry import shape
 
 from terralatent.pipeline.cli.demo_scores import open_truth
 from terralatent.pipeline.landcover.legend import Legend
-from terralatent.pipeline.landcover.maps import open_landcover
+from terralatent.pipeline.mapping.opened import open_landcover
 from terralatent.pipeline.pictures.landcover import landcover_picture
 
 __all__ = ["MapScore", "label_parcels", "outlines", "score_map", "true_classes"]

@@ -16,6 +16,7 @@ import zarr
 from terralatent.catalogs.sources.clear import ClearRule
 from terralatent.pipeline.cube.masking import Masking, MaskingRequest, clear_sky, mask_bands, settle
 from terralatent.pipeline.cube.outliers import find_outliers
+from terralatent.pipeline.cube.selected import KEY, Opened
 from terralatent.pipeline.cube.time_axis import PER_DATE
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.store.repository import ABOUT, Store
@@ -62,15 +63,19 @@ def open_cube(
         InputError: If there is no cube at ``store``, or no such snapshot, or it cannot be masked
             so.
     """
-    cube = Store.of(store).group(kind="cube", snapshot=snapshot)
+    kept = Store.of(store)
+    kept.group(kind="cube")  # raises, and names what is there instead
+    snapshot = snapshot or kept.snapshot()  # what is committed meanwhile changes nothing
+    cube = kept.group(kind="cube", snapshot=snapshot or None)
     nodes = {"items": _items(cube["items"])} if "items" in cube else {}
     sensors = {name: group for name, group in sorted(cube.groups()) if "data" in group}
     masks = settle(mask_bands(cube, list(sensors)), masking)
     for name, group in sensors.items():
-        nodes[name] = _sensor(group, clear, masks.of(name)).assign_attrs(sensor=name)
+        node = nodes[name] = _sensor(group, clear, masks.of(name))
+        arrays = {key: node[key].data.name for key in ("data", "clear")}
+        node["data"].encoding[KEY] = Opened(kept, snapshot, name, masking, arrays)
     tree = xr.DataTree.from_dict(nodes)
-    tree.encoding = {"source": Store.of(store).address, "snapshot": snapshot, "masking": masking}
-    tree.attrs = {**dict(cube.attrs[ABOUT]), "store": str(store)}
+    tree.attrs = {**dict(cube.attrs[ABOUT]), "store": str(kept)}
     return tree
 
 
@@ -134,6 +139,7 @@ def _sensor(group: Any, clear: bool, masking: Masking) -> xr.Dataset:
         coords[name] = ("time", _column(group[name]))
     dataset = xr.Dataset(variables, coords={**coords, **grid_coords(group)})
     dataset.attrs["losses"] = list(group.attrs["losses"])
+    dataset.attrs["sensor"] = group.basename
     for name in ("data", "quality", "clear", "outlier"):
         if name in dataset:
             dataset[name].encoding["grid_mapping"] = "spatial_ref"

@@ -22,12 +22,15 @@ from terralatent.pipeline.cube.coarse_grid import CoarseWindow
 from terralatent.pipeline.cube.masking import AS_STORED, Masking, Masks, clear_sky
 from terralatent.pipeline.cube.outliers import find_outliers
 
-__all__ = ["CPU", "SensorSeries", "SeriesBlock", "read_series"]
+__all__ = ["CPU", "NEVER", "SensorSeries", "SeriesBlock", "distance_to_masked", "read_series"]
 
 HALO = int(DISTANCE_CAP)
 """Pixels read around a window, so that the distance to a masked pixel knows no tiling."""
 
 CPU = torch.device("cpu")
+
+NEVER = 65535
+"""Days to an observation where there is none."""
 
 US_PER_DAY = 86_400_000_000.0
 
@@ -169,6 +172,32 @@ class SeriesBlock:
             counts[index] = (data & sensor.clear[:, dates]).sum(axis=1)
         return counts
 
+    def days_to_observation(self, days: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+        """Whole days from each date to the nearest clear acquisition of any sensor, (Q, N).
+
+        Args:
+            days: Dates, days since 1970-01-01, (Q,).
+
+        Returns:
+            :data:`NEVER` where a pixel has none.
+        """
+        nearest = np.full((len(days), len(self)), np.inf, np.float32)
+        for sensor in self.by_sensor.values():
+            if not len(sensor.days):
+                continue
+            clear = (sensor.packed != sensor.fill_value).any(axis=2) & sensor.clear
+            after = np.searchsorted(sensor.days, days)
+            for seen, places in ((_last(clear), after - 1), (_next(clear), after)):
+                for date, place in enumerate(places):
+                    if 0 <= place < len(sensor.days):
+                        at = seen[:, place]
+                        there = (at >= 0) & (at < len(sensor.days))
+                        gap = np.abs(sensor.days[at.clip(0, len(sensor.days) - 1)] - days[date])
+                        np.minimum(nearest[date], np.where(there, gap, np.inf), out=nearest[date])
+        return np.where(np.isfinite(nearest), np.rint(nearest).clip(max=NEVER - 1), NEVER).astype(
+            np.uint16
+        )
+
     def outliers(
         self, pixels: npt.NDArray[np.integer] | slice = slice(None)
     ) -> dict[str, tuple[int, int]]:
@@ -233,6 +262,19 @@ def read_series(
     return SeriesBlock.of((y.stop - y.start, x.stop - x.start), by_sensor)
 
 
+def _last(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    """For each date the last clear one up to it, -1 where there is none, (N, T)."""
+    places = np.where(clear, np.arange(clear.shape[1], dtype=np.int32), np.int32(-1))
+    return np.maximum.accumulate(places, axis=1)
+
+
+def _next(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    """For each date the next clear one from it on, T where there is none, (N, T)."""
+    dates = clear.shape[1]
+    places = np.where(clear, np.arange(dates, dtype=np.int32), np.int32(dates))
+    return np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+
+
 def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
     """An array on a device; through pinned memory to a GPU, which nobody waits for."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
@@ -267,7 +309,7 @@ def _read_sensor(
         rule, nodata = ClearRule.from_json(quality.attrs["clear_rule"]), quality.attrs["nodata"]
         mask = np.asarray(quality[:, outer_y, outer_x])
         clear, masked = clear_sky(mask, masking, rule, nodata)
-        distance = _distance(masked)[:, inner_y, inner_x]
+        distance = distance_to_masked(masked)[:, inner_y, inner_x]
         clear = clear[:, inner_y, inner_x]
     else:
         clear = np.ones((dates, pixels), dtype=bool)
@@ -309,7 +351,7 @@ def _read_bands(
     return bands, np.asarray(data.oindex[:, places, y, x])
 
 
-def _distance(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def distance_to_masked(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Euclidean distance to the nearest masked pixel of each date, capped, (T, y, x)."""
     distance = np.full(masked.shape, DISTANCE_CAP, dtype=np.float32)
     for date in range(len(masked)):

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.items.item import changed_at
-from terralatent.catalogs.scenes.acquisition import Acquisition
-from terralatent.pipeline.cube.items import ItemRow
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, time_array
+
+if TYPE_CHECKING:  # who opens a cube reads no catalogue
+    from terralatent.catalogs.scenes.acquisition import Acquisition
+    from terralatent.pipeline.cube.items import ItemRow
 
 __all__ = ["PER_DATE", "CubeDate", "Parts", "date_arrays", "found_dates", "stored_dates"]
 

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+import xarray as xr
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
@@ -19,14 +21,18 @@ from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.cube.reading import Reading
+from terralatent.pipeline.embeddings.opened import annual_dataset
 from terralatent.pipeline.embeddings.packing import PRECISIONS
 from terralatent.pipeline.embeddings.product import AnnualVectors, add_windows
 from terralatent.pipeline.embeddings.windows import parse_windows
-from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.inference import InferenceJob
+from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
+from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill, model_of
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.progress import Progress
-from terralatent.pipeline.store.repository import ABOUT, Store
+from terralatent.pipeline.store.repository import Store
 
 __all__ = ["COMPONENTS", "annual"]
 
@@ -36,9 +42,63 @@ COMPONENTS = 64
 """By default; see docs/annual.md for what fewer lose."""
 
 
+@overload
 def annual(
-    cube: str | Path,
-    model: str | Path | None = None,
+    cube: CubeSource,
+    model: ModelSource = None,
+    out: None = None,
+    *,
+    window: str | Sequence[str] | None = None,
+    every: str | None = None,
+    components: int = COMPONENTS,
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+) -> xr.Dataset: ...
+@overload
+def annual(
+    cube: CubeSource,
+    model: ModelSource,
+    out: str | Path,
+    *,
+    window: str | Sequence[str] | None = None,
+    every: str | None = None,
+    components: int = COMPONENTS,
+    precision: str = "int8",
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+    overviews: bool = True,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ResultReport: ...
+@overload
+def annual(
+    cube: CubeSource,
+    model: ModelSource = None,
+    *,
+    out: str | Path,
+    window: str | Sequence[str] | None = None,
+    every: str | None = None,
+    components: int = COMPONENTS,
+    precision: str = "int8",
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+    overviews: bool = True,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ResultReport: ...
+def annual(
+    cube: CubeSource,
+    model: ModelSource = None,
     out: str | Path | None = None,
     *,
     window: str | Sequence[str] | None = None,
@@ -54,8 +114,12 @@ def annual(
     workers: int | None = None,
     memory: str = "4GB",
     progress: Progress | None = None,
-) -> ResultReport:
-    """Reduce each window of a year of every pixel to a few components, and keep them; computes.
+) -> xr.Dataset | ResultReport:
+    """Reduce each window of a year of every pixel to a few components: lazily, or to a store.
+
+    Without ``out`` reads no pixels and gives a Dataset as
+    :func:`~terralatent.pipeline.embeddings.opened.open_annual` does, float32, whose blocks are
+    computed when they are asked for. With ``out`` computes, block by block on Dask workers.
 
     Posterior means on the 15th of each month go through the fixed linear map of the model, see
     :mod:`terralatent.models.annual`; the standard deviation of each component comes from the joint
@@ -63,12 +127,12 @@ def annual(
     window too. Windows that ``out`` has already are left as they are; further ones are added to it.
 
     Args:
-        cube: Path or URL of a cube.
+        cube: As for :func:`~terralatent.pipeline.mapping.embed.embed`.
         model: Folder of a model that has such a map, or the name of one that comes with the
             package; by default that of the store at ``out`` where it is begun, else
             :data:`terralatent.models.shipped.DEFAULT`.
         out: Path or URL of the store, see
-            :func:`~terralatent.pipeline.embeddings.opened.open_annual`; must be given.
+            :func:`~terralatent.pipeline.embeddings.opened.open_annual`.
         window: First and last day of a year (``2018-10-01/2019-09-30``), a year (``2018``), or some
             of these; all years of the calendar within the cube by default, else its last year.
         every: ``month`` or ``year``: further windows that begin so far apart.
@@ -89,33 +153,37 @@ def annual(
             cube or has no acquisition.
         CheckpointError: If the model cannot be read, does not fit the cube or has no map.
     """
-    if out is None:
-        raise InputError("annual needs a store to keep the vectors in; give out=PATH.")
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise InputError(f"Precision {precision!r} is unknown; give {known}.")
-    result = Store.of(out)
-    reading, who = Reading(masking, at), Workers(client, workers, memory)
-    model = model_of(result) if model is None else model
+    reading, result = Reading(masking, at), None if out is None else Store.of(out)
+    if model is None and result is not None:
+        model = model_of(result)
     # Windows need the cube: until they are known, any dates will do.
-    job = plan_job(cube, model, "acquisitions", reading, device=device, encoder=encoder)
+    job, pixels = plan(cube, model, "acquisitions", reading, device=device, encoder=encoder)
     mapped = _map_of(job, components)
-    root = job.open_cube()
-    about = root.attrs[ABOUT]["identity"]["period"]
-    times = np.concatenate([np.asarray(root[f"{name}/time"]) for name in job.sensors])
-    period = (np.datetime64(about[0], "D"), np.datetime64(about[1], "D"))
-    windows = parse_windows(window, every, period, times.astype("datetime64[us]"))
+    windows = parse_windows(window, every, job.period, job.acquisitions)
     dates = np.unique(np.concatenate([own.dates for own in windows]))
     micros = dates.astype("datetime64[us]").astype(np.int64)
     job = replace(job, times=tuple(micros.tolist()))
-    product = AnnualVectors(job, windows, components, precision, mapped.digest())
+    kept = "float32" if result is None else precision
+    product = AnnualVectors(job, windows, components, kept, mapped.digest())
+    if result is None:
+        return annual_dataset(
+            lazy_result(product, pixels),
+            np.array([own.end for own in windows], "datetime64[us]"),
+            [job.snapshot] * len(windows),
+        )
+    if pixels:
+        return fill_given(product, pixels, result, title="annual", progress=progress)
+    who = Workers(client, workers, memory)
     return fill(
         product, result, who, title="annual", grow=lambda store: add_windows(store, product),
         overviews=overviews, progress=progress,
     )  # fmt: skip
 
 
-def _map_of(job: MappingJob, components: int) -> AnnualMap:
+def _map_of(job: InferenceJob, components: int) -> AnnualMap:
     """The model's map to so many components.
 
     Raises:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from terralatent.pipeline.mapping.opened import open_result
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["open_annual"]
+__all__ = ["annual_dataset", "open_annual"]
 
 
 def open_annual(
@@ -37,6 +39,19 @@ def open_annual(
     root = Store.of(store).group(kind="annual", snapshot=snapshot)
     edges = np.asarray(root["time_bnds"][...]).astype("datetime64[us]")
     snapshots = np.asarray(root["cube_snapshot"][...]).astype(object).astype(str)
+    return annual_dataset(opened, edges[:, 1], snapshots)
+
+
+def annual_dataset(
+    opened: xr.Dataset, ends: NDArray[np.datetime64], snapshots: Sequence[str] | NDArray[np.str_]
+) -> xr.Dataset:
+    """The arrays of annual vectors as :func:`open_annual` gives them. Computes nothing.
+
+    Args:
+        opened: ``mean``, ``log_std`` and ``observations``.
+        ends: Of each window the day after its last, (time,).
+        snapshots: Of the cube, of which each was made, (time,).
+    """
     logs = opened["log_std"]
     std = logs.copy(data=np.exp(logs.data))
     std.attrs = {
@@ -46,5 +61,5 @@ def open_annual(
     std.encoding["grid_mapping"] = "spatial_ref"
     found = opened.drop_vars("log_std").assign(std=std)
     found = found[["mean", "std", "observations"]]
-    found = found.assign_coords(window_end=("time", edges[:, 1]), cube_snapshot=("time", snapshots))
+    found = found.assign_coords(window_end=("time", ends), cube_snapshot=("time", snapshots))
     return found.isel(time=np.argsort(found["time"].values, kind="stable"))

@@ -21,11 +21,11 @@ from terralatent.pipeline.cube.losses import PENDING, STATE_FLAGS
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embeddings.packing import PRECISIONS, Precision
 from terralatent.pipeline.embeddings.windows import Window
-from terralatent.pipeline.mapping.batches import infer_batches_by
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.results import result_layout
+from terralatent.pipeline.pixels.batches import infer_batches_by
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
 from terralatent.pipeline.store.conventions import embedding_attrs, model_uri
 from terralatent.pipeline.store.multiscales import withdrawn
@@ -44,7 +44,7 @@ MOST_COUNTED = 255
 class AnnualVectors:
     """Mean and standard deviation of the components of some windows."""
 
-    job: MappingJob
+    job: InferenceJob
     """What to infer from; its dates are those of all windows."""
 
     windows: tuple[Window, ...]
@@ -210,13 +210,13 @@ def _load_map(model: str, components: int, digest: str) -> AnnualMap:
     return mapped
 
 
-def places_of(group: zarr.Group) -> dict[Window, int]:
+def places_of(group: Any) -> dict[Window, int]:
     """The windows of a store, and where each is along time."""
     edges = np.asarray(group["time_bnds"][...]).astype("datetime64[us]").astype("datetime64[D]")
     return {Window(first, end - 1): place for place, (first, end) in enumerate(edges)}
 
 
-def _pending(group: zarr.Group, index: tuple[int, int]) -> dict[Window, int]:
+def _pending(group: Any, index: tuple[int, int]) -> dict[Window, int]:
     """The windows that are not done at a block, and where each is along time."""
     state = np.asarray(group["state"][(slice(None), *index)])
     return {window: at for window, at in places_of(group).items() if state[at] == PENDING}

@@ -9,7 +9,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["FORMATS", "export_as"]
+__all__ = ["FORMATS", "export"]
 
 FORMATS = ("zarr", "cog", "netcdf")
 
@@ -20,7 +20,7 @@ OWN_OPTIONS = {"shards": "zarr", "zarr_format": "zarr", "precision": "zarr", "fi
 """Options that only one format has."""
 
 
-def export_as(
+def export(
     store: str | Path | Store,
     out: str | Path,
     *,
@@ -44,7 +44,7 @@ def export_as(
         sensor: Take this sensor of a cube alone.
         variable: Of the arrays over the grid, take this one alone.
         date: Take the dates of this day or instant alone.
-        shards: See :func:`terralatent.pipeline.export.zarr.export`; as the next two.
+        shards: See :func:`terralatent.pipeline.export.zarr.export_zarr`; as the next two.
         zarr_format: 3 or 2.
         precision: ``packed`` or ``float32``.
         files: See :func:`terralatent.pipeline.export.cog.export_cogs`.
@@ -80,9 +80,9 @@ def export_as(
         from terralatent.pipeline.export.netcdf import export_netcdf
 
         return export_netcdf(store, out, **part)
-    from terralatent.pipeline.export.zarr import export
+    from terralatent.pipeline.export.zarr import export_zarr
 
-    return export(store, out, **part, **options)
+    return export_zarr(store, out, **part, **options)
 
 
 def _format(out: str | Path, format: str | None) -> str:

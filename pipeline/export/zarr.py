@@ -28,7 +28,7 @@ from terralatent.pipeline.store.digests import seal
 from terralatent.pipeline.store.multiscales import without_levels
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["PRECISIONS", "consolidate", "export"]
+__all__ = ["PRECISIONS", "consolidate", "export_zarr"]
 
 OTHER_FORMATS = (".tif", ".tiff", ".nc", ".nc4", ".h5", ".hdf5", ".zip", ".png", ".parquet", ".npz")
 """What a file would have to be called that holds something else."""
@@ -48,7 +48,7 @@ Cut: TypeAlias = Sequence[tuple[slice, ...]]
 """An array in pieces of a shard."""
 
 
-def export(
+def export_zarr(
     store: str | Path | Store,
     out: str | Path,
     *,

@@ -83,7 +83,7 @@ def classify(
         labels: A file of polygons or points in any CRS (GeoJSON, GeoParquet, GeoPackage,
             Shapefile, KML), or a geopandas frame.
         column: Of the labels: their class. Labels without one are left out.
-        out: Path or URL of the map, see :func:`terralatent.pipeline.landcover.maps.open_landcover`.
+        out: Path or URL of the map, see :func:`terralatent.pipeline.mapping.opened.open_landcover`.
         classifier: ``lda`` (with shrinkage), ``logit``, ``rf``, ``svm``, ``knn``,
             ``module:attribute``, or an estimator of scikit-learn's kind.
         with_std: Whether posterior standard deviations are features beside the means.

@@ -6,12 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sklearn
-import xarray as xr
 import zarr
 from distributed.protocol.pickle import dumps, loads
 from numpy.typing import NDArray
@@ -24,7 +22,6 @@ from terralatent.pipeline.landcover.features import LatentFeatures
 from terralatent.pipeline.landcover.probe import Probe
 from terralatent.pipeline.mapping.block import BlockDone, Clock
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
-from terralatent.pipeline.mapping.opened import open_result
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill_blocks, state_arrays
 from terralatent.pipeline.progress import Progress
@@ -39,7 +36,7 @@ from terralatent.pipeline.store.arrays import (
 from terralatent.pipeline.store.creation import require_same
 from terralatent.pipeline.store.repository import BRANCH, Store
 
-__all__ = ["KIND", "fill_map", "map_layout", "open_landcover", "require_map"]
+__all__ = ["KIND", "fill_map", "map_layout", "require_map"]
 
 KIND = "landcover"
 """Of the store."""
@@ -124,34 +121,6 @@ def fill_map(
     return fill_blocks(
         layout, origin, run, out, workers, title=title, overviews=overviews, progress=progress
     )
-
-
-def open_landcover(
-    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
-) -> xr.Dataset:
-    """Open a map as dask arrays; reads no pixels.
-
-    Args:
-        store: Path or URL.
-        snapshot: Of the store, the newest by default.
-        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
-
-    Returns:
-        Of ``classify``: ``class (y, x)``, uint8, 0 where there is none, with the CF attributes
-        ``flag_values``, ``flag_meanings`` and ``flag_colors``, and ``class_names``; ``probability
-        (category, y, x)`` and ``entropy (y, x)`` in bits, float32, NaN where there is none. Of
-        ``regress``: ``mean`` and ``std (y, x)``, float32. The CRS is known to ``.rio`` and
-        ``.odc``; ``attrs`` name model, cube and latents.
-
-    Raises:
-        InputError: If there is no such store, or it has no such level.
-    """
-    opened = open_result(store, KIND, snapshot=snapshot, level=level)
-    if "class" in opened:
-        attrs = Store.of(store).group(kind=KIND, snapshot=snapshot)["class"].attrs
-        names = ("flag_values", "flag_meanings", "flag_colors", "class_names")
-        opened["class"].attrs.update({name: attrs[name] for name in names})
-    return opened
 
 
 @dataclass(frozen=True)

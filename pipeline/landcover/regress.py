@@ -72,7 +72,7 @@ def regress(
             the package, at the first of each month, are then kept at ``OUT.latents``.
         labels: A file of polygons or points in any CRS, or a geopandas frame.
         column: Of the labels: their number. Labels without one are left out.
-        out: Path or URL of the map, see :func:`terralatent.pipeline.landcover.maps.open_landcover`:
+        out: Path or URL of the map, see :func:`terralatent.pipeline.mapping.opened.open_landcover`:
             ``mean``, and ``std``, the root mean square of the residuals of pixels in
             cross-validation, the same everywhere.
         regressor: ``ridge``, ``rf``, ``svm``, ``knn``, ``module:attribute``, or an estimator of

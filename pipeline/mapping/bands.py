@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import zarr
 from terralatent.models.checkpoint import check_cube
 from terralatent.models.config import ModelConfig
 
-__all__ = ["SensorBands", "share_bands"]
+__all__ = ["SensorBands", "share_bands", "stored_bands"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class SensorBands:
 
 
 def share_bands(
-    config: ModelConfig, root: zarr.Group, sensors: Sequence[str]
+    config: ModelConfig, cube: Mapping[str, tuple[Sequence[str], str]]
 ) -> tuple[SensorBands, ...]:
     """Find the bands that a cube and a model share, and log which one of them has alone.
 
@@ -41,8 +41,7 @@ def share_bands(
 
     Args:
         config: The model's.
-        root: Of the cube.
-        sensors: Those that it has.
+        cube: Bands and units of each sensor that it has, see :func:`stored_bands`.
 
     Returns:
         Sensors of which they share a band, sorted by name.
@@ -50,7 +49,6 @@ def share_bands(
     Raises:
         CheckpointError: If they share none, or the units of a sensor differ.
     """
-    cube = {name: _bands_and_units(root, name) for name in sensors}
     shared = check_cube(config, cube)
     for sensor in sorted(config.sensors, key=lambda sensor: sensor.name):
         if sensor.name not in cube:
@@ -67,6 +65,12 @@ def share_bands(
     )
 
 
-def _bands_and_units(root: zarr.Group, sensor: str) -> tuple[list[str], str]:
-    bands = [str(band) for band in np.asarray(root[f"{sensor}/band"])]
-    return bands, str(root[f"{sensor}/data"].attrs.get("units", ""))
+def stored_bands(root: zarr.Group, sensors: Sequence[str]) -> dict[str, tuple[list[str], str]]:
+    """The bands and the units of some sensors of a stored cube. Reads no pixels."""
+    return {
+        name: (
+            [str(band) for band in np.asarray(root[f"{name}/band"])],
+            str(root[f"{name}/data"].attrs.get("units", "")),
+        )
+        for name in sensors
+    }

@@ -6,19 +6,35 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import zarr
 
-from terralatent.pipeline.cube.series import SeriesBlock
-from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.cube.series import NEVER, SeriesBlock
+from terralatent.pipeline.dates import days_since_1970
+from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan
 from terralatent.pipeline.mapping.scene_errors import kept_scene_errors
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import Layout
 
-__all__ = ["BlockDone", "BlockWork", "Clock", "Product", "map_block"]
+__all__ = ["DAYS", "Arrays", "BlockDone", "BlockWork", "Clock", "Product", "map_block"]
+
+DAYS = "days_to_observation"
+"""Array of a result: how far a date is from what was observed."""
+
+
+class Arrays(Protocol):
+    """The arrays of a result by name, indexed as a whole: a Zarr group, or one block in memory."""
+
+    def __getitem__(self, name: str) -> Any:
+        """An array, with ``shape``, reading and writing by slices."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is one."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What there is of a name."""
 
 
 class Product(Protocol):
@@ -29,7 +45,7 @@ class Product(Protocol):
     """
 
     @property
-    def job(self) -> MappingJob:
+    def job(self) -> InferenceJob:
         """What to infer from, and when."""
 
     def layout(self) -> Layout:
@@ -88,18 +104,20 @@ class BlockWork:
 
     Args:
         job: What to infer from, and when.
-        group: Root of the store of results, writable.
+        group: The arrays of the result, such as its store's root, writable.
         block: Which pixels.
         plan: How much of it is read, inferred and written at a time.
     """
 
-    def __init__(self, job: MappingJob, group: zarr.Group, block: Block, plan: MemoryPlan) -> None:
+    def __init__(self, job: InferenceJob, group: Arrays, block: Block, plan: MemoryPlan) -> None:
         self.group, self.block, self.plan = group, block, plan
         self.clock = Clock()
         self.clipped = 0
         """Values that did not fit the packing."""
         self.observations = np.zeros((len(job.sensors), *block.shape), np.uint16)
         """Clear acquisitions, (sensor, y, x), of the strips that were read."""
+        self.days = np.full((len(job.times), *block.shape), NEVER, np.uint16)
+        """Days from each date to the nearest clear acquisition, (time, y, x), of these strips."""
         self._job = job
         self._strips = plan.strips(block)
         self._errors = kept_scene_errors(group) if job.corrects else None
@@ -124,6 +142,11 @@ class BlockWork:
             yield rows, series
         self._counted = True
 
+    def write_days_to_observation(self) -> None:
+        """Write :attr:`days`, unless the result is of before there were any."""
+        if DAYS in self.group:
+            self.group[DAYS][:, self.block.y, self.block.x] = self.days
+
     def done(self) -> BlockDone:
         """What the coordinator gets to know."""
         return BlockDone(self._pixels, self.clipped, self.clock.seconds, self._outliers)
@@ -131,18 +154,21 @@ class BlockWork:
     def _count(self, rows: slice, series: SeriesBlock) -> None:
         self._pixels += int(series.seen.sum())
         self.observations[:, rows] = series.observations.reshape(-1, *series.shape)
+        days = series.days_to_observation(days_since_1970(self._job.dates))
+        days[:, ~series.seen] = NEVER
+        self.days[:, rows] = days.reshape(-1, *series.shape)
         for name, (outliers, observations) in series.outliers().items():
             before = self._outliers.get(name, (0, 0))
             self._outliers[name] = (before[0] + outliers, before[1] + observations)
 
 
-def map_block(product: Product, limit: MemoryLimit, group: zarr.Group, block: Block) -> BlockDone:
+def map_block(product: Product, limit: MemoryLimit, group: Arrays, block: Block) -> BlockDone:
     """Compute and write one block of a product; runs on a worker.
 
     Args:
         product: What is computed.
         limit: What the task may take.
-        group: Root of the store of results, writable.
+        group: The arrays of the result, such as its store's root, writable.
         block: Which pixels.
     """
     work = BlockWork(product.job, group, block, product.memory_plan(limit))

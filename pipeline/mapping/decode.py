@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
+import xarray as xr
 from distributed import Client
 from numpy.typing import NDArray
 
@@ -18,15 +20,19 @@ from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.inference import InferenceJob
+from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
+from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import (
+    days_to_observation,
     fill,
     model_of,
     result_layout,
     time_chunk,
 )
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.arrays import (
@@ -50,9 +56,22 @@ ARRAYS = {
 """Arrays of the store and what they mean."""
 
 
+@overload
 def decode(
-    cube: str | Path,
-    model: str | Path | None,
+    cube: CubeSource,
+    model: ModelSource,
+    sensor: str,
+    dates: When = "monthly",
+    out: None = None,
+    *,
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+) -> xr.Dataset: ...
+@overload
+def decode(
+    cube: CubeSource,
+    model: ModelSource,
     sensor: str,
     dates: When,
     out: str | Path,
@@ -65,15 +84,50 @@ def decode(
     workers: int | None = None,
     memory: str = "4GB",
     progress: Progress | None = None,
-) -> ResultReport:
-    """Predict the bands of ``sensor`` at ``dates`` and keep them at ``out``; computes.
+) -> ResultReport: ...
+@overload
+def decode(
+    cube: CubeSource,
+    model: ModelSource,
+    sensor: str,
+    dates: When = "monthly",
+    *,
+    out: str | Path,
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+    overviews: bool = True,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ResultReport: ...
+def decode(
+    cube: CubeSource,
+    model: ModelSource,
+    sensor: str,
+    dates: When = "monthly",
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+    overviews: bool = True,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> xr.Dataset | ResultReport:
+    """Predict the bands of ``sensor`` at ``dates``: lazily, or to a store at ``out``.
 
     The latents are inferred at the dates from all the sensors that cube and model share, then
-    decoded, block by block on Dask workers; no latents store is needed. The same call again
+    decoded; no latents store is needed. Without ``out`` reads no pixels and gives a Dataset as
+    :func:`~terralatent.pipeline.mapping.opened.open_bands` does, whose blocks are computed when
+    they are asked for. With ``out`` computes, block by block on Dask workers; the same call again
     computes only what is not done.
 
     Args:
-        cube: Path or URL of a cube; it need not hold ``sensor``.
+        cube: As for :func:`~terralatent.pipeline.mapping.embed.embed`; it need not hold ``sensor``.
         model: As for :func:`terralatent.pipeline.mapping.embed.embed`; all bands that it has of
             ``sensor`` are predicted.
         sensor: One of the model's sensors.
@@ -96,21 +150,25 @@ def decode(
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    result = Store.of(out)
-    reading, who = Reading(masking, at), Workers(client, workers, memory)
-    model = model_of(result) if model is None else model
-    job = plan_job(cube, model, dates, reading, acquisitions_of=sensor, device=device)
+    reading, result = Reading(masking, at), None if out is None else Store.of(out)
+    if model is None and result is not None:
+        model = model_of(result)
+    job, pixels = plan(cube, model, dates, reading, acquisitions_of=sensor, device=device)
     job.require_sensor(sensor)
-    return fill(
-        Bands(job, sensor), result, who, title="decode", overviews=overviews, progress=progress
-    )
+    bands = Bands(job, sensor)
+    if result is None:
+        return lazy_result(bands, pixels)
+    if pixels:
+        return fill_given(bands, pixels, result, title="decode", progress=progress)
+    who = Workers(client, workers, memory)
+    return fill(bands, result, who, title="decode", overviews=overviews, progress=progress)
 
 
 @dataclass(frozen=True)
 class Bands:
     """The bands of one sensor, as surface and as new observation."""
 
-    job: MappingJob
+    job: InferenceJob
     """What to infer from, and when."""
 
     sensor: str
@@ -152,6 +210,8 @@ class Bands:
                             group[name][dates, :, y, x] = values.reshape(
                                 *values.shape[:2], *tile.shape
                             )
+        with work.clock.time("write"):
+            work.write_days_to_observation()
 
     def _decode(
         self, series: SeriesBlock, pixels: NDArray[np.intp], dates: slice, most: int
@@ -190,6 +250,7 @@ class Bands:
                 )
                 for name, meaning in ARRAYS.items()
             ),
+            days_to_observation(dates, (rows, columns), self.job.block),
             coordinate("band", ("band",), np.array(self._config.bands)),
         )
 

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
+import xarray as xr
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
@@ -22,17 +23,21 @@ from terralatent.pipeline.cube.masking import MaskingRequest, leaves_open
 from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.job import MappingJob, plan_job
+from terralatent.pipeline.mapping.inference import InferenceJob
+from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
-from terralatent.pipeline.mapping.opened import open_latents
+from terralatent.pipeline.mapping.opened import open_latents, with_information
+from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import (
+    days_to_observation,
     fill,
     model_of,
     result_layout,
     time_chunk,
 )
-from terralatent.pipeline.mapping.table import TableReport, embed_table
+from terralatent.pipeline.pixels.model import ModelSource
+from terralatent.pipeline.pixels.table import TableReport, embed_table
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (
@@ -62,9 +67,63 @@ MEAN_END, STD_END = 32767, 65534
 """Largest packed values: a mean of 8.19 prior standard deviations, a std of 1.31."""
 
 
+@overload
 def embed(
-    cube: TableSource,
-    model: str | Path | None = None,
+    cube: CubeSource,
+    model: ModelSource = None,
+    out: None = None,
+    *,
+    dates: When = "monthly",
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+) -> xr.Dataset: ...
+@overload
+def embed(
+    cube: CubeSource | TableSource,
+    model: ModelSource,
+    out: str | Path,
+    *,
+    dates: When = "monthly",
+    precision: str = "packed",
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+    columns: Columns = None,
+    sensors: Sequence[str] | None = None,
+    wide: bool = False,
+    overviews: bool = True,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ResultReport | TableReport: ...
+@overload
+def embed(
+    cube: CubeSource | TableSource,
+    model: ModelSource = None,
+    *,
+    out: str | Path,
+    dates: When = "monthly",
+    precision: str = "packed",
+    encoder: str = "float32",
+    device: str = "auto",
+    masking: MaskingRequest = None,
+    at: str | None = None,
+    columns: Columns = None,
+    sensors: Sequence[str] | None = None,
+    wide: bool = False,
+    overviews: bool = True,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: Progress | None = None,
+) -> ResultReport | TableReport: ...
+def embed(
+    cube: CubeSource | TableSource,
+    model: ModelSource = None,
     out: str | Path | None = None,
     *,
     dates: When = "monthly",
@@ -81,23 +140,30 @@ def embed(
     workers: int | None = None,
     memory: str = "4GB",
     progress: Progress | None = None,
-) -> ResultReport | TableReport:
-    """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
+) -> xr.Dataset | ResultReport | TableReport:
+    """Infer the latents of every pixel of ``cube`` at ``dates``: lazily, or to a store at ``out``.
 
-    Block by block on Dask workers. The same call again computes only what is not done; the cube is
-    read at one snapshot, which it keeps from now on, and the result does not depend on its blocks.
-    A table of pixel series is embedded in this process into a Parquet file, see
-    :func:`terralatent.pipeline.mapping.table.embed_table`.
+    Without ``out`` reads no pixels and gives a Dataset as
+    :func:`~terralatent.pipeline.mapping.opened.open_latents` does, float32, whose blocks are
+    computed when they are asked for, on whatever Dask client is active, or in threads; a cube that
+    was selected in space has the latents of the whole one there.
+
+    With ``out`` computes, block by block on Dask workers. The same call again computes only what is
+    not done; a stored cube is read at one snapshot, which it keeps from now on, and the result does
+    not depend on its blocks. A table of pixel series is embedded in this process into a Parquet
+    file, see :func:`terralatent.pipeline.pixels.table.embed_table`.
 
     Args:
-        cube: Path or URL of a cube; or a table: a ``.parquet`` or ``.csv`` file, a frame, or a
-            :class:`~terralatent.pipeline.tables.series.Series`.
+        cube: Path or URL of a cube; what :func:`~terralatent.pipeline.cube.opened.open_cube` opened
+            of it, also after selections; Datasets of sensors, see
+            :func:`~terralatent.pipeline.cube.as_sensor.as_sensor`; or a table: a ``.parquet`` or
+            ``.csv`` file, a frame, or a :class:`~terralatent.pipeline.tables.series.Series`.
         model: Folder of a model that shares a band with the cube, or the name of one that comes
             with the package; by default that of the store at ``out`` where it is begun, else
             :data:`terralatent.models.shipped.DEFAULT`. What the cube lacks of its sensors and bands
             is as if masked; what it does not know is not read.
         out: Path or URL of the latents store, see
-            :func:`~terralatent.pipeline.mapping.opened.open_latents`; must be given.
+            :func:`~terralatent.pipeline.mapping.opened.open_latents`. A table needs one.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as
             uint16 in steps of 2e-5; ``float32`` keeps both as they are.
@@ -122,9 +188,14 @@ def embed(
         InputError: If the cube, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
-    if out is None:
-        raise InputError("embed needs a store to keep the latents in; give out=PATH.")
+    if precision not in ("packed", "float32"):
+        raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
     if is_table(cube):
+        if out is None:
+            raise InputError(
+                "embed keeps the latents of a table in a file; give out=FILE.parquet, or use "
+                "features, or embed_table of a model."
+            )
         if not leaves_open(masking) or at is not None:
             raise InputError("A table has no mask and no snapshots; leave masking and at out.")
         return embed_table(
@@ -133,13 +204,15 @@ def embed(
         )  # fmt: skip
     if columns is not None or sensors is not None or wide:
         raise InputError("columns, sensors and wide are of tables of pixel series; leave them out.")
-    result = Store.of(out)
-    if precision not in ("packed", "float32"):
-        raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
-    reading, who = Reading(masking, at), Workers(client, workers, memory)
-    model = model_of(result) if model is None else model
-    job = plan_job(cube, model, dates, reading, device=device, encoder=encoder)
-    latents = Latents(job, precision == "packed")
+    reading, result = Reading(masking, at), None if out is None else Store.of(out)
+    if model is None and result is not None:
+        model = model_of(result)
+    job, pixels = plan(cube, model, dates, reading, device=device, encoder=encoder)
+    if result is None:
+        return with_information(lazy_result(Latents(job, packed=False), pixels))
+    latents, who = Latents(job, precision == "packed"), Workers(client, workers, memory)
+    if pixels:
+        return fill_given(latents, pixels, result, title="embed", progress=progress)
     report = fill(latents, result, who, title="embed", overviews=overviews, progress=progress)
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:
         log.warning(
@@ -154,7 +227,7 @@ def embed(
 class Latents:
     """Mean and standard deviation of every latent, and how often each pixel was observed."""
 
-    job: MappingJob
+    job: InferenceJob
     """What to infer from, and when."""
 
     packed: bool
@@ -208,6 +281,7 @@ class Latents:
                     _write(group[name], dates, block, values)
         with work.clock.time("write"):
             group["observations"][:, block.y, block.x] = work.observations
+            work.write_days_to_observation()
 
     def _attrs(self, mean: ArrayLayout, std: ArrayLayout) -> dict[str, Any]:
         """What the store says of itself, by the ``geoemb:`` convention among others."""
@@ -281,6 +355,7 @@ class Latents:
                     "grid_mapping": "spatial_ref",
                 },
             ),
+            days_to_observation(dates, (rows, columns), block),
             coordinate("latent", ("latent",), np.arange(latents, dtype=np.int64)),
             coordinate("sensor", ("sensor",), np.array(job.sensors)),
         )

@@ -1,56 +1,41 @@
-"""A cube, a model that fits it and dates: checked here, then used on workers block by block."""
+"""A stored cube, a model that fits it and dates: checked here, then used on workers by block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import zarr
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from torch import Tensor
 
-from terralatent.catalogs.errors import InputError
-from terralatent.models.checkpoint import (
-    OVERVIEW_CORRELATION,
-    CheckpointError,
-    latents_hash,
-    load_model,
-    model_hash,
-    read_manifest,
-)
-from terralatent.models.config import ModelConfig
-from terralatent.models.families import families_that, find_family
-from terralatent.models.latent_model import LatentModel
-from terralatent.models.shipped import model_folder, reference_of, shipped_as
-from terralatent.pipeline.cluster.workers import this_process
+from terralatent.models.checkpoint import read_manifest
+from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.items import items_hash
-from terralatent.pipeline.cube.masking import AS_STORED, Masks
+from terralatent.pipeline.cube.masking import Masks
 from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
-from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
-from terralatent.pipeline.device import DEVICES
-from terralatent.pipeline.mapping.bands import SensorBands, share_bands
-from terralatent.pipeline.mapping.batches import infer_batches
+from terralatent.pipeline.dates import Times, When, parse_when
+from terralatent.pipeline.mapping.bands import stored_bands
+from terralatent.pipeline.mapping.inference import InferenceJob, fit_model
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
+from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.region import Block, grid_of
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["MappingJob", "plan_job"]
 
-ENCODERS = ("float32", "bfloat16")
-"""In what the networks of the encoders can compute."""
+Window = tuple[slice, slice]
+"""Rows and columns of a grid."""
 
 
-@dataclass(frozen=True)
-class MappingJob:
-    """A cube at one snapshot, a model that fits it, and the requested dates.
+@dataclass(frozen=True, kw_only=True)
+class MappingJob(InferenceJob):
+    """A stored cube at one snapshot, a model that fits it, and the requested dates.
 
     Small and picklable: tasks carry this and never pixels or weights.
     """
@@ -58,67 +43,13 @@ class MappingJob:
     cube: Store
     """Where it lies."""
 
-    snapshot: str
-    """The cube's Icechunk snapshot; empty for plain Zarr."""
-
-    model: str
-    """What names the model in every process, see :mod:`terralatent.models.shipped`: the absolute
-    path of its folder, or the name of one that comes with the package."""
-
-    model_hash: str
-    """Of the model as it was when the work began."""
-
-    latents_hash: str
-    """Of what moves the means of its latents, see
-    :func:`terralatent.models.checkpoint.latents_hash`."""
-
-    std_factors: tuple[float, ...]
-    """Of the latents' standard deviations at a place; empty where the model has none."""
-
-    bands: tuple[SensorBands, ...]
-    """Sensors of which cube and model share a band, sorted, and these bands."""
-
-    times: tuple[int, ...]
-    """The requested dates, microseconds since 1970-01-01 UTC, ascending."""
-
-    device: str
-    """``auto``, ``cpu``, ``cuda``, ...; ``auto`` is decided on the worker."""
-
-    encoder: str = "float32"
-    """In what the encoders' networks compute, ``float32`` or ``bfloat16``."""
-
-    corrects: bool = False
-    """Whether the model wants errors over scenes taken off what it sees."""
-
-    masks: Masks = AS_STORED
-    """How the sensors are masked."""
+    window: Window | None = None
+    """The part of the cube's grid that results are of; all of it if None. What lies around it is
+    read as far as masks reach into it, so that a pixel has one result, whatever the window."""
 
     def open_cube(self) -> zarr.Group:
         """The cube's root at the snapshot; opened once a process. Reads no pixels."""
         return _open(self.cube, self.snapshot)
-
-    def config(self) -> ModelConfig:
-        """The model's sizes, sensors and bands. Reads no weights."""
-        return ModelConfig.model_validate(read_manifest(model_folder(self.model))["config"])
-
-    def require_sensor(self, sensor: str) -> None:
-        """Check that the model knows a sensor; the cube need not have it.
-
-        Raises:
-            InputError: If it does not.
-        """
-        known = [config.name for config in self.config().sensors]
-        if sensor not in known:
-            raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
-
-    def load(self) -> LatentModel:
-        """The model on its device; loaded once a process.
-
-        Raises:
-            InputError: If a file is missing or broken, the folder holds another model by now, or
-                there is no such device.
-        """
-        return _load(self.model, self.model_hash, self.device, self.encoder)
 
     @property
     def block(self) -> int:
@@ -127,42 +58,52 @@ class MappingJob:
 
     @property
     def grid(self) -> GeoBox:
-        """The grid that all sensors of the cube share."""
-        return grid_of(self.open_cube()[self.sensors[0]])
+        """The grid that all sensors of the cube share, or the window of it."""
+        whole = grid_of(self.open_cube()[self.sensors[0]])
+        return whole if self.window is None else whole[self.window]
 
     @property
-    def sensors(self) -> tuple[str, ...]:
-        """Sensors that cube and model share, sorted."""
-        return tuple(own.sensor for own in self.bands)
+    def series_bytes(self) -> tuple[int, int]:
+        """What the series of a pixel take while they are read, and how many dates they have."""
+        cube = self.open_cube()
+        kept, reading, count = 0, 0, 0
+        for own in self.bands:
+            data: Any = cube[f"{own.sensor}/data"]
+            dates, packed = data.shape[0], len(own.shared) * data.dtype.itemsize
+            mask_and_distance = np.dtype(bool).itemsize + np.dtype(np.float32).itemsize
+            kept += dates * (packed + mask_and_distance)
+            reading = max(reading, dates * (packed + 2 * mask_and_distance))
+            count += dates
+        return kept + reading, count
 
     @property
-    def model_bands(self) -> dict[str, tuple[str, ...]]:
-        """The model's bands of each of these sensors, which series have."""
-        return {own.sensor: own.model for own in self.bands}
+    def period(self) -> tuple[np.datetime64, np.datetime64]:
+        """First and last day of the cube."""
+        return _period(self.open_cube())
 
     @property
-    def dates(self) -> Times:
-        """The requested dates, datetime64[us], shape (Q,)."""
-        return np.array(self.times, dtype="datetime64[us]")
+    def acquisitions(self) -> Times:
+        """Times of all acquisitions of :attr:`sensors`, datetime64[us]."""
+        return _times(self.open_cube(), self.sensors)
+
+    def in_cube(self, block: Block) -> tuple[slice, slice]:
+        """The rows and columns of the cube's grid that a block of :attr:`grid` covers."""
+        if self.window is None:
+            return block.y, block.x
+        top, left = self.window[0].start, self.window[1].start
+        return (
+            slice(block.y.start + top, block.y.stop + top),
+            slice(block.x.start + left, block.x.stop + left),
+        )
 
     def read(self, block: Block, errors: SceneErrors | None = None) -> SeriesBlock:
-        """Read the series of a block, as the integers the cube holds.
-
-        Args:
-            block: Which pixels.
-            errors: Errors over scenes, for a model that wants them taken off; estimated on first
-                need if None.
-
-        Raises:
-            OSError: If the cube is damaged there; other blocks may be whole.
-        """
+        """Read the series of a block from the store, see :meth:`InferenceJob.read`."""
+        y, x = self.in_cube(block)
         with translated_errors(self.cube, OSError):
-            series = read_series(
-                self.open_cube(), self.sensors, block.y, block.x, self.masks, self.model_bands
-            )
+            series = read_series(self.open_cube(), self.sensors, y, x, self.masks, self.model_bands)
             if not self.corrects:
                 return series
-            return (errors or self.scene_errors()).corrected(series, block.y, block.x)
+            return (errors or self.scene_errors()).corrected(series, y, x)
 
     def scene_errors(self) -> SceneErrors:
         """Errors over scenes, by this cube and model alone; estimated once a process. Computes.
@@ -170,22 +111,7 @@ class MappingJob:
         Raises:
             InputError: If the model is of a family that cannot estimate them.
         """
-        return _scene_errors(replace(self, times=()))
-
-    def infer(
-        self,
-        series: SeriesBlock,
-        pixels: NDArray[np.intp],
-        *,
-        dates: slice = slice(None),
-        most: int | None = None,
-    ) -> Iterator[tuple[NDArray[np.intp], Tensor, Tensor]]:
-        """Infer ``pixels`` (row-major places within ``series``) at some of the requested ``dates``.
-
-        See :func:`terralatent.pipeline.mapping.batches.infer_batches`.
-        """
-        days = torch.from_numpy(days_since_1970(self.dates[dates]))
-        return infer_batches(self.load(), series, pixels, days, most)
+        return _scene_errors(replace(self, times=(), window=None))
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a store of results to be gone on with; JSON values.
@@ -202,56 +128,29 @@ class MappingJob:
             "sensors": list(self.sensors),
             "dates": [str(date) for date in self.dates],
             "block": about["identity"]["block"],
-            # Results from before there was a choice stay what they were.
-            **({} if self.encoder == "float32" else {"encoder": self.encoder}),
-            **({"bands": self._used_bands()} if self._lacks_bands() else {}),
-            **self._masking(),
+            **self._choices(),
+            **({} if self.window is None else {"window": self._edges()}),
         }
 
-    def latents_identity(self) -> dict[str, Any]:
-        """Of the model, what latents depend on: what moves their means, and their widths."""
-        factors = {"std_factors": list(self.std_factors)} if self.std_factors else {}
-        return {"latents_hash": self.latents_hash, **factors}
+    def _origin(self) -> dict[str, Any]:
+        return {"cube_snapshot": self.snapshot, "cube_items_hash": items_hash(self.open_cube())}
 
-    def attributes(self) -> dict[str, Any]:
-        """Where results come from, for the attributes of their store; JSON values."""
-        manifest = read_manifest(model_folder(self.model))
-        return {
-            **shipped_as(manifest),
-            "model_hash": self.model_hash,
-            "latents_hash": self.latents_hash,
-            "model_sensors": [sensor.name for sensor in self.config().sensors],
-            "cube_snapshot": self.snapshot,
-            "cube_items_hash": items_hash(self.open_cube()),
-            "kernel_days": manifest.get("kernel_days", {}),
-            **{name: manifest[name] for name in (OVERVIEW_CORRELATION,) if name in manifest},
-            "sensors": list(self.sensors),
-            "bands": self._used_bands(),
-            **self._masking(),
-        }
-
-    def _used_bands(self) -> dict[str, list[str]]:
-        """By sensor, the bands that latents are inferred from."""
-        return {own.sensor: list(own.shared) for own in self.bands}
-
-    def _lacks_bands(self) -> bool:
-        return any(own.shared != own.model for own in self.bands)
-
-    def _masking(self) -> dict[str, Any]:
-        """The entry ``masking`` of identity and attributes; none where all is as the cube says."""
-        masking = self.masks.to_json()
-        return {"masking": masking} if masking else {}
+    def _edges(self) -> list[int]:
+        assert self.window is not None
+        return [edge for part in self.window for edge in (part.start, part.stop)]
 
 
 def plan_job(
-    cube: str | Path,
-    model: str | Path | None,
+    cube: str | Path | Store,
+    model: ModelSource,
     dates: When,
     reading: Reading = NEWEST,
     *,
     acquisitions_of: str | None = None,
     device: str = "auto",
     encoder: str = "float32",
+    sensors: Collection[str] | None = None,
+    window: Window | None = None,
 ) -> MappingJob:
     """Check that ``model`` is whole and fits ``cube``, and settle the dates. Reads no pixels.
 
@@ -265,6 +164,8 @@ def plan_job(
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.
         encoder: In what the encoders' networks compute.
+        sensors: Those of the cube that are read; all that the model knows by default.
+        window: The part of the cube's grid that results are of.
 
     Raises:
         InputError: If there is no cube or it is damaged, the dates mean nothing, it cannot be
@@ -272,69 +173,39 @@ def plan_job(
             that kind.
         CheckpointError: If there is no model, or it does not fit the cube.
     """
-    if device.partition(":")[0] not in DEVICES:
-        raise InputError(f"Device {device!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
-    if encoder not in ENCODERS:
-        raise InputError(f"Encoder {encoder!r} is unknown; give {' or '.join(ENCODERS)}.")
     store = Store.of(cube)
     with translated_errors(store):
-        job = _plan_job(store, model, dates, reading, acquisitions_of, encoder)
-    return replace(job, device=device, encoder=encoder)
-
-
-def _plan_job(
-    cube: Store,
-    model: str | Path | None,
-    dates: When,
-    reading: Reading,
-    acquisitions_of: str | None,
-    encoder: str,
-) -> MappingJob:
-    root, snapshot = reading.open(cube)
-    # A broken model is refused here, before anything is laid out.
-    reference, folder = reference_of(model), model_folder(model)
-    loaded = load_model(folder)
-    config = loaded.config
-    family = find_family(config.model)
-    if encoder not in family.encoder_dtypes:
-        able = families_that(lambda other: encoder in other.encoder_dtypes)
-        raise InputError(
-            f"{reference} is a {config.model} model; only a {able} has encoders that compute in "
-            f"{encoder}. Leave --encoder out."
-        )
-    if config.scene_errors and not family.has_scene_errors:
-        able = families_that(lambda other: other.has_scene_errors)
-        raise InputError(
-            f"{reference} is a {config.model} model with scene_errors, which only a {able} "
-            "estimates; train it without."
-        )
-    bands = share_bands(config, root, _sensors(root))
-    masks = reading.masks(
-        root, [own.sensor for own in bands], Masks.of_model(read_manifest(folder))
-    )
-    masks.to_json()  # a function without a name is refused before anything is laid out
-    of = [acquisitions_of] if acquisitions_of in _sensors(root) else _sensors(root)
-    acquisitions = np.concatenate([np.asarray(root[f"{name}/time"]) for name in of])
-    first, last = _about(root)["identity"]["period"]
-    period = (np.datetime64(first, "D"), np.datetime64(last, "D"))
-    times = parse_when(dates, period, acquisitions.astype("datetime64[us]"))
+        root, snapshot = reading.open(store)
+        there = [name for name in _sensors(root) if sensors is None or name in sensors]
+        fitted = fit_model(model, stored_bands(root, there), device=device, encoder=encoder)
+        names = [own.sensor for own in fitted["bands"]]
+        trained = Masks.of_model(read_manifest(model_folder(fitted["model"])))
+        masks = reading.masks(root, names, trained)
+        masks.to_json()  # a function without a name is refused before anything is laid out
+        of = [acquisitions_of] if acquisitions_of in there else there
+        times = parse_when(dates, _period(root), _times(root, of))
     return MappingJob(
-        cube=cube,
+        cube=store,
         snapshot=snapshot,
-        model=reference,
-        model_hash=model_hash(folder),
-        latents_hash=latents_hash(folder),
-        std_factors=tuple(loaded.local_std.tolist()) if config.local_widths else (),
-        bands=bands,
+        window=window,
         times=tuple(int(time) for time in times.astype(np.int64)),
-        device="auto",
-        corrects=config.scene_errors,
         masks=masks,
+        **fitted,
     )
 
 
 def _sensors(root: zarr.Group) -> list[str]:
     return sorted(name for name, group in root.groups() if "data" in group)
+
+
+def _period(root: zarr.Group) -> tuple[np.datetime64, np.datetime64]:
+    first, last = _about(root)["identity"]["period"]
+    return np.datetime64(first, "D"), np.datetime64(last, "D")
+
+
+def _times(root: zarr.Group, sensors: Sequence[str]) -> Times:
+    times = [np.asarray(root[f"{name}/time"]) for name in sensors]
+    return np.concatenate(times).astype("datetime64[us]")
 
 
 def _about(root: zarr.Group) -> Mapping[str, Any]:
@@ -349,24 +220,3 @@ def _open(cube: Store, snapshot: str) -> zarr.Group:
 @lru_cache(maxsize=2)
 def _scene_errors(job: MappingJob) -> SceneErrors:
     return estimate_scene_errors(job.open_cube(), job.sensors, job.load(), masks=job.masks)
-
-
-@lru_cache(maxsize=2)
-def _load(model: str, wanted: str, device: str, encoder: str) -> LatentModel:
-    folder = model_folder(model)
-    if model_hash(folder) != wanted:
-        raise InputError(
-            f"{model} is another model for {this_process()} than where the work began "
-            f"({wanted[:12]}…); workers must see the same folder, or have the same version of the "
-            "package, and it must not change under them."
-        )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        loaded = load_model(folder, device)
-        loaded.encode_in(getattr(torch, encoder))
-        return loaded
-    except CheckpointError as error:
-        raise InputError(str(error)) from error
-    except (RuntimeError, AssertionError) as error:  # what torch says of a device it lacks
-        raise InputError(f"Device {device!r} cannot be used: {error}") from error

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import numpy as np
 from distributed import get_worker
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.series import HALO
-from terralatent.pipeline.mapping.batches import BATCH_OBSERVATIONS, batch_bytes
-from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.inference import InferenceJob
+from terralatent.pipeline.pixels.batches import BATCH_OBSERVATIONS, batch_bytes
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import TIME_CHUNK, inner_chunk
 
@@ -68,6 +67,9 @@ class MemoryLimit:
     halvings: int = 0
     """How often the worker of a task died under it: each time it is given half as much."""
 
+    at_once: int | None = None
+    """Tasks that the process works on at a time; as many as its worker has threads if None."""
+
     def halved(self) -> MemoryLimit:
         """That of a task whose worker died under it once more."""
         return replace(self, halvings=self.halvings + 1)
@@ -82,11 +84,11 @@ class MemoryLimit:
             worker = get_worker()
             process = min(process, worker.memory_manager.memory_limit or process)
             threads = worker.state.nthreads
-        return max(0, process - PROCESS) // threads
+        return max(0, process - PROCESS) // (self.at_once or threads)
 
 
 def plan_memory(
-    job: MappingJob, limit: MemoryLimit, result_bytes: int, held_pixels: int
+    job: InferenceJob, limit: MemoryLimit, result_bytes: int, held_pixels: int
 ) -> MemoryPlan:
     """Divide blocks so that a task stays within its limit.
 
@@ -104,7 +106,7 @@ def plan_memory(
         InputError: If the smallest plan does not fit; halvings, where a worker died, end there.
     """
     block = job.block
-    series_bytes, observed = _series_bytes(job)
+    series_bytes, observed = job.series_bytes
     dates, least = len(job.times), inner_chunk(block)
     inferring = batch_bytes(job.config())
 
@@ -136,17 +138,3 @@ def plan_memory(
                 most = max(BATCH_OBSERVATIONS >> limit.halvings, fewest(group))
                 return MemoryPlan(rows, group, max(min(most, left), fewest(group)))
     raise AssertionError("the smallest plan is the last that was tried")
-
-
-def _series_bytes(job: MappingJob) -> tuple[int, int]:
-    """What the series of a pixel take while they are read, and how many dates they have."""
-    cube = job.open_cube()
-    kept, reading, count = 0, 0, 0
-    for own in job.bands:
-        data = cube[f"{own.sensor}/data"]
-        dates, packed = data.shape[0], len(own.shared) * data.dtype.itemsize
-        mask_and_distance = np.dtype(bool).itemsize + np.dtype(np.float32).itemsize
-        kept += dates * (packed + mask_and_distance)
-        reading = max(reading, dates * (packed + 2 * mask_and_distance))
-        count += dates
-    return kept + reading, count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,22 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
-from terralatent.pipeline.overviews.opened import level_group
 from terralatent.pipeline.store.multiscales import MULTISCALES
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
+__all__ = [
+    "about_variable",
+    "open_bands",
+    "open_landcover",
+    "open_latents",
+    "open_result",
+    "result_dataset",
+    "unpacked",
+    "with_information",
+]
+
+INFORMED = 16
+"""Pixels along y and x of each place that information is estimated from."""
 
 OF_THE_FORMAT = (ABOUT, MULTISCALES, "coordinates", "Conventions")
 """Attributes of a store's root that say how it is kept."""
@@ -39,12 +51,14 @@ def open_latents(
     Returns:
         ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
         outside every scene; ``observations`` (sensor, y, x), uint16: clear acquisitions of each
-        pixel. The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
+        pixel; ``days_to_observation`` (time, y, x), float32, from a date to the nearest of these,
+        NaN where there is none; ``information`` (latent), see :func:`with_information`. The CRS is
+        known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
 
     Raises:
         InputError: If there is no such store, or it has no such level.
     """
-    return open_result(store, "latents", snapshot=snapshot, level=level)
+    return with_information(open_result(store, "latents", snapshot=snapshot, level=level))
 
 
 def open_bands(
@@ -69,6 +83,58 @@ def open_bands(
     return open_result(store, "bands", snapshot=snapshot, level=level)
 
 
+def open_landcover(
+    store: str | Path | Store, *, snapshot: str | None = None, level: int = 0
+) -> xr.Dataset:
+    """Open a map as dask arrays; reads no pixels.
+
+    Args:
+        store: Path or URL.
+        snapshot: Of the store, the newest by default.
+        level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
+
+    Returns:
+        Of ``classify``: ``class (y, x)``, uint8, 0 where there is none, with the CF attributes
+        ``flag_values``, ``flag_meanings`` and ``flag_colors``, and ``class_names``; ``probability
+        (category, y, x)`` and ``entropy (y, x)`` in bits, float32, NaN where there is none. Of
+        ``regress``: ``mean`` and ``std (y, x)``, float32. The CRS is known to ``.rio`` and
+        ``.odc``; ``attrs`` name model, cube and latents.
+
+    Raises:
+        InputError: If there is no such store, or it has no such level.
+    """
+    opened = open_result(store, "landcover", snapshot=snapshot, level=level)
+    if "class" in opened:
+        attrs = Store.of(store).group(kind="landcover", snapshot=snapshot)["class"].attrs
+        names = ("flag_values", "flag_meanings", "flag_colors", "class_names")
+        opened["class"].attrs.update({name: attrs[name] for name in names})
+    return opened
+
+
+def with_information(latents: xr.Dataset) -> xr.Dataset:
+    """Add ``information`` (latent), lazily: what observations say of each latent, in nats.
+
+    The mean, over the dates and up to 1,024 pixels in four places, of the logarithm of the prior's
+    standard deviation over the posterior's. A latent near 0 is that of the prior: its means say
+    nothing. To compute it reads the blocks that hold these places.
+    """
+    parts = [latents["std"].isel(y=y, x=x) for y in _places(latents.sizes["y"])
+             for x in _places(latents.sizes["x"])]  # fmt: skip
+    logs = da.stack([da.log(part.transpose("latent", ...).data.reshape(latents.sizes["latent"], -1))
+                     for part in parts])  # fmt: skip
+    information = -da.nanmean(logs, axis=(0, 2)).astype(np.float32)
+    about = {"long_name": "information of observations on a latent", "units": "nat"}
+    return latents.assign(information=("latent", information, about))
+
+
+def _places(length: int) -> list[slice]:
+    """Two pieces of at most 16 pixels of an axis, as many pixels each, a quarter from its ends."""
+    size = min(INFORMED, max(1, length // 2))
+    return [
+        slice(start, start + size) for start in (length // 4, max(0, length - length // 4 - size))
+    ]
+
+
 def open_result(
     store: str | Path | Store, kind: str, *, snapshot: str | None = None, level: int = 0
 ) -> xr.Dataset:
@@ -82,12 +148,16 @@ def open_result(
     """
     store = Store.of(store)
     whole = store.group(kind=kind, snapshot=snapshot)
-    root = level_group(whole, level, store)
+    root = whole
+    if level:  # who opens the store's own pixels imports nothing of how overviews are made
+        from terralatent.pipeline.overviews.opened import level_group
+
+        root = level_group(whole, level, store)
     names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
     stored: dict[str, Any] = {name: root[name] for name in names}
     dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
     variables = {
-        name: (dims[name], _values(array, level), _attrs_of(array))
+        name: (dims[name], _values(array, level), about_variable(array.attrs))
         for name, array in stored.items()
         if {"y", "x"} <= set(dims[name])
     }
@@ -96,15 +166,22 @@ def open_result(
         for name, array in stored.items()
         if dims[name] == (name,) and name not in ("y", "x")
     }
-    opened = xr.Dataset(variables, coords={**coords, **grid_coords(root)})
-    for name in opened.data_vars:
-        opened[name].encoding["grid_mapping"] = "spatial_ref"
+    attrs = {**whole.attrs.asdict(), **root.attrs.asdict(), **({"level": level} if level else {})}
+    opened = result_dataset(variables, {**coords, **grid_coords(root)}, attrs)
     # As xarray notes what it opened: for those that have to find what lies beside it.
     opened.encoding = {"source": store.address, "snapshot": snapshot}
-    attrs = {**whole.attrs.asdict(), **root.attrs.asdict()}
-    return opened.assign_attrs(
-        {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT},
-        **({"level": level} if level else {}),
+    return opened
+
+
+def result_dataset(
+    variables: Mapping[str, Any], coords: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> xr.Dataset:
+    """A result as xarray has it: what opens a store, and what computes without one, ends so."""
+    result = xr.Dataset(variables, coords=coords)
+    for name in result.data_vars:
+        result[name].encoding["grid_mapping"] = "spatial_ref"
+    return result.assign_attrs(
+        {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT}
     )
 
 
@@ -142,5 +219,6 @@ def unpacked(
     return values
 
 
-def _attrs_of(array: zarr.Array) -> dict[str, Any]:
-    return {key: array.attrs[key] for key in ("long_name", "units") if key in array.attrs}
+def about_variable(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the attributes of a stored array, those that hold of its values once unpacked."""
+    return {key: attrs[key] for key in ("long_name", "units") if key in attrs}

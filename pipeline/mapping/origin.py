@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.scene_errors import keep_scene_errors, kept_scene_errors
+from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import Store
 
@@ -78,12 +79,19 @@ class CubeOrigin:
     def unfinished(self) -> NDArray[np.bool_]:
         """For each block, whether some read task of the cube is not whole there."""
         with translated_errors(self.store):
-            root, (rows, columns), size = self.job.open_cube(), self.job.grid.shape, self.job.block
-            shape = (math.ceil(rows / size), math.ceil(columns / size))
+            root, size = self.job.open_cube(), self.job.block
             paths = [f"{name}/state" for name in self.job.sensors]
             states = [np.asarray(root[path]) for path in paths if path in root]
             open_blocks = [(state != DONE).any(axis=0) for state in states]
-        return np.logical_or.reduce([np.zeros(shape, dtype=bool), *open_blocks])
+            rows, columns = self.job.grid.shape
+            own = blocks((rows, columns), size)
+            found = np.zeros((math.ceil(rows / size), math.ceil(columns / size)), dtype=bool)
+            for block in own:  # of a window of the cube one lies in several of its blocks
+                y, x = self.job.in_cube(block)
+                under = (slice(y.start // size, (y.stop - 1) // size + 1),
+                         slice(x.start // size, (x.stop - 1) // size + 1))  # fmt: skip
+                found[block.index] = any(state[under].any() for state in open_blocks)
+        return found
 
     def prepare(self, out: Store) -> None:
         """Estimate the errors over scenes that the model wants taken off, unless they are kept."""

@@ -27,8 +27,10 @@ from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
+from terralatent.pipeline.cube.series import NEVER
 from terralatent.pipeline.device import on_gpu, warn_of_gpu
-from terralatent.pipeline.mapping.block import BlockDone, Product, map_block
+from terralatent.pipeline.mapping.block import DAYS, BlockDone, Product, map_block
+from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
 from terralatent.pipeline.mapping.origin import CubeOrigin, Origin
@@ -42,6 +44,7 @@ from terralatent.pipeline.store.arrays import (
     GroupLayout,
     Layout,
     grid_arrays,
+    inner_chunk,
     time_array,
 )
 from terralatent.pipeline.store.creation import lay_out
@@ -53,6 +56,7 @@ from terralatent.pipeline.store.whereabouts import MADE_FROM, MODEL_FOLDER, note
 
 __all__ = [
     "OUTLIERS",
+    "days_to_observation",
     "fill",
     "fill_blocks",
     "model_of",
@@ -73,7 +77,7 @@ TASK = 1_000_000_000
 
 
 def result_layout(
-    job: MappingJob,
+    job: InferenceJob,
     kind: str,
     arrays: tuple[ArrayLayout, ...],
     identity: Mapping[str, Any],
@@ -122,6 +126,27 @@ def state_arrays(grid: GeoBox, block: int) -> tuple[ArrayLayout, ...]:
     )
 
 
+def days_to_observation(dates: int, shape: tuple[int, int], block: int) -> ArrayLayout:
+    """Lay out how far each date is from the nearest clear acquisition of a pixel, by the day."""
+    inner = inner_chunk(block)
+    return ArrayLayout(
+        DAYS,
+        ("time", "y", "x"),
+        (dates, *shape),
+        "uint16",
+        chunks=(time_chunk(dates), inner, inner),
+        shards=(time_chunk(dates), block, block),
+        fill_value=NEVER,
+        attrs={
+            "long_name": "days to the nearest clear acquisition of any sensor",
+            "units": "days",
+            "scale_factor": 1.0,
+            "_FillValue": NEVER,
+            "grid_mapping": "spatial_ref",
+        },
+    )
+
+
 def time_chunk(dates: int) -> int:
     """Dates in a chunk of a result with so many ``dates``."""
     return min(TIME_CHUNK, dates)
@@ -159,6 +184,7 @@ def fill(
     layout = noted(layout, {MODEL_FOLDER: _folder_beside(out, product.job.model)})
     product.memory_plan(limit)  # too little is refused before anything is laid out
     run = partial(map_block, product, limit)
+    assert isinstance(product.job, MappingJob)  # Datasets are kept by fill_given
     origin = CubeOrigin(product.job)
     return fill_blocks(
         layout, origin, run, out, workers,

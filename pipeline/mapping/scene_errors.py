@@ -155,7 +155,7 @@ def keep_scene_errors(
     store.commit(session, "estimate errors over scenes")
 
 
-def kept_scene_errors(root: zarr.Group) -> SceneErrors | None:
+def kept_scene_errors(root: Any) -> SceneErrors | None:
     """The errors that a store of results holds, None where it holds none. Reads no pixels."""
     group = root.get(GROUP)
     if not isinstance(group, zarr.Group):

@@ -180,7 +180,7 @@ def _annual(store: Store, snapshot: str | None, request: _Request) -> Figure:
 
 
 def _landcover(store: Store, snapshot: str | None, request: _Request) -> Figure:
-    from terralatent.pipeline.landcover.maps import open_landcover
+    from terralatent.pipeline.mapping.opened import open_landcover
     from terralatent.pipeline.pictures.landcover import landcover_budget, landcover_picture
 
     if (request.sensor, request.date, request.pixel) != (None, None, None):

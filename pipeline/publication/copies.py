@@ -12,7 +12,7 @@ import zarr
 import zarr_cm
 
 from terralatent.catalogs.publication.product import Data, Product
-from terralatent.pipeline.export.zarr import consolidate, export
+from terralatent.pipeline.export.zarr import consolidate, export_zarr
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.publication.lineage import Lineage
 from terralatent.pipeline.store.conventions import CONVENTIONS
@@ -40,7 +40,7 @@ def copy_zarr(
     """Plain Zarr with consolidated metadata; with a URL it also links to its item."""
     target = folder / f"{copy_name(product)}.zarr"
     if not target.exists():
-        export(lineage.store, target, at=lineage.snapshot or None, progress=progress)
+        export_zarr(lineage.store, target, at=lineage.snapshot or None, progress=progress)
     if url:
         _link_back(target, f"{url.rstrip('/')}/{product.id}/collection.json")
     href = f"./{target.name}"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.observations import DISTANCE_CAP
+from terralatent.pipeline.cube.units import check_units
 from terralatent.pipeline.tables.columns import TableColumns
-from terralatent.pipeline.tables.units import check_units
 
 __all__ = ["PIXEL", "TIME", "PixelRows", "SensorRows", "read_rows", "require_whole", "starts_of"]
 

@@ -56,6 +56,7 @@ class PixelSeries(IterableDataset[Any]):
         at: An earlier snapshot of the cube.
         places: Whether a batch comes as a pair, with the rows and columns of its pixels, int64
             (N, 2), by which labels on the cube's grid are found.
+        window: Rows and columns of the cube's grid, the part that is wanted; all of it by default.
         part: Number and count of processes that share an epoch, such as the rank of one of several
             GPUs: (0, 2) and (1, 2) are halves of the patches.
 
@@ -84,6 +85,7 @@ class PixelSeries(IterableDataset[Any]):
         masking: MaskingRequest = None,
         at: str | None = None,
         places: bool = False,
+        window: tuple[slice, slice] | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
         if batch < 1:
@@ -98,9 +100,8 @@ class PixelSeries(IterableDataset[Any]):
         root, self._snapshot = self._reading.open(self.store)
         self.sensors = _sensors(root, sensors, str(cube))
         self._masks = self._reading.masks(root, self.sensors)
-        self.shapes = {name: tuple(root[f"{name}/data"].shape) for name in self.sensors}
-        rows, columns = self.shapes[self.sensors[0]][-2:]
-        self._patches = blocks((rows, columns), PATCH)
+        rows, columns = root[f"{self.sensors[0]}/data"].shape[-2:]
+        self._patches = _patches((int(rows), int(columns)), window)
         self._process = os.getpid()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -173,6 +174,24 @@ def _sensors(root: zarr.Group, wanted: Sequence[str] | None, cube: str) -> tuple
     if not there:
         raise InputError(f"{cube} has no acquisitions of any sensor.")
     return tuple(there if wanted is None else dict.fromkeys(wanted))
+
+
+def _patches(shape: tuple[int, int], window: tuple[slice, slice] | None) -> tuple[Block, ...]:
+    """Squares of a grid that lie in a window of it, cut off at its edges."""
+    if window is None:
+        return blocks(shape, PATCH)
+    y, x = (range(*own.indices(length)) for own, length in zip(window, shape, strict=True))
+    if not (len(y) and len(x)) or (y.step, x.step) != (1, 1):
+        raise InputError(f"The window {window} holds no pixels of the grid {shape}; give slices.")
+    inside = (
+        Block(
+            own.index,
+            slice(max(own.y.start, y.start), min(own.y.stop, y.stop)),
+            slice(max(own.x.start, x.start), min(own.x.stop, x.stop)),
+        )
+        for own in blocks(shape, PATCH)
+    )
+    return tuple(own for own in inside if own.shape[0] > 0 and own.shape[1] > 0)
 
 
 def _joined(parts: Sequence[tuple[Series, Tensor]]) -> tuple[Series, Tensor] | None:

@@ -27,7 +27,7 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.models.checkpoint import CheckpointError, model_hash
 from terralatent.pipeline import open_cube, open_latents, status
 from terralatent.pipeline.cli.pages.status import _timescales, history_page, status_page
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.info.status import Status
 from terralatent.pipeline.info.stores import States
 from terralatent.pipeline.ingest.build import build_cube

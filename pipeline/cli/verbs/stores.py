@@ -75,11 +75,11 @@ def export(
     at: opt.At = None,
 ) -> None:
     """Copy a store, or a part of it, as plain Zarr, COGs or netCDF."""
-    from terralatent.pipeline.export.formats import export_as
+    from terralatent.pipeline.export.formats import export
 
     if shards not in (None, "yes", "no"):
         raise InputError(f"--shards is yes or no, not {shards!r}.")
-    export_as(
+    export(
         store, out, format=format, sensor=sensor, variable=variable, date=date, files=files,
         shards=None if shards is None else shards == "yes", zarr_format=zarr_format,
         precision=precision, at=at, progress=terminal.bar(),

@@ -16,7 +16,7 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline import embed
 from terralatent.pipeline.cli.app import main
 from terralatent.pipeline.cube.reopening import reopen
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.info.status import status
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.integrity import Damage, check_store

@@ -9,8 +9,8 @@ import pytest
 import rasterio
 
 from terralatent.pipeline.export.cog import export_cogs
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.export.netcdf import export_netcdf
-from terralatent.pipeline.export.zarr import export
 from tests.commands.mishaps import Mishap
 from tests.commands.processes import Launcher
 

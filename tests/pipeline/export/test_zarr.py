@@ -13,7 +13,7 @@ import zarr
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.cube.series import read_series
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.store.repository import Store
 
 NAMES = ("sentinel-2-l2a", "sentinel-1-asc")

@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from terralatent.pipeline.cube.opened import open_cube
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.mapping.opened import open_latents
 from terralatent.pipeline.store.digests import changed_files
 from terralatent.pipeline.store.repository import Store

@@ -19,7 +19,7 @@ from sklearn.preprocessing import PolynomialFeatures
 from terralatent.catalogs.errors import InputError
 from terralatent.models.shipped import DEFAULT
 from terralatent.pipeline import classify, open_cube, open_landcover, open_latents, status
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.landcover.arrays import STEPS, pack_probabilities
 from terralatent.pipeline.landcover.features import LatentFeatures, find_features
 from terralatent.pipeline.store.repository import Store

@@ -28,7 +28,7 @@ from terralatent.models.observations import Observations
 from terralatent.models.scene_errors import FAR, FEWEST_PIXELS, scene_offsets, shrunk
 from terralatent.pipeline import decode, embed, open_latents
 from terralatent.pipeline.cube.losses import PENDING
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.mapping import job as job_module
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.scene_errors import estimate_scene_errors, kept_scene_errors

@@ -12,7 +12,7 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import make_overviews, open_latents
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.overviews import pyramid
 from terralatent.pipeline.overviews.layout import Plan, shown
 from terralatent.pipeline.overviews.opened import Budget, kept_order, level_for

@@ -19,7 +19,7 @@ import pytest
 import zarr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout, Layout, coordinate
 from terralatent.pipeline.store.chunks import DamagedChunkError
 from terralatent.pipeline.store.creation import lay_out

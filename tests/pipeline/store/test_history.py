@@ -16,7 +16,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.cube.reading import Reading
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.info.status import status
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.embed import embed

@@ -24,7 +24,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.cube.opened import open_cube
-from terralatent.pipeline.export.zarr import export
+from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.fields.means import field_means
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.decode import decode

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cube(folder: Path) -> Path:
     """One whose radar has angles; its last column is never seen. As plain Zarr, to be changed."""
-    from terralatent.pipeline.export.zarr import export
+    from terralatent.pipeline.export.formats import export
 
     export(tiny_cube(folder / "cube", side=SIDE, block=20), folder / "cube.zarr")
     (folder / "cube.zarr" / "SHA256SUMS").unlink()

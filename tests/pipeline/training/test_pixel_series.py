@@ -116,10 +116,14 @@ def test_a_tree_gives_the_series_of_its_store_as_it_was_opened(cube: Path) -> No
     given, _ = joined(list(tree.terralatent.to_torch(64, places=True)))
     clear = tree["sentinel-2-l2a"]["clear"].values[:, places[:, 0], places[:, 1]].T
     np.testing.assert_array_equal(given["sentinel-2-l2a"].observed, clear)
-    with pytest.raises(InputError, match="A part of sentinel-1-asc was selected"):
-        tree.isel(time=slice(0, 3)).terralatent.to_torch()
-    with pytest.raises(InputError, match="not opened by open_cube"):
-        xr.DataTree().terralatent.to_torch()
+    part = tree.isel(y=slice(3, 14), x=slice(5, 20)).terralatent.to_torch(64, places=True)
+    _, inside = joined(list(part))
+    rows, columns = places.T
+    kept = (rows >= 3) & (rows < 14) & (columns >= 5)
+    np.testing.assert_array_equal(inside, places[kept])
+    for other in (tree.isel(time=slice(0, 3)), tree.compute(), xr.DataTree()):
+        with pytest.raises(InputError, match="to_torch reads the store of a cube as open_cube"):
+            other.terralatent.to_torch()
 
 
 def test_what_cannot_be_read_is_refused(cube: Path, tmp_path: Path) -> None:
@@ -129,5 +133,7 @@ def test_what_cannot_be_read_is_refused(cube: Path, tmp_path: Path) -> None:
         PixelSeries(cube, batch=0)
     with pytest.raises(InputError, match=r"part is \(2, 2\)"):
         PixelSeries(cube, part=(2, 2))
+    with pytest.raises(InputError, match="holds no pixels of the grid"):
+        PixelSeries(cube, window=(slice(30, 40), slice(0, 5)))
     with pytest.raises(InputError, match="no store here"):
         PixelSeries(tmp_path / "nothing")

@@ -14,7 +14,7 @@ from terralatent.models.families import make_model
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
 from terralatent.models.sensor.networks import YEAR_DAYS
 from terralatent.pipeline import Features, Series, features
-from terralatent.pipeline.mapping.features import harmonics
+from terralatent.pipeline.pixels.features import harmonics
 from terralatent.pipeline.tables.calendars import axes_of, lay
 from tests.made.tables import COLUMNS, OPTICAL, RADAR, S1, S2, made_up_rows
 

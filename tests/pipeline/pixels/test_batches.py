@@ -12,8 +12,8 @@ from torch import Tensor
 from terralatent.models.checkpoint import load_model
 from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
-from terralatent.pipeline.mapping import batches
-from terralatent.pipeline.mapping.batches import infer_batches
+from terralatent.pipeline.pixels import batches
+from terralatent.pipeline.pixels.batches import infer_batches
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model
 

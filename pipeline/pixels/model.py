@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,23 +19,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models.checkpoint import load_model
+from terralatent.models.checkpoint import load_model, save_model
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.device import find_device
-from terralatent.pipeline.mapping.batches import BATCH_OBSERVATIONS, infer_batches
+from terralatent.pipeline.pixels.batches import BATCH_OBSERVATIONS, infer_batches
 from terralatent.pipeline.tables.calendars import alike, axes_of, lay
 from terralatent.pipeline.tables.series import Series
 
-__all__ = ["Inferred", "ModelSource", "PixelModel", "sensors_of"]
+__all__ = ["Inferred", "ModelSource", "PixelModel", "kept_model", "sensors_of"]
 
 log = logging.getLogger(__name__)
 
-ModelSource = LatentModel | str | Path | None
-"""A model in memory, its folder, or the name of one that comes with the package; None: the default
-of these."""
+ModelSource: TypeAlias = str | PathLike[str] | LatentModel | None
+"""Folder of a model, or the name of one that comes with the package; an object that has such a
+folder, as :class:`terralatent.pipeline.model.model.Model`; a model in memory; None: the default of
+those that come with the package."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +189,7 @@ class PixelModel:
             yield rows, mean.cpu().numpy(), self.model.latent_std(var).cpu().numpy()
 
 
-def _load(source: str | Path | None, device: str, encoder: str) -> LatentModel:
+def _load(source: str | PathLike[str] | None, device: str, encoder: str) -> LatentModel:
     kind, numbers = find_device(device)
     where = f"{kind}:{numbers[0]}" if isinstance(numbers, list) else kind
     model = load_model(model_folder(source), where)
@@ -191,6 +198,28 @@ def _load(source: str | Path | None, device: str, encoder: str) -> LatentModel:
         raise InputError(f"Encoders of this model compute in {able}, not in {encoder!r}.")
     model.encode_in(getattr(torch, encoder))
     return model
+
+
+def kept_model(model: LatentModel) -> Path:
+    """Keep a model that is in memory in a folder of this process, by what is in it.
+
+    Workers on other machines do not see that folder; save the model where they do.
+    """
+    folder = _folder_of_process()
+    aside = folder / "new"
+    place = folder / save_model(model, aside, {})
+    if place.exists():
+        shutil.rmtree(aside)
+    else:
+        aside.rename(place)
+    return place
+
+
+@lru_cache(maxsize=1)
+def _folder_of_process() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="terralatent-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def sensors_of(series: Series) -> dict[str, tuple[tuple[str, ...], str]]:

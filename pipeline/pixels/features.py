@@ -28,7 +28,7 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
 from terralatent.models.sensor.networks import YEAR_DAYS
 from terralatent.pipeline.dates import Times, When, days_since_1970, parse_when
-from terralatent.pipeline.mapping.pixel_model import (
+from terralatent.pipeline.pixels.model import (
     Inferred,
     ModelSource,
     PixelModel,

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import model_hash, read_manifest
+from terralatent.models.latent_model import LatentModel
 from terralatent.models.shipped import model_folder, shipped_as
 from terralatent.pipeline.dates import Times, When, days_since_1970
-from terralatent.pipeline.mapping.features import parts_of, shared_dates, year_features
-from terralatent.pipeline.mapping.pixel_model import PixelModel
+from terralatent.pipeline.pixels.features import parts_of, shared_dates, year_features
+from terralatent.pipeline.pixels.model import ModelSource, PixelModel, kept_model, sensors_of
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
 from terralatent.pipeline.tables.columns import Columns
@@ -24,7 +25,7 @@ from terralatent.pipeline.tables.reading import chunks
 from terralatent.pipeline.tables.series import Series
 from terralatent.pipeline.tables.table import Table, TableSource
 
-__all__ = ["TableReport", "embed_table"]
+__all__ = ["TableReport", "embed_table", "latents_of"]
 
 MOST_PIXELS, MOST_ROWS = 4096, 2**18
 """Pixels of a chunk, and rows of its result, at most: what is in memory at once."""
@@ -55,7 +56,7 @@ class TableReport:
 
 def embed_table(
     source: TableSource,
-    model: str | Path | None,
+    model: ModelSource,
     out: str | Path,
     *,
     dates: When = "monthly",
@@ -75,7 +76,7 @@ def embed_table(
     The result has in long form ``pixel``, ``time`` (UTC), what is carried of the pixel, and
     ``mean_0`` ... ``std_0`` ..., float32, a row for each pixel and date; latents are numbered as
     those of a store are. ``wide`` gives a row for each pixel: what is known of it and its
-    :func:`~terralatent.pipeline.mapping.features.features`.
+    :func:`~terralatent.pipeline.pixels.features.features`.
 
     Args:
         source: A ``.parquet`` or ``.csv`` file, a pandas frame, an Arrow table or a
@@ -98,6 +99,7 @@ def embed_table(
         CheckpointError: If the model cannot be read.
     """
     out = Path(out)
+    model = kept_model(model) if isinstance(model, LatentModel) else model
     table = Table.open(source, columns, sensors)
     own = table.columns
     found = PixelModel.open(
@@ -138,6 +140,28 @@ def embed_table(
     finally:
         bar.close()
     return TableReport(pixels, rows, time.monotonic() - begun, repeated=False)
+
+
+def latents_of(
+    model: ModelSource, series: Series, dates: When = "monthly", *, device: str = "auto"
+) -> pa.Table:
+    """Infer the latents of series in memory. Computes.
+
+    Args:
+        model: In memory, or its folder, or the name of one that comes with the package.
+        series: Of the pixels.
+        dates: As for :func:`embed_table`.
+        device: Where a model that is loaded runs.
+
+    Returns:
+        Rows in long form, as :func:`embed_table` writes them.
+
+    Raises:
+        InputError: If the model shares nothing with the series, or the dates mean nothing.
+    """
+    found = PixelModel.open(model, sensors_of(series), where="the table", device=device)
+    at_own = isinstance(dates, str) and dates == "acquisitions"
+    return _of_chunk(found, series, None if at_own else shared_dates(dates, series.times), ())
 
 
 def _survey(table: Table) -> tuple[int, NDArray[np.int64]]:

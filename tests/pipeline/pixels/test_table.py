@@ -19,8 +19,8 @@ from terralatent.models.checkpoint import CheckpointError, load_model, save_mode
 from terralatent.models.gpvae import GPVAE, ModelConfig, SensorConfig
 from terralatent.models.observations import Observations
 from terralatent.pipeline import Masking, Series, embed, features
-from terralatent.pipeline.mapping import pixel_model
-from terralatent.pipeline.mapping import table as embedding
+from terralatent.pipeline.pixels import model as pixel_model
+from terralatent.pipeline.pixels import table as embedding
 from tests.made.tables import COLUMNS, OPTICAL, RADAR, S1, S2, made_up_rows
 from tests.waiting import WITHIN_S
 
@@ -174,7 +174,7 @@ def test_a_killed_run_leaves_nothing_that_the_next_does_not_take_away(
     pq.write_table(Series.from_table(rows, COLUMNS).to_arrow(), table)
     program = f"""
 import os, signal
-from terralatent.pipeline.mapping import table
+from terralatent.pipeline.pixels import table
 table.MOST_ROWS = 40
 before, count = table._of_chunk, []
 def of_chunk(*given):

@@ -1,0 +1,1 @@
+"""Series of pixels through a model, in batches: whose latents, and features of them."""
