@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "Features",
     "Masking",
+    "PixelSeries",
     "Series",
     "Supervision",
     "annual",
@@ -25,13 +26,17 @@ __all__ = [
     "open_cube",
     "open_landcover",
     "open_latents",
+    "predict",
     "publish",
     "regress",
+    "samples",
     "status",
     "train",
 ]
 
 if TYPE_CHECKING:
+    from terralatent.pipeline.accessor.prediction import predict
+    from terralatent.pipeline.accessor.samples import samples
     from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
@@ -51,11 +56,13 @@ if TYPE_CHECKING:
     from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.adapting.calibrate import calibrate_model
     from terralatent.pipeline.training.labelled.request import Supervision
+    from terralatent.pipeline.training.pixel_series import PixelSeries
     from terralatent.pipeline.training.train import train
 else:
     _HOMES = {
         "Features": "pixels.features",
         "Masking": "cube.masking",
+        "PixelSeries": "training.pixel_series",
         "Series": "tables.series",
         "Supervision": "training.labelled.request",
         "annual": "embeddings.annual",
@@ -73,8 +80,10 @@ else:
         "open_cube": "cube.opened",
         "open_landcover": "mapping.opened",
         "open_latents": "mapping.opened",
+        "predict": "accessor.prediction",
         "publish": "publication.publish",
         "regress": "landcover.regress",
+        "samples": "accessor.samples",
         "status": "info.status",
         "train": "training.train",
     }
@@ -83,9 +92,12 @@ else:
         """Import ``name`` from its module, once (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import sys
         from importlib import import_module
 
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        if "xarray" in sys.modules:  # what it gives has `.terralatent`
+            import_module(f"{__name__}.accessor.tree")
         globals()[name] = value
         return value
 

@@ -13,6 +13,7 @@ __all__ = [
     "InputError",
     "Masking",
     "Model",
+    "PixelSeries",
     "Scenes",
     "Sensor",
     "Series",
@@ -37,9 +38,11 @@ __all__ = [
     "open_cube",
     "open_landcover",
     "open_latents",
+    "predict",
     "pretrained",
     "publish",
     "regress",
+    "samples",
     "search_scenes",
     "show",
     "status",
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
     from terralatent.catalogs.sources.sensors import SENSORS, Sensor
     from terralatent.catalogs.sources.sources import Source
     from terralatent.models.checkpoint import CheckpointError
+    from terralatent.pipeline.accessor.prediction import predict
+    from terralatent.pipeline.accessor.samples import samples
     from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
@@ -77,6 +82,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.tables.series import Series
     from terralatent.pipeline.training.adapting.calibrate import calibrate_model
     from terralatent.pipeline.training.labelled.request import Supervision
+    from terralatent.pipeline.training.pixel_series import PixelSeries
     from terralatent.pipeline.training.train import train
 
     __version__: str
@@ -89,6 +95,7 @@ else:
         "InputError": "catalogs.errors",
         "Masking": "pipeline.cube.masking",
         "Model": "pipeline.model.model",
+        "PixelSeries": "pipeline.training.pixel_series",
         "Scenes": "catalogs.scenes.scenes",
         "Sensor": "catalogs.sources.sensors",
         "Series": "pipeline.tables.series",
@@ -112,9 +119,11 @@ else:
         "open_cube": "pipeline.cube.opened",
         "open_landcover": "pipeline.mapping.opened",
         "open_latents": "pipeline.mapping.opened",
+        "predict": "pipeline.accessor.prediction",
         "pretrained": "pipeline.model.model",
         "publish": "pipeline.publication.publish",
         "regress": "pipeline.landcover.regress",
+        "samples": "pipeline.accessor.samples",
         "search_scenes": "catalogs.scenes.search",
         "show": "pipeline.pictures.show",
         "status": "pipeline.info.status",

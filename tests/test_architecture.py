@@ -59,6 +59,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "info": {"training", "cube", "store"},
         "model": {"info", "embeddings", "mapping", "pixels", "tables", "cube"},
         "publication": {"export", "cube", "store"},
+        "accessor": {"pictures", "training", "landcover", "embeddings", "mapping", "overviews"}
+        | {"cube", "store"},
         "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
         | {"overviews", "training", "tables", "export", "cube", "store"},
     },

@@ -259,7 +259,10 @@ def _pixels(
     parts: list[tuple[NDArray[np.intp], NDArray[np.intp], int]] = []
     for number, geometry in enumerate(shapes):
         left, bottom, right, top = geometry.bounds
-        if left > bounds.right or right < bounds.left or bottom > bounds.top or top < bounds.bottom:
+        # A pixel has its left and its upper edge: what lies on the others of the grid is outside.
+        if left >= bounds.right or right < bounds.left:
+            continue
+        if bottom > bounds.top or top <= bounds.bottom:
             continue
         window = _window((left, bottom, right, top), grid)
         laid = rasterize(

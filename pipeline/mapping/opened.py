@@ -167,7 +167,10 @@ def open_result(
         if dims[name] == (name,) and name not in ("y", "x")
     }
     attrs = {**whole.attrs.asdict(), **root.attrs.asdict(), **({"level": level} if level else {})}
-    return result_dataset(variables, {**coords, **grid_coords(root)}, attrs)
+    opened = result_dataset(variables, {**coords, **grid_coords(root)}, attrs)
+    # As xarray notes what it opened: for those that have to find what lies beside it.
+    opened.encoding = {"source": store.address, "snapshot": snapshot}
+    return opened
 
 
 def result_dataset(

@@ -46,17 +46,18 @@ from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.training.state import EARLIER, TrainingFolder
 from tests.commands.processes import Launcher
-from tests.made import clear_rules
 from tests.made.catalogue import SIDE, region
 from tests.made.models import made_up_model
 from tests.made.rough import make_rough
 from tests.made.tiny import tiny_cube
+from tests.pipeline.cube import clear_rules
 from tests.servers.schedulers import cluster_in
 from tests.waiting import WITHIN_S
 
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"
 BANDS: dict[str, str | None] = {S2: "uint8", S1: None}
-VEGETATION, ANYTHING = "tests.made.clear_rules:vegetation", "tests.made.clear_rules:anything"
+RULES = "tests.pipeline.cube.clear_rules"
+VEGETATION, ANYTHING = f"{RULES}:vegetation", f"{RULES}:anything"
 DATES = "2018-05-04,2018-05-20"
 
 
@@ -244,13 +245,13 @@ def test_a_function_without_a_name_opens_a_cube_and_makes_no_store(
     ("masking", "words"),
     [
         (
-            Masking("tests.made.clear_rules:nothing"),
+            Masking(f"{RULES}:nothing"),
             "cannot be loaded .AttributeError: .*'nothing'",
         ),
         (Masking("nowhere:clear"), "cannot be loaded .ModuleNotFoundError: No module .*nowhere"),
         (Masking("clear"), "'clear' is no name of a function; give it as module:function"),
-        (Masking("tests.made.clear_rules:NUMBER"), "NUMBER is a int, not a function"),
-        (Masking("tests.made.clear_rules:confidence"), r"makes float32 \(1, 1, 1\) of a mask band"),
+        (Masking(f"{RULES}:NUMBER"), "NUMBER is a int, not a function"),
+        (Masking(f"{RULES}:confidence"), r"makes float32 \(1, 1, 1\) of a mask band"),
         ({"venus": Masking(dilate=1)}, "given for venus; there are sentinel-1-asc, sentinel-2"),
         ({S1: Masking(dilate=1)}, "sentinel-1-asc has no mask band; no rule and no dilation"),
         ({S1: Masking(VEGETATION)}, "sentinel-1-asc has no mask band; no rule and no dilation"),

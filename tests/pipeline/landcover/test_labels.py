@@ -50,6 +50,17 @@ def test_a_point_has_its_pixel_and_several_points_have_theirs() -> None:
     assert pixels(labels, 1) == {(0, 0), (31, 31)}
 
 
+def test_what_ends_at_an_edge_of_the_grid_has_no_pixel_outside() -> None:
+    inside = square(1, 1)
+    beside = (square(4, SIDE), square(SIDE, 4), square(4, -3), square(-3, 4))
+    right = LEFT + 10 * SIDE
+    corners = (Point(LEFT, TOP), Point(right, TOP - 5.0), Point(LEFT + 5.0, TOP - 10 * SIDE))
+    labels = read_labels(frame(inside, *beside, *corners), CROP, grid())
+    assert labels.sizes.tolist() == [9, 1]
+    assert pixels(labels, 1) == {(0, 0)}
+    assert labels.rows.max() == labels.columns.max() == 3
+
+
 def test_the_later_label_has_what_two_hold() -> None:
     labels = read_labels(frame(square(0, 0, 4), square(2, 2, 4)), CROP, grid())
     assert pixels(labels, 1) == {(y, x) for y in range(2, 6) for x in range(2, 6)}
