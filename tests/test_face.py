@@ -19,7 +19,7 @@ OPENING = ("open_cube", "open_latents", "open_bands", "open_annual", "open_landc
 READERS = {"xarray", "dask", "zarr", "icechunk", "rioxarray"}
 NOT_OF_READERS = {
     "torch", "lightning", "gpytorch", "distributed", "numba", "pystac", "pystac_client", "rustac",
-    "geopandas", "pyarrow", "sklearn", "matplotlib", "pydantic", "typer", "rich",
+    "geopandas", "sklearn", "matplotlib", "pydantic", "typer", "rich",
 }  # fmt: skip
 """What none of the libraries that read a store needs."""
 

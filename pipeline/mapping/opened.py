@@ -118,13 +118,18 @@ def with_information(latents: xr.Dataset) -> xr.Dataset:
     standard deviation over the posterior's. A latent near 0 is that of the prior: its means say
     nothing. To compute it reads the blocks that hold these places.
     """
-    parts = [latents["std"].isel(y=y, x=x) for y in _places(latents.sizes["y"])
-             for x in _places(latents.sizes["x"])]  # fmt: skip
-    logs = da.stack([da.log(part.transpose("latent", ...).data.reshape(latents.sizes["latent"], -1))
-                     for part in parts])  # fmt: skip
-    information = -da.nanmean(logs, axis=(0, 2)).astype(np.float32)
-    about = {"long_name": "information of observations on a latent", "units": "nat"}
-    return latents.assign(information=("latent", information, about))
+    over = ("time", "y", "x")
+    logs = [
+        latents["std"].isel(y=y, x=x).pipe(np.log)
+        for y in _places(latents.sizes["y"])
+        for x in _places(latents.sizes["x"])
+    ]
+    nothing = xr.DataArray(np.float32(0.0))
+    total = sum((part.sum(over) for part in logs), start=nothing)
+    mean = total / sum((part.count(over) for part in logs), start=nothing)
+    information = (-mean).astype(np.float32).drop_vars("spatial_ref", errors="ignore")
+    information.attrs = {"long_name": "information of observations on a latent", "units": "nat"}
+    return latents.assign(information=information)
 
 
 def _places(length: int) -> list[slice]:
