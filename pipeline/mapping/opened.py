@@ -119,8 +119,8 @@ def with_information(latents: xr.Dataset) -> xr.Dataset:
     nothing. To compute it reads the blocks that hold these places.
     """
     over = ("time", "y", "x")
-    logs = [
-        latents["std"].isel(y=y, x=x).pipe(np.log)
+    logs: list[xr.DataArray] = [
+        xr.apply_ufunc(np.log, latents["std"].isel(y=y, x=x), dask="allowed")
         for y in _places(latents.sizes["y"])
         for x in _places(latents.sizes["x"])
     ]
