@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,20 @@ def scenes_cube(scenes: Path, cache: Path) -> Path:
     return cube
 
 
-def repeated_cube(source: Path, side: int, block: int) -> Path:
-    """A cube of ``side`` pixels made of copies of ``source``, written once, beside it. Computes."""
+def repeated_cube(
+    source: Path, side: int, block: int, only: Sequence[tuple[int, int]] | None = None
+) -> Path:
+    """A cube of ``side`` pixels made of copies of ``source``, written once, beside it. Computes.
+
+    Args:
+        source: A small cube.
+        side: Rows and columns.
+        block: Pixels along a side of a block.
+        only: Row and column of the blocks that are written; the others have no data. All if None.
+    """
     dates = "+".join(str(count) for count in DATES.values())
-    name = f"repeated-{side}-by-{block}-{dates}-{Store.of(source).snapshot()}"
+    some = "" if only is None else f"-{len(only)}"
+    name = f"repeated-{side}-by-{block}{some}-{dates}-{Store.of(source).snapshot()}"
     cube, partly = source.with_name(name), source.with_name(f"{name}.partial")
     if cube.exists():
         return cube
@@ -77,7 +88,7 @@ def repeated_cube(source: Path, side: int, block: int) -> Path:
     identity = {**about, "grid": where, "block": block}
     groups = [_layout(root[sensor], sensor, grid, block) for sensor in DATES]
     lay_out(Store.of(partly), Layout("cube", identity, (GroupLayout("", ()), *groups)))
-    parts = blocks((side, side), block)
+    parts = [own for own in blocks((side, side), block) if only is None or own.index in only]
     with client_for("local") as client:
         failures = stream_blocks(
             client, Store.of(partly), parts, Work(partial(_write_copies, source), _nothing_shared),
