@@ -318,7 +318,7 @@ def _name_refused(scenes: Scenes, path: str, source: str) -> None:
     message = (
         f"{len(refused)} of the {len(scenes.items)} items of {path!r} name files that they may "
         f"not, such as {refused[0].item_id}: {refused[0].reason}. No search of yours wrote this "
-        f"file on this machine; if you trust it, give the source of its items by --source (it "
+        f"file on this machine; if you trust it, give the source of its items by source= (it "
         f"says {printable(source)!r})."
     )
     if not scenes.sensors:

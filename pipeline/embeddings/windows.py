@@ -78,12 +78,12 @@ def parse_windows(
         if year.first < first or year.last > last:
             raise InputError(
                 f"The window {year} is not within the cube, whose period is {first}/{last}; give "
-                "another --window, or build the cube for longer."
+                "another window=, or build the cube for longer."
             )
         if not ((days >= year.first) & (days < year.end)).any():
             raise InputError(
                 f"The window {year} has no acquisition of a sensor that the model reads: its "
-                "vectors would be those of the prior. Give another --window."
+                "vectors would be those of the prior. Give another window=."
             )
     return tuple(sorted(set(windows)))
 

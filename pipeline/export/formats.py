@@ -64,11 +64,10 @@ def export_as(
     for name in options:
         if OWN_OPTIONS[name] != format:
             raise InputError(
-                f"--{name.replace('_', '-')} is of --format {OWN_OPTIONS[name]}, not of {format}; "
-                "leave it out."
+                f'{name}= is of format="{OWN_OPTIONS[name]}", not of {format}; leave it out.'
             )
     if zarr_format == 2 and shards:
-        raise InputError("Zarr v2 has no shards; leave --shards out, or take --zarr-format 3.")
+        raise InputError("Zarr v2 has no shards; leave shards= out, or take zarr_format=3.")
     part: dict[str, Any] = {
         "sensor": sensor, "variable": variable, "date": date, "at": at, "progress": progress,
     }  # fmt: skip
@@ -93,11 +92,11 @@ def _format(out: str | Path, format: str | None) -> str:
     if meant == "cog":
         raise InputError(
             f"{out}: COGs go into a folder, a file for each date, not into one {ending} file; name "
-            "a folder and take --format cog."
+            'a folder and take format="cog".'
         )
     if None not in (format, meant) and format != meant:
         raise InputError(
-            f"{out} ends as {meant} does, and --format is {format}; change one of them."
+            f"{out} ends as {meant} does, and format= is {format}; change one of them."
         )
     if format == "netcdf" and meant is None:
         raise InputError(f"{out}: a netCDF file ends in .nc; add that.")

@@ -295,7 +295,7 @@ def _warn_misplaced(files: Collection[Loss]) -> None:
     items = len({(file.sensor, file.item) for file in files})
     log.warning(
         "%d %s files elsewhere than these lie themselves, in the CRS and the footprint of "
-        "the item; they were read where they lie, such as %s (--strict-placement masks them)",
+        "the item; they were read where they lie, such as %s (strict_placement=True masks them)",
         items,
         "item places its" if items == 1 else "items place their",
         first,

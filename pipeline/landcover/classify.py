@@ -195,7 +195,7 @@ def _require_parted(sample: Sample, legend: Legend, columns: LabelColumns) -> No
         if mine.sum() == 1:
             raise InputError(
                 f"The class {name!r} has one label on the latents, and cross-validation hides one "
-                f"at a time: label another, or leave the class out with --ignore {name!r}."
+                f'at a time: label another, or leave the class out with ignore=["{name}"].'
             )
         raise InputError(
             f"All {mine.sum()} labels of the class {name!r} lie in one group of "

@@ -33,7 +33,7 @@ __all__ = [
     "write_report",
 ]
 
-NO_ERROR = "no design-based error: areas are counts of pixels; see --design stratified"
+NO_ERROR = 'no design-based error: areas are counts of pixels; see design="stratified"'
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def embed(
     report = fill(latents, result, who, title="embed", overviews=overviews, progress=progress)
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:
         log.warning(
-            "%d latent values did not fit the packing and were clipped; --precision float32 "
+            '%d latent values did not fit the packing and were clipped; precision="float32" '
             "keeps them.",
             report.clipped,
         )

@@ -102,7 +102,7 @@ def extract(
     """
     given = [source for source in (points, polygons) if source is not None]
     if len(given) != 1:
-        raise InputError("extract takes points or polygons, one of them; see --points, --polygons.")
+        raise InputError("extract takes points or polygons, one of them; see points=, polygons=.")
     out, store, reading = Path(out), Store.of(cube), Reading(masking, at)
     with translated_errors(store):
         root, snapshot = reading.open(store)

@@ -192,7 +192,7 @@ def test_a_window_begun_from_another_snapshot_is_finished_first(
     changed = Store.of(cube).repository().writable_session(BRANCH)
     zarr.open_group(changed.store, mode="r+").attrs["note"] = "grown"
     changed.commit("grow")
-    with pytest.raises(InputError, match=f"is not whole.*--window {FIRST} --at {earlier}"):
+    with pytest.raises(InputError, match=f'is not whole.*window="{FIRST}" at="{earlier}"'):
         run(cube, model, out, workers, SECOND)
     run(cube, model, out, workers, FIRST, at=earlier)
     run(cube, model, out, workers, SECOND)

@@ -119,7 +119,7 @@ def test_what_is_old_goes_and_what_a_result_keeps_stays(copied: Path) -> None:
     assert status(cube).bytes < size  # type: ignore[operator]
     assert history(cube) == (newest,)
     assert contents(cube) == before
-    with pytest.raises(InputError, match=r"no snapshot .* --history` lists them"):
+    with pytest.raises(InputError, match=r"no snapshot .* history, as .* lists them"):
         find_snapshot(Store.of(cube), kept.id)
 
 

@@ -190,7 +190,7 @@ def test_the_same_again_does_nothing_and_another_is_refused(
 ) -> None:
     before = table.read_bytes()
     assert extract(cube, table, polygons=polygons, label="crop").repeated
-    with pytest.raises(InputError, match=r"its sensors is .*choose another --out"):
+    with pytest.raises(InputError, match=r"its sensors is .*choose another out="):
         extract(cube, table, polygons=polygons, label="crop", sensors=[S2])
     assert table.read_bytes() == before
 
