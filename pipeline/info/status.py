@@ -251,7 +251,7 @@ def _not_ours(store: Store) -> InputError:
         return InputError(f"{store}: there is nothing here; {wanted}.")
     if path.is_file():
         if path.suffix == ".parquet":
-            wanted += "; `terralatent build` makes a cube of what a search found (build_cube with Scenes.from_parquet)"
+            wanted += "; `terralatent build` makes a cube of what a search found (scenes=)"
         return InputError(f"{store} is a file; {wanted}.")
     if any((path / name).is_file() for name in CATALOGUE):
         return InputError(
