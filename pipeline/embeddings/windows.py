@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.dates import Times, middles_of_months, parse_day
+from terralatent.catalogs.moments import Moment, read_span
+from terralatent.pipeline.dates import Times, middles_of_months
 
 __all__ = ["EVERY", "Window", "parse_windows"]
 
@@ -43,7 +44,7 @@ class Window:
 
 
 def parse_windows(
-    window: str | Sequence[str] | None,
+    window: Moment | slice | Sequence[Moment | slice] | None,
     every: str | None,
     period: tuple[np.datetime64, np.datetime64],
     acquisitions: Times,
@@ -52,8 +53,8 @@ def parse_windows(
 
     Args:
         window: One or more, each ``FIRST/LAST``, a year, or a year of the calendar such as
-            ``2018``. By default all years of the calendar that lie in ``period``; where there is
-            none, the last year of it.
+            ``2018``; a slice of two days or months, or a period of pandas, too. By default all
+            years of the calendar that lie in ``period``; where there is none, the last year of it.
         every: ``year`` or ``month``: further windows that begin so far apart, from the first one
             to the end of ``period``.
         period: First and last day of the cube.
@@ -65,8 +66,9 @@ def parse_windows(
     first, last = (day.astype("datetime64[D]") for day in period)
     if every not in (None, *EVERY):
         raise InputError(f"Windows every {every!r} are unknown; give {' or '.join(EVERY)}.")
-    given = [window] if isinstance(window, str) else list(window or ())
-    windows = [_parse(text) for text in given] or _default(first, last, every)
+    several = isinstance(window, Iterable) and not isinstance(window, str)
+    given = list(window) if several else [window] if window is not None else []
+    windows = [_parse(_as_text(own)) for own in given] or _default(first, last, every)
     if every:
         if len(given) > 1:
             raise InputError(
@@ -88,13 +90,20 @@ def parse_windows(
     return tuple(sorted(set(windows)))
 
 
+def _as_text(window: Moment | slice) -> str:
+    if isinstance(window, slice):
+        return f"{window.start}/{window.stop}"
+    return str(window)
+
+
 def _parse(text: str) -> Window:
     if len(text.strip()) == 4 and text.strip().isdecimal():
         text = f"{text.strip()}-01-01/{text.strip()}-12-31"
     parts = text.split("/")
     if len(parts) != 2:
         raise InputError(f"{text!r} is no window; give {FORM}, or a year such as 2018.")
-    first, last = (parse_day(part.strip(), f"window {text!r}") for part in parts)
+    spans = [read_span(part.strip(), f"{{value}} (window {text!r}) is no date.") for part in parts]
+    first, last = spans[0].first_day, spans[-1].last_day
     year = _year(first)
     if last != year.last:
         raise InputError(

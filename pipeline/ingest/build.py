@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from distributed import Client
 from odc.geo.geobox import GeoBox
-from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.scenes.aoi import read_aoi
+from terralatent.catalogs.scenes.aoi import Region, read_aoi
 from terralatent.catalogs.scenes.completeness import unusable
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
@@ -102,7 +101,7 @@ class BuildReport:
 
 def build_cube(
     scenes: Scenes,
-    region: str | Path | Mapping[str, Any] | BaseGeometry,
+    region: Region,
     out: str | Path,
     *,
     resolution: float = 10.0,

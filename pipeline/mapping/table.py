@@ -108,7 +108,7 @@ def embed_table(
         encoder=encoder,
     )
     pixels, span = _survey(table)
-    at_own = dates == "acquisitions" and not wide
+    at_own = isinstance(dates, str) and dates == "acquisitions" and not wide
     when = None if at_own else shared_dates(dates, span)
     parts = parts_of(found.model, len(when), None) if wide and when is not None else ()
     folder = model_folder(model)
