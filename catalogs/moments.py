@@ -16,12 +16,16 @@ Moment = Any
 """A text (``2018``, ``2018-05``, ``2018-05-03``, a time in ISO form), a ``date`` or ``datetime``,
 ``np.datetime64``, ``pd.Timestamp`` or ``pd.Period``, or an array of one of them without dims."""
 
+Unit = Literal["h", "m", "s"]
+"""Of a time that is not written to its fractions."""
+
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)|-?[qQ]([1-4]))?")
 """A year, a month or a quarter."""
 
-_SHORT: dict[Literal["h", "m", "s"], str] = {
-    unit: rf"\S{{8,10}}[T ]\d\d{minutes}(?![:.,\d])"
-    for unit, minutes in (("h", ""), ("m", r":\d\d"), ("s", r":\d\d:\d\d"))
+_SHORT: dict[Unit, str] = {
+    "h": r"\S{8,10}[T ]\d\d(?![:.,\d])",
+    "m": r"\S{8,10}[T ]\d\d:\d\d(?![:.,\d])",
+    "s": r"\S{8,10}[T ]\d\d:\d\d:\d\d(?![.,\d])",
 }
 """Times that are written in hours, in minutes and in seconds, by their units."""
 
@@ -47,12 +51,14 @@ class Span(NamedTuple):
     @property
     def first_day(self) -> np.datetime64:
         """datetime64[D], UTC."""
-        return self.first.astype("datetime64[D]")
+        day: np.datetime64 = self.first.astype("datetime64[D]")
+        return day
 
     @property
     def last_day(self) -> np.datetime64:
         """datetime64[D], UTC, included."""
-        return self.last.astype("datetime64[D]")
+        day: np.datetime64 = self.last.astype("datetime64[D]")
+        return day
 
 
 def read_span(value: Moment, wrong: str) -> Span:
@@ -84,8 +90,7 @@ def _span(value: Moment) -> Span | None:
         unit = np.datetime_data(value.dtype)[0]
         return None if np.isnat(value) else _of_unit(value, unit if unit in "YMWD" else "")
     if hasattr(value, "start_time") and hasattr(value, "end_time"):  # a period of pandas
-        ends = (np.datetime64(end, "us") for end in (value.start_time, value.end_time))
-        return Span(*ends, "")
+        return Span(np.datetime64(value.start_time, "us"), np.datetime64(value.end_time, "us"), "")
     if isinstance(value, datetime):
         return _of_time(value) if value == value else None  # pandas has a time that is none
     if isinstance(value, date):
@@ -105,10 +110,10 @@ def _span(value: Moment) -> Span | None:
         raise
     if re.fullmatch(r"[\dW-]+", text):
         return _of_unit(np.datetime64(time, "D"), "D")
-    return _of_time(time, next((unit for unit in _SHORT if re.match(_SHORT[unit], text)), ""))
+    return _of_time(time, next((unit for unit in _SHORT if re.match(_SHORT[unit], text)), None))
 
 
-def _of_time(time: datetime, unit: Literal["h", "m", "s", ""] = "") -> Span:
+def _of_time(time: datetime, unit: Unit | None = None) -> Span:
     """A time; of a text in hours, minutes or seconds all of that."""
     zone = ""
     if time.tzinfo is not None:
@@ -116,7 +121,7 @@ def _of_time(time: datetime, unit: Literal["h", "m", "s", ""] = "") -> Span:
         zone = "UTC" if name in _UTC else name
         time = time.astimezone(UTC).replace(tzinfo=None)
     instant = np.datetime64(time, "us")
-    last = instant if not unit else instant + np.timedelta64(1, unit) - _MICROSECOND
+    last = instant if unit is None else instant + np.timedelta64(1, unit) - _MICROSECOND
     return Span(instant, last, zone)
 
 

@@ -57,5 +57,4 @@ def _of_satellites(day: np.datetime64, name: str) -> date:
         raise InputError(
             f"The {name} {day} lies outside {YEARS[0]} to {YEARS[-1]}, the years of satellites."
         )
-    found: date = day.item()
-    return found
+    return date.fromisoformat(str(day))

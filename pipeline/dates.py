@@ -87,7 +87,7 @@ def parse_when(when: When, period: Period, acquisitions: Times) -> Times:
     """
     given, own = when, None
     if isinstance(when, slice):
-        when, own = "acquisitions", _ends(when, period)
+        own, when = _ends(when, period), "acquisitions"
     elif isinstance(when, str) and (parts := _OF_PERIOD.fullmatch(when)) and not _is_file(when):
         when, own = parts[1], _period(parts[2], when)
     first, last = (end.astype("datetime64[D]") for end in own or period)
@@ -106,8 +106,8 @@ def parse_when(when: When, period: Period, acquisitions: Times) -> Times:
         spans = [_span(text, f"{when}, line {n}") for n, text in texts if text]
         times = [time for span in spans for time in _meant(span)]
     else:
-        texts = [text.strip() for text in when.split(",")]
-        spans = [_span(text, f"dates {when!r}") for text in texts if text]
+        words = [word.strip() for word in when.split(",")]
+        spans = [_span(word, f"dates {when!r}") for word in words if word]
         times = [time for span in spans for time in _meant(span)]
     if not times:
         raise InputError(
@@ -148,9 +148,10 @@ def days_since_1970(times: Times) -> NDArray[np.float64]:
 
 def _given(when: Moment | Iterable[Moment]) -> list[np.datetime64]:
     """Times of one date that is no text, or of several."""
+    if hasattr(when, "to_numpy") and hasattr(when, "dims"):
+        when = when.to_numpy()  # what xarray iterates slowly
     several = isinstance(when, Iterable) and getattr(when, "shape", None) != ()
-    entries = when.to_numpy() if hasattr(when, "dims") else when  # what xarray iterates slowly
-    spans = [_span(entry, "the dates given") for entry in (entries if several else [when])]
+    spans = [_span(entry, "the dates given") for entry in (when if several else [when])]
     zones = sorted({span.zone or "UTC" for span in spans})
     if len(zones) > 1:
         raise InputError(
@@ -230,8 +231,8 @@ def _is_file(text: str) -> bool:
 
 
 def _brief(when: When) -> str:
-    several = isinstance(when, Iterable) and not isinstance(when, str)
-    text = ", ".join(str(date) for date in when) if several else str(when)
+    entries = [when] if isinstance(when, str) or not isinstance(when, Iterable) else when
+    text = ", ".join(map(str, entries))
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 

@@ -6,9 +6,8 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import shapely
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
@@ -33,7 +32,7 @@ class _Geographic(Protocol):
     def __geo_interface__(self) -> Mapping[str, Any]: ...
 
 
-Region = str | Path | Sequence[float] | Mapping[str, Any] | BaseGeometry | _Geographic
+Region: TypeAlias = str | Path | Sequence[float] | Mapping[str, Any] | BaseGeometry | _Geographic
 """What :func:`read_aoi` takes."""
 
 
@@ -112,7 +111,7 @@ def _offered_areas(region: _Geographic) -> list[BaseGeometry]:
 def _joined(numbers: Any) -> str:
     """Numbers as they are typed: what is wrong with them is said of both in one place."""
     try:
-        return ",".join(map(repr, np.asarray(numbers, dtype=float).ravel().tolist()))
+        return ",".join(repr(float(number)) for number in numbers)
     except (TypeError, ValueError):
         raise InputError(
             f"The region is a {type(numbers).__name__}; give minx,miny,maxx,maxy in degrees, a "

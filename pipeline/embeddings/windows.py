@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -66,8 +67,8 @@ def parse_windows(
     first, last = (day.astype("datetime64[D]") for day in period)
     if every not in (None, *EVERY):
         raise InputError(f"Windows every {every!r} are unknown; give {' or '.join(EVERY)}.")
-    several = isinstance(window, Iterable) and not isinstance(window, str)
-    given = list(window) if several else [window] if window is not None else []
+    alone = isinstance(window, str | slice) or not isinstance(window, Iterable)
+    given: list[Any] = [] if window is None else [window] if alone else [*cast("Any", window)]
     windows = [_parse(_as_text(own)) for own in given] or _default(first, last, every)
     if every:
         if len(given) > 1:
