@@ -19,8 +19,9 @@ from typer import Abort, Exit
 
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
+from terralatent.pipeline.bars import Bar
 from terralatent.pipeline.cli.arguments import as_options
-from terralatent.pipeline.cli.bars import Bar, Events
+from terralatent.pipeline.cli.events import Events
 from terralatent.pipeline.cube.losses import LOSSES_LISTED
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.progress import Progress, Silent

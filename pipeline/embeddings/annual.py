@@ -25,7 +25,7 @@ from terralatent.pipeline.embeddings.windows import parse_windows
 from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill, model_of
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["COMPONENTS", "annual"]
@@ -53,7 +53,7 @@ def annual(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport:
     """Reduce each window of a year of every pixel to a few components, and keep them; computes.
 
@@ -82,13 +82,14 @@ def annual(
         client: A Dask client, its address, or a kind of cluster; processes here by default.
         workers: Worker processes to start.
         memory: What a worker may use.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the cube or ``out`` cannot be used, or a window is not of a year, leaves the
             cube or has no acquisition.
         CheckpointError: If the model cannot be read, does not fit the cube or has no map.
     """
+    progress = choose_progress(progress)
     if out is None:
         raise InputError("annual needs a store to keep the vectors in; give out=PATH.")
     if precision not in PRECISIONS:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 
 __all__ = ["FORMATS", "export_as"]
@@ -33,7 +33,7 @@ def export_as(
     precision: str | None = None,
     files: str | None = None,
     at: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> Path:
     """Write a store, or part of it, in another format. Computes.
 
@@ -49,7 +49,7 @@ def export_as(
         precision: ``packed`` or ``float32``.
         files: See :func:`terralatent.pipeline.export.cog.export_cogs`.
         at: An earlier snapshot.
-        progress: Advanced by each shard.
+        progress: Advanced by each shard; True: a bar, as by default in a notebook.
 
     Returns:
         The folder or file.
@@ -58,6 +58,7 @@ def export_as(
         InputError: If the format is none, contradicts the ending or has no such option, and as of
             the formats.
     """
+    progress = choose_progress(progress)
     format = _format(out, format)
     own = {"shards": shards, "zarr_format": zarr_format, "precision": precision, "files": files}
     options: dict[str, Any] = {name: value for name, value in own.items() if value is not None}

@@ -46,7 +46,7 @@ from terralatent.pipeline.ingest.read_tasks import (
     run_task,
 )
 from terralatent.pipeline.ingest.windows import READ_THREADS, ReadWindows, plan_windows
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.region import grid
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
@@ -113,7 +113,7 @@ def build_cube(
     strict_placement: bool = False,
     client: Client | str | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> BuildReport:
     """Build the cube of a region from its scenes, go on with it, or let it grow. Computes.
 
@@ -143,7 +143,7 @@ def build_cube(
             :func:`terralatent.pipeline.cluster.client.client_for`; by default processes on this
             machine, for as long as the call lasts.
         workers: Worker processes to start; one for each core of this machine by default.
-        progress: Given each read task as it ends.
+        progress: Given each read task as it ends; True: a bar, as by default in a notebook.
 
     Returns:
         The dates of each sensor, and what could not be read: masked in the cube and marked
@@ -155,6 +155,7 @@ def build_cube(
             touches the region, or if ``out`` exists and holds something else: another grid, other
             sensors or bands, another rule.
     """
+    progress = choose_progress(progress)
     store = Store.of(out)
     outline = read_aoi(region)
     scenes = choose_bands(scenes, store, bands)

@@ -27,7 +27,7 @@ from terralatent.pipeline.mapping.results import (
     result_layout,
     time_chunk,
 )
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.arrays import (
     INNER_CHUNK,
@@ -64,7 +64,7 @@ def decode(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport:
     """Predict the bands of ``sensor`` at ``dates`` and keep them at ``out``; computes.
 
@@ -90,12 +90,13 @@ def decode(
             default.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    progress = choose_progress(progress)
     result = Store.of(out)
     reading, who = Reading(masking, at), Workers(client, workers, memory)
     model = model_of(result) if model is None else model

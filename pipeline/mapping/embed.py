@@ -33,7 +33,7 @@ from terralatent.pipeline.mapping.results import (
     time_chunk,
 )
 from terralatent.pipeline.mapping.table import TableReport, embed_table
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (
     TIME_CHUNK,
@@ -80,7 +80,7 @@ def embed(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport | TableReport:
     """Infer the latents of every pixel of ``cube`` at ``dates`` and keep them at ``out``; computes.
 
@@ -116,12 +116,13 @@ def embed(
             default.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the cube, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    progress = choose_progress(progress)
     if out is None:
         raise InputError("embed needs a store to keep the latents in; give out=PATH.")
     if is_table(cube):

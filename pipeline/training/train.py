@@ -22,7 +22,7 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import uninterrupted
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource
@@ -112,7 +112,7 @@ def train(
     supervision: Supervision | None = None,
     columns: Columns = None,
     masking: MaskingRequest = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
     **given: Unpack[Choices],
 ) -> TrainReport:
     """Train a model on pixel series of one or more cubes and tables; computes.
@@ -165,7 +165,7 @@ def train(
         columns: Where the tables have what: a mapping, or a TOML or JSON file of one.
         masking: How the sensors are masked; the model notes it, and is used so by default. An
             extension masks the sensors that it adds so.
-        progress: Shown every step, with loss and best score.
+        progress: Shown every step, with loss and best score; True: a bar.
         given: Choices of the model, see :class:`terralatent.pipeline.training.choices.Choices`.
 
     Raises:
@@ -278,7 +278,7 @@ def train(
                     state,
                     folder=folder,
                     fabric=fabric,
-                    progress=lock.tee(progress),
+                    progress=lock.tee(choose_progress(progress)),
                     centre=centre,
                 )
                 # What an extension may change was judged by its guard: nothing goes beyond that.
