@@ -439,7 +439,7 @@ def test_what_is_none_of_ours_is_refused_in_one_line(
             tmp_path / "nowhere",
             "there is nothing here; a cube, latents, bands or a model is wanted",
         ),
-        (file, r"scenes.parquet is a file; .* `terralatent build --scenes`"),
+        (file, r"scenes.parquet is a file; .* `terralatent build`"),
         (plain, "foreign.zarr is not of terralatent"),
         (catalogue, "is not of terralatent"),
         (tmp_path / "catalogue", "is a folder of scenes; .* `terralatent build` makes a cube"),

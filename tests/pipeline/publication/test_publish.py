@@ -235,7 +235,7 @@ def test_another_store_or_another_folder_is_refused_by_name(
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"licence": None}, "Give --licence"),
+        ({"licence": None}, "Give licence="),
         ({"licence": "my own"}, "no SPDX identifier"),
         ({"providers": ["=https://example.org"]}, "is no name"),
         ({"copy": "tiff"}, "give zarr"),
