@@ -254,7 +254,7 @@ def test_status_knows_a_map(land: Path) -> None:
     assert set(report.result.arrays) == {"class", "probability", "entropy"}
 
 
-SINGLE = r'The class .maize. has one label on the latents, .* leave the class out with ignore=..ma'
+SINGLE = r"The class .maize. has one label on the latents, .* leave the class out with ignore=..ma"
 
 
 @pytest.mark.parametrize(
