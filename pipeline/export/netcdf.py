@@ -13,8 +13,8 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.attributes import CF
 from terralatent.pipeline.export.selection import (
-    CONVENTIONS,
     Selection,
     dims_of,
     is_on_grid,
@@ -102,7 +102,7 @@ def _write(
 ) -> None:
     root.attrs.update(_attributes(chosen.root.attrs.asdict()))
     root.attrs[ABOUT] = json.dumps(chosen.about, sort_keys=True)
-    root.attrs["Conventions"] = CONVENTIONS
+    root.attrs["Conventions"] = CF
     one = chosen.about["export"]["sensor"]
     cuts = [list(_cut(chosen, path, array)) for path, _, array in arrays]
     progress.start(sum(map(len, cuts)), "export")
@@ -148,7 +148,7 @@ def _write_coordinates(chosen: Selection, path: str, arrays: list[zarr.Array], t
         made.attrs.update(_attributes(array.attrs.asdict(), values.dtype))
     if path and target.parent is not target:
         target.attrs.update(_attributes(group.attrs.asdict()))
-        target.attrs["Conventions"] = CONVENTIONS
+        target.attrs["Conventions"] = CF
     named = [name for name, array in beside if dims_of(array) != (name,)]
     if named:
         target.attrs["coordinates"] = " ".join(named)

@@ -18,10 +18,7 @@ from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.multiscales import OVERVIEWS
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["CONVENTIONS", "Selection", "dims_of", "is_on_grid", "pieces", "select", "values_of"]
-
-CONVENTIONS = "CF-1.11"
-"""What the attributes of an export follow."""
+__all__ = ["Selection", "dims_of", "is_on_grid", "pieces", "select", "values_of"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.attributes import CF
 from terralatent.pipeline.export.selection import (
-    CONVENTIONS,
     Selection,
     dims_of,
     is_on_grid,
@@ -159,7 +159,7 @@ class _Copy:
         attrs = without_levels(self._chosen.groups[path].attrs.asdict())
         own = {name: array for place, name, array in arrays if place == path}
         if not path or any(map(is_on_grid, own.values())):
-            attrs["Conventions"] = CONVENTIONS
+            attrs["Conventions"] = CF
         if any(map(is_on_grid, own.values())):
             beside = [n for n, a in own.items() if not is_on_grid(a) and dims_of(a) != (n,)]
             named = str(attrs.get("coordinates", "")).split()

@@ -48,6 +48,7 @@ from terralatent.pipeline.ingest.read_tasks import (
 from terralatent.pipeline.ingest.windows import READ_THREADS, ReadWindows, plan_windows
 from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.region import grid
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
@@ -64,8 +65,8 @@ REQUESTS_A_HOST = 64
 """Requests to one host at the same time, of all workers together; each may have one at least."""
 
 
-@dataclass(frozen=True)
-class BuildReport:
+@dataclass(frozen=True, repr=False)
+class BuildReport(Sentence):
     """What a build ended with."""
 
     store: str

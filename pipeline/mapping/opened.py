@@ -13,12 +13,22 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from terralatent.pipeline.attributes import CF, writable_attrs
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.overviews.opened import level_group
 from terralatent.pipeline.store.multiscales import MULTISCALES
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["open_bands", "open_latents", "open_result", "unpacked"]
+
+LONG_NAMES = {
+    "band": "band of the sensor",
+    "category": "class of the map",
+    "component": "component of the annual vectors",
+    "latent": "latent series, by their number in the model",
+    "sensor": "sensor",
+}
+"""Of coordinates."""
 
 OF_THE_FORMAT = (ABOUT, MULTISCALES, "coordinates", "Conventions")
 """Attributes of a store's root that say how it is kept."""
@@ -74,8 +84,9 @@ def open_result(
 ) -> xr.Dataset:
     """Open a result: dask arrays, float32, NaN outside every scene. Reads no pixels.
 
-    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``, and
-    ``level`` where it is none of level 0.
+    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``, those
+    that are nested as JSON in a text, so that netCDF can hold them; and ``level`` where it is none
+    of level 0.
 
     Raises:
         InputError: If there is no such store, it is of another kind, or it has no such level.
@@ -92,7 +103,7 @@ def open_result(
         if {"y", "x"} <= set(dims[name])
     }
     coords = {
-        name: (dims[name], times(array) if name == "time" else _labels(array))
+        name: (dims[name], times(array) if name == "time" else _labels(array), _about(array))
         for name, array in stored.items()
         if dims[name] == (name,) and name not in ("y", "x")
     }
@@ -100,10 +111,16 @@ def open_result(
     for name in opened.data_vars:
         opened[name].encoding["grid_mapping"] = "spatial_ref"
     attrs = {**whole.attrs.asdict(), **root.attrs.asdict()}
+    kept = {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT}
     return opened.assign_attrs(
-        {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT},
-        **({"level": level} if level else {}),
+        writable_attrs(kept), Conventions=CF, **({"level": level} if level else {})
     )
+
+
+def _about(coordinate: zarr.Array) -> dict[str, Any]:
+    """What a coordinate says of itself; stores of earlier versions say nothing."""
+    name = coordinate.basename
+    return {"long_name": LONG_NAMES[name], **_attrs_of(coordinate)} if name in LONG_NAMES else {}
 
 
 def _labels(array: zarr.Array) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from terralatent.pipeline.dates import Times, When, days_since_1970
 from terralatent.pipeline.mapping.features import parts_of, shared_dates, year_features
 from terralatent.pipeline.mapping.pixel_model import PixelModel
 from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.reading import chunks
@@ -30,8 +31,8 @@ MOST_PIXELS, MOST_ROWS = 4096, 2**18
 """Pixels of a chunk, and rows of its result, at most: what is in memory at once."""
 
 
-@dataclass(frozen=True)
-class TableReport:
+@dataclass(frozen=True, repr=False)
+class TableReport(Sentence):
     """How the embedding of a table ended."""
 
     pixels: int

@@ -32,6 +32,7 @@ from terralatent.pipeline.overviews.seasonal import SEASONAL, seasonal_order
 from terralatent.pipeline.overviews.task import Task, summarise, tasks_of
 from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.region import Block
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
@@ -46,8 +47,8 @@ PROCESS = 700_000_000
 """What a worker takes beside, where it has computed latents before."""
 
 
-@dataclass(frozen=True)
-class OverviewReport:
+@dataclass(frozen=True, repr=False)
+class OverviewReport(Sentence):
     """How the making of overviews ended."""
 
     levels: tuple[tuple[int, int], ...]

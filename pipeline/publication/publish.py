@@ -18,6 +18,7 @@ from terralatent.pipeline.publication.describe import describe
 from terralatent.pipeline.publication.lineage import find_lineage
 from terralatent.pipeline.publication.model import find_model
 from terralatent.pipeline.publication.wording import Wording
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot, keep_for
 from terralatent.pipeline.store.location import is_url
@@ -27,8 +28,8 @@ from terralatent.pipeline.store.repository import Store
 __all__ = ["Published", "publish"]
 
 
-@dataclass(frozen=True)
-class Published:
+@dataclass(frozen=True, repr=False)
+class Published(Sentence):
     """What :func:`publish` left."""
 
     catalogue: Path

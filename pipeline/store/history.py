@@ -16,6 +16,7 @@ import icechunk
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.command import command_line
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.digests import rewritten_snapshots
 from terralatent.pipeline.store.library_errors import is_taken
@@ -51,8 +52,8 @@ class Snapshot:
         return {**asdict(self), "kept_for": list(self.kept_for)}
 
 
-@dataclass(frozen=True)
-class Expired:
+@dataclass(frozen=True, repr=False)
+class Expired(Sentence):
     """What :func:`expire` let go."""
 
     store: str

@@ -20,6 +20,7 @@ from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.series import US_PER_DAY, SeriesBlock, read_series
 from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.region import blocks, grid_of
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
@@ -38,8 +39,8 @@ GROUP_ROWS = 65_536
 """Rows of a row group, at least."""
 
 
-@dataclass(frozen=True)
-class ExtractReport:
+@dataclass(frozen=True, repr=False)
+class ExtractReport(Sentence):
     """What a table holds that was made from a cube."""
 
     pixels: int

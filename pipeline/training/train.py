@@ -23,6 +23,7 @@ from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import uninterrupted
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource
@@ -61,8 +62,8 @@ VALIDATION_PIXELS, ALL_VALIDATION_PIXELS = 512, 4096
 """Pixels of each cube to validate on, and at most so many of all together."""
 
 
-@dataclass(frozen=True)
-class TrainReport:
+@dataclass(frozen=True, repr=False)
+class TrainReport(Sentence):
     """How a training ended. Scores are log predictive densities by held-out value, in nats."""
 
     steps: int
@@ -295,8 +296,7 @@ def train(
                 else:
                     final = state.best
             else:
-                state.finished = True
-                final = state.best
+                state.finished, final = True, state.best
         finally:
             with uninterrupted():
                 record = training_record(

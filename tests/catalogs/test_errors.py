@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from terralatent.catalogs.errors import InputError
 from terralatent.models.checkpoint import CheckpointError
 
@@ -22,13 +24,12 @@ def shown(cell: str, name: str) -> list[str]:
     """What a notebook shows of a cell that fails, run as IPython runs it."""
     shell: dict[str, Any] = {"__name__": "IPython.core.interactiveshell"}
     exec("def run_code(code, space):\n    exec(code, space)", shell)
-    try:
+    with pytest.raises((InputError, CheckpointError)) as raised:
         shell["run_code"](compile(cell, name, "exec"), {"__name__": "__main__"})
-    except (InputError, CheckpointError) as error:
-        assert error.__traceback__ is not None
-        error.__traceback__ = error.__traceback__.tb_next  # that of this function
-        return "\n".join(error._render_traceback_()).splitlines()
-    raise AssertionError("nothing went wrong")
+    error = raised.value
+    assert error.__traceback__ is not None
+    error.__traceback__ = error.__traceback__.tb_next  # that of this function
+    return "\n".join(error._render_traceback_()).splitlines()
 
 
 def test_a_notebook_shows_the_message_and_the_users_own_lines(tmp_path: Path) -> None:

@@ -447,7 +447,7 @@ def test_another_masking_is_refused_by_its_name(
     out = tmp_path / "latents"
     embed(cube, model, out, dates=DATES, masking=Masking(dilate=1), client=workers)
 
-    assert open_latents(out).attrs["masking"] == {S2: {"dilate": 1}}
+    assert json.loads(open_latents(out).attrs["masking"]) == {S2: {"dilate": 1}}
     again = embed(cube, model, out, dates=DATES, masking=Masking(dilate=1), client="tcp://no:1")
     assert again.computed == 0
     for other, words in (

@@ -26,6 +26,7 @@ from tests.commands.plans import FilledStore, Plan
 from tests.commands.processes import Launcher
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
+from tests.made.written import assert_same_in_netcdf
 
 SIDE, COMPONENTS = 18, 3
 PERIOD = ("2017-06-01", "2018-12-31")
@@ -124,6 +125,10 @@ def test_windows_add_up_in_any_order_to_what_is_made_at_once(
     ]
     for name in ("mean", "std", "observations"):
         np.testing.assert_array_equal(one[name].values, other[name].values)
+
+
+def test_annual_vectors_are_written_to_netcdf(first: Path, tmp_path: Path) -> None:
+    assert_same_in_netcdf(open_annual(first), tmp_path)
 
 
 def test_maps_are_made_from_annual_vectors(first: Path) -> None:

@@ -25,6 +25,7 @@ from terralatent.pipeline.landcover.features import LatentFeatures, find_feature
 from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents
 from tests.made.latents import DATES, LATENTS, NAMES, OUTSIDE, SIDE, Fields, made_up_fields
+from tests.made.written import assert_same_in_netcdf
 
 
 def test_the_map_is_the_truth_and_empty_outside_every_scene(fields: Fields, land: Path) -> None:
@@ -155,6 +156,10 @@ def test_an_estimator_is_taken_as_it_is(fields: Fields, workers: Client, tmp_pat
     about = Store.of(tmp_path / "map").about()["identity"]
     assert about["estimator"].startswith("sklearn.pipeline:Pipeline(")
     assert about["with_std"] is True
+
+
+def test_maps_are_written_to_netcdf(land: Path, tmp_path: Path) -> None:
+    assert_same_in_netcdf(open_landcover(land), tmp_path)
 
 
 def test_codes_are_the_values_of_pixels_and_some_are_ignored(
