@@ -13,6 +13,7 @@ import xarray as xr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.sensors import SENSORS
+from terralatent.pipeline.cube.masking import Masking
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.store.digests import SUMS
