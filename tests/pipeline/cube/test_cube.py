@@ -18,7 +18,7 @@ from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.export.zarr import export
 from terralatent.pipeline.store.digests import SUMS
 from terralatent.pipeline.store.repository import Store
-from tests.made.written import assert_same_in_netcdf
+from tests.netcdf import assert_same_in_netcdf
 
 NAMES = ("sentinel-2-l2a", "sentinel-1-asc")
 

@@ -26,7 +26,7 @@ from tests.commands.plans import FilledStore, Plan
 from tests.commands.processes import Launcher
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
-from tests.made.written import assert_same_in_netcdf
+from tests.netcdf import assert_same_in_netcdf
 
 SIDE, COMPONENTS = 18, 3
 PERIOD = ("2017-06-01", "2018-12-31")

@@ -25,7 +25,7 @@ from terralatent.pipeline.landcover.features import LatentFeatures, find_feature
 from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents
 from tests.made.latents import DATES, LATENTS, NAMES, OUTSIDE, SIDE, Fields, made_up_fields
-from tests.made.written import assert_same_in_netcdf
+from tests.netcdf import assert_same_in_netcdf
 
 
 def test_the_map_is_the_truth_and_empty_outside_every_scene(fields: Fields, land: Path) -> None:

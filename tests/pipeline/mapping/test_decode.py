@@ -20,7 +20,7 @@ from terralatent.pipeline.mapping.decode import ARRAYS
 from terralatent.pipeline.mapping.opened import open_bands
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import ABSENT, made_up_model, outside_every_scene, wide_region
-from tests.made.written import assert_same_in_netcdf
+from tests.netcdf import assert_same_in_netcdf
 
 SENSOR = "sentinel-2-l2a"
 

@@ -32,7 +32,7 @@ from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.repository import Store
 from tests.commands.processes import Launcher
 from tests.made.models import made_up_model, outside_every_scene, wide_region
-from tests.made.written import assert_same_in_netcdf
+from tests.netcdf import assert_same_in_netcdf
 from tests.servers.schedulers import cluster_in
 
 DATES = "2018-05-04,2018-05-20"
