@@ -123,6 +123,8 @@ class Status:
 
 def main_facts(status: Status) -> Iterator[tuple[str, str]]:
     """The main of what a status says, under its names; ``to_json`` says all of it."""
+    if status.code_version:
+        yield "made", f"by terralatent {status.code_version}, {status.format}"
     if status.committed:
         yield "stored", f"{status.committed}, snapshot {status.snapshot}"
     if status.grid is not None:
