@@ -25,4 +25,4 @@ def refuse_inside_store(out: str | Path) -> None:
     for folder in Path(out).expanduser().absolute().resolve().parents:
         icechunk = all((folder / name).is_dir() for name in _ICECHUNK)
         if icechunk or any((folder / name).is_file() for name in _ZARR):
-            raise InputError(f"{out} lies inside the store {folder}; choose another --out.")
+            raise InputError(f"{out} lies inside the store {folder}; choose another out=.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 import numpy as np
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.moments import Moment, read_span
 
 __all__ = ["YEARS", "Period", "read_period", "within"]
 
@@ -17,18 +18,21 @@ YEARS = range(1972, 2101)
 """In which something can have been sensed: from the first Landsat on."""
 
 
-def read_period(start: str | date, end: str | date) -> Period:
+def read_period(start: Moment, end: Moment) -> Period:
     """Read and check a period.
 
     Args:
-        start: First day, ``YYYY-MM-DD`` or a date.
-        end: Last day, which is included.
+        start: First day, or what begins with it: ``2018-05`` is the first of May. See
+            :data:`~terralatent.catalogs.moments.Moment`; a time that states its zone is
+            converted to UTC.
+        end: Last day, which is included: of ``2018-05`` the 31st.
 
     Raises:
         InputError: If a day is no date, lies outside the age of satellites, or if the period ends
             before it starts.
     """
-    first, last = _day(start, "start"), _day(end, "end")
+    days = read_span(start, _WRONG["start"]).first_day, read_span(end, _WRONG["end"]).last_day
+    first, last = (_of_satellites(day, name) for day, name in zip(days, _WRONG, strict=True))
     if last < first:
         raise InputError(
             f"The period ends before it starts: from {first} to {last}; swap the two dates."
@@ -42,20 +46,15 @@ def within(time: np.datetime64, period: Period) -> bool:
     return bool(start <= time.astype("datetime64[D]") <= end)
 
 
-def _day(value: str | date, name: str) -> date:
-    if isinstance(value, datetime):
-        day = value.date()
-    elif isinstance(value, date):
-        day = value
-    else:
-        try:
-            day = date.fromisoformat(value.strip())
-        except (ValueError, AttributeError) as error:
-            raise InputError(
-                f"The {name} {value!r} is no date ({error}); give YYYY-MM-DD."
-            ) from error
-    if day.year not in YEARS:
+_WRONG = {
+    name: f"The {name} {{value}} is no date; give YYYY-MM-DD, or a month as YYYY-MM."
+    for name in ("start", "end")
+}
+
+
+def _of_satellites(day: np.datetime64, name: str) -> date:
+    if int(day.astype("datetime64[Y]").astype(int)) + 1970 not in YEARS:
         raise InputError(
             f"The {name} {day} lies outside {YEARS[0]} to {YEARS[-1]}, the years of satellites."
         )
-    return day
+    return date.fromisoformat(str(day))

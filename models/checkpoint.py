@@ -41,6 +41,10 @@ class CheckpointError(ValueError):
     exit_code = 2
     """With which the command line ends."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of all frames, which are ours: what is wrong."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def save_model(model: LatentModel, folder: str | Path, training: Mapping[str, Any]) -> str:
     """Write ``model`` into ``folder``, made if need be; what was saved there before is replaced.

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-__all__ = ["Progress", "Rate", "Silent", "StageRate", "counting"]
+__all__ = [
+    "Progress",
+    "ProgressChoice",
+    "Rate",
+    "Silent",
+    "StageRate",
+    "choose_progress",
+    "counting",
+    "runs_in_notebook",
+]
+
+NOTEBOOK = "ZMQInteractiveShell"
+"""The class of IPython's shell in the kernel of a notebook; in a terminal it is another."""
 
 RECENT_S = 300.0
 """Over how long a rate is taken: long enough that blocks which take a minute do not make it jump.
@@ -44,6 +57,33 @@ class Silent:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+ProgressChoice: TypeAlias = Progress | bool | None
+"""What every function that takes long takes for its ``progress``: a :class:`Progress`; True for a
+bar; False for none; None for a bar in a notebook, and none elsewhere."""
+
+
+def choose_progress(progress: ProgressChoice) -> Progress:
+    """Return what shows progress: the one given, a bar, or :class:`Silent`."""
+    if progress is None:
+        progress = runs_in_notebook()
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return Silent()
+    from rich.console import Console
+
+    from terralatent.pipeline.bars import Bar, CellBar
+
+    return CellBar() if runs_in_notebook() else Bar(Console(stderr=True))
+
+
+def runs_in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook. Imports nothing."""
+    interactive = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive is not None else None
+    return type(shell).__name__ == NOTEBOOK
 
 
 def counting(progress: Progress, title: str) -> Callable[[int, int], None]:

@@ -200,7 +200,7 @@ def _listen(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         raise InputError(
-            f"Port {port} of {_HOST} cannot be used ({error}); give another with --port, which "
+            f"Port {port} of {_HOST} cannot be used ({error}); give another port=, which "
             "takes that port and the next."
         ) from error
     return listening

@@ -76,7 +76,7 @@ def require_scenes_file(path: Path) -> None:
     if not ours:
         raise InputError(
             f"The scenes cannot be written to {path}: it is there and is no file of `terralatent "
-            "search`; choose another --out, or remove it."
+            "search`; choose another out=, or remove it."
         )
 
 

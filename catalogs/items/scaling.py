@@ -144,7 +144,7 @@ def _offset(item: Mapping[str, Any], sensor: Sensor, of_bands: Any) -> tuple[Any
         return sensor.stated, "stated"
     raise ScalingError(
         "it states neither an offset nor a processing baseline; if you know the offset, give it "
-        f"(--offset {sensor.name}=NUMBER)"
+        f'(offsets={{"{sensor.name}": NUMBER}})'
     )
 
 

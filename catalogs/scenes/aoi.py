@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import shapely
 from shapely.geometry import box
@@ -13,22 +14,41 @@ from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.antimeridian import Bounds, box_on_globe, crosses
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.scenes.region_file import areas_of, read_areas, require_valid, unleaping
+from terralatent.catalogs.scenes.region_file import (
+    areas_of,
+    areas_of_frame,
+    read_areas,
+    require_valid,
+    unleaping,
+)
 
-__all__ = ["describe_box", "describe_extent", "read_aoi"]
+__all__ = ["Region", "describe_box", "describe_extent", "read_aoi"]
 
 
-def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeometry:
+class _Geographic(Protocol):
+    """What offers itself as GeoJSON, such as a GeoSeries, a GeoDataFrame or an item of pystac."""
+
+    @property
+    def __geo_interface__(self) -> Mapping[str, Any]: ...
+
+
+Region: TypeAlias = str | Path | Sequence[float] | Mapping[str, Any] | BaseGeometry | _Geographic
+"""What :func:`read_aoi` takes."""
+
+
+def read_aoi(region: Region) -> BaseGeometry:
     """Read a region and check it.
 
     One that crosses the 180th meridian may be given in any way, see
     :mod:`terralatent.catalogs.antimeridian`; four numbers then begin east of their end.
 
     Args:
-        region: ``minx,miny,maxx,maxy`` in degrees, the path of a GeoJSON file (a geometry, a
-            Feature or a FeatureCollection, whose areas are united) or of a GeoPackage, Shapefile or
-            KML file, GeoJSON as a mapping, or a shapely geometry in EPSG:4326. The CRS that a file
-            states is obeyed, see :mod:`terralatent.catalogs.scenes.region_file`.
+        region: ``minx,miny,maxx,maxy`` in degrees, as text or as four numbers; the path of a
+            GeoJSON file (a geometry, a Feature or a FeatureCollection, whose areas are united) or
+            of a GeoPackage, Shapefile or KML file; GeoJSON as a mapping; a shapely geometry in
+            EPSG:4326; a GeoSeries or GeoDataFrame in any CRS, whose areas are united; or anything
+            else with ``__geo_interface__``, in EPSG:4326 unless its ``crs`` says otherwise. The CRS
+            that a file states is obeyed, see :mod:`terralatent.catalogs.scenes.region_file`.
 
     Returns:
         A valid, two-dimensional Polygon or MultiPolygon in EPSG:4326, x the longitude from -180 to
@@ -42,6 +62,10 @@ def read_aoi(region: str | Path | Mapping[str, Any] | BaseGeometry) -> BaseGeome
         return _checked(unleaping(region, "The region"), "The region")
     if isinstance(region, Mapping):
         return _checked(shapely.union_all(areas_of(region, "The region")), "The region")
+    if hasattr(region, "__geo_interface__"):
+        return _checked(shapely.union_all(_offered_areas(region)), "The region")
+    if not isinstance(region, str | os.PathLike):
+        region = _joined(region)
     corners = _corners(str(region))
     if corners is not None:
         return _checked(_rectangle(corners), f"The region {str(region)!r}")
@@ -75,6 +99,24 @@ def describe_extent(bounds: Bounds, aoi: BaseGeometry) -> str:
     if not extent.intersects(aoi) and extent.intersects(box(miny, minx, maxy, maxx)):
         return f"{within}, where the region lies with x and y swapped: the longitude comes first"
     return within
+
+
+def _offered_areas(region: _Geographic) -> list[BaseGeometry]:
+    """The areas of what is geographic, in degrees by its own CRS."""
+    if hasattr(region, "crs") and hasattr(region, "geometry"):  # of geopandas
+        return areas_of_frame(region, "The region", _NO_CRS)
+    return areas_of(region.__geo_interface__, "The region", getattr(region, "crs", None))
+
+
+def _joined(numbers: Any) -> str:
+    """Numbers as they are typed: what is wrong with them is said of both in one place."""
+    try:
+        return ",".join(repr(float(number)) for number in numbers)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The region is a {type(numbers).__name__}; give minx,miny,maxx,maxy in degrees, a "
+            "file's path, a geometry or a GeoDataFrame."
+        ) from None
 
 
 def _corners(text: str) -> Bounds | None:
@@ -123,3 +165,6 @@ def _checked(aoi: BaseGeometry, name: str) -> BaseGeometry:
             "MultiPolygon that has an area."
         )
     return aoi
+
+
+_NO_CRS = 'it has none; say in which its coordinates are, as by gdf.set_crs("EPSG:4326")'

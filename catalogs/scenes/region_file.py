@@ -20,7 +20,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.text_files import read_text
 from terralatent.catalogs.vector_files import VECTOR_FILES, read_vector_file
 
-__all__ = ["areas_of", "read_areas", "require_valid", "unleaping"]
+__all__ = ["areas_of", "areas_of_frame", "read_areas", "require_valid", "unleaping"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,16 +55,22 @@ def read_areas(path: Path, name: str) -> list[BaseGeometry]:
     return areas_of(_read_geojson(path, name), name)
 
 
-def areas_of(content: Mapping[str, Any], name: str) -> list[BaseGeometry]:
+def areas_of(content: Mapping[str, Any], name: str, crs: Any = None) -> list[BaseGeometry]:
     """The areas of GeoJSON, as those of :func:`read_areas`.
+
+    Args:
+        content: Geometry, Feature or FeatureCollection.
+        name: What messages call it.
+        crs: Of what does not state one, anything that pyproj takes; degrees by default.
 
     Raises:
         InputError: If it is not valid, or if its ``crs`` cannot be used.
     """
     try:
+        others = _DEGREES if crs is None else CRS.from_user_input(crs)
         parts = [
-            unleaping(_in_degrees(shapely.force_2d(shape(part)), crs, name), name)
-            for part, crs in _geometries(content, _DEGREES, name)
+            unleaping(_in_degrees(shapely.force_2d(shape(part)), own, name), name)
+            for part, own in _geometries(content, others, name)
         ]
     except InputError:
         raise
@@ -191,14 +197,26 @@ def _read_vector_file(path: Path, name: str) -> list[BaseGeometry]:
     table = read_vector_file(path, name)
     if table is None:
         return []
-    if table.crs is None:
-        beside = f"{path.stem}.prj" if path.suffix.lower() == ".shp" else "one"
-        raise InputError(
-            f"{name} does not state its CRS: {beside} is missing; add it, or save the region as "
-            "GeoJSON in EPSG:4326."
-        )
-    areas = [shapely.force_2d(area) for area in table.geometry if area is not None]
-    made = [unleaping(_in_degrees(area, table.crs, name), name) for area in areas]
+    beside = f"{path.stem}.prj" if path.suffix.lower() == ".shp" else "one"
+    mend = f"{beside} is missing; add it, or save the region as GeoJSON in EPSG:4326"
+    return areas_of_frame(table, name, mend)
+
+
+def areas_of_frame(frame: Any, name: str, mend: str) -> list[BaseGeometry]:
+    """The areas of a GeoDataFrame or GeoSeries, as those of :func:`read_areas`.
+
+    Args:
+        frame: In any CRS.
+        name: What messages call it.
+        mend: What to do where it has no CRS.
+
+    Raises:
+        InputError: If it has none, or if an area is not valid.
+    """
+    if frame.crs is None:
+        raise InputError(f"{name} does not state its CRS: {mend}.")
+    areas = [shapely.force_2d(area) for area in frame.geometry if area is not None]
+    made = [unleaping(_in_degrees(area, frame.crs, name), name) for area in areas]
     for area in made:
         require_valid(area, name)
     return made

@@ -38,7 +38,7 @@ def keep_rights(file: Path, access: Access) -> None:
             old.unlink(missing_ok=True)
     except OSError as error:
         _LOG.warning(
-            "what %s may name cannot be noted in %s (%s); whoever reads it gives --source as well",
+            "what %s may name cannot be noted in %s (%s); whoever reads it gives source= as well",
             file,
             folder,
             error.strerror or error,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from terralatent.catalogs.documents.access import REFUSED, Access
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.items.item import footprint, sensed_at
 from terralatent.catalogs.items.items_file import read_items, write_items
+from terralatent.catalogs.listing import html_of, text_of
 from terralatent.catalogs.period import Period
 from terralatent.catalogs.printable import printable, printable_json
 from terralatent.catalogs.scenes.acquisition import Acquisition, Fate
@@ -38,9 +39,9 @@ REASONS_LISTED = 10
 """Lines that say why items are left out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scenes:
-    """The result of a search. Picklable; holds no pixels."""
+    """The result of a search. Picklable; holds no pixels. Shown as a table of its sensors."""
 
     place: Source
     """Where they come from."""
@@ -51,13 +52,13 @@ class Scenes:
     wanted: tuple[Sensor, ...]
     """The requested sensors."""
 
-    items: tuple[dict[str, Any], ...] = field(repr=False)
+    items: tuple[dict[str, Any], ...]
     """Every item of the search as the source gave it, but with absolute hrefs."""
 
-    fates: tuple[Fate, ...] = field(repr=False)
+    fates: tuple[Fate, ...]
     """What became of every item, ordered by sensor, time and id."""
 
-    by_sensor: Mapping[str, tuple[Acquisition, ...]] = field(repr=False)
+    by_sensor: Mapping[str, tuple[Acquisition, ...]]
     """For each sensor that has scenes, its acquisitions."""
 
     access: Access = Access()  # noqa: RUF009 - it is frozen
@@ -165,6 +166,29 @@ class Scenes:
         """SHA-256 of the ids, times and fates: equal for equal acquisitions, wherever they lie."""
         lines = [f"{f.sensor} {f.time} {f.item_id} {f.fate}" for f in self.fates]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        rows = [
+            (name, f"{count} acquisitions", f"{first} to {last}")
+            for name, count, first, last in self._rows()
+        ]
+        return text_of(self._head(), rows)
+
+    def _repr_html_(self) -> str:
+        return html_of(self._head(), self._rows(), ("sensor", "acquisitions", "first", "last"))
+
+    def _head(self) -> str:
+        first, last = self.period
+        fates = Counter(fate.fate for fate in self.fates)
+        counts = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items()))
+        return f"Scenes of {self.source}, {first} to {last}: {len(self.items)} items ({counts})"
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [
+            (name, str(len(kept)), str(kept[0].time)[:10], str(kept[-1].time)[:10])
+            for name, kept in self.by_sensor.items()
+            if kept
+        ]
 
     def summary(self) -> str:
         """Say in one line how many acquisitions there are and what became of the items."""
@@ -318,7 +342,7 @@ def _name_refused(scenes: Scenes, path: str, source: str) -> None:
     message = (
         f"{len(refused)} of the {len(scenes.items)} items of {path!r} name files that they may "
         f"not, such as {refused[0].item_id}: {refused[0].reason}. No search of yours wrote this "
-        f"file on this machine; if you trust it, give the source of its items by --source (it "
+        f"file on this machine; if you trust it, give the source of its items by source= (it "
         f"says {printable(source)!r})."
     )
     if not scenes.sensors:

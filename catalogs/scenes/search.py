@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -22,8 +21,9 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.hrefs import is_remote
 from terralatent.catalogs.items.item import footprint, sensed_at
 from terralatent.catalogs.items.scaling import NOT_APPLIED
+from terralatent.catalogs.moments import Moment
 from terralatent.catalogs.period import Period, read_period, within
-from terralatent.catalogs.scenes.aoi import describe_box, describe_extent, read_aoi
+from terralatent.catalogs.scenes.aoi import Region, describe_box, describe_extent, read_aoi
 from terralatent.catalogs.scenes.passes import OF_NO_SENSOR
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.registry import read_registry
@@ -39,9 +39,9 @@ Item = dict[str, Any]
 
 def search_scenes(
     source: str | Path | Source,
-    region: str | Path | Mapping[str, Any] | BaseGeometry,
-    start: str | date,
-    end: str | date,
+    region: Region,
+    start: Moment,
+    end: Moment,
     sensors: Sequence[str] | None = None,
     *,
     offsets: Mapping[str, float] | None = None,
@@ -54,8 +54,9 @@ def search_scenes(
     Args:
         source: A source's name, the URL of a STAC API or document, a folder, or a file.
         region: As for :func:`~terralatent.catalogs.scenes.aoi.read_aoi`.
-        start: First day, ISO, UTC.
-        end: Last day, included.
+        start: First day, UTC: ``2018-05-01``, ``2018-05`` (its first day), a date or time of
+            Python, numpy or pandas; see :func:`~terralatent.catalogs.period.read_period`.
+        end: Last day, included: ``2018-05`` is its last day.
         sensors: Names of the sensors wanted; None: all that the source offers.
         offsets: By the names of sensors, the offset, in units, of items that do not state theirs.
         described: TOML files of a user's own sources and sensors, see

@@ -211,7 +211,7 @@ def _is_there(folder: Path, settings: dict[str, Any]) -> bool:
     there = Truth.settings(folder)
     if there is None:
         raise InputError(
-            f"{folder} exists and is no simulated region; choose another --out, or remove it."
+            f"{folder} exists and is no simulated region; choose another out=, or remove it."
         )
     there, here = ({"climate": DEFAULT, **found} for found in (there, settings))
     unlike = [
@@ -221,6 +221,6 @@ def _is_there(folder: Path, settings: dict[str, Any]) -> bool:
     ]
     if unlike:
         raise InputError(
-            f"{folder} holds another simulation: {'; '.join(unlike)}. Choose another --out."
+            f"{folder} holds another simulation: {'; '.join(unlike)}. Choose another out=."
         )
     return True

@@ -128,7 +128,7 @@ class Sensor:
     """One sensor product, as the cube keeps it and as catalogues publish it. Hashable by value."""
 
     name: str
-    """Name of the cube's group and of ``--sensor``."""
+    """Name of the cube's group and of ``sensors=``."""
 
     title: str
     """What people call it."""

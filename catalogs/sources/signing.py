@@ -81,7 +81,7 @@ def require_keys(source: Source, hrefs: Iterable[str]) -> None:
         if missing:
             raise InputError(
                 f"The source {source.name} needs keys for s3://{bucket.name}: {missing} "
-                f"({source.needs or 'an account'}). Or request other sensors only (--sensor)."
+                f"({source.needs or 'an account'}). Or request other sensors only (sensors=)."
             )
 
 

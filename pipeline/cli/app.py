@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import cast
 
 import typer
+from typer.core import TyperCommand
 
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.arguments import options_of
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, terminal
 from terralatent.pipeline.cli.verbs import (
     demo,
@@ -76,6 +79,9 @@ def _options(
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+    else:
+        verbs = cast("opt.Verbs", context.command).commands
+        terminal.speak_of(options_of(cast("TyperCommand", verbs[context.invoked_subcommand])))
 
 
 for verb in VERBS:

@@ -69,8 +69,8 @@ Tables = Annotated[
         "~/.config/terralatent are known anyway.",
     ),
 ]
-Start = Annotated[str | None, typer.Option(help="First day, such as 2018-01-01.", metavar="D")]
-End = Annotated[str | None, typer.Option(help="Last day, included.", metavar="D")]
+Start = Annotated[str | None, typer.Option(help="First day (or month): 2018-01-01.", metavar="D")]
+End = Annotated[str | None, typer.Option(help="Last day (or month), included.", metavar="D")]
 ScenesFile = Annotated[
     str | None,
     typer.Option("--scenes", help="A file of `search`; of another's, give its --source too."),

@@ -19,7 +19,9 @@ from typer import Abort, Exit
 
 from terralatent.catalogs.hrefs import without_secrets
 from terralatent.catalogs.printable import printable
-from terralatent.pipeline.cli.bars import Bar, Events
+from terralatent.pipeline.bars import Bar
+from terralatent.pipeline.cli.arguments import as_options
+from terralatent.pipeline.cli.events import Events
 from terralatent.pipeline.cube.losses import LOSSES_LISTED
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.progress import Progress, Silent
@@ -42,6 +44,7 @@ class Terminal:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._lines = _Lines(self)
+        self._options: Mapping[str, tuple[str, ...]] = {}
         self.settle()
 
     def settle(self, *, debug: bool = False, quiet: bool = False, log_json: bool = False) -> None:
@@ -55,6 +58,14 @@ class Terminal:
                 ``exit_code``, and its ``traceback`` where ``debug`` is set.
         """
         self._debug, self._quiet, self._json = debug, quiet, log_json
+
+    def speak_of(self, options: Mapping[str, tuple[str, ...]]) -> None:
+        """Write arguments that errors and warnings name as these options from now on.
+
+        Args:
+            options: As :func:`~terralatent.pipeline.cli.arguments.options_of` gives them.
+        """
+        self._options = options
 
     def listen(self) -> None:
         """Show this package's log, and of others only errors."""
@@ -92,7 +103,7 @@ class Terminal:
 
     def warn(self, text: str, head: str = "warning") -> None:
         """Write one line that is shown even if quiet."""
-        self._write("warning", head, text)
+        self._write("warning", head, as_options(text, self._options))
 
     def report_losses(self, losses: Sequence[object]) -> None:
         """Write what was lost, the first :data:`LOSSES_LISTED` one by one.
@@ -157,13 +168,14 @@ class Terminal:
         if record.levelno >= logging.WARNING:
             level = "warning" if record.levelno < logging.ERROR else "error"
         head = "" if level == "info" else level
-        self._write(level, head, " ".join(record.getMessage().split()))
+        text = " ".join(record.getMessage().split())
+        self._write(level, head, as_options(text, self._options))
 
     def _fail(self, code: int, head: str, text: str, trace: str | None) -> int:
         more = {"exit_code": code} if trace is None else {"exit_code": code, "traceback": trace}
         if trace is not None and not self._json:
             self.console.print(trace, markup=False, end="")
-        self._write("error", head, text, more)
+        self._write("error", head, as_options(text, self._options), more)
         return code
 
     def _progress(self, event: Mapping[str, Any]) -> None:

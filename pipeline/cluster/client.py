@@ -170,7 +170,7 @@ def _request(
     except InputError:
         raise
     except Exception as error:  # every library has its own, and its libraries theirs
-        raise InputError(f"--client {kind.name}: {message_of(error)}. {kind.hint}.") from error
+        raise InputError(f'client="{kind.name}": {message_of(error)}. {kind.hint}.') from error
 
 
 def _await_first(client: Client, request: ClusterRequest, interrupts: Interrupts) -> None:
@@ -240,5 +240,5 @@ def _connected(address: str) -> Client:
     except (OSError, ValueError) as error:
         raise InputError(
             f"No Dask scheduler answers at {address} (waited {ANSWER_WITHIN_S} s). Start one with "
-            "`dask scheduler`, or leave --client out for processes on this machine."
+            "`dask scheduler`, or leave client= out for processes on this machine."
         ) from error

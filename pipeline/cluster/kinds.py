@@ -43,7 +43,7 @@ _ended: list[Any] = []
 """Clusters of a gateway, kept until this process ends: one that is deleted before is closed a
 second time by its library, which complains that it cannot."""
 
-MORE_WORKERS = "; --workers requests more"
+MORE_WORKERS = "; workers= requests more"
 """Added where neither the command nor the configuration says how many."""
 
 
@@ -69,7 +69,7 @@ class Kind:
     """A kind of cluster that is requested by name."""
 
     name: str
-    """As given to ``--client``, and of the extra that brings its library."""
+    """As given to ``client=``, and of the extra that brings its library."""
 
     module: str
     """Of its library."""
@@ -101,8 +101,8 @@ class Kind:
         except ModuleNotFoundError as error:
             missing = "" if error.name == self.module.split(".")[0] else f" whole ({error})"
             raise InputError(
-                f"--client {self.name} needs {self.package}, which is not here{missing}. Type: "
-                f'pip install "terralatent[{self.name}]", or: conda install --channel conda-forge '
+                f'client="{self.name}" needs {self.package}, which is not here{missing}. Type: '
+                f'pip install "terralatent[{self.name}]", or: conda install -c conda-forge '
                 f"{self.package}."
             ) from error
         finally:
@@ -115,7 +115,7 @@ class Kind:
 def _slurm(library: Any, size: Size) -> Iterator[ClusterRequest]:
     if shutil.which("sbatch") is None:
         raise InputError(
-            "--client slurm submits jobs with sbatch, which is not on PATH here. Run this where "
+            'client="slurm" submits jobs with sbatch, which is not on PATH here. Run this where '
             "jobs are submitted, such as the login node."
         )
     configured = partial(dask.config.get, default=None)
@@ -286,7 +286,7 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind(
             "cuda", "dask_cuda", "dask-cuda", _cuda,
-            "Does `nvidia-smi` list the GPUs? --workers may not request more than there are",
+            "Does `nvidia-smi` list the GPUs? workers= may not request more than there are",
         ),
     )
 }  # fmt: skip

@@ -48,7 +48,7 @@ than it may."""
 
 NOT_STARTED = (
     "A worker process ended as it started: it was killed, as where memory runs out, or what was "
-    "printed before this says why. Run the same again, with fewer --workers if memory is short."
+    "printed before this says why. Run the same again, with fewer workers= if memory is short."
 )
 
 NOT_GUARDED = (
@@ -113,7 +113,7 @@ def memory_limit(memory: str | None) -> int | str:
     if limit < LEAST_BYTES:
         raise InputError(
             f"A worker process takes {LEAST_BYTES / 1e6:.0f} MB before it has read anything, more "
-            f"than the {memory} it may use; give more --memory."
+            f"than the {memory} it may use; give more memory=."
         )
     return limit
 

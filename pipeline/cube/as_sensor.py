@@ -20,6 +20,7 @@ import xarray as xr
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.clear import ClearRule
 from terralatent.catalogs.sources.sensors import SENSORS, Sensor
+from terralatent.pipeline.attributes import writable_attrs
 from terralatent.pipeline.cube.units import check_units
 
 __all__ = ["FILL", "MASKED", "as_sensor", "require_sensor_dataset", "sky_of"]
@@ -291,7 +292,8 @@ def _clear(
             )
         clear = clear.transpose("time", "y", "x")
         quality = xr.where(clear, np.uint8(CLEAR), np.uint8(MASKED))
-        quality.attrs = {"nodata": 0, "clear_rule": ClearRule(codes=(CLEAR,)).to_json()}
+        about = ClearRule(codes=(CLEAR,)).to_json()
+        quality.attrs = writable_attrs({"nodata": 0, "clear_rule": about})
         return {"clear": clear, "quality": quality}
     given = {name: rule for name, rule in (clear or {}).items()}
     if not given:
@@ -318,7 +320,7 @@ def _clear(
     fills = {key: band.fill_value for band in sensor.quality for key in band.keys}
     quality = data[name].transpose("time", "y", "x")
     nodata = fills.get(name, quality.attrs.get("nodata", 0))
-    quality.attrs = {"nodata": nodata, "clear_rule": own.to_json()}
+    quality.attrs = writable_attrs({"nodata": nodata, "clear_rule": own.to_json()})
     seen = xr.apply_ufunc(own, quality.fillna(nodata) if quality.dtype.kind == "f" else quality,
                           dask="parallelized", output_dtypes=[bool])  # fmt: skip
     return {"clear": seen & (quality != nodata), "quality": quality}

@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 
 from terralatent.catalogs.sources.clear import ClearRule
+from terralatent.pipeline.attributes import CF, writable_attrs
 from terralatent.pipeline.cube.masking import Masking, MaskingRequest, clear_sky, mask_bands, settle
 from terralatent.pipeline.cube.outliers import find_outliers
 from terralatent.pipeline.cube.selected import KEY, Opened
@@ -56,7 +57,8 @@ def open_cube(
         - ``state (unit_t, unit_y, unit_x)``: 0 pending, 1 done, 2 partial (not in the export of a
           single date);
 
-        and a node ``items`` that lists what became of every item of the search. Dask chunks are the
+        and a node ``items`` that lists what became of every item of the search. Attributes that are
+        nested, such as ``losses`` and ``clear_rule``, are JSON in a text. Dask chunks are the
         shards of the store. ``.rio`` and ``.odc`` know the CRS.
 
     Raises:
@@ -75,7 +77,7 @@ def open_cube(
         arrays = {key: node[key].data.name for key in ("data", "clear")}
         node["data"].encoding[KEY] = Opened(kept, snapshot, name, masking, arrays)
     tree = xr.DataTree.from_dict(nodes)
-    tree.attrs = {**dict(cube.attrs[ABOUT]), "store": str(kept)}
+    tree.attrs = writable_attrs({**dict(cube.attrs[ABOUT]), "store": str(kept)})
     return tree
 
 
@@ -116,7 +118,7 @@ def _sensor(group: Any, clear: bool, masking: Masking) -> xr.Dataset:
         mask = lazy(quality)
         seen = _clear(mask, quality.attrs, masking)
         keep = {key: quality.attrs[key] for key in ("long_name", "nodata", "clear_rule")}
-        variables["quality"] = (("time", "y", "x"), mask, keep)
+        variables["quality"] = (("time", "y", "x"), mask, writable_attrs(keep))
     else:
         seen = (integers != int(attrs["_FillValue"])).any(axis=1)
     if masking.outliers:
@@ -136,10 +138,10 @@ def _sensor(group: Any, clear: bool, masking: Masking) -> xr.Dataset:
         variables["state"] = (dims, np.asarray(state[...]), dict(state.attrs))
     coords: dict[str, Any] = {"time": times(group["time"]), "band": _column(group["band"])}
     for name in (name for name in PER_DATE if name in group):
-        coords[name] = ("time", _column(group[name]))
+        coords[name] = ("time", _column(group[name]), dict(group[name].attrs))
     dataset = xr.Dataset(variables, coords={**coords, **grid_coords(group)})
-    dataset.attrs["losses"] = list(group.attrs["losses"])
-    dataset.attrs["sensor"] = group.basename
+    about = writable_attrs({"losses": group.attrs["losses"]})
+    dataset.attrs = {**about, "sensor": group.basename, "Conventions": CF}
     for name in ("data", "quality", "clear", "outlier"):
         if name in dataset:
             dataset[name].encoding["grid_mapping"] = "spatial_ref"
@@ -185,7 +187,11 @@ def _outliers_of(
 
 def _items(group: zarr.Group) -> xr.Dataset:
     columns: dict[str, Any] = {
-        name: ("item", times(array) if name == "time" else _column(array))
+        name: (
+            "item",
+            times(array) if name in ("time", "acquisition") else _column(array),
+            {"long_name": array.attrs["long_name"]} if "long_name" in array.attrs else {},
+        )
         for name, array in group.arrays()
     }
     return xr.Dataset(columns)

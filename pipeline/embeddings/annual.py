@@ -31,7 +31,7 @@ from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill, model_of
 from terralatent.pipeline.pixels.model import ModelSource
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 
 __all__ = ["COMPONENTS", "annual"]
@@ -74,7 +74,7 @@ def annual(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport: ...
 @overload
 def annual(
@@ -94,7 +94,7 @@ def annual(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport: ...
 def annual(
     cube: CubeSource,
@@ -113,7 +113,7 @@ def annual(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> xr.Dataset | ResultReport:
     """Reduce each window of a year of every pixel to a few components: lazily, or to a store.
 
@@ -146,13 +146,14 @@ def annual(
         client: A Dask client, its address, or a kind of cluster; processes here by default.
         workers: Worker processes to start.
         memory: What a worker may use.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the cube or ``out`` cannot be used, or a window is not of a year, leaves the
             cube or has no acquisition.
         CheckpointError: If the model cannot be read, does not fit the cube or has no map.
     """
+    progress = choose_progress(progress)
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise InputError(f"Precision {precision!r} is unknown; give {known}.")

@@ -236,7 +236,7 @@ def add_windows(out: Store, product: AnnualVectors) -> None:
             raise InputError(
                 f"{out}: the window {window} is not whole, and was begun from the snapshot "
                 f"{snapshots[at]} of the cube, which this is not ({snapshot}); finish it first: "
-                f"--window {window} --at {snapshots[at]}."
+                f'window="{window}" at="{snapshots[at]}".'
             )
     new = [window for window in product.windows if window not in there]
     if not new:

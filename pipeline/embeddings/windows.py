@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.dates import Times, middles_of_months, parse_day
+from terralatent.catalogs.moments import Moment, read_span
+from terralatent.pipeline.dates import Times, middles_of_months
 
 __all__ = ["EVERY", "Window", "parse_windows"]
 
@@ -43,7 +45,7 @@ class Window:
 
 
 def parse_windows(
-    window: str | Sequence[str] | None,
+    window: Moment | slice | Sequence[Moment | slice] | None,
     every: str | None,
     period: tuple[np.datetime64, np.datetime64],
     acquisitions: Times,
@@ -52,8 +54,8 @@ def parse_windows(
 
     Args:
         window: One or more, each ``FIRST/LAST``, a year, or a year of the calendar such as
-            ``2018``. By default all years of the calendar that lie in ``period``; where there is
-            none, the last year of it.
+            ``2018``; a slice of two days or months, or a period of pandas, too. By default all
+            years of the calendar that lie in ``period``; where there is none, the last year of it.
         every: ``year`` or ``month``: further windows that begin so far apart, from the first one
             to the end of ``period``.
         period: First and last day of the cube.
@@ -65,8 +67,9 @@ def parse_windows(
     first, last = (day.astype("datetime64[D]") for day in period)
     if every not in (None, *EVERY):
         raise InputError(f"Windows every {every!r} are unknown; give {' or '.join(EVERY)}.")
-    given = [window] if isinstance(window, str) else list(window or ())
-    windows = [_parse(text) for text in given] or _default(first, last, every)
+    alone = isinstance(window, str | slice) or not isinstance(window, Iterable)
+    given: list[Any] = [] if window is None else [window] if alone else [*cast("Any", window)]
+    windows = [_parse(_as_text(own)) for own in given] or _default(first, last, every)
     if every:
         if len(given) > 1:
             raise InputError(
@@ -78,14 +81,20 @@ def parse_windows(
         if year.first < first or year.last > last:
             raise InputError(
                 f"The window {year} is not within the cube, whose period is {first}/{last}; give "
-                "another --window, or build the cube for longer."
+                "another window=, or build the cube for longer."
             )
         if not ((days >= year.first) & (days < year.end)).any():
             raise InputError(
                 f"The window {year} has no acquisition of a sensor that the model reads: its "
-                "vectors would be those of the prior. Give another --window."
+                "vectors would be those of the prior. Give another window=."
             )
     return tuple(sorted(set(windows)))
+
+
+def _as_text(window: Moment | slice) -> str:
+    if isinstance(window, slice):
+        return f"{window.start}/{window.stop}"
+    return str(window)
 
 
 def _parse(text: str) -> Window:
@@ -94,7 +103,8 @@ def _parse(text: str) -> Window:
     parts = text.split("/")
     if len(parts) != 2:
         raise InputError(f"{text!r} is no window; give {FORM}, or a year such as 2018.")
-    first, last = (parse_day(part.strip(), f"window {text!r}") for part in parts)
+    spans = [read_span(part.strip(), f"{{value}} (window {text!r}) is no date.") for part in parts]
+    first, last = spans[0].first_day, spans[-1].last_day
     year = _year(first)
     if last != year.last:
         raise InputError(

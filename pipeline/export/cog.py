@@ -14,7 +14,7 @@ from terralatent.pipeline.export.geotiff import Cog
 from terralatent.pipeline.export.selection import Selection, select
 from terralatent.pipeline.export.whole import local_place, require_room, writing_export
 from terralatent.pipeline.json_value import json_value
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.store.creation import differences
 from terralatent.pipeline.store.digests import SUMS, read_sums, seal, unseal
 from terralatent.pipeline.store.repository import ABOUT, Store
@@ -43,7 +43,7 @@ def export_cogs(
     date: str | None = None,
     files: str = "date",
     at: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> Path:
     """Write a store, or part of it, as COGs into a folder. Computes, a shard at a time.
 
@@ -62,7 +62,7 @@ def export_cogs(
         files: ``date``: a file is a date, its bands are latents (or bands, components);
             ``dimension``: a file is one of those, its bands are dates.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
-        progress: Advanced by each shard.
+        progress: Advanced by each shard; True: a bar, as by default in a notebook.
 
     Returns:
         The folder.
@@ -89,7 +89,7 @@ def export_cogs(
         with temporary_folder(PART, folder) as aside:
             _write_manifest(folder, manifest, aside)
             sums = _unsealed(folder, batches)
-            _write(batches, aside, progress or Silent())
+            _write(batches, aside, choose_progress(progress))
         seal(folder, sums, all_files=True)
     return folder
 

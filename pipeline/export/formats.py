@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 
 __all__ = ["FORMATS", "export"]
@@ -33,7 +33,7 @@ def export(
     precision: str | None = None,
     files: str | None = None,
     at: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> Path:
     """Write a store, or part of it, in another format. Computes.
 
@@ -49,7 +49,7 @@ def export(
         precision: ``packed`` or ``float32``.
         files: See :func:`terralatent.pipeline.export.cog.export_cogs`.
         at: An earlier snapshot.
-        progress: Advanced by each shard.
+        progress: Advanced by each shard; True: a bar, as by default in a notebook.
 
     Returns:
         The folder or file.
@@ -58,17 +58,17 @@ def export(
         InputError: If the format is none, contradicts the ending or has no such option, and as of
             the formats.
     """
+    progress = choose_progress(progress)
     format = _format(out, format)
     own = {"shards": shards, "zarr_format": zarr_format, "precision": precision, "files": files}
     options: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
     for name in options:
         if OWN_OPTIONS[name] != format:
             raise InputError(
-                f"--{name.replace('_', '-')} is of --format {OWN_OPTIONS[name]}, not of {format}; "
-                "leave it out."
+                f'{name}= is of format="{OWN_OPTIONS[name]}", not of {format}; leave it out.'
             )
     if zarr_format == 2 and shards:
-        raise InputError("Zarr v2 has no shards; leave --shards out, or take --zarr-format 3.")
+        raise InputError("Zarr v2 has no shards; leave shards= out, or take zarr_format=3.")
     part: dict[str, Any] = {
         "sensor": sensor, "variable": variable, "date": date, "at": at, "progress": progress,
     }  # fmt: skip
@@ -93,11 +93,11 @@ def _format(out: str | Path, format: str | None) -> str:
     if meant == "cog":
         raise InputError(
             f"{out}: COGs go into a folder, a file for each date, not into one {ending} file; name "
-            "a folder and take --format cog."
+            'a folder and take format="cog".'
         )
     if None not in (format, meant) and format != meant:
         raise InputError(
-            f"{out} ends as {meant} does, and --format is {format}; change one of them."
+            f"{out} ends as {meant} does, and format= is {format}; change one of them."
         )
     if format == "netcdf" and meant is None:
         raise InputError(f"{out}: a netCDF file ends in .nc; add that.")

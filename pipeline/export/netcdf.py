@@ -13,8 +13,8 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.attributes import CF
 from terralatent.pipeline.export.selection import (
-    CONVENTIONS,
     Selection,
     dims_of,
     is_on_grid,
@@ -23,7 +23,7 @@ from terralatent.pipeline.export.selection import (
     values_of,
 )
 from terralatent.pipeline.export.whole import local_place, made_whole, require_room
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["export_netcdf"]
@@ -46,7 +46,7 @@ def export_netcdf(
     variable: str | None = None,
     date: str | None = None,
     at: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> Path:
     """Write a store, or part of it, as a netCDF-4 file. Computes, a shard at a time.
 
@@ -64,7 +64,7 @@ def export_netcdf(
         variable: Of the arrays over the grid, take this one alone, such as ``data`` or ``mean``.
         date: Take the dates of this day (``2018-07-01``) or this instant alone.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
-        progress: Advanced by each shard.
+        progress: Advanced by each shard; True: a bar, as by default in a notebook.
 
     Returns:
         The file.
@@ -90,7 +90,7 @@ def export_netcdf(
         raise InputError(f"{chosen.store} has no pixels on a grid, so there is no file to make.")
     require_room(file, sum(chosen.nbytes(path, array) for path, _, array in arrays))
     with made_whole(file, chosen.store) as partial, h5netcdf.File(partial, "w") as root:
-        _write(chosen, arrays, root, progress or Silent())
+        _write(chosen, arrays, root, choose_progress(progress))
     return file
 
 
@@ -102,7 +102,7 @@ def _write(
 ) -> None:
     root.attrs.update(_attributes(chosen.root.attrs.asdict()))
     root.attrs[ABOUT] = json.dumps(chosen.about, sort_keys=True)
-    root.attrs["Conventions"] = CONVENTIONS
+    root.attrs["Conventions"] = CF
     one = chosen.about["export"]["sensor"]
     cuts = [list(_cut(chosen, path, array)) for path, _, array in arrays]
     progress.start(sum(map(len, cuts)), "export")
@@ -148,7 +148,7 @@ def _write_coordinates(chosen: Selection, path: str, arrays: list[zarr.Array], t
         made.attrs.update(_attributes(array.attrs.asdict(), values.dtype))
     if path and target.parent is not target:
         target.attrs.update(_attributes(group.attrs.asdict()))
-        target.attrs["Conventions"] = CONVENTIONS
+        target.attrs["Conventions"] = CF
     named = [name for name, array in beside if dims_of(array) != (name,)]
     if named:
         target.attrs["coordinates"] = " ".join(named)

@@ -13,14 +13,12 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.moments import Moment, Span, read_span
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.multiscales import OVERVIEWS
 from terralatent.pipeline.store.repository import ABOUT, Store
 
-__all__ = ["CONVENTIONS", "Selection", "dims_of", "is_on_grid", "pieces", "select", "values_of"]
-
-CONVENTIONS = "CF-1.11"
-"""What the attributes of an export follow."""
+__all__ = ["Selection", "dims_of", "is_on_grid", "pieces", "select", "values_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +73,7 @@ def select(
     *,
     sensor: str | None = None,
     variable: str | None = None,
-    date: str | None = None,
+    date: Moment | None = None,
     at: str | None = None,
     how: Mapping[str, Any] | None = None,
 ) -> Selection:
@@ -85,7 +83,7 @@ def select(
         store: A cube, latents, bands or a map, by path or URL.
         sensor: Take this sensor of a cube alone.
         variable: Of the arrays over the grid, take this one alone, such as ``data`` or ``mean``.
-        date: Take the dates of this day (``2018-07-01``) or this instant alone.
+        date: Take the dates of this day (``2018-07-01``), month or instant alone.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
         how: It is written, JSON values; what is as ever is left out.
 
@@ -96,6 +94,7 @@ def select(
     store.group()  # raises, and names what is there instead
     snapshot = find_snapshot(store, at) or store.snapshot()
     root = store.group(snapshot=snapshot or None)
+    date = None if date is None else str(date)
     part = {"sensor": sensor, "variable": variable, "date": date, "snapshot": snapshot}
     about = {**root.attrs.asdict().get(ABOUT, {}), "export": {**part, **(how or {})}}
     groups = _groups(root, store, sensor)
@@ -166,16 +165,14 @@ def _refuse_unknown(groups: Mapping[str, zarr.Group], store: Store, variable: st
 def _dates(group: zarr.Group, date: str | None) -> slice:
     if date is None or not _has_calendar(group):
         return slice(None)
-    try:
-        wanted = np.datetime64(date)
-    except ValueError as error:
-        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.") from error
-    if np.isnat(wanted):  # what numpy makes of nothing
-        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-01.")
-    unit = np.datetime_data(wanted.dtype)[0]
+    span = _span(date)
     times = np.asarray(group["time"][...]).astype("datetime64[us]")
-    places = np.flatnonzero(times.astype(f"datetime64[{unit}]") == wanted)
+    places = np.flatnonzero((times >= span.first) & (times <= span.last))
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+
+
+def _span(date: Moment) -> Span:
+    return read_span(date, "Date {value} is no ISO date, such as 2018-07-01.")
 
 
 def _refuse_empty(
@@ -189,7 +186,7 @@ def _refuse_empty(
     times = np.concatenate([np.asarray(groups[path]["time"][...]) for path in dated]).astype(
         "datetime64[us]"
     )
-    nearest = times[np.argmin(np.abs(times - np.datetime64(date, "us")))]
+    nearest = times[np.argmin(np.abs(times - _span(date).first))]
     raise InputError(f"{store} has nothing on {date}; the nearest date is {nearest}.")
 
 

@@ -96,8 +96,8 @@ def require_room(out: Path, needed: int) -> None:
     if needed > free:
         raise InputError(
             f"{out} may take {_gigabytes(needed)}, what lies beside it on the way included, and "
-            f"{there} has {_gigabytes(free)} free. Make room, or take a part, by --variable, "
-            "--sensor or --date."
+            f"{there} has {_gigabytes(free)} free. Make room, or take a part, by variable=, "
+            "sensor= or date=."
         )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.attributes import CF
 from terralatent.pipeline.export.selection import (
-    CONVENTIONS,
     Selection,
     dims_of,
     is_on_grid,
@@ -22,7 +22,7 @@ from terralatent.pipeline.export.selection import (
     values_of,
 )
 from terralatent.pipeline.export.whole import local_place, made_whole
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.store.chunks import COMPRESSOR
 from terralatent.pipeline.store.digests import seal
 from terralatent.pipeline.store.multiscales import without_levels
@@ -59,7 +59,7 @@ def export_zarr(
     zarr_format: int = 3,
     precision: str = "packed",
     at: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> Path:
     """Copy a store, or part of it, to a folder of plain Zarr. Computes, a shard at a time.
 
@@ -79,7 +79,7 @@ def export_zarr(
         precision: ``packed``, or ``float32`` with NaN where there is no data, in the units of the
             array: for readers that know no packing, or make float64 of it.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
-        progress: Advanced by each shard.
+        progress: Advanced by each shard; True: a bar, as by default in a notebook.
 
     Returns:
         The folder.
@@ -110,7 +110,7 @@ def export_zarr(
         raise InputError(f"{folder} exists and is not this export; choose another folder.")
     copy = _Copy(chosen, shards and zarr_format == 3, zarr_format, precision)
     with made_whole(folder, chosen.store) as partial:
-        copy.write(partial, about, progress or Silent())
+        copy.write(partial, about, choose_progress(progress))
         seal(partial, all_files=True)
     return folder
 
@@ -159,7 +159,7 @@ class _Copy:
         attrs = without_levels(self._chosen.groups[path].attrs.asdict())
         own = {name: array for place, name, array in arrays if place == path}
         if not path or any(map(is_on_grid, own.values())):
-            attrs["Conventions"] = CONVENTIONS
+            attrs["Conventions"] = CF
         if any(map(is_on_grid, own.values())):
             beside = [n for n, a in own.items() if not is_on_grid(a) and dims_of(a) != (n,)]
             named = str(attrs.get("coordinates", "")).split()

@@ -11,8 +11,16 @@ from typing import Any
 import zarr
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.listing import html_of, text_of
 from terralatent.pipeline.info.models import ModelStatus, holds_model, model_status
-from terralatent.pipeline.info.stores import CubeStatus, ResultStatus, cube_status, result_status
+from terralatent.pipeline.info.stores import (
+    CubeStatus,
+    Dates,
+    ResultStatus,
+    States,
+    cube_status,
+    result_status,
+)
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.store.chunks import chunks_without_checksum
 from terralatent.pipeline.store.damage import translated_errors
@@ -45,9 +53,9 @@ class Grid:
     """Left, bottom, right and top, in units of the CRS."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Status:
-    """How a store or a model stands. All times are ISO 8601 in UTC."""
+    """How a store or a model stands. All times are ISO 8601 in UTC. Shown as the main of it."""
 
     store: str
     """Its absolute path, or its URL."""
@@ -99,12 +107,60 @@ class Status:
     run: Run | None
     """The run that writes it now, or that was cut short; None if there is none, and for a URL."""
 
+    def __repr__(self) -> str:
+        return text_of(f"{self.kind or 'not laid out yet'} {self.store}", list(main_facts(self)))
+
+    def _repr_html_(self) -> str:
+        return html_of(f"{self.kind or 'not laid out yet'} {self.store}", list(main_facts(self)))
+
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values, under their names; ``run`` with ``left_s`` and ``go_on``."""
         values = asdict(self)
         if self.run is not None:
             values["run"] |= {"left_s": self.run.left_s, "go_on": self.run.go_on}
         return dict(json_value(values))
+
+
+def main_facts(status: Status) -> Iterator[tuple[str, str]]:
+    """The main of what a status says, under its names; ``to_json`` says all of it."""
+    if status.code_version:
+        yield "made", f"by terralatent {status.code_version}, {status.format}"
+    if status.committed:
+        yield "stored", f"{status.committed}, snapshot {status.snapshot}"
+    if status.grid is not None:
+        rows, columns = status.grid.shape
+        yield (
+            "grid",
+            f"{rows} x {columns} pixels of {status.grid.resolution:g}, {status.grid.crs[:40]}",
+        )
+    if status.cube is not None:
+        for name, sensor in status.cube.sensors.items():
+            yield name, f"{_dates(sensor.dates)}; read tasks: {_states(sensor.units)}"
+    if status.result is not None:
+        yield "dates", _dates(status.result.dates)
+        yield "blocks", _states(status.result.blocks)
+    if status.model is not None:
+        yield "model", f"{status.model.model}, {status.model.latents} latents"
+        yield "sensors", ", ".join(status.model.sensors or ())
+        yield "training", "finished" if status.model.finished else "not finished"
+    if status.run is not None:
+        run = status.run
+        yield (
+            "run",
+            f"{'going on' if run.going else 'cut short'}: {run.stage} {run.done} of {run.total}",
+        )
+
+
+def _dates(dates: Dates) -> str:
+    span = f", {dates.first[:10]} to {dates.last[:10]}" if dates.first and dates.last else ""
+    return f"{dates.count} dates{span}"
+
+
+def _states(states: States | None) -> str:
+    if states is None:
+        return "of one date"
+    counts = {"done": states.done, "partial": states.partial, "pending": states.pending}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"
 
 
 def status(store: str | Path | Store, *, at: str | None = None) -> Status:
@@ -251,7 +307,7 @@ def _not_ours(store: Store) -> InputError:
         return InputError(f"{store}: there is nothing here; {wanted}.")
     if path.is_file():
         if path.suffix == ".parquet":
-            wanted += "; `terralatent build --scenes` makes a cube of what a search found"
+            wanted += "; `terralatent build` makes a cube of what a search found (scenes=)"
         return InputError(f"{store} is a file; {wanted}.")
     if any((path / name).is_file() for name in CATALOGUE):
         return InputError(

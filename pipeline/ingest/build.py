@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from distributed import Client
 from odc.geo.geobox import GeoBox
-from shapely.geometry.base import BaseGeometry
 
-from terralatent.catalogs.scenes.aoi import read_aoi
+from terralatent.catalogs.scenes.aoi import Region, read_aoi
 from terralatent.catalogs.scenes.completeness import unusable
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
@@ -47,8 +46,9 @@ from terralatent.pipeline.ingest.read_tasks import (
     run_task,
 )
 from terralatent.pipeline.ingest.windows import READ_THREADS, ReadWindows, plan_windows
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.region import grid
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
@@ -65,8 +65,8 @@ REQUESTS_A_HOST = 64
 """Requests to one host at the same time, of all workers together; each may have one at least."""
 
 
-@dataclass(frozen=True)
-class BuildReport:
+@dataclass(frozen=True, repr=False)
+class BuildReport(Sentence):
     """What a build ended with."""
 
     store: str
@@ -102,7 +102,7 @@ class BuildReport:
 
 def build_cube(
     scenes: Scenes,
-    region: str | Path | Mapping[str, Any] | BaseGeometry,
+    region: Region,
     out: str | Path,
     *,
     resolution: float = 10.0,
@@ -114,7 +114,7 @@ def build_cube(
     strict_placement: bool = False,
     client: Client | str | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> BuildReport:
     """Build the cube of a region from its scenes, go on with it, or let it grow. Computes.
 
@@ -144,7 +144,7 @@ def build_cube(
             :func:`terralatent.pipeline.cluster.client.client_for`; by default processes on this
             machine, for as long as the call lasts.
         workers: Worker processes to start; one for each core of this machine by default.
-        progress: Given each read task as it ends.
+        progress: Given each read task as it ends; True: a bar, as by default in a notebook.
 
     Returns:
         The dates of each sensor, and what could not be read: masked in the cube and marked
@@ -156,6 +156,7 @@ def build_cube(
             touches the region, or if ``out`` exists and holds something else: another grid, other
             sensors or bands, another rule.
     """
+    progress = choose_progress(progress)
     store = Store.of(out)
     outline = read_aoi(region)
     scenes = choose_bands(scenes, store, bands)
@@ -295,7 +296,7 @@ def _warn_misplaced(files: Collection[Loss]) -> None:
     items = len({(file.sensor, file.item) for file in files})
     log.warning(
         "%d %s files elsewhere than these lie themselves, in the CRS and the footprint of "
-        "the item; they were read where they lie, such as %s (--strict-placement masks them)",
+        "the item; they were read where they lie, such as %s (strict_placement=True masks them)",
         items,
         "item places its" if items == 1 else "items place their",
         first,

@@ -164,8 +164,8 @@ def refuse_other_rule(name: str, rows: Sequence[ItemRow], found: Sequence[CubeDa
                 raise InputError(
                     f"{name}: {was.id} was stored with scale {was.scale:g} and offset "
                     f"{was.offset:g}, now it would have {now.scale:g} and {now.offset:g}, not by "
-                    "its own word; one rule holds for a whole cube. Build another one (--out), or "
-                    "state what was stated (--offset)."
+                    "its own word; one rule holds for a whole cube. Build another one (out=), or "
+                    "state what was stated (offsets=)."
                 )
 
 

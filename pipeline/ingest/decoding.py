@@ -65,7 +65,7 @@ class DecodingMemory:
         if size > self.limit:
             raise RasterError(
                 f"it takes {size / 1e6:.0f} MB to decode, {self.limit / 1e6:.0f} MB of a worker "
-                "are for that (a quarter of --memory)"
+                "are for that (a quarter of memory=)"
             )
         with self._changed:
             self._changed.wait_for(lambda: self._free >= size)

@@ -155,7 +155,7 @@ def require_rows(cube: zarr.Group) -> tuple[ItemRow, ...]:
     if "items/acquisition" not in cube:
         raise InputError(
             "An older version of terralatent made this cube and did not note of which items its "
-            "dates are made; it cannot go on or grow. Build it anew, under another --out."
+            "dates are made; it cannot go on or grow. Build it anew, under another out=."
         )
     table = cube["items"]
     assert isinstance(table, zarr.Group)

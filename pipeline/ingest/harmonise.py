@@ -22,7 +22,9 @@ MOST_REFLECTANCE = 7.0
 SAMPLE = 2**18
 """Pixels of a window, about, whose values are held against their unit."""
 
-_MEND_SCALE = "mend the scale of its item, or where that has none the sensor's in a --sources file"
+_MEND_SCALE = (
+    "mend the scale of its item, or where that has none the sensor's in a file of described="
+)
 
 _NEARLY_WHOLE = 1e-6
 """A shift this close to an integer is one: 0.1 / 1e-4 is not 1000 in floating point."""
@@ -77,7 +79,7 @@ def contradiction(pixels: npt.NDArray[np.generic], scaling: Scaling, sensor: Sen
             return (
                 f"most of its values are below zero (median {np.median(known):.3g}), which no "
                 f'{quantity} is; if they are decibels, state quantity = "decibel" of its sensor in '
-                "a --sources file"
+                "a file of described="
             )
     elif quantity == "value" and sensor.units == "1":
         if _most(values > MOST_REFLECTANCE):

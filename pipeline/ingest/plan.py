@@ -12,10 +12,9 @@ import numpy as np
 import zarr
 from distributed import Client
 from odc.geo.geobox import GeoBox
-from shapely.geometry.base import BaseGeometry
 from zarr.storage import MemoryStore
 
-from terralatent.catalogs.scenes.aoi import read_aoi
+from terralatent.catalogs.scenes.aoi import Region, read_aoi
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.signing import require_keys
 from terralatent.pipeline.cluster.client import workers_of
@@ -149,7 +148,7 @@ def _with_units(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def plan_build(
     scenes: Scenes,
-    region: str | Path | Mapping[str, Any] | BaseGeometry,
+    region: Region,
     out: str | Path,
     *,
     resolution: float = 10.0,

@@ -91,7 +91,7 @@ def plan_windows(
     if (need := kept * block**2 + reading * padded) > room:
         raise InputError(
             f"A block of {block} pixels of {sensor.name} takes {2 * need / 1e6:.0f} MB a worker; "
-            "give more --memory or a smaller --block."
+            "give more memory= or a smaller block=."
         )
     # odc-stac would read a file in several windows where one is wider than this.
     widest = WIDEST - 2 * halo

@@ -132,7 +132,7 @@ def stratified_shares(
         raise InputError(
             f"Labels were drawn from the stratum {unknown[0]!r}, which is no class of the map; its"
             f" classes are {', '.join(weights)}. Strata are the classes of the map from which "
-            "labels were drawn; name that map with --drawn-from."
+            "labels were drawn; name that map with drawn_from=."
         )
     value, variance = np.zeros(indicators.shape[1]), np.zeros(indicators.shape[1])
     for stratum, weight in weights.items():

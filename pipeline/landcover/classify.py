@@ -36,7 +36,7 @@ from terralatent.pipeline.landcover.report import (
 )
 from terralatent.pipeline.landcover.sample import Sample, read_sample
 from terralatent.pipeline.landcover.scores import score_classes
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 
 __all__ = ["classify"]
@@ -69,7 +69,7 @@ def classify(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ClassReport:
     """Map the classes of labels over all pixels of ``latents`` and keep them at ``out``; computes.
 
@@ -104,12 +104,13 @@ def classify(
             :func:`terralatent.pipeline.cluster.client.client_for`.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the latents, labels, column, classifier or ``out`` cannot be used, there is
             one class only, or a class with one label.
     """
+    progress = choose_progress(progress)
     result, who = Store.of(out), Workers(client, workers, memory)
     image, page = require_cog(cog), report_path(report, result)
     _check_design(design, strata, drawn_from)
@@ -195,7 +196,7 @@ def _require_parted(sample: Sample, legend: Legend, columns: LabelColumns) -> No
         if mine.sum() == 1:
             raise InputError(
                 f"The class {name!r} has one label on the latents, and cross-validation hides one "
-                f"at a time: label another, or leave the class out with --ignore {name!r}."
+                f'at a time: label another, or leave the class out with ignore=["{name}"].'
             )
         raise InputError(
             f"All {mine.sum()} labels of the class {name!r} lie in one group of "

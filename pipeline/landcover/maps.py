@@ -197,7 +197,7 @@ class ProbeMap:
             raise InputError(
                 f"A block of {block} x {block} pixels with {count} features takes a worker of one "
                 f"thread at least {np.ceil(least / 1e8) / 10:.1f}GB of memory; give it more, with "
-                "--memory where it is started here."
+                "memory= where it is started here."
             )
         return max(FEWEST, min(BATCH, left // each) >> limit.halvings)
 

@@ -31,7 +31,7 @@ from terralatent.pipeline.landcover.report import (
 )
 from terralatent.pipeline.landcover.sample import read_sample
 from terralatent.pipeline.landcover.scores import score_numbers
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 
 __all__ = ["regress"]
@@ -61,7 +61,7 @@ def regress(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> NumberReport:
     """Map a number of labels over all pixels of ``latents`` and keep it at ``out``; computes.
 
@@ -89,12 +89,13 @@ def regress(
         client: A Dask client, its address, or a kind of cluster.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the latents, labels, column, regressor or ``out`` cannot be used, a value is
             no number, or there are fewer than three groups of labels.
     """
+    progress = choose_progress(progress)
     result, who = Store.of(out), Workers(client, workers, memory)
     image, page = require_cog(cog), report_path(report, result)
     candidates = find_estimators(regressor, REGRESSORS, seed)

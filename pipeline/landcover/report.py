@@ -21,6 +21,7 @@ from terralatent.pipeline.landcover.labels import LabelColumns
 from terralatent.pipeline.landcover.sample import Sample
 from terralatent.pipeline.landcover.scores import ClassScores, NumberScores
 from terralatent.pipeline.mapping.report import LostBlock, ResultReport
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.repository import Store
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
     "write_report",
 ]
 
-NO_ERROR = "no design-based error: areas are counts of pixels; see --design stratified"
+NO_ERROR = 'no design-based error: areas are counts of pixels; see design="stratified"'
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class StratifiedAreas:
     """Mapped shares of the strata, the weights."""
 
 
-@dataclass(frozen=True)
-class ClassReport:
+@dataclass(frozen=True, repr=False)
+class ClassReport(Sentence):
     """How a map of classes ended. JSON: :meth:`to_json`."""
 
     learnt: Learnt
@@ -149,8 +150,8 @@ class ClassReport:
         return f"{self.map}, accuracy {self.scores.accuracy}"
 
 
-@dataclass(frozen=True)
-class NumberReport:
+@dataclass(frozen=True, repr=False)
+class NumberReport(Sentence):
     """How a map of a number ended. JSON: :meth:`to_json`."""
 
     learnt: Learnt

@@ -33,7 +33,7 @@ from terralatent.pipeline.mapping.results import (
     time_chunk,
 )
 from terralatent.pipeline.pixels.model import ModelSource
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.arrays import (
     INNER_CHUNK,
@@ -83,7 +83,7 @@ def decode(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport: ...
 @overload
 def decode(
@@ -100,7 +100,7 @@ def decode(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport: ...
 def decode(
     cube: CubeSource,
@@ -116,7 +116,7 @@ def decode(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> xr.Dataset | ResultReport:
     """Predict the bands of ``sensor`` at ``dates``: lazily, or to a store at ``out``.
 
@@ -144,12 +144,13 @@ def decode(
             default.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    progress = choose_progress(progress)
     reading, result = Reading(masking, at), None if out is None else Store.of(out)
     if model is None and result is not None:
         model = model_of(result)

@@ -38,7 +38,7 @@ from terralatent.pipeline.mapping.results import (
 )
 from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.pixels.table import TableReport, embed_table
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (
     TIME_CHUNK,
@@ -98,7 +98,7 @@ def embed(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport | TableReport: ...
 @overload
 def embed(
@@ -119,7 +119,7 @@ def embed(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ResultReport | TableReport: ...
 def embed(
     cube: CubeSource | TableSource,
@@ -139,7 +139,7 @@ def embed(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> xr.Dataset | ResultReport | TableReport:
     """Infer the latents of every pixel of ``cube`` at ``dates``: lazily, or to a store at ``out``.
 
@@ -182,12 +182,13 @@ def embed(
             default.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``; it bounds what is in memory at once.
-        progress: Advanced by every block.
+        progress: Advanced by every block; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the cube, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
     """
+    progress = choose_progress(progress)
     if precision not in ("packed", "float32"):
         raise InputError(f"Precision {precision!r} is neither `packed` nor `float32`.")
     if is_table(cube):
@@ -216,7 +217,7 @@ def embed(
     report = fill(latents, result, who, title="embed", overviews=overviews, progress=progress)
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:
         log.warning(
-            "%d latent values did not fit the packing and were clipped; --precision float32 "
+            '%d latent values did not fit the packing and were clipped; precision="float32" '
             "keeps them.",
             report.clipped,
         )

@@ -272,7 +272,7 @@ def fit_model(
         able = families_that(lambda other: encoder in other.encoder_dtypes)
         raise InputError(
             f"{reference} is a {config.model} model; only a {able} has encoders that compute in "
-            f"{encoder}. Leave --encoder out."
+            f"{encoder}. Leave encoder= out."
         )
     if config.scene_errors and not family.has_scene_errors:
         able = families_that(lambda other: other.has_scene_errors)

@@ -30,7 +30,12 @@ from terralatent.pipeline.cube.losses import DONE, PENDING
 from terralatent.pipeline.mapping.block import BlockDone, BlockWork, Product
 from terralatent.pipeline.mapping.given import GivenJob
 from terralatent.pipeline.mapping.memory import MemoryLimit
-from terralatent.pipeline.mapping.opened import about_variable, result_dataset, unpacked
+from terralatent.pipeline.mapping.opened import (
+    about_coordinate,
+    about_variable,
+    result_dataset,
+    unpacked,
+)
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks
@@ -92,7 +97,11 @@ def lazy_result(product: Product, pixels: Sequence[da.Array] = ()) -> xr.Dataset
         if _is_mapped(array)
     }
     coords = {
-        array.name: (array.dims, _labels(array), dict(array.attrs) if array.name in GRID else {})
+        array.name: (
+            array.dims,
+            _labels(array),
+            dict(array.attrs) if array.name in GRID else about_coordinate(array.name, array.attrs),
+        )
         for array in root.arrays
         if array.name in GRID or array.dims == (array.name,)
     }

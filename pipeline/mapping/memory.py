@@ -128,7 +128,7 @@ def plan_memory(
         raise InputError(
             f"A block of {block} x {block} pixels takes a worker of one thread at least "
             f"{math.ceil((smallest + PROCESS) / 1e8) / 10}GB of memory; give it more, with "
-            "--memory where it is started here, or build the cube with a smaller --block."
+            "memory= where it is started here, or build the cube with a smaller block=."
         )
     available = max(smallest, available >> limit.halvings)
     for group in range(math.ceil(dates / TIME_CHUNK) * TIME_CHUNK, 0, -TIME_CHUNK):

@@ -14,11 +14,13 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from terralatent.pipeline.attributes import CF, writable_attrs
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.store.multiscales import MULTISCALES
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = [
+    "about_coordinate",
     "about_variable",
     "open_bands",
     "open_landcover",
@@ -31,6 +33,15 @@ __all__ = [
 
 INFORMED = 16
 """Pixels along y and x of each place that information is estimated from."""
+
+LONG_NAMES = {
+    "band": "band of the sensor",
+    "category": "class of the map",
+    "component": "component of the annual vectors",
+    "latent": "latent series, by their number in the model",
+    "sensor": "sensor",
+}
+"""Of coordinates."""
 
 OF_THE_FORMAT = (ABOUT, MULTISCALES, "coordinates", "Conventions")
 """Attributes of a store's root that say how it is kept."""
@@ -145,8 +156,9 @@ def open_result(
 ) -> xr.Dataset:
     """Open a result: dask arrays, float32, NaN outside every scene. Reads no pixels.
 
-    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``, and
-    ``level`` where it is none of level 0.
+    The CRS is known to ``.rio`` and ``.odc``; the store's own attributes are in ``attrs``, those
+    that are nested as JSON in a text, so that netCDF can hold them; and ``level`` where it is none
+    of level 0.
 
     Raises:
         InputError: If there is no such store, it is of another kind, or it has no such level.
@@ -167,7 +179,11 @@ def open_result(
         if {"y", "x"} <= set(dims[name])
     }
     coords = {
-        name: (dims[name], times(array) if name == "time" else _labels(array))
+        name: (
+            dims[name],
+            times(array) if name == "time" else _labels(array),
+            about_coordinate(name, array.attrs),
+        )
         for name, array in stored.items()
         if dims[name] == (name,) and name not in ("y", "x")
     }
@@ -185,9 +201,13 @@ def result_dataset(
     result = xr.Dataset(variables, coords=coords)
     for name in result.data_vars:
         result[name].encoding["grid_mapping"] = "spatial_ref"
-    return result.assign_attrs(
-        {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT}
-    )
+    kept = {key: value for key, value in attrs.items() if key not in OF_THE_FORMAT}
+    return result.assign_attrs({**writable_attrs(kept), "Conventions": CF})
+
+
+def about_coordinate(name: str, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a coordinate says of itself; stores of earlier versions say nothing."""
+    return {"long_name": LONG_NAMES[name], **about_variable(attrs)} if name in LONG_NAMES else {}
 
 
 def _labels(array: zarr.Array) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from terralatent.pipeline.cluster.stream import Failure
 from terralatent.pipeline.region import Block
+from terralatent.pipeline.sentence import Sentence
 
 __all__ = ["LostBlock", "ResultReport"]
 
@@ -56,8 +57,8 @@ class LostBlock:
         return f"block {self.index}: {self.reason} ({where})"
 
 
-@dataclass(frozen=True)
-class ResultReport:
+@dataclass(frozen=True, repr=False)
+class ResultReport(Sentence):
     """How an embedding or decoding ended."""
 
     blocks: int

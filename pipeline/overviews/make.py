@@ -30,8 +30,9 @@ from terralatent.pipeline.overviews.layout import (
 )
 from terralatent.pipeline.overviews.seasonal import SEASONAL, seasonal_order
 from terralatent.pipeline.overviews.task import Task, summarise, tasks_of
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.region import Block
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
@@ -46,8 +47,8 @@ PROCESS = 700_000_000
 """What a worker takes beside, where it has computed latents before."""
 
 
-@dataclass(frozen=True)
-class OverviewReport:
+@dataclass(frozen=True, repr=False)
+class OverviewReport(Sentence):
     """How the making of overviews ended."""
 
     levels: tuple[tuple[int, int], ...]
@@ -76,7 +77,7 @@ def make_overviews(
     client: Client | str | None = None,
     workers: int | None = None,
     memory: str = "4GB",
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> OverviewReport:
     """Make what overviews latents, bands or a map lack; computes on Dask workers, and writes.
 
@@ -90,12 +91,13 @@ def make_overviews(
             :func:`terralatent.pipeline.cluster.client.client_for`.
         workers: Worker processes to start; one for each core of this machine by default.
         memory: What a worker may use, such as ``4GB``.
-        progress: Advanced by every task.
+        progress: Advanced by every task; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If there is no such store, it is a cube or plain Zarr, some of its blocks are
             not done, it has overviews of another grid, or it cannot be written.
     """
+    progress = choose_progress(progress)
     store, who = Store.of(store), Workers(client, workers, memory)
     kind = str(store.group().attrs[ABOUT]["kind"])  # raises, and names what is there instead
     if kind not in KINDS:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.moments import Moment, read_span
 from terralatent.pipeline.pictures.composites import composite_of, units_of
 from terralatent.pipeline.pictures.mosaic import Strip, draw, stretch, where_and_what
 
@@ -91,18 +92,13 @@ def clearest(times: NDArray[Any], share: NDArray[np.float64], most: int) -> NDAr
     return np.array(best)
 
 
-def nearest_date(times: NDArray[Any], date: str) -> int:
-    """Return the place of the time nearest to the ISO ``date``.
+def nearest_date(times: NDArray[Any], date: Moment) -> int:
+    """Return the place of the time nearest to ``date``, or to its beginning.
 
     Raises:
         InputError: If ``date`` is no date.
     """
-    try:
-        wanted = np.datetime64(date, "us")
-    except ValueError as error:
-        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-15.") from error
-    if np.isnat(wanted):  # what numpy makes of nothing
-        raise InputError(f"Date {date!r} is no ISO date, such as 2018-07-15.")
+    wanted = read_span(date, "Date {value} is no ISO date, such as 2018-07-15.").first
     return int(np.argmin(np.abs(times.astype("datetime64[us]") - wanted)))
 
 

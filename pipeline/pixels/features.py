@@ -129,7 +129,8 @@ def features(
 
 def shared_dates(dates: When, times: NDArray[np.int64]) -> Times:
     """Dates at which all pixels are wanted, by the times of all that was observed."""
-    if isinstance(dates, str) and dates.strip() == "acquisitions":
+    own = isinstance(dates, str) and dates.strip().startswith("acquisitions")
+    if own or isinstance(dates, slice):
         raise InputError(
             "Features are of dates that all pixels share, and acquisitions are each pixel's own; "
             "give monthly:2018 or other dates."

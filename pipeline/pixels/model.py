@@ -113,7 +113,7 @@ class PixelModel:
             there = "; ".join(f"{name} {', '.join(own)}" for name, (own, _) in sensors.items())
             raise InputError(
                 f"{where} has {there}, and the model reads {theirs}: none is shared. Name other "
-                "columns (--columns) or another model, or train on this table."
+                "columns (columns=) or another model, or train on this table."
             )
         if model.config.scene_errors:
             log.warning(

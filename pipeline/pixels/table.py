@@ -19,6 +19,7 @@ from terralatent.pipeline.dates import Times, When, days_since_1970
 from terralatent.pipeline.pixels.features import parts_of, shared_dates, year_features
 from terralatent.pipeline.pixels.model import ModelSource, PixelModel, kept_model, sensors_of
 from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.reading import chunks
@@ -31,8 +32,8 @@ MOST_PIXELS, MOST_ROWS = 4096, 2**18
 """Pixels of a chunk, and rows of its result, at most: what is in memory at once."""
 
 
-@dataclass(frozen=True)
-class TableReport:
+@dataclass(frozen=True, repr=False)
+class TableReport(Sentence):
     """How the embedding of a table ended."""
 
     pixels: int
@@ -110,7 +111,7 @@ def embed_table(
         encoder=encoder,
     )
     pixels, span = _survey(table)
-    at_own = dates == "acquisitions" and not wide
+    at_own = isinstance(dates, str) and dates == "acquisitions" and not wide
     when = None if at_own else shared_dates(dates, span)
     parts = parts_of(found.model, len(when), None) if wide and when is not None else ()
     folder = model_folder(model)

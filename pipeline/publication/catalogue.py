@@ -54,7 +54,7 @@ class Catalogue:
             collection[STORE]["digest"]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(
-                f"{folder} exists and is not a publication of terralatent; choose another --out, "
+                f"{folder} exists and is not a publication of terralatent; choose another out=, "
                 "or remove it."
             ) from error
         return cls(folder, collection)
@@ -78,7 +78,7 @@ class Catalogue:
         if of != {"kind": lineage.kind, "digest": lineage.digest}:
             raise InputError(
                 f"{self.folder} is the publication of another store, the {of.get('kind')} "
-                f"{self.collection['id']}, not of {lineage.store}; choose another --out."
+                f"{self.collection['id']}, not of {lineage.store}; choose another out=."
             )
 
     def write(self, product: Product, model: ModelRecord | None, url: str) -> int:

@@ -64,4 +64,4 @@ def _link_back(target: Path, href: str) -> None:
 
 
 COPIES: Mapping[str, Copy] = MappingProxyType({"zarr": copy_zarr})
-"""By the name of ``--copy``."""
+"""By the name of ``copy=``."""

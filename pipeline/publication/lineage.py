@@ -106,7 +106,7 @@ def find_lineage(store: Store, snapshot: str, cube: str | Path | None = None) ->
     if found is None or not found.exists():
         where = f" (it was at {found})" if found is not None else ""
         raise InputError(
-            f"The cube that {store} is made from cannot be found{where}; give it with --cube."
+            f"The cube that {store} is made from cannot be found{where}; give it with cube=."
         )
     _require_same_cube(store, root, found)
     return Lineage(store, snapshot, root, found)
@@ -140,10 +140,10 @@ def _require_same_cube(store: Store, root: zarr.Group, cube: Store) -> None:
         there = cube.group(kind="cube", snapshot=snapshot or None)
     except InputError as error:
         raise InputError(
-            f"{cube} is not the cube that {store} is made from: {error} Give that one with --cube."
+            f"{cube} is not the cube that {store} is made from: {error} Give that one with cube=."
         ) from error
     if wanted is not None and items_hash(there) != wanted:
         raise InputError(
             f"{cube} is not the cube that {store} is made from: its items are others. Give that "
-            "one with --cube."
+            "one with cube=."
         )

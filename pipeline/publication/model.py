@@ -42,14 +42,14 @@ def find_model(
     wanted = lineage.attrs.get("model_hash")
     if wanted is None:
         if given is not None:
-            raise InputError(f"{store} has no model; leave --model out.")
+            raise InputError(f"{store} has no model; leave model= out.")
         return None
     if given is not None:
         folder = model_folder(given)
         if model_hash(folder) != wanted:
             raise InputError(
                 f"{given} is not the model of {store}, whose hash is {str(wanted)[:12]}…; give "
-                "that one with --model."
+                "that one with model=."
             )
         return record_of(folder)
     for folder in _candidates(store, lineage):
@@ -60,7 +60,7 @@ def find_model(
             continue
     raise InputError(
         f"The model of {store} (hash {str(wanted)[:12]}…) cannot be found; give its folder with "
-        "--model."
+        "model=."
     )
 
 

@@ -11,13 +11,14 @@ from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.publication.product import Data, Product
 from terralatent.pipeline.command import command_line
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.publication.catalogue import Catalogue, made_whole
 from terralatent.pipeline.publication.copies import COPIES, ICECHUNK, ZARR
 from terralatent.pipeline.publication.describe import describe
 from terralatent.pipeline.publication.lineage import find_lineage
 from terralatent.pipeline.publication.model import find_model
 from terralatent.pipeline.publication.wording import Wording
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot, keep_for
 from terralatent.pipeline.store.location import is_url
@@ -27,8 +28,8 @@ from terralatent.pipeline.store.repository import Store
 __all__ = ["Published", "publish"]
 
 
-@dataclass(frozen=True)
-class Published:
+@dataclass(frozen=True, repr=False)
+class Published(Sentence):
     """What :func:`publish` left."""
 
     catalogue: Path
@@ -63,7 +64,7 @@ def publish(
     copy: str | None = None,
     url: str | None = None,
     at: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> Published:
     """Publish a store as a static STAC catalogue in a folder. Reads no pixels unless it copies.
 
@@ -88,13 +89,14 @@ def publish(
             by default its assets lead to the store where it lies, which then keeps the snapshot.
         url: Where the catalogue will be served, for absolute links to itself.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
-        progress: Advanced by what is copied.
+        progress: Advanced by what is copied; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the store is not whole, its cube or model cannot be found or is another one,
             no licence is given, or something else is at ``out``.
         CheckpointError: If the model cannot be read.
     """
+    progress = choose_progress(progress)
     store = Store.of(store)
     if copy is not None and copy not in COPIES:
         raise InputError(f"Copies as {copy!r} cannot be made; give {', '.join(COPIES)}.")

@@ -63,7 +63,7 @@ class Wording:
         licence = licence or before.get("license")
         if licence is None:
             raise InputError(
-                f"Under which licence is {store} published? Give --licence with an SPDX "
+                f"Under which licence is {store} published? Give licence= with an SPDX "
                 "identifier such as CC-BY-4.0, or `proprietary` where nobody may use it yet."
             )
         if not _LICENCE.fullmatch(licence):
@@ -74,11 +74,11 @@ class Wording:
         own = re.sub(r"[^\w.-]+", "-", store.address.rstrip("/").rsplit("/", 1)[-1]).strip("-.")
         chosen = name or before.get("id") or own.removesuffix(".zarr")
         if not _NAME.fullmatch(chosen):
-            raise InputError(f"{chosen!r} is no id; give --id with letters, digits, . _ and -.")
+            raise InputError(f"{chosen!r} is no id; give name= with letters, digits, . _ and -.")
         if before and chosen != before["id"]:
             raise InputError(
-                f"The collection there is called {before['id']}, and stays so; leave --id out, or "
-                "choose another --out."
+                f"The collection there is called {before['id']}, and stays so; leave name= out, or "
+                "choose another out=."
             )
         named = tuple(map(parse_provider, providers)) or tuple(
             pystac.Provider.from_dict(entry)

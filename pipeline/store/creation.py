@@ -48,7 +48,7 @@ def lay_out(store: Store, layout: Layout) -> bool:
             return False
         if store.path is not None and not empty and _holds_files(store.path):
             raise InputError(
-                f"{store.path} exists and is no store; choose another --out, or remove it."
+                f"{store.path} exists and is no store; choose another out=, or remove it."
             )
         _make(store, layout, identity)
     return True
@@ -117,7 +117,7 @@ def _refuse_inside_store(store: Store) -> None:
     for end in range(4, len(parts)):  # from s3://bucket/first on
         above = Store.of("/".join(parts[:end]))
         if above.exists():
-            raise InputError(f"{store} lies inside the store {above}; choose another --out.")
+            raise InputError(f"{store} lies inside the store {above}; choose another out=.")
 
 
 def require_same(store: Store, kind: str, identity: Mapping[str, Any]) -> None:
@@ -128,17 +128,17 @@ def require_same(store: Store, kind: str, identity: Mapping[str, Any]) -> None:
             it is plain Zarr.
     """
     if store.is_plain:
-        raise InputError(f"{store} is plain Zarr, which is only read; choose another --out.")
+        raise InputError(f"{store} is plain Zarr, which is only read; choose another out=.")
     about = store.about()
     if about["kind"] != kind:
         raise InputError(
-            f"{store} is a {about['kind']} store, not a {kind} store; choose another --out."
+            f"{store} is a {about['kind']} store, not a {kind} store; choose another out=."
         )
     unlike = differences(about["identity"], identity)
     if unlike:
         raise InputError(
             f"{store} exists and holds something else: {'; '.join(unlike)}. "
-            "Choose another --out, or run with what it holds."
+            "Choose another out=, or run with what it holds."
         )
 
 

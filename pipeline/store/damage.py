@@ -100,7 +100,7 @@ def _changed(name: str, reason: str) -> str:
 
 def _full(why: str) -> str:
     return (
-        f"cannot be written: {why}. Make room, or choose another --out; what is stored is whole, "
+        f"cannot be written: {why}. Make room, or choose another out=; what is stored is whole, "
         "and the same command goes on from it."
     )
 

@@ -1,6 +1,6 @@
 """Digests of files that no codec protects: Icechunk's own, and all of an export's.
 
-``SHA256SUMS`` lies in the store's folder, a line for each file, as ``sha256sum --check`` reads it.
+``SHA256SUMS`` lies in the store's folder, a line for each file, as ``sha256sum -c`` reads it.
 Of an Icechunk repository it lists snapshots, manifests and transaction logs, which are never
 changed once they are written; chunks have checksums of their own, and a branch or a tag that is
 changed leads to no snapshot. Of a plain Zarr that :mod:`terralatent.pipeline.export.zarr` made it

@@ -16,6 +16,7 @@ import icechunk
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.command import command_line
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.digests import rewritten_snapshots
 from terralatent.pipeline.store.library_errors import is_taken
@@ -35,7 +36,7 @@ class Snapshot:
     """A state that a store was in."""
 
     id: str
-    """By which ``--at`` opens it."""
+    """By which ``at=`` opens it."""
 
     written: str
     """When it was committed, ISO 8601, UTC."""
@@ -51,8 +52,8 @@ class Snapshot:
         return {**asdict(self), "kept_for": list(self.kept_for)}
 
 
-@dataclass(frozen=True)
-class Expired:
+@dataclass(frozen=True, repr=False)
+class Expired(Sentence):
     """What :func:`expire` let go."""
 
     store: str
@@ -113,7 +114,7 @@ def find_snapshot(store: str | Path | Store, name: str | None) -> str | None:
     if len(ids) != 1:
         what = "several snapshots" if ids else "no snapshot"
         raise InputError(
-            f"{store} has {what} {name}; `terralatent status {store} --history` lists them."
+            f"{store} has {what} {name}; its history, as `terralatent status` shows it, lists them."
         )
     return ids[0]
 
@@ -165,8 +166,8 @@ def expire(
         tags = set(repository.list_tags())
         if unknown := sorted(set(release) - tags):
             raise InputError(
-                f"{store} keeps nothing for {', '.join(unknown)}; `terralatent status {store} "
-                "--history` lists what it does."
+                f"{store} keeps nothing for {', '.join(unknown)}; its history, as "
+                "`terralatent status` shows it, lists what it does."
             )
         before = {state.id for state in history(store)}
         with rewritten_snapshots(store.location):  # the oldest that stays is written anew

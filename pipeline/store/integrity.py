@@ -17,7 +17,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.chunks import DamagedChunkError, chunk_keys
 from terralatent.pipeline.store.damage import damage_of, translated_errors
 from terralatent.pipeline.store.digests import SUMS, changed_files, read_sums
@@ -88,7 +88,7 @@ class Check:
 
 
 def check_store(
-    store: str | Path | Store, *, at: str | None = None, progress: Progress | None = None
+    store: str | Path | Store, *, at: str | None = None, progress: ProgressChoice = None
 ) -> Check:
     """Read every chunk of a store, and every file that has a digest, once. Changes nothing.
 
@@ -97,7 +97,7 @@ def check_store(
     Args:
         store: A cube, latents or bands, by path or URL.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
-        progress: Advanced by each chunk.
+        progress: Advanced by each chunk; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If there is no store, or so much of it is missing that nothing can be read.
@@ -118,7 +118,7 @@ def check_store(
         return Check(str(store), "", files, 0, 0, tuple(damaged), None)
     chunks = list(_chunks(root))
     without = 0
-    bar = progress or Silent()
+    bar = choose_progress(progress)
     bar.start(len(chunks), "check")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         read = [pool.submit(partial(_read, store), array, key) for array, key in chunks]

@@ -49,14 +49,14 @@ def is_made(out: Path, identity: Mapping[str, Any]) -> bool:
         stored = None
     if stored is None:
         raise InputError(
-            f"{out} is there and was not made by terralatent; choose another --out, or remove it."
+            f"{out} is there and was not made by terralatent; choose another out=, or remove it."
         )
     before, now = json.loads(stored)["identity"], json.loads(json.dumps(identity))
     for key in now:
         if before.get(key) != now[key]:
             raise InputError(
                 f"{out} is there and is another one: its {key} is {_brief(before.get(key))}, that "
-                f"of this command {_brief(now[key])}; choose another --out, or remove it."
+                f"of this command {_brief(now[key])}; choose another out=, or remove it."
             )
     return True
 

@@ -228,14 +228,14 @@ def _by_name(
         if len(able) > 1:
             raise InputError(
                 f"{where}: the columns {', '.join(own[able[0]].values())} may be of "
-                f"{' or '.join(able)}; name the sensors (--sensor), or say which by --columns."
+                f"{' or '.join(able)}; name the sensors (sensors=), or say which by columns=."
             )
         found[able[0]] = own[able[0]]
         left = [column for column in left if column not in own[able[0]].values()]
     if not found:
         raise InputError(
             f"{where} has no column of a band of {', '.join(s.name for s in sensors)}; it has "
-            f"{', '.join(there)}. Say which is which by --columns."
+            f"{', '.join(there)}. Say which is which by columns=."
         )
     return found
 
@@ -250,7 +250,7 @@ def _check(schema: pa.Schema, columns: TableColumns, where: str) -> None:
         if column not in schema.names:
             raise InputError(
                 f"{where} has no column {column!r}; it has {', '.join(schema.names)}. Name it by "
-                "--columns."
+                "columns=."
             )
         kind = schema.field(column).type
         wanted, fits = kinds.get(column, ("anything", lambda kind: True))

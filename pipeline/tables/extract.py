@@ -18,8 +18,9 @@ from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
 from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.cube.series import US_PER_DAY, SeriesBlock, read_series
-from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.progress import Progress, ProgressChoice, choose_progress
 from terralatent.pipeline.region import blocks, grid_of
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.tables.atomic import is_made, writing_parquet
@@ -38,8 +39,8 @@ GROUP_ROWS = 65_536
 """Rows of a row group, at least."""
 
 
-@dataclass(frozen=True)
-class ExtractReport:
+@dataclass(frozen=True, repr=False)
+class ExtractReport(Sentence):
     """What a table holds that was made from a cube."""
 
     pixels: int
@@ -71,7 +72,7 @@ def extract(
     sensors: Sequence[str] | None = None,
     masking: MaskingRequest = None,
     at: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
 ) -> ExtractReport:
     """Write the series of a cube's pixels at points or in polygons as a table; computes.
 
@@ -94,15 +95,16 @@ def extract(
         sensors: Those of the cube that are wanted; by default all.
         masking: How the sensors are masked; as the cube says, where it leaves that open.
         at: An earlier snapshot of the cube.
-        progress: Advanced by every window.
+        progress: Advanced by every window; True: a bar, as by default in a notebook.
 
     Raises:
         InputError: If the cube, the places or ``out`` cannot be used, not one of points and
             polygons is given, none lies on the cube, or the cube has no such sensor.
     """
+    progress = choose_progress(progress)
     given = [source for source in (points, polygons) if source is not None]
     if len(given) != 1:
-        raise InputError("extract takes points or polygons, one of them; see --points, --polygons.")
+        raise InputError("extract takes points or polygons, one of them; see points=, polygons=.")
     out, store, reading = Path(out), Store.of(cube), Reading(masking, at)
     with translated_errors(store):
         root, snapshot = reading.open(store)
@@ -153,15 +155,14 @@ def _windows(
     sensors: Sequence[str],
     places: Places,
     masks: Masks,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Iterator[Series]:
     """Read the pixels of each window that holds some; those outside every scene are left out."""
-    bar = progress or Silent()
     width = -(-places.grid.shape[1] // WINDOW)
     window = (places.rows // WINDOW) * width + places.columns // WINDOW
     numbers = np.unique(window)
     whole = blocks((places.grid.shape[0], places.grid.shape[1]), WINDOW)
-    bar.start(len(numbers), "extract")
+    progress.start(len(numbers), "extract")
     try:
         for number in numbers:
             here, block = np.flatnonzero(window == number), whole[number]
@@ -174,9 +175,9 @@ def _windows(
             seen = read.seen[pixel]
             if seen.any():
                 yield _series(read, pixel[seen], places.pixels(here[seen]))
-            bar.advance()
+            progress.advance()
     finally:
-        bar.close()
+        progress.close()
 
 
 def _series(read: SeriesBlock, pixels: NDArray[np.intp], about: pa.Table) -> Series:

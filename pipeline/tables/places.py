@@ -105,7 +105,7 @@ def find_places(
     wanted = {"Polygon", "MultiPolygon"} if polygons else {"Point"}
     kinds = set(frame.geom_type.dropna())
     if not kinds or not kinds <= wanted:
-        other = "--points" if polygons else "--polygons"
+        other = "points=" if polygons else "polygons="
         hint = f" (see {other})" if kinds else ""
         raise InputError(
             f"{name} holds {', '.join(sorted(kinds)) or 'no geometries'}, where "

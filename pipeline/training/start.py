@@ -99,7 +99,7 @@ def start(
         apart = [sensor.name for sensor in config.sensors if not _is_whole(sensor.name, pools)]
         reason = (
             f"no cube has clear observations in all bands of {' and '.join(apart)}, by which the "
-            "linear start relates them; add one that has, or start at random (--set start=random)."
+            'linear start relates them; add one that has, or start at random (start="random").'
             if apart and base is None
             else str(error)
         )

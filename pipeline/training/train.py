@@ -22,7 +22,8 @@ from terralatent.models.observations import Observations
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.device import find_device, make_fabric
 from terralatent.pipeline.interrupts import uninterrupted
-from terralatent.pipeline.progress import Progress
+from terralatent.pipeline.progress import ProgressChoice, choose_progress
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource
@@ -61,8 +62,8 @@ VALIDATION_PIXELS, ALL_VALIDATION_PIXELS = 512, 4096
 """Pixels of each cube to validate on, and at most so many of all together."""
 
 
-@dataclass(frozen=True)
-class TrainReport:
+@dataclass(frozen=True, repr=False)
+class TrainReport(Sentence):
     """How a training ended. Scores are log predictive densities by held-out value, in nats."""
 
     steps: int
@@ -112,7 +113,7 @@ def train(
     supervision: Supervision | None = None,
     columns: Columns = None,
     masking: MaskingRequest = None,
-    progress: Progress | None = None,
+    progress: ProgressChoice = None,
     **given: Unpack[Choices],
 ) -> TrainReport:
     """Train a model on pixel series of one or more cubes and tables; computes.
@@ -165,7 +166,7 @@ def train(
         columns: Where the tables have what: a mapping, or a TOML or JSON file of one.
         masking: How the sensors are masked; the model notes it, and is used so by default. An
             extension masks the sensors that it adds so.
-        progress: Shown every step, with loss and best score.
+        progress: Shown every step, with loss and best score; True: a bar.
         given: Choices of the model, see :class:`terralatent.pipeline.training.choices.Choices`.
 
     Raises:
@@ -278,7 +279,7 @@ def train(
                     state,
                     folder=folder,
                     fabric=fabric,
-                    progress=lock.tee(progress),
+                    progress=lock.tee(choose_progress(progress)),
                     centre=centre,
                 )
                 # What an extension may change was judged by its guard: nothing goes beyond that.
@@ -295,8 +296,7 @@ def train(
                 else:
                     final = state.best
             else:
-                state.finished = True
-                final = state.best
+                state.finished, final = True, state.best
         finally:
             with uninterrupted():
                 record = training_record(

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import numpy as np
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geom import Geometry
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
 from shapely.geometry import Point, Polygon, box, mapping
@@ -48,6 +50,55 @@ def test_the_forms_of_geojson_are_one_region(form: str, tmp_path: Path) -> None:
     assert read_aoi(written(tmp_path, content)).equals(SQUARE)
     assert read_aoi(content).equals(SQUARE)
     assert read_aoi(SQUARE).equals(SQUARE)
+
+
+class Offered:
+    """What knows nothing but its GeoJSON."""
+
+    __geo_interface__ = mapping(SQUARE)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        "3.0,50.0,4.0,51.0",
+        (3, 50, 4, 51),
+        [3.0, 50.0, 4.0, 51.0],
+        np.array(SQUARE.bounds),
+        geopandas.GeoSeries([SQUARE], crs=4326),
+        geopandas.GeoDataFrame({"of": [1, 2]}, geometry=[SQUARE, None], crs="OGC:CRS84"),
+        geopandas.GeoSeries([box(3, 50, 3.5, 51), box(3.5, 50, 4, 51)], crs=4326),
+        Offered(),
+    ],
+    ids=lambda region: type(region).__name__,
+)
+def test_a_region_is_the_same_in_every_library(region: Any) -> None:
+    assert read_aoi(region).equals(SQUARE)
+    assert grid(read_aoi(region), 1000.0) == grid(read_aoi(mapping(SQUARE)), 1000.0)
+
+
+@pytest.mark.parametrize("crs", [32631, 3857, 3035])
+def test_a_frame_is_its_file(crs: int, tmp_path: Path) -> None:
+    frame = geopandas.GeoSeries([SQUARE], crs=4326).to_crs(crs)
+    frame.to_file(tmp_path / "region.gpkg")
+    geometry = Geometry(frame.iloc[0], f"EPSG:{crs}")
+    for same in (frame, frame.to_frame("geometry"), geometry):
+        assert read_aoi(same).equals(read_aoi(tmp_path / "region.gpkg"))
+
+
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        (geopandas.GeoSeries([SQUARE]), r"does not state its CRS: .* gdf.set_crs\("),
+        (geopandas.GeoSeries([], crs=4326), "is empty"),
+        ((3.0, 50.0, 4.0), "has 3 numbers"),
+        (None, "is a NoneType; give minx,miny"),
+        (object(), "is a object; give minx,miny"),
+    ],
+)
+def test_what_is_no_region_is_named(region: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_aoi(region)
 
 
 def test_features_are_united_and_heights_ignored(tmp_path: Path) -> None:

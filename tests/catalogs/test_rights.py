@@ -55,7 +55,7 @@ def rewritten(path: Path, **facts: Any) -> Path:
 def test_a_file_reads_nothing_outside_whatever_it_says_of_itself(
     kept: Path, facts: dict[str, Any]
 ) -> None:
-    with pytest.raises(InputError, match=r"may not be read: it leaves the folder .* by --source"):
+    with pytest.raises(InputError, match=r"may not be read: it leaves the folder .* by source="):
         Scenes.from_parquet(rewritten(kept, **facts))
 
 
@@ -123,7 +123,7 @@ def test_where_nothing_can_be_noted_a_search_says_so(
     state.parent.parent.write_text("no folder")
     with caplog.at_level(logging.WARNING):
         made_up.to_parquet(tmp_path / "scenes.parquet")
-    assert "whoever reads it gives --source" in caplog.text
+    assert "whoever reads it gives source=" in caplog.text
     assert rights.rights_of(tmp_path / "scenes.parquet") is None
 
 

@@ -43,7 +43,7 @@ REGIONS = {
 """A region, and what is said of it."""
 
 PERIODS = {
-    "--start 2018-02-30 --end 2018-05-31": "start '2018-02-30' is no date .* give YYYY-MM-DD",
+    "--start 2018-02-30 --end 2018-05-31": "start '2018-02-30' is no date; give YYYY-MM-DD",
     "--start 2018-05-01 --end tomorrow": "end 'tomorrow' is no date",
     "--start '' --end 2018-05-31": "start '' is no date",
     "--start 01.05.2018 --end 31.05.2018": "start '01.05.2018' is no date",
@@ -179,11 +179,11 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{AGAIN} --block 32", "else: block is 16 there, 32 here. Choose another --out, or run with"),
     (f"{AGAIN} --sensor sentinel-1-asc", "sensors.sentinel-2-l2a is .* there, absent here"),
     # earlier states
-    ("status {cube} --at WHEN", "has no snapshot WHEN; `terralatent status .* --history` lists"),
+    ("status {cube} --at WHEN", "has no snapshot WHEN; its history, as `terralatent status`"),
     (f"{EMBED} --at 1CEC", "has no snapshot 1CEC"),
     (f"{SHOW} --at nothing", "has no snapshot nothing"),
     ("expire {cube} --older-than old", "'old' is no age; give one such as 30D or 12h"),
-    ("expire {cube} --older-than 1D --release X", "keeps nothing for X; `terralatent status"),
+    ("expire {cube} --older-than 1D --release X", "keeps nothing for X; its history, as"),
     ("expire {foreign} --older-than 1D", "there is no store here"),
     ("status {foreign} --history", "there is no store here"),
     (f"{EMBED} --out {{latents}} --dates 2018-05-12", r"dates is \[.*05-11.* there, \[.*05-12.* h"),

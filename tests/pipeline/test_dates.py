@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.dates import days_since_1970, parse_when
@@ -46,6 +49,75 @@ def test_dates_in_any_order_and_zone_ascend_in_utc() -> None:
     assert parse(when) == ["2017-12-31", "2018-01-01T23:00:00.000000"]
 
 
+MONTHS = ["2017-12-15", "2018-01-15"]
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "2017-12,2018-01",
+        "monthly:2017-12/2018-01",
+        ["2017-12", np.datetime64("2018-01")],
+        np.array(MONTHS, "datetime64[D]"),
+        pd.DatetimeIndex(MONTHS),
+        pd.DatetimeIndex(MONTHS, tz="UTC"),
+        pd.Series(pd.DatetimeIndex(MONTHS)),
+        pd.period_range("2017-12", "2018-01", freq="M"),
+        xr.DataArray(np.array(MONTHS, "datetime64[ns]"), dims="time"),
+        [date(2017, 12, 15), datetime(2018, 1, 15, tzinfo=UTC)],
+        pd.DatetimeIndex(["2017-12-15T01:00", "2018-01-15T01:00"], tz="Europe/Brussels"),
+    ],
+    ids=lambda when: type(when).__name__,
+)
+def test_dates_mean_the_same_in_every_library(when: object) -> None:
+    assert parse(when) == MONTHS
+
+
+@pytest.mark.parametrize(
+    "when", ["2018-01", "monthly:2018-01", pd.Period("2018-01"), np.datetime64("2018-01")]
+)
+def test_a_month_alone_is_the_15th(when: object) -> None:
+    assert parse(when) == ["2018-01-15"]
+
+
+def test_a_shorter_period_is_the_day_in_its_middle() -> None:
+    assert parse(pd.period_range("2018-01-01", periods=2, freq="W")) == ["2018-01-04", "2018-01-11"]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [
+        *(("2017-09", "2017-11"), ("2017-12-01", None), (None, "2017-12-01T10:30"), (None, None)),
+        *(("2017-09-01T10:31", "2017-12-01T10:29:59"), ("2017-08", "2017-12-01")),
+    ],
+)
+def test_a_slice_holds_the_acquisitions_that_it_holds_in_pandas(
+    start: str | None, stop: str | None
+) -> None:
+    series = pd.Series(0, pd.DatetimeIndex(np.unique(SEEN)))
+    wanted = [str(time) for time in series[start:stop].index.values.astype("datetime64[us]")]
+    if not wanted:
+        with pytest.raises(InputError, match="no date at all"):
+            parse(slice(start, stop))
+        return
+    assert parse(slice(start, stop)) == wanted
+    if start and stop:
+        assert parse(f"acquisitions:{start}/{stop}") == wanted
+
+
+def test_lists_of_several_zones_are_refused() -> None:
+    brussels = pd.Timestamp("2018-01-02", tz="Europe/Brussels")
+    for others in ([pd.Timestamp("2018-01-03", tz="UTC")], ["2018-01-03"]):
+        with pytest.raises(InputError, match="time zones Europe/Brussels and UTC"):
+            parse([brussels, *others])
+    assert parse(["2018-01-02T00:00Z", "2018-01-03"]) == ["2018-01-02", "2018-01-03"]
+
+
+def test_a_slice_has_no_step() -> None:
+    with pytest.raises(InputError, match="has no step, and '10D' is given"):
+        parse(slice("2018-01", "2018-02", "10D"))
+
+
 def test_a_file_has_one_date_a_line(tmp_path: Path) -> None:
     file = tmp_path / "dates.txt"
     file.write_text("# wanted\n2018-01-02\n\n2017-12-24T12:00:00Z  # noon\n")
@@ -68,7 +140,7 @@ def test_dates_that_were_parsed_mean_themselves() -> None:
         (",", "no date at all"),
         ("", "no date at all"),
         ([], "no date at all"),
-        ("2018", "is no date"),
+        ("18", "is no date"),
         (["2018-01-01", "NaT"], "'NaT' .* is no date"),
     ],
 )

@@ -26,6 +26,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.models.checkpoint import CheckpointError, model_hash
 from terralatent.pipeline import open_cube, open_latents, status
+from terralatent.pipeline.attributes import writable_attrs
 from terralatent.pipeline.cli.pages.status import _timescales, history_page, status_page
 from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.info.status import Status
@@ -243,7 +244,7 @@ def test_the_status_of_latents_is_what_opening_them_gives(
     provenance = report.result.provenance
     assert provenance["model_hash"] == model_hash(model) == status(model).model.hash
     assert provenance["cube_snapshot"] == status(cube).snapshot
-    assert provenance.items() <= opened.attrs.items()
+    assert {**opened.attrs, **writable_attrs(provenance)} == opened.attrs
     assert report.result.clipped == 0
 
 
@@ -439,7 +440,7 @@ def test_what_is_none_of_ours_is_refused_in_one_line(
             tmp_path / "nowhere",
             "there is nothing here; a cube, latents, bands or a model is wanted",
         ),
-        (file, r"scenes.parquet is a file; .* `terralatent build --scenes`"),
+        (file, r"scenes.parquet is a file; .* `terralatent build`"),
         (plain, "foreign.zarr is not of terralatent"),
         (catalogue, "is not of terralatent"),
         (tmp_path / "catalogue", "is a folder of scenes; .* `terralatent build` makes a cube"),

@@ -28,8 +28,8 @@ def sources(described: opt.Tables = None, json: opt.Json = False) -> None:
 def search(
     source: Annotated[str, typer.Option(help="A source's name, a URL or a folder.", metavar="S")],
     region: opt.Region,
-    start: Annotated[str, typer.Option(help="First day, such as 2018-01-01.", metavar="D")],
-    end: Annotated[str, typer.Option(help="Last day, included.", metavar="D")],
+    start: Annotated[str, typer.Option(help="First day (or month): 2018-01-01.", metavar="D")],
+    end: Annotated[str, typer.Option(help="Last day (or month), included.", metavar="D")],
     out: Annotated[str, typer.Option(metavar="scenes.parquet")],
     choice: groups.SceneChoice,
 ) -> None:

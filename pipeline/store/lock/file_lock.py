@@ -41,7 +41,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; a store is a folder. Choose another --out.")
+            raise InputError(f"{path} is a file; a store is a folder. Choose another out=.")
         self._path, self._file, self._note = path, lock_file(path), note_file(path)
         self._next_note = self._note.with_suffix(".new")
         self._lock = filelock.FileLock(self._file, thread_local=False, fallback_to_soft=False)
@@ -63,7 +63,7 @@ class FileLock:
             raise self._refusal() from None
         except OSError as error:
             raise InputError(
-                f"{self._path} cannot be written: {error.strerror or error}. Choose another --out."
+                f"{self._path} cannot be written: {error.strerror or error}. Choose another out=."
             ) from error
         return _read(self._note)
 

@@ -23,6 +23,7 @@ from terralatent.models.local_calibration import Coverage, calibrate_locally
 from terralatent.models.shipped import model_folder, reference_of
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.masking import MaskingRequest, Masks
+from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.history import find_snapshot
 from terralatent.pipeline.store.location import is_url, locate
@@ -41,8 +42,8 @@ SUFFIX = ".model"
 """What the name of a result ends in where the model lies that was calibrated for it."""
 
 
-@dataclass(frozen=True)
-class CalibrationReport:
+@dataclass(frozen=True, repr=False)
+class CalibrationReport(Sentence):
     """How a calibration ended."""
 
     coverage: Mapping[str, Coverage]

@@ -118,8 +118,8 @@ def warn_if_strange(
         return
     if found is not None and found.strange:
         log.warning(
-            "%s is outside what %s was trained on (%s); --calibrate fits its intervals to this "
-            "cube",
+            "%s is outside what %s was trained on (%s); a calibration fits its intervals "
+            "to this cube (calibrate=)",
             cube,
             reference_of(model),
             found.strange,

@@ -194,7 +194,7 @@ def open_known(
     if alien := sorted(set(sensors or ()) - set(known)):
         raise InputError(
             f"{folder} knows no {', '.join(alien)}; it knows {', '.join(known)}. Add sensors to "
-            "it with `train --extend` first."
+            "it first, by a training with extend=."
         )
     opened = []
     given = open_training_cubes(

@@ -100,7 +100,7 @@ def read_labelled(
     if fixed:
         raise InputError(
             "labels would move the latents of a model that is extended, which stay as they are; "
-            "begin from it instead (--from)."
+            "begin from it instead (pretrained=)."
         )
     if family in UNLEARNED:
         raise InputError(f"a {family} model takes no steps, so labels teach it nothing.")
@@ -109,12 +109,12 @@ def read_labelled(
     if cubes and not tables and request.labels is None:
         raise InputError(
             f"{cubes[0].name} is a cube, which has no column {request.column!r} of its own; give "
-            "its labels as polygons or points (--labels)."
+            "its labels as polygons or points (labels=)."
         )
     if request.labels is not None and not cubes:
         raise InputError(
             f"{tables[0].name} is a table, whose column {request.column!r} has its labels; leave "
-            "those for cubes (--labels) out."
+            "those for cubes (labels=) out."
         )
     found: list[tuple[PixelSource, list[NDArray[np.intp]], NDArray[Any]]] = []
     amiss: list[InputError] = []

@@ -255,7 +255,7 @@ def test_a_folder_of_something_else_is_refused_and_a_broken_off_run_leaves_none(
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is no simulated region; choose another --out"):
+    with pytest.raises(InputError, match="is no simulated region; choose another out="):
         simulate(tmp_path / "mine", size=32)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 

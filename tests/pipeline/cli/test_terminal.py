@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from terralatent.pipeline.cli import bars
-from terralatent.pipeline.cli.bars import Bar, Events
+from terralatent.pipeline import bars
+from terralatent.pipeline.bars import Bar
+from terralatent.pipeline.cli.events import Events
 from terralatent.pipeline.cli.terminal import Terminal
 from terralatent.pipeline.mapping.report import LostBlock
 from terralatent.pipeline.progress import Progress, Rate, Silent

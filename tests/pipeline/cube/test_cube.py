@@ -13,10 +13,12 @@ import xarray as xr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.sensors import SENSORS
+from terralatent.pipeline.cube.masking import Masking
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.export.formats import export
 from terralatent.pipeline.store.digests import SUMS
 from terralatent.pipeline.store.repository import Store
+from tests.netcdf import assert_same_in_netcdf
 
 NAMES = ("sentinel-2-l2a", "sentinel-1-asc")
 
@@ -88,6 +90,17 @@ def test_dates_and_places_are_known(cube: Path) -> None:
     assert (np.diff(optical["x"]) == 10.0).all()
     assert (optical["state"] == 1).all()
     assert tree["items"].sizes["item"] == 8
+
+
+def test_what_is_opened_is_written_to_netcdf(cube: Path, tmp_path: Path) -> None:
+    tree = open_cube(cube, masking=Masking(outliers=True))
+    for name in NAMES:
+        assert json.loads(tree[name].attrs["losses"]) == []
+        assert_same_in_netcdf(tree[name].to_dataset(), tmp_path)
+    tree.to_netcdf(tmp_path / "tree.nc", engine="h5netcdf")
+    items = tree["items"]
+    assert items["acquisition"].dtype == items["time"].dtype == np.dtype("datetime64[us]")
+    assert set(items["acquisition"].values) > set(tree[NAMES[0]]["time"].values)
 
 
 def test_the_grid_is_told_by_the_conventions(cube: Path) -> None:

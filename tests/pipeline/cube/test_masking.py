@@ -448,7 +448,7 @@ def test_another_masking_is_refused_by_its_name(
     out = tmp_path / "latents"
     embed(cube, model, out, dates=DATES, masking=Masking(dilate=1), client=workers)
 
-    assert open_latents(out).attrs["masking"] == {S2: {"dilate": 1}}
+    assert json.loads(open_latents(out).attrs["masking"]) == {S2: {"dilate": 1}}
     again = embed(cube, model, out, dates=DATES, masking=Masking(dilate=1), client="tcp://no:1")
     assert again.computed == 0
     for other, words in (
@@ -520,7 +520,7 @@ def test_outliers_are_the_same_in_every_tiling_and_counted_in_the_store(
     assert math.isclose(report.outliers[S2], share)
     assert f"{share:.2%} of sentinel-2-l2a's observations taken as outliers" in str(report)
     attrs = open_latents(tmp_path / "out").attrs
-    assert attrs["outliers"] == {S2: [int(outlier.sum()), int(seen.sum())]}
+    assert json.loads(attrs["outliers"]) == {S2: [int(outlier.sum()), int(seen.sum())]}
     again = embed(
         bright, model, tmp_path / "out", dates=DATES, masking=masking, client="tcp://no:1"
     )

@@ -26,6 +26,7 @@ from tests.commands.plans import FilledStore, Plan
 from tests.commands.processes import Launcher
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube
+from tests.netcdf import assert_same_in_netcdf
 
 SIDE, COMPONENTS = 18, 3
 PERIOD = ("2017-06-01", "2018-12-31")
@@ -126,6 +127,10 @@ def test_windows_add_up_in_any_order_to_what_is_made_at_once(
         np.testing.assert_array_equal(one[name].values, other[name].values)
 
 
+def test_annual_vectors_are_written_to_netcdf(first: Path, tmp_path: Path) -> None:
+    assert_same_in_netcdf(open_annual(first), tmp_path)
+
+
 def test_maps_are_made_from_annual_vectors(first: Path) -> None:
     opened = open_annual(first).isel(time=0, y=slice(2, 9), x=slice(3, 8))
     found = find_features(first, None, with_std=True)
@@ -191,7 +196,7 @@ def test_a_window_begun_from_another_snapshot_is_finished_first(
     changed = Store.of(cube).repository().writable_session(BRANCH)
     zarr.open_group(changed.store, mode="r+").attrs["note"] = "grown"
     changed.commit("grow")
-    with pytest.raises(InputError, match=f"is not whole.*--window {FIRST} --at {earlier}"):
+    with pytest.raises(InputError, match=f'is not whole.*window="{FIRST}" at="{earlier}"'):
         run(cube, model, out, workers, SECOND)
     run(cube, model, out, workers, FIRST, at=earlier)
     run(cube, model, out, workers, SECOND)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from terralatent.catalogs.errors import InputError
@@ -12,8 +15,16 @@ PERIOD = (np.datetime64("2017-02-10"), np.datetime64("2019-11-20"))
 SEEN = np.arange("2017-02-10", "2019-11-20", 10, dtype="datetime64[D]")
 
 
-def windows(window: str | list[str] | None = None, every: str | None = None) -> list[str]:
+def windows(window: Any = None, every: str | None = None) -> list[str]:
     return [str(own) for own in parse_windows(window, every, PERIOD, SEEN)]
+
+
+@pytest.mark.parametrize(
+    "window", ["2018-03/2019-02", slice("2018-03", "2019-02"), slice("2018-03-01", "2019-02-28")]
+)
+def test_a_window_is_given_by_its_months_too(window: Any) -> None:
+    assert windows(window) == ["2018-03-01/2019-02-28"]
+    assert windows(pd.Period("2018")) == windows(2018) == windows("2018")
 
 
 @pytest.mark.parametrize("first", ["2018-01-01", "2018-10-01", "2018-10-15", "2018-10-16",

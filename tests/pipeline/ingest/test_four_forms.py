@@ -166,7 +166,9 @@ def test_without_a_baseline_the_word_beside_the_bands_counts(flag: bool | None) 
     item = stating(flag, None, -0.1)
     assert read_scaling(item, S2, S2.asset_keys(item["assets"])).offset == -0.1
     item = stating(flag, None, None)
-    with pytest.raises(ScalingError, match=r"neither an offset .*--offset sentinel-2-l2a=NUMBER"):
+    with pytest.raises(
+        ScalingError, match=r'neither an offset .*offsets=."sentinel-2-l2a": NUMBER'
+    ):
         read_scaling(item, S2, S2.asset_keys(item["assets"]))
 
 

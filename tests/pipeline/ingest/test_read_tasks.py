@@ -105,7 +105,7 @@ def test_dates_are_read_one_by_one_before_windows_become_narrow(tmp_path: Path) 
         rows, columns = plan.windows[0].shape
         arrays = rows * columns * (16 * (10 * 2 + 1) + plan.together * (10 * 2 + 1))
         assert arrays <= limit * 10**9 / 2
-    with pytest.raises(InputError, match=r"A block of 256 pixels .* give more --memory"):
+    with pytest.raises(InputError, match=r"A block of 256 pixels .* give more memory="):
         plan_windows(sensor, acquisitions, pixels, 256, 10**6)
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 from distributed import Client
@@ -16,6 +17,7 @@ from terralatent.models.checkpoint import load_model
 from terralatent.pipeline import interrupts
 from terralatent.pipeline.interrupts import Interrupts, deaf_threads
 from terralatent.pipeline.mapping.embed import embed
+from terralatent.pipeline.progress import Silent
 from tests.commands.mishaps import Mishap, second
 from tests.commands.plans import FilledStore, Plan, some_and_all
 from tests.commands.processes import Ended
@@ -73,6 +75,35 @@ def test_an_interrupted_embedding_keeps_what_is_done_and_ends_with_the_same_byte
     assert done >= 4
     _, cube, model, _, dates, _ = embed_plan.command
     report = embed(cube, model, store.path, dates=dates, client=workers)
+    assert report.computed == embed_plan.units - done
+    assert store.is_whole()
+
+
+class Pressing(Silent):
+    """Presses Ctrl-C when some blocks are done, as who watches a notebook does."""
+
+    def __init__(self, blocks: int) -> None:
+        self.left = blocks
+
+    def advance(self, n: int = 1, **fields: float | str) -> None:
+        self.left -= n
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_embedding_interrupted_in_this_process_goes_on_from_what_is_done(
+    embed_plan: Plan, filling: Callable[[Plan], FilledStore], workers: Client
+) -> None:
+    store = filling(embed_plan)
+    _, cube, model, _, dates, _ = embed_plan.command
+    how: dict[str, Any] = {"dates": dates, "client": workers}
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(cube, model, store.path, **how, progress=Pressing(3))
+
+    done = store.done()
+    assert 3 <= done < embed_plan.units
+    report = embed(cube, model, store.path, **how)
     assert report.computed == embed_plan.units - done
     assert store.is_whole()
 

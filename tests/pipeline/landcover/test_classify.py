@@ -25,6 +25,7 @@ from terralatent.pipeline.landcover.features import LatentFeatures, find_feature
 from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents
 from tests.made.latents import DATES, LATENTS, NAMES, OUTSIDE, SIDE, Fields, made_up_fields
+from tests.netcdf import assert_same_in_netcdf
 
 
 def test_the_map_is_the_truth_and_empty_outside_every_scene(fields: Fields, land: Path) -> None:
@@ -157,6 +158,10 @@ def test_an_estimator_is_taken_as_it_is(fields: Fields, workers: Client, tmp_pat
     assert about["with_std"] is True
 
 
+def test_maps_are_written_to_netcdf(land: Path, tmp_path: Path) -> None:
+    assert_same_in_netcdf(open_landcover(land), tmp_path)
+
+
 def test_codes_are_the_values_of_pixels_and_some_are_ignored(
     fields: Fields, workers: Client, tmp_path: Path
 ) -> None:
@@ -254,7 +259,7 @@ def test_status_knows_a_map(land: Path) -> None:
     assert set(report.result.arrays) == {"class", "probability", "entropy"}
 
 
-SINGLE = "The class 'maize' has one label on the latents, .* leave the class out with --ignore 'ma"
+SINGLE = r"The class .maize. has one label on the latents, .* leave the class out with ignore=..ma"
 
 
 @pytest.mark.parametrize(

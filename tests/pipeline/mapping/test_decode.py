@@ -20,6 +20,7 @@ from terralatent.pipeline.mapping.decode import ARRAYS
 from terralatent.pipeline.mapping.opened import open_bands
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import ABSENT, made_up_model, outside_every_scene, wide_region
+from tests.netcdf import assert_same_in_netcdf
 
 SENSOR = "sentinel-2-l2a"
 
@@ -45,6 +46,10 @@ def bands(
     out = tmp_path_factory.mktemp("bands") / "bands"
     decode(cube, model, SENSOR, "acquisitions", out, client=workers)
     return out
+
+
+def test_bands_are_written_to_netcdf(bands: Path, tmp_path: Path) -> None:
+    assert_same_in_netcdf(open_bands(bands).isel(time=slice(2)), tmp_path)
 
 
 def test_a_pixel_gets_what_the_model_decodes(cube: Path, model: Path, bands: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -31,6 +32,7 @@ from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.repository import Store
 from tests.commands.processes import Launcher
 from tests.made.models import made_up_model, outside_every_scene, wide_region
+from tests.netcdf import assert_same_in_netcdf
 from tests.servers.schedulers import cluster_in
 
 DATES = "2018-05-04,2018-05-20"
@@ -151,8 +153,15 @@ def test_latents_are_lazy_and_know_where_they_are_and_where_from(
     assert opened.attrs["model_hash"] == model_hash(model)
     assert opened.attrs["cube_snapshot"] == Store.of(cubes[16]).snapshot()
     assert len(opened.attrs["cube_items_hash"]) == 64
-    assert set(opened.attrs["kernel_days"]) == {"constant", "matern12"}
-    assert len(opened.attrs["kernel_days"]["matern12"]) == opened.sizes["latent"]
+    kernel = json.loads(opened.attrs["kernel_days"])
+    assert set(kernel) == {"constant", "matern12"}
+    assert len(kernel["matern12"]) == opened.sizes["latent"]
+
+
+def test_latents_are_written_to_netcdf(latents: Path, tmp_path: Path) -> None:
+    opened = open_latents(latents)
+    assert opened["latent"].attrs["long_name"]
+    assert_same_in_netcdf(opened, tmp_path)
 
 
 def test_the_same_command_again_computes_nothing(

@@ -235,7 +235,7 @@ def test_another_store_or_another_folder_is_refused_by_name(
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"licence": None}, "Give --licence"),
+        ({"licence": None}, "Give licence="),
         ({"licence": "my own"}, "no SPDX identifier"),
         ({"providers": ["=https://example.org"]}, "is no name"),
         ({"copy": "tiff"}, "give zarr"),
@@ -259,7 +259,7 @@ def test_another_cube_or_model_is_refused(latents: Path, cube: Path, tmp_path: P
         publish(latents, tmp_path / "out", cube=cube, model=model_folder(None), **TERMS)
     moved = tmp_path / "far" / "off" / "moved"
     shutil.copytree(latents, moved)
-    with pytest.raises(InputError, match=r"cannot be found \(it was at .*give it with --cube"):
+    with pytest.raises(InputError, match=r"cannot be found \(it was at .*give it with cube="):
         publish(moved, tmp_path / "out", **TERMS)
 
 

@@ -119,7 +119,7 @@ def test_what_is_old_goes_and_what_a_result_keeps_stays(copied: Path) -> None:
     assert status(cube).bytes < size  # type: ignore[operator]
     assert history(cube) == (newest,)
     assert contents(cube) == before
-    with pytest.raises(InputError, match=r"no snapshot .* --history` lists them"):
+    with pytest.raises(InputError, match=r"no snapshot .* history, as .* lists them"):
         find_snapshot(Store.of(cube), kept.id)
 
 
@@ -159,7 +159,7 @@ def test_the_command_line_lists_and_lets_go(copied: Path, launcher: Launcher) ->
     [
         (("--older-than", "much"), "'much' is no age; give one such as 30D or 12h"),
         (("--older-than", "-3D"), "'-3D' is no age"),
-        (("--older-than", "1D", "--release", "nobody"), "keeps nothing for nobody; `terralatent"),
+        (("--older-than", "1D", "--release", "nobody"), "keeps nothing for nobody; its history"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(

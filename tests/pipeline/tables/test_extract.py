@@ -190,7 +190,7 @@ def test_the_same_again_does_nothing_and_another_is_refused(
 ) -> None:
     before = table.read_bytes()
     assert extract(cube, table, polygons=polygons, label="crop").repeated
-    with pytest.raises(InputError, match=r"its sensors is .*choose another --out"):
+    with pytest.raises(InputError, match=r"its sensors is .*choose another out="):
         extract(cube, table, polygons=polygons, label="crop", sensors=[S2])
     assert table.read_bytes() == before
 
@@ -218,7 +218,7 @@ def test_what_ends_early_leaves_nothing(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "neither": ({}, "points or polygons, one of them"),
     "both": ({"points": "fields.parquet", "polygons": "fields.parquet"}, "one of them"),
-    "kind": ({"points": "fields.parquet"}, "holds Polygon, where points are wanted .*--polygons"),
+    "kind": ({"points": "fields.parquet"}, "holds Polygon, where points are wanted .*polygons="),
     "file": ({"points": "nowhere.gpkg"}, "no file of places '.*nowhere.gpkg'"),
     "column": ({"polygons": "fields.parquet", "label": "type"}, "no column 'type'; it has crop, l"),
     "crs": ({"points": "bare"}, "does not say its CRS"),

@@ -1,9 +1,9 @@
-"""Progress on standard error: a bar on a terminal, now and then a line in a file, or JSON."""
+"""Progress as a bar: on a terminal, now and then a line in a file, or in the output of a cell."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -21,18 +21,21 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 from rich.text import Text
 
-from terralatent.pipeline.cli.pages.text import number, span
+from terralatent.pipeline.quantities import number, span
 
-__all__ = ["Bar", "Events"]
+__all__ = ["Bar", "CellBar"]
 
 PLAIN_EVERY_S = 10.0
 """How often progress is written where standard error is a file and not a terminal."""
 
+DRAWN_EVERY_S = 0.2
+"""How often the output of a cell is drawn anew: each time is a message to a browser."""
+
 WIDE = 100
 """Columns of a terminal from which there is room for a long bar beside everything else."""
 
-EVENT_EVERY_S = 1.0
-"""How often it is written as JSON."""
+LONG, SHORT = 30, 14
+"""Columns of a bar."""
 
 PAST_S = 600.0
 """From how much of the past the time that is left is estimated: a block may take minutes."""
@@ -55,13 +58,7 @@ class Bar:
         """Show a bar of ``total`` units under ``title``."""
         self.close()
         self._live = RichProgress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=30 if self._console.width >= WIDE else 14),
-            MofNCompleteColumn(),
-            _Fields(table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            *_columns(LONG if self._console.width >= WIDE else SHORT),
             console=self._console,
             disable=not self._console.is_terminal,
             speed_estimate_period=PAST_S,
@@ -98,45 +95,62 @@ class Bar:
         self._shown, self._changed = time.monotonic(), False
 
 
-class Events:
-    """A :class:`~terralatent.pipeline.progress.Progress` written as events, one a second at most.
+class CellBar:
+    """A :class:`~terralatent.pipeline.progress.Progress` in the output of a notebook's cell.
 
-    Args:
-        write: Writes one event: ``stage``, ``done``, ``total`` and ``fields``.
+    IPython draws one output anew, with a line for each stage; rich's own way needs widgets, which
+    not every notebook has. A stage that comes back, as of a job that is done in parts, goes on in
+    a line of its own.
     """
 
-    def __init__(self, write: Callable[[Mapping[str, Any]], None]) -> None:
-        self._write = write
-        self._event: dict[str, Any] | None = None
-        self._written = 0.0
-        self._changed = False
+    def __init__(self) -> None:
+        self._bars = RichProgress(*_columns(LONG), auto_refresh=False, speed_estimate_period=PAST_S)
+        self._task: TaskID | None = None
+        self._output: Any = None
+        self._drawn = 0.0
 
     def start(self, total: int, title: str) -> None:
-        """Write that a stage begins."""
+        """Show a bar of ``total`` units under ``title``."""
         self.close()
-        self._event = {"stage": title, "done": 0, "total": total, "fields": {}}
-        self._put()
+        self._task = self._bars.add_task(title, total=total, shown={})
+        self._draw()
 
     def advance(self, n: int = 1, **fields: float | str) -> None:
-        """Count ``n`` more units; ``fields`` stay with the events until they change."""
-        if self._event is None:
+        """Count ``n`` more units; ``fields`` stay beside the bar until they change."""
+        if self._task is None:
             return
-        self._event["done"] += n
-        self._event["fields"] = {**self._event["fields"], **fields}
-        self._changed = True
-        if time.monotonic() - self._written > EVENT_EVERY_S:
-            self._put()
+        shown = {**self._bars.tasks[self._task].fields["shown"], **fields}
+        self._bars.update(self._task, advance=n, shown=shown)
+        if time.monotonic() - self._drawn > DRAWN_EVERY_S:
+            self._draw()
 
     def close(self) -> None:
-        """Write what was not written yet."""
-        if self._changed:
-            self._put()
-        self._event = None
+        """Leave the bar as it stands."""
+        if self._task is not None:
+            self._bars.stop_task(self._task)
+            self._draw()
+        self._task = None
 
-    def _put(self) -> None:
-        assert self._event is not None
-        self._write(self._event)
-        self._written, self._changed = time.monotonic(), False
+    def _draw(self) -> None:
+        display = import_module("IPython.display").display  # it runs here: no need to depend on it
+
+        if self._output is None:
+            self._output = display(self._bars, display_id=True)
+        else:
+            self._output.update(self._bars)
+        self._drawn = time.monotonic()
+
+
+def _columns(width: int) -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=width),
+        MofNCompleteColumn(),
+        _Fields(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
 
 
 class _Fields(ProgressColumn):
