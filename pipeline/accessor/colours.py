@@ -63,8 +63,9 @@ def _channels(
         composite = Composite(names)
         if composite.bands == RADAR:
             vv, vh = (values.sel(band=name, drop=True) for name in RADAR)
-            return _stacked([vv, vh, vv - vh]), False, composite.title
-        places, title = [names.index(name) for name in composite.bands], composite.title
+            return _stacked([vv, vh, vv - vh]), False, "radar (VV, VH, VV − VH)"
+        places = [names.index(name) for name in composite.bands]
+        title = f"{composite.title.partition(' (')[0]} ({', '.join(composite.bands)})"
     else:
         if channels is not None:
             places = [_place(names, channel, dim) for channel in channels]

@@ -17,9 +17,7 @@ from terralatent.pipeline import open_annual, open_bands, open_cube, open_landco
 from tests.made.opened import Stores
 from tests.waiting import WITHIN_S
 
-HEAVY = (
-    "{'torch', 'sklearn', 'matplotlib', 'geopandas', 'distributed', 'rioxarray.merge', 'hvplot'}"
-)
+HEAVY = "{'torch', 'sklearn', 'matplotlib', 'geopandas', 'hvplot'}"
 
 
 def run_python(code: str, folder: Path) -> str:
