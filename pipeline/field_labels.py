@@ -197,9 +197,7 @@ def _of_frame(frame: geopandas.GeoDataFrame, grid: GeoBox, by: str | None) -> Fi
     return FieldLabels(names, columns, grid, own, numbers[there].astype(np.int32))
 
 
-def _grouped(
-    columns: pd.DataFrame, by: str
-) -> tuple[NDArray[np.intp], NDArray[Any], pd.DataFrame]:
+def _grouped(columns: pd.DataFrame, by: str) -> tuple[NDArray[np.intp], NDArray[Any], pd.DataFrame]:
     """Which group each row is of, their names, and the columns that are the same all over one."""
     if by not in columns:
         known = ", ".join(map(str, columns)) or "none"

@@ -52,13 +52,13 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "overviews": {"cluster", "cube", "store"},
         "mapping": {"tables", "overviews", "cluster", "cube", "store"},
         "embeddings": {"overviews", "mapping", "cluster", "cube", "store"},
-        "fields": {"mapping", "cube", "store"},
+        "fields": {"tables", "mapping", "cluster", "cube", "store"},
         "landcover": {"export", "mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "overviews", "cube", "store"},
         "info": {"training", "cube", "store"},
         "publication": {"export", "cube", "store"},
         "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
-        | {"overviews", "training", "tables", "export", "cube", "store"},
+        | {"fields", "overviews", "training", "tables", "export", "cube", "store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

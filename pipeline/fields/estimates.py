@@ -101,14 +101,14 @@ def _whole_fields(
         count = slice(0, own.size)
         sums = {name: np.asarray(root[name][y, x, count, dates]) for name in SUMS}
         shift = np.asarray(root["shift"][y, x, :, count, dates])
-        for place, number in enumerate(own.tolist()):
+        for place, number in enumerate(map(int, own)):
             if number in begun:
                 before, moved = begun.pop(number)
                 for name, values in before.items():
                     sums[name][place] += values
                 shift[:, place] += moved
         left[own] -= 1
-        for place in np.flatnonzero(left[own] > 0):
+        for place in map(int, np.flatnonzero(left[own] > 0)):
             mine = {name: values[place].copy() for name, values in sums.items()}
             begun[int(own[place])] = (mine, shift[:, place].copy())
         last = left[own] == 0

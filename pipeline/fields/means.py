@@ -74,7 +74,7 @@ def field_means(
     out: str | Path | None = None,
     errors: SharedErrors | None = None,
     draws: int = 32,
-    most_pixels: int = 16,
+    most_pixels: int = 8,
     seed: int = 0,
     device: str = "auto",
     masking: MaskingRequest = None,
@@ -86,10 +86,10 @@ def field_means(
 ) -> xr.Dataset:
     """Predict the mean of ``sensor``'s bands over each field at ``dates``. Computes.
 
-    Block by block on Dask workers, or in this process where fields have 20,000 pixels or fewer
-    together and neither ``client`` nor ``workers`` is given; the result is the same, and knows no
-    blocks. A worker holds a part of a block, this process the result. The standard deviation is
-    within 1 / sqrt(2 ``draws``).
+    Block by block on Dask workers; in this process where fields have 20,000 pixels or fewer
+    together and neither workers nor a client beyond ``local`` are asked for. The result is the
+    same, and knows no blocks. A worker holds a part of a block, this process the result. The
+    standard deviation is within 1 / sqrt(2 ``draws``).
 
     With ``out`` the result is kept in a file. What is done lies in a hidden folder beside it,
     which workers must reach, until the file is whole: the same call again goes on where it stopped,
@@ -108,8 +108,8 @@ def field_means(
         out: A ``.parquet`` file, which gets a row for each field, date and band, or a ``.nc`` file.
         errors: What pixels of a field share; estimated from the cube by default.
         draws: Sets of errors that are drawn.
-        most_pixels: Pixels of a field whose shifts are computed, about, evenly spread over it; all
-            of a field that has no more.
+        most_pixels: Pixels of a field whose shifts are computed, about, evenly spread over it: all
+            of a field that has no more, and of a large one every 64th at least.
         seed: Of the draws.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
@@ -149,13 +149,13 @@ def field_means(
     labels = lay_fields(fields, job.grid, by)
     plan = plan_fields(labels, job.block)
     sums = FieldSums(job, sensor, draws, most_pixels, seed, plan.slots)
-    layout = _layout(sums, labels, plan, errors)
+    layout = _layout(sums, labels, plan, by, errors)
     if file is not None and not parts_of(file).exists():
         made = read_means(file, layout.identity)
         if made is not None:
             return made
     who = Workers(client, workers, memory)
-    few = client is None and workers is None and plan.total.sum() <= FEW
+    few = client in (None, "local") and workers is None and plan.total.sum() <= FEW
     limit = MemoryLimit(who.memory_bytes())
     sums.memory_plan(limit)  # too little is refused before anything is laid out
     with ExitStack() as stack:
@@ -229,13 +229,18 @@ class FieldReport:
 
 
 def _layout(
-    sums: FieldSums, labels: FieldLabels, plan: FieldPlan, errors: SharedErrors | None
+    sums: FieldSums,
+    labels: FieldLabels,
+    plan: FieldPlan,
+    by: str | None,
+    errors: SharedErrors | None,
 ) -> Layout:
     """Lay out the store of sums. Reads no pixels."""
     identity = {
         "model": sums.job.model_hash,
         "sensor": sums.sensor,
-        "fields": labels.digest,
+        "by": by,
+        "fields": f"{len(labels)}, {labels.digest[:16]}",
         "draws": sums.draws,
         "most_pixels": sums.most_pixels,
         "seed": sums.seed,
@@ -254,8 +259,8 @@ def _dataset(
     values = {name: (("field", "time", "band"), own) for name, own in found.values.items()}
     outliers: Any = root.attrs.get(OUTLIERS)
     lines = [str(loss) for loss in losses]
-    for line in lines:
-        log.warning("%s", line)
+    if lines:
+        log.warning("means of fields are not whole, %d losses: %s", len(lines), lines[0])
     return xr.Dataset(
         {**values, "pixels": ("field", found.pixels)},
         coords={

@@ -65,13 +65,14 @@ class FieldOrigin(CubeOrigin):
         share = np.zeros(len(total) + 1)  # the last is that of pixels without a field
         share[some] = MOST_PIXELS / total[some]
         found: list[NDArray[np.intp]] = []
-        for block in blocks(self.job.grid.shape, self.job.block):
+        rows, columns = self.job.grid.shape
+        for block in blocks((rows, columns), self.job.block):
             if self.plan.blocks_of_fields[(*block.index, 0)] == NONE:
                 continue
             numbers = self.labels.on(block.y, block.x)
             root["label"][block.y, block.x] = numbers
-            rows, columns = np.mgrid[block.y, block.x]
-            chosen = spread(rows, columns, share[numbers])
-            found.append(np.stack([rows[chosen], columns[chosen], numbers[chosen]]))
+            y, x = np.mgrid[block.y, block.x]
+            chosen = spread(y, x, share[numbers])
+            found.append(np.stack([y[chosen], x[chosen], numbers[chosen]]))
         where = np.concatenate(found, axis=1)
         return FieldPixels(*where[:, np.lexsort((where[1], where[0]))])

@@ -150,6 +150,8 @@ def estimate_shared_errors(
             :data:`MOST_FIELDS`; they are read wherever they lie, and held in memory together.
         progress: Advanced by each part of the acquisitions that is hidden.
     """
+    if not len(pixels):
+        return SharedErrors({}, 1.0)
     seen = _read(job, pixels)
     bar = progress or Silent()
     bar.start(2 * FOLDS * len(seen.observed), "shared errors")
@@ -157,7 +159,11 @@ def estimate_shared_errors(
         pairs = {
             name: both
             for name in seen.observed
-            if (both := _both(*(_predict(job, seen, name, fold, bar) for fold in _folds(seen, name))))
+            if (
+                both := _both(
+                    *(_predict(job, seen, name, fold, bar) for fold in _folds(seen, name))
+                )
+            )
         }
     finally:
         bar.close()

@@ -38,6 +38,10 @@ __all__ = ["ERRORS", "FieldSums", "sum_block"]
 ERRORS = "shared_errors"
 """Attribute of the store: what pixels of a field share, written before the first block."""
 
+LEAST_SHARE = 1 / 64
+"""Of the pixels of a field, those that stand for it at least: a group of fields is less alike than
+one, and costs no more for it."""
+
 SUMS = {
     "mean": "of the expected surface over all pixels",
     "variance": "of the surface's variance over all pixels",
@@ -220,7 +224,7 @@ class _Work:
         held = held[held != NONE]
         labels = np.asarray(group["label"][block.y, block.x])
         slot = np.where(labels == NONE, NONE, np.searchsorted(held, labels))
-        share = sums.most_pixels / np.asarray(group["total"])[held]
+        share = np.maximum(sums.most_pixels / np.asarray(group["total"])[held], LEAST_SHARE)
         errors = SharedErrors.from_json(group.attrs[ERRORS])
         moved = Perturbation(sums.job.load(), sums.sensor, errors, sums.draws, sums.seed)
         scene_errors = kept_scene_errors(group) if sums.job.corrects else None

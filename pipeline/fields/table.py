@@ -180,5 +180,3 @@ def _parsed(value: Any) -> Any:
 def parts_of(out: Path) -> Path:
     """Where what is done of a file lies until it is whole."""
     return out.with_name(f".{out.name}.{PARTS}")
-
-
