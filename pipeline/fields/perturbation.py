@@ -17,22 +17,7 @@ from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.fields.shared_errors import SharedErrors
 from terralatent.pipeline.mapping.batches import infer_batches_by
 
-__all__ = ["Moved", "Perturbation"]
-
-
-@dataclass(frozen=True, eq=False)
-class Moved:
-    """What became of some pixels, on the CPU, physical units."""
-
-    pixels: NDArray[np.intp]
-    """Their row-major places in the block, (n,)."""
-
-    signal: Tensor
-    """Variance of their surface, (n, Q, B), float64."""
-
-    shifts: Tensor
-    """By how much each draw of errors moves it, (n, D, Q, B), float64; D is 0 where no sensor's
-    pixels share any."""
+__all__ = ["Perturbation"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +41,11 @@ class Perturbation:
 
     def of(
         self, series: SeriesBlock, pixels: NDArray[np.intp], days: Tensor, most: int | None = None
-    ) -> Iterator[Moved]:
+    ) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
         """Infer pixels as they were seen, and with each draw added to that. Computes.
 
-        A pixel goes through the model with all of its draws, in one batch.
+        A pixel goes through the model with all of its draws, in one batch. Where no sensor's pixels
+        share any errors nothing moves, and nothing is computed.
 
         Args:
             series: Of a window.
@@ -67,20 +53,23 @@ class Perturbation:
             days: Days since 1970-01-01, (Q,), float64.
             most: Pixels times dates in a batch, see
                 :func:`~terralatent.pipeline.mapping.batches.infer_batches_by`.
+
+        Yields:
+            Some of the pixels, and by how much each draw moves their surface, (D, n, Q, B),
+            physical units, float64, on the CPU.
         """
         drawn = self._drawn(series)
-        every = 1 + (self.draws if drawn else 0)
+        if not drawn:
+            return
+        every = 1 + self.draws
         seen = sum(len(sensor.days) for sensor in series.by_sensor.values())
 
-        def infer(observations: Mapping[str, Observations]) -> tuple[Tensor, Tensor]:
+        def infer(observations: Mapping[str, Observations]) -> Tensor:
             return self._move(observations, drawn, every, days)
 
         # Of a pixel all that it sees is there once for each draw.
         dates = every * (seen + len(days)) - seen
-        for some, (signal, shifts) in infer_batches_by(
-            self.model, infer, series, pixels, dates, most
-        ):
-            yield Moved(some, signal, shifts)
+        yield from infer_batches_by(self.model, infer, series, pixels, dates, most)
 
     def _drawn(self, series: SeriesBlock) -> dict[str, Tensor]:
         """By sensor, what is added to its values, (1 + D, T, B), physical units: first nothing."""
@@ -99,7 +88,7 @@ class Perturbation:
         drawn: Mapping[str, Tensor],
         every: int,
         days: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         count = len(next(iter(observations.values())))
         again = torch.arange(count, device=self.model.device).repeat_interleave(every)
         shifted = {}
@@ -113,9 +102,7 @@ class Perturbation:
         if not bool(torch.isfinite(mean.sum() + var.sum())):
             raise ArithmeticError("the model gave a latent that is not finite")
         surface = self._surface(mean, var, days).unflatten(0, (count, every))
-        bands = self.model.decode(self.sensor, mean[::every], var[::every], days)
-        signal = bands.std_signal.cpu().double().square()
-        return signal, surface[:, 1:] - surface[:, :1]
+        return (surface[:, 1:] - surface[:, :1]).transpose(0, 1)
 
     def _surface(self, mean: Tensor, var: Tensor, days: Tensor) -> Tensor:
         """The expected surface for differences, (n, Q, B), physical units, float64.

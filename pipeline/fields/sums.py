@@ -7,7 +7,6 @@ they know pixels alone: see :mod:`terralatent.pipeline.fields.estimates`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,7 +20,7 @@ from terralatent.models.config import SensorConfig
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.field_labels import NONE
-from terralatent.pipeline.fields.perturbation import Moved, Perturbation
+from terralatent.pipeline.fields.perturbation import Perturbation
 from terralatent.pipeline.fields.plan import FieldPlan
 from terralatent.pipeline.fields.sample import spread
 from terralatent.pipeline.fields.shared_errors import SharedErrors
@@ -265,18 +264,21 @@ class _Work:
     def add(self, strip: _Strip, days: Tensor, dates: slice, most: int, held: _Held) -> None:
         """Add a strip's pixels at some dates to what is held."""
         job, sensor, series = self.sums.job, self.sums.sensor, strip.series
+        kept = torch.zeros((len(strip.chosen), len(days), held.shift.shape[-1]))
         for some, mean, var in job.infer(series, strip.places, dates=dates, most=most):
             bands = job.load().decode(sensor, mean, var, days.to(mean.device))
-            signal = bands.std_signal.cpu().double().square()
+            signal = bands.std_signal.cpu().square()
             held.sums["mean"].index_add_(0, strip.slot[some], bands.mean.cpu().double())
-            held.sums["variance"].index_add_(0, strip.slot[some], signal)
-        for moved in self._moved(strip, days, most):
-            slot = strip.slot[moved.pixels]
-            own = moved.shifts.square().sum(1) / self.sums.draws
-            held.sums["signal"].index_add_(0, slot, moved.signal)
-            held.sums["rest"].index_add_(0, slot, (moved.signal - own).clamp_min(0.0))
-            if moved.shifts.shape[1]:
-                held.shift.index_add_(1, slot, moved.shifts.transpose(0, 1))
+            held.sums["variance"].index_add_(0, strip.slot[some], signal.double())
+            mine = np.isin(some, strip.chosen)
+            kept[np.searchsorted(strip.chosen, some[mine])] = signal[mine]
+        own = torch.zeros_like(kept)
+        for some, shifts in self.moved.of(series, strip.chosen, days, most):
+            held.shift.index_add_(1, strip.slot[some], shifts)
+            own[np.searchsorted(strip.chosen, some)] = shifts.square().mean(0).float()
+        slot = strip.slot[strip.chosen]
+        held.sums["signal"].index_add_(0, slot, kept.double())
+        held.sums["rest"].index_add_(0, slot, (kept - own).clamp_min(0.0).double())
 
     def write(self, dates: slice, held: _Held, *, counts: bool) -> None:
         """Write what is held, and the counts with the first dates."""
@@ -288,9 +290,6 @@ class _Work:
         if counts:
             self.group["pixels"][y, x, own] = held.pixels.numpy()
             self.group["sampled"][y, x, own] = held.sampled.numpy()
-
-    def _moved(self, strip: _Strip, days: Tensor, most: int) -> Iterator[Moved]:
-        return self.moved.of(strip.series, strip.chosen, days, most)
 
     def _within(self, strip: Block) -> NDArray[np.intp]:
         return self.slot[strip.y.start - self.block.y.start : strip.y.stop - self.block.y.start]
