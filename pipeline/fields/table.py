@@ -44,8 +44,8 @@ def check_ending(out: Path) -> None:
     """
     if out.suffix not in ENDINGS:
         raise InputError(
-            f"{out} ends in {out.suffix or 'nothing'!r}; means of fields go to a table, "
-            "which ends in .parquet, or to netCDF, which ends in .nc."
+            f"{out} is neither a table nor netCDF by its name; give one that ends in .parquet or "
+            "in .nc."
         )
     refuse_inside_store(out)
 
