@@ -22,6 +22,7 @@ References:
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,8 @@ __all__ = [
     "estimate_shared_errors",
     "pair_products",
 ]
+
+log = logging.getLogger(__name__)
 
 FOLDS = 4
 """Parts into which acquisitions are divided; each is predicted from the others."""
@@ -150,9 +153,9 @@ def estimate_shared_errors(
             :data:`MOST_FIELDS`; they are read wherever they lie, and held in memory together.
         progress: Advanced by each part of the acquisitions that is hidden.
     """
-    if not len(pixels):
-        return SharedErrors({}, 1.0)
     seen = _read(job, pixels)
+    if seen is None:
+        return SharedErrors({}, 1.0)
     bar = progress or Silent()
     bar.start(2 * FOLDS * len(seen.observed), "shared errors")
     try:
@@ -189,8 +192,11 @@ class _Seen:
     """(n,)"""
 
 
-def _read(job: MappingJob, pixels: FieldPixels) -> _Seen:
-    """Read the pixels, window by window of one inner chunk; those outside every scene stay."""
+def _read(job: MappingJob, pixels: FieldPixels) -> _Seen | None:
+    """Read the pixels, window by window of one inner chunk; those outside every scene stay.
+
+    None where nothing can be read.
+    """
     device = job.load().device
     columns = job.grid.shape[1] // INNER_CHUNK + 1
     window = pixels.rows // INNER_CHUNK * columns + pixels.columns // INNER_CHUNK
@@ -201,7 +207,11 @@ def _read(job: MappingJob, pixels: FieldPixels) -> _Seen:
     for number in np.unique(window):
         rows, own = pixels.rows[window == number], pixels.columns[window == number]
         y, x = (slice(int(some.min()), int(some.max()) + 1) for some in (rows, own))
-        read = job.read(Block((0, 0), y, x))
+        try:
+            read = job.read(Block((0, 0), y, x))
+        except OSError as error:  # damaged there: its block is lost, the others are not
+            log.info("%s: pixels that what fields share is estimated from are left out", error)
+            continue
         places = (rows - y.start) * (x.stop - x.start) + own - x.start
         for name, sensor in read.by_sensor.items():
             series[name].append(sensor.observations(places, device))
@@ -209,6 +219,8 @@ def _read(job: MappingJob, pixels: FieldPixels) -> _Seen:
             bands = observed[name][0].values.shape[-1]
             there[name] = list(range(bands)) if sensor.places is None else sensor.places
         field.append(pixels.field[window == number])
+    if not field:
+        return None
     return _Seen(
         {name: Observations.concatenate(own) for name, own in series.items()},
         {name: Observations.concatenate(own) for name, own in observed.items()},

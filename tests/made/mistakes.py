@@ -11,10 +11,7 @@ BUILD = "--quiet build --scenes {scenes} {where} --out {out} {client}"
 AGAIN = "--quiet build --scenes {scenes} {where} --block 16 --out {cube} {client}"
 EMBED = "embed {cube} {model} --dates 2018-05-11 --out {out} {client}"
 DECODE = "decode {cube} {model} --sensor sentinel-2-l2a --dates 2018-05-11 --out {out} {client}"
-FIELDS = (
-    "fields {cube} {squares.geojson} --model {model} --sensor sentinel-2-l2a --dates 2018-05-11 "
-    "--out {out}.parquet"
-)
+FIELDS = "fields {cube} {field.geojson} --model {model} --sensor sentinel-2-l2a --out {out}.nc"
 TRAIN = "--quiet train {cube} --steps 1 --out {out}"
 SHOW = "show {cube} --out {out}.png"
 EXPORT = "export {cube} --out {out}.zarr"
@@ -225,8 +222,8 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{DECODE} --dates weekly", "is no date. Give `monthly`"),
     (DECODE.replace("{model}", "{cut-weights}"), "sha256 is"),
     # means of fields
-    (FIELDS.replace("squares", "nowhere"), "fields: There is no file of fields 'nowhere.geojson'"),
-    (FIELDS.replace("squares", "point"), "Fields must be polygons, got 1 geometries of the kind"),
+    (FIELDS.replace("{field.", "{point."), "Fields must be polygons, got 1 geometries of the kinds"),
+    (FIELDS.replace("{field.", "{earth."), "The field 0 has corners that are no place in EPSG:326"),
     (f"{FIELDS} --by colour", "The fields have no column 'colour', which .*by"),
     (f"{FIELDS} --sensor sentinel-3", "'sentinel-3' is not one of the model's: landsat-c2-l2, sen"),
     (f"{FIELDS} --out {{out}}.csv", "is neither a table nor netCDF by its name; give one that end"),

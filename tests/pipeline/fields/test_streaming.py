@@ -69,6 +69,17 @@ def test_columns_go_along(here: xr.Dataset, frame: geopandas.GeoDataFrame) -> No
     assert "geometry" not in here.coords
 
 
+def check_rows(table: pd.DataFrame, means: xr.Dataset) -> None:
+    """A row for each field, date and band."""
+    assert len(table) == means["mean"].size
+    own = table[table.parcel == "P1"]
+    assert (own.crop == "maize").all()
+    row = own[(own.time == pd.Timestamp("2018-01-20", tz="UTC")) & (own.band == "B04")].iloc[0]
+    wanted = means.sel(field=1, time="2018-01-20", band="B04").squeeze()
+    for name in ("mean", "std", "std_shared", "std_pixel", "pixels"):
+        assert row[name] == float(wanted[name])
+
+
 @pytest.mark.parametrize("name", ["means.parquet", "means.nc"])
 def test_what_is_kept_is_read_again_and_nothing_else_takes_its_place(
     cube: Path,
@@ -89,6 +100,8 @@ def test_what_is_kept_is_read_again_and_nothing_else_takes_its_place(
     xr.testing.assert_equal(read.fillna(-1.0), (filled if out.suffix == ".nc" else here).fillna(-1))
     assert {**read.attrs, "bands": 0} == {**here.attrs, "bands": 0}
 
+    if out.suffix == ".parquet":
+        check_rows(pd.read_parquet(out), here)
     before = out.read_bytes()
     for other, words in (
         ({"dates": "2018-05-01"}, "its dates is"),
@@ -100,22 +113,6 @@ def test_what_is_kept_is_read_again_and_nothing_else_takes_its_place(
         with pytest.raises(InputError, match=words):
             field_means(cube, model, SENSOR, out=out, **given)
     assert out.read_bytes() == before
-
-
-def test_a_table_has_a_row_for_each_field_date_and_band(
-    cube: Path, model: Path, frame: geopandas.GeoDataFrame, here: xr.Dataset, tmp_path: Path
-) -> None:
-    out = tmp_path / "means.parquet"
-    field_means(cube, model, SENSOR, DATES, frame, out=out, **HOW)
-    table = pd.read_parquet(out)
-
-    assert len(table) == here["mean"].size
-    own = table[table.parcel == "P1"]
-    assert (own.crop == "maize").all()
-    row = own[(own.time == pd.Timestamp("2018-01-20", tz="UTC")) & (own.band == "B04")].iloc[0]
-    wanted = here.sel(field=1, time="2018-01-20", band="B04").squeeze()
-    for name in ("mean", "std", "std_shared", "std_pixel", "pixels"):
-        assert row[name] == float(wanted[name])
 
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(
@@ -172,7 +169,12 @@ def test_a_group_is_the_multipolygon_of_its_parts(
 
 
 def test_a_field_in_a_block_that_is_lost_has_no_mean(
-    cube: Path, model: Path, frame: geopandas.GeoDataFrame, here: xr.Dataset, tmp_path: Path
+    cube: Path,
+    model: Path,
+    frame: geopandas.GeoDataFrame,
+    here: xr.Dataset,
+    launcher: Launcher,
+    tmp_path: Path,
 ) -> None:
     broken, out = tmp_path / "cube", tmp_path / "means.parquet"
     shutil.copytree(cube, broken)
@@ -189,6 +191,14 @@ def test_a_field_in_a_block_that_is_lost_has_no_mean(
     assert np.isnan(some["mean"].where(gone, drop=True)).all()
     assert not some["pixels"].where(gone, drop=True).any()
     xr.testing.assert_equal(some["std"].sel(field=3), here["std"].sel(field=3))
+
+    polygons = tmp_path / "fields.geojson"
+    frame.iloc[:4].to_file(polygons)
+    words = ("--model", model, "--sensor", SENSOR, "--dates", "2018-05-01")
+    ended = launcher.run("fields", broken, polygons, *words, "--out", tmp_path / "means.nc")
+    assert ended.code == 3, ended.output
+    assert "lost: block (0, 0)" in ended.output
+    assert "4 fields (3 without a value), 1 dates, 3 bands" in ended.output
 
     file.write_bytes(kept)
     count = Counting()
