@@ -222,7 +222,7 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{DECODE} --dates weekly", "is no date. Give `monthly`"),
     (DECODE.replace("{model}", "{cut-weights}"), "sha256 is"),
     # means of fields
-    (FIELDS.replace("{field.", "{point."), "Fields must be polygons, got 1 geometries of the kinds"),
+    (FIELDS.replace("{field.", "{point."), "Fields must be polygons, got 1 geometries of the k"),
     (FIELDS.replace("{field.", "{earth."), "The field 0 has corners that are no place in EPSG:326"),
     (f"{FIELDS} --by colour", "The fields have no column 'colour', which .*by"),
     (f"{FIELDS} --sensor sentinel-3", "'sentinel-3' is not one of the model's: landsat-c2-l2, sen"),
