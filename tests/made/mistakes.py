@@ -223,7 +223,7 @@ MISTAKES: list[tuple[str, str]] = [
     (DECODE.replace("{model}", "{cut-weights}"), "sha256 is"),
     # means of fields
     (FIELDS.replace("{field.", "{point."), "Fields must be polygons, got 1 geometries of the k"),
-    (FIELDS.replace("{field.", "{earth."), "The field 0 has corners that are no place in EPSG:326"),
+    (FIELDS.replace("{field.", "{broken."), "broken.geojson. cannot be read as GeoJSON"),
     (f"{FIELDS} --by colour", "The fields have no column 'colour', which .*by"),
     (f"{FIELDS} --sensor sentinel-3", "'sentinel-3' is not one of the model's: landsat-c2-l2, sen"),
     (f"{FIELDS} --out {{out}}.csv", "is neither a table nor netCDF by its name; give one that end"),
