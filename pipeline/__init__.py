@@ -20,6 +20,7 @@ __all__ = [
     "embed",
     "extract",
     "features",
+    "field_means",
     "make_overviews",
     "open_annual",
     "open_bands",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.cube.opened import open_cube
     from terralatent.pipeline.embeddings.annual import annual
     from terralatent.pipeline.embeddings.opened import open_annual
+    from terralatent.pipeline.fields.means import field_means
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.landcover.classify import classify
@@ -74,6 +76,7 @@ else:
         "embed": "mapping.embed",
         "extract": "tables.extract",
         "features": "pixels.features",
+        "field_means": "fields.means",
         "make_overviews": "overviews.make",
         "open_annual": "embeddings.opened",
         "open_bands": "mapping.opened",

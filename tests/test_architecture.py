@@ -53,7 +53,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "pixels": {"tables", "cube", "store"},
         "mapping": {"pixels", "tables", "overviews", "cluster", "cube", "store"},
         "embeddings": {"overviews", "mapping", "pixels", "cluster", "cube", "store"},
-        "fields": {"mapping", "cube", "store"},
+        "fields": {"pixels", "tables", "mapping", "cluster", "cube", "store"},
         "landcover": {"export", "mapping", "cluster", "cube", "store"},
         "pictures": {"landcover", "embeddings", "mapping", "overviews", "cube", "store"},
         "info": {"training", "cube", "store"},
@@ -62,7 +62,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "accessor": {"pictures", "training", "landcover", "embeddings", "mapping", "overviews"}
         | {"cube", "store"},
         "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
-        | {"overviews", "training", "tables", "export", "cube", "store"},
+        | {"fields", "overviews", "training", "tables", "export", "cube", "store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

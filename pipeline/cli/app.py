@@ -16,6 +16,7 @@ from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, terminal
 from terralatent.pipeline.cli.verbs import (
     demo,
     extraction,
+    fields,
     landcover,
     maps,
     models,
@@ -51,6 +52,7 @@ VERBS = (
     maps.embed,
     maps.decode,
     maps.annual,
+    fields.fields,
     landcover.classify,
     landcover.regress,
     stores.overviews,
@@ -64,8 +66,8 @@ VERBS = (
 """In the order of the help."""
 
 KEEPING = (
-    *("map", "build", "train", "calibrate", "embed", "decode", "annual", "classify", "regress"),
-    *("overviews", "demo"),
+    *("map", "build", "train", "calibrate", "embed", "decode", "annual", "fields"),
+    *("classify", "regress", "overviews", "demo"),
 )
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 

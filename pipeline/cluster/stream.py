@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import zarr
 from distributed import Client
-from icechunk import ConflictError, ForkSession
+from icechunk import ConflictError, ForkSession, Session
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.tasks import Smaller, TaskQueue, WorkerRegistry
@@ -26,7 +26,7 @@ from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.chunks import protect
 from terralatent.pipeline.store.repository import BRANCH, MEANWHILE, STEP, Store
 
-__all__ = ["Commits", "Failure", "Work", "stream_blocks"]
+__all__ = ["Commits", "Failure", "Work", "clean_session", "commit_finished", "stream_blocks"]
 
 log = logging.getLogger(__name__)
 
@@ -139,10 +139,7 @@ def stream_blocks(
         KeyboardInterrupt: On Ctrl-C, after everything that was finished is committed.
     """
     progress = progress or Silent()
-    session = store.repository().writable_session(commits.branch)
-    if protect(zarr.open_group(session.store, mode="r+")):
-        store.commit(session, "let new chunks have checksums", STEP)
-        session = store.repository().writable_session(commits.branch)
+    session = clean_session(store, commits)
     tip, fork = session.snapshot_id, session.fork()
     finished: list[tuple[T, ForkSession, R]] = []
     failures: list[Failure[T]] = []
@@ -150,7 +147,7 @@ def stream_blocks(
 
     def commit() -> None:
         nonlocal committed, tip
-        tip = _commit(store, commits, tip, finished, work.record)
+        tip = commit_finished(store, commits, tip, finished, work.record)
         finished.clear()
         committed = time.monotonic()
 
@@ -197,17 +194,44 @@ def stream_blocks(
     return failures
 
 
-def _commit(
+def clean_session(store: Store, commits: Commits) -> Session:
+    """A session of the newest snapshot, of which forks are taken; its chunks get checksums.
+
+    Args:
+        store: As for :func:`stream_blocks`.
+        commits: Which branch of it.
+    """
+    session = store.repository().writable_session(commits.branch)
+    if protect(zarr.open_group(session.store, mode="r+")):
+        store.commit(session, "let new chunks have checksums", STEP)
+        session = store.repository().writable_session(commits.branch)
+    return session
+
+
+def commit_finished(
     store: Store,
     commits: Commits,
     tip: str,
     finished: Sequence[tuple[T, ForkSession, R]],
     record: Callable[[zarr.Group, T, R], None],
 ) -> str:
-    """Merge what was finished into a fresh session, record it and commit; gives the new tip.
+    """Merge what was finished into a fresh session, record it and commit.
 
     Only on top of ``tip``: where a lock did not keep another writer away, as after a long sleep of
     this machine, the store may have other dates by now, and what was finished would go astray.
+
+    Args:
+        store: As for :func:`stream_blocks`.
+        commits: What the commit says.
+        tip: Snapshot that the forks are of.
+        finished: Tasks that ended well, through which fork each wrote, and its result.
+        record: Of the :class:`Work`.
+
+    Returns:
+        The new tip; the old one where nothing was finished.
+
+    Raises:
+        InputError: If the store is at another snapshot by now.
     """
     if not finished:
         return tip

@@ -22,21 +22,28 @@ References:
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from terralatent.pipeline.cube.series import SeriesBlock
+from terralatent.models.observations import Observations
 from terralatent.pipeline.dates import GAP_DAYS
-from terralatent.pipeline.fields.pixels import read_where
-from terralatent.pipeline.labels import FieldLabels
+from terralatent.pipeline.fields.sample import FieldPixels
 from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.pixels.batches import BATCH_OBSERVATIONS
+from terralatent.pipeline.progress import Progress, Silent
+from terralatent.pipeline.region import Block
+from terralatent.pipeline.store.arrays import INNER_CHUNK
 
 __all__ = [
+    "MOST_FIELDS",
+    "MOST_PIXELS",
     "PairProducts",
     "Residuals",
     "SharedErrors",
@@ -44,6 +51,8 @@ __all__ = [
     "estimate_shared_errors",
     "pair_products",
 ]
+
+log = logging.getLogger(__name__)
 
 FOLDS = 4
 """Parts into which acquisitions are divided; each is predicted from the others."""
@@ -70,6 +79,17 @@ class SharedErrors:
 
     correlation: float
     """Of two pixels' errors of the surface, beside those of :attr:`covariances`, 0 to 1."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        covariances = {name: np.asarray(own).tolist() for name, own in self.covariances.items()}
+        return {"covariances": covariances, "correlation": float(self.correlation)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SharedErrors:
+        """What :meth:`to_json` made JSON of."""
+        covariances = {name: np.array(own) for name, own in values["covariances"].items()}
+        return cls(covariances, values["correlation"])
 
     def draw(self, sensor: str, dates: int, draws: int, seed: int) -> Array | None:
         """Draw errors of acquisitions; None where the sensor's pixels share nothing.
@@ -119,7 +139,7 @@ class PairProducts:
 
 
 def estimate_shared_errors(
-    job: MappingJob, fields: FieldLabels, among: NDArray[np.bool_]
+    job: MappingJob, pixels: FieldPixels, progress: Progress | None = None
 ) -> SharedErrors:
     """Estimate what pixels of a field share, from acquisitions hidden from the model. Computes.
 
@@ -129,81 +149,120 @@ def estimate_shared_errors(
 
     Args:
         job: A cube and a model, at any dates.
-        fields: On the cube's grid.
-        among: Pixels that may be used, (y, x).
+        pixels: Some of some fields, several of each, such as :data:`MOST_PIXELS` of
+            :data:`MOST_FIELDS`; they are read wherever they lie, and held in memory together.
+        progress: Advanced by each part of the acquisitions that is hidden.
     """
-    fields = fields.thinned(MOST_FIELDS)
-    chosen = fields.some(MOST_PIXELS, among)
-    pairs = {
-        name: both
-        for name, residuals in _residuals(job, fields, chosen).items()
-        if (both := _both(*residuals)) is not None
-    }
+    seen = _read(job, pixels)
+    if seen is None:
+        return SharedErrors({}, 1.0)
+    bar = progress or Silent()
+    bar.start(2 * FOLDS * len(seen.observed), "shared errors")
+    try:
+        pairs = {
+            name: both
+            for name in seen.observed
+            if (
+                both := _both(
+                    *(_predict(job, seen, name, fold, bar) for fold in _folds(seen, name))
+                )
+            )
+        }
+    finally:
+        bar.close()
     covariances = {name: _positive(scattered.noise()) for name, (scattered, _) in pairs.items()}
     return SharedErrors(covariances, common_share(list(pairs.values())))
 
 
-def _residuals(
-    job: MappingJob, fields: FieldLabels, chosen: NDArray[np.bool_]
-) -> dict[str, tuple[Residuals, Residuals]]:
-    """Hide and predict acquisitions of each sensor, scattered ones and windows."""
-    parts: dict[str, tuple[list[Residuals], list[Residuals]]] = {
-        name: ([], []) for name in job.sensors
-    }
-    for block, series, places in read_where(job, chosen):
-        field = fields.numbers[block.y, block.x].ravel()[places]
-        for name in job.sensors:
-            days = series.by_sensor[name].days
-            scattered = np.arange(len(days)) % FOLDS
-            windows = (days - days[:1]) // GAP_DAYS % FOLDS
-            for kind, fold in zip(parts[name], (scattered, windows), strict=True):
-                kind.append(_predict_hidden(job, series, name, fold, places, field))
-    return {name: (_join(near), _join(far)) for name, (near, far) in parts.items()}
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Pixels as the model sees them, and as they were observed."""
+
+    series: dict[str, Observations]
+    """By sensor, on the model's device."""
+
+    observed: dict[str, Observations]
+    """As they were before anything was taken off: what is taken off an acquisition was estimated
+    from itself too. On the CPU."""
+
+    there: dict[str, list[int]]
+    """Bands that the cube has, among the model's."""
+
+    field: NDArray[np.integer]
+    """(n,)"""
 
 
-def _predict_hidden(
-    job: MappingJob,
-    series: SeriesBlock,
-    name: str,
-    fold: NDArray[np.number],
-    places: NDArray[np.intp],
-    field: NDArray[np.integer],
-) -> Residuals:
-    """Predict the acquisitions of each fold from all others, for some pixels of a block."""
-    model, own = job.load(), series.by_sensor[name]
-    sensor = model.sensor(name)
-    # As they were observed: what is taken off an acquisition was estimated from itself too.
-    observed = replace(own, errors=None).observations(places)
-    shape = tuple(observed.values.shape)
-    error, signal = np.zeros(shape), np.zeros(shape)
-    times = np.rint(own.days * 86_400e6).astype(np.int64)
-    spread = sensor.spread.cpu()
-    # Nothing is known of bands that the cube lacks: neither an error nor what they share.
-    there = list(range(shape[-1])) if own.places is None else own.places
-    for number in np.unique(fold):
-        hidden = fold == number
-        rest = replace(own, clear=own.clear & ~hidden)
-        seen = replace(series, by_sensor={**series.by_sensor, name: rest})
-        predicted = replace(job, times=tuple(int(time) for time in times[hidden]))
-        days = torch.from_numpy(own.days[hidden])
-        for pixels, mean, var in predicted.infer(seen, places):
-            at = np.ix_(np.searchsorted(places, pixels), np.flatnonzero(hidden))
-            bands = model.decode(name, mean, var, days.to(mean.device))
-            values = observed.values[torch.from_numpy(at[0]), torch.from_numpy(at[1])]
-            error[at] = ((values - bands.mean.cpu()) / spread).numpy()
-            signal[at] = (bands.std_signal.cpu() / spread).square().numpy()
-    lacking = np.delete(np.arange(shape[-1]), there)
-    error[..., lacking] = signal[..., lacking] = 0.0
-    return Residuals(error, signal, observed.valid[..., there].all(-1).numpy(), field)
+def _read(job: MappingJob, pixels: FieldPixels) -> _Seen | None:
+    """Read the pixels, window by window of one inner chunk; those outside every scene stay.
 
-
-def _join(parts: list[Residuals]) -> Residuals:
-    return Residuals(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("error", "signal", "seen", "field")
-        )
+    None where nothing can be read.
+    """
+    device = job.load().device
+    columns = job.grid.shape[1] // INNER_CHUNK + 1
+    window = pixels.rows // INNER_CHUNK * columns + pixels.columns // INNER_CHUNK
+    series: dict[str, list[Observations]] = {name: [] for name in job.sensors}
+    observed: dict[str, list[Observations]] = {name: [] for name in job.sensors}
+    there: dict[str, list[int]] = {}
+    field = []
+    for number in np.unique(window):
+        rows, own = pixels.rows[window == number], pixels.columns[window == number]
+        y, x = (slice(int(some.min()), int(some.max()) + 1) for some in (rows, own))
+        try:
+            read = job.read(Block((0, 0), y, x))
+        except OSError as error:  # damaged there: its block is lost, the others are not
+            log.info("%s: pixels that what fields share is estimated from are left out", error)
+            continue
+        places = (rows - y.start) * (x.stop - x.start) + own - x.start
+        for name, sensor in read.by_sensor.items():
+            series[name].append(sensor.observations(places, device))
+            observed[name].append(replace(sensor, errors=None).observations(places))
+            bands = observed[name][0].values.shape[-1]
+            there[name] = list(range(bands)) if sensor.places is None else sensor.places
+        field.append(pixels.field[window == number])
+    if not field:
+        return None
+    return _Seen(
+        {name: Observations.concatenate(own) for name, own in series.items()},
+        {name: Observations.concatenate(own) for name, own in observed.items()},
+        there,
+        np.concatenate(field),
     )
+
+
+def _folds(seen: _Seen, name: str) -> tuple[NDArray[np.number], NDArray[np.number]]:
+    """To which part each acquisition belongs: of scattered ones, and of windows."""
+    days = seen.observed[name].days.numpy()
+    return np.arange(len(days)) % FOLDS, (days - days[:1]) // GAP_DAYS % FOLDS
+
+
+def _predict(
+    job: MappingJob, seen: _Seen, name: str, fold: NDArray[np.number], bar: Progress
+) -> Residuals:
+    """Predict the acquisitions of each part of one sensor from all others."""
+    model, observed = job.load(), seen.observed[name]
+    spread = model.sensor(name).spread.cpu()
+    error = torch.zeros(observed.values.shape, dtype=torch.float64)
+    signal = torch.zeros_like(error)
+    step = max(1, BATCH_OBSERVATIONS // sum(len(own.days) for own in seen.series.values()))
+    for number in np.unique(fold):
+        hidden = torch.from_numpy(fold == number)
+        days = observed.days[hidden].to(model.device)
+        rest = seen.series[name].hide(hidden.to(model.device))
+        for start in range(0, len(observed), step):
+            some = slice(start, start + step)
+            series = {other: own.select(some) for other, own in seen.series.items()}
+            mean, var = model.infer({**series, name: rest.select(some)}, days)
+            bands = model.decode(name, mean, var, days)
+            missed = (observed.values[some, hidden] - bands.mean.cpu()) / spread
+            error[some, hidden] = missed.double()
+            signal[some, hidden] = (bands.std_signal.cpu() / spread).square().double()
+        bar.advance()
+    # Nothing is known of bands that the cube lacks: neither an error nor what they share.
+    there = seen.there[name]
+    lacking = [band for band in range(error.shape[-1]) if band not in there]
+    error[..., lacking] = signal[..., lacking] = 0.0
+    every = observed.valid[..., there].all(-1).numpy()
+    return Residuals(error.numpy(), signal.numpy(), every, seen.field)
 
 
 def _both(near: Residuals, far: Residuals) -> tuple[PairProducts, PairProducts] | None:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from terralatent.pipeline.cluster.client import Workers
+from terralatent.pipeline.cluster.here import stream_here
 from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_loss
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
@@ -197,11 +198,12 @@ def fill_blocks(
     origin: Origin,
     run: partial[BlockDone],
     out: Store,
-    workers: Workers,
+    workers: Workers | None,
     *,
     title: str,
     grow: Callable[[Store], None] | None = None,
     overviews: bool = True,
+    lasting: bool = True,
     progress: Progress | None = None,
 ) -> ResultReport:
     """Lay ``out`` out and have ``run`` compute every block that is not done, as :func:`fill` does.
@@ -212,10 +214,12 @@ def fill_blocks(
         run: Computes and writes one block on a worker, as ``run(group, block)``; a partial of a
             function of a module with two arguments, the second of which is a :class:`MemoryLimit`.
         out: The store; one with the same identity is gone on with.
-        workers: Who computes it.
+        workers: Who computes it; None: this process, one block after the other.
         title: Of the progress and the commits.
         grow: As for :func:`fill`.
         overviews: Whether overviews are made once all blocks are done.
+        lasting: Whether ``out`` is there to stay. One that is not notes nothing in what it is made
+            from, and commits each block, for its blocks are few and took long.
         progress: Advanced by each block.
 
     Raises:
@@ -237,7 +241,8 @@ def fill_blocks(
         made = lay_out(out, noted(layout, {MADE_FROM: place_beside(out, origin.store.address)}))
         if not made and grow is not None:
             grow(out)
-        keep_for(out.address, origin.store, origin.snapshot)
+        if lasting:
+            keep_for(out.address, origin.store, origin.snapshot)
         root = out.group()
         shape, state = grid_of(root).shape, np.asarray(root["state"])
         every = blocks((shape[0], shape[1]), layout.identity["block"])
@@ -253,12 +258,17 @@ def fill_blocks(
                 fields=partial(_progress_fields, Rate()),
             )
             begun = time.monotonic()
-            failures = stream_blocks(
-                joined, out, tasks, work, Commits(message=title), progress=lock.tee(progress)
-            )
+            commits = Commits(message=title) if lasting else Commits(message=title, every=1)
+            shown = lock.tee(progress)
+            if joined is None:
+                failures = stream_here(out, tasks, work, commits, progress=shown)
+            else:
+                failures = stream_blocks(joined, out, tasks, work, commits, progress=shown)
             wall = time.monotonic() - begun
         if overviews and not failures and (left := open_tasks(out)):
+            assert workers is not None, "overviews are made by workers"
             joined = joined or stack.enter_context(joining)
+            assert joined is not None
             lost_overviews = fill_overviews(
                 joined, out, left, memory=workers.memory_bytes(), progress=lock.tee(progress)
             ).losses
@@ -298,11 +308,15 @@ def _folder_beside(out: Store, model: str) -> str:
     return place_beside(out, model) if Path(model).is_absolute() else ""
 
 
-def _joining(origin: Origin, out: Store, workers: Workers) -> AbstractContextManager[Client]:
+def _joining(
+    origin: Origin, out: Store, workers: Workers | None
+) -> AbstractContextManager[Client | None]:
     """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
     gpu = on_gpu(origin.device)
     if gpu:
         warn_of_gpu()
+    if workers is None:
+        return nullcontext()
     remote = origin.store.path is None or out.path is None
     threads = min(GPU_THREADS, len(os.sched_getaffinity(0))) if gpu else 1 + remote
     room = (workers.memory_bytes() - PROCESS) // TASK

@@ -18,7 +18,7 @@ from terralatent.catalogs.temporary import temporary_folder
 from terralatent.models.checkpoint import code_version
 from terralatent.pipeline.command import command_line
 
-__all__ = ["is_made", "writing_parquet"]
+__all__ = ["MADE", "is_made", "require_same", "writing_parquet"]
 
 MADE = b"terralatent:made"
 """Under which the metadata of such a file say what it is, as JSON."""
@@ -51,14 +51,28 @@ def is_made(out: Path, identity: Mapping[str, Any]) -> bool:
         raise InputError(
             f"{out} is there and was not made by terralatent; choose another out=, or remove it."
         )
-    before, now = json.loads(stored)["identity"], json.loads(json.dumps(identity))
+    require_same(out, json.loads(stored)["identity"], identity)
+    return True
+
+
+def require_same(out: Path, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Check that a file that is there is the one that is wanted.
+
+    Args:
+        out: The file.
+        before: What it was made from, JSON values.
+        identity: What the wanted one is made from, likewise.
+
+    Raises:
+        InputError: If they differ; the first difference is named.
+    """
+    now = json.loads(json.dumps(identity))
     for key in now:
         if before.get(key) != now[key]:
             raise InputError(
                 f"{out} is there and is another one: its {key} is {_brief(before.get(key))}, that "
                 f"of this command {_brief(now[key])}; choose another out=, or remove it."
             )
-    return True
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pyproj import Transformer
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.vector_files import read_vector_file
-from terralatent.pipeline.labels import lay_fields
+from terralatent.pipeline.field_labels import lay_fields
 
 __all__ = ["Places", "VectorSource", "find_places"]
 
@@ -181,6 +181,6 @@ def _of_polygons(
     frame: geopandas.GeoDataFrame, grid: GeoBox
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Rows, columns and features of pixels whose centres lie in a polygon."""
-    numbers = lay_fields(frame, grid).numbers
+    numbers = lay_fields(frame, grid).whole()
     rows, columns = np.nonzero(numbers >= 0)
     return rows, columns, numbers[rows, columns].astype(np.intp)

@@ -11,6 +11,7 @@ BUILD = "--quiet build --scenes {scenes} {where} --out {out} {client}"
 AGAIN = "--quiet build --scenes {scenes} {where} --block 16 --out {cube} {client}"
 EMBED = "embed {cube} {model} --dates 2018-05-11 --out {out} {client}"
 DECODE = "decode {cube} {model} --sensor sentinel-2-l2a --dates 2018-05-11 --out {out} {client}"
+FIELDS = "fields {cube} {field.geojson} --model {model} --sensor sentinel-2-l2a --out {out}.nc"
 TRAIN = "--quiet train {cube} --steps 1 --out {out}"
 SHOW = "show {cube} --out {out}.png"
 EXPORT = "export {cube} --out {out}.zarr"
@@ -220,6 +221,12 @@ MISTAKES: list[tuple[str, str]] = [
     (f"{DECODE} --sensor sentinel-3", "'sentinel-3' is not one of the model's: landsat-c2-l2, sen"),
     (f"{DECODE} --dates weekly", "is no date. Give `monthly`"),
     (DECODE.replace("{model}", "{cut-weights}"), "sha256 is"),
+    # means of fields
+    (FIELDS.replace("{field.", "{point."), "Fields must be polygons, got 1 geometries of the k"),
+    (FIELDS.replace("{field.", "{broken."), "broken.geojson. cannot be read as GeoJSON"),
+    (f"{FIELDS} --by colour", "The fields have no column 'colour', which .*by"),
+    (f"{FIELDS} --sensor sentinel-3", "'sentinel-3' is not one of the model's: landsat-c2-l2, sen"),
+    (f"{FIELDS} --out {{out}}.csv", "is neither a table nor netCDF by its name; give one that end"),
     # what counts as clear
     *((f"{verb} --dilate -1", "dilate is -1 pixels; give 0 to 100")
       for verb in (EMBED, DECODE, TRAIN)),

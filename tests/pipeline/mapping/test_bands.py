@@ -15,8 +15,8 @@ from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline import embed, open_latents
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
+from terralatent.pipeline.fields.sample import FieldPixels
 from terralatent.pipeline.fields.shared_errors import estimate_shared_errors
-from terralatent.pipeline.labels import lay_fields
 from terralatent.pipeline.mapping.decode import decode
 from terralatent.pipeline.mapping.job import MappingJob, plan_job
 from terralatent.pipeline.mapping.opened import open_bands
@@ -181,9 +181,8 @@ def test_pixels_of_a_field_share_nothing_in_bands_that_a_cube_lacks(
     cubes: dict[str, Path], models: dict[str, Path]
 ) -> None:
     job = plan_job(cubes["first"], models["whole"], DATES)
-    labels = np.zeros((SIDE, SIDE), np.int64)
-    labels[1, 1:4] = 1
-    errors = estimate_shared_errors(job, lay_fields(labels, job.grid), labels > 0)
+    pixels = FieldPixels(np.full(3, 1), np.arange(1, 4), np.zeros(3, np.int64))
+    errors = estimate_shared_errors(job, pixels)
     covariance = errors.covariances[S2]
     assert (np.diag(covariance)[:2] > 0).all()
     assert not covariance[2].any()
