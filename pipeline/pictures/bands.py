@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import xarray as xr
 import zarr
 from matplotlib.figure import Figure
@@ -67,7 +66,8 @@ def bands_picture(
     captions = captions_of(chosen.time.values, cube)
     strips = [_surface(chosen, variable, captions), _std(chosen, variable, captions)]
     count = f"{len(places)} of {len(times)} decoded dates shown"
-    return draw(strips, where_and_what(bands, _sensor(bands), count, period_of(times)))[0]
+    period = period_of(times if date is None else chosen.time.values)
+    return draw(strips, where_and_what(bands, _sensor(bands), count, period))[0]
 
 
 def bands_season(
@@ -97,7 +97,7 @@ def _std(chosen: xr.Dataset, variable: str | None, captions: list[str]) -> Strip
     std, units = chosen["std_signal"], units_of(chosen["mean"])
     if variable is None:
         names = composite_of(std).bands
-        spreads: xr.DataArray = np.sqrt((std.sel(band=list(names)) ** 2).mean("band"))
+        spreads = (std.sel(band=list(names)) ** 2).mean("band") ** 0.5
         title = f"root mean square over {', '.join(names)}"
     elif variable in std.band.values:
         spreads, title = std.sel(band=variable), variable

@@ -87,9 +87,13 @@ def cube_picture(
     else:
         places = clearest(data.time.values, shares[sensor], DATES_SHOWN)
         dates = _dates(cube[sensor].ds, places, shares[sensor])
-    kind = "monthly means" if is_radar(data) else "clearest dates"
-    shown = "one shown" if date is not None else f"{len(dates.captions)} {kind} shown"
-    words = f"{data.sizes['time']} acquisitions", shown, period_of(data.time.values)
+    count = data.sizes["time"]
+    if date is not None:
+        words = f"1 of {count} acquisitions shown", period_of(dates.data.time.values)
+    else:
+        kind = "monthly means" if is_radar(data) else "clearest dates"
+        shown = f"{len(dates.captions)} {kind} shown"
+        words = f"{count} acquisitions, {shown}", period_of(data.time.values)
     heading = where_and_what(data, sensor, *words)
     if date is not None:
         return draw([dates.strip(variable, sensor)], heading)[0]
@@ -120,7 +124,11 @@ def cube_season(cube: xr.DataTree, sensor: str, variable: str | None = None) -> 
         dates = _dates(thin, np.flatnonzero(enough), share)
     times = whole.time.values
     period = period_of(times)
-    heading = where_and_what(thin["data"], sensor, f"{len(dates.captions)} dates", period)
+    drawn = f"one pixel of {step} drawn" if step > 1 else ""
+    count = f"{len(dates.captions)} of {len(times)} acquisitions"
+    if is_radar(thin["data"]):
+        count = f"{len(dates.captions)} monthly means of {len(times)} acquisitions"
+    heading = where_and_what(thin["data"], sensor, count, period, drawn)
     return Season(dates.strip(variable, sensor), dates.data.time.values, heading, times)
 
 
@@ -204,7 +212,9 @@ def _dates(
     days = [str(np.datetime_as_string(time, unit="D")) for time in chosen.time.values]
     if share is None:
         return Dates(chosen["data"], None, days)
-    captions = [f"{day}  {own:.0%} clear" for day, own in zip(days, share[places], strict=True)]
+    captions = [
+        f"{day}  {100 * own:.0f} % clear" for day, own in zip(days, share[places], strict=True)
+    ]
     return Dates(chosen["data"], chosen["clear"], captions)
 
 

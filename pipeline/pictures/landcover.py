@@ -55,7 +55,8 @@ def landcover_picture(
     title = str(landcover.attrs.get("title", ""))
     dates = np.array(landcover.attrs.get("latents_dates", ()), dtype="datetime64[us]")
     period = f"of latents {period_of(dates)}" if dates.size else ""
-    heading = where_and_what(thin, title, period)
+    drawn = f"one pixel of {step} drawn" if step > 1 else ""
+    heading = where_and_what(thin, title, period, drawn)
     if "class" not in landcover:
         name = variable or "mean"
         _require(name, ["mean", "std"])
@@ -89,7 +90,7 @@ def _single(
     array: xr.DataArray, units: str, title: str = "", limits: tuple[float, float] | None = None
 ) -> Strip:
     text = title or str(array.attrs.get("long_name", array.name))
-    return Strip(text, [np.asarray(array.values, np.float32)], [""], units, "cividis", limits)
+    return Strip(text, [np.asarray(array.values, np.float32)], [""], units, "viridis", limits)
 
 
 def coloured(values: NDArray[np.uint8], legend: Legend) -> NDArray[np.float32]:

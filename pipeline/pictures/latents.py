@@ -95,9 +95,8 @@ def latents_picture(
         else _std(chosen, names, shown, captions),
     ]  # fmt: skip
     count = f"{len(places)} of {len(times)} dates shown"
-    return draw(strips, where_and_what(latents, f"{len(names)} latents", count, period_of(times)))[
-        0
-    ]
+    period = period_of(times if date is None else chosen.time.values)
+    return draw(strips, where_and_what(latents, f"{len(names)} latents", count, period))[0]
 
 
 def latents_season(
@@ -151,7 +150,7 @@ def _means(chosen: xr.Dataset, names: list[str], order: list[int], captions: lis
         return Strip(title, images, captions, "mean (prior: 0 ± 1)", "RdBu_r", (-top, top))
     ends = colour_ends(images := list(means))
     key = ", ".join(
-        f"{colour} latent {names[n]} ({low:.1f} to {high:.1f})".replace("-", "−")
+        f"{colour} {names[n]} ({low:.1f} to {high:.1f})".replace("-", "−")
         for colour, n, low, high in zip(COLOUR_NAMES, order, *ends, strict=True)
     )
     title = f"posterior mean of the three latents that vary most: {key}{note}"

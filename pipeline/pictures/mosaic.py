@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,8 +33,8 @@ __all__ = [
 
 Image = NDArray[np.float32]
 
-LARGEST, SMALLEST, WIDTH = 4.6, 2.0, 12.0
-"""Width of a panel alone, of a panel among many, and of all of a row."""
+ALONE, LARGEST, SMALLEST, WIDTH = 5.8, 4.6, 2.0, 12.0
+"""Width of the only panel, of one of a few, of one among many, and of all of a row. Inches."""
 
 DPI = 150
 """Pixels an inch of a picture."""
@@ -45,7 +46,12 @@ ACROSS = 6
 """Panels side by side, at most."""
 
 MARGIN, GAP, HEADING, TITLE, CAPTION, BAR = 0.15, 0.08, 0.52, 0.32, 0.21, 0.95
-"""Around the picture, between panels, and what each kind of text or colour bar takes. Inches."""
+LINE, SCALE = 0.17, 1.9
+"""Around the picture, between panels, and what each kind of text or colour bar takes: LINE each
+further line of a text, SCALE the scale bar beside the heading. Inches."""
+
+LETTER, BOLD = 0.52, 1.12
+"""Width of a letter of running text, of the font's size; and how much wider a bold one is."""
 
 CUT = (1.0, 99.0)
 """Percentiles that colours begin and end at."""
@@ -110,21 +116,29 @@ def draw(
     bar = BAR if any(strip.barred for strip in strips) else 0.0
     column = across * (panel + GAP) - GAP + bar
     rows = [math.ceil(len(strip.images) / across) for strip in strips]
-    heights = [TITLE + n * (CAPTION + tall + GAP) for n in rows]
+    room = column if beside > 1 else max(column, NARROWEST - 2 * MARGIN)
+    titles = [_wrapped(strip.title, room, 9) for strip in strips]
+    title = TITLE + LINE * max(text.count("\n") for text in titles)
+    heights = [title + n * (CAPTION + tall + GAP) for n in rows]
     width = 2 * MARGIN + beside * column + (beside - 1) * GAP
-    height = HEADING + (max(heights) if beside > 1 else sum(heights)) + below + MARGIN
-    figure = Picture(figsize=(max(width, NARROWEST), height), dpi=DPI)
+    width = max(width, NARROWEST)
     if isinstance(heading, str):
         heading = Heading(heading)
+    what = _wrapped(heading.what, width - 2 * MARGIN - SCALE, 10 * BOLD)
+    above = HEADING + LINE * what.count("\n")
+    height = above + (max(heights) if beside > 1 else sum(heights)) + below + MARGIN
+    figure = Picture(figsize=(width, height), dpi=DPI)
     page = _Page(figure)
-    page.text(MARGIN, 0.16, heading.what, fontsize=10, fontweight="bold")
-    page.text(MARGIN, 0.36, heading.where, fontsize=8)
-    left, top = MARGIN, HEADING
-    for strip, strip_height in zip(strips, heights, strict=True):
-        first = _draw_strip(page, strip, (left, top), (panel, tall), across)
+    page.text(MARGIN, above - 0.36, what, fontsize=10, fontweight="bold")
+    page.text(MARGIN, above - 0.16, heading.where, fontsize=8)
+    left, top = MARGIN, above
+    panels = []
+    for strip, text, strip_height in zip(strips, titles, heights, strict=True):
+        page.text(left, top + title / 2, text, fontsize=9)
+        panels.append(_draw_strip(page, strip, (left, top + title), (panel, tall), across))
         left, top = (left + column + GAP, top) if beside > 1 else (left, top + strip_height)
     if heading.metres is not None:
-        draw_scale(first, heading.metres, nx, min(panel, tall * nx / ny))
+        draw_scale(panels[0], heading.metres, nx, min(panel, tall * nx / ny))
     return figure, _foot(figure, below) if below else None
 
 
@@ -137,7 +151,8 @@ def _arrange(strips: int, panels: int, most_across: int) -> tuple[int, int, floa
     """How many strips stand side by side, and panels of each; and how wide a panel is, inches."""
     beside = strips if panels == 1 else 1
     across = 1 if beside > 1 else min(most_across, panels)
-    return beside, across, min(LARGEST, max(SMALLEST, WIDTH / (across * beside)))
+    largest = ALONE if across * beside == 1 else LARGEST
+    return beside, across, min(largest, max(SMALLEST, WIDTH / (across * beside)))
 
 
 def colour_ends(
@@ -219,8 +234,6 @@ def _draw_strip(
 ) -> Axes:
     """Draw a strip; return its first panel."""
     (left, top), (wide, tall) = at, panel
-    page.text(left, top + TITLE / 2, strip.title, fontsize=9)
-    top += TITLE
     barred, drawn = strip.barred, []
     limits = strip.limits or (limits_of(strip.images) if barred else (0.0, 1.0))
     for n, (image, caption) in enumerate(zip(strip.images, strip.captions, strict=True)):
@@ -278,6 +291,11 @@ def _span(images: Sequence[Image]) -> tuple[float, float]:
     if not ends:
         return 0.0, 1.0
     return float(min(least for least, _ in ends)), float(max(most for _, most in ends))
+
+
+def _wrapped(text: str, inches: float, points: float) -> str:
+    """``text`` in lines that are not wider than so many inches."""
+    return textwrap.fill(text, max(20, int(inches * 72 / (LETTER * points))))
 
 
 def _foot(figure: Figure, below: float) -> Any:

@@ -104,8 +104,8 @@ def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure | Sea
         raise InputError(f"{store} is a cube, which has no overviews; leave the level out.")
     if request.moving and kind in ("annual", "landcover"):
         raise InputError(
-            f"{store} has no season: it is a {kind} store, not a cube, latents or bands; end the "
-            "name in .png."
+            f"{store} has no season: its kind is {kind}; a cube, latents or bands have one. End "
+            "the name in .png."
         )
     if kind == "cube":
         return _cube(store, snapshot, request)
