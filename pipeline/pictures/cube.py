@@ -25,6 +25,9 @@ DATES_SHOWN = 12
 ENOUGH_PIXELS = 512
 """Clear shares and seasons are taken from at most about so many pixels a side."""
 
+HARDLY = 0.05
+"""Clear share of a date that is not worth its panel."""
+
 CLEAR_ENOUGH = 0.6
 """Clear share of a date that a season shows."""
 
@@ -159,16 +162,21 @@ def clear_share(sensor: xr.Dataset) -> NDArray[np.float64] | None:
 
 
 def clearest(times: NDArray[Any], share: NDArray[np.float64] | None, most: int) -> NDArray[np.intp]:
-    """Choose the clearest date of each of ``most`` equal parts of the period, in order; dates
-    evenly spread where no share is known."""
+    """Choose the clearest date of each of ``most`` equal parts of the period, in order.
+
+    Parts of which nothing was seen are left out, unless all are. Dates are evenly spread where no
+    share is known.
+    """
     if share is None:
         return spread(len(times), most)
-    if len(times) <= most:
-        return np.arange(len(times))
-    span = (times - times[0]) / (times[-1] - times[0])
-    part = np.minimum((span * most).astype(int), most - 1)
-    best = [np.flatnonzero(part == n)[np.argmax(share[part == n])] for n in np.unique(part)]
-    return np.array(best)
+    best = np.arange(len(times))
+    if len(times) > most:
+        span = (times - times[0]) / (times[-1] - times[0])
+        part = np.minimum((span * most).astype(int), most - 1)
+        found = [np.flatnonzero(part == n)[np.argmax(share[part == n])] for n in np.unique(part)]
+        best = np.array(found)
+    seen = share[best] >= HARDLY
+    return best[seen] if seen.any() else best
 
 
 def monthly_means(data: xr.DataArray, most: int | None = None) -> Dates:

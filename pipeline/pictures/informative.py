@@ -14,23 +14,22 @@ INFORMATIVE = 0.1
 """Nats, on average over pixels and dates, from which a latent counts."""
 
 
-def information(latents: xr.Dataset) -> NDArray[np.float64]:
+def information(latents: xr.Dataset) -> xr.DataArray:
     """How much each latent was narrowed: the mean of -log(std) over pixels and dates, in nats.
 
     The prior's std is 1, so that 0 is a latent that nothing informs. Of a level of the overviews,
-    where ``std`` is that of a mean over pixels, it is what pixels of that std would have.
-    Computes: reads ``std``; nothing where ``latents`` has the variable ``information``.
+    where ``std`` is that of a mean over pixels, it is what pixels of that std would have. Lazy;
+    once computed it has read ``std``, or the variable ``information`` of ``latents`` where that is.
 
     Returns:
         (latent,), NaN where no pixel has a value.
     """
     if "information" in latents:
-        return np.asarray(latents["information"].values, np.float64)
+        return latents["information"]
     over = [dim for dim in latents["std"].dims if dim != "latent"]
     std = latents["std"].where(latents["std"] > 0)
-    nats = -xr.apply_ufunc(np.log, std, dask="allowed").mean(over)
-    level = int(latents.attrs.get("level", 0))
-    return np.asarray(nats.values, np.float64) + np.log(_narrowed(latents, level))
+    nats: xr.DataArray = -xr.apply_ufunc(np.log, std, dask="allowed").mean(over)
+    return nats + np.log(_narrowed(latents, int(latents.attrs.get("level", 0))))
 
 
 def share_left(chosen: xr.Dataset, nats: NDArray[np.float64]) -> tuple[NDArray[np.float32], int]:
@@ -42,7 +41,7 @@ def share_left(chosen: xr.Dataset, nats: NDArray[np.float64]) -> tuple[NDArray[n
 
     Args:
         chosen: Dates of latents.
-        nats: See :func:`information`.
+        nats: Values of :func:`information`.
 
     Returns:
         (time, y, x), 0 to 1; and of how many latents.

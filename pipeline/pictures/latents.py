@@ -63,7 +63,8 @@ def latents_picture(
 
     Below them stands how much of the prior's variance is left, over the latents that observations
     inform, see :func:`terralatent.pipeline.pictures.informative.share_left`. Computes: reads the
-    dates shown, and for the choice of three latents all others, thinned.
+    dates shown, and for the choice of latents all others, thinned, unless ``order`` and ``nats``
+    are known.
 
     Args:
         latents: As :func:`terralatent.pipeline.open_latents` gives it.
@@ -72,7 +73,7 @@ def latents_picture(
         date: ISO date; only the stored date nearest to it.
         order: What :func:`most_seasonal` gives, where it is known.
         nats: What :func:`terralatent.pipeline.pictures.informative.information` gives, where it is
-            known; else it is taken from the dates shown.
+            known.
         cube: That they were made from, where it is known, see
             :func:`terralatent.pipeline.pictures.observed.cube_of`: dates far from every acquisition
             are marked.
@@ -88,12 +89,16 @@ def latents_picture(
     chosen = latents.isel(time=places)
     captions = captions_of(chosen.time.values, cube)
     names = [str(name) for name in latents.latent.values]
-    shown = _shown(latents, names, variable, order)
-    strips = [
-        _means(chosen, names, shown, captions),
-        _left(chosen, names, shown, captions, nats) if variable is None
-        else _std(chosen, names, shown, captions),
-    ]  # fmt: skip
+    if variable is not None:
+        strips = _of_one(chosen, names, _place(names, variable), captions)
+    else:
+        if order is None or nats is None:
+            own = xr.Dataset({"season": _season_of(latents), "nats": information(_thin(latents))})
+            own = own.compute()  # in one go: both are of the same pixels
+            order = list(_ordered(own["season"])) if order is None else order
+            nats = own["nats"].values if nats is None else nats
+        left = _left(chosen, names, captions, nats)
+        strips = [_colours(chosen, names, list(order)[:3], captions), left]
     count = f"{len(places)} of {len(times)} dates shown"
     period = period_of(times if date is None else chosen.time.values)
     return draw(strips, where_and_what(latents, f"{len(names)} latents", count, period))[0]
@@ -109,8 +114,12 @@ def latents_season(
     """The means of all dates, one after the other. Computes: reads those of the latents shown.
     Arguments and errors are those of :func:`latents_picture`."""
     names, times = [str(name) for name in latents.latent.values], latents.time.values
-    shown = _shown(latents, names, variable, order)
-    strip = _means(latents, names, shown, captions_of(times, cube))
+    captions = captions_of(times, cube)
+    if variable is not None:
+        strip = _mean(latents, names, _place(names, variable), captions)
+    else:
+        order = list(most_seasonal(latents)) if order is None else order
+        strip = _colours(latents, names, list(order)[:3], captions)
     words = f"{len(names)} latents", f"{len(times)} dates", period_of(times)
     return Season(strip, times, where_and_what(latents, *words), passes_of(cube))
 
@@ -121,61 +130,64 @@ def most_seasonal(latents: xr.Dataset) -> NDArray[np.intp]:
     The variance of the mean counts in units of the posterior variance; where there is one date
     only, it is that over space.
     """
-    step = max(1, max(latents.sizes["y"], latents.sizes["x"]) // 256)
-    thin = latents.isel(y=slice(None, None, step), x=slice(None, None, step))
+    return _ordered(_season_of(latents))
+
+
+def _season_of(latents: xr.Dataset) -> xr.DataArray:
+    """How much each latent varies (latent,), lazy."""
+    thin = _thin(latents)
     over: tuple[str, ...] = ("time",)
     left: tuple[str, ...] = ("y", "x")
     if latents.sizes["time"] == 1:
         over, left = left, over
-    ratio = thin["mean"].var(over).mean(left) / (thin["std"] ** 2).mean((*over, *left))
-    return np.argsort(-np.nan_to_num(ratio.values))
+    return thin["mean"].var(over).mean(left) / (thin["std"] ** 2).mean((*over, *left))
 
 
-def _shown(
-    latents: xr.Dataset, names: list[str], variable: str | None, order: Sequence[int] | None
-) -> list[int]:
-    """The places of the latents that are drawn: one, or three as colours."""
-    if variable is not None:
-        return [_place(names, variable)]
-    return [int(n) for n in (most_seasonal(latents) if order is None else order)][:3]
+def _ordered(season: xr.DataArray) -> NDArray[np.intp]:
+    return np.argsort(-np.nan_to_num(season.values))
 
 
-def _means(chosen: xr.Dataset, names: list[str], order: list[int], captions: list[str]) -> Strip:
-    means = chosen["mean"].isel(latent=order).transpose("time", "y", "x", "latent").values
-    note = unobserved_note(captions)
+def _thin(latents: xr.Dataset) -> xr.Dataset:
+    step = max(1, max(latents.sizes["y"], latents.sizes["x"]) // 256)
+    return latents.isel(y=slice(None, None, step), x=slice(None, None, step))
+
+
+def _colours(chosen: xr.Dataset, names: list[str], order: list[int], captions: list[str]) -> Strip:
     if len(order) < 3:
-        images = list(means[..., 0])
-        top = float(np.nanpercentile(np.abs(means), 99)) if np.isfinite(means).any() else 1.0
-        title = f"latent {names[order[0]]}: posterior mean{note}"
-        return Strip(title, images, captions, "mean (prior: 0 ± 1)", "RdBu_r", (-top, top))
+        return _mean(chosen, names, order[0], captions)
+    means = chosen["mean"].isel(latent=order).transpose("time", "y", "x", "latent").values
     ends = colour_ends(images := list(means))
     key = ", ".join(
         f"{colour} {names[n]} ({low:.1f} to {high:.1f})".replace("-", "−")
         for colour, n, low, high in zip(COLOUR_NAMES, order, *ends, strict=True)
     )
-    title = f"posterior mean of the three latents that vary most: {key}{note}"
+    title = f"posterior mean of the three latents that vary most: {key}{unobserved_note(captions)}"
     return Strip(title, stretch(images, ends), captions)
 
 
+def _mean(chosen: xr.Dataset, names: list[str], place: int, captions: list[str]) -> Strip:
+    means = chosen["mean"].isel(latent=place).transpose("time", "y", "x").values
+    top = float(np.nanpercentile(np.abs(means), 99)) if np.isfinite(means).any() else 1.0
+    title = f"latent {names[place]}: posterior mean{unobserved_note(captions)}"
+    return Strip(title, list(means), captions, "mean (prior: 0 ± 1)", "RdBu_r", (-top, top))
+
+
+def _of_one(chosen: xr.Dataset, names: list[str], place: int, captions: list[str]) -> list[Strip]:
+    stds = chosen["std"].isel(latent=place).transpose("time", "y", "x").values
+    title = f"latent {names[place]}: posterior standard deviation"
+    std = Strip(title, list(stds), captions, "std (prior: 1)", "magma")
+    return [_mean(chosen, names, place, captions), std]
+
+
 def _left(
-    chosen: xr.Dataset,
-    names: list[str],
-    order: list[int],
-    captions: list[str],
-    nats: NDArray[np.float64] | None,
+    chosen: xr.Dataset, names: list[str], captions: list[str], nats: NDArray[np.float64]
 ) -> Strip:
-    left, count = share_left(chosen, information(chosen) if nats is None else nats)
+    left, count = share_left(chosen, nats)
     title = (
         "how unsure: share of the prior's variance that observations left, mean over the "
         f"{count} of {len(names)} latents that they inform"
     )
     return Strip(title, list(left), captions, "posterior / prior variance", "magma")
-
-
-def _std(chosen: xr.Dataset, names: list[str], order: list[int], captions: list[str]) -> Strip:
-    stds = chosen["std"].isel(latent=order[0]).transpose("time", "y", "x").values
-    title = f"latent {names[order[0]]}: posterior standard deviation"
-    return Strip(title, list(stds), captions, "std (prior: 1)", "magma")
 
 
 def _counts(latents: xr.Dataset) -> list[Strip]:

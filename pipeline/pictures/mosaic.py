@@ -125,11 +125,12 @@ def draw(
     if isinstance(heading, str):
         heading = Heading(heading)
     what = _wrapped(heading.what, width - 2 * MARGIN - SCALE, 10 * BOLD)
-    above = HEADING + LINE * what.count("\n")
+    more = LINE * what.count("\n")
+    above = HEADING + more
     height = above + (max(heights) if beside > 1 else sum(heights)) + below + MARGIN
     figure = Picture(figsize=(width, height), dpi=DPI)
     page = _Page(figure)
-    page.text(MARGIN, above - 0.36, what, fontsize=10, fontweight="bold")
+    page.text(MARGIN, 0.16 + more / 2, what, fontsize=10, fontweight="bold")
     page.text(MARGIN, above - 0.16, heading.where, fontsize=8)
     left, top = MARGIN, above
     panels = []

@@ -122,7 +122,7 @@ def latent_series(latents: xr.Dataset, at: tuple[int, int]) -> Figure:
     reads one pixel of every date.
     """
     group = latents.isel(x=at[0], y=at[1]).compute()
-    nats = information(group)
+    nats = information(group).values
     across = min(4, len(nats))
     heading = f"latents of {pixel_name(latents, at)}, most informative first"
     figure, axes = plots(math.ceil(len(nats) / across), across, heading, 1.35)

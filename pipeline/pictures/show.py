@@ -156,6 +156,7 @@ def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure | 
         latents_picture,
         latents_season,
     )
+    from terralatent.pipeline.pictures.mosaic import spread
     from terralatent.pipeline.pictures.observed import cube_of
     from terralatent.pipeline.pictures.series import find_pixel, latent_series
 
@@ -172,8 +173,9 @@ def _latents(store: Store, snapshot: str | None, request: _Request) -> Figure | 
     if request.moving:
         return latents_season(latents, variable=request.variable, order=order, cube=cube)
     nats = None
-    if level and request.variable is None:  # what a level says of all latents is kept small
-        nats = information(open_latents(store, snapshot=snapshot, level=max(level_shapes(root))))
+    if level and request.variable is None:  # three dates of the coarsest level are enough for it
+        coarsest = open_latents(store, snapshot=snapshot, level=max(level_shapes(root)))
+        nats = information(coarsest.isel(time=spread(coarsest.sizes["time"], 3))).values
     return latents_picture(
         latents, variable=request.variable, date=request.date, order=order, nats=nats, cube=cube
     )
