@@ -15,6 +15,7 @@ from terralatent.pipeline.indices import INDICES, index_of, index_std
 from terralatent.pipeline.pictures.composites import units_of
 from terralatent.pipeline.pictures.picture import BLACK, BLUE, GREY, SKY
 from terralatent.pipeline.pictures.series import (
+    draw_interval,
     draw_masked,
     lines_of,
     masked_key,
@@ -123,11 +124,9 @@ def _draw(
 ) -> None:
     if observed is not None:
         _draw_gaps(axis, observed)
-    marks = {"marker": "o", "markersize": 2} if len(time) == 1 else {}
-    axis.fill_between(time, *decoded.new, color=SKY, alpha=0.35, linewidth=0,
-                      label="new observation, 90 % predictive interval")  # fmt: skip
-    axis.fill_between(time, *decoded.surface, color=BLUE, alpha=0.45, linewidth=0,
-                      label="surface, 90 % credible interval")  # fmt: skip
+    draw_interval(axis, time, decoded.new, SKY, 0.35, "new observation, 90 % predictive interval")
+    draw_interval(axis, time, decoded.surface, BLUE, 0.45, "surface, 90 % credible interval")
+    marks = {"marker": "o", "markersize": 4} if len(time) == 1 else {}
     axis.plot(time, decoded.mean, color=BLUE, linewidth=1.5, label="surface, mean", **marks)
     shown = [*decoded.new, *decoded.surface]
     if observed is not None and name in observed.values:

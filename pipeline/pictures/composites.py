@@ -31,11 +31,11 @@ class Composite:
         known = tuple(str(band) for band in bands)
         self.bands: tuple[str, ...]
         if set(TRUE_COLOUR) <= set(known):
-            self.bands, self.title = TRUE_COLOUR, "true colour"
+            self.bands, self.kind = TRUE_COLOUR, "true colour"
         elif set(RADAR) <= set(known):
-            self.bands, self.title = RADAR, "radar"
+            self.bands, self.kind = RADAR, "radar"
         else:
-            self.bands, self.title = (known * 3)[:3], "colours"
+            self.bands, self.kind = (known * 3)[:3], "colours"
 
     @property
     def is_radar(self) -> bool:
@@ -46,6 +46,11 @@ class Composite:
     def channels(self) -> tuple[str, ...]:
         """What red, green and blue are."""
         return ("VV", "VH", "VV − VH") if self.is_radar else self.bands
+
+    @property
+    def title(self) -> str:
+        """What it is, and of what."""
+        return f"{self.kind} ({', '.join(self.channels)})"
 
     def images(self, data: xr.DataArray) -> list[Image]:
         """Return (y, x, 3) of each date in the units of ``data``, dims (time, band, y, x).
@@ -76,12 +81,12 @@ class Composite:
         ends = colour_ends(images, clear, shared=not self.is_radar)
         key = ", ".join(f"{c} {name}" for c, name in zip(COLOURS, self.channels, strict=True))
         if not self.is_radar:
-            return stretch(images, ends), f"{self.title}: {key}, each {_between(ends[:, 0], units)}"
+            return stretch(images, ends), f"{self.kind}: {key}, each {_between(ends[:, 0], units)}"
         key = ", ".join(
             f"{colour} {name} {_between(own, units)}"
             for colour, name, own in zip(COLOURS, self.channels, ends.T, strict=True)
         )
-        return stretch(images, ends), f"{self.title}: {key}"
+        return stretch(images, ends), f"{self.kind}: {key}"
 
 
 def composite_of(data: xr.DataArray) -> Composite:

@@ -237,7 +237,7 @@ def _draw_shares(
     sensor: str,
     shown: NDArray[Any],
 ) -> None:
-    title = "acquisitions, of sensors with a mask band as high as they were clear; triangles: shown"
+    title = "acquisitions, as high as they were clear where a mask band says so; ▼ shown above"
     area.text(0.012, 0.9, title, fontsize=9)
     place = {"left": 0.13, "right": 0.98, "top": 0.8, "bottom": 0.14, "hspace": 0.45}
     axes = area.subplots(len(shares), 1, sharex=True, squeeze=False, gridspec_kw=place)[:, 0]

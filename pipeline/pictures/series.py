@@ -23,6 +23,7 @@ from terralatent.pipeline.pictures.picture import BLUE, GREY, SERIES, Picture
 
 __all__ = [
     "Lines",
+    "draw_interval",
     "draw_masked",
     "find_pixel",
     "latent_series",
@@ -131,7 +132,7 @@ def latent_series(latents: xr.Dataset, at: tuple[int, int]) -> Figure:
         colour = BLUE if nats[n] >= INFORMATIVE else GREY
         time, mean, half = latent.time.values, latent["mean"].values, 2 * latent["std"].values
         axis.axhline(0.0, color=GREY, linewidth=0.6)
-        axis.fill_between(time, mean - half, mean + half, color=colour, alpha=0.25, linewidth=0)
+        draw_interval(axis, time, (mean - half, mean + half), colour, 0.25)
         axis.plot(time, mean, color=colour, linewidth=1.2, marker="o", markersize=2)
         title = f"latent {group.latent.values[n]}: {nats[n]:.2f} nats"
         axis.set_title(
@@ -168,6 +169,21 @@ def pixel_name(data: xr.Dataset, at: tuple[int, int]) -> str:
     """A pixel's column and row, and where it lies."""
     x, y = float(data.x[at[0]]), float(data.y[at[1]])
     return f"pixel {at[0]},{at[1]} (x {x:.10g}, y {y:.10g}, {crs_name(data)})"
+
+
+def draw_interval(
+    axis: Any,
+    time: NDArray[Any],
+    ends: tuple[NDArray[Any], NDArray[Any]],
+    colour: str,
+    alpha: float,
+    label: str = "",
+) -> None:
+    """Shade what lies between ``ends``, (time,) each; of one date draw a bar."""
+    if len(time) == 1:  # between dates there would be nothing to fill
+        axis.vlines(time, *ends, color=colour, alpha=alpha, linewidth=6, label=label or None)
+    else:
+        axis.fill_between(time, *ends, color=colour, alpha=alpha, linewidth=0, label=label or None)
 
 
 def draw_masked(axis: Any, times: NDArray[Any]) -> None:

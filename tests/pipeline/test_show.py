@@ -143,6 +143,8 @@ def test_the_clearest_date_of_each_part_of_the_period_is_chosen() -> None:
     share[[4, 12, 25]] = 1.0
     assert clearest(times, share, 3).tolist() == [4, 12, 25]
     assert clearest(times[:2], share[:2], 3).tolist() == [0, 1]
+    share[12] = 0.0
+    assert clearest(times, share, 3).tolist() == [4, 25]
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 6), (5, 6), (6, 6), (130, 6)])
