@@ -6,7 +6,8 @@
 workers without overviews, then they are made. `reading`: latents of 1,024 x 1,024 pixels of noise,
 with all of their overviews, and of 10,980 x 10,980 pixels of which only coarse levels are filled;
 what `show` reads to draw them is counted by the kernel, in a process of its own, manifests included
-and fonts left out.
+and fonts left out. `cube`: the same of `show` on the cube, beside the bytes of the shards that hold
+what it shows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.embed.cube import random_model, repeated_cube, scenes_cube
 from benchmarks.embed.workers import cost_of, fresh_workers
-from benchmarks.overviews.reading import bytes_read, coarse_latents, whole_latents
+from benchmarks.overviews.reading import bytes_read, bytes_shown, coarse_latents, whole_latents
 from terralatent.pipeline import embed, make_overviews
 from terralatent.pipeline.overviews import pyramid
 
@@ -32,7 +33,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=tuple(PARTS))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "terralatent"))
     options = parser.parse_args()
-    if "cost" in options.only and not (options.scenes / "region.geojson").exists():
+    if options.only != ["reading"] and not (options.scenes / "region.geojson").exists():
         print(f"NOT MEASURED: there are no scenes at {options.scenes}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +75,20 @@ def _reading(folder: Path, options: argparse.Namespace) -> None:
         print(f"{what}: {read / 1e6:.2f} MB read, drawn from {picture}", flush=True)
 
 
-PARTS = {"cost": _cost, "reading": _reading}
+def _cube(folder: Path, options: argparse.Namespace) -> None:
+    side = 256 if options.quick else 1024
+    cube = repeated_cube(scenes_cube(options.scenes, options.cache), side, side // 4)
+    for sensor, most in (("sentinel-2-l2a", 12), ("sentinel-1-asc", None)):
+        read, _ = bytes_read(cube, folder / "picture.png", ("--sensor", sensor))
+        shown = bytes_shown(cube, sensor, most)
+        print(
+            f"{side} x {side} cube, {sensor}: {read / 1e6:.1f} MB read, {shown / 1e6:.1f} MB in "
+            f"the shards of what is shown: {read / shown:.3f} times (wanted: at most 1.1)",
+            flush=True,
+        )
+
+
+PARTS = {"cost": _cost, "reading": _reading, "cube": _cube}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Latents of noise, which nothing compresses, and the bytes that a picture of them reads."""
+"""Bytes that a picture reads: of latents of noise, which nothing compresses, and of a cube."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import numpy as np
 import zarr
 from odc.geo.geobox import GeoBox
 from rasterio import Affine
+from zarr.core.sync import sync
 
 from terralatent.pipeline import make_overviews
 from terralatent.pipeline.cube.layout import grid_attrs
+from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.mapping.results import state_arrays
 from terralatent.pipeline.overviews.layout import lay_out_levels, level_path, plan_levels, shown
 from terralatent.pipeline.overviews.seasonal import SEASONAL
+from terralatent.pipeline.pictures.cube import clear_share, clearest
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.arrays import (
     ArrayLayout,
@@ -27,10 +30,11 @@ from terralatent.pipeline.store.arrays import (
     grid_arrays,
     time_array,
 )
+from terralatent.pipeline.store.chunks import chunk_keys
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.repository import BRANCH, Store
 
-__all__ = ["bytes_read", "coarse_latents", "whole_latents"]
+__all__ = ["bytes_read", "bytes_shown", "coarse_latents", "whole_latents"]
 
 DATES, LATENTS, BLOCK = 12, 16, 256
 FILLED = 4
@@ -41,7 +45,7 @@ import sys
 from pathlib import Path
 from matplotlib.figure import Figure
 from terralatent.pipeline.pictures.show import show
-from terralatent.pipeline.pictures import latents
+from terralatent.pipeline.pictures import cube, latents
 
 def read():
     return int(Path("/proc/self/io").read_text().split()[1])
@@ -51,14 +55,15 @@ options = dict(zip((word[2:] for word in words[::2]), words[1::2]))
 if "level" in options:
     options["level"] = int(options["level"])
 headings = []
-def draw(strips, heading):  # the pixels are there by now, and fonts are none of the store's
+def draw(strips, heading, below=0.0):  # the pixels are there by now, fonts are none of the store's
     headings.append(heading)
-    return Figure(), None
-latents.draw = draw
-show(store, out, variable="0", date="2018-01-15")  # what is imported on first use
+    return Figure(), Figure()
+latents.draw = cube.draw = draw
+first = {} if "sensor" in options else {"variable": "0"}
+show(store, out, date="2018-01-15", **first)  # what is imported on first use
 before = read()
 show(store, out, **options)
-print(read() - before, headings[-1].split(" · ")[-1], sep="|")
+print(read() - before, headings[-1].where.split(" · ")[-1], sep="|")
 """
 
 
@@ -108,6 +113,29 @@ def bytes_read(store: Path, out: Path, words: Sequence[str]) -> tuple[int, str]:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     count, heading = done.stdout.strip().rsplit("\n", 1)[-1].split("|")
     return int(count), heading
+
+
+def bytes_shown(cube: Path, sensor: str, most: int | None) -> int:
+    """Bytes of the shards that hold what a picture of ``sensor`` shows: those of its clearest
+    ``most`` dates, of all for None, and the masks of all sensors, of which the share that is clear
+    comes. Computes: reads masks."""
+    root = Store.of(cube).group()
+    times = np.asarray(root[sensor]["time"])
+    shares = clear_share(open_cube(cube, clear=False)[sensor].ds)
+    places = clearest(times, shares, most) if most else np.arange(len(times))
+    data: Any = root[sensor]["data"]
+    shards = set(places // data.shards[0])
+    total = sum(
+        _size(data, key)
+        for key in chunk_keys(data)
+        if int(key.split("/c/")[1].split("/")[0]) in shards
+    )
+    masks = [group["quality"] for _, group in root.groups() if "quality" in group]
+    return total + sum(_size(mask, key) for mask in masks for key in chunk_keys(mask))
+
+
+def _size(array: Any, key: str) -> int:
+    return int(sync(array.store.getsize(key)))
 
 
 def _lay_out(path: Path, side: int) -> None:

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.overviews.opened import Budget
 from terralatent.pipeline.pictures.cube import nearest_date
+from terralatent.pipeline.pictures.heading import period_of, where_and_what
 from terralatent.pipeline.pictures.mosaic import (
     Strip,
+    colour_ends,
     draw,
     panel_pixels,
     spread,
     stretch,
-    where_and_what,
 )
 
 __all__ = ["annual_budget", "annual_picture"]
@@ -59,17 +60,26 @@ def annual_picture(
         for first, end in zip(chosen.time.values, chosen.window_end.values, strict=True)
     ]
     count = vectors.sizes["component"]
-    heading = where_and_what(vectors, f"annual vectors of {count} components")
+    windows = f"{len(places)} of {len(times)} windows shown"
+    ends = np.array([times[0], vectors.window_end.values[-1] - np.timedelta64(1, "D")])
+    words = f"annual vectors of {count} components", windows, period_of(ends)
+    heading = where_and_what(vectors, *words)
     if variable == "observations":
         counts = chosen["observations"].sum("sensor").astype(np.float32)
-        strip = Strip("clear acquisitions, all sensors", list(counts.values), captions, "count")
+        strip = Strip(
+            "clear observations, all sensors", list(counts.values), captions, "observations"
+        )
         return draw([strip], heading)[0]
     shown = list(range(min(3, count))) if variable is None else [_component(variable, count)]
     means = chosen["mean"].isel(component=shown).transpose("time", "y", "x", "component").values
     variance = (chosen["std"].isel(component=shown) ** 2).mean("component")
     if len(shown) == 3:
-        key = ", ".join(f"{colour} {n}" for colour, n in zip(COLOURS, shown, strict=True))
-        mean = Strip(f"posterior mean of components: {key}", stretch(list(means)), captions)
+        colours = colour_ends(images := list(means))
+        key = ", ".join(
+            f"{colour} {n} ({low:.1f} to {high:.1f})".replace("-", "−")
+            for colour, n, low, high in zip(COLOURS, shown, *colours, strict=True)
+        )
+        mean = Strip(f"posterior mean of components: {key}", stretch(images, colours), captions)
         what = "posterior standard deviation, root mean square of the three"
     else:
         name = ", ".join(map(str, shown))

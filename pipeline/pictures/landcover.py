@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.overviews.opened import Budget
-from terralatent.pipeline.pictures.mosaic import Strip, draw, panel_pixels, where_and_what
+from terralatent.pipeline.pictures.heading import period_of, where_and_what
+from terralatent.pipeline.pictures.mosaic import Strip, draw, panel_pixels
 
 __all__ = ["coloured", "draw_legend", "landcover_budget", "landcover_picture"]
 
@@ -52,7 +53,10 @@ def landcover_picture(
     step = max(1, -(-max(landcover.sizes["y"], landcover.sizes["x"]) // MOST_PIXELS))
     thin = landcover.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
     title = str(landcover.attrs.get("title", ""))
-    heading = where_and_what(landcover, title)
+    dates = np.array(landcover.attrs.get("latents_dates", ()), dtype="datetime64[us]")
+    period = f"of latents {period_of(dates)}" if dates.size else ""
+    drawn = f"one pixel of {step} drawn" if step > 1 else ""
+    heading = where_and_what(thin, title, period, drawn)
     if "class" not in landcover:
         name = variable or "mean"
         _require(name, ["mean", "std"])

@@ -1,27 +1,41 @@
-"""Pictures of one pixel through time: its observations, its decoded bands and its latents."""
+"""Pictures of one pixel through time: its observations and its latents."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.pictures.composites import plotted_bands, units_of
-from terralatent.pipeline.pictures.mosaic import crs_name
-from terralatent.pipeline.pictures.picture import Picture
+from terralatent.pipeline.indices import INDICES
+from terralatent.pipeline.pictures.composites import band_or_index, plotted_bands, units_of
+from terralatent.pipeline.pictures.heading import crs_name
+from terralatent.pipeline.pictures.informative import INFORMATIVE, information
+from terralatent.pipeline.pictures.picture import BLUE, GREY, SERIES, Picture
 
-__all__ = ["band_series", "find_pixel", "latent_series", "observed_series"]
+__all__ = [
+    "Lines",
+    "draw_interval",
+    "draw_masked",
+    "find_pixel",
+    "latent_series",
+    "lines_of",
+    "masked_key",
+    "observed_series",
+    "pixel_name",
+    "plots",
+]
 
-BLUE, GREY = "#3b75af", "#9a9a9a"
-
-NINETY = 1.645
-"""Standard deviations on both sides of a mean that hold 90 % of a Gaussian."""
+Lines = Mapping[str, xr.DataArray]
+"""What is drawn of a pixel, (time,) each, by the name of a band or an index."""
 
 
 def find_pixel(data: xr.Dataset, pixel: str) -> tuple[int, int]:
@@ -60,106 +74,131 @@ def observed_series(
 ) -> Figure:
     """Draw the observations of the pixel ``at`` by each sensor; those not clear as ticks below.
 
-    ``cube`` is opened with ``clear=False``. Computes: reads one pixel of every date.
+    ``cube`` is opened with ``clear=False``; ``variable`` is a band, or an index of bands. Computes:
+    reads one pixel of every date.
+
+    Raises:
+        InputError: If no sensor has such a band, or the bands of such an index.
     """
     picked = {name: cube[name].ds.isel(x=at[0], y=at[1]) for name in sensors}
-    shown = {name: _bands_of(group, variable) for name, group in picked.items()}
-    rows = [(name, bands) for name, bands in shown.items() if bands]
+    rows: dict[str, Lines] = {}
+    for name, group in picked.items():
+        try:
+            rows[name] = lines_of(group["data"], variable, name)
+        except InputError:
+            continue
     if not rows:
         known = "; ".join(
             f"{name} has {', '.join(str(band) for band in group.band.values)}"
             for name, group in picked.items()
         )
-        raise InputError(f"No sensor here has a band {variable!r}: {known}.")
-    figure, axes = _axes(len(rows), 1, f"observations of {_place(cube[sensors[0]].ds, at)}", 2.2)
-    for axis, (name, bands) in zip(axes.flat, rows, strict=True):
-        group = picked[name].compute()
-        clear = group["clear"].values.astype(bool)
-        for n, band in enumerate(bands):
-            values = group["data"].sel(band=band).values
-            there = clear & np.isfinite(values)
-            times = group.time.values[there]
-            axis.plot(times, values[there], "-", color=f"C{n}", linewidth=0.6, alpha=0.5)
-            axis.plot(times, values[there], "o", color=f"C{n}", markersize=2.8, label=band)
-        hidden = group.time.values[~clear]
-        axis.vlines(
-            hidden, 0, 0.03, color=GREY, linewidth=0.8, transform=axis.get_xaxis_transform()
-        )
-        axis.set_title(
-            f"{name}: {clear.sum()} of {len(clear)} observations clear", fontsize=9, loc="left"
-        )
-        axis.set_ylabel(units_of(group["data"]), fontsize=8)
+        what = "the bands of" if str(variable).lower() in INDICES else "a band"
+        raise InputError(f"No sensor here has {what} {variable!r}: {known}.")
+    heading = f"observations of {pixel_name(cube[sensors[0]].ds, at)}"
+    figure, axes = plots(len(rows), 1, heading, 2.2)
+    hidden = 0
+    for axis, (name, lines) in zip(axes.flat, rows.items(), strict=True):
+        times, clear = picked[name].time.values, picked[name]["clear"].values.astype(bool)
+        for (colour, marker), (band, line) in zip(SERIES, lines.items(), strict=False):
+            there = clear & np.isfinite(values := line.values)
+            axis.plot(times[there], values[there], "-", color=colour, linewidth=0.6, alpha=0.5)
+            axis.plot(times[there], values[there], marker, color=colour, markersize=2.8, label=band)
+        draw_masked(axis, times[~clear])
+        hidden += int((~clear).sum())
+        title = f"{name}: {clear.sum()} of {len(clear)} observations clear"
+        if "quality" not in picked[name]:
+            title = f"{name}: {clear.sum()} observations"
+        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_ylabel(units_of(next(iter(lines.values()))), fontsize=8)
         axis.legend(fontsize=7, ncols=4, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.97))
-    return figure
-
-
-def band_series(bands: xr.Dataset, at: tuple[int, int], variable: str | None) -> Figure:
-    """Draw the decoded bands of the pixel ``at``: mean, credible and predictive intervals of 90 %.
-
-    Computes: reads one pixel of every date.
-    """
-    group = bands.isel(x=at[0], y=at[1]).compute()
-    names = _bands_of(group, variable, most=6)
-    if not names:
-        known = ", ".join(str(band) for band in group.band.values)
-        raise InputError(f"There is no band {variable!r} here; there are {known}.")
-    heading = f"{bands.attrs.get('sensor', 'decoded')}, {_place(bands, at)}"
-    figure, axes = _axes(math.ceil(len(names) / 2), min(2, len(names)), heading, 2.0)
-    for axis, band in zip(axes.flat, names, strict=False):
-        decoded = group.sel(band=band)
-        time, mean = decoded.time.values, decoded["mean"].values
-        half = NINETY * decoded["std_signal"].values
-        marks: dict[str, Any] = {"color": BLUE, "linewidth": 1.2}
-        if len(time) <= 60:
-            marks |= {"marker": "o", "markersize": 3}
-        axis.fill_between(time, decoded["q05"], decoded["q95"], color=BLUE, alpha=0.16, linewidth=0,
-                          label="90 % predictive interval of a new observation")  # fmt: skip
-        axis.fill_between(time, mean - half, mean + half, color=BLUE, alpha=0.35, linewidth=0,
-                          label="90 % credible interval of the surface")  # fmt: skip
-        axis.plot(time, mean, label="surface", **marks)
-        axis.set_title(str(band), fontsize=9, loc="left")
-        axis.set_ylabel(units_of(group["mean"]), fontsize=8)
-    key = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*key, loc="outside lower left", fontsize=7, frameon=False, ncols=3)
+    if hidden:
+        figure.legend(handles=[masked_key()], loc="outside lower left", fontsize=7, frameon=False)
     return figure
 
 
 def latent_series(latents: xr.Dataset, at: tuple[int, int]) -> Figure:
-    """Draw the latents of the pixel ``at`` ± 2 std. Computes: reads one pixel of every date."""
+    """Draw the latents of the pixel ``at`` ± 2 std, those that observations narrowed most first.
+
+    Latents with less than 0.1 nats at this pixel are grey: they say what the prior says. Computes:
+    reads one pixel of every date.
+    """
     group = latents.isel(x=at[0], y=at[1]).compute()
-    names = [str(name) for name in group.latent.values]
-    across = min(4, len(names))
-    figure, axes = _axes(
-        math.ceil(len(names) / across), across, f"latents of {_place(latents, at)}", 1.35
-    )
-    for n, (axis, name) in enumerate(zip(axes.flat, names, strict=False)):
+    nats = information(group).values
+    across = min(4, len(nats))
+    heading = f"latents of {pixel_name(latents, at)}, most informative first"
+    figure, axes = plots(math.ceil(len(nats) / across), across, heading, 1.35)
+    for axis, n in zip(axes.flat, np.argsort(-np.nan_to_num(nats)), strict=False):
         latent = group.isel(latent=n)
+        colour = BLUE if nats[n] >= INFORMATIVE else GREY
         time, mean, half = latent.time.values, latent["mean"].values, 2 * latent["std"].values
         axis.axhline(0.0, color=GREY, linewidth=0.6)
-        axis.fill_between(time, mean - half, mean + half, color=BLUE, alpha=0.25, linewidth=0)
-        axis.plot(time, mean, color=BLUE, linewidth=1.2, marker="o", markersize=2)
-        axis.set_title(f"latent {name}", fontsize=8, loc="left", pad=2)
+        draw_interval(axis, time, (mean - half, mean + half), colour, 0.25)
+        axis.plot(time, mean, color=colour, linewidth=1.2, marker="o", markersize=2)
+        title = f"latent {group.latent.values[n]}: {nats[n]:.2f} nats"
+        axis.set_title(
+            title, fontsize=8, loc="left", pad=2, color="black" if colour == BLUE else GREY
+        )
     counts = ", ".join(
         f"{name} {int(count)}"
         for name, count in zip(group.sensor.values, group["observations"].values, strict=True)
     )
-    figure.supxlabel(f"mean ± 2 std; clear observations: {counts}", fontsize=8)
+    words = (
+        f"mean ± 2 std (prior: 0 ± 2); grey: below {INFORMATIVE} nats; clear observations: {counts}"
+    )
+    figure.supxlabel(words, fontsize=8)
     return figure
 
 
-def _bands_of(group: xr.Dataset, variable: str | None, most: int = 4) -> list[str]:
-    names = [str(band) for band in group.band.values]
+def lines_of(data: xr.DataArray, variable: str | None, sensor: str, most: int = 4) -> Lines:
+    """Series of a pixel's ``data`` (time, band): bands that stand for the sensor, or ``variable``.
+
+    Computes.
+
+    Raises:
+        InputError: If ``variable`` is neither a band nor an index that it has the bands of.
+    """
+    data = data.compute()
     if variable is None:
-        return plotted_bands(names, most)
-    return [variable] if variable in names else []
+        names = plotted_bands([str(band) for band in data.band.values], most)
+        return {name: data.sel(band=name) for name in names}
+    one = band_or_index(data, variable, sensor)
+    return {variable.upper() if one.name in INDICES else variable: one}
 
 
-def _place(data: xr.Dataset, at: tuple[int, int]) -> str:
+def pixel_name(data: xr.Dataset, at: tuple[int, int]) -> str:
+    """A pixel's column and row, and where it lies."""
     x, y = float(data.x[at[0]]), float(data.y[at[1]])
     return f"pixel {at[0]},{at[1]} (x {x:.10g}, y {y:.10g}, {crs_name(data)})"
 
 
-def _axes(rows: int, columns: int, heading: str, height: float) -> tuple[Figure, Any]:
+def draw_interval(
+    axis: Any,
+    time: NDArray[Any],
+    ends: tuple[NDArray[Any], NDArray[Any]],
+    colour: str,
+    alpha: float,
+    label: str = "",
+) -> None:
+    """Shade what lies between ``ends``, (time,) each; of one date draw a bar."""
+    if len(time) == 1:  # between dates there would be nothing to fill
+        axis.vlines(time, *ends, color=colour, alpha=alpha, linewidth=6, label=label or None)
+    else:
+        axis.fill_between(time, *ends, color=colour, alpha=alpha, linewidth=0, label=label or None)
+
+
+def draw_masked(axis: Any, times: NDArray[Any]) -> None:
+    """Mark acquisitions that are not clear: they have a date, and no value to be trusted."""
+    axis.vlines(times, 0, 0.03, color=GREY, linewidth=0.8, transform=axis.get_xaxis_transform())
+
+
+def masked_key() -> Line2D:
+    """What stands for :func:`draw_masked` in a legend."""
+    return Line2D([], [], color=GREY, marker="|", linestyle="none", markersize=6,
+                  label="masked observation (cloud, shadow, no data)")  # fmt: skip
+
+
+def plots(rows: int, columns: int, heading: str, height: float) -> tuple[Figure, Any]:
+    """A figure of plots against time, ``height`` inches each."""
     width = 10.0 if columns < 3 else 11.5
     figure = Picture(figsize=(width, 0.6 + rows * height), dpi=150, layout="constrained")
     figure.suptitle(heading, x=0.012, ha="left", fontsize=10, fontweight="bold")

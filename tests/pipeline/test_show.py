@@ -15,7 +15,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import decode, embed, open_latents
 from terralatent.pipeline.pictures.composites import Composite, plotted_bands
 from terralatent.pipeline.pictures.cube import clear_share, clearest
-from terralatent.pipeline.pictures.mosaic import Strip, draw, spread, stretch
+from terralatent.pipeline.pictures.mosaic import Strip, colour_ends, draw, spread, stretch
 from terralatent.pipeline.pictures.series import find_pixel
 from terralatent.pipeline.pictures.show import show
 from tests.made.models import made_up_model
@@ -40,6 +40,8 @@ def stores(
     [
         ("cube", {}),
         ("cube", {"sensor": "sentinel-1-asc", "date": "2018-05-02", "variable": "vh"}),
+        ("cube", {"sensor": "sentinel-1-asc"}),
+        ("cube", {"variable": "ndvi"}),
         ("cube", {"pixel": "3,4"}),
         ("cube", {"pixel": "501400,5629600", "sensor": "sentinel-2-l2a", "variable": "B02"}),
         ("latents", {}),
@@ -47,7 +49,8 @@ def stores(
         ("latents", {"variable": "observations"}),
         ("latents", {"pixel": "0,39"}),
         ("bands", {}),
-        ("bands", {"variable": "B11"}),
+        ("bands", {"variable": "evi"}),
+        ("bands", {"pixel": "7,7", "variable": "ndvi"}),
         ("bands", {"pixel": "501400.5,5629600.5"}),
     ],
 )
@@ -65,6 +68,7 @@ def test_every_store_gives_pictures(
         ("cube", {"sensor": "sentinel-3"}, "has no sensor 'sentinel-3'; it has sentinel-1-asc, "),
         ("cube", {"variable": "B99"}, "no band 'B99' here; there are B02, "),
         ("cube", {"variable": "B99", "pixel": "1,1"}, "No sensor here has a band 'B99'"),
+        ("cube", {"variable": "ndre", "sensor": "sentinel-1-asc"}, "no band for nir"),
         ("cube", {"date": "tomorrow"}, "'tomorrow' is no ISO date"),
         ("cube", {"pixel": "40,0"}, "outside the grid: x 501360 to 501760, .* columns 0 to 39"),
         ("cube", {"pixel": "here"}, "no pair of numbers"),
@@ -109,7 +113,7 @@ def test_one_stretch_for_all_images_keeps_order_and_gaps() -> None:
     images = [rng.normal(n, 1.0, (9, 8, 3)).astype(np.float32) for n in range(3)]
     images[1][2, 3] = np.nan
 
-    drawn = stretch(images)
+    drawn = stretch(images, colour_ends(images))
 
     assert all(np.nanmin(image) >= 0 and np.nanmax(image) <= 1 for image in drawn)
     before, after = (np.stack(many).reshape(-1, 3) for many in (images, drawn))
@@ -125,12 +129,12 @@ def test_clouds_do_not_make_the_land_black() -> None:
     cloudy = [land[0], np.where(np.arange(8)[:, None] < 4, 0.9, land[1]).astype(np.float32)]
     clear = [np.ones((9, 8), bool), np.tile(np.arange(8) >= 4, (9, 1))]
 
-    drawn = stretch(cloudy, clear)
+    drawn = stretch(cloudy, colour_ends(cloudy, clear))
 
-    np.testing.assert_allclose(drawn[0], stretch(land)[0], atol=0.05)
+    np.testing.assert_allclose(drawn[0], stretch(land, colour_ends(land))[0], atol=0.05)
     assert (drawn[1][:, :4] == 1.0).all()
     for none in (None, [np.zeros((9, 8), bool)] * 2):
-        np.testing.assert_array_equal(stretch(cloudy, none)[0], stretch(cloudy)[0])
+        np.testing.assert_array_equal(colour_ends(cloudy, none), colour_ends(cloudy))
 
 
 def test_the_clearest_date_of_each_part_of_the_period_is_chosen() -> None:
@@ -139,6 +143,8 @@ def test_the_clearest_date_of_each_part_of_the_period_is_chosen() -> None:
     share[[4, 12, 25]] = 1.0
     assert clearest(times, share, 3).tolist() == [4, 12, 25]
     assert clearest(times[:2], share[:2], 3).tolist() == [0, 1]
+    share[12] = 0.0
+    assert clearest(times, share, 3).tolist() == [4, 25]
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 6), (5, 6), (6, 6), (130, 6)])
@@ -168,8 +174,9 @@ def test_a_picture_of_many_dates_reads_each_chunk_once_and_shares_read_masks_alo
     clear[:, :, :3] = True
     clear[0] = False
 
-    shares = clear_share(xr.Dataset({"data": data, "clear": clear}))
+    shares = clear_share(xr.Dataset({"data": data, "clear": clear, "quality": clear}))
     assert not CountedArray.read
+    assert shares is not None
     assert shares.tolist() == [0.0, *[1.0] * 7]
     assert len(Composite(bands).images(data)) == 8
     assert len(CountedArray.read) == 2

@@ -16,9 +16,19 @@ __all__ = ["check", "expire", "export", "overviews", "show", "status"]
 
 def show(
     store: opt.AnyStore,
-    out: Annotated[str, typer.Option(metavar="picture.png")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="picture.png", help="A season in motion, where it ends in .gif or .mp4."
+        ),
+    ],
     sensor: opt.OneSensor = None,
-    variable: opt.Variable = None,
+    variable: Annotated[
+        str | None,
+        typer.Option(
+            help="A band, an index (ndvi, ndwi, ndre, evi), a latent or an array.", metavar="V"
+        ),
+    ] = None,
     date: opt.Date = None,
     pixel: opt.Pixel = None,
     level: Annotated[
@@ -27,7 +37,7 @@ def show(
     ] = None,
     at: opt.At = None,
 ) -> None:
-    """Draw a picture of a store, or of the series of one of its pixels."""
+    """Draw a picture of a store, of the series of one of its pixels, or of its season."""
     from terralatent.pipeline.pictures.show import show
 
     chosen = {"sensor": sensor, "variable": variable, "date": date, "pixel": pixel}
