@@ -32,8 +32,8 @@ from terralatent.catalogs.simulation.simulate import simulate
 from terralatent.pipeline import build_cube, classify, open_landcover
 from terralatent.pipeline.cli.demo_landcover import label_parcels, true_classes
 from terralatent.pipeline.cli.demo_scores import open_truth
-from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.pictures.landcover import landcover_picture
+from terralatent.pipeline.probes.legend import Legend
 
 os.chdir(tempfile.mkdtemp())
 

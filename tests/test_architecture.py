@@ -54,14 +54,32 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "mapping": {"pixels", "tables", "overviews", "cluster", "cube", "store"},
         "embeddings": {"overviews", "mapping", "pixels", "cluster", "cube", "store"},
         "fields": {"pixels", "tables", "mapping", "cluster", "cube", "store"},
-        "landcover": {"export", "mapping", "cluster", "cube", "store"},
-        "pictures": {"landcover", "embeddings", "mapping", "overviews", "cube", "store"},
+        "probes": {"cluster", "cube", "store"},
+        "landcover": {"probes", "export", "embeddings", "mapping", "cluster", "cube", "store"},
+        "pictures": {"probes", "landcover", "embeddings", "mapping", "overviews", "cube", "store"},
         "info": {"training", "cube", "store"},
         "model": {"info", "embeddings", "mapping", "pixels", "tables", "cube"},
         "publication": {"export", "cube", "store"},
-        "accessor": {"pictures", "training", "landcover", "embeddings", "mapping", "overviews"}
+        "accessor": {
+            "pictures",
+            "training",
+            "probes",
+            "landcover",
+            "embeddings",
+            "mapping",
+            "overviews",
+        }
         | {"cube", "store"},
-        "cli": {"info", "pictures", "publication", "ingest", "landcover", "embeddings", "mapping"}
+        "cli": {
+            "info",
+            "pictures",
+            "publication",
+            "ingest",
+            "landcover",
+            "probes",
+            "embeddings",
+            "mapping",
+        }
         | {"fields", "overviews", "training", "tables", "export", "cube", "store"},
     },
 }

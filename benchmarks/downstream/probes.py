@@ -20,11 +20,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.downstream.whitening import Rotated, discriminant_scores
-from terralatent.pipeline.landcover.estimators import scores_of
-from terralatent.pipeline.landcover.folds import deal_folds
-from terralatent.pipeline.landcover.labels import Labels
-from terralatent.pipeline.landcover.probe import ClassProbe
-from terralatent.pipeline.landcover.sample import Sample
+from terralatent.pipeline.probes.estimators import scores_of
+from terralatent.pipeline.probes.folds import deal_folds
+from terralatent.pipeline.probes.labels import Labels
+from terralatent.pipeline.probes.probe import ClassProbe
+from terralatent.pipeline.probes.sample import Sample
 
 __all__ = ["PROBES", "Learnt", "probe"]
 

@@ -63,7 +63,7 @@ def discriminant_scores(
 ) -> list[Array]:
     """Scores of a shrunk linear discriminant at several shrinkages, all by one decomposition.
 
-    As :class:`~terralatent.pipeline.landcover.discriminant.ShrunkDiscriminant` gives them.
+    As :class:`~terralatent.pipeline.probes.discriminant.ShrunkDiscriminant` gives them.
 
     Args:
         features: Of labelled pixels, (n, F).

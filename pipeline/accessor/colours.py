@@ -9,8 +9,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import listed, require
 from terralatent.pipeline.accessor.thinned import thinned
+from terralatent.pipeline.kinds import listed, require
 from terralatent.pipeline.overviews.seasonal import by_season
 from terralatent.pipeline.pictures.composites import RADAR, Composite
 

@@ -9,9 +9,9 @@ import xarray as xr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.accessor.colours import DIMS, Limits, rgb
-from terralatent.pipeline.accessor.kinds import require
 from terralatent.pipeline.accessor.measures import std_map
 from terralatent.pipeline.accessor.series import series
+from terralatent.pipeline.kinds import require
 from terralatent.pipeline.pictures.composites import plotted_bands
 
 __all__ = ["explore"]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from terralatent.pipeline.accessor.colours import Limits
     from terralatent.pipeline.accessor.places import Number, Shapes
-    from terralatent.pipeline.landcover.estimators import Estimator
-    from terralatent.pipeline.landcover.labels import LabelSource
+    from terralatent.pipeline.probes.estimators import Estimator
+    from terralatent.pipeline.probes.labels import LabelSource
 
 __all__ = ["Opened"]
 

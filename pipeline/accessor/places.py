@@ -9,37 +9,20 @@ import geopandas
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.labels import LabelColumns, read_labels
+from terralatent.pipeline.probes.dataset import grid_under
+from terralatent.pipeline.probes.labels import LabelColumns, read_labels
 
-__all__ = ["Number", "Shapes", "find_pixel", "find_pixels", "grid_under", "pixels_in"]
+__all__ = ["Number", "Shapes", "find_pixel", "find_pixels", "pixels_in"]
 
 Shapes: TypeAlias = BaseGeometry | geopandas.GeoSeries | geopandas.GeoDataFrame
 """Points or polygons; of shapely in the CRS that is stated beside, or in that of the grid."""
 
 Number: TypeAlias = float | Sequence[float] | NDArray[Any]
-
-
-def grid_under(data: xr.Dataset) -> GeoBox:
-    """The pixels of what was opened. Reads none.
-
-    Raises:
-        InputError: If its coordinates are no regular grid with a CRS.
-    """
-    import odc.geo.xr  # noqa: F401  (gives .odc)
-
-    geobox = data.odc.geobox if {"y", "x"} <= set(data.dims) else None
-    if not isinstance(geobox, GeoBox) or geobox.crs is None:
-        raise InputError(
-            "This Dataset has no regular grid of y and x with a CRS; keep spatial_ref, and select "
-            "pixels by slices."
-        )
-    return geobox
 
 
 def find_pixels(

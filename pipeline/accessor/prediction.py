@@ -13,10 +13,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.features import features_of, opened
-from terralatent.pipeline.accessor.kinds import provenance
-from terralatent.pipeline.landcover.estimators import Estimator
-from terralatent.pipeline.landcover.legend import NONE, Legend
+from terralatent.pipeline.accessor.sources import opened
+from terralatent.pipeline.kinds import provenance
+from terralatent.pipeline.probes.dataset import features_of
+from terralatent.pipeline.probes.estimators import Estimator
+from terralatent.pipeline.probes.legend import NONE, Legend
 
 __all__ = ["predict"]
 

@@ -9,7 +9,7 @@ import rioxarray  # noqa: F401  (gives .rio)
 import xarray as xr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import kind_of, listed
+from terralatent.pipeline.kinds import kind_of, listed
 
 __all__ = ["to_rio"]
 

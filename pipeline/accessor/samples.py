@@ -12,9 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.features import at_pixels, features_of, opened
-from terralatent.pipeline.accessor.places import grid_under
-from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
+from terralatent.pipeline.accessor.sources import opened
+from terralatent.pipeline.probes.dataset import at_pixels, features_of, grid_under
+from terralatent.pipeline.probes.labels import LabelColumns, LabelSource, read_labels
 
 __all__ = ["sample", "samples"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import xarray as xr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import provenance, require
 from terralatent.pipeline.accessor.measures import NINETY
 from terralatent.pipeline.accessor.places import find_pixel
+from terralatent.pipeline.kinds import provenance, require
 
 __all__ = ["series"]
 

@@ -9,8 +9,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import require
 from terralatent.pipeline.accessor.places import Number, Shapes, find_pixels, pixels_in
+from terralatent.pipeline.kinds import require
 
 __all__ = ["MEASURES", "similar_to"]
 

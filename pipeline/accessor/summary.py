@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import KINDS, known_kind, listed
+from terralatent.pipeline.kinds import KINDS, known_kind, listed
 
 __all__ = ["as_html", "as_text", "summary", "tree_summary"]
 

@@ -13,9 +13,9 @@ from rasterio.features import geometry_mask, shapes
 from shapely.geometry import shape
 
 from terralatent.pipeline.cli.demo_scores import open_truth
-from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.mapping.opened import open_landcover
 from terralatent.pipeline.pictures.landcover import landcover_picture
+from terralatent.pipeline.probes.legend import Legend
 
 __all__ = ["MapScore", "label_parcels", "outlines", "score_map", "true_classes"]
 

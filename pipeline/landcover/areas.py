@@ -32,7 +32,7 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.legend import NONE, Legend
+from terralatent.pipeline.probes.legend import NONE, Legend
 from terralatent.pipeline.region import blocks, grid_of
 from terralatent.pipeline.store.repository import ABOUT
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy.special import entr
 
-from terralatent.pipeline.landcover.legend import NONE, Legend
+from terralatent.pipeline.probes.legend import NONE, Legend
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, inner_chunk
 
 __all__ = ["ClassArrays", "MapArrays", "NumberArrays", "pack_probabilities"]

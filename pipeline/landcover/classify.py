@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+import xarray as xr
 from distributed import Client
 from numpy.typing import NDArray
 
@@ -16,17 +17,9 @@ from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.landcover.areas import mapped_areas, stratified_ratios, stratified_shares
 from terralatent.pipeline.landcover.arrays import ClassArrays
 from terralatent.pipeline.landcover.cog import require_cog, write_cogs
-from terralatent.pipeline.landcover.estimators import (
-    CLASSIFIERS,
-    Estimator,
-    find_estimators,
-    name_of,
-)
 from terralatent.pipeline.landcover.features import features_of, grid_under
-from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
-from terralatent.pipeline.landcover.legend import Legend
+from terralatent.pipeline.landcover.lazy import lazy_map, open_features
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
-from terralatent.pipeline.landcover.probe import ClassProbe, cross_validate, fit_probe
 from terralatent.pipeline.landcover.report import (
     ClassReport,
     StratifiedAreas,
@@ -34,8 +27,18 @@ from terralatent.pipeline.landcover.report import (
     report_path,
     write_report,
 )
-from terralatent.pipeline.landcover.sample import Sample, read_sample
-from terralatent.pipeline.landcover.scores import score_classes
+from terralatent.pipeline.probes.dataset import DatasetFeatures
+from terralatent.pipeline.probes.estimators import (
+    CLASSIFIERS,
+    Estimator,
+    find_estimators,
+    name_of,
+)
+from terralatent.pipeline.probes.labels import LabelColumns, LabelSource, read_labels
+from terralatent.pipeline.probes.legend import Legend
+from terralatent.pipeline.probes.probe import ClassProbe, cross_validate, fit_probe
+from terralatent.pipeline.probes.sample import Sample, read_sample
+from terralatent.pipeline.probes.scores import score_classes
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 
@@ -46,6 +49,23 @@ log = logging.getLogger(__name__)
 DESIGNS = ("stratified",)
 
 
+@overload
+def classify(
+    latents: str | Path | xr.Dataset | xr.DataTree,
+    labels: LabelSource,
+    column: str,
+    out: None = None,
+    *,
+    classifier: str | Estimator = "lda",
+    with_std: bool = False,
+    group: str | None = None,
+    square: float | None = None,
+    ignore: Sequence[str] = (),
+    colours: Mapping[str, str] | None = None,
+    seed: int = 0,
+    at: str | None = None,
+) -> xr.Dataset: ...
+@overload
 def classify(
     latents: str | Path,
     labels: LabelSource,
@@ -70,15 +90,44 @@ def classify(
     workers: int | None = None,
     memory: str = "4GB",
     progress: ProgressChoice = None,
-) -> ClassReport:
-    """Map the classes of labels over all pixels of ``latents`` and keep them at ``out``; computes.
+) -> ClassReport: ...
+def classify(
+    latents: str | Path | xr.Dataset | xr.DataTree,
+    labels: LabelSource,
+    column: str,
+    out: str | Path | None = None,
+    *,
+    classifier: str | Estimator = "lda",
+    with_std: bool = False,
+    group: str | None = None,
+    square: float | None = None,
+    ignore: Sequence[str] = (),
+    colours: Mapping[str, str] | None = None,
+    design: str | None = None,
+    strata: str | None = None,
+    drawn_from: str | Path | None = None,
+    cog: str | Path | None = None,
+    report: str | Path | None = None,
+    seed: int = 0,
+    at: str | None = None,
+    overviews: bool = True,
+    client: Client | str | None = None,
+    workers: int | None = None,
+    memory: str = "4GB",
+    progress: ProgressChoice = None,
+) -> xr.Dataset | ClassReport:
+    """Map the classes of labels over all pixels of ``latents``: lazily, or to a store at ``out``.
 
-    A classifier is fitted here to the latents of the labels' pixels, scored by cross-validation
-    that never parts a label, and mapped block by block on Dask workers. The same call again
+    A classifier is fitted here to the latents of the labels' pixels and scored by cross-validation
+    that never parts a label, which computes. Without ``out`` the map is a Dataset as
+    :func:`~terralatent.pipeline.mapping.opened.open_landcover` gives it, whose blocks are predicted
+    when they are asked for; its ``attrs`` have the scores. With ``out`` it is mapped block by block
+    on Dask workers. The same call again
     computes only what is not done; the map does not depend on its blocks.
 
     Args:
-        latents: Path or URL of latents; or of a cube, whose latents by the model that comes with
+        latents: Path or URL of latents or annual vectors; without ``out`` also a Dataset of these,
+            or an opened cube; or of a cube, whose latents by the model that comes with
             the package, at the first of each month, are then kept at ``OUT.latents``.
         labels: A file of polygons or points in any CRS (GeoJSON, GeoParquet, GeoPackage,
             Shapefile, KML), or a geopandas frame.
@@ -111,9 +160,19 @@ def classify(
             one class only, or a class with one label.
     """
     progress = choose_progress(progress)
+    _check_design(design, strata, drawn_from)
+    if out is None:
+        if (cog, report, design) != (None, None, None):
+            raise InputError("cog=, report= and design= are of a map that is kept; give out=PATH.")
+        columns = LabelColumns(column, group, square, None, tuple(ignore))
+        return _lazily(latents, labels, columns, classifier, with_std, colours, seed, at)
+    if isinstance(latents, xr.Dataset | xr.DataTree):
+        raise InputError(
+            "A map is kept of latents in a store: keep these first, with out= of embed or annual, "
+            "or leave out= out and store what classify gives."
+        )
     result, who = Store.of(out), Workers(client, workers, memory)
     image, page = require_cog(cog), report_path(report, result)
-    _check_design(design, strata, drawn_from)
     candidates = find_estimators(classifier, CLASSIFIERS, seed)
     columns = LabelColumns(column, group, square, strata, tuple(ignore))
     known = read_labels(labels, columns, grid_under(latents))
@@ -167,6 +226,39 @@ def classify(
     if image is not None:
         write_cogs(result, KIND, image)
     return made
+
+
+def _lazily(
+    latents: str | Path | xr.Dataset | xr.DataTree,
+    labels: LabelSource,
+    columns: LabelColumns,
+    classifier: str | Estimator,
+    with_std: bool,
+    colours: Mapping[str, str] | None,
+    seed: int,
+    at: str | None,
+) -> xr.Dataset:
+    """Fit and score as for a store; the map is computed when it is used."""
+    candidates = find_estimators(classifier, CLASSIFIERS, seed)
+    data = open_features(latents, at)
+    features = DatasetFeatures.of(data, "classify", with_std=with_std)
+    sample = read_sample(features, read_labels(labels, columns, features.grid), lambda own: own)
+    legend = Legend.of(sample.labels.values, colours)
+    sample = Sample(sample.features, legend.places(sample.labels.values), sample.labels)
+    _require_parted(sample, legend, columns)
+    held_out = cross_validate(ClassProbe, candidates, sample, len(legend), seed)
+    probe = fit_probe(ClassProbe, candidates, sample, len(legend), seed)
+    scores = score_classes(held_out, sample.target.astype(np.intp), sample.labels, legend, seed)
+    about = {
+        "title": f"classes of {columns.value}",
+        "column": columns.value,
+        "estimator": name_of(classifier),
+        "accuracy": scores.accuracy.value,
+        "accuracy_interval": [scores.accuracy.low, scores.accuracy.high],
+        "macro_f1": scores.macro_f1.value,
+        "calibration_error": scores.calibration_error,
+    }
+    return lazy_map(data, features, ClassArrays(legend), probe, about)
 
 
 def _check_design(design: str | None, strata: str | None, drawn_from: Any) -> None:

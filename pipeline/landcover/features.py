@@ -50,6 +50,11 @@ class LatentFeatures:
     vectors."""
 
     @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        return str(self.store)
+
+    @property
     def grid(self) -> GeoBox:
         """The pixels."""
         return grid_of(self._group())

@@ -19,11 +19,11 @@ from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.landcover.arrays import MapArrays
 from terralatent.pipeline.landcover.features import LatentFeatures
-from terralatent.pipeline.landcover.probe import Probe
 from terralatent.pipeline.mapping.block import BlockDone, Clock
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill_blocks, state_arrays
+from terralatent.pipeline.probes.probe import Probe
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import (

@@ -13,24 +13,24 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.landcover.arrays import NumberArrays
 from terralatent.pipeline.landcover.cog import require_cog, write_cogs
-from terralatent.pipeline.landcover.estimators import (
-    REGRESSORS,
-    Estimator,
-    find_estimators,
-    name_of,
-)
 from terralatent.pipeline.landcover.features import features_of, grid_under
-from terralatent.pipeline.landcover.labels import LabelColumns, LabelSource, read_labels
 from terralatent.pipeline.landcover.maps import KIND, fill_map, map_layout, require_map
-from terralatent.pipeline.landcover.probe import NumberProbe, cross_validate, fit_probe
 from terralatent.pipeline.landcover.report import (
     NumberReport,
     learnt_of,
     report_path,
     write_report,
 )
-from terralatent.pipeline.landcover.sample import read_sample
-from terralatent.pipeline.landcover.scores import score_numbers
+from terralatent.pipeline.probes.estimators import (
+    REGRESSORS,
+    Estimator,
+    find_estimators,
+    name_of,
+)
+from terralatent.pipeline.probes.labels import LabelColumns, LabelSource, read_labels
+from terralatent.pipeline.probes.probe import NumberProbe, cross_validate, fit_probe
+from terralatent.pipeline.probes.sample import read_sample
+from terralatent.pipeline.probes.scores import score_numbers
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 

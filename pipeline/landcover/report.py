@@ -17,10 +17,10 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.landcover.areas import DesignEstimate, MappedAreas
 from terralatent.pipeline.landcover.features import LatentFeatures
-from terralatent.pipeline.landcover.labels import LabelColumns
-from terralatent.pipeline.landcover.sample import Sample
-from terralatent.pipeline.landcover.scores import ClassScores, NumberScores
 from terralatent.pipeline.mapping.report import LostBlock, ResultReport
+from terralatent.pipeline.probes.labels import LabelColumns
+from terralatent.pipeline.probes.sample import Sample
+from terralatent.pipeline.probes.scores import ClassScores, NumberScores
 from terralatent.pipeline.sentence import Sentence
 from terralatent.pipeline.store.repository import Store
 

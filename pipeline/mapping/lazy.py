@@ -45,7 +45,7 @@ from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import BRANCH, Store
 
-__all__ = ["fill_given", "lazy_result"]
+__all__ = ["BlockValues", "fill_given", "lazy_arrays", "lazy_result"]
 
 GRID = ("y", "x", "spatial_ref")
 """Coordinates that place a result."""
@@ -91,9 +91,23 @@ def lazy_result(product: Product, pixels: Sequence[da.Array] = ()) -> xr.Dataset
         tuple(min(job.block, length - start) for start in range(0, length, job.block))
         for length in job.grid.shape
     )
+    return lazy_arrays(root, name, graph, sizes)
+
+
+def lazy_arrays(
+    group: GroupLayout, name: str, graph: HighLevelGraph, sizes: tuple[tuple[int, ...], ...]
+) -> xr.Dataset:
+    """The arrays of a result as a Dataset, of whose blocks a graph has the :class:`BlockValues`.
+
+    Args:
+        group: What the result is laid out as.
+        name: Of the layer, whose keys are ``(name, row, column)``.
+        graph: That has it.
+        sizes: Rows, and columns, of the blocks.
+    """
     variables = {
         array.name: (array.dims, _array(array, name, graph, sizes), about_variable(array.attrs))
-        for array in root.arrays
+        for array in group.arrays
         if _is_mapped(array)
     }
     coords = {
@@ -102,10 +116,10 @@ def lazy_result(product: Product, pixels: Sequence[da.Array] = ()) -> xr.Dataset
             _labels(array),
             dict(array.attrs) if array.name in GRID else about_coordinate(array.name, array.attrs),
         )
-        for array in root.arrays
+        for array in group.arrays
         if array.name in GRID or array.dims == (array.name,)
     }
-    return result_dataset(variables, coords, root.attrs)
+    return result_dataset(variables, coords, group.attrs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +162,7 @@ def _array(
     return da.Array(HighLevelGraph(layers, dependencies), own, chunks, dtype=dtype)
 
 
-def _part(done: _BlockValues, name: str, attrs: Mapping[str, Any]) -> NDArray[Any]:
+def _part(done: BlockValues, name: str, attrs: Mapping[str, Any]) -> NDArray[Any]:
     """One variable of a block, as it is opened."""
     values = done.values[name]
     if "scale_factor" not in attrs:
@@ -162,15 +176,15 @@ def _part(done: _BlockValues, name: str, attrs: Mapping[str, Any]) -> NDArray[An
 
 
 @dataclass(frozen=True, eq=False)
-class _BlockValues:
+class BlockValues:
     """What was computed of a block."""
 
     values: Mapping[str, NDArray[Any]]
     """As a store has them, by array."""
-    report: BlockDone
+    report: BlockDone | None = None
 
 
-def _compute(shared: _Shared, block: Block, *pixels: NDArray[Any]) -> _BlockValues:
+def _compute(shared: _Shared, block: Block, *pixels: NDArray[Any]) -> BlockValues:
     """Compute a block of all variables; the task of a graph."""
     at_once, turns = _turns()
     product: Any = shared.product
@@ -181,7 +195,7 @@ def _compute(shared: _Shared, block: Block, *pixels: NDArray[Any]) -> _BlockValu
         limit = MemoryLimit(_process_bytes(), at_once=at_once)
         work = BlockWork(product.job, arrays, block, product.memory_plan(limit))
         product.compute(work)
-    return _BlockValues(arrays.mapped(), work.done())
+    return BlockValues(arrays.mapped(), work.done())
 
 
 def fill_given(
@@ -223,10 +237,11 @@ def fill_given(
         try:
             for block in left:
                 own = [array.blocks[(..., *block.index)] for array in pixels]
-                done: _BlockValues = dask.delayed(_compute)(shared, block, *own).compute()
+                done: BlockValues = dask.delayed(_compute)(shared, block, *own).compute()
                 _keep(out, block, done, title)
-                computed, inside = computed + 1, inside + done.report.pixels
-                for stage, spent in done.report.seconds.items():
+                report = done.report or BlockDone(0)
+                computed, inside = computed + 1, inside + report.pixels
+                for stage, spent in report.seconds.items():
                     seconds[stage] = seconds.get(stage, 0.0) + spent
                 bar.advance()
         finally:
@@ -238,14 +253,14 @@ def fill_given(
     )  # fmt: skip
 
 
-def _keep(out: Store, block: Block, done: _BlockValues, title: str) -> None:
+def _keep(out: Store, block: Block, done: BlockValues, title: str) -> None:
     """Write a block and its state, in one commit."""
     session = out.repository().writable_session(BRANCH)
     group: Any = zarr.open_group(session.store, mode="r+")
     for name, values in done.values.items():
         group[name][..., block.y, block.x] = values
     group["state"][..., *block.index] = DONE
-    group["clipped"][block.index] = done.report.clipped
+    group["clipped"][block.index] = done.report.clipped if done.report else 0
     out.commit(session, title)
 
 

@@ -11,10 +11,10 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.overviews.opened import Budget
 from terralatent.pipeline.pictures.heading import period_of, where_and_what
 from terralatent.pipeline.pictures.mosaic import Strip, draw, panel_pixels
+from terralatent.pipeline.probes.legend import Legend
 
 __all__ = ["coloured", "draw_legend", "landcover_budget", "landcover_picture"]
 

@@ -18,7 +18,7 @@ from benchmarks.downstream.probes import PROBES, probe
 from benchmarks.downstream.rows import ALL, Row, RowResult, draw_labels, read_row, run_rows
 from benchmarks.downstream.scores import calibration_error, paired, score
 from benchmarks.downstream.whitening import discriminant_scores, rotate
-from terralatent.pipeline.landcover.discriminant import ShrunkDiscriminant
+from terralatent.pipeline.probes.discriminant import ShrunkDiscriminant
 
 CELLS, EACH = 20, 12
 CODES = (1110, 1120)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from benchmarks.downstream.parcels.polygons import Polygons
 from benchmarks.downstream.parcels.regions import Region
 from benchmarks.downstream.rows import Row, read_row
-from terralatent.pipeline.landcover.legend import Legend
 from terralatent.pipeline.pictures.heading import where_and_what
 from terralatent.pipeline.pictures.landcover import coloured, draw_legend
 from terralatent.pipeline.pictures.mosaic import Strip, draw
+from terralatent.pipeline.probes.legend import Legend
 
 __all__ = ["draw_predictions"]
 

@@ -31,8 +31,8 @@ from terralatent.pipeline import (
     samples,
 )
 from terralatent.pipeline.landcover.features import find_features
-from terralatent.pipeline.landcover.labels import LabelColumns, read_labels
-from terralatent.pipeline.landcover.sample import read_sample
+from terralatent.pipeline.probes.labels import LabelColumns, read_labels
+from terralatent.pipeline.probes.sample import read_sample
 from tests.made.opened import LEFT, SIDE, TOP, Stores, labels_of_squares
 
 OPTICAL = "sentinel-2-l2a"

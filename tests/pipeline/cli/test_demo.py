@@ -21,7 +21,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli.demo import DemoReport, StoppedError, demo
 from terralatent.pipeline.cli.demo_landcover import MapScore, label_parcels, score_map
 from terralatent.pipeline.cli.demo_scores import Scores, open_truth, score
-from terralatent.pipeline.landcover.legend import Legend
+from terralatent.pipeline.probes.legend import Legend
 
 DEMO = sys.modules["terralatent.pipeline.cli.demo"]
 SCORING = sys.modules["terralatent.pipeline.cli.demo_scores"]

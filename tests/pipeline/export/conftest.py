@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from terralatent.pipeline.cube.layout import grid_attrs
-from terralatent.pipeline.landcover.legend import Legend
+from terralatent.pipeline.probes.legend import Legend
 from terralatent.pipeline.store.arrays import (
     ArrayLayout,
     GroupLayout,

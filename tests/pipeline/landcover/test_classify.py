@@ -10,6 +10,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pytest
+import xarray as xr
 from distributed import Client
 from shapely.geometry import Point
 from sklearn.naive_bayes import GaussianNB
@@ -40,6 +41,37 @@ def test_the_map_is_the_truth_and_empty_outside_every_scene(fields: Fields, land
     assert np.isnan(opened["probability"].values[:, ~inside]).all()
     assert np.isnan(opened["entropy"].values[~inside]).all()
     assert int((~inside).sum()) == SIDE * OUTSIDE
+
+
+def test_a_lazy_map_is_the_one_that_is_kept(fields: Fields, land: Path) -> None:
+    """Of a path or a Dataset, in memory or in any chunks, by whatever computes it."""
+    kept, latents = open_landcover(land), open_latents(fields.latents)
+    for given in (fields.latents, latents, latents.compute(), latents.chunk({"y": 9, "x": 13})):
+        found = classify(given, fields.frame, "crop")
+        assert all(found[name].chunks for name in found.data_vars)
+        assert found["class"].attrs["class_names"] == list(NAMES)
+        for name in ("class", "probability", "entropy"):
+            np.testing.assert_allclose(found[name], kept[name], rtol=0, atol=1e-6)
+            assert found[name].dims == kept[name].dims
+        xr.testing.assert_equal(found.coords.to_dataset(), kept.coords.to_dataset())
+    report = json.loads(land.with_name("map.report.json").read_text())
+    accuracy = report["cross_validated"]["accuracy"]
+    assert found.attrs["accuracy"] == pytest.approx(accuracy["value"])
+    assert found.attrs["accuracy_interval"] == pytest.approx([accuracy["low"], accuracy["high"]])
+
+
+def test_a_part_of_the_region_is_mapped_as_the_whole_is(fields: Fields, land: Path) -> None:
+    latents = open_latents(fields.latents)
+    found = classify(latents, fields.frame, "crop").isel(y=slice(3, 20), x=slice(1, 9)).compute()
+    kept = open_landcover(land).isel(y=slice(3, 20), x=slice(1, 9))
+    np.testing.assert_array_equal(found["class"], kept["class"])
+
+
+def test_what_is_kept_needs_a_store(fields: Fields, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cog=, report= and design= are of a map that is kept"):
+        classify(fields.latents, fields.frame, "crop", cog=tmp_path / "map.tif")  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="keep these first"):
+        classify(open_latents(fields.latents), fields.frame, "crop", tmp_path / "map")  # type: ignore[call-overload]
 
 
 def test_probabilities_sum_to_one_and_the_class_has_the_largest(land: Path) -> None:
@@ -136,7 +168,7 @@ def test_any_classifier_of_the_kind_of_scikit_learn_will_do(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("terralatent.pipeline.landcover.estimators.TREES", 10)
+    monkeypatch.setattr("terralatent.pipeline.probes.estimators.TREES", 10)
     few = fields.frame.groupby("crop").head(4)
     report = classify(
         fields.latents, few, "crop", tmp_path / "map", classifier=name, client=workers

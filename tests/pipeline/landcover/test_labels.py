@@ -12,7 +12,7 @@ import pytest
 from shapely.geometry import MultiPoint, Point, box
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.labels import LabelColumns, Labels, read_labels
+from terralatent.pipeline.probes.labels import LabelColumns, Labels, read_labels
 from tests.made.latents import LEFT, SIDE, TOP, Fields, grid
 
 CROP = LabelColumns("crop")

@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import SVC, SVR
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.discriminant import ShrunkDiscriminant
+from terralatent.pipeline.probes.discriminant import ShrunkDiscriminant
 
 __all__ = ["CLASSIFIERS", "REGRESSORS", "Estimator", "find_estimators", "name_of", "scores_of"]
 

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import odc.geo.xr  # noqa: F401  (gives .odc)
 import xarray as xr
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.kinds import require
+from terralatent.pipeline.kinds import require
 
-__all__ = ["OPENED", "at_pixels", "features_of", "opened"]
+__all__ = ["OPENED", "DatasetFeatures", "at_pixels", "features_of", "grid_under"]
 
 OPENED = ("latents", "annual", "bands")
 """Kinds that have features."""
 
+BLOCK = 256
+"""Pixels along y and x of the chunks of what is in memory."""
+
 AXES = {"latents": "latent", "annual": "component", "bands": "band"}
-
-
-def opened(source: str | object) -> xr.Dataset:
-    """Open latents, annual vectors or bands by their path; a Dataset is itself. Reads no pixels.
-
-    Raises:
-        InputError: If it is another store, or none.
-    """
-    if isinstance(source, xr.Dataset):
-        return source
-    from terralatent.pipeline.embeddings.opened import open_annual
-    from terralatent.pipeline.mapping.opened import open_bands, open_latents
-    from terralatent.pipeline.store.repository import Store
-
-    store = Store.of(source)  # type: ignore[arg-type]
-    kind = str(store.group() and store.about().get("kind"))
-    openers = {"latents": open_latents, "annual": open_annual, "bands": open_bands}
-    if kind not in openers:
-        raise InputError(
-            f"{store} is a {kind} store; latents, annual vectors or decoded bands are wanted here."
-        )
-    return openers[kind](store)
 
 
 def features_of(data: xr.Dataset, method: str, *, with_std: bool = False) -> xr.DataArray:
@@ -74,6 +58,55 @@ def features_of(data: xr.Dataset, method: str, *, with_std: bool = False) -> xr.
     if features.chunks:
         features = features.chunk({"feature": -1})
     return features.assign_coords(feature=names).rename("features")
+
+
+def grid_under(data: xr.Dataset) -> GeoBox:
+    """The pixels of what was opened. Reads none.
+
+    Raises:
+        InputError: If its coordinates are no regular grid with a CRS.
+    """
+    geobox = data.odc.geobox if {"y", "x"} <= set(data.dims) else None
+    if not isinstance(geobox, GeoBox) or geobox.crs is None:
+        raise InputError(
+            "This Dataset has no regular grid of y and x with a CRS; keep spatial_ref, and select "
+            "pixels by slices."
+        )
+    return geobox
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetFeatures:
+    """Features of every pixel of a Dataset, as :class:`~.sample.PixelFeatures`."""
+
+    array: xr.DataArray
+    """(feature, y, x), lazy, see :func:`features_of`; all features of a pixel in one chunk."""
+
+    @classmethod
+    def of(cls, data: xr.Dataset, method: str, *, with_std: bool) -> DatasetFeatures:
+        """Those of latents, annual vectors or decoded bands. Reads no pixels.
+
+        Raises:
+            InputError: If it is none of these.
+        """
+        array = features_of(data, method, with_std=with_std)
+        if not array.chunks:
+            array = array.chunk({"feature": -1, "y": BLOCK, "x": BLOCK})
+        return cls(array)
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return "the Dataset"
+
+    @property
+    def grid(self) -> GeoBox:
+        """Its pixels."""
+        return grid_under(self.array.to_dataset(name="features"))
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Read the features of single pixels, (pixel, feature); computes their chunks."""
+        return at_pixels(self.array, rows, columns)
 
 
 def at_pixels(

@@ -5,18 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.features import LatentFeatures
-from terralatent.pipeline.landcover.labels import Labels
+from terralatent.pipeline.probes.labels import Labels
 
-__all__ = ["Sample", "read_sample"]
+__all__ = ["PixelFeatures", "Sample", "read_sample"]
 
 log = logging.getLogger(__name__)
+
+
+class PixelFeatures(Protocol):
+    """What pixels are described by."""
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+
+    def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Read the features of single pixels, (pixel, feature); NaN outside every scene."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +58,7 @@ class Sample:
 
 
 def read_sample(
-    features: LatentFeatures, labels: Labels, targets: Callable[[NDArray[Any]], NDArray[Any]]
+    features: PixelFeatures, labels: Labels, targets: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> Sample:
     """Read the features of the labels' pixels. Computes, chunk by chunk of those that hold one.
 
@@ -66,7 +76,7 @@ def read_sample(
     seen: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
     if not seen.any():
         raise InputError(
-            f"All pixels of the {len(labels)} labels lie where {features.store} has no latents: "
+            f"All pixels of the {len(labels)} labels lie where {features.place} has no latents: "
             "outside every scene, or in blocks that are not done."
         )
     kept = labels.kept(seen)

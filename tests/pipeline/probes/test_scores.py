@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from terralatent.pipeline.landcover.labels import Labels
-from terralatent.pipeline.landcover.legend import Legend
-from terralatent.pipeline.landcover.scores import score_classes, score_numbers
+from terralatent.pipeline.probes.labels import Labels
+from terralatent.pipeline.probes.legend import Legend
+from terralatent.pipeline.probes.scores import score_classes, score_numbers
 
 LEGEND = Legend.of(["a", "b"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.legend import Legend
+from terralatent.pipeline.probes.legend import Legend
 
 
 def test_codes_keep_their_values_and_names_count_from_one() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terralatent.pipeline.landcover.folds import MOST_FOLDS, deal_folds
+from terralatent.pipeline.probes.folds import MOST_FOLDS, deal_folds
 
 
 @settings(max_examples=60, deadline=None)

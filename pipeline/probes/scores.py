@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from terralatent.pipeline.landcover.labels import Labels
-from terralatent.pipeline.landcover.legend import Legend
+from terralatent.pipeline.probes.labels import Labels
+from terralatent.pipeline.probes.legend import Legend
 
 __all__ = ["ClassScores", "NumberScores", "Scored", "score_classes", "score_numbers"]
 

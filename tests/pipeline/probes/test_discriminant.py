@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from terralatent.pipeline.landcover.discriminant import ShrunkDiscriminant
+from terralatent.pipeline.probes.discriminant import ShrunkDiscriminant
 
 
 def made_up(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

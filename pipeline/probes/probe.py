@@ -20,9 +20,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.landcover.estimators import Estimator, scores_of
-from terralatent.pipeline.landcover.folds import deal_folds
-from terralatent.pipeline.landcover.sample import Sample
+from terralatent.pipeline.probes.estimators import Estimator, scores_of
+from terralatent.pipeline.probes.folds import deal_folds
+from terralatent.pipeline.probes.sample import Sample
 
 __all__ = ["ClassProbe", "Fitted", "NumberProbe", "Probe", "cross_validate", "fit_probe"]
 

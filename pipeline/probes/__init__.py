@@ -1,0 +1,1 @@
+"""What is learnt from labelled pixels: labels, samples, estimators, probes and their scores."""
