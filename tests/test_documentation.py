@@ -312,12 +312,12 @@ def write_tables(page: Path, folder: Path) -> None:
         (folder / name).write_text(table)
 
 
-def run_block(block: Block, text: str, folder: Path) -> None:
-    """Run a block of a page with ``text`` in place of its own."""
+def run_block(block: Block, text: str, folder: Path, names: dict[str, object]) -> None:
+    """Run a block of a page with ``text`` in place of its own; ``names`` are those of its page."""
     if block.language == "sh":
         run_shell(Block(block.page, block.line, "sh", text), folder)
     else:
-        exec(compile(text, str(block), "exec"), {"__name__": "__main__"})
+        exec(compile(text, str(block), "exec"), names)
 
 
 def await_api(url: str) -> None:
@@ -364,9 +364,10 @@ def test_a_page_that_begins_in_an_empty_folder_runs_there(
 ) -> None:
     in_folder(tmp_path, monkeypatch)
     write_tables(ROOT / "docs" / name, tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks("sh", "python"):
         if block.page.name == name:
-            run_block(block, block.text, tmp_path)
+            run_block(block, block.text, tmp_path, names)
 
 
 @pytest.mark.soak
@@ -388,6 +389,7 @@ def test_the_documentation_runs_from_first_to_last_page(
         write_tables(page, tmp_path)
 
     unused, port = set(CHANGED), str(free_port())
+    names: dict[Path, dict[str, object]] = {page: {"__name__": "__main__"} for page in pages}
     for block in (block for block in blocks("sh", "python") if block.page in pages):
         text = block.text.replace("7822", port)
         for before, after in CHANGED.items():
@@ -397,5 +399,5 @@ def test_the_documentation_runs_from_first_to_last_page(
         if "STATE" in text:
             listed = run(("terralatent", "status", "cube", "--history", "--json"), tmp_path)
             text = text.replace("STATE", json.loads(listed)["snapshots"][0]["id"])
-        run_block(block, text, tmp_path)
+        run_block(block, text, tmp_path, names[block.page])
     assert not unused, "these texts are not in the documentation any more"

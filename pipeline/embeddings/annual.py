@@ -59,29 +59,9 @@ def annual(
 @overload
 def annual(
     cube: CubeSource,
-    model: ModelSource,
-    out: str | Path,
+    model: ModelSource = ...,
+    out: str | Path = ...,
     *,
-    window: str | Sequence[str] | None = None,
-    every: str | None = None,
-    components: int = COMPONENTS,
-    precision: str = "int8",
-    encoder: str = "float32",
-    device: str = "auto",
-    masking: MaskingRequest = None,
-    at: str | None = None,
-    overviews: bool = True,
-    client: Client | str | None = None,
-    workers: int | None = None,
-    memory: str = "4GB",
-    progress: ProgressChoice = None,
-) -> ResultReport: ...
-@overload
-def annual(
-    cube: CubeSource,
-    model: ModelSource = None,
-    *,
-    out: str | Path,
     window: str | Sequence[str] | None = None,
     every: str | None = None,
     components: int = COMPONENTS,

@@ -82,30 +82,9 @@ def embed(
 @overload
 def embed(
     cube: CubeSource | TableSource,
-    model: ModelSource,
-    out: str | Path,
+    model: ModelSource = ...,
+    out: str | Path = ...,
     *,
-    dates: When = "monthly",
-    precision: str = "packed",
-    encoder: str = "float32",
-    device: str = "auto",
-    masking: MaskingRequest = None,
-    at: str | None = None,
-    columns: Columns = None,
-    sensors: Sequence[str] | None = None,
-    wide: bool = False,
-    overviews: bool = True,
-    client: Client | str | None = None,
-    workers: int | None = None,
-    memory: str = "4GB",
-    progress: ProgressChoice = None,
-) -> ResultReport | TableReport: ...
-@overload
-def embed(
-    cube: CubeSource | TableSource,
-    model: ModelSource = None,
-    *,
-    out: str | Path,
     dates: When = "monthly",
     precision: str = "packed",
     encoder: str = "float32",

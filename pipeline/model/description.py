@@ -14,7 +14,10 @@ __all__ = ["format_html", "format_text"]
 def format_text(reference: str, status: ModelStatus) -> str:
     """A handful of lines for a terminal."""
     rows = _rows(reference, status)
-    return "\n".join([f"<Model {reference}>", *(f"  {name:<12} {value}" for name, value in rows)])
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(
+        [f"<Model {reference}>", *(f"  {name:<{width}}  {value}" for name, value in rows)]
+    )
 
 
 def format_html(reference: str, status: ModelStatus) -> str:
