@@ -23,6 +23,14 @@ class InputError(ValueError):
     The text is one line that says what was found, what was wanted, where, and what to do. The
     command line prints it as it is, with arguments as options, and exits with :attr:`exit_code`; a
     notebook shows it above the user's own lines that led to it. Nothing stored has been changed.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> try:
+        ...     tl.open_cube("nowhere")
+        ... except tl.InputError as error:
+        ...     print(error)
+        nowhere: there is no store here (neither Icechunk nor Zarr v3).
     """
 
     exit_code = 2

@@ -36,7 +36,16 @@ WEIGHTS = "weights.safetensors"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: a file is missing, broken, or does not fit the cube."""
+    """A checkpoint that cannot be used: a file is missing, broken, or does not fit the cube.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> try:
+        ...     tl.load_model("nowhere")
+        ... except tl.CheckpointError as error:
+        ...     print("no such file" in str(error), error.exit_code)
+        True 2
+    """
 
     exit_code = 2
     """With which the command line ends."""

@@ -21,6 +21,7 @@ from tests.commands.plans import FilledStore, Plan, plan_build, plan_embed
 from tests.commands.processes import Launcher, launching
 from tests.commands.trainings import Training
 from tests.made.catalogue import region, write_catalogue
+from tests.made.opened import Stores, make_stores
 from tests.made.tiny import tiny_cube
 
 # Commands that run in this process build the same command line: half the time of one that is wrong.
@@ -105,6 +106,12 @@ def cube(made_up: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("cube") / "cube"
     build_cube(made_up, region(), path, block=16, client=workers)
     return path
+
+
+@pytest.fixture(scope="session")
+def stores(workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Stores:
+    """Cube, model, latents, bands, annual vectors and classes; not to be changed."""
+    return make_stores(tmp_path_factory.mktemp("opened"), workers)
 
 
 # Real processes of the command line, and what they are to do.

@@ -1,22 +1,16 @@
-"""The examples in the docstrings are run: an example that is not true fails here."""
+"""Every public name shows how it is used, and the examples in the docstrings are run.
+
+Those of public names, which need stores, are run by ``tests/test_examples.py``.
+"""
 
 import doctest
 import importlib
-from pathlib import Path
+import inspect
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("catalogs", "models", "pipeline")
-
-
-PATHS = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-
-
-def name_of(path: Path) -> str:
-    """The dotted name of a module."""
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    return f"terralatent.{name.removesuffix('.__init__')}"
+import terralatent
+from tests.modules import ON_STORES, ON_THEIR_OWN, PATHS, PUBLIC, name_of
 
 
 def test_every_module_can_be_imported() -> None:
@@ -24,16 +18,14 @@ def test_every_module_can_be_imported() -> None:
         importlib.import_module(name_of(path))
 
 
-# These open stores, which tests/pipeline/accessor/test_examples.py makes for them.
-OF_STORES = ("terralatent.pipeline.accessor.", "terralatent.pipeline.training.pixel_series")
-SHOWN = [
-    name_of(path)
-    for path in PATHS
-    if ">>> " in path.read_text("utf-8") and not name_of(path).startswith(OF_STORES)
-]
+def test_every_public_name_shows_how_it_is_used() -> None:
+    public = {name: getattr(terralatent, name) for name in terralatent.__all__}
+    shown = {name: inspect.getdoc(value) or "" for name, value in public.items() if callable(value)}
+    assert not [name for name, text in shown.items() if PUBLIC not in text]
+    assert not [name for name in shown if public[name].__module__ not in ON_STORES]
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("name", ON_THEIR_OWN)
 def test_examples_in_docstrings_are_true(name: str) -> None:
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert not failed, f"{failed} examples of {name} failed; see above"

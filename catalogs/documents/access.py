@@ -55,6 +55,12 @@ class Access:
     lead elsewhere a moment later, are held to it by
     :mod:`terralatent.catalogs.documents.proxy`.
     What comes back must still be a raster that fits its item, and nothing else of it is kept.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> granted = tl.Access.of("https://example.org/stac")
+        >>> granted.check("https://example.org/tiles/B04.tif")
+        'https://example.org/tiles/B04.tif'
     """
 
     folder: str | None = None

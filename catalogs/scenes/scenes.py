@@ -41,7 +41,17 @@ REASONS_LISTED = 10
 
 @dataclass(frozen=True, repr=False)
 class Scenes:
-    """The result of a search. Picklable; holds no pixels. Shown as a table of its sensors."""
+    """The result of a search. Picklable; holds no pixels. Shown as a table of its sensors.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> scenes = tl.search_scenes("scenes", "region.geojson", "2018-05", "2018-05")
+        >>> scenes.sensors, len(scenes.acquisitions("sentinel-2-l2a"))
+        (('sentinel-2-l2a', 'sentinel-1-asc'), 4)
+        >>> scenes.to_parquet("scenes.parquet")
+        >>> tl.Scenes.from_parquet("scenes.parquet").sensors == scenes.sensors
+        True
+    """
 
     place: Source
     """Where they come from."""

@@ -72,6 +72,14 @@ def search_scenes(
     Raises:
         InputError: If an argument cannot be used, if the source does not answer as one, or if it
             has no scene that can be used.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> scenes = tl.search_scenes("scenes", "region.geojson", "2018-05-01", "2018-05-31")
+        >>> scenes
+        Scenes of scenes, 2018-05-01 to 2018-05-31: 8 items (1 dropped, 1 merged, 6 used)
+          sentinel-2-l2a  4 acquisitions  2018-05-01 to 2018-05-16
+          sentinel-1-asc  2 acquisitions  2018-05-03 to 2018-05-09
     """
     known = read_registry(described)
     place, aoi = resolve_source(source, known.sources), read_aoi(region)

@@ -125,7 +125,13 @@ class Border:
 
 @dataclass(frozen=True)
 class Sensor:
-    """One sensor product, as the cube keeps it and as catalogues publish it. Hashable by value."""
+    """One sensor product, as the cube keeps it and as catalogues publish it. Hashable by value.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.SENSORS["sentinel-1-asc"].bands, tl.SENSORS["sentinel-1-asc"].units
+        (('vv', 'vh'), 'dB')
+    """
 
     name: str
     """Name of the cube's group and of ``sensors=``."""

@@ -98,7 +98,14 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Source:
-    """A place that lists scenes as STAC items. Hashable by value."""
+    """A place that lists scenes as STAC items. Hashable by value.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> ours = tl.Source("ours", "https://example.org/stac")
+        >>> ours.access.own
+        'example.org'
+    """
 
     name: str
     """What messages and stores call it."""

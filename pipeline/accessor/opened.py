@@ -28,8 +28,8 @@ class Opened:
     """What is known of a Dataset that ``open_*`` gave, and what can be made of it.
 
     Examples:
-        >>> from terralatent.pipeline import open_latents
-        >>> open_latents("latents").terralatent  # doctest: +ELLIPSIS
+        >>> import terralatent as tl
+        >>> tl.open_latents("latents").terralatent  # doctest: +ELLIPSIS
         kind           latents
         ...
         dates          3, 2017-09-15 to 2018-03-15
@@ -82,8 +82,8 @@ class Opened:
             InputError: If it is a map of classes or numbers, or there is no such channel.
 
         Examples:
-            >>> from terralatent.pipeline import open_cube
-            >>> seen = open_cube("cube")["sentinel-2-l2a"].terralatent.rgb(limits=(0.0, 0.3))
+            >>> import terralatent as tl
+            >>> seen = tl.open_cube("cube")["sentinel-2-l2a"].terralatent.rgb(limits=(0.0, 0.3))
             >>> seen.dims, seen.attrs["long_name"]
             (('time', 'y', 'x', 'rgb'), 'true colour (B04, B03, B02)')
             >>> picture = seen.isel(time=0).plot.imshow(rgb="rgb")
@@ -99,8 +99,8 @@ class Opened:
             InputError: If it is no sensor of a cube.
 
         Examples:
-            >>> from terralatent.pipeline import open_cube
-            >>> optical = open_cube("cube")["sentinel-2-l2a"].to_dataset()
+            >>> import terralatent as tl
+            >>> optical = tl.open_cube("cube")["sentinel-2-l2a"].to_dataset()
             >>> share = optical.terralatent.clear().compute()
             >>> optical.sel(time=share > 0.8).sizes["time"], round(float(share[0]), 2)
             (12, 0.19)
@@ -125,8 +125,8 @@ class Opened:
             InputError: If there is no such index, or a band is missing.
 
         Examples:
-            >>> from terralatent.pipeline import open_bands
-            >>> ndvi = open_bands("bands").terralatent.index("ndwi")
+            >>> import terralatent as tl
+            >>> ndvi = tl.open_bands("bands").terralatent.index("ndwi")
             Traceback (most recent call last):
             ...
             terralatent.catalogs.errors.InputError: NDWI is made of green, nir; there is no band ...
@@ -154,8 +154,8 @@ class Opened:
             InputError: If it is a sensor of a cube, or there is no such latent.
 
         Examples:
-            >>> from terralatent.pipeline import open_latents
-            >>> unsure = open_latents("latents").terralatent.std_map()
+            >>> import terralatent as tl
+            >>> unsure = tl.open_latents("latents").terralatent.std_map()
             >>> unsure.dims, bool(unsure.max() <= 1.0)
             (('time', 'y', 'x'), True)
         """
@@ -186,8 +186,8 @@ class Opened:
             InputError: If the place lies outside of the grid, or it is a map of classes.
 
         Examples:
-            >>> from terralatent.pipeline import open_bands
-            >>> pixel = open_bands("bands").terralatent.series(540_035, 5_679_965)
+            >>> import terralatent as tl
+            >>> pixel = tl.open_bands("bands").terralatent.series(540_035, 5_679_965)
             >>> pixel["observed"].dims, int(pixel["clear"].sum())
             (('acquisition', 'band'), 11)
             >>> line = pixel["surface"].sel(band="B03").plot()
@@ -228,8 +228,8 @@ class Opened:
             InputError: If there are no values at the place, or it is something else.
 
         Examples:
-            >>> from terralatent.pipeline import open_annual
-            >>> alike = open_annual("annual").terralatent.similar_to(540_035, 5_679_965)
+            >>> import terralatent as tl
+            >>> alike = tl.open_annual("annual").terralatent.similar_to(540_035, 5_679_965)
             >>> round(float(alike.sel(x=540_035, y=5_679_965)[0]), 4)
             1.0
         """
@@ -253,8 +253,8 @@ class Opened:
             InputError: If ``k`` is not 2 to 254, or it is something else.
 
         Examples:
-            >>> from terralatent.pipeline import open_latents
-            >>> alike = open_latents("latents").terralatent.cluster(3)
+            >>> import terralatent as tl
+            >>> alike = tl.open_latents("latents").terralatent.cluster(3)
             >>> sorted(set(alike.values.ravel().tolist()))
             [0, 1, 2, 3]
         """
@@ -273,8 +273,8 @@ class Opened:
             InputError: If none has values, or it is neither latents, annual vectors nor bands.
 
         Examples:
-            >>> from terralatent.pipeline import open_annual
-            >>> open_annual("annual").terralatent.sample(50).shape
+            >>> import terralatent as tl
+            >>> tl.open_annual("annual").terralatent.sample(50).shape
             (50, 5)
         """
         from terralatent.pipeline.accessor.samples import sample
@@ -285,8 +285,8 @@ class Opened:
         """Pixels of labels, as :func:`terralatent.pipeline.samples`: ``X``, ``y``, ``groups``.
 
         Examples:
-            >>> from terralatent.pipeline import open_annual
-            >>> vectors = open_annual("annual")
+            >>> import terralatent as tl
+            >>> vectors = tl.open_annual("annual")
             >>> X, y, groups = vectors.terralatent.samples("labels.geojson", "crop", with_std=True)
             >>> X.shape, y[0]
             ((144, 6), np.str_('maize'))
@@ -300,8 +300,8 @@ class Opened:
 
         Examples:
             >>> from sklearn.neighbors import KNeighborsClassifier
-            >>> from terralatent.pipeline import open_annual
-            >>> vectors = open_annual("annual").terralatent
+            >>> import terralatent as tl
+            >>> vectors = tl.open_annual("annual").terralatent
             >>> X, y, groups = vectors.samples("labels.geojson", "crop")
             >>> land = vectors.predict(KNeighborsClassifier(3).fit(X, y))
             >>> land["probability"].dims
@@ -326,8 +326,8 @@ class Opened:
             InputError: If there is no such map, or no one date.
 
         Examples:
-            >>> from terralatent.pipeline import open_bands
-            >>> raster = open_bands("bands").terralatent.to_rio("std", date="2017-12-01")
+            >>> import terralatent as tl
+            >>> raster = tl.open_bands("bands").terralatent.to_rio("std", date="2017-12-01")
             >>> raster.attrs["long_name"], raster.attrs["time"], float(raster.rio.nodata)
             (('B02', 'B03', 'B04'), '2017-12-15T00:00:00', nan)
         """

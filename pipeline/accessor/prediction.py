@@ -44,9 +44,9 @@ def predict(
 
     Examples:
         >>> from sklearn.linear_model import LogisticRegression
-        >>> from terralatent.pipeline import predict, samples
-        >>> X, y, groups = samples("latents", "labels.geojson", "crop")
-        >>> land = predict(LogisticRegression().fit(X, y), "latents")
+        >>> import terralatent as tl
+        >>> X, y, groups = tl.samples("latents", "labels.geojson", "crop")
+        >>> land = tl.predict(LogisticRegression().fit(X, y), "latents")
         >>> dict(land.sizes), land["class"].attrs["class_names"], land.rio.crs.to_epsg()
         ({'y': 18, 'x': 18, 'category': 2}, ['grass', 'maize'], 32631)
     """

@@ -55,12 +55,12 @@ def samples(
         InputError: If there are no such labels or latents, or none of their pixels has values.
 
     Examples:
-        >>> from terralatent.pipeline import open_latents, samples
-        >>> X, y, groups = samples("latents", "labels.geojson", "crop")
+        >>> import terralatent as tl
+        >>> X, y, groups = tl.samples("latents", "labels.geojson", "crop")
         >>> X.shape, set(y.tolist()) == {"grass", "maize"}, len(set(groups))
         ((144, 12), True, 4)
-        >>> spring = open_latents("latents").sel(time=slice(None, "2017-12"))
-        >>> samples(spring, "labels.geojson", "crop")[0].shape
+        >>> spring = tl.open_latents("latents").sel(time=slice(None, "2017-12"))
+        >>> tl.samples(spring, "labels.geojson", "crop")[0].shape
         (144, 8)
     """
     data = opened(latents)

@@ -21,8 +21,8 @@ class OpenedTree(Opened):
     """The same of a tree: of a sensor's node what its Dataset has, of a cube what it is.
 
     Examples:
-        >>> from terralatent.pipeline import open_cube
-        >>> open_cube("cube").terralatent  # doctest: +ELLIPSIS
+        >>> import terralatent as tl
+        >>> tl.open_cube("cube").terralatent  # doctest: +ELLIPSIS
         kind            a cube
         ...
         sentinel-2-l2a  24, 2017-08-01 to 2018-05-04, B02, B03, B04
@@ -73,8 +73,8 @@ class OpenedTree(Opened):
             InputError: If the tree was not opened from a cube, or anything else was selected of it.
 
         Examples:
-            >>> from terralatent.pipeline import open_cube
-            >>> series = open_cube("cube").terralatent.to_torch(batch=100)
+            >>> import terralatent as tl
+            >>> series = tl.open_cube("cube").terralatent.to_torch(batch=100)
             >>> [len(seen["sentinel-1-asc"]) for seen in series]
             [100, 100, 100, 6]
         """

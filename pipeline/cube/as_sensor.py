@@ -85,6 +85,16 @@ def as_sensor(
     Raises:
         InputError: If it has no CRS, no ``time``, no band of the sensor, two time zones, integers
             without a scale, or numbers that are none of the sensor's units.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> stored = tl.open_cube("cube", clear=False)["sentinel-2-l2a"]
+        >>> loaded = stored["data"].to_dataset("band").assign(SCL=stored["quality"])
+        >>> optical = tl.as_sensor(loaded, "sentinel-2-l2a")
+        >>> sorted(optical)
+        ['clear', 'data', 'quality']
+        >>> tl.embed({"sentinel-2-l2a": optical}, dates="2018-03-15")["mean"].shape  # lazy
+        (1, 16, 18, 18)
     """
     known = _sensor(sensor)
     stack = data.to_dataset("band") if isinstance(data, xr.DataArray) else data

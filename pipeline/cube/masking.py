@@ -56,6 +56,13 @@ class Masking:
 
     None leaves a thing as the model was trained with; where there is no model, or it says nothing,
     that is the cube's own rule, no dilation and no search for outliers.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> strict = tl.Masking(dilate=2, outliers=True)
+        >>> "outlier" in tl.open_cube("cube", masking=strict)["sentinel-2-l2a"]
+        True
+        >>> latents = tl.embed("cube", masking={"sentinel-2-l2a": strict})
     """
 
     rule: Rule | None = None

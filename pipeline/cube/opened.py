@@ -64,6 +64,12 @@ def open_cube(
     Raises:
         InputError: If there is no cube at ``store``, or no such snapshot, or it cannot be masked
             so.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> cube = tl.open_cube("cube")
+        >>> list(cube.children), cube["sentinel-2-l2a"]["data"].shape
+        (['sentinel-1-asc', 'sentinel-2-l2a'], (24, 3, 18, 18))
     """
     kept = Store.of(store)
     kept.group(kind="cube")  # raises, and names what is there instead

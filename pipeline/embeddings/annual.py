@@ -132,6 +132,13 @@ def annual(
         InputError: If the cube or ``out`` cannot be used, or a window is not of a year, leaves the
             cube or has no acquisition.
         CheckpointError: If the model cannot be read, does not fit the cube or has no map.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> dict(tl.annual("cube", window="2017-08-01/2018-07-31").sizes)  # lazy
+        {'time': 1, 'component': 64, 'y': 18, 'x': 18, 'sensor': 2}
+        >>> tl.annual("cube", "model", out="year", window="2017-08-01/2018-07-31", components=3)
+        ResultReport: 4 of 4 blocks, 306 pixels, ... pixels/s
     """
     progress = choose_progress(progress)
     if precision not in PRECISIONS:

@@ -34,6 +34,12 @@ def open_annual(
 
     Raises:
         InputError: If there is no such store.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> vectors = tl.open_annual("annual")
+        >>> vectors["mean"].shape, str(vectors["time"].values[0])[:10]
+        ((1, 3, 18, 18), '2017-08-01')
     """
     opened = open_result(store, "annual", snapshot=snapshot, level=level)
     root = Store.of(store).group(kind="annual", snapshot=snapshot)

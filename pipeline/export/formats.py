@@ -57,6 +57,14 @@ def export(
     Raises:
         InputError: If the format is none, contradicts the ending or has no such option, and as of
             the formats.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.export("latents", "latents.nc", date="2018-03-15").name
+        'latents.nc'
+        >>> folder = tl.export("landcover", "crops-cog", format="cog")
+        >>> sorted(file.name for file in folder.glob("*.tif"))
+        ['class.tif', 'entropy.tif', 'probability.tif']
     """
     progress = choose_progress(progress)
     format = _format(out, format)

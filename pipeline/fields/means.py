@@ -137,6 +137,14 @@ def field_means(
         InputError: If the cube, the dates, the sensor or ``out`` cannot be used, no field lies on
             the grid or inside a scene, there is no such column, or a count is below 1.
         CheckpointError: If the model cannot be read or does not fit the cube.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> means = tl.field_means(
+        ...     "cube", "model", "sentinel-2-l2a", "2018-03-15", fields="labels.geojson"
+        ... )
+        >>> dict(means["mean"].sizes), means["pixels"].values.tolist()
+        ({'field': 4, 'time': 1, 'band': 3}, [36, 36, 36, 36])
     """
     if draws < 1 or most_pixels < 1:
         raise InputError(f"draws is {draws}, most_pixels {most_pixels}; both must be at least 1.")

@@ -176,6 +176,15 @@ def status(store: str | Path | Store, *, at: str | None = None) -> Status:
     Raises:
         InputError: If there is nothing at ``store``, or something else.
         CheckpointError: If it is the folder of a model and ``model.json`` is broken.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.status("cube")
+        cube ...
+          made            by terralatent ...
+          stored          ..., snapshot ...
+          sentinel-1-asc  30 dates, 2017-08-01 to 2018-05-03; read tasks: 8 done
+          sentinel-2-l2a  24 dates, 2017-08-01 to 2018-05-04; read tasks: 8 done
     """
     store = Store.of(store)
     path = store.path

@@ -155,6 +155,15 @@ def build_cube(
         InputError: If an argument cannot be used, if no sensor has one of ``bands``, if no scene
             touches the region, or if ``out`` exists and holds something else: another grid, other
             sensors or bands, another rule.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> radar = ["sentinel-1-asc"]
+        >>> scenes = tl.search_scenes("scenes", "region.geojson", "2018-05", "2018-05", radar)
+        >>> tl.build_cube(scenes, "region.geojson", out="meadow")
+        BuildReport: 2 sentinel-1-asc dates (... read tasks)
+        >>> tl.open_cube("meadow")["sentinel-1-asc"]["band"].values.tolist()
+        ['vv', 'vh']
     """
     progress = choose_progress(progress)
     store = Store.of(out)

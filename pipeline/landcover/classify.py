@@ -158,6 +158,14 @@ def classify(
     Raises:
         InputError: If the latents, labels, column, classifier or ``out`` cannot be used, there is
             one class only, or a class with one label.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> land = tl.classify("latents", "labels.geojson", "crop")  # lazy, scored already
+        >>> sorted(land), 0 <= land.attrs["accuracy"] <= 1
+        (['class', 'entropy', 'probability'], True)
+        >>> tl.classify("latents", "labels.geojson", "crop", out="crops")
+        ClassReport: 4 of 4 blocks, 306 pixels, ... pixels/s, accuracy ... (95 % interval ...)
     """
     progress = choose_progress(progress)
     _check_design(design, strata, drawn_from)

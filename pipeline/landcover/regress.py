@@ -94,6 +94,13 @@ def regress(
     Raises:
         InputError: If the latents, labels, column, regressor or ``out`` cannot be used, a value is
             no number, or there are fewer than three groups of labels.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.regress("latents", "labels.geojson", "yield", out="yields")
+        NumberReport: 4 of 4 blocks, 306 pixels, ... pixels/s, RMSE ... (95 % interval ...)
+        >>> sorted(tl.open_landcover("yields"))
+        ['mean', 'std']
     """
     progress = choose_progress(progress)
     result, who = Store.of(out), Workers(client, workers, memory)

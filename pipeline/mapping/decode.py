@@ -132,6 +132,14 @@ def decode(
     Raises:
         InputError: If the cube, the sensor, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> bands = tl.decode("cube", "model", "sentinel-2-l2a", "2018-03-15")  # lazy
+        >>> bands["mean"].dims, bands["band"].values.tolist()
+        (('time', 'band', 'y', 'x'), ['B02', 'B03', 'B04'])
+        >>> tl.decode("cube", "model", "sentinel-2-l2a", "2018-03-15", out="spring")
+        ResultReport: 4 of 4 blocks, 306 pixels, ... pixels/s
     """
     progress = choose_progress(progress)
     reading, result = Reading(masking, at), None if out is None else Store.of(out)

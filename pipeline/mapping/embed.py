@@ -166,6 +166,13 @@ def embed(
     Raises:
         InputError: If the cube, the dates or ``out`` cannot be used.
         CheckpointError: If the model cannot be read or does not fit the cube.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> dict(tl.embed("cube", dates="2017-09-15,2018-03-15").sizes)  # lazy: computed when asked
+        {'time': 2, 'latent': 16, 'y': 18, 'x': 18, 'sensor': 2}
+        >>> tl.embed("cube", out="kept", dates="2018-03-15")  # now, and opened by tl.open_latents
+        ResultReport: 4 of 4 blocks, 306 pixels, ... pixels/s
     """
     progress = choose_progress(progress)
     if precision not in ("packed", "float32"):

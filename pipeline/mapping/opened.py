@@ -68,6 +68,12 @@ def open_latents(
 
     Raises:
         InputError: If there is no such store, or it has no such level.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> latents = tl.open_latents("latents")
+        >>> latents["mean"].shape, latents.rio.crs.to_epsg()
+        ((3, 4, 18, 18), 32631)
     """
     return with_information(open_result(store, "latents", snapshot=snapshot, level=level))
 
@@ -90,6 +96,12 @@ def open_bands(
 
     Raises:
         InputError: If there is no such store, or it has no such level.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> bands = tl.open_bands("bands")
+        >>> bands["mean"].sel(band="B04", time="2018-03").shape
+        (1, 18, 18)
     """
     return open_result(store, "bands", snapshot=snapshot, level=level)
 
@@ -113,6 +125,12 @@ def open_landcover(
 
     Raises:
         InputError: If there is no such store, or it has no such level.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> land = tl.open_landcover("landcover")
+        >>> land["class"].attrs["class_names"], land["probability"].dims
+        (['grass', 'maize'], ('category', 'y', 'x'))
     """
     opened = open_result(store, "landcover", snapshot=snapshot, level=level)
     if "class" in opened:

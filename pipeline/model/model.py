@@ -46,7 +46,8 @@ def load_model(model: str | Path | LatentModel) -> Model:
         CheckpointError: If there is no model.
 
     Examples:
-        >>> model = load_model("s1s2l8")
+        >>> import terralatent as tl
+        >>> model = tl.load_model("s1s2l8")
         >>> model.sensors
         ('landsat-c2-l2', 'sentinel-1-asc', 'sentinel-1-desc', 'sentinel-2-l2a')
     """
@@ -67,7 +68,8 @@ def pretrained(name: str = DEFAULT) -> Model:
         CheckpointError: If there is none of that name.
 
     Examples:
-        >>> pretrained().latents
+        >>> import terralatent as tl
+        >>> tl.pretrained().latents
         16
     """
     return load_model(name)
@@ -75,7 +77,17 @@ def pretrained(name: str = DEFAULT) -> Model:
 
 @dataclass(frozen=True)
 class Model:
-    """A model in a folder: small, picklable, the same on every machine that has the folder."""
+    """A model in a folder: small, picklable, the same on every machine that has the folder.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> model = tl.pretrained()
+        >>> model.latents, model.bands["sentinel-1-asc"]
+        (16, ('vv', 'vh'))
+        >>> latents = model.embed("cube", dates="2018-03-15")
+        >>> model.decode(latents, "sentinel-2-l2a")["mean"].dims
+        ('time', 'band', 'y', 'x')
+    """
 
     reference: str
     """The absolute path of its folder, or the name of one that comes with the package."""

@@ -96,6 +96,11 @@ def make_overviews(
     Raises:
         InputError: If there is no such store, it is a cube or plain Zarr, some of its blocks are
             not done, it has overviews of another grid, or it cannot be written.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.make_overviews("latents")
+        OverviewReport: the grid is small; it needs no overviews
     """
     progress = choose_progress(progress)
     store, who = Store.of(store), Workers(client, workers, memory)

@@ -60,6 +60,11 @@ def show(
     Raises:
         InputError: If there is no such store, sensor, variable or pixel, if the store is damaged,
             if it has no season, or if ``out`` cannot be written.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.show("landcover", "crops.png").name
+        'crops.png'
     """
     store = Store.of(store)
     _check_format(Path(out))

@@ -53,7 +53,17 @@ JOINT_NUMBERS = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Features of N pixels; F columns."""
+    """Features of N pixels; F columns.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> report = tl.extract("cube", "pixels.parquet", polygons="labels.geojson", label="crop")
+        >>> made = tl.features("model", tl.Series.from_table("pixels.parquet"), "monthly:2018")
+        >>> made.names[0], made.part("mean").shape  # twelve dates x four latents
+        ('mean_0_2018-01-15', (144, 48))
+        >>> made.to_frame()["label"].nunique()
+        2
+    """
 
     pixels: pa.Table
     """``pixel``, and what else the series know of each; N rows."""
@@ -120,6 +130,13 @@ def features(
         InputError: If the model shares no band with the series, does not give a part, or the dates
             mean nothing.
         CheckpointError: If the model cannot be read.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> report = tl.extract("cube", "pixels.parquet", polygons="labels.geojson", label="crop")
+        >>> series = tl.Series.from_table("pixels.parquet")
+        >>> tl.features("model", series, "2018-03-15", parts=["mean", "std"]).values.shape
+        (144, 8)
     """
     found = PixelModel.open(model, sensors_of(series), where="the series", device=device)
     when = shared_dates(dates, series.times)

@@ -95,6 +95,11 @@ def publish(
         InputError: If the store is not whole, its cube or model cannot be found or is another one,
             no licence is given, or something else is at ``out``.
         CheckpointError: If the model cannot be read.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.publish("annual", "catalogue", licence="CC-BY-4.0").catalogue.name
+        'catalog.json'
     """
     progress = choose_progress(progress)
     store = Store.of(store)

@@ -100,6 +100,11 @@ def extract(
     Raises:
         InputError: If the cube, the places or ``out`` cannot be used, not one of points and
             polygons is given, none lies on the cube, or the cube has no such sensor.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.extract("cube", "crops.parquet", polygons="labels.geojson", label="crop")
+        ExtractReport: 144 pixels in 6,062 rows
     """
     progress = choose_progress(progress)
     given = [source for source in (points, polygons) if source is not None]

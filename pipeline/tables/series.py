@@ -37,7 +37,17 @@ __all__ = ["Series"]
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Series of N pixels in R rows, in memory. Frozen; what makes another one copies."""
+    """Series of N pixels in R rows, in memory. Frozen; what makes another one copies.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> report = tl.extract("cube", "pixels.parquet", polygons="labels.geojson", label="crop")
+        >>> series = tl.Series.from_table("pixels.parquet")
+        >>> len(series), sorted(series.sensors)
+        (144, ['sentinel-1-asc', 'sentinel-2-l2a'])
+        >>> len(series.select(range(10)))
+        10
+    """
 
     pixels: pa.Table
     """``pixel``, and what is known of it (``lon``, ``lat``, ``group``, ``label``, ...), N rows."""

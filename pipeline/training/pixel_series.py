@@ -65,8 +65,8 @@ class PixelSeries(IterableDataset[Any]):
 
     Examples:
         >>> from torch.utils.data import DataLoader
-        >>> from terralatent.pipeline import PixelSeries
-        >>> series = PixelSeries("cube", batch=200)
+        >>> import terralatent as tl
+        >>> series = tl.PixelSeries("cube", batch=200)
         >>> for seen in DataLoader(series, batch_size=None):
         ...     print(len(seen["sentinel-2-l2a"]), seen["sentinel-2-l2a"].values.shape)
         200 torch.Size([200, 24, 3])

@@ -149,14 +149,11 @@ def train(
         patience: Validations without a better one after which training stops.
         beta: Weight of the KL divergence; with 1 the objective is a bound on the evidence.
         hide: Whether observation dropout is on: the encoders see a random part of what is counted.
-        drop_bands: Whether they do not see some bands in some steps either, so that the model reads
-            cubes that lack these.
+        drop_bands: Whether they miss some bands in some steps too, for cubes that lack these.
         calibrated: Whether the widths of predictive intervals are fitted in the end, see
             :func:`terralatent.models.calibration.calibrate`.
-        rate: Learning rate at its highest, of networks and all else; that of
-            :class:`~terralatent.pipeline.training.loop.Schedule` if None.
+        rate: Peak learning rate; :class:`~terralatent.pipeline.training.loop.Schedule`'s if None.
         widths: By sensor, the width of the hidden layers of its encoder; ``hidden`` where silent.
-            Two bands of radar need fewer than ten of reflectance.
         balance: Whether cubes count by their ``area`` (tables by their pixels), or each ``cube`` as
             much as another; or how much each of ``cubes`` counts, numbers above 0.
         labels: For each of ``cubes``, classes of its pixels on its grid, integers (y, x), 0 where
@@ -173,10 +170,13 @@ def train(
         InputError: If a cube or table cannot be read, lacks every sensor wanted or disagrees with
             another about a sensor's units; if they cannot be masked so; if too few acquisitions are
             clear; if an argument is no such thing, or one that a model given cannot change; if
-            there is no sensor to add; or if ``out`` holds something else than a part of this
-            training.
+            there is no sensor to add; or if ``out`` holds anything but a part of this training.
         CheckpointError: If the model to extend cannot be read.
         KeyboardInterrupt: On Ctrl-C, after the state is written.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> report = tl.train("cube", "own", steps=800)  # doctest: +SKIP
     """
     _check_counts(1, batch=batch, validate_every=validate_every, patience=patience)
     _check_counts(0, steps=steps, seed=seed)

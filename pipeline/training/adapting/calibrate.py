@@ -98,6 +98,11 @@ def calibrate_model(
         InputError: If the cube cannot be read, does not fit the model or has no clear observation,
             or if ``out`` holds anything else.
         CheckpointError: If the model cannot be read.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.calibrate_model("cube", "model", out="calibrated")  # doctest: +SKIP
+        >>> latents = tl.embed("cube", "calibrated")  # doctest: +SKIP
     """
     if out is None:
         raise InputError("a calibration needs a folder for the model that it makes; give out=PATH.")

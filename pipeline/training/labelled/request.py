@@ -22,6 +22,11 @@ class Supervision:
 
     Raises:
         InputError: If weight or steps are no such thing.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> crops = tl.Supervision("crop", labels="labels.geojson")
+        >>> tl.train("cube", "own-crops", supervision=crops)  # doctest: +SKIP
     """
 
     column: str
