@@ -105,6 +105,8 @@ else
 	$(BIN)/python -m benchmarks.embed --quick $(SCENES)
 	$(BIN)/python -m benchmarks.annual --quick --only cost $(SCENES)/..
 	$(BIN)/python -m benchmarks.overviews --quick $(SCENES)
+	$(BIN)/python -m benchmarks.lazy --quick --rounds 1 $(SCENES)
+	$(BIN)/python -m benchmarks.embed.fields --quick $(SCENES)
 	$(BIN)/python -m benchmarks.trust --quick $(SCENES)
 	$(BIN)/python -m benchmarks.halves --quick $(SCENES)
 	$(BIN)/python -m benchmarks.gapfill --quick $(SCENES)

@@ -1,6 +1,7 @@
 """The wheel holds the three packages whole, and the three lists of dependencies agree."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -213,8 +214,9 @@ def test_an_installed_wheel_maps_a_cube_with_the_model_that_it_brings(
         "embed", str(cube), "--out", str(tmp_path / "latents"), "--workers", "1",
     ]  # fmt: skip
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=WITHIN_S, cwd=tmp_path, check=False
-    )
+        command, capture_output=True, text=True, timeout=WITHIN_S, cwd=tmp_path, check=False,
+        env={**os.environ, "PYTHONPATH": ""},  # which tests set, and where a part of it lies
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     latents = open_latents(tmp_path / "latents")
     assert latents.attrs["model_name"] == DEFAULT

@@ -63,8 +63,8 @@ def open_latents(
         ``mean`` and ``std`` (time, latent, y, x), float32, in prior standard deviations, NaN
         outside every scene; ``observations`` (sensor, y, x), uint16: clear acquisitions of each
         pixel; ``days_to_observation`` (time, y, x), float32, from a date to the nearest of these,
-        NaN where there is none; ``information`` (latent), see :func:`with_information`. The CRS is
-        known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
+        NaN where there is none; ``information`` (latent) of level 0, see :func:`with_information`.
+        The CRS is known to ``.rio`` and ``.odc``; ``attrs`` name model and cube.
 
     Raises:
         InputError: If there is no such store, or it has no such level.
@@ -75,7 +75,8 @@ def open_latents(
         >>> latents["mean"].shape, latents.rio.crs.to_epsg()
         ((3, 4, 18, 18), 32631)
     """
-    return with_information(open_result(store, "latents", snapshot=snapshot, level=level))
+    opened = open_result(store, "latents", snapshot=snapshot, level=level)
+    return opened if level else with_information(opened)
 
 
 def open_bands(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,11 +45,9 @@ def cube_of(store: Store, attrs: Mapping[str, Any]) -> xr.DataTree | None:
         cube, snapshot = Store.of(place), str(attrs.get("cube_snapshot", "")) or None
         with translated_errors(cube):
             kept = {name for name, _ in cube.group(kind="cube", snapshot=snapshot).groups()}
-            masking = {
-                name: Masking.from_json(own)
-                for name, own in attrs.get("masking", {}).items()
-                if name in kept
-            }
+            masked = attrs.get("masking", "{}")
+            masked = json.loads(masked) if isinstance(masked, str) else masked
+            masking = {name: Masking.from_json(own) for name, own in masked.items() if name in kept}
             return open_cube(cube, clear=False, masking=masking or None, snapshot=snapshot)
     except (InputError, OSError):  # of a cube that was moved, was let go, or needs a key
         return None

@@ -30,7 +30,7 @@ def test_scenes_and_stores_are_shown_in_a_few_lines(catalogue: Path, cube: Path)
     for shown in (scenes, status(cube)):
         lines = repr(shown).splitlines()
         assert len(lines) < 10
-        assert max(map(len, lines)) <= 120
+        assert max(map(len, lines)) <= 160
         assert shown._repr_html_().count("<tr>") in (len(lines) - 1, len(lines))
     for name in scenes.sensors:
         kept = scenes.acquisitions(name)

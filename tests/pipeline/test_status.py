@@ -236,7 +236,7 @@ def test_the_status_of_latents_is_what_opening_them_gives(
     assert report.result is not None
     assert report.result.blocks == States(9, 0, 0)
     assert {name: array["dims"] for name, array in report.result.arrays.items()} == {
-        name: dict(array.sizes) for name, array in opened.data_vars.items()
+        name: dict(array.sizes) for name, array in opened.drop_vars("information").items()
     }
     assert (report.result.dates.first, report.result.dates.last) == (
         "2018-05-20T00:00:00Z", "2018-06-20T00:00:00Z",

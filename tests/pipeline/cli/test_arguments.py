@@ -13,7 +13,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import app as program
 from terralatent.pipeline.cli.app import app
 from terralatent.pipeline.cli.arguments import as_options, options_of
-from terralatent.pipeline.export.formats import export_as
+from terralatent.pipeline.export.formats import export
 
 ROOT = Path(__file__).resolve().parents[3]
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ def test_the_same_mistake_in_python_and_at_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError, match=r'files= is of format="cog"') as raised:
-        export_as(tmp_path, tmp_path / "out.zarr", files="date")
+        export(tmp_path, tmp_path / "out.zarr", files="date")
     assert "--" not in str(raised.value)
 
     words = ["export", str(tmp_path), "--out", str(tmp_path / "out.zarr"), "--files", "date"]

@@ -231,7 +231,7 @@ def test_another_cube_is_refused(
         ({"memory": "much"}, "Memory 'much' is no size"),
         (
             {"memory": "1MB"},
-            "of sentinel-2-l2a takes .* MB a worker; give more --memory or a smaller --block",
+            "of sentinel-2-l2a takes .* MB a worker; give more memory= or a smaller block=",
         ),
     ],
 )
