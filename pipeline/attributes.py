@@ -8,7 +8,7 @@ from typing import Any
 
 from terralatent.pipeline.json_value import json_value
 
-__all__ = ["CF", "writable_attrs"]
+__all__ = ["CF", "nested", "writable_attrs"]
 
 CF = "CF-1.11"
 """By which conventions what is opened and exported names its coordinates, units and grid."""
@@ -23,6 +23,16 @@ def writable_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
     {'shape': [2, 3], 'rule': '{"codes": [4]}', 'days': '[null, 2.5]', 'done': 1}
     """
     return {name: _writable(value) for name, value in attrs.items()}
+
+
+def nested(attrs: Mapping[str, Any], name: str) -> Any:
+    """An attribute as a store has it, of a store or of what was opened; {} where there is none.
+
+    >>> nested({"days": '{"matern12": [12.5]}'}, "days"), nested({}, "days")
+    ({'matern12': [12.5]}, {})
+    """
+    value = attrs.get(name, {})
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _writable(value: Any) -> Any:

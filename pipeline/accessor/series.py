@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import xarray as xr
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.accessor.measures import NINETY
 from terralatent.pipeline.accessor.places import find_pixel
+from terralatent.pipeline.attributes import nested
 from terralatent.pipeline.kinds import provenance, require
 
 __all__ = ["series"]
@@ -90,8 +90,7 @@ def _open(cube: str | Path, attrs: Mapping[str, Any], sensor: str) -> xr.DataTre
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
 
-    masking = attrs.get("masking") or {}
-    masking = json.loads(masking) if isinstance(masking, str) else masking
+    masking = nested(attrs, "masking")
     masks = {sensor: Masking.from_json(masking[sensor])} if sensor in masking else None
     snapshot = attrs.get("cube_snapshot") or None
     try:

@@ -33,7 +33,7 @@ def correlation_of(
     for a new observation of a band.
 
     Args:
-        attrs: Of the store's root.
+        attrs: Of the store's root, or of what was opened of it.
         kind: Of the store.
         name: Of the array of standard deviations.
         dims: Its dimensions.
@@ -42,7 +42,7 @@ def correlation_of(
     Returns:
         For each side that was measured, ascending, rho (n, 1, 1), n one or the latents.
     """
-    table = attrs.get(CORRELATION)
+    table = nested(attrs, CORRELATION)
     if not table or (kind == "bands" and name == NEW_OBSERVATION) or len(dims) < 3:
         return {}
     found = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.attributes import nested
 from terralatent.pipeline.cube.masking import Masking
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.pictures.cube import sensors_of
@@ -45,8 +45,7 @@ def cube_of(store: Store, attrs: Mapping[str, Any]) -> xr.DataTree | None:
         cube, snapshot = Store.of(place), str(attrs.get("cube_snapshot", "")) or None
         with translated_errors(cube):
             kept = {name for name, _ in cube.group(kind="cube", snapshot=snapshot).groups()}
-            masked = attrs.get("masking", "{}")
-            masked = json.loads(masked) if isinstance(masked, str) else masked
+            masked = nested(attrs, "masking")
             masking = {name: Masking.from_json(own) for name, own in masked.items() if name in kept}
             return open_cube(cube, clear=False, masking=masking or None, snapshot=snapshot)
     except (InputError, OSError):  # of a cube that was moved, was let go, or needs a key
