@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from terralatent.pipeline.attributes import nested
+
 __all__ = ["CORRELATION", "NEW_OBSERVATION", "correlation_of"]
 
 CORRELATION = "overview_correlation"
