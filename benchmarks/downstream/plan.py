@@ -1,4 +1,7 @@
-"""Which rows are measured, in which order: what targets are about first, draw after draw."""
+"""Which rows are measured, in which order: what targets are about first, draw after draw.
+
+All sets have as many draws, wherever a run stops, but for those of the draw that it stopped at.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,12 @@ FEWEST = 5
 """Labels of a class below which only neighbours and means are asked."""
 
 FEW = ("mean", "knn1", "knn3")
-TARGETS = ("50 %", "3 months")
-"""What is missing where all draws are computed."""
+KINDS = ("50 %", "3 months", "30 %", "70 %", "no radar", "no optical")
+"""What is missing; what targets are about first."""
 
-OTHERS = ("30 %", "70 %", "no radar", "no optical")
-OTHER_DRAWS = 3
 MISSING_BUDGETS = (50, ALL)
 SEASON_BUDGET = 50
-SEASON_DRAWS = 2
 PROBE_BUDGETS = (10, 50, ALL)
-PROBE_DRAWS = 1
 MORE_PROBES = ("knn1", "knn3", "mean", "logit", "mlp")
 
 
@@ -45,23 +44,21 @@ def plan(
             for name in sets:
                 for own in probes_for(budget):
                     yield Row(name, NONE, budget, own, draw)
-        for kind in (*TARGETS, *(OTHERS if draw < OTHER_DRAWS else ())):
+        for kind in KINDS:
             for budget in MISSING_BUDGETS:
                 if budget == ALL and draw:
                     continue
                 for name in sets:
                     yield Row(name, kind, budget, "lda", draw)
-        if draw < SEASON_DRAWS:
-            for kind in IN_SEASON:
-                for name in season:
-                    yield Row(name, kind, SEASON_BUDGET, "lda", draw)
-        if draw < PROBE_DRAWS:
-            for budget in PROBE_BUDGETS:
-                if budget == ALL and draw:
-                    continue
-                for name in probed:
-                    for own in MORE_PROBES:
-                        yield Row(name, NONE, budget, own, draw)
+        for kind in IN_SEASON:
+            for name in season:
+                yield Row(name, kind, SEASON_BUDGET, "lda", draw)
+        for budget in PROBE_BUDGETS:
+            if budget == ALL and draw:
+                continue
+            for name in probed:
+                for own in MORE_PROBES:
+                    yield Row(name, NONE, budget, own, draw)
 
 
 def probes_for(budget: int) -> tuple[str, ...]:
