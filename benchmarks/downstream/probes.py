@@ -1,7 +1,8 @@
 """Probes: what is fitted to the features of a few labelled pixels. All is chosen within these.
 
 The shrinkage of the whitening, the probe's own penalty, and the temperature of its probabilities
-come from folds of the labelled pixels that keep cells together.
+come from folds of the labelled pixels that keep cells together; the temperature also from how
+frequent classes are among unlabelled pixels.
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
+from benchmarks.downstream.temperature import Unseen, map_temperature, tune
 from benchmarks.downstream.whitening import Rotated, discriminant_scores
 from terralatent.pipeline.landcover.estimators import scores_of
 from terralatent.pipeline.landcover.folds import deal_folds
-from terralatent.pipeline.landcover.labels import Labels
-from terralatent.pipeline.landcover.probe import ClassProbe
-from terralatent.pipeline.landcover.sample import Sample
 
 __all__ = ["PROBES", "Learnt", "probe"]
 
@@ -97,6 +96,7 @@ def probe(
     target: NDArray[np.intp],
     cells: NDArray[np.intp],
     labelled: NDArray[np.intp],
+    unlabelled: NDArray[np.intp],
     others: NDArray[np.intp],
     classes: int,
 ) -> Learnt:
@@ -108,38 +108,50 @@ def probe(
         target: Classes of all pixels, (N,); only those of ``labelled`` are read.
         cells: Of all pixels, (N,).
         labelled: Places of pixels, (n,).
-        others: Places of pixels, (m,).
+        unlabelled: Places of pixels whose features are known to begin with, such as the others of
+            training cells; they say how frequent classes are.
+        others: Places of pixels to score, (m,).
         classes: How many there are.
     """
     own, scorer = target[labelled], PROBES[name]
     folds = deal_folds(cells[labelled], own, most=INNER_FOLDS)
     parted = bool(folds.max() > 0 and np.bincount(own).max() > 1)
-    gamma, best, temperature = UNCHOSEN, 0, 1.0
+    gamma, best = UNCHOSEN, 0
+    outcomes: list[Unseen] = []
     if parted:
-        sample = _sample(own, cells[labelled])
+        alike = np.ones(len(own))
         costly = name in CHOSEN_BY_LDA
         judge = PROBES["lda"] if costly else scorer
         found = [
-            (loss, g, place)
+            (tune(outcome, own, alike)[1], g, place, outcome)
             for g in WHITENINGS
             for place, outcome in enumerate(
                 _unseen(judge, features.white(g)[labelled], own, folds, classes)
             )
-            for _, loss in [ClassProbe.tune(outcome, sample)]
         ]
-        _, gamma, best = min(found, default=(np.inf, UNCHOSEN, 0))
-        # Probes that learnt from two thirds of the labels are worse than what learns from all: the
-        # temperature, which is to be right for that, asks for more folds than the choice.
-        final = folds if costly else deal_folds(cells[labelled], own, most=TEMPERING_FOLDS)
-        outcomes = _unseen(scorer, features.white(gamma)[labelled], own, final, classes)
-        if costly and outcomes:
-            best = int(np.argmin([ClassProbe.tune(unseen, sample)[1] for unseen in outcomes]))
-        if outcomes:
-            temperature, _ = ClassProbe.tune(outcomes[best], sample)
-    white = features.white(gamma)
-    scores = np.full((len(others), classes), -np.inf)
-    scores[:, np.unique(own)] = scorer(white[labelled], own, white[others])[best]
+        if found:
+            _, gamma, best, unseen = min(found, key=lambda one: one[:3])
+            white = features.white(gamma)[labelled]
+            if costly:
+                candidates = _unseen(scorer, white, own, folds, classes)
+                best = int(np.argmin([tune(outcome, own, alike)[1] for outcome in candidates]))
+                outcomes = [(candidates[best], _count(folds))]
+            else:
+                more = deal_folds(cells[labelled], own, most=TEMPERING_FOLDS)
+                outcomes = [
+                    (unseen, _count(folds)),
+                    (_unseen(scorer, white, own, more, classes)[best], _count(more)),
+                ]
+    white, asked = features.white(gamma), np.concatenate([others, unlabelled])
+    scores = np.full((len(asked), classes), -np.inf)
+    scores[:, np.unique(own)] = scorer(white[labelled], own, white[asked])[best]
+    scores, rest = scores[: len(others)], scores[len(others) :]
+    temperature = map_temperature(outcomes, own, rest) if outcomes else 1.0
     return Learnt(softmax(scores / temperature, axis=1), parted)
+
+
+def _count(folds: NDArray[np.intp]) -> int:
+    return int(folds.max()) + 1
 
 
 def _unseen(
@@ -151,7 +163,7 @@ def _unseen(
 ) -> list[Array]:
     """Scores of each label by each candidate, which did not see it; -inf of classes not there."""
     outcomes: list[Array] = []
-    for fold in range(int(folds.max()) + 1):
+    for fold in range(_count(folds)):
         hidden = folds == fold
         there = np.unique(own[~hidden])
         if len(there) < 2 or not hidden.any():
@@ -163,10 +175,3 @@ def _unseen(
             outcomes[place][np.ix_(rows, there)] = scores
     return outcomes
 
-
-def _sample(own: NDArray[np.intp], groups: NDArray[np.intp]) -> Sample:
-    """Labelled pixels as the probes of the package take them: each a label of its own."""
-    count = len(own)
-    places = np.arange(count)
-    labels = Labels(own, groups, None, places, places, places, np.ones(count, np.int64))
-    return Sample(np.empty((count, 0), np.float32), own.astype(np.int64), labels)
