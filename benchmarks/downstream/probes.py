@@ -174,4 +174,3 @@ def _unseen(
             rows = np.flatnonzero(hidden)
             outcomes[place][np.ix_(rows, there)] = scores
     return outcomes
-

@@ -38,9 +38,7 @@ TOLERANCE = 1e-3
 """Of the logarithm of a temperature."""
 
 
-def map_temperature(
-    outcomes: Sequence[Unseen], own: NDArray[np.intp], unlabelled: Array
-) -> float:
+def map_temperature(outcomes: Sequence[Unseen], own: NDArray[np.intp], unlabelled: Array) -> float:
     """The temperature for pixels as frequent as they are, by a probe of all labels.
 
     Args:
@@ -74,7 +72,8 @@ def tune(scores: Array, own: NDArray[np.intp], weights: Array) -> tuple[float, f
     if not (weights[known] > 0.0).any():
         return 1.0, np.inf
     scores = scores[known] - scores[known].max(axis=1, keepdims=True)
-    wanted, shares = scores[np.arange(len(scores)), own[known]], weights[known] / weights[known].sum()
+    wanted = scores[np.arange(len(scores)), own[known]]
+    shares = weights[known] / weights[known].sum()
 
     def loss(logarithm: float) -> float:
         cold = np.exp(-logarithm)
