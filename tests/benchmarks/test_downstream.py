@@ -14,10 +14,9 @@ from benchmarks.downstream import ucr_crop
 from benchmarks.downstream.canada import FOLDS, MONTHS, Crops, read_canada
 from benchmarks.downstream.feature_sets import RAW, Setting, of_file
 from benchmarks.downstream.missing import IN_SEASON, MISSING, hide
-from benchmarks.downstream.probes import PROBES, probe
+from benchmarks.downstream.probes import PROBES, class_shares, map_temperature, probe, tune
 from benchmarks.downstream.rows import ALL, Row, RowResult, draw_labels, read_row, run_rows
 from benchmarks.downstream.scores import calibration_error, paired, score
-from benchmarks.downstream.temperature import class_shares, map_temperature, tune
 from benchmarks.downstream.whitening import discriminant_scores, rotate
 from terralatent.pipeline.landcover.discriminant import ShrunkDiscriminant
 from terralatent.pipeline.landcover.labels import Labels
