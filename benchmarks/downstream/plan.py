@@ -1,4 +1,7 @@
-"""Which rows are measured, in which order: what targets are about first, draw after draw."""
+"""Which rows are measured, in which order: what targets are about first, draw after draw.
+
+Wherever a run stops, all sets have as many draws, but for the last one.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,12 @@ FEWEST = 5
 """Labels of a class below which only neighbours and means are asked."""
 
 FEW = ("mean", "knn1", "knn3")
-TARGETS = ("50 %", "3 months")
-"""What is missing where all draws are computed."""
+FIRST = ((NONE, 50), (NONE, 10), ("50 %", 50), ("3 months", 50), (NONE, 5), (NONE, 20), (NONE, 1))
+"""What is missing, and labels of each class: what is measured before all else."""
 
-OTHERS = ("30 %", "70 %", "no radar", "no optical")
-OTHER_DRAWS = 3
-MISSING_BUDGETS = (50, ALL)
-SEASON_BUDGET = 50
-SEASON_DRAWS = 2
+KINDS = (NONE, "50 %", "3 months", "30 %", "70 %", "no radar", "no optical")
+MISSING_BUDGET = SEASON_BUDGET = 50
 PROBE_BUDGETS = (10, 50, ALL)
-PROBE_DRAWS = 1
 MORE_PROBES = ("knn1", "knn3", "mean", "logit", "mlp")
 
 
@@ -39,29 +38,29 @@ def plan(
         probed: Feature sets on which all probes are tried.
     """
     for draw in range(draws):
-        for budget in (50, ALL, 10, 1, 5, 20):
-            if budget == ALL and draw:
-                continue
+        for kind, budget in FIRST:
             for name in sets:
                 for own in probes_for(budget):
+                    yield Row(name, kind, budget, own, draw)
+    for kind in KINDS:
+        for name in sets:
+            yield Row(name, kind, ALL)
+    others = [kind for kind in KINDS if kind not in dict(FIRST)]
+    for draw in range(draws):
+        for kind in others:
+            for name in sets:
+                yield Row(name, kind, MISSING_BUDGET, "lda", draw)
+    for draw in range(draws):
+        for kind in IN_SEASON:
+            for name in season:
+                yield Row(name, kind, SEASON_BUDGET, "lda", draw)
+    for draw in range(draws):
+        for budget in PROBE_BUDGETS:
+            if budget == ALL and draw:
+                continue
+            for name in probed:
+                for own in MORE_PROBES:
                     yield Row(name, NONE, budget, own, draw)
-        for kind in (*TARGETS, *(OTHERS if draw < OTHER_DRAWS else ())):
-            for budget in MISSING_BUDGETS:
-                if budget == ALL and draw:
-                    continue
-                for name in sets:
-                    yield Row(name, kind, budget, "lda", draw)
-        if draw < SEASON_DRAWS:
-            for kind in IN_SEASON:
-                for name in season:
-                    yield Row(name, kind, SEASON_BUDGET, "lda", draw)
-        if draw < PROBE_DRAWS:
-            for budget in PROBE_BUDGETS:
-                if budget == ALL and draw:
-                    continue
-                for name in probed:
-                    for own in MORE_PROBES:
-                        yield Row(name, NONE, budget, own, draw)
 
 
 def probes_for(budget: int) -> tuple[str, ...]:

@@ -1,7 +1,20 @@
-"""Probes: what is fitted to the features of a few labelled pixels. All is chosen within these.
+r"""Probes: what is fitted to the features of a few labelled pixels. All is chosen within these.
 
 The shrinkage of the whitening, the probe's own penalty, and the temperature of its probabilities
-come from folds of the labelled pixels that keep cells together.
+come from folds of the labelled pixels that keep cells together; the temperature also from how
+frequent classes are among unlabelled pixels.
+
+Labels that a probe did not see say by which temperature its scores become probabilities. Two things
+make these labels harder than what is mapped. They are drawn evenly by class, while the map is not:
+each counts as much as its class is more frequent among unlabelled pixels, which expectation and
+maximisation find from the probe's own probabilities (Saerens et al.). And they are scored by probes
+that learnt from fewer labels: the logarithm of the temperature is taken to be linear in
+:math:`1 / n`, and drawn on from folds of two thirds and of nine tenths of the labels to all of
+them. No prediction changes.
+
+References:
+    | Adjusting the outputs of a classifier to new a priori probabilities (Saerens, Latinne &
+      Decaestecker, 2002)
 """
 
 from __future__ import annotations
@@ -13,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -22,15 +36,23 @@ from sklearn.neural_network import MLPClassifier
 from benchmarks.downstream.whitening import Rotated, discriminant_scores
 from terralatent.pipeline.probes.estimators import scores_of
 from terralatent.pipeline.probes.folds import deal_folds
-from terralatent.pipeline.probes.labels import Labels
-from terralatent.pipeline.probes.probe import ClassProbe
-from terralatent.pipeline.probes.sample import Sample
+from terralatent.pipeline.probes.probe import TEMPERATURES
 
-__all__ = ["PROBES", "Learnt", "probe"]
+__all__ = ["PROBES", "Learnt", "class_shares", "map_temperature", "probe", "tune"]
 
 Array = NDArray[np.float64]
 Scorer = Callable[[Array, NDArray[np.intp], Array], list[Array]]
 """Labelled features, their classes, other features -> scores by candidate, (m, classes there)."""
+
+Unseen = tuple[Array, int]
+"""Scores of labels by probes that did not see them, (n, classes), -inf of classes that were not
+there to learn; and the number of folds."""
+
+STEPS = 50
+"""Of expectation and maximisation."""
+
+TOLERANCE = 1e-3
+"""Of the logarithm of a temperature."""
 
 WHITENINGS = (1.0, 0.1, 0.01)
 UNCHOSEN = 1.0
@@ -97,6 +119,7 @@ def probe(
     target: NDArray[np.intp],
     cells: NDArray[np.intp],
     labelled: NDArray[np.intp],
+    unlabelled: NDArray[np.intp],
     others: NDArray[np.intp],
     classes: int,
 ) -> Learnt:
@@ -108,38 +131,50 @@ def probe(
         target: Classes of all pixels, (N,); only those of ``labelled`` are read.
         cells: Of all pixels, (N,).
         labelled: Places of pixels, (n,).
-        others: Places of pixels, (m,).
+        unlabelled: Places of pixels whose features are known to begin with, such as the others of
+            training cells; they say how frequent classes are.
+        others: Places of pixels to score, (m,).
         classes: How many there are.
     """
     own, scorer = target[labelled], PROBES[name]
     folds = deal_folds(cells[labelled], own, most=INNER_FOLDS)
     parted = bool(folds.max() > 0 and np.bincount(own).max() > 1)
-    gamma, best, temperature = UNCHOSEN, 0, 1.0
+    gamma, best = UNCHOSEN, 0
+    outcomes: list[Unseen] = []
     if parted:
-        sample = _sample(own, cells[labelled])
+        alike = np.ones(len(own))
         costly = name in CHOSEN_BY_LDA
         judge = PROBES["lda"] if costly else scorer
         found = [
-            (loss, g, place)
+            (tune(outcome, own, alike)[1], g, place, outcome)
             for g in WHITENINGS
             for place, outcome in enumerate(
                 _unseen(judge, features.white(g)[labelled], own, folds, classes)
             )
-            for _, loss in [ClassProbe.tune(outcome, sample)]
         ]
-        _, gamma, best = min(found, default=(np.inf, UNCHOSEN, 0))
-        # Probes that learnt from two thirds of the labels are worse than what learns from all: the
-        # temperature, which is to be right for that, asks for more folds than the choice.
-        final = folds if costly else deal_folds(cells[labelled], own, most=TEMPERING_FOLDS)
-        outcomes = _unseen(scorer, features.white(gamma)[labelled], own, final, classes)
-        if costly and outcomes:
-            best = int(np.argmin([ClassProbe.tune(unseen, sample)[1] for unseen in outcomes]))
-        if outcomes:
-            temperature, _ = ClassProbe.tune(outcomes[best], sample)
-    white = features.white(gamma)
-    scores = np.full((len(others), classes), -np.inf)
-    scores[:, np.unique(own)] = scorer(white[labelled], own, white[others])[best]
+        if found:
+            _, gamma, best, unseen = min(found, key=lambda one: one[:3])
+            white = features.white(gamma)[labelled]
+            if costly:
+                candidates = _unseen(scorer, white, own, folds, classes)
+                best = int(np.argmin([tune(outcome, own, alike)[1] for outcome in candidates]))
+                outcomes = [(candidates[best], _count(folds))]
+            else:
+                more = deal_folds(cells[labelled], own, most=TEMPERING_FOLDS)
+                outcomes = [
+                    (unseen, _count(folds)),
+                    (_unseen(scorer, white, own, more, classes)[best], _count(more)),
+                ]
+    white, asked = features.white(gamma), np.concatenate([others, unlabelled])
+    scores = np.full((len(asked), classes), -np.inf)
+    scores[:, np.unique(own)] = scorer(white[labelled], own, white[asked])[best]
+    scores, rest = scores[: len(others)], scores[len(others) :]
+    temperature = map_temperature(outcomes, own, rest) if outcomes else 1.0
     return Learnt(softmax(scores / temperature, axis=1), parted)
+
+
+def _count(folds: NDArray[np.intp]) -> int:
+    return int(folds.max()) + 1
 
 
 def _unseen(
@@ -151,7 +186,7 @@ def _unseen(
 ) -> list[Array]:
     """Scores of each label by each candidate, which did not see it; -inf of classes not there."""
     outcomes: list[Array] = []
-    for fold in range(int(folds.max()) + 1):
+    for fold in range(_count(folds)):
         hidden = folds == fold
         there = np.unique(own[~hidden])
         if len(there) < 2 or not hidden.any():
@@ -164,9 +199,64 @@ def _unseen(
     return outcomes
 
 
-def _sample(own: NDArray[np.intp], groups: NDArray[np.intp]) -> Sample:
-    """Labelled pixels as the probes of the package take them: each a label of its own."""
-    count = len(own)
-    places = np.arange(count)
-    labels = Labels(own, groups, None, places, places, places, np.ones(count, np.int64))
-    return Sample(np.empty((count, 0), np.float32), own.astype(np.int64), labels)
+def map_temperature(outcomes: Sequence[Unseen], own: NDArray[np.intp], unlabelled: Array) -> float:
+    """The temperature for pixels as frequent as they are, by a probe of all labels.
+
+    Args:
+        outcomes: By folds of the same labels, the most folds last; one will do.
+        own: Classes of the labels, (n,).
+        unlabelled: Scores of pixels of the same place without a label, (m, classes); of none, the
+            labels are taken to be as frequent as their classes.
+    """
+    unseen, _ = outcomes[-1]
+    even = np.bincount(own, minlength=unseen.shape[1]) / len(own)
+    weights = np.ones(len(own))
+    if len(unlabelled):
+        probabilities = softmax(unlabelled / tune(unseen, own, weights)[0], axis=1)
+        weights = (class_shares(probabilities, even) / np.where(even > 0.0, even, 1.0))[own]
+    logarithms = [float(np.log(tune(scores, own, weights)[0])) for scores, _ in outcomes]
+    found = logarithms[-1]
+    (_, few), (_, many) = outcomes[0], outcomes[-1]
+    if many > few:  # of n labels in k folds a probe has n (1 - 1 / k)
+        below, above = 1.0 / (1.0 - 1.0 / few), 1.0 / (1.0 - 1.0 / many)
+        found += (found - logarithms[0]) * (above - 1.0) / (below - above)
+    return float(np.exp(found))
+
+
+def tune(scores: Array, own: NDArray[np.intp], weights: Array) -> tuple[float, float]:
+    """The temperature of the least weighted log loss of labels, and that loss in nats.
+
+    As :meth:`~terralatent.pipeline.probes.probe.ClassProbe.tune` finds it, in a third of the
+    time. A class that was not there to learn is no matter of temperature and left out.
+    """
+    known = np.isfinite(scores[np.arange(len(own)), own])
+    if not (weights[known] > 0.0).any():
+        return 1.0, np.inf
+    scores = scores[known] - scores[known].max(axis=1, keepdims=True)
+    wanted = scores[np.arange(len(scores)), own[known]]
+    shares = weights[known] / weights[known].sum()
+
+    def loss(logarithm: float) -> float:
+        cold = np.exp(-logarithm)
+        return float(shares @ (np.log(np.exp(scores * cold).sum(axis=1)) - wanted * cold))
+
+    best = minimize_scalar(
+        loss, bounds=TEMPERATURES, method="bounded", options={"xatol": TOLERANCE}
+    )
+    return float(np.exp(best.x)), float(best.fun)
+
+
+def class_shares(probabilities: Array, learnt: Array, steps: int = STEPS) -> Array:
+    """How frequent each class is among pixels, (classes,).
+
+    Args:
+        probabilities: Of their classes, by a probe of labels, (m, classes).
+        learnt: How frequent each class is among these labels, (classes,); those of none stay none.
+        steps: Of expectation and maximisation.
+    """
+    ratio = np.where(learnt > 0.0, 1.0 / np.where(learnt > 0.0, learnt, 1.0), 0.0)
+    shares = learnt
+    for _ in range(steps):
+        joint = probabilities * (shares * ratio)
+        shares = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+    return shares

@@ -143,8 +143,8 @@ def run_rows(
                 )
             labelled = draw_labels(crops, fold, row.labels, row.draw)
             learnt = probe(
-                row.probe, cache[key], crops.target, crops.cells, labelled, fold.test,
-                len(crops.classes),
+                row.probe, cache[key], crops.target, crops.cells, labelled,
+                np.setdiff1d(fold.training, labelled), fold.test, len(crops.classes),
             )  # fmt: skip
             predicted[fold.test] = learnt.probabilities.argmax(axis=1)
             sure[fold.test] = learnt.probabilities.max(axis=1)

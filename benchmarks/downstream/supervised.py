@@ -36,7 +36,6 @@ BATCH, SEED = 64, 0
 WEIGHTS = {"with labels": 0.3, "control": 0.0}
 SUPERVISED = tuple(f"gpvae {kind}, {label}" for kind in WEIGHTS for label in LABELS)
 BUDGETS = (50, ALL, 10)
-DRAWS = 3
 KINDS = ("none", "50 %", "3 months")
 
 
@@ -50,7 +49,7 @@ def supervised_rows(crops: Crops, work: Path, draws: int, seed: int, first: int 
 
     rows = (
         Row(name, kind, budget, "lda", first + draw)
-        for draw in range(min(draws, DRAWS))
+        for draw in range(draws)
         for budget in BUDGETS
         if budget != ALL or not draw
         for kind in KINDS

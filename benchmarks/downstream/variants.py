@@ -119,8 +119,10 @@ def _scores(crops: Crops, work: Path, name: str, budget: int, draw: int) -> str:
             latents = latents_of(model, crops, kind, SEED + DEVELOPMENT)
             features = latents.features(label, fold.training)
             own = rotate(features, fold.training, standardised=label != WHITENED)
-            learnt = probe("lda", own, crops.target, crops.cells, labelled, fold.test,
-                           len(crops.classes))  # fmt: skip
+            learnt = probe(
+                "lda", own, crops.target, crops.cells, labelled,
+                np.setdiff1d(fold.training, labelled), fold.test, len(crops.classes),
+            )  # fmt: skip
             found[fold.test] = learnt.probabilities.argmax(axis=1)
     return "; ".join(
         f"{label}, {kind} gone: {(found == crops.target).mean():.3f} / "

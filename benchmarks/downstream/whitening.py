@@ -76,9 +76,7 @@ def discriminant_scores(
     """
     _, own = np.unique(target, return_inverse=True)
     total = np.bincount(own).astype(np.float64)
-    means = np.zeros((len(total), features.shape[1]))
-    np.add.at(means, own, features)
-    means /= total[:, None]
+    means = np.eye(len(total))[own].T @ features / total[:, None]
     within = features - means[own]
     count, width = within.shape
     if count < width:  # eigenvectors of the covariance by those of the smaller Gram matrix

@@ -14,11 +14,14 @@ from benchmarks.downstream import ucr_crop
 from benchmarks.downstream.canada import FOLDS, MONTHS, Crops, read_canada
 from benchmarks.downstream.feature_sets import RAW, Setting, of_file
 from benchmarks.downstream.missing import IN_SEASON, MISSING, hide
-from benchmarks.downstream.probes import PROBES, probe
+from benchmarks.downstream.probes import PROBES, class_shares, map_temperature, probe, tune
 from benchmarks.downstream.rows import ALL, Row, RowResult, draw_labels, read_row, run_rows
 from benchmarks.downstream.scores import calibration_error, paired, score
 from benchmarks.downstream.whitening import discriminant_scores, rotate
 from terralatent.pipeline.probes.discriminant import ShrunkDiscriminant
+from terralatent.pipeline.probes.labels import Labels
+from terralatent.pipeline.probes.probe import ClassProbe
+from terralatent.pipeline.probes.sample import Sample
 
 CELLS, EACH = 20, 12
 CODES = (1110, 1120)
@@ -144,13 +147,48 @@ def test_a_probe_reads_no_label_but_those_it_was_given(crops: Crops, name: str) 
     others = np.setdiff1d(np.arange(len(crops.target)), labelled)
     shuffled = crops.target.copy()
     shuffled[others] = 1 - shuffled[others]
+    unlabelled = np.setdiff1d(fold.training, labelled)
     found = [
-        probe(name, features, target, crops.cells, labelled, fold.test, 2)
+        probe(name, features, target, crops.cells, labelled, unlabelled, fold.test, 2)
         for target in (crops.target, shuffled)
     ]
     np.testing.assert_array_equal(found[0].probabilities, found[1].probabilities)
     np.testing.assert_allclose(found[0].probabilities.sum(axis=1), 1.0)
     assert (found[0].probabilities.argmax(axis=1) == crops.target[fold.test]).mean() > 0.7
+
+
+def test_a_temperature_is_that_of_the_package_and_weights_repeat_labels() -> None:
+    draw = np.random.default_rng(6)
+    own, scores = draw.integers(0, 3, 80), draw.normal(size=(80, 3))
+    scores[np.arange(80), own] += 1.0
+    scores[:5, 2] = -np.inf
+    times = draw.integers(1, 4, 80)
+    labels = Labels(own, own, None, *3 * [np.arange(80)], np.ones(80, np.int64))
+    wanted = ClassProbe.tune(scores, Sample(np.empty((80, 0), np.float32), own, labels))
+    np.testing.assert_allclose(tune(scores, own, np.ones(80)), wanted, rtol=2e-3)
+    repeated = tune(np.repeat(scores, times, axis=0), np.repeat(own, times), np.ones(times.sum()))
+    np.testing.assert_allclose(tune(scores, own, times.astype(float)), repeated, rtol=2e-3)
+
+
+def test_a_temperature_of_fewer_labels_is_drawn_on_to_all() -> None:
+    """Scores twice as large have twice the temperature, so that any learning curve can be made."""
+    draw = np.random.default_rng(7)
+    own, scores = draw.integers(0, 2, 60), draw.normal(size=(60, 2))
+    scores[np.arange(60), own] += 1.0
+    curve = [(scores * np.exp(0.4 * k / (k - 1)), k) for k in (3, 10)]
+    whole, _ = tune(scores * np.exp(0.4), own, np.ones(60))
+    assert map_temperature(curve, own, np.empty((0, 2))) == pytest.approx(whole, rel=5e-3)
+
+
+def test_shares_of_classes_are_found_where_labels_are_even() -> None:
+    """Two Gaussians, whose posterior under even classes is known; nine in ten are of the first."""
+    draw = np.random.default_rng(8)
+    own = (draw.random(20_000) < 0.1).astype(float)
+    first = 1.0 / (1.0 + np.exp(2.0 * (2.0 * own - 1.0 + draw.normal(size=len(own)))))
+    found = class_shares(np.stack([first, 1.0 - first], axis=1), np.array([0.5, 0.5]))
+    np.testing.assert_allclose(found, [0.9, 0.1], atol=0.02)
+    certain = class_shares(np.eye(3)[[0, 0, 2]], np.array([0.4, 0.4, 0.2]))
+    np.testing.assert_allclose(certain, [2 / 3, 0.0, 1 / 3])
 
 
 def test_rows_are_kept_and_read_back(crops: Crops, tmp_path: Path) -> None:
