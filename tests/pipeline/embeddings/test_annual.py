@@ -203,6 +203,7 @@ def test_a_window_begun_from_another_snapshot_is_finished_first(
     assert len(set(open_annual(out).cube_snapshot.values)) == 2
 
 
+@pytest.mark.soak  # `embed` is killed in every run, by the same code
 def test_a_run_killed_at_its_worst_moments_ends_with_the_same_bytes(
     cubes: dict[int, Path], model: Path, first: Path, workers: Client, tmp_path: Path,
     launcher: Launcher,

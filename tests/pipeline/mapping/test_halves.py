@@ -179,6 +179,7 @@ def variance_of_difference(
     return np.asarray(own - 2.0 * ((one @ between) * other).sum(1))
 
 
+@pytest.mark.soak  # drawn ones are in every run
 @pytest.mark.parametrize("latent", [0, 1])
 def test_two_halves_of_the_scenes_differ_as_theory_says(ground: Ground, latent: int) -> None:
     even, odd = (ground.latents[part].isel(latent=latent) for part in PARTS)

@@ -271,6 +271,7 @@ def at_places(opened: xr.Dataset, zone: str) -> xr.Dataset:
     return opened.sel(where, method="nearest")
 
 
+@pytest.mark.soak  # two builds
 def test_tiles_of_two_zones_show_the_same_ground(
     zoned: dict[tuple[str, str], Path], embedded: Embed
 ) -> None:
