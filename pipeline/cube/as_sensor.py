@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,8 +82,8 @@ def as_sensor(
         methods of a model take it.
 
     Raises:
-        InputError: If it has no CRS, no ``time``, no band of the sensor, two time zones, integers
-            without a scale, or numbers that are none of the sensor's units.
+        InputError: If it has no CRS, no ``time`` or one twice, no band of the sensor, two time
+            zones, integers without a scale, or numbers that are none of the sensor's units.
 
     Examples:
         >>> import terralatent as tl
@@ -126,6 +125,11 @@ def as_sensor(
         )
     for name in result.data_vars:
         result[name].encoding["grid_mapping"] = "spatial_ref"
+    if (repeated := result.indexes["time"].duplicated()).any():
+        raise InputError(
+            f"{known.name}: the time {result['time'].values[repeated][0]} is there twice; drop one "
+            "of them."
+        )
     if items is not None:
         _warn_of_merged(result["time"].values, items, known.name)
     return result
@@ -384,6 +388,3 @@ def _warn_of_merged(times: np.ndarray, items: Iterable[Any], sensor: str) -> Non
             "(%s); load each on its own date, grouped by platform and orbit.",
             sensor, len(several), len(starts), str(several[0])[:10], what,
         )  # fmt: skip
-    for before, after in pairwise(starts):
-        if before == after:
-            raise InputError(f"{sensor}: the time {before} is there twice; drop one of them.")

@@ -221,8 +221,8 @@ def _facts(own: xr.Dataset, name: str, bands: tuple[str, ...]) -> GivenSensor:
 def _arrays(own: xr.Dataset, bands: Sequence[str]) -> list[da.Array]:
     """Values, sky and distance of a sensor, in chunks of all dates of a block."""
     data = own["data"].sel(band=list(bands)).transpose("time", "band", "y", "x")
-    values = _lazy(data.astype(np.float32)).rechunk((-1, -1, BLOCK, BLOCK))
-    sky = _lazy(sky_of(own)).rechunk((-1, BLOCK, BLOCK))
+    values = data.astype(np.float32).chunk().data.rechunk((-1, -1, BLOCK, BLOCK))
+    sky = sky_of(own).chunk().data.rechunk((-1, BLOCK, BLOCK))
     depth = {axis: min(HALO, sky.shape[axis]) for axis in (1, 2)}
     distance = da.map_overlap(
         _distance, sky, depth=depth, boundary=0, dtype=np.float32,
@@ -233,10 +233,6 @@ def _arrays(own: xr.Dataset, bands: Sequence[str]) -> list[da.Array]:
 
 def _distance(sky: NDArray[np.uint8]) -> NDArray[np.float32]:
     return distance_to_masked(sky == MASKED)
-
-
-def _lazy(array: xr.DataArray) -> da.Array:
-    return array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
 
 
 def _by_pixel(values: NDArray[Any]) -> NDArray[Any]:

@@ -62,7 +62,7 @@ def decode_latents(model: str, latents: xr.Dataset, sensor: str) -> xr.Dataset:
         )
     own = config.sensor(sensor)
     dims = ("time", "latent", "y", "x")
-    mean, std = (_lazy(latents[name].transpose(*dims)) for name in ("mean", "std"))
+    mean, std = (latents[name].transpose(*dims).chunk().data for name in ("mean", "std"))
     mean, std = (values.rechunk({1: -1}) for values in (mean, std))
     days = da.from_array(days_since_1970(latents["time"].values), chunks=mean.chunks[0])
     decoded = da.map_blocks(
@@ -115,7 +115,3 @@ def _decoded(
         for place, name in enumerate(ARRAYS):
             result[place][:, :, some] = getattr(found, name).permute(1, 2, 0).cpu().numpy()
     return result.reshape(len(ARRAYS), dates, bands, *shape)
-
-
-def _lazy(array: xr.DataArray) -> da.Array:
-    return array.data if isinstance(array.data, da.Array) else da.from_array(array.values)

@@ -155,6 +155,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
         "time zones Asia/Tokyo and UTC",
     ),
     (lambda data: data.assign_coords(x=np.arange(SIDE) ** 2.0), GIVEN, "no regular grid"),
+    (lambda data: data.isel(time=[0, 1, 1]), GIVEN, "is there twice"),
 ]  # fmt: skip
 
 
