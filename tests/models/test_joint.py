@@ -134,7 +134,9 @@ def test_a_kernel_without_a_constant_has_nothing_static() -> None:
     assert made.static(scene()) is None
 
 
-@pytest.mark.parametrize("kernel", ["matern12", "constant+matern32"])
+@pytest.mark.parametrize(
+    "kernel", ["constant+matern32", pytest.param("matern12", marks=pytest.mark.soak)]
+)
 def test_the_compiled_walk_is_the_difference_from_the_prior(kernel: str) -> None:
     """Many series take a compiled walk; the contract's own way, in float64, is the oracle."""
     latents, pixels, dates = 3, 1_200, 60

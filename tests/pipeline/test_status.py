@@ -278,6 +278,7 @@ build_cube(scenes, region(), sys.argv[2], block=16, client=client(), progress=Ga
 """
 
 
+@pytest.mark.soak  # tests.pipeline.store.test_writer kills a run in every run of the tests
 def test_a_build_that_was_killed_is_shown_as_interrupted(
     catalogue: Path, made_up: Scenes, cube: Path, workers: Client, tmp_path: Path
 ) -> None:
@@ -308,6 +309,7 @@ def test_a_build_that_was_killed_is_shown_as_interrupted(
     assert whole.cube == status(cube).cube
 
 
+@pytest.mark.soak  # an embedding in another process is seen in every run
 def test_a_training_in_another_process_is_seen_and_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

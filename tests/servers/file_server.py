@@ -39,7 +39,7 @@ KEY = "KEYOFMINE"
 QUICK = {"GDAL_HTTP_TIMEOUT": 120, "GDAL_HTTP_RETRY_DELAY": 0.05}
 """GDAL's settings for readers that are to retry soon, once they have an answer."""
 
-IMPATIENT = {**QUICK, "GDAL_HTTP_TIMEOUT": 1}
+IMPATIENT = {**QUICK, "GDAL_HTTP_TIMEOUT": 4}
 """And for those that are to give up what comes late. A busy machine is late too, which must cost
 them nothing but requests: where requests are counted, nobody is impatient."""
 

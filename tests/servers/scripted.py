@@ -63,6 +63,7 @@ def scripted(answer: Callable[[Request], Answer | None]) -> Iterator[ScriptedSer
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             length = int(self.headers.get("content-length") or 0)

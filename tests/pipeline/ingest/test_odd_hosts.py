@@ -69,6 +69,7 @@ class Host(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Host
 
     def do_GET(self) -> None:
@@ -117,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(path: Path) -> Iterator[Host]:
     with Host(path.read_bytes()) as host:
-        threading.Thread(target=host.serve_forever, daemon=True).start()
+        threading.Thread(target=host.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield host
         finally:

@@ -118,7 +118,7 @@ TRAIN = (
 )
 
 
-@some_and_all(TRAIN, slice(0, 3))
+@some_and_all(TRAIN, slice(1, 3))
 def test_an_interrupted_training_keeps_its_steps_and_ends_with_the_same_bytes(
     trained: Training, training: Training, points: tuple[tuple[Mishap, int | None], ...]
 ) -> None:

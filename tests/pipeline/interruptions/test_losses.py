@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from distributed import Client
 
 from terralatent.catalogs.documents.serve import serving
@@ -45,6 +46,7 @@ def test_a_task_that_kills_every_worker_is_named_and_takes_no_other_with_it(
     assert store.is_whole()
 
 
+@pytest.mark.soak  # tests.pipeline.ingest.test_build has a cut file and a missing one
 def test_missing_and_truncated_files_are_named_and_read_once_they_are_back(
     catalogue: Path, made_up: Scenes, workers: Client, launcher: Launcher, tmp_path: Path
 ) -> None:

@@ -94,7 +94,8 @@ def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("kind", ["nbi", pytest.param("nbc", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
 def test_garbage_is_compiled_over(kind: str, kept: Path, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     shutil.copytree(kept, tmp_path, dirs_exist_ok=True)

@@ -42,6 +42,7 @@ def counting(large: Path) -> Iterator[tuple[str, list[int]]]:
 
     class Counting(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_HEAD(self) -> None:
             self.answer(False)
@@ -69,7 +70,7 @@ def counting(large: Path) -> Iterator[tuple[str, list[int]]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Counting) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/large.tif", sent
         server.shutdown()
