@@ -51,6 +51,9 @@ if (
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
+# Names of hosts that exist nowhere: where no name server answers, none is waited for long.
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
+
 # What searches of the tests note of their files goes with them.
 _STATE = tempfile.TemporaryDirectory(prefix="terralatent-tests-")
 os.environ["XDG_STATE_HOME"] = _STATE.name

@@ -22,7 +22,7 @@ from terralatent.catalogs.hrefs import (
 )
 from terralatent.catalogs.printable import REPLACED
 
-__all__ = ["REFUSED", "Access"]
+__all__ = ["REFUSED", "Access", "addresses_of"]
 
 REFUSED = "may not be read"
 """In every message of an href that is refused."""
@@ -132,7 +132,7 @@ class Access:
         match = _URL.fullmatch(checked)
         if match is not None:
             self.check_addresses(
-                checked, _addresses(_host(match), int(time.monotonic() / _KEPT_FOR))
+                checked, addresses_of(_host(match))
             )
         return checked
 
@@ -260,9 +260,16 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def addresses_of(host: str) -> tuple[str, ...]:
+    """Where a name leads in this minute; nowhere if nobody knows, which its reader will say.
+
+    Looked up once a minute: where no name server answers, a look-up takes many seconds.
+    """
+    return _addresses(host, int(time.monotonic() / _KEPT_FOR))
+
+
 @lru_cache(maxsize=1024)
 def _addresses(host: str, minute: int) -> tuple[str, ...]:
-    """Where a name leads in some ``minute``; nowhere if nobody knows, which its reader will say."""
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -25,6 +25,7 @@ from time import monotonic
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from terralatent.catalogs.documents.access import addresses_of
 from terralatent.catalogs.documents.way import Way, authorization
 from terralatent.catalogs.hrefs import HrefError
 
@@ -219,8 +220,8 @@ async def _opened(way: Way, url: str) -> asyncio.StreamWriter:
     via = way.proxy_for(url)
     if via is None:
         return (await _connected(await _addresses(way, url, host, port)))[1]
-    with suppress(socket.gaierror):  # it may know names that nobody knows here
-        await _addresses(way, url, host, port)
+    # It may know names that nobody knows here.
+    way.access.check_addresses(url, await asyncio.to_thread(addresses_of, host))
     proxy = urlsplit(via)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(proxy.hostname, proxy.port or 80, type=socket.SOCK_STREAM)

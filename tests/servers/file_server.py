@@ -188,17 +188,20 @@ def serving_files(folder: Path, log: Path, trouble: Trouble | None = None) -> It
 def hurry(settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     """Let this process, a worker, read with other settings of GDAL and in another environment.
 
-    And forget what it knew of hosts and tokens.
+    And forget what it knew of hosts and tokens. No name leads anywhere: the proxy knows them all,
+    and where no name server answers each look-up would take its time.
     """
     from planetary_computer import sas
     from planetary_computer.settings import Settings
 
+    from terralatent.catalogs.documents import access
     from terralatent.pipeline.ingest import raster as rasters
     from terralatent.pipeline.ingest import retry as retries
 
     retries.FIRST_WAIT_S = QUICK_WAIT_S
     retries._host.cache_clear()
     rasters.GDAL_OPTIONS.update(settings)  # type: ignore[attr-defined]
+    access._addresses = lambda host, minute: ()  # type: ignore[assignment]
     os.environ.update(environment)
     Settings.get.cache_clear()
     sas.TOKEN_CACHE.clear()
