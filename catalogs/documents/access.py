@@ -131,9 +131,7 @@ class Access:
         checked = self.check(href)
         match = _URL.fullmatch(checked)
         if match is not None:
-            self.check_addresses(
-                checked, addresses_of(_host(match))
-            )
+            self.check_addresses(checked, addresses_of(_host(match)))
         return checked
 
     def check_addresses(self, url: str, addresses: Iterable[str]) -> None:
