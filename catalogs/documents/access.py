@@ -261,7 +261,7 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 def addresses_of(host: str) -> tuple[str, ...]:
     """Where a name leads in this minute; nowhere if nobody knows, which its reader will say.
 
-    Looked up once a minute: where no name server answers, a look-up takes many seconds.
+    Resolved once a minute: where no name server answers, a query takes many seconds.
     """
     return _addresses(host, int(time.monotonic() / _KEPT_FOR))
 

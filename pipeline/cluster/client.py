@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from distributed import Client
@@ -228,9 +229,24 @@ def _quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
+class _Joining(Client):
+    """A client that is closed at once where it cannot connect.
+
+    Dask leaves that to its finaliser, which waits for a lock: where the garbage is collected in the
+    thread that starts the next client, that holds the lock, and neither goes on.
+    """
+
+    def start(self, **settings: Any) -> None:
+        try:
+            super().start(**settings)
+        except BaseException:
+            self.close()
+            raise
+
+
 def _connected(address: str) -> Client:
     try:
-        return Client(address, timeout=ANSWER_WITHIN_S)
+        return _Joining(address, timeout=ANSWER_WITHIN_S)
     except TypeError as error:  # what Dask says of keys that it was not given
         raise InputError(
             f"Client {address} asks for keys, and Dask's configuration names none: write "

@@ -189,7 +189,7 @@ def hurry(settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     """Let this process, a worker, read with other settings of GDAL and in another environment.
 
     And forget what it knew of hosts and tokens. No name leads anywhere: the proxy knows them all,
-    and where no name server answers each look-up would take its time.
+    and where no name server answers each query would take its time.
     """
     from planetary_computer import sas
     from planetary_computer.settings import Settings

@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,13 +226,20 @@ def test_an_address_without_keys_is_warned_of_once(caplog: pytest.LogCaptureFixt
     assert len(warned) == 1
 
 
+def loops() -> int:
+    """Count the event loops that Dask runs in threads of this process."""
+    return sum(thread.name == "IO loop" for thread in threading.enumerate())
+
+
 def test_an_address_that_asks_for_keys_is_refused_without_and_joined_with_them() -> None:
     security = own_keys()
     with LocalCluster(
         n_workers=1, processes=False, protocol="tls", security=security, dashboard_address=None
     ) as cluster:
-        address = cluster.scheduler_address
+        address, before = cluster.scheduler_address, loops()
         with pytest.raises(InputError, match="asks for keys, and Dask's configuration names none"):
             client_for(address).__enter__()
+        # One that is left to be collected waits for the lock which the next one holds as it starts.
+        assert loops() == before
         with Client(address, security=security) as joined, client_for(joined) as client:
             assert client.submit(abs, -1).result() == 1
