@@ -94,10 +94,18 @@ def scenes(made_up: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def cube(made_up: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four blocks of the tiny catalogue in a folder; not to be changed."""
+    path = tmp_path_factory.mktemp("cube") / "cube"
+    build_cube(made_up, region(), path, block=32, client=workers)
+    return path
+
+
+@pytest.fixture(scope="module")
 def remote(server: S3Server, launcher: Launcher, scenes: Path) -> str:
-    """The cube of ``tests.conftest``, built by the command line where the server is."""
+    """It built by the command line where the server is."""
     ended = launcher.run(
-        "build", "--scenes", scenes, *WHERE, "--block", "16", "--out", CUBE,
+        "build", "--scenes", scenes, *WHERE, "--block", "32", "--out", CUBE,
         variables=server.environment(),
     )  # fmt: skip
     assert ended.code == 0, ended.output
@@ -131,12 +139,12 @@ def test_a_cube_is_the_one_that_a_folder_would_hold(
         xr.testing.assert_identical(open_cube(remote)[name].dataset.load(), node.dataset.load())
     before = server.objects()
 
-    again = run("build", "--scenes", scenes, *WHERE, "--block", "16", "--out", remote)
-    other = run("build", "--scenes", scenes, *WHERE, "--block", "32", "--out", remote)
+    again = run("build", "--scenes", scenes, *WHERE, "--block", "32", "--out", remote)
+    other = run("build", "--scenes", scenes, *WHERE, "--block", "16", "--out", remote)
 
     assert again.code == 0
     assert computed(again) == 0
-    assert "block is 16 there, 32 here" in refusal(other)
+    assert "block is 32 there, 16 here" in refusal(other)
     assert server.objects() == before
     assert not [key for key in before if key.endswith(".lock")]
 
