@@ -23,6 +23,7 @@ __all__ = [
     "TableColumns",
     "band_column",
     "find_columns",
+    "time_column",
 ]
 
 KEYS = ("pixel", "time")
@@ -97,6 +98,11 @@ class TableColumns:
 def band_column(sensor: str, band: str) -> str:
     """The name of a column that says of what it is."""
     return f"{sensor}{BETWEEN}{band}"
+
+
+def time_column(given: Columns = None) -> str:
+    """The name of the column of times."""
+    return str(_read(given).get("time", "time"))
 
 
 def find_columns(

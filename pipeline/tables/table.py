@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.tables.columns import Columns, TableColumns, find_columns
+from terralatent.pipeline.tables.columns import Columns, TableColumns, find_columns, time_column
 
 __all__ = ["ENDINGS", "Table", "TableSource", "is_table"]
 
@@ -76,7 +77,7 @@ class Table:
                 must.
         """
         name = str(source) if isinstance(source, str | Path) else _name(source)
-        content = _read(source, name)
+        content = _read(source, name, time_column(columns))
         parquet = isinstance(content, pq.ParquetFile)
         schema = content.schema_arrow if parquet else content.schema
         found = find_columns(schema, name, columns, sensors).carrying(carry, schema)
@@ -147,13 +148,13 @@ def _name(source: object) -> str:
     return f"a table in memory of {count:,} {'pixels' if hasattr(source, 'pixels') else 'rows'}"
 
 
-def _read(source: TableSource, name: str) -> pq.ParquetFile | pa.Table:
+def _read(source: TableSource, name: str, time: str) -> pq.ParquetFile | pa.Table:
     if _has_rows(source):
         return source.to_arrow()
     if isinstance(source, pa.Table):
         return source
     if _is_frame(source):
-        return pa.Table.from_pandas(source, preserve_index=False)
+        return pa.Table.from_pandas(_dated(source, time, name), preserve_index=False)
     path = Path(source)
     if path.suffix not in ENDINGS:
         raise InputError(f"{name} is no table by its ending; tables end in {' or '.join(ENDINGS)}.")
@@ -161,6 +162,20 @@ def _read(source: TableSource, name: str) -> pq.ParquetFile | pa.Table:
         return pq.ParquetFile(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(name, error) from error
+
+
+def _dated(frame: pd.DataFrame, time: str, name: str) -> pd.DataFrame:
+    """A frame with timestamps in UTC where it has text, as that of a CSV file is read."""
+    if time not in frame or not pd.api.types.is_string_dtype(frame[time]):
+        return frame
+    try:
+        stamps = pd.to_datetime(frame[time], format="ISO8601", utc=True)
+    except ValueError as error:
+        raise InputError(
+            f"{name}: the column {time!r} holds text that is no time of ISO 8601: {error}. Give "
+            "timestamps, or text such as 2018-05-01."
+        ) from error
+    return frame.assign(**{time: stamps.dt.tz_localize(None)})
 
 
 def _unreadable(name: str, error: Exception) -> InputError:

@@ -58,7 +58,8 @@ def test_a_file_a_frame_and_an_arrow_table_are_the_same(rows: pd.DataFrame, tmp_
     rows.to_parquet(tmp_path / "t.parquet", index=False, row_group_size=97)
     rows.to_csv(tmp_path / "t.csv", index=False)
     shuffled = rows.groupby("pixel", sort=False).sample(frac=1.0, random_state=3)
-    for given in (tmp_path / "t.parquet", str(tmp_path / "t.csv"), shuffled):
+    written = rows.assign(time=rows["time"].astype(str))
+    for given in (tmp_path / "t.parquet", str(tmp_path / "t.csv"), shuffled, written):
         assert_same(Series.from_table(given, COLUMNS), wanted)
     for given in (wanted, wanted.to_arrow()):  # which name their columns
         assert_same(Series.from_table(given), wanted)
@@ -128,6 +129,7 @@ MISTAKES: dict[str, tuple[Callable[[pd.DataFrame], Any], dict[str, Any] | None, 
     "column": (lambda t: t, {S2: {"B02": "blue"}}, "no column 'blue'; it has pixel, time, lon"),
     "carried": (lambda t: t, {**COLUMNS, "carry": ["crop"]}, "no column 'crop'; it has pixel"),
     "angle alone": (lambda t: t, {S1: {"incidence": "angle"}}, "no column of a band of sentinel-1"),
+    "time": (lambda t: t.assign(time="May"), COLUMNS, "'time' holds text that is no time of ISO"),
     "both names": (lambda t: t.rename(columns={"B02": "venus:B02"}), None,
                    "'venus:B02' names the sensor 'venus', which is unknown"),
 }  # fmt: skip
