@@ -7,6 +7,7 @@ with it) and the version of the code that made it.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from terralatent.pipeline.command import command_line
 from terralatent.pipeline.store.chunks import name_damaged_chunks
 from terralatent.pipeline.store.damage import ADVICE, translated_errors
 from terralatent.pipeline.store.digests import SUMS, changed_files, missing_files, read_sums, seal
+from terralatent.pipeline.store.exit import wait_for_foreign_threads
 from terralatent.pipeline.store.location import (
     Location,
     Place,
@@ -56,6 +58,9 @@ MEANWHILE = (
     "out. Run the same command again."
 )
 """Why nothing more is committed."""
+
+# What is registered first is called last: after zarr has stopped its event loop.
+atexit.register(wait_for_foreign_threads)
 
 
 class NotLaidOutError(InputError, FileNotFoundError):
