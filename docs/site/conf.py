@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
+from importlib.resources import files
 from pathlib import Path
 
 from docutils import nodes
@@ -72,7 +73,7 @@ napoleon_custom_sections = ["Returns", "Yields"]  # sentences, which may hold a 
 
 html_theme = "furo"
 html_title = "terralatent"
-html_static_path = ["static"]
+html_static_path = ["static", str(files("ziamath") / "fonts")]
 html_css_files = ["site.css"]
 html_extra_path = ["root"]
 html_copy_source = False
