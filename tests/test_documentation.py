@@ -30,7 +30,7 @@ from terralatent.pipeline.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")
-LANGUAGES = {"sh", "cron", "python", "toml", "yaml"}
+LANGUAGES = {"sh", "cron", "python", "toml", "yaml", "text"}
 VERBS: Any = typer.main.get_command(app)
 PROGRAM = Path(sysconfig.get_path("scripts"), "terralatent")
 

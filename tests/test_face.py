@@ -63,8 +63,9 @@ def modules_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_it_imports_nothing() -> None:
-    assert not modules_after("import terralatent") & {*READERS, *NOT_OF_READERS, "numpy"}
+@pytest.mark.parametrize("name", ["terralatent", "terralatent.pipeline"])
+def test_importing_it_imports_nothing(name: str) -> None:
+    assert not modules_after(f"import {name}") & {*READERS, *NOT_OF_READERS, "numpy"}
 
 
 @pytest.mark.parametrize("name", OPENING)

@@ -32,24 +32,33 @@ PACKAGES = ("catalogs", "models", "pipeline")
 # What conda-forge calls otherwise, or splits up otherwise.
 CONDA_NAMES = {"torch": "pytorch"}
 # What torch brings for one kind of device is left to each machine.
+EXTRAS = ("docs",)
+"""Whose further needs requirements-extra.lock pins."""
+LOCKS = ("requirements.lock", "requirements-extra.lock")
 DEVICE_BUILDS = re.compile(r"nvidia-|cuda-|triton")
 
 
 def declared() -> dict[str, Requirement]:
-    """The requirements of pyproject.toml, to run and to develop, by normalised name."""
+    """The requirements of pyproject.toml, to run, to develop and of extras, by normalised name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    optional = project["optional-dependencies"]
+    lines = [*project["dependencies"], *(line for e in ("dev", *EXTRAS) for line in optional[e])]
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 
-def locked() -> dict[str, Version]:
-    """The pins of requirements.lock by normalised name."""
+def pins_of(lock: str) -> dict[str, Version]:
+    """The pins of one lock by normalised name."""
     pins = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in (ROOT / lock).read_text().splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             name, _, version = line.partition("==")
             pins[canonicalize_name(name)] = Version(version)
     return pins
+
+
+def locked() -> dict[str, Version]:
+    """The pins of both locks."""
+    return {name: version for lock in LOCKS for name, version in pins_of(lock).items()}
 
 
 def test_environment_repeats_the_ranges_of_pyproject() -> None:
@@ -65,22 +74,34 @@ def test_environment_repeats_the_ranges_of_pyproject() -> None:
     assert {name: str(found[name]) for name in found} == {n: str(wanted[n]) for n in wanted}
 
 
+def test_binder_installs_the_project_as_a_conda_user_does() -> None:
+    script = ROOT / "postBuild"
+    assert os.access(script, os.X_OK)
+    install = script.read_text().splitlines()[-1]
+    assert f"#   {install}\n" in (ROOT / "environment.yml").read_text()
+
+
 @pytest.mark.parametrize("name", sorted(declared()))
 def test_lock_pins_each_requirement_within_its_range(name: str) -> None:
     pins = locked()
-    assert name in pins, f"requirements.lock has no {name}: run make lock"
+    assert name in pins, f"the locks have no {name}: run make lock"
     assert pins[name] in declared()[name].specifier, f"{name} {pins[name]} is out of range"
 
 
-def test_lock_holds_pins_and_nothing_else() -> None:
+def test_the_locks_share_no_pin() -> None:
+    assert not pins_of(LOCKS[0]).keys() & pins_of(LOCKS[1]).keys()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_holds_pins_and_nothing_else(lock: str) -> None:
     pin = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][0-9a-z.]*")
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = (ROOT / lock).read_text().splitlines()
     entries = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     odd = [line for line in entries if not pin.fullmatch(line)]
     assert not odd, f"{odd}: wanted name==version, with no local version, option, file or host"
     hosts = [line for line in lines if re.search(r"://|@ |^-", line)]
     assert not hosts, f"{hosts}: the lock must hold on any machine"
-    devices = [name for name in locked() if DEVICE_BUILDS.match(name)]
+    devices = [name for name in pins_of(lock) if DEVICE_BUILDS.match(name)]
     assert not devices, f"{devices} are for one kind of device only"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.embed.cube import random_model, repeated_cube, scenes_cube
 from benchmarks.lazy.beside_store import compare
-from benchmarks.lazy.imports import import_seconds
+from benchmarks.lazy.imports import import_seconds, import_table
 from benchmarks.lazy.reading import read_of_a_block
 
 PARTS = ("imports", "reading", "store")
@@ -28,6 +28,7 @@ def main() -> int:
         libraries, with_ours = import_seconds(options.rounds)
         print(f"xarray, dask, zarr, icechunk and rioxarray: {libraries:.2f} s; with what opens a "
               f"store: {with_ours / libraries:.2f} times that")  # fmt: skip
+        print(*import_table(options.rounds), sep="\n", flush=True)
     if not (options.scenes / "catalog.json").is_file():
         print(f"NOT MEASURED: there is no catalogue at {options.scenes}", file=sys.stderr)
         return 1

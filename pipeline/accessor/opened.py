@@ -139,10 +139,10 @@ class Opened:
         """How unsure each pixel is at each date, in one number.
 
         Of latents the share of the prior's variance that observations leave, 0 to 1: the mean of
-        ``std``^2 over the latents that are informed, by 0.1 nats or more (mean of -log ``std`` over
-        a bounded, evenly spread part of the map, which is read). Of decoded bands the root mean
-        square of ``std_signal`` over the bands, of annual vectors that of ``std`` over components,
-        of classes the entropy, of numbers ``std``: these are lazy.
+        ``std ** 2`` over the latents that are informed, by 0.1 nats or more (mean of -log ``std``
+        over a bounded, evenly spread part of the map, which is read). Of decoded bands the root
+        mean square of ``std_signal`` over the bands, of annual vectors that of ``std`` over
+        components, of classes the entropy, of numbers ``std``: these are lazy.
 
         Args:
             latents: Those that count as informed, by name; nothing is read then.
@@ -203,11 +203,11 @@ class Opened:
         """How much every pixel of latents or annual vectors is like a place; lazy.
 
         By ``cosine`` of their posterior means m, whose units are already those in which places
-        differ, and of the place's m0 (that of several pixels is the mean):
+        differ, and of the place's m0 (that of several pixels is the mean)::
 
             m . m0 / (|m| |m0|), -1 to 1
 
-        or by ``distance``, in which what is unsure counts less, v their variances:
+        or by ``distance``, in which what is unsure counts less, v their variances::
 
             sqrt( mean_k (m_k - m0_k)^2 / (v_k + v0_k) ), about 1 where only errors differ.
 
