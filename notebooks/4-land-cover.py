@@ -50,7 +50,7 @@ tl.build_cube(scenes, region, "cube", block=64)
 # the map is scored on labels that are hidden.
 
 # %%
-truth = xr.open_datatree("region/truth.zarr", engine="zarr", consolidated=False)
+truth = xr.open_datatree("region/truth.zarr", consolidated=False)
 parcel, cover = truth["parcel"].astype("int32"), truth["land_cover"][0]
 names = dict(zip(cover.flag_values, cover.flag_meanings.split(), strict=True))
 grid = tl.open_cube("cube")["sentinel-2-l2a"].to_dataset().rio

@@ -26,7 +26,8 @@ from dask.distributed import Client
 
 import terralatent as tl
 
-client = Client(n_workers=2, threads_per_worker=1, memory_limit="2GB", dashboard_address=None)
+quiet = {"dashboard_address": None, "silence_logs": "CRITICAL"}
+client = Client(n_workers=2, threads_per_worker=1, memory_limit="2GB", **quiet)
 tl.simulate("region", size=64, seed=3)
 source, region = "region", "region/region.geojson"
 scenes = tl.search_scenes(source, region, "2018-01-01", "2018-12-31")

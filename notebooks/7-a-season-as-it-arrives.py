@@ -61,7 +61,7 @@ for end in ("04-20", "06-05", "07-25"):
 # such a pixel might do.
 
 # %%
-truth = xr.open_datatree("region/truth.zarr", engine="zarr", consolidated=False)
+truth = xr.open_datatree("region/truth.zarr", consolidated=False)
 cover = truth["land_cover"][0]
 wheat = dict(zip(cover.flag_meanings.split(), cover.flag_values, strict=True))["winter_wheat"]
 row, column = (int(places[len(places) // 2]) for places in (cover == wheat).values.nonzero())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import re
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent
@@ -31,8 +32,9 @@ MOST_BYTES = 150_000
 COLOURS = (256, 192, 128, 96, 64)
 """Of a picture's palette, the first with which it is small enough."""
 
-BAR = "━"
-"""What a bar of progress is drawn with; it says how long a run took, and so is not kept."""
+OF_A_RUN = re.compile("━| at 0x")
+"""In a bar of progress, which says how long a run took, and in an object without a text of its own:
+neither is kept."""
 
 
 def sources(names: list[str]) -> list[Path]:
@@ -59,13 +61,17 @@ def execute(source: Path, folder: str) -> nbformat.NotebookNode:
     return notebook
 
 
-def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Leave out what would differ in the next run: bars, random ids, the version of Python."""
+def tidy(notebook: nbformat.NotebookNode, folder: str) -> nbformat.NotebookNode:
+    """Leave out what would differ in the next run: bars, addresses, the folder, random ids."""
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not is_bar(output)]
-            for data in (output.get("data", {}) for output in cell.outputs):
+            cell.outputs = [
+                output for output in cell.outputs if not OF_A_RUN.search(text_of(output))
+            ]
+            for data in [output.get("data", output) for output in cell.outputs]:
+                for kind in data.keys() & {"text", "text/plain", "text/html"}:
+                    data[kind] = data[kind].replace(f"{folder}/", "")
                 if "image/png" in data:
                     data["image/png"] = shrunk(data["image/png"])
     notebook.metadata.pop("language_info", None)
@@ -74,9 +80,9 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def is_bar(output: Any) -> bool:
-    """Whether an output shows progress."""
-    return BAR in output.get("data", {}).get("text/plain", "")
+def text_of(output: Any) -> str:
+    """What an output says as plain text."""
+    return str(output.get("data", {}).get("text/plain", ""))
 
 
 def shrunk(picture: str) -> str:
@@ -107,11 +113,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 notebook = execute(source, folder)
-            except CellExecutionError as error:
+            except (CellExecutionError, CellTimeoutError) as error:
                 sys.exit(f"{source.name}: {error}")
         seconds[source.name] = time.monotonic() - begun
         if given.keep:
-            nbformat.write(tidy(notebook), source.with_suffix(".ipynb"))
+            nbformat.write(tidy(notebook, folder), source.with_suffix(".ipynb"))
     for name, took in seconds.items():
         print(f"{name:32} {took:5.0f} s")
 
