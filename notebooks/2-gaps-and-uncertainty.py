@@ -29,6 +29,7 @@ tl.simulate("region", size=64, seed=3)
 source, region = "region", "region/region.geojson"
 scenes = tl.search_scenes(source, region, "2018-01-01", "2018-12-31")
 tl.build_cube(scenes, region, "cube")
+scenes
 
 # %% [markdown]
 # For a real region these three lines stand in place of those four. Its truth is not known; what

@@ -58,8 +58,8 @@ rows = [
     {"geometry": shape(outline).buffer(-8), "cover": names[cover.values[parcel == n].max()]}
     for outline, n in shapes(parcel.values, transform=grid.transform())
 ]
-fields = geopandas.GeoDataFrame(rows, crs=grid.crs).query("geometry.area > 1000")
-labels = fields.sample(frac=1, random_state=0).groupby("cover").head(4)
+fields = geopandas.GeoDataFrame(rows, crs=grid.crs)
+labels = fields[fields.area > 1000].sample(frac=1, random_state=0).groupby("cover").head(4)
 labels = labels[labels.groupby("cover")["cover"].transform("size") > 1]
 labels["cover"].value_counts().to_frame("outlined fields").T
 

@@ -29,6 +29,7 @@ tl.simulate("region", size=96, seed=3)
 source, region = "region", "region/region.geojson"
 scenes = tl.search_scenes(source, region, "2018-01-01", "2018-12-31")
 tl.build_cube(scenes, region, "cube", block=48)
+scenes
 
 # %% [markdown]
 # For a real region these three lines stand in place of those four:
@@ -66,7 +67,7 @@ for axis, count in zip(axes, (1, 10), strict=True):
     axis.contour(alike.x, alike.y, maize, levels=[0.5], colors="black", linewidths=0.8)
     axis.plot(x[:count], y[:count], "*", color="white", markeredgecolor="black", markersize=12)
     score = average_precision_score(maize.ravel(), alike.values.ravel())
-    axis.set(title=f"like {count} of them: average precision {score:.2f}", aspect="equal")
+    axis.set(title=f"like {count}: average precision {score:.2f}", aspect="equal")
     axis.set_axis_off()
 
 # %% [markdown]
