@@ -75,8 +75,8 @@ tl.show("latents")
 # %% [markdown]
 # Three latents as colours: alike colours are alike in what the satellites saw, field by field and
 # month by month, without a hole where clouds were. Below, what of the prior's variance is left: 0
-# where observations say all, 1 where they say nothing. Not all 16 latents mean something;
-# `information` says how much each was informed, in nats.
+# where observations say all, 1 where they say nothing. Not every latent means something everywhere:
+# `information` says how much each was informed here, in nats; one near 0 is that of the prior.
 
 # %%
 latents = tl.open_latents("latents")
@@ -96,6 +96,7 @@ june.long_name[:2], june.rio.crs.to_string(), june.shape
 # %%
 groups = latents.terralatent.cluster(8, seed=0)
 groups.plot.imshow(cmap="Set2", vmin=0.5, vmax=8.5, size=4, aspect=1.3, cbar_kwargs={"label": ""})
+plt.title("")
 plt.axis("off")
 plt.show()
 
