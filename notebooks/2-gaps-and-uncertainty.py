@@ -93,8 +93,7 @@ for axis, (name, own) in zip(axes, bands.items(), strict=True):
 # %%
 rows = {}
 for name, own in bands.items():
-    error = truth - own["mean"].sel(time=gap)
-    std = own["std_signal"].sel(time=gap)
+    error, std = truth - own["mean"].sel(time=gap), own["std_signal"].sel(time=gap)
     held = abs(error) <= 1.645 * std
     rows[name] = [float((error**2).mean()) ** 0.5, float(std.mean()), float(held.mean())]
 pd.DataFrame(rows, index=["error", "standard deviation", "held by 90 % intervals"]).T.round(4)

@@ -97,8 +97,7 @@ tl.load_model("more")
 truth = xr.open_datatree("region/truth.zarr", consolidated=False)["daily"]["reflectance"]
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 for axis, name, model in zip(axes, ("without it", "with it"), ("s1s2l8", "more"), strict=True):
-    mean = tl.decode("cube", model, "sentinel-2-l2a", "10D")["mean"].compute()
-    error = (mean - truth.sel(time=mean.time)) ** 2
+    error = (tl.decode("cube", model, "sentinel-2-l2a", "10D")["mean"].compute() - truth) ** 2
     image = axis.imshow(error.mean(["time", "band"]) ** 0.5, vmin=0.0, vmax=0.05)
     axis.set(title=f"{name}: {float(error.mean()) ** 0.5:.4f}", xticks=[], yticks=[])
 figure.colorbar(image, ax=axes, label="error of reflectance")

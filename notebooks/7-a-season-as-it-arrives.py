@@ -14,8 +14,8 @@
 # # 7. A season as acquisitions arrive
 #
 # A crop is to be watched while it grows, with what there is that day. The cube grows by what is
-# new, and the same model says, after each step, how the season went, how it will go on if nothing
-# unusual happens, and how unsure that is.
+# new, and the same model says, after each step, how the season went, what it makes of the weeks to
+# come, and how unsure that is.
 
 # %%
 import matplotlib.pyplot as plt
@@ -41,7 +41,8 @@ source, region, year = "region", "region/region.geojson", "2018"
 #
 # The same three calls with a later end. `build_cube` reads scenes that are new, and shows them to
 # readers in one commit; where nothing is new it writes nothing. `decode` takes dates beyond the
-# last acquisition as well as those before it.
+# last acquisition as well as those before it, and warns where they lie so far beyond that nothing
+# is known of them but the prior.
 
 # %%
 dates = pd.date_range(f"{year}-03-01", f"{year}-09-15", freq="5D")
@@ -57,8 +58,8 @@ for end in ("04-20", "06-05", "07-25"):
 # ## One field
 #
 # NDVI of a pixel of winter wheat, with its 90 % interval, as it was known on each of these days;
-# the line in red is the truth. Before the day the interval is narrow; behind it, it widens to what
-# such a pixel might do.
+# the orange line is the truth. Up to the day the interval is narrow; after it, it widens to what
+# such a pixel might do, and the harvest of July is within it before it is seen.
 
 # %%
 truth = xr.open_datatree("region/truth.zarr", consolidated=False)
