@@ -46,10 +46,10 @@ scenes
 # `pretrained=` begins from a model that is there, and keeps its choices; without it training begins
 # from nothing, with more steps. Whole acquisitions are hidden meanwhile: weights that predict these
 # best are kept, and the start is a candidate itself, so that nothing gets worse unnoticed. The same
-# call again goes on where it was interrupted. 8 steps are few, for speed; 80 are better.
+# call again goes on where it was interrupted. 24 steps are few, for speed; 80 are better.
 
 # %%
-report = tl.train("cube", "own", pretrained="s1s2l8", steps=8, validate_every=4)
+report = tl.train("cube", "own", pretrained="s1s2l8", steps=24, validate_every=8)
 print(report)
 tl.load_model("own")
 

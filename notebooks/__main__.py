@@ -29,7 +29,7 @@ CELL_WITHIN_S = 600
 MOST_BYTES = 150_000
 """Of a picture."""
 
-COLOURS = range(256, 56, -8)
+COLOURS = range(256, 48, -16)
 """Of a picture's palette, the first with which it is small enough."""
 
 OF_A_RUN = re.compile("━| at 0x")
