@@ -15,7 +15,8 @@
 #
 # A region is mapped block by block, and blocks go to Dask workers: on this machine, on SLURM, on
 # Kubernetes, wherever you have a client. Workers read the cube and write the result themselves; the
-# notebook commits. Memory of a worker depends on the block, never on the region.
+# notebook commits. Memory of a worker depends on the block, never on the region. `security=True`
+# gives the cluster keys of its own: without, whoever reaches its port can run code as you.
 
 # %%
 import os
@@ -26,8 +27,8 @@ from dask.distributed import Client
 
 import terralatent as tl
 
-quiet = {"dashboard_address": None, "silence_logs": "CRITICAL"}
-client = Client(n_workers=2, threads_per_worker=1, memory_limit="2GB", **quiet)
+options = {"memory_limit": "2GB", "dashboard_address": ":0", "silence_logs": "CRITICAL"}
+client = Client(n_workers=2, threads_per_worker=1, security=True, **options)
 tl.simulate("region", size=64, seed=3)
 source, region = "region", "region/region.geojson"
 scenes = tl.search_scenes(source, region, "2018-01-01", "2018-12-31")
@@ -85,5 +86,6 @@ print("the same call again:", again.computed, "blocks left to do")
 latents = tl.embed("cube", dates="monthly")
 informed = latents["mean"].isel(latent=(latents["information"] > 1.0).values)
 change = informed.std("time").mean("latent").rename("change over the year").compute()
-change.plot.imshow(size=4, aspect=1.3).axes.set_axis_off()
+options = {"size": 4, "aspect": 1.3, "cbar_kwargs": {"label": change.name}}
+change.drop_vars("spatial_ref").plot.imshow(**options).axes.set_axis_off()
 client.close()
