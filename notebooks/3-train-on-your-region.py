@@ -57,7 +57,9 @@ tl.load_model("own")
 # ## What it brings
 #
 # Sentinel-2's bands on every tenth day, by both models, beside the truth: the error of the surface,
-# and the share of the truth that lies within the 90 % intervals.
+# and the share of the truth that lies within the 90 % intervals. Those of the model as it comes are
+# wide, as it must hold for all regions; those of the one trained here are narrower, and rather too
+# narrow. [docs/adapting.md](../docs/adapting.md) says how intervals alone are fitted to a place.
 
 # %%
 truth = xr.open_datatree("region/truth.zarr", consolidated=False)

@@ -79,7 +79,8 @@ tl.show("map")
 #
 # A mapped area is a count of pixels, biased by whatever the classifier confuses. Areas with
 # standard errors want places drawn at random within each class of the map, and labelled by what is
-# really there: here 40 of each, of which the truth says what they are.
+# really there: here 40 of each, of which the truth says what they are. The last column is the
+# truth of the whole region.
 
 # %%
 land = tl.open_landcover("map")

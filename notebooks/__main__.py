@@ -29,7 +29,7 @@ CELL_WITHIN_S = 600
 MOST_BYTES = 150_000
 """Of a picture."""
 
-COLOURS = range(256, 48, -16)
+COLOURS = range(256, 48, -8)
 """Of a picture's palette, the first with which it is small enough."""
 
 OF_A_RUN = re.compile("━| at 0x")
@@ -93,7 +93,7 @@ def shrunk(picture: str) -> str:
     drawn = Image.open(BytesIO(content)).convert("RGB")
     for colours in COLOURS:
         stream = BytesIO()
-        palette = drawn.quantize(colours, kmeans=2, dither=Image.Dither.NONE)
+        palette = drawn.quantize(colours, dither=Image.Dither.NONE)
         palette.save(stream, format="PNG", optimize=True)
         if stream.tell() <= MOST_BYTES:
             return base64.b64encode(stream.getvalue()).decode("ascii")
