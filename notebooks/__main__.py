@@ -93,7 +93,7 @@ def shrunk(picture: str) -> str:
     drawn = Image.open(BytesIO(content)).convert("RGB")
     for colours in COLOURS:
         stream = BytesIO()
-        palette = drawn.quantize(colours, dither=Image.Dither.NONE)
+        palette = drawn.quantize(colours, Image.Quantize.FASTOCTREE)
         palette.save(stream, format="PNG", optimize=True)
         if stream.tell() <= MOST_BYTES:
             return base64.b64encode(stream.getvalue()).decode("ascii")
