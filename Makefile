@@ -9,6 +9,8 @@
 #   make lint      ruff and mypy
 #   make docs      the site of these pages, of the notebooks and of all that is public, into build/site
 #   make ci-extra  what CI runs beside lint and tests: the site, with warnings as errors
+#   make notebooks   execute the notebooks; NAMES="1 2 8" some of them
+#   make notebooks-keep  the same, and rewrite the executed ones that are kept
 #   make bench     the figures of docs/measuring.md and benchmarks/*/RESULTS.md, in short runs
 #   make pretrain  the model that comes with the package, from nothing; hours, and wants the scenes
 #   make soak      what runs for long on purpose, all commands and examples of the docs among it
@@ -22,9 +24,10 @@ JOBS ?= 2
 DEMO ?= demo
 PRETRAINED ?= build/pretrained
 TESTS ?=
+NAMES ?=
 
 TORCH := 2.13.0
-EXTRAS := docs
+EXTRAS := docs notebook
 SITE := build/site
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,7 +40,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-extra test test-slurm test-gateway lint format docs ci-extra bench pretrain soak lock clean
+.PHONY: help demo install install-extra test test-slurm test-gateway lint format docs ci-extra notebooks notebooks-keep bench pretrain soak lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -104,6 +107,12 @@ docs: install-extra
 
 ci-extra: docs
 	$(ONE_THREAD) $(BIN)/python -m pytest -m site tests/test_site.py
+
+notebooks: install-extra
+	$(ONE_THREAD) $(BIN)/python notebooks $(NAMES)
+
+notebooks-keep: install-extra
+	$(ONE_THREAD) $(BIN)/python notebooks --keep $(NAMES)
 
 bench: install
 	$(BIN)/python -m benchmarks.posteriors --quick

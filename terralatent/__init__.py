@@ -45,6 +45,7 @@ __all__ = [
     "samples",
     "search_scenes",
     "show",
+    "simulate",
     "status",
     "train",
 ]
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from terralatent.catalogs.errors import InputError
     from terralatent.catalogs.scenes.scenes import Scenes
     from terralatent.catalogs.scenes.search import search_scenes
+    from terralatent.catalogs.simulation.simulate import simulate
     from terralatent.catalogs.sources.sensors import SENSORS, Sensor
     from terralatent.catalogs.sources.sources import Source
     from terralatent.models.checkpoint import CheckpointError
@@ -126,6 +128,7 @@ else:
         "samples": "pipeline.accessor.samples",
         "search_scenes": "catalogs.scenes.search",
         "show": "pipeline.pictures.show",
+        "simulate": "catalogs.simulation.simulate",
         "status": "pipeline.info.status",
         "train": "pipeline.training.train",
     }

@@ -85,6 +85,11 @@ def simulate(
 
     Raises:
         InputError: If an argument cannot be used, or ``out`` holds something else.
+
+    Examples:
+        >>> import terralatent as tl
+        >>> tl.simulate("region", size=64, seed=3).name  # doctest: +SKIP
+        'region'
     """
     _check(size, years, seed)
     draws = Draws(seed)

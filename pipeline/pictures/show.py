@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
 import xarray as xr
@@ -26,6 +26,21 @@ if TYPE_CHECKING:  # it comes with what reads rasters, which a refusal does with
 __all__ = ["show"]
 
 
+@overload
+def show(
+    store: str | Path | Store,
+    out: None = None,
+    *,
+    sensor: str | None = None,
+    variable: str | None = None,
+    date: str | None = None,
+    pixel: str | None = None,
+    level: int | None = None,
+    at: str | None = None,
+) -> Figure: ...
+
+
+@overload
 def show(
     store: str | Path | Store,
     out: str | Path,
@@ -36,7 +51,20 @@ def show(
     pixel: str | None = None,
     level: int | None = None,
     at: str | None = None,
-) -> Path:
+) -> Path: ...
+
+
+def show(
+    store: str | Path | Store,
+    out: str | Path | None = None,
+    *,
+    sensor: str | None = None,
+    variable: str | None = None,
+    date: str | None = None,
+    pixel: str | None = None,
+    level: int | None = None,
+    at: str | None = None,
+) -> Path | Figure:
     """Draw a picture of a store, of the series of one of its pixels, or its season. Computes.
 
     Args:
@@ -57,6 +85,9 @@ def show(
             :func:`terralatent.pipeline.overviews.opened.level_for`; 0 where there are none.
         at: An earlier snapshot, see :func:`terralatent.pipeline.store.history.find_snapshot`.
 
+    Returns:
+        The picture's file; without ``out`` a figure, which a notebook displays.
+
     Raises:
         InputError: If there is no such store, sensor, variable or pixel, if the store is damaged,
             if it has no season, or if ``out`` cannot be written.
@@ -65,23 +96,28 @@ def show(
         >>> import terralatent as tl
         >>> tl.show("landcover", "crops.png").name
         'crops.png'
+        >>> figure = tl.show("latents", date="2017-12-15")
     """
     store = Store.of(store)
-    _check_format(Path(out))
-    refuse_inside_store(out)
+    if out is not None:
+        _check_format(Path(out))
+        refuse_inside_store(out)
     if pixel is not None and date is not None:
         raise InputError("A series of a pixel shows every date; give either a pixel or a date.")
     if pixel is not None and level:
         raise InputError("A series is of a pixel of the store; leave the level out.")
-    moving = Path(out).suffix.lower() in MOVING
+    moving = out is not None and Path(out).suffix.lower() in MOVING
     if moving and (pixel, date) != (None, None):
         raise InputError(
-            f"{Path(out).name} shows maps of every date; leave pixel and date out, or end its name "
-            "in .png."
+            f"{Path(str(out)).name} shows maps of every date; leave pixel and date out, or end its "
+            "name in .png."
         )
     request = _Request(sensor, variable, date, pixel, level, moving)
     with translated_errors(store):
         drawn = _draw(store, find_snapshot(store, at), request)
+    if out is None:
+        assert isinstance(drawn, Figure)  # only a file moves
+        return drawn
     return _save(drawn, Path(out))
 
 

@@ -62,6 +62,16 @@ def test_every_store_gives_pictures(
     assert out.stat().st_size > 10_000
 
 
+def test_without_a_file_it_is_the_picture_that_the_file_would_hold(
+    stores: dict[str, Path], tmp_path: Path
+) -> None:
+    figure = show(stores["bands"])
+    figure.savefig(tmp_path / "own.png")
+    kept = show(stores["bands"], tmp_path / "kept.png")
+    assert (tmp_path / "own.png").read_bytes() == kept.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.png", "own.png"]
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
