@@ -2,14 +2,16 @@
 #
 #   make demo      a simulated region, the commands to its maps, pictures and scores, into demo/
 #   make install   lay .venv from requirements.lock, with the project in it (editable)
+#   make install-extra  lay what the extras of pyproject.toml need beside that, from requirements-extra.lock
 #   make test      the tests; TESTS="tests/pipeline/cube/test_cube.py -x" runs some of them
 #   make test-slurm  jobs on a SLURM of one node; wants root and Debian's packages of it
 #   make test-gateway  clusters of a Dask Gateway on this machine, which it installs into .venv
 #   make lint      ruff and mypy
+#   make browser   the explorer in a real browser; wants Debian's chromium, which root is given
 #   make bench     the figures of docs/measuring.md and benchmarks/*/RESULTS.md, in short runs
 #   make pretrain  the model that comes with the package, from nothing; hours, and wants the scenes
 #   make soak      what runs for long on purpose, all commands and examples of the docs among it
-#   make lock      work requirements.lock out anew from pyproject.toml
+#   make lock      work both locks out anew from pyproject.toml
 #   make clean     remove what the above laid
 
 PYTHON ?= python3
@@ -21,6 +23,7 @@ PRETRAINED ?= build/pretrained
 TESTS ?=
 
 TORCH := 2.13.0
+EXTRAS := view browser
 VENV := .venv
 BIN := $(VENV)/bin
 TYPED := build/typed/terralatent
@@ -32,7 +35,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install test test-slurm test-gateway lint format bench pretrain soak lock clean
+.PHONY: help demo install install-extra test test-slurm test-gateway lint format browser bench pretrain soak lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +54,12 @@ $(VENV)/lock.stamp: requirements.lock | $(BIN)/python
 
 $(VENV)/project.stamp: $(VENV)/lock.stamp pyproject.toml setup.py
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install-extra: install $(VENV)/extra.stamp
+
+$(VENV)/extra.stamp: requirements-extra.lock $(VENV)/lock.stamp
+	$(PIP) install --constraint requirements.lock --requirement requirements-extra.lock
 	@touch $@
 
 $(FACE:%=$(TYPED)/%): $(TYPED)/%: | $(VENV)/project.stamp
@@ -84,6 +93,12 @@ lint: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Where there is no chromium and nobody may install one, the tests say that they were skipped.
+browser: install-extra
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	    apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium fonts-dejavu-core; } >/dev/null
+	$(ONE_THREAD) $(BIN)/python -m pytest -m browser tests/browser
 
 bench: install
 	$(BIN)/python -m benchmarks.posteriors --quick
@@ -122,17 +137,22 @@ soak: install
 	@$(BIN)/python -m pytest -m "soak or slow" $(TESTS) || { code=$$?; \
 	    if [ $$code -eq 5 ]; then echo "make soak: there is no soak test yet"; else exit $$code; fi; }
 
+COMPILE = $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-build-isolation \
+    --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
+PLAIN := awk '/^[^ ]/ { skip = /^(nvidia-|cuda-|triton)/ } !skip { sub(/\+[a-z0-9.]+$$/, ""); print }'
+
 # Versions already locked stay unless they no longer fit; make lock UPGRADE=--upgrade takes the newest.
 # What torch's own build for one kind of device adds (+cpu, the CUDA packages) is left to each machine.
 lock: | $(BIN)/python
 	$(PIP) install 'pip-tools>=7.5' 'setuptools>=77'
-	$(BIN)/pip-compile --quiet --extra dev --strip-extras --allow-unsafe --no-build-isolation \
-	    --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --upgrade-package torch==$(TORCH) $(UPGRADE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --upgrade-package torch==$(TORCH) --output-file requirements.lock pyproject.toml
 	@{ echo "# Worked out from pyproject.toml by make lock, for Python 3.11 to 3.13: change that, not this."; \
-	    awk '/^[^ ]/ { skip = /^(nvidia-|cuda-|triton)/ } !skip { sub(/\+[a-z0-9.]+$$/, ""); print }' \
-	    requirements.lock; } > requirements.lock.new
+	    $(PLAIN) requirements.lock; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+	$(COMPILE) --no-annotate $(EXTRAS:%=--extra %) --constraint requirements.lock --output-file requirements-extra.lock pyproject.toml
+	@{ echo "# What the extras need beside requirements.lock, by make lock: change pyproject.toml, not this."; \
+	    $(PLAIN) requirements-extra.lock | grep -vxFf requirements.lock; } > requirements-extra.lock.new
+	@mv requirements-extra.lock.new requirements-extra.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

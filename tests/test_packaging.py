@@ -31,6 +31,8 @@ PACKAGES = ("catalogs", "models", "pipeline")
 
 # What conda-forge calls otherwise, or splits up otherwise.
 CONDA_NAMES = {"torch": "pytorch"}
+# Extras of one kind of cluster, which nobody needs all of, and what requirements.lock has.
+NOT_LOCKED = {"slurm", "kubernetes", "gateway", "cuda", "dev"}
 # What torch brings for one kind of device is left to each machine.
 DEVICE_BUILDS = re.compile(r"nvidia-|cuda-|triton")
 
@@ -42,10 +44,19 @@ def declared() -> dict[str, Requirement]:
     return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
 
 
-def locked() -> dict[str, Version]:
-    """The pins of requirements.lock by normalised name."""
+def extras() -> dict[str, Requirement]:
+    """The requirements of what requirements-extra.lock pins, by normalised name."""
+    optional = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    lines = [line for name, own in optional.items() if name not in NOT_LOCKED for line in own]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+def locked(file: str = "requirements.lock") -> dict[str, Version]:
+    """The pins of a lock by normalised name."""
     pins = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in (ROOT / file).read_text().splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             name, _, version = line.partition("==")
             pins[canonicalize_name(name)] = Version(version)
@@ -59,7 +70,8 @@ def test_environment_repeats_the_ranges_of_pyproject() -> None:
     found = {entry.name: entry.specifier for entry in map(Requirement, by_conda + by_pip)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-    wanted = {CONDA_NAMES.get(name, name): entry.specifier for name, entry in declared().items()}
+    every = {**declared(), **extras()}
+    wanted = {CONDA_NAMES.get(name, name): entry.specifier for name, entry in every.items()}
     wanted["python"] = Requirement(f"python{project['requires-python']}").specifier
     wanted["pip"] = Requirement("pip").specifier
     assert {name: str(found[name]) for name in found} == {n: str(wanted[n]) for n in wanted}
@@ -72,15 +84,27 @@ def test_lock_pins_each_requirement_within_its_range(name: str) -> None:
     assert pins[name] in declared()[name].specifier, f"{name} {pins[name]} is out of range"
 
 
-def test_lock_holds_pins_and_nothing_else() -> None:
+@pytest.mark.parametrize("name", sorted(extras()))
+def test_a_lock_pins_each_extra_within_its_range(name: str) -> None:
+    pins = {**locked(), **locked("requirements-extra.lock")}
+    assert name in pins, f"requirements-extra.lock has no {name}: run make lock"
+    assert pins[name] in extras()[name].specifier, f"{name} {pins[name]} is out of range"
+
+
+def test_the_locks_pin_nothing_twice() -> None:
+    assert not set(locked()) & set(locked("requirements-extra.lock"))
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-extra.lock"])
+def test_lock_holds_pins_and_nothing_else(file: str) -> None:
     pin = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][0-9a-z.]*")
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = (ROOT / file).read_text().splitlines()
     entries = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     odd = [line for line in entries if not pin.fullmatch(line)]
     assert not odd, f"{odd}: wanted name==version, with no local version, option, file or host"
     hosts = [line for line in lines if re.search(r"://|@ |^-", line)]
     assert not hosts, f"{hosts}: the lock must hold on any machine"
-    devices = [name for name in locked() if DEVICE_BUILDS.match(name)]
+    devices = [name for name in locked(file) if DEVICE_BUILDS.match(name)]
     assert not devices, f"{devices} are for one kind of device only"
 
 
@@ -133,13 +157,15 @@ def homes_of_imports(path: Path, providers: Mapping[str, list[str]]) -> dict[str
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     runtime = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    viewing = project["optional-dependencies"]["view"]
+    of_rooms = {"explorer": {canonicalize_name(Requirement(line).name) for line in viewing}}
     providers = packages_distributions()
     undeclared = [
         f"{path.relative_to(ROOT).as_posix()}: {name}"
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
         for name, homes in homes_of_imports(path, providers).items()
-        if not homes & runtime
+        if not homes & (runtime | of_rooms.get(path.parent.name, set()))
     ]
     assert not undeclared, f"{undeclared}: name them in pyproject.toml"
 

@@ -13,7 +13,6 @@ from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
     HTTPMessageDelegate,
-    HTTPServerConnectionDelegate,
     HTTPServerRequest,
     ResponseStartLine,
 )
@@ -51,8 +50,8 @@ class Access:
         The token is compared in constant time. A page of another site that a browser shows is
         known by its Origin, a name that was made to lead here by its Host.
         """
-        given = path.lstrip("/").partition("/")[0]
-        known = hmac.compare_digest(given.encode(), self.token.encode())
+        given, slash, _ = path.removeprefix("/").partition("/")
+        known = hmac.compare_digest(given.encode(), self.token.encode()) and slash == "/"
         if host.lower() not in self.hosts:
             return False
         if origin is not None and urlsplit(origin).netloc.lower() not in self.hosts:
@@ -67,22 +66,21 @@ class Guard(Router):
         self._application = application
         self._access = access
 
-    def find_handler(
-        self, request: HTTPServerRequest, **given: Any
-    ) -> HTTPMessageDelegate | None:
-        """The application's answer, or a refusal."""
+    def find_handler(self, request: HTTPServerRequest, **given: Any) -> HTTPMessageDelegate | None:
+        """The application's answer, or a refusal.
+
+        The application does not know of the token: what it refers to is relative to its page, so
+        that it works below whatever path a proxy has it at.
+        """
         headers = request.headers
         origin = headers.get("Origin", headers.get("Sec-Websocket-Origin"))
-        if self._access.allows(request.path, headers.get("Host", ""), origin):
-            return self._application.find_handler(request, **given)
-        assert request.connection is not None
-        return _Refusal(request.connection)
-
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        """Let the application log and count its connections as ever."""
-        return super().start_request(server_conn, request_conn)
+        if not self._access.allows(request.path, headers.get("Host", ""), origin):
+            assert request.connection is not None
+            return _Refusal(request.connection)
+        before = len(self._access.token) + 1
+        request.path, request.uri = request.path[before:], str(request.uri)[before:]
+        handler: HTTPMessageDelegate | None = self._application.find_handler(request, **given)
+        return handler
 
 
 class _Refusal(HTTPMessageDelegate):

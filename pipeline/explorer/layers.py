@@ -1,4 +1,4 @@
-"""What a map can show of each kind of store: colours, one latent or band, doubt, counts, classes."""
+"""What a map can show of each kind of store: colours, one latent or band, counts, classes."""
 
 from __future__ import annotations
 
@@ -241,7 +241,9 @@ def _numbers(levels: Levels, name: str) -> Iterator[Layer]:
         title = str(array.attrs.get("long_name", variable))
         colours = "viridis" if variable == "mean" else "magma"
         units = str(array.attrs.get("units", ""))
-        yield Layer(f"{name}{title}", levels, Wanted((variable,)), _values(variable), colours, units)
+        yield Layer(
+            f"{name}{title}", levels, Wanted((variable,)), _values(variable), colours, units
+        )
 
 
 def _channels(levels: Levels, title: str, places: list[int]) -> Layer:

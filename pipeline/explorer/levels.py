@@ -1,4 +1,4 @@
-"""What lies under a map at each zoom: a Dataset and its overviews, of which what is seen is read."""
+"""What lies under a map at each zoom: a Dataset and its overviews, read where they are seen."""
 
 from __future__ import annotations
 
@@ -199,9 +199,7 @@ class Levels:
         rows = slice(max(0, floor(top)), min(grid.shape[0], ceil(bottom)))
         return rows, slice(max(0, floor(left)), min(grid.shape[1], ceil(right)))
 
-    def _numbers(
-        self, level: int, wanted: Wanted, window: Window, every_date: bool = False
-    ) -> int:
+    def _numbers(self, level: int, wanted: Wanted, window: Window, every_date: bool = False) -> int:
         """How many are read: all that the chunks of a pixel hold, for each pixel."""
         rows, columns = self._slices(level, window)
         pixels = max(0, rows.stop - rows.start) * max(0, columns.stop - columns.start)

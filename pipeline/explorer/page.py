@@ -12,6 +12,7 @@ from bokeh.layouts import column, row
 from bokeh.models import (
     Button,
     CustomJS,
+    CustomJSTickFormatter,
     Div,
     Model,
     Select,
@@ -27,6 +28,7 @@ from terralatent.pipeline.explorer.levels import Levels
 from terralatent.pipeline.explorer.pixel import PixelSeries
 from terralatent.pipeline.explorer.plots import SIDE, MapPlot, SeriesPlot
 from terralatent.pipeline.explorer.similar import similar_layer
+from terralatent.pipeline.kinds import KINDS
 from terralatent.pipeline.probes.legend import Legend
 
 __all__ = ["Page"]
@@ -84,22 +86,21 @@ class Page:
         self._series = series
         self._names = {id(levels): name for name, levels in shown.items()}
         self._base = next(iter(shown.values()))
-        self._layers = {
-            layer.title: layer
-            for place, (name, levels) in enumerate(shown.items())
-            for layer in layers_of(levels, name if place else "")
-        }
+        every = {name: layers_of(levels, name) for name, levels in shown.items()}
+        self._layers = {layer.title: layer for own in every.values() for layer in own}
         self._learnt: Learnt | None = None
         self._learnt_of: Any = None
         first = next(iter(self._layers.values()))
         self.map = MapPlot(self._base.seen_first(first.wanted))
         self.series_plot = SeriesPlot()
         more = [SIMILAR] if self._base.kind in ("latents", "annual") else []
-        more += [CLASSES] if self._base.kind in ("latents", "annual", "bands") else []
-        self.layer = Select(
-            title="Layer", value=first.title, options=[*self._layers, *more], width=WIDE // 2
-        )
-        self.date = Slider(start=0, end=1, value=0, title="Date", show_value=False, width=WIDE // 2)
+        self._learns = self._base.kind in ("latents", "annual", "bands")
+        more += [CLASSES] if self._learns else []
+        groups = {name or KINDS[self._base.kind]: own for name, own in every.items()}
+        options = {name: [layer.title for layer in own] for name, own in groups.items()}
+        options = {**({"of what was clicked or drawn": more} if more else {}), **options}
+        self.layer = Select(title="Layer", value=first.title, options=options, width=WIDE // 2)
+        self.date = Slider(start=0, end=1, value=0, title="Date", width=WIDE // 2)
         self.band = Select(title="Series of", value="", options=[], width=WIDE // 2)
         self.legend, self.status = Div(width=WIDE, name="legend"), Div(width=WIDE, name="status")
         self._dates: list[str] = []
@@ -128,7 +129,7 @@ class Page:
         self.clear = Button(label="Remove all", width=110, name="clear")
         beside = [row(self.layer, self.date), self.legend, self.status, self.band]
         beside.append(self.series_plot.plot)
-        if CLASSES in self.layer.options:
+        if self._learns:
             buttons = row(self.draw, self.save, self.clear, align="end")
             beside += [row(self.name, buttons), Div(text=HOW_TO_DRAW, width=WIDE)]
         heading = Div(text=f"<b>{escape(title)}</b>")
@@ -136,12 +137,11 @@ class Page:
 
     def _listen(self) -> None:
         self.layer.on_change("value", self._on_layer)
-        self.date.on_change("value", self._on_slide)
         self.date.on_change("value_throttled", self._on_move)
         self.band.on_change("value", self._on_click)
         self.map.seen.on_change("data", self._on_move)
         self.map.clicked.on_change("data", self._on_click)
-        if CLASSES in self.layer.options:
+        if self._learns:
             self.map.polygons.on_change("data", self._on_drawn)
             self.name.on_change("value", self._on_name)
             self.clear.on_click(self._remove_all)
@@ -156,10 +156,6 @@ class Page:
     @_reported
     def _on_move(self) -> None:
         self._draw()
-
-    @_reported
-    def _on_slide(self) -> None:
-        self.date.title = f"Date: {self._dates[self.date.value]}"
 
     @_reported
     def _on_click(self) -> None:
@@ -198,7 +194,7 @@ class Page:
         self.map.polygons.data = {"xs": [], "ys": [], "name": []}
         self._learnt = None
         if self.layer.value == CLASSES:
-            self.layer.value = self.layer.options[0]
+            self.layer.value = next(iter(self._layers))
 
     def _layer(self) -> Layer:
         """The one that is chosen.
@@ -233,9 +229,8 @@ class Page:
         before = self._dates[self.date.value] if self._dates else dates[len(dates) // 2]
         self._dates = dates
         place = min(range(len(dates)), key=lambda n: abs(_day(dates[n]) - _day(before)))
-        self.date.update(
-            end=max(1, len(dates) - 1), value=place, title=f"Date: {dates[place]}"
-        )
+        named = CustomJSTickFormatter(args={"dates": dates}, code="return dates[tick] ?? ''")
+        self.date.update(end=max(1, len(dates) - 1), value=place, format=named)
 
     def _settle_bands(self, layer: Layer) -> None:
         options = self._own_series(layer).choices()
@@ -282,5 +277,3 @@ def _legend(layer: Layer) -> str:
         for name, colour in zip(layer.colours.names, layer.colours.colours, strict=True)
     ]
     return " &nbsp; ".join(squares)
-
-

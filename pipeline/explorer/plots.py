@@ -32,6 +32,9 @@ SIDE = 600
 SETTLED_MS = 150
 """After the last movement of the map, until what is seen is drawn anew."""
 
+PLACED = ("image", "x", "y", "dw", "dh")
+"""Columns of an image: what it is, its lower left corner and its sides."""
+
 BLUE, SKY, BLACK, GREY, ORANGE = "#0072b2", "#56b4e9", "#222222", "#999999", "#d55e00"
 
 WAIT = """
@@ -55,12 +58,12 @@ class MapPlot:
         self.seen = ColumnDataSource(data=_edges(window))
         self.clicked = ColumnDataSource(data={"x": [], "y": []})
         self.polygons = ColumnDataSource(data={"xs": [], "ys": [], "name": []})
-        self._image = ColumnDataSource(data=dict.fromkeys(("image", "x", "y", "dw", "dh"), []))
+        self._image = ColumnDataSource(data={name: [] for name in PLACED})
         x_range = Range1d(window.west, window.east)
         y_range = Range1d(window.south, window.north)
         self.plot = figure(
             frame_width=SIDE, frame_height=SIDE, x_range=x_range, y_range=y_range,
-            tools="pan,box_zoom", toolbar_location="above", output_backend="canvas",
+            tools="pan,box_zoom", toolbar_location="right", output_backend="canvas",
             background_fill_color="#e4e4e4", name="map",
         )  # fmt: skip
         self.plot.grid.visible = False
@@ -111,7 +114,7 @@ class MapPlot:
     def show(self, image: Any, window: Window, title: str) -> None:
         """Draw an image where it lies; None for nothing."""
         self.plot.title.text = title
-        placed = dict.fromkeys(("image", "x", "y", "dw", "dh"), [])
+        placed: dict[str, list[Any]] = {name: [] for name in PLACED}
         if image is not None:
             size = window.east - window.west, window.north - window.south
             placed = {"image": [image], "x": [window.west], "y": [window.south]}
@@ -143,21 +146,33 @@ class SeriesPlot:
             toolbar_location="above", title="Click a pixel of the map.", name="series",
         )  # fmt: skip
         self.plot.toolbar.logo = None
-        columns = {"outer": ("time", "low", "high"), "inner": ("time", "low", "high")}
+        columns: dict[str, tuple[str, ...]] = {}
+        columns |= {name: ("time", "low", "high") for name in ("outer", "inner")}
         columns |= {name: ("time", "value") for name in ("mean", "clear", "masked")}
-        for name, own in columns.items():
-            self.sources[name] = ColumnDataSource(data={column: [] for column in own})
-        for name, colour in (("outer", SKY), ("inner", BLUE)):
+        for name, kept in columns.items():
+            self.sources[name] = ColumnDataSource(data={column: [] for column in kept})
+        own = self.sources
+        for name, colour, words in (
+            ("outer", SKY, "new observation, 90 %"), ("inner", BLUE, "credible interval, 90 %")
+        ):  # fmt: skip
             self.plot.varea(
-                "time", "low", "high", source=self.sources[name], color=colour, alpha=0.3
-            )
-        self.plot.line("time", "value", source=self.sources["mean"], color=BLUE, width=2)
-        self.plot.scatter("time", "value", source=self.sources["mean"], color=BLUE, size=4)
-        self.plot.scatter("time", "value", source=self.sources["clear"], color=BLACK, size=5)
+                "time", "low", "high", source=own[name], color=colour, alpha=0.3,
+                legend_label=words,
+            )  # fmt: skip
+        self.plot.line(
+            "time", "value", source=own["mean"], color=BLUE, width=2, legend_label="mean"
+        )
+        self.plot.scatter("time", "value", source=own["mean"], color=BLUE, size=4)
         self.plot.scatter(
-            "time", "value", source=self.sources["masked"], marker="dash", angle=np.pi / 2,
-            color=GREY, size=8,
+            "time", "value", source=own["clear"], color=BLACK, size=5,
+            legend_label="clear observation",
         )  # fmt: skip
+        self.plot.scatter(
+            "time", "value", source=own["masked"], marker="dash", angle=np.pi / 2, color=GREY,
+            size=8, legend_label="masked",
+        )  # fmt: skip
+        self.plot.add_layout(self.plot.legend[0], "below")
+        self.plot.legend.update(orientation="horizontal", label_text_font_size="11px")
 
     def show(self, series: Series | None) -> None:
         """Draw a series; None where the pixel has none."""
@@ -192,7 +207,11 @@ class SeriesPlot:
 
 def _foot(series: Series, observed: Any) -> float:
     """Below all that is drawn."""
-    parts = [series.mean, observed, *(end for own in series.intervals for end in (own.low, own.high))]
+    parts = [
+        series.mean,
+        observed,
+        *(end for own in series.intervals for end in (own.low, own.high)),
+    ]
     values = np.concatenate([np.ravel(part) for part in parts])
     values = values[np.isfinite(values)]
     return float(values.min() - 0.05 * np.ptp(values)) if values.size else 0.0

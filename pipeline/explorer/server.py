@@ -14,8 +14,10 @@ from pathlib import Path
 from bokeh.application.application import Application
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
+from bokeh.resources import Resources
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
+from bokeh.server.views.static_handler import StaticHandler
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
@@ -32,6 +34,15 @@ ADDRESS = "127.0.0.1"
 
 MOST_MESSAGE = 64 * 1024 * 1024
 """Bytes of a message that a browser may send."""
+
+
+class _Application(BokehTornado):
+    """Bokeh's, whose pages name scripts by paths relative to themselves, and never by a CDN."""
+
+    def resources(self, absolute_url: str | bool | None = None) -> Resources:
+        """Those of the package, wherever a proxy has the page."""
+        version = StaticHandler.append_version
+        return Resources(mode="server", root_url="./", path_versioner=version)
 
 
 class PageServer:
@@ -60,9 +71,8 @@ class PageServer:
             document.title = f"terralatent · {viewed.title}"
             document.add_root(viewed.page().root)
 
-        application = BokehTornado(
+        application = _Application(
             {"/": Application(FunctionHandler(add_page))},
-            prefix=f"/{self.access.token}",
             extra_websocket_origins=sorted(self.access.hosts),
             websocket_max_message_size_bytes=MOST_MESSAGE,
         )

@@ -16,6 +16,7 @@ from terralatent.pipeline.explorer.page import Page
 from terralatent.pipeline.explorer.pixel import PixelSeries, warm
 from terralatent.pipeline.kinds import KINDS, known_kind
 from terralatent.pipeline.pictures.cube import sensors_of
+from terralatent.pipeline.pictures.heading import crs_name
 from terralatent.pipeline.pictures.observed import cube_of
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.repository import Store
@@ -73,7 +74,9 @@ def view_of(
     if isinstance(source, xr.Dataset):
         store = Store.of(place) if (place := source.encoding.get("source")) else None
         if known_kind(source) == "sensor":
-            return Viewed({str(source.attrs["sensor"]): open_levels(source)}, None, None, "a sensor")
+            return Viewed(
+                {str(source.attrs["sensor"]): open_levels(source)}, None, None, "a sensor"
+            )
         return _view_of_result(open_levels(source), store, cube, model)
     store = Store.of(source)
     with translated_errors(store):
@@ -105,16 +108,14 @@ def _view_of_result(
     model: str | Path | None,
 ) -> Viewed:
     if model is not None and levels.kind != "latents":
-        raise InputError(
-            f"model= decodes latents, and this is {KINDS[levels.kind]}; leave it out."
-        )
+        raise InputError(f"model= decodes latents, and this is {KINDS[levels.kind]}; leave it out.")
     attrs = levels.finest.attrs
     tree = _cube(store, cube, attrs)
     shown = {"": levels}
     if tree is not None:
         shown |= {name: open_levels(tree[name].to_dataset()) for name in sensors_of(tree)}
     name = f"{store}" if store is not None else "a Dataset"
-    title = f"{name}: {KINDS[levels.kind]}, {levels.crs}"
+    title = f"{name}: {KINDS[levels.kind]}, {crs_name(levels.finest)}"
     return Viewed(shown, tree, _model(store, model, attrs, levels.kind), title)
 
 
