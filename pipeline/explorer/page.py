@@ -50,10 +50,11 @@ if (text) {
 }
 """
 
+NAMED = "tool.default_overrides = {name: cb_obj.value.trim()}"
+
 HOW_TO_DRAW = (
-    "With <i>Draw</i> on, double-click for the first corner, click for each other one, and "
-    "double-click for the last. Polygons of two classes make a map; Backspace removes one that "
-    "was clicked."
+    "With <i>Draw</i> on, drag the pointer around a field. Polygons of two classes make a map. "
+    "One that was clicked goes with Backspace."
 )
 
 
@@ -123,10 +124,14 @@ class Page:
             "active", CustomJS(args={"tool": self.map.draw}, code="tool.active = cb_obj.active")
         )
         self.name = TextInput(title="Class of the next polygon", value="class 1", width=190)
-        self.map.draw.empty_value = self.name.value
+        self.name.js_on_change(
+            "value",
+            CustomJS(args={"tool": self.map.draw}, code=NAMED),
+        )
+        self.map.draw.default_overrides = {"name": self.name.value}
         self.save = Button(label="Save labels", width=110, tags=[""], name="save")
         self.save.js_on_click(CustomJS(args={"button": self.save}, code=SAVE))
-        self.clear = Button(label="Remove all", width=110, name="clear")
+        self.clear = Button(label="Remove all", width=110, name="remove")
         beside = [row(self.layer, self.date), self.legend, self.status, self.band]
         beside.append(self.series_plot.plot)
         if self._learns:
@@ -143,7 +148,6 @@ class Page:
         self.map.clicked.on_change("data", self._on_click)
         if self._learns:
             self.map.polygons.on_change("data", self._on_drawn)
-            self.name.on_change("value", self._on_name)
             self.clear.on_click(self._remove_all)
 
     @_reported
@@ -166,10 +170,6 @@ class Page:
             self.series_plot.show(self._own_series(self._layer()).of(*place, self.band.value))
         if self.layer.value == SIMILAR:
             self._draw()
-
-    @_reported
-    def _on_name(self) -> None:
-        self.map.draw.empty_value = self.name.value.strip()
 
     @_reported
     def _on_drawn(self) -> None:
@@ -223,7 +223,7 @@ class Page:
         timed = bool(dates) and any("time" in layer.levels.finest[name].dims
                                     for name in layer.wanted.variables
                                     if name in layer.levels.finest)  # fmt: skip
-        self.date.disabled = len(dates) < 2 or not timed
+        self.date.visible = len(dates) > 1 and timed
         if not dates or dates == self._dates:
             return
         before = self._dates[self.date.value] if self._dates else dates[len(dates) // 2]
@@ -234,6 +234,7 @@ class Page:
 
     def _settle_bands(self, layer: Layer) -> None:
         options = self._own_series(layer).choices()
+        self.band.visible = self.series_plot.plot.visible = bool(options)
         if options != self.band.options:
             self.band.options = options
             if self.band.value not in options:
@@ -254,7 +255,7 @@ class Page:
         image = layer.image(part)
         wide = (part.window.east - part.window.west) / max(1, image.shape[1])
         words = [layer.title]
-        if date is not None and not self.date.disabled:
+        if date is not None and self.date.visible:
             words.append(self._dates[date])
         words.append(f"level {part.level}, pixels of {wide:g}")
         self.map.show(image, part.window, "  ·  ".join(words))

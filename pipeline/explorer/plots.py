@@ -12,8 +12,8 @@ from bokeh.models import (
     ColorBar,
     ColumnDataSource,
     CustomJS,
+    FreehandDrawTool,
     LinearColorMapper,
-    PolyDrawTool,
     Range1d,
     ResetTool,
     WheelZoomTool,
@@ -57,8 +57,8 @@ class MapPlot:
     def __init__(self, window: Window) -> None:
         self.seen = ColumnDataSource(data=_edges(window))
         self.clicked = ColumnDataSource(data={"x": [], "y": []})
-        self.polygons = ColumnDataSource(data={"xs": [], "ys": [], "name": []})
-        self._image = ColumnDataSource(data={name: [] for name in PLACED})
+        self.polygons = ColumnDataSource(data={"xs": [], "ys": [], "name": []}, name="polygons")
+        self._image = ColumnDataSource(name="image", data={name: [] for name in PLACED})
         x_range = Range1d(window.west, window.east)
         y_range = Range1d(window.south, window.north)
         self.plot = figure(
@@ -79,15 +79,17 @@ class MapPlot:
         shapes = self.plot.patches(
             "xs", "ys", source=self.polygons, fill_alpha=0.15, line_width=2,
             fill_color={"field": "name", "transform": self._colours},
-            line_color={"field": "name", "transform": self._colours},
+            line_color=BLACK,
         )  # fmt: skip
         self.plot.scatter(
             "x", "y", source=self.clicked, marker="cross", size=18, line_width=2, color=ORANGE
         )
-        self.draw = PolyDrawTool(renderers=[shapes], empty_value="")
+        self.draw = FreehandDrawTool(renderers=[shapes])
         self.plot.add_tools(self.draw)
         self._mapper = LinearColorMapper(palette=palette_of("viridis"), low=0, high=1)
-        self._bar = ColorBar(color_mapper=self._mapper, visible=False, width=12, title="")
+        self._bar = ColorBar(
+            name="bar", color_mapper=self._mapper, visible=False, width=12, title=""
+        )
         self.plot.add_layout(self._bar, "below")
         self.plot.js_on_event(
             "rangesupdate",
@@ -147,10 +149,10 @@ class SeriesPlot:
         )  # fmt: skip
         self.plot.toolbar.logo = None
         columns: dict[str, tuple[str, ...]] = {}
-        columns |= {name: ("time", "low", "high") for name in ("outer", "inner")}
+        columns |= {name: ("time", "low", "high") for name in ("outer", "inner", "only")}
         columns |= {name: ("time", "value") for name in ("mean", "clear", "masked")}
         for name, kept in columns.items():
-            self.sources[name] = ColumnDataSource(data={column: [] for column in kept})
+            self.sources[name] = ColumnDataSource(data={column: [] for column in kept}, name=name)
         own = self.sources
         for name, colour, words in (
             ("outer", SKY, "new observation, 90 %"), ("inner", BLUE, "credible interval, 90 %")
@@ -159,6 +161,7 @@ class SeriesPlot:
                 "time", "low", "high", source=own[name], color=colour, alpha=0.3,
                 legend_label=words,
             )  # fmt: skip
+        self.plot.segment("time", "low", "time", "high", source=own["only"], color=BLUE, width=4)
         self.plot.line(
             "time", "value", source=own["mean"], color=BLUE, width=2, legend_label="mean"
         )
@@ -190,6 +193,10 @@ class SeriesPlot:
             )
             times = series.times if intervals else series.times[:0]
             self.sources[name].data = {"time": times, "low": low, "high": high}
+        # Between dates there is nothing to fill where there is one.
+        wide = self.sources["inner"].data
+        one = len(series.times) == 1
+        self.sources["only"].data = wide if one else {name: wide[name][:0] for name in wide}
         alone = series.observed is not None and not series.intervals
         times = series.times[:0] if alone else series.times
         self.sources["mean"].data = {"time": times, "value": series.mean[: len(times)]}

@@ -126,7 +126,7 @@ def serve(
     """
     server = PageServer(viewed, port=port, origins=origins)
     with _leading_to(server.url) as file:
-        say(f"{server.url}\nCtrl-C ends it.")
+        say(server.url)
         server.run(lambda: _open(file) if browse else None)
 
 

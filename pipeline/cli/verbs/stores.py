@@ -178,5 +178,5 @@ def view(
 
     view_in_browser(
         store, cube=cube, model=model, port=port, origins=origin or (), browse=not no_open,
-        say=terminal.say,
+        say=terminal.show,
     )  # fmt: skip
