@@ -11,8 +11,8 @@ import geopandas
 from bokeh.layouts import column, row
 from bokeh.models import (
     Button,
+    ColumnDataSource,
     CustomJS,
-    CustomJSTickFormatter,
     Div,
     Model,
     Select,
@@ -49,6 +49,8 @@ if (text) {
   link.click()
 }
 """
+
+DAY = "shown.text = `Date: <b>${days.data.day[cb_obj.value]}</b>`"
 
 NAMED = "tool.default_overrides = {name: cb_obj.value.trim()}"
 
@@ -101,7 +103,14 @@ class Page:
         options = {name: [layer.title for layer in own] for name, own in groups.items()}
         options = {**({"of what was clicked or drawn": more} if more else {}), **options}
         self.layer = Select(title="Layer", value=first.title, options=options, width=WIDE // 2)
-        self.date = Slider(start=0, end=1, value=0, title="Date", width=WIDE // 2)
+        self.day = Div(name="day")
+        self.days = ColumnDataSource(data={"day": []})
+        self.date = Slider(
+            start=0, end=1, value=0, title=None, show_value=False, width=WIDE // 2 - 20
+        )
+        self.date.js_on_change(
+            "value", CustomJS(args={"shown": self.day, "days": self.days}, code=DAY)
+        )
         self.band = Select(title="Series of", value="", options=[], width=WIDE // 2)
         self.legend, self.status = Div(width=WIDE, name="legend"), Div(width=WIDE, name="status")
         self._dates: list[str] = []
@@ -132,7 +141,7 @@ class Page:
         self.save = Button(label="Save labels", width=110, tags=[""], name="save")
         self.save.js_on_click(CustomJS(args={"button": self.save}, code=SAVE))
         self.clear = Button(label="Remove all", width=110, name="remove")
-        beside = [row(self.layer, self.date), self.legend, self.status, self.band]
+        beside = [row(self.layer, column(self.day, self.date)), self.legend, self.status, self.band]
         beside.append(self.series_plot.plot)
         if self._learns:
             buttons = row(self.draw, self.save, self.clear, align="end")
@@ -223,14 +232,15 @@ class Page:
         timed = bool(dates) and any("time" in layer.levels.finest[name].dims
                                     for name in layer.wanted.variables
                                     if name in layer.levels.finest)  # fmt: skip
-        self.date.visible = len(dates) > 1 and timed
+        self.date.visible = self.day.visible = len(dates) > 1 and timed
         if not dates or dates == self._dates:
             return
         before = self._dates[self.date.value] if self._dates else dates[len(dates) // 2]
         self._dates = dates
         place = min(range(len(dates)), key=lambda n: abs(_day(dates[n]) - _day(before)))
-        named = CustomJSTickFormatter(args={"dates": dates}, code="return dates[tick] ?? ''")
-        self.date.update(end=max(1, len(dates) - 1), value=place, format=named)
+        self.days.data = {"day": dates}
+        self.date.update(end=max(1, len(dates) - 1), value=place)
+        self.day.text = f"Date: <b>{dates[place]}</b>"
 
     def _settle_bands(self, layer: Layer) -> None:
         options = self._own_series(layer).choices()

@@ -77,7 +77,7 @@ class MapPlot:
         self.plot.image_rgba("image", "x", "y", "dw", "dh", source=self._image)
         self._colours = CategoricalColorMapper(factors=[], palette=[], nan_color=ORANGE)
         shapes = self.plot.patches(
-            "xs", "ys", source=self.polygons, fill_alpha=0.15, line_width=2,
+            "xs", "ys", source=self.polygons, fill_alpha=0.3, line_width=2,
             fill_color={"field": "name", "transform": self._colours},
             line_color=BLACK,
         )  # fmt: skip
@@ -88,8 +88,9 @@ class MapPlot:
         self.plot.add_tools(self.draw)
         self._mapper = LinearColorMapper(palette=palette_of("viridis"), low=0, high=1)
         self._bar = ColorBar(
-            name="bar", color_mapper=self._mapper, visible=False, width=12, title=""
-        )
+            name="bar", color_mapper=self._mapper, visible=False, orientation="horizontal",
+            width=SIDE // 2, height=10,
+        )  # fmt: skip
         self.plot.add_layout(self._bar, "below")
         self.plot.js_on_event(
             "rangesupdate",
