@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, prod
+from math import ceil, floor, isqrt, prod
 from typing import Any
 
 import numpy as np
@@ -135,9 +135,13 @@ class Levels:
 
     def seen_first(self, wanted: Wanted) -> Window:
         """The whole map; of one without overviews that is too large, its middle."""
-        whole = self.bounds.square()
-        numbers = self._numbers(len(self.levels) - 1, wanted, self.bounds)
-        return whole if numbers <= MOST_NUMBERS else whole.shrunk((MOST_NUMBERS / numbers) ** 0.5)
+        whole, last = self.bounds.square(), len(self.levels) - 1
+        numbers = self._numbers(last, wanted, self.bounds)
+        if numbers <= MOST_NUMBERS:
+            return whole
+        rows, columns = self._grids[last].shape
+        side = isqrt(MOST_NUMBERS * rows * columns // numbers) - 1  # edges of pixels are rounded to
+        return whole.shrunk(max(1, side) / max(rows, columns))
 
     def choose(
         self, window: Window, across: int, wanted: Wanted, *, every_date: bool = False
@@ -158,7 +162,7 @@ class Levels:
             rows, columns = self._slices(level, window)
             longer = max(rows.stop - rows.start, columns.stop - columns.start)
             fits = longer <= FINEST * across or level == last
-            if fits and self._numbers(level, wanted, window, every_date) <= 1.05 * MOST_NUMBERS:
+            if fits and self._numbers(level, wanted, window, every_date) <= MOST_NUMBERS:
                 return level
         return None
 
