@@ -15,7 +15,7 @@ from shapely.geometry import Polygon
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.explorer.layers import Layer
-from terralatent.pipeline.explorer.levels import MOST_NUMBERS, Levels, Wanted, Window
+from terralatent.pipeline.explorer.levels import SIDE, Levels, Wanted, Window
 from terralatent.pipeline.landcover.arrays import ClassArrays
 from terralatent.pipeline.landcover.lazy import lazy_map
 from terralatent.pipeline.probes.dataset import DatasetFeatures
@@ -73,25 +73,27 @@ def geojson_of(labels: geopandas.GeoDataFrame) -> str:
     return json.dumps(json.loads(labels.to_crs(4326).to_json(drop_id=True)))
 
 
-def learn(levels: Levels, labels: geopandas.GeoDataFrame) -> Learnt:
+def learn(levels: Levels, labels: geopandas.GeoDataFrame, seen: Window) -> Learnt:
     """Learn classes from labels by ``classify``'s linear discriminant analysis. Computes.
 
-    Reads the pixels of the labels, of the finest level at which these are not too many; the map is
-    predicted when it is drawn.
+    The features are those of the pixels that are seen, which are kept for the map; where a label
+    lies outside, of the level that has room for all labels. The map is predicted when it is drawn.
 
     Args:
         levels: Latents, annual vectors or bands.
         labels: As :func:`frame_of` gives them.
+        seen: Of the map.
 
     Raises:
         InputError: If there are less than two classes, or no values under the labels.
     """
     if labels[COLUMN].nunique() < 2:
         raise InputError("Draw polygons of two classes at least.")
-    window = Window(*(float(edge) for edge in labels.total_bounds))
-    level = levels.choose(window, MOST_NUMBERS, WANTED, every_date=True)
-    data = levels.levels[len(levels.levels) - 1 if level is None else level]
-    features = DatasetFeatures.of(data[["mean"]], "view", with_std=False)
+    around = Window(*(float(edge) for edge in labels.total_bounds))
+    part = levels.part(seen if seen.holds(around) else around, SIDE, WANTED, None)
+    if part is None:
+        raise InputError("Zoom in, and draw polygons that are nearer to each other.")
+    features = DatasetFeatures.of(part.data, "view", with_std=False)
     known = read_labels(labels, LabelColumns(COLUMN), features.grid)
     sample = read_sample(features, known, lambda values: values)
     legend = Legend.of(sample.labels.values)

@@ -18,7 +18,7 @@ from terralatent.pipeline.overviews.opened import level_shapes
 from terralatent.pipeline.probes.dataset import grid_under
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["Levels", "Part", "Wanted", "Window", "open_levels"]
+__all__ = ["SIDE", "Levels", "Part", "Wanted", "Window", "open_levels"]
 
 OPENERS: Mapping[str, Any] = {
     "latents": open_latents,
@@ -27,11 +27,15 @@ OPENERS: Mapping[str, Any] = {
     "landcover": open_landcover,
 }
 
+SIDE = 600
+"""Pixels of the screen along a side of the map."""
+
 FINEST = 1.3
 """Pixels of a level for each of the screen, at most."""
 
-MOST_NUMBERS = 16_000_000
-"""That are read for a picture, at most: of the store's own pixels a chunk has all dates."""
+MOST_NUMBERS, MOST_TOGETHER, MOST_ALONE = 16_000_000, 6_000_000, 128_000_000
+"""That are read for a picture, at most: of one date, where a chunk of level 0 has all; of all dates
+together; and of the coarsest level, which a small store alone has."""
 
 PARTS = 4
 """That are kept in memory."""
@@ -45,6 +49,11 @@ class Window:
     south: float
     east: float
     north: float
+
+    def holds(self, other: Window) -> bool:
+        """Whether another lies in it."""
+        west, north = self.west <= other.west, self.north >= other.north
+        return west and north and self.east >= other.east and self.south <= other.south
 
     def square(self) -> Window:
         """The smallest square around it."""
@@ -137,10 +146,10 @@ class Levels:
         """The whole map; of one without overviews that is too large, its middle."""
         whole, last = self.bounds.square(), len(self.levels) - 1
         numbers = self._numbers(last, wanted, self.bounds)
-        if numbers <= MOST_NUMBERS:
+        if numbers <= MOST_ALONE:
             return whole
         rows, columns = self._grids[last].shape
-        side = isqrt(MOST_NUMBERS * rows * columns // numbers) - 1  # edges of pixels are rounded to
+        side = isqrt(MOST_ALONE * rows * columns // numbers) - 1  # edges of pixels are rounded to
         return whole.shrunk(max(1, side) / max(rows, columns))
 
     def choose(
@@ -162,7 +171,8 @@ class Levels:
             rows, columns = self._slices(level, window)
             longer = max(rows.stop - rows.start, columns.stop - columns.start)
             fits = longer <= FINEST * across or level == last
-            if fits and self._numbers(level, wanted, window, every_date) <= MOST_NUMBERS:
+            most = MOST_ALONE if level == last else MOST_TOGETHER if every_date else MOST_NUMBERS
+            if fits and self._numbers(level, wanted, window, every_date) <= most:
                 return level
         return None
 
@@ -171,7 +181,8 @@ class Levels:
 
         All dates where that is None.
 
-        Where a chunk holds all dates they are read and kept, else nothing is read yet.
+        Where all dates are wanted, or a chunk holds them, they are read and kept, else nothing is
+        read yet.
         """
         level = self.choose(window, across, wanted, every_date=date is None)
         if level is None:
@@ -183,7 +194,7 @@ class Levels:
         data = self._kept.get(key)
         if data is None:
             data = wanted.of(self.levels[level]).isel(y=rows, x=columns)
-            if len(data.chunksizes.get("time", (0,))) == 1:
+            if date is None or len(data.chunksizes.get("time", (0,))) == 1:
                 data = self._kept[key] = data.compute()
         if key in self._kept:
             self._kept.move_to_end(key)

@@ -24,9 +24,9 @@ from bokeh.models import (
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.explorer.drawn import Learnt, frame_of, geojson_of, learn
 from terralatent.pipeline.explorer.layers import Layer, layers_of
-from terralatent.pipeline.explorer.levels import Levels
+from terralatent.pipeline.explorer.levels import SIDE, Levels
 from terralatent.pipeline.explorer.pixel import PixelSeries
-from terralatent.pipeline.explorer.plots import SIDE, MapPlot, SeriesPlot
+from terralatent.pipeline.explorer.plots import MapPlot, SeriesPlot
 from terralatent.pipeline.explorer.similar import similar_layer
 from terralatent.pipeline.kinds import KINDS
 from terralatent.pipeline.probes.legend import Legend
@@ -192,7 +192,7 @@ class Page:
             self._learnt = None
             self.status.text = f"{len(labels)} polygons of {len(names)} classes."
             return
-        self._learnt = learn(self._base, labels)
+        self._learnt = learn(self._base, labels, self.map.window)
         if self.layer.value == CLASSES:
             self._draw()
         else:
@@ -257,7 +257,8 @@ class Page:
         part = layer.levels.part(window, SIDE, layer.wanted, date)
         if part is None:
             self.map.show(None, window, layer.title)
-            if layer.levels.choose(window, SIDE, layer.wanted) is None:
+            together = layer.every_date
+            if layer.levels.choose(window, SIDE, layer.wanted, every_date=together) is None:
                 raise InputError(
                     "Zoom in: so large a part is read of overviews alone, and there are none."
                 )

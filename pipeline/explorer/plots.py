@@ -21,13 +21,10 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from terralatent.pipeline.explorer.image import palette_of
-from terralatent.pipeline.explorer.levels import Window
+from terralatent.pipeline.explorer.levels import SIDE, Window
 from terralatent.pipeline.explorer.pixel import Series
 
-__all__ = ["SIDE", "MapPlot", "SeriesPlot"]
-
-SIDE = 600
-"""Pixels of the screen along a side of the map."""
+__all__ = ["MapPlot", "SeriesPlot"]
 
 SETTLED_MS = 150
 """After the last movement of the map, until what is seen is drawn anew."""

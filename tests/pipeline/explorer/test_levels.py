@@ -63,7 +63,8 @@ def test_what_takes_too_much_is_read_of_overviews(
     fields: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A chunk of the store holds 3 dates and 4 latents, one of a level one of each.
-    monkeypatch.setattr(module, "MOST_NUMBERS", SIDE**2 * 3 * 4 - 1000)
+    for name in ("MOST_NUMBERS", "MOST_ALONE"):
+        monkeypatch.setattr(module, name, SIDE**2 * 3 * 4 - 1000)
     levels = open_levels(Store.of(fields))
     assert levels.choose(levels.bounds, 600, MEAN) == 1
     assert levels.choose(levels.bounds.shrunk(0.5), 600, MEAN) == 0

@@ -83,7 +83,7 @@ def test_polygons_are_mapped_as_classify_maps_them(tmp_path: Path) -> None:
         [xs for xs, _ in corners], [ys for _, ys in corners], list(some["crop"]), "EPSG:32631"
     )
     levels = open_levels(Store.of(made.latents))
-    learnt = learn(levels, labels)
+    learnt = learn(levels, labels, levels.bounds)
     part = levels.part(levels.bounds, 600, learnt.layer.wanted, None)
     assert part is not None
     known = classify(open_latents(made.latents), some, "crop")
@@ -108,6 +108,6 @@ def test_polygons_that_teach_nothing_are_refused_or_left_out(tmp_path: Path) -> 
     labels = frame_of(xs, ys, ["maize", "grass", ""], "EPSG:32631")
     assert list(labels[COLUMN]) == ["maize"]
     with pytest.raises(InputError, match="two classes at least"):
-        learn(levels, labels)
+        learn(levels, labels, levels.bounds)
     labels.loc[1] = {COLUMN: "grass", "geometry": translate(labels.geometry[0], 100, -100)}
-    assert "has one" in learn(levels, labels).score
+    assert "has one" in learn(levels, labels, levels.bounds).score
