@@ -8,9 +8,10 @@
 #   make test-gateway  clusters of a Dask Gateway on this machine, which it installs into .venv
 #   make lint      ruff and mypy
 #   make docs      the site of these pages, of the notebooks and of all that is public, into build/site
-#   make ci-extra  what CI runs beside lint and tests: the site, with warnings as errors
+#   make ci-extra  what CI runs beside lint and tests: the site with warnings as errors, three notebooks, a browser
 #   make notebooks   execute the notebooks; NAMES="1 2 8" some of them
 #   make notebooks-keep  the same, and rewrite the executed ones that are kept
+#   make browser   the explorer in a real browser; wants Debian's chromium, which root is given
 #   make bench     the figures of docs/measuring.md and benchmarks/*/RESULTS.md, in short runs
 #   make pretrain  the model that comes with the package, from nothing; hours, and wants the scenes
 #   make soak      what runs for long on purpose, all commands and examples of the docs among it
@@ -27,7 +28,7 @@ TESTS ?=
 NAMES ?=
 
 TORCH := 2.13.0
-EXTRAS := docs notebook
+EXTRAS := docs notebook view browser
 SITE := build/site
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +41,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_N
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install install-extra test test-slurm test-gateway lint format docs ci-extra notebooks notebooks-keep bench pretrain soak lock clean
+.PHONY: help demo install install-extra test test-slurm test-gateway lint format docs ci-extra notebooks notebooks-keep browser bench pretrain soak lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -105,14 +106,22 @@ docs: install-extra
 	$(ONE_THREAD) $(BIN)/python -m sphinx --quiet --fail-on-warning --fresh-env \
 	    --conf-dir docs/site --doctree-dir build/doctrees . $(SITE)
 
-ci-extra: docs
+ci-extra: docs browser
 	$(ONE_THREAD) $(BIN)/python -m pytest -m site tests/test_site.py
+	$(ONE_THREAD) $(BIN)/python notebooks 1 2 8
 
 notebooks: install-extra
 	$(ONE_THREAD) $(BIN)/python notebooks $(NAMES)
 
 notebooks-keep: install-extra
 	$(ONE_THREAD) $(BIN)/python notebooks --keep $(NAMES)
+
+# Where there is no chromium and nobody may install one, the tests say that they were skipped.
+browser: install-extra
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
+	    timeout 60 apt-get update -qq && timeout 180 apt-get install -qq --yes --no-install-recommends chromium fonts-dejavu-core; \
+	    } >/dev/null 2>&1 || echo "make browser: chromium could not be installed" >&2
+	$(ONE_THREAD) $(BIN)/python -m pytest -m browser tests/browser
 
 bench: install
 	$(BIN)/python -m benchmarks.posteriors --quick

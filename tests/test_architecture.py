@@ -60,7 +60,18 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "info": {"training", "cube", "store"},
         "model": {"info", "embeddings", "mapping", "pixels", "tables", "cube"},
         "publication": {"export", "cube", "store"},
+        "explorer": {
+            "pictures",
+            "model",
+            "landcover",
+            "probes",
+            "embeddings",
+            "mapping",
+            "overviews",
+        }
+        | {"cube", "store"},
         "accessor": {
+            "explorer",
             "pictures",
             "training",
             "probes",
@@ -71,6 +82,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         }
         | {"cube", "store"},
         "cli": {
+            "explorer",
             "info",
             "pictures",
             "publication",

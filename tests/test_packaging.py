@@ -32,7 +32,7 @@ PACKAGES = ("catalogs", "models", "pipeline")
 # What conda-forge calls otherwise, or splits up otherwise.
 CONDA_NAMES = {"torch": "pytorch"}
 # What torch brings for one kind of device is left to each machine.
-EXTRAS = ("docs", "notebook")
+EXTRAS = ("docs", "notebook", "view", "browser")
 """Whose further needs requirements-extra.lock pins."""
 LOCKS = ("requirements.lock", "requirements-extra.lock")
 DEVICE_BUILDS = re.compile(r"nvidia-|cuda-|triton")

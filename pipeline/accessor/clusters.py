@@ -11,8 +11,8 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.thinned import thinned
 from terralatent.pipeline.kinds import kind_of
+from terralatent.pipeline.overviews.thinned import thinned
 from terralatent.pipeline.probes.dataset import features_of
 
 __all__ = ["cluster"]

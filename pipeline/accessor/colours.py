@@ -9,9 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.thinned import thinned
 from terralatent.pipeline.kinds import listed, require
 from terralatent.pipeline.overviews.seasonal import by_season
+from terralatent.pipeline.overviews.thinned import thinned
 from terralatent.pipeline.pictures.composites import RADAR, Composite
 
 __all__ = ["Limits", "rgb"]

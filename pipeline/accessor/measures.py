@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.accessor.thinned import thinned
 from terralatent.pipeline.indices import index_of, index_std
 from terralatent.pipeline.kinds import listed, provenance, require
+from terralatent.pipeline.overviews.thinned import thinned
 
 __all__ = ["NINETY", "clear_share", "index", "std_map"]
 

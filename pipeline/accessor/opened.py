@@ -352,3 +352,23 @@ class Opened:
         from terralatent.pipeline.accessor.explore import explore
 
         return explore(self._data, percent, limits=limits, **options)
+
+    def view(self, *, cube: str | Path | xr.DataTree | None = None, model: Any = None) -> Any:
+        """A map with layers, dates and levels, and the series of what is clicked, in a notebook.
+
+        Over Jupyter's own channel, by Panel, which ``pip install "terralatent[view]"`` brings; see
+        docs/explorer.md. Computes what is seen, when it is seen.
+
+        Args:
+            cube: Of which observations are read; the one it was made from by default.
+            model: Of latents, the folder or name of theirs, by which bands are decoded.
+
+        Returns:
+            An object of Panel, whose ``labels`` are the polygons that were drawn, a GeoDataFrame.
+
+        Raises:
+            InputError: If Panel is not installed, or ``cube`` or ``model`` is of no use here.
+        """
+        from terralatent.pipeline.explorer.view import view_in_notebook
+
+        return view_in_notebook(self._data, cube=cube, model=model)

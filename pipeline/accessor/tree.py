@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -11,6 +11,8 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.accessor.opened import Opened
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from terralatent.pipeline.training.pixel_series import PixelSeries
 
 __all__ = ["OpenedTree"]
@@ -53,6 +55,13 @@ class OpenedTree(Opened):
         from terralatent.pipeline.accessor.summary import as_html, tree_summary
 
         return as_html(tree_summary(self._tree)) if self._tree.children else super()._repr_html_()
+
+    def view(self, *, cube: str | Path | xr.DataTree | None = None, model: Any = None) -> Any:
+        """As of a Dataset; of a cube a map of all of its sensors."""
+        from terralatent.pipeline.explorer.view import view_in_notebook
+
+        whole = self._tree if len(self._tree.children) > 1 else self._data
+        return view_in_notebook(whole, cube=cube, model=model)
 
     def to_torch(
         self,

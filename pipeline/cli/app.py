@@ -57,6 +57,7 @@ VERBS = (
     landcover.regress,
     stores.overviews,
     stores.show,
+    stores.view,
     stores.export,
     publishing.publish,
     stores.status,

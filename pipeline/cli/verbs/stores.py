@@ -11,7 +11,7 @@ from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.groups import Cluster, grouped
 from terralatent.pipeline.cli.terminal import LOSSES, terminal
 
-__all__ = ["check", "expire", "export", "overviews", "show", "status"]
+__all__ = ["check", "expire", "export", "overviews", "show", "status", "view"]
 
 
 def show(
@@ -150,3 +150,33 @@ def expire(
     from terralatent.pipeline.store.history import expire
 
     terminal.say(f"{expire(store, older_than, release=release or ())} -> {store}")
+
+
+def view(
+    store: opt.AnyStore,
+    cube: Annotated[
+        str | None,
+        typer.Option(help="That it was made from; where it notes it by default.", metavar="CUBE"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Of latents, which decodes them; the one they name.", metavar="MODEL"),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="On this machine; 0 is one that is free.")
+    ] = 0,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="At which a proxy has the page; may be repeated."),
+    ] = None,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Print the address, and open no browser.")
+    ] = False,
+) -> None:
+    """Explore a store in a browser: a map with layers and dates, series, classes from polygons."""
+    from terralatent.pipeline.explorer.view import view_in_browser
+
+    view_in_browser(
+        store, cube=cube, model=model, port=port, origins=origin or (), browse=not no_open,
+        say=terminal.show,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ import xarray as xr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import open_annual, open_bands, open_cube, open_landcover, open_latents
-from terralatent.pipeline.accessor.thinned import thinned
+from terralatent.pipeline.overviews.thinned import thinned
 from tests.made.opened import Stores
 
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-asc"

@@ -1,0 +1,1 @@
+"""What waiting at the explorer costs."""
