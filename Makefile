@@ -14,7 +14,7 @@
 #   make browser   the explorer in a real browser; wants Debian's chromium, which root is given
 #   make bench     the figures of docs/measuring.md and benchmarks/*/RESULTS.md, in short runs
 #   make pretrain  the model that comes with the package, from nothing; hours, and wants the scenes
-#   make soak      what runs for long on purpose, all commands and examples of the docs among it
+#   make soak      what runs for long on purpose: commands and examples of the docs, the site, all notebooks, the browser
 #   make lock      work both locks out anew from pyproject.toml
 #   make clean     remove what the above laid
 
@@ -156,9 +156,10 @@ pretrain: install
 	$(BIN)/python -m benchmarks.pretrained --work $(PRETRAINED)
 
 # pytest ends with 5 where it finds no test to run.
-soak: install
+soak: install-extra
 	@$(BIN)/python -m pytest -m "soak or slow" $(TESTS) || { code=$$?; \
 	    if [ $$code -eq 5 ]; then echo "make soak: there is no soak test yet"; else exit $$code; fi; }
+	$(MAKE) docs browser notebooks
 
 COMPILE = $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --no-build-isolation \
     --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
