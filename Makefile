@@ -107,7 +107,7 @@ docs: install-extra
 	    --conf-dir docs/site --doctree-dir build/doctrees . $(SITE)
 
 ci-extra: docs browser
-	$(ONE_THREAD) $(BIN)/python -m pytest -m site tests/test_site.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "site or not site" tests/test_site.py tests/test_docstrings.py
 	$(ONE_THREAD) $(BIN)/python notebooks 1 2 8
 
 notebooks: install-extra
