@@ -13,7 +13,6 @@ import pytest
 import terralatent
 from tests.modules import ON_STORES, ON_THEIR_OWN, PATHS, PUBLIC, name_of
 
-
 VIEW = ("bokeh", "panel")
 """Of the extra `view`, which `make ci-extra` has."""
 
