@@ -88,7 +88,7 @@ def simulate(
 
     Examples:
         >>> import terralatent as tl
-        >>> tl.simulate("region", size=64, seed=3).name  # doctest: +SKIP
+        >>> tl.simulate("region", size=32).name
         'region'
     """
     _check(size, years, seed)

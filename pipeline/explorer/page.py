@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import geopandas
+import numpy as np
 from bokeh.layouts import column, row
 from bokeh.models import (
     Button,
@@ -237,7 +238,8 @@ class Page:
             return
         before = self._dates[self.date.value] if self._dates else dates[len(dates) // 2]
         self._dates = dates
-        place = min(range(len(dates)), key=lambda n: abs(_day(dates[n]) - _day(before)))
+        away = np.array(dates, "datetime64[D]") - np.datetime64(before)
+        place = int(np.abs(away).argmin())
         self.days.data = {"day": dates}
         self.date.update(end=max(1, len(dates) - 1), value=place)
         self.day.text = f"Date: <b>{dates[place]}</b>"
@@ -273,11 +275,6 @@ class Page:
         colours = layer.colours if isinstance(layer.colours, str) else None
         self.map.scale(colours, layer.ends, layer.units)
         self.legend.text = _legend(layer)
-
-
-def _day(date: str) -> int:
-    year, month, day = (int(part) for part in date.split("-"))
-    return 372 * year + 31 * month + day
 
 
 def _legend(layer: Layer) -> str:

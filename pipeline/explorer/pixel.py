@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from terralatent.pipeline.attributes import nested
 from terralatent.pipeline.explorer.layers import AXES
 from terralatent.pipeline.explorer.levels import Levels
+from terralatent.pipeline.pictures.band_series import NINETY
 from terralatent.pipeline.pictures.composites import plotted_bands, units_of
 
 __all__ = ["Interval", "Observations", "PixelSeries", "Series", "warm"]
-
-NINETY = 1.645
-"""Standard deviations on both sides of a mean that hold 90 % of a Gaussian."""
 
 Times = NDArray[np.datetime64]
 Values = NDArray[np.floating]

@@ -41,7 +41,7 @@ class Viewed:
     title: str
 
     def page(self) -> Page:
-        """A page over it, for one who looks at it. Computes: draws the first picture."""
+        """A page over it, with a state of its own. Computes: draws the first picture."""
         series = {
             name: PixelSeries(levels, self.cube, self.model) for name, levels in self.shown.items()
         }

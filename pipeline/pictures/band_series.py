@@ -23,7 +23,7 @@ from terralatent.pipeline.pictures.series import (
     plots,
 )
 
-__all__ = ["band_series"]
+__all__ = ["NINETY", "band_series"]
 
 NINETY = 1.645
 """Standard deviations on both sides of a mean that hold 90 % of a Gaussian."""

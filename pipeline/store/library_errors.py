@@ -51,8 +51,8 @@ class Known:
     """The code of :attr:`type`, where the answer has none."""
 
 
-REFUSED = "cannot be used: the credentials are refused ({code}); look at {keys}"
-DENIED = "cannot be used: access is denied ({code}); look at {keys}, and at what they allow"
+REFUSED = "cannot be used: the credentials are refused ({code}); check {keys}"
+DENIED = "cannot be used: access is denied ({code}); check {keys}, and what they allow"
 NO_KEYS = "cannot be used: there are no credentials; set {keys}"
 NO_BUCKET = "cannot be used: there is no such bucket; make it first, or name another"
 OTHER_REGION = "cannot be used: the bucket lies in another region; set AWS_REGION to that"
@@ -144,7 +144,7 @@ def trouble_of(
 
     Args:
         error: Of obstore or Icechunk.
-        keys: Variables of the environment to look at.
+        keys: Variables of the environment to check.
         where: What is asked.
 
     Returns:
