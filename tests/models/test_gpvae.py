@@ -211,7 +211,7 @@ def _linear_model() -> tuple[GPVAE, Tensor, float]:
 def test_the_objective_is_the_evidence_where_q_is_exact_and_below_it_otherwise() -> None:
     made, loadings, noise = _linear_model()
     days = torch.tensor([0.0, 3.0, 20.0, 21.0, 60.0, 300.0, 300.0], dtype=torch.float64)
-    dates, copies = len(days), 8_000
+    dates, copies = len(days), 30_000
     values = 0.7 * torch.randn(1, dates, 3, generator=generator()).expand(copies, -1, -1)
     seen = Observations(
         days=days,

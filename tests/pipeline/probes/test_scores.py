@@ -71,9 +71,9 @@ def test_an_interval_is_wider_where_labels_come_in_groups() -> None:
 
 def test_probabilities_that_hold_are_called_calibrated_and_others_are_not() -> None:
     random = np.random.default_rng(2)
-    of_b = random.random(6_000)
-    target = (random.random(6_000) < of_b).astype(np.intp)
-    each = labels(list(range(6_000)))
+    of_b = random.random(20_000)
+    target = (random.random(20_000) < of_b).astype(np.intp)
+    each = labels(list(range(20_000)))
     good = score_classes(probabilities(list(of_b)), target, each, LEGEND)
     sure = score_classes(probabilities(list(of_b > 0.5)), target, each, LEGEND)
     assert good.bins == 15
