@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # it brings what reads rasters, which `status` does without
 
 __all__ = [
     "DONE",
+    "HELD",
     "LOSSES_LISTED",
     "PARTIAL",
     "PENDING",
@@ -32,6 +33,11 @@ STATE_FLAGS: Mapping[str, Any] = {
     "flag_meanings": "pending done partial",
 }
 """Attributes of an array of states, by CF."""
+
+HELD = "held"
+"""Array of a result beside its states: which pending blocks have whole values of an earlier
+snapshot, see :mod:`terralatent.pipeline.mapping.growth.held`."""
+
 LOSSES_LISTED = 20
 """Losses that are listed one by one; of more than these there is the number."""
 

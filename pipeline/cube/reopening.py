@@ -11,7 +11,7 @@ from zarr.core.sync import sync
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.command import command_line
-from terralatent.pipeline.cube.losses import PENDING
+from terralatent.pipeline.cube.losses import HELD, PENDING
 from terralatent.pipeline.store.damage import translated_errors
 from terralatent.pipeline.store.integrity import Damage
 from terralatent.pipeline.store.lock.writer import writer_lock
@@ -70,4 +70,6 @@ def _reopen(root: zarr.Group, damage: Damage) -> bool:
     blocks = damage.chunk[-2:]
     times = damage.chunk[:1] if group["state"].ndim == 3 else ()
     group["state"][(*times, *blocks)] = PENDING
+    if HELD in group:
+        group[HELD][(*times, *blocks)] = 0
     return True

@@ -22,7 +22,10 @@ from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embeddings.packing import PRECISIONS, Precision
 from terralatent.pipeline.embeddings.windows import Window
 from terralatent.pipeline.mapping.block import BlockWork
+from terralatent.pipeline.mapping.growth.follow import is_earlier
+from terralatent.pipeline.mapping.growth.held import Held, held_at, hold
 from terralatent.pipeline.mapping.inference import InferenceJob
+from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.results import result_layout
 from terralatent.pipeline.pixels.batches import infer_batches_by
@@ -102,8 +105,11 @@ class AnnualVectors:
     def compute(self, work: BlockWork) -> None:
         """Infer, reduce, pack and write all windows of the store that are pending at a block."""
         group, block, packing = work.group, work.block, self.packing
-        places = _pending(group, block.index)
+        places = _to_make(work)
         chosen = list(places)
+        if not chosen:
+            work.same = True
+            return
         shape = (len(chosen), self.components, *block.shape)
         means, logs = packing.blank(shape), packing.blank(shape)
         counts = np.zeros((len(chosen), len(self.job.sensors), *block.shape), np.uint8)
@@ -222,34 +228,68 @@ def _pending(group: Any, index: tuple[int, int]) -> dict[Window, int]:
     return {window: at for window, at in places_of(group).items() if state[at] == PENDING}
 
 
+def _to_make(work: BlockWork) -> dict[Window, int]:
+    """The windows that are pending at a block, but for those whose values are still right, and
+    where each is along time."""
+    group, index = work.group, work.block.index
+    places, held = _pending(group, index), held_at(group, index)
+    if len(held) == 1 and held[0] is None:
+        return places
+    before = {own.snapshot for at in places.values() if (own := held[at]) is not None}
+    same = {snapshot for snapshot in before if work.is_same_since(snapshot)}
+    return {
+        window: at
+        for window, at in places.items()
+        if (own := held[at]) is None or own.snapshot not in same
+    }
+
+
 def add_windows(out: Store, product: AnnualVectors) -> None:
-    """Lay out the windows that a store lacks, in one commit. Call it inside its writer lock.
+    """Lay out the windows that a store lacks, and those anew that are of an earlier snapshot of
+    the cube, in one commit. Call it inside the store's writer lock.
 
     Raises:
-        InputError: If a window that is not whole was begun from another snapshot of the cube.
+        InputError: If a window of these is of a snapshot that is not an earlier one, or another
+            that is not whole was begun from another snapshot.
     """
     root, snapshot = out.group(), product.job.snapshot
     there = places_of(root)
-    snapshots, state = np.asarray(root["cube_snapshot"]), np.asarray(root["state"])
-    for window, at in there.items():
-        if (state[at] == PENDING).any() and str(snapshots[at]) != snapshot:
+    snapshots = [str(one) for one in np.asarray(root["cube_snapshot"])]
+    state = np.asarray(root["state"])
+    behind = [window for window, at in there.items() if snapshots[at] != snapshot]
+    for window in behind:
+        at = there[window]
+        if window in product.windows and _is_earlier(product.job, snapshots[at]):
+            continue
+        if window in product.windows or (state[at] == PENDING).any():
             raise InputError(
-                f"{out}: the window {window} is not whole, and was begun from the snapshot "
-                f"{snapshots[at]} of the cube, which this is not ({snapshot}); finish it first: "
-                f'window="{window}" at="{snapshots[at]}".'
+                f"{out}: the window {window} is of the snapshot {snapshots[at]} of the cube, and "
+                f"this is {snapshot}, which is no later one, or the window is not whole: finish it "
+                f'first (window="{window}" at="{snapshots[at]}"), or choose another out=.'
             )
     new = [window for window in product.windows if window not in there]
-    if not new:
+    anew = [window for window in behind if window in product.windows]
+    if not new and not anew:
         return
     session = out.repository().writable_session(BRANCH)
     group = zarr.open_group(session.store, mode="r+")
+    for window in anew:
+        hold(group, Held(snapshots[there[window]], 0), there[window])
+        group["cube_snapshot"][there[window]] = snapshot
     count = len(there) + len(new)
     for _, array in group.arrays():
         if (array.metadata.dimension_names or ())[:1] == ("time",):
             array.resize((count, *array.shape[1:]))
     edges = np.array([[w.first, w.end] for w in new], "datetime64[us]").astype(np.int64)
+    edges = edges.reshape(-1, 2)
     withdrawn(group)  # overviews lack these windows
     group["time"][len(there) :] = edges[:, 0]
     group["time_bnds"][len(there) :] = edges
     group["cube_snapshot"][len(there) :] = np.array([snapshot] * len(new), dtype=object)
-    out.commit(session, f"add {len(new)} windows")
+    parts = {"add": new, "bring up to date": anew}
+    said = [f"{verb} {len(windows)} windows" for verb, windows in parts.items() if windows]
+    out.commit(session, ", ".join(said))
+
+
+def _is_earlier(job: InferenceJob, before: str) -> bool:
+    return isinstance(job, MappingJob) and is_earlier(job.cube, before, job.snapshot)

@@ -78,7 +78,7 @@ class LatentFeatures:
             OSError: If the latents are damaged there; other windows may be whole.
         """
         with translated_errors(self.store, OSError):
-            arrays = [_values(self._group()[name], y, x) for name in self._arrays()]
+            arrays = [_values(self._group()[name], y, x) for name in self.arrays]
         return np.concatenate([values.reshape(-1, *values.shape[-2:]) for values in arrays])
 
     def at(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -133,7 +133,9 @@ class LatentFeatures:
         days = edges.astype("datetime64[D]") - np.array([0, 1])
         return [f"{first}/{last}" for first, last in days]
 
-    def _arrays(self) -> tuple[str, ...]:
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays that features are read from."""
         if not self.with_std:
             return ("mean",)
         return ("mean", "log_std" if "log_std" in self._group() else "std")

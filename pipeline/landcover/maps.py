@@ -20,6 +20,7 @@ from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.landcover.arrays import MapArrays
 from terralatent.pipeline.landcover.features import LatentFeatures
 from terralatent.pipeline.mapping.block import BlockDone, Clock
+from terralatent.pipeline.mapping.growth.follow import may_follow
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
 from terralatent.pipeline.mapping.report import ResultReport
 from terralatent.pipeline.mapping.results import fill_blocks, state_arrays
@@ -79,7 +80,8 @@ def map_layout(
             **attributes,
         },
     )
-    return Layout(KIND, {**features.identity(), **identity}, (root,))
+    follows = ("latents.snapshot", "latents.cube", "latents.dates")
+    return Layout(KIND, {**features.identity(), **identity}, (root,), follows=follows)
 
 
 def require_map(out: Store, layout: Layout) -> None:
@@ -88,7 +90,7 @@ def require_map(out: Store, layout: Layout) -> None:
     Raises:
         InputError: If it is something else.
     """
-    if out.exists() and not out.is_empty():
+    if out.exists() and not out.is_empty() and not may_follow(out, layout):
         require_same(out, layout.kind, layout.identity)
 
 
@@ -159,6 +161,22 @@ class LatentsOrigin:
     def unfinished(self) -> NDArray[np.bool_]:
         """For each block, whether the latents are not whole there."""
         return self.features.unfinished()
+
+    def changed_since(self, before: str, out: Store) -> NDArray[np.bool_] | None:
+        """Blocks of which a chunk was written since; all of them where the probe is another, or
+        the dates are."""
+        root, found = out.group(), np.ones_like(self.unfinished())
+        if PROBE not in root or root[PROBE].attrs.get("sha256") != self.digest:
+            return found
+        changes = self.features.store.repository().diff(
+            from_snapshot_id=before, to_snapshot_id=self.snapshot
+        )
+        found[...] = False
+        for path, chunks in changes.updated_chunks.items():
+            if path.strip("/") in self.features.arrays:
+                for chunk in chunks:
+                    found[tuple(chunk[-2:])] = True
+        return found
 
     def prepare(self, out: Store) -> None:
         """Keep the probe in the map's store, unless it is there."""

@@ -6,19 +6,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from terralatent.pipeline.cube.series import NEVER, SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
+from terralatent.pipeline.mapping.growth.held import held_at
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan
 from terralatent.pipeline.mapping.scene_errors import kept_scene_errors
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import Layout
 
-__all__ = ["DAYS", "Arrays", "BlockDone", "BlockWork", "Clock", "Product", "map_block"]
+__all__ = ["DAYS", "Arrays", "BlockDone", "BlockWork", "Clock", "Followed", "Product", "map_block"]
 
 DAYS = "days_to_observation"
 """Array of a result: how far a date is from what was observed."""
@@ -35,6 +36,14 @@ class Arrays(Protocol):
 
     def get(self, name: str, default: Any = None) -> Any:
         """What there is of a name."""
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """A job whose input grows, such as a cube."""
+
+    def is_same_since(self, before: str, block: Block) -> bool:
+        """Whether all that is read of a block is what an earlier snapshot has of it."""
 
 
 class Product(Protocol):
@@ -82,6 +91,9 @@ class BlockDone:
     """For each sensor that was searched for them: its outliers, and the observations they were of.
     """
 
+    same: bool = False
+    """Whether it was left as it is, because nothing changed that it is made from."""
+
 
 class Clock:
     """Adds up the seconds a worker spends in each stage of a block."""
@@ -116,8 +128,12 @@ class BlockWork:
         """Values that did not fit the packing."""
         self.observations = np.zeros((len(job.sensors), *block.shape), np.uint16)
         """Clear acquisitions, (sensor, y, x), of the strips that were read."""
+        self.first_date = 0
+        """The first of the requested dates that is to be written: those before it are there."""
         self.days = np.full((len(job.times), *block.shape), NEVER, np.uint16)
         """Days from each date to the nearest clear acquisition, (time, y, x), of these strips."""
+        self.same = False
+        """Whether the block is left as it is."""
         self._job = job
         self._strips = plan.strips(block)
         self._errors = kept_scene_errors(group) if job.corrects else None
@@ -125,6 +141,18 @@ class BlockWork:
         self._pixels = 0
         self._outliers: dict[str, tuple[int, int]] = {}
         self._counted = False
+
+    def is_same_since(self, before: str) -> bool:
+        """Whether all that is read of the block is what an earlier snapshot has of it."""
+        assert isinstance(self._job, Followed), "Datasets have no snapshots"
+        with self.clock.time("read"):
+            return self._job.is_same_since(before, self.block)
+
+    def date_groups(self) -> Iterator[slice]:
+        """The requested dates that are to be written, those that are inferred together."""
+        for dates in self.plan.date_groups(len(self._job.times)):
+            if dates.stop > self.first_date:
+                yield slice(max(dates.start, self.first_date), dates.stop)
 
     def strips(self) -> Iterator[tuple[slice, SeriesBlock]]:
         """Yield the rows within the block of each strip, and their series.
@@ -149,7 +177,7 @@ class BlockWork:
 
     def done(self) -> BlockDone:
         """What the coordinator gets to know."""
-        return BlockDone(self._pixels, self.clipped, self.clock.seconds, self._outliers)
+        return BlockDone(self._pixels, self.clipped, self.clock.seconds, self._outliers, self.same)
 
     def _count(self, rows: slice, series: SeriesBlock) -> None:
         self._pixels += int(series.seen.sum())
@@ -172,5 +200,10 @@ def map_block(product: Product, limit: MemoryLimit, group: Arrays, block: Block)
         block: Which pixels.
     """
     work = BlockWork(product.job, group, block, product.memory_plan(limit))
-    product.compute(work)
+    held = held_at(group, block.index)
+    if len(held) == 1 and held[0] is not None and work.is_same_since(held[0].snapshot):
+        work.first_date = held[0].dates
+        work.same = work.first_date == len(product.job.times)
+    if not work.same:
+        product.compute(work)
     return work.done()

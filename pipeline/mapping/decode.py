@@ -194,7 +194,7 @@ class Bands:
                 y = slice(top + tile.y.start, top + tile.y.stop)
                 x = slice(block.x.start + tile.x.start, block.x.start + tile.x.stop)
                 pixels = places[tile.y, tile.x].ravel()
-                for dates in work.plan.date_groups(len(self.job.times)):
+                for dates in work.date_groups():
                     with work.clock.time("infer"):
                         arrays = self._decode(series, pixels, dates, work.plan.observations)
                     with work.clock.time("write"):

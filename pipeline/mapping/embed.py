@@ -242,7 +242,7 @@ class Latents:
         """Read, infer, pack and write one block; runs on a worker and writes whole shards."""
         group, block = work.group, work.block
         latents = group["mean"].shape[1]
-        for dates in work.plan.date_groups(len(self.job.times)):
+        for dates in work.date_groups():
             shape = (dates.stop - dates.start, latents, *block.shape)
             means, stds = _blank(shape, self.packed)
             for rows, series in work.strips():

@@ -20,6 +20,12 @@ from terralatent.pipeline.cube.reading import NEWEST, Reading
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, parse_when
 from terralatent.pipeline.mapping.bands import stored_bands
+from terralatent.pipeline.mapping.growth.changed import (
+    ChangedDates,
+    changed_dates,
+    has_data,
+    was_pending,
+)
 from terralatent.pipeline.mapping.inference import InferenceJob, fit_model
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
 from terralatent.pipeline.pixels.model import ModelSource
@@ -104,6 +110,26 @@ class MappingJob(InferenceJob):
             if not self.corrects:
                 return series
             return (errors or self.scene_errors()).corrected(series, y, x)
+
+    def is_same_since(self, before: str, block: Block) -> bool:
+        """Whether all that is read of a block is what an earlier snapshot of the cube has of it.
+
+        Reads those dates that are others alone.
+
+        Raises:
+            OSError: If the cube is damaged there.
+        """
+        y, x = self.in_cube(block)
+        with translated_errors(self.cube, OSError):
+            then, now, size = _open(self.cube, before), self.open_cube(), self.block
+            for name in self.sensors:
+                dates = _changed(self.cube, before, self.snapshot, name)
+                for root, places in ((now, dates.came), (then, dates.went)):
+                    if len(places) and has_data(root[name], places, y, x):
+                        return False
+                if name in then and was_pending(then[name], Block(block.index, y, x), size):
+                    return False
+        return True
 
     def scene_errors(self) -> SceneErrors:
         """Errors over scenes, by this cube and model alone; estimated once a process. Computes.
@@ -215,6 +241,11 @@ def _about(root: zarr.Group) -> Mapping[str, Any]:
 @lru_cache(maxsize=4)
 def _open(cube: Store, snapshot: str) -> zarr.Group:
     return cube.group(kind="cube", snapshot=snapshot or None)
+
+
+@lru_cache(maxsize=64)
+def _changed(cube: Store, before: str, now: str, sensor: str) -> ChangedDates:
+    return changed_dates(_open(cube, before), _open(cube, now), sensor)
 
 
 @lru_cache(maxsize=2)

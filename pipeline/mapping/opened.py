@@ -15,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.pipeline.attributes import CF, writable_attrs
+from terralatent.pipeline.cube.losses import HELD
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.store.multiscales import MULTISCALES
 from terralatent.pipeline.store.repository import ABOUT, Store
@@ -43,8 +44,11 @@ LONG_NAMES = {
 }
 """Of coordinates."""
 
-OF_THE_FORMAT = (ABOUT, MULTISCALES, "coordinates", "Conventions")
+OF_THE_FORMAT = (ABOUT, MULTISCALES, "held_from", "coordinates", "Conventions")
 """Attributes of a store's root that say how it is kept."""
+
+BOOKKEEPING = ("state", "clipped", HELD)
+"""Arrays that say how far a store is, by block."""
 
 
 def open_latents(
@@ -189,7 +193,7 @@ def open_result(
         from terralatent.pipeline.overviews.opened import level_group
 
         root = level_group(whole, level, store)
-    names = [name for name, _ in root.arrays() if name not in ("state", "clipped")]
+    names = [name for name, _ in root.arrays() if name not in BOOKKEEPING]
     stored: dict[str, Any] = {name: root[name] for name in names}
     dims = {name: array.metadata.dimension_names or () for name, array in stored.items()}
     variables = {

@@ -45,6 +45,17 @@ class Origin(Protocol):
             InputError: If the store is damaged.
         """
 
+    def changed_since(self, before: str, out: Store) -> NDArray[np.bool_] | None:
+        """For each block, whether it is to be made anew in a result of an earlier snapshot.
+
+        Args:
+            before: The earlier snapshot.
+            out: The result.
+
+        Returns:
+            (row, column), or None where the tasks find that out themselves.
+        """
+
     def prepare(self, out: Store) -> None:
         """Write into the result what its blocks share; called before the first one is computed."""
 
@@ -92,6 +103,12 @@ class CubeOrigin:
                          slice(x.start // size, (x.stop - 1) // size + 1))  # fmt: skip
                 found[block.index] = any(state[under].any() for state in open_blocks)
         return found
+
+    def changed_since(self, before: str, out: Store) -> NDArray[np.bool_] | None:
+        """All blocks, where outliers are searched for, which are counted over all of them; else
+        see :meth:`~terralatent.pipeline.mapping.job.MappingJob.is_same_since`."""
+        searched = any(self.job.masks.of(name).outliers for name in self.job.sensors)
+        return np.ones_like(self.unfinished()) if searched else None
 
     def prepare(self, out: Store) -> None:
         """Estimate the errors over scenes that the model wants taken off, unless they are kept."""

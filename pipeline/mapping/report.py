@@ -82,6 +82,9 @@ class ResultReport(Sentence):
     losses: tuple[LostBlock | str, ...]
     """What failed, or came from a cube that is not whole, one line each."""
 
+    same: int = 0
+    """Blocks that were left as they are: nothing changed since that they are made from."""
+
     outliers: Mapping[str, float] = field(default_factory=dict)
     """For each sensor that was searched for them, the share of its observations, in the whole
     store, that no neighbour in time supports; they are masked."""
@@ -89,7 +92,10 @@ class ResultReport(Sentence):
     def __str__(self) -> str:
         done = f"{self.computed} of {self.blocks} blocks"
         failed = sum(isinstance(loss, LostBlock) for loss in self.losses)
-        before = " (the others were done)" if self.computed < self.blocks - failed else ""
+        others = self.blocks - failed - self.computed - self.same
+        before = " (the others were done)" if others and not self.same else ""
+        if self.same:
+            before = f" ({self.same} unchanged{', the others were done' if others else ''})"
         lost = f", {failed} failed (the same command tries them again)" if failed else ""
         rate = f", {self.pixels / self.wall:,.0f} pixels/s" if self.pixels and self.wall else ""
         clipped = f", {self.clipped} values clipped to the packing's range" if self.clipped else ""

@@ -31,6 +31,8 @@ from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
 from terralatent.pipeline.cube.series import NEVER
 from terralatent.pipeline.device import on_gpu, warn_of_gpu
 from terralatent.pipeline.mapping.block import DAYS, BlockDone, Product, map_block
+from terralatent.pipeline.mapping.growth.follow import follow
+from terralatent.pipeline.mapping.growth.held import held_at, let_go, snapshots_held
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
@@ -50,7 +52,7 @@ from terralatent.pipeline.store.arrays import (
 )
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
-from terralatent.pipeline.store.history import keep_for
+from terralatent.pipeline.store.history import keep_alone_for, keep_for
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import NotLaidOutError, Store
 from terralatent.pipeline.store.whereabouts import MADE_FROM, MODEL_FOLDER, noted, place_beside
@@ -69,6 +71,9 @@ __all__ = [
 OUTLIERS = "outliers"
 """Attribute of a store: for each sensor that was searched for them, the outliers that were masked
 and the observations they were of, in the blocks that are done."""
+
+CUBE_GROWS = ("cube.snapshot", "cube.items", "dates")
+"""What changes in the identity of a result as its cube grows."""
 
 GPU_THREADS = 8
 """Blocks that a process with a GPU works on: most of the time they are read and decompressed."""
@@ -112,7 +117,9 @@ def result_layout(
         },
     )
     before = None if earlier is None else {**job.identity(), **earlier}
-    return Layout(kind, {**job.identity(), **identity}, (root,), before)
+    # Errors over scenes are estimated once, of one state of the cube.
+    follows = () if job.corrects else CUBE_GROWS
+    return Layout(kind, {**job.identity(), **identity}, (root,), before, follows)
 
 
 def state_arrays(grid: GeoBox, block: int) -> tuple[ArrayLayout, ...]:
@@ -238,6 +245,8 @@ def fill_blocks(
         # A new store is laid out only once there is somebody to fill it.
         joining = _joining(origin, out, workers)
         joined = None if out.exists() else stack.enter_context(joining)
+        if lasting:
+            follow(out, layout, origin)
         made = lay_out(out, noted(layout, {MADE_FROM: place_beside(out, origin.store.address)}))
         if not made and grow is not None:
             grow(out)
@@ -265,6 +274,9 @@ def fill_blocks(
             else:
                 failures = stream_blocks(joined, out, tasks, work, commits, progress=shown)
             wall = time.monotonic() - begun
+        if lasting and not failures:
+            root = out.group()
+            keep_alone_for(out.address, origin.store, {origin.snapshot, *_made_from(root)})
         if overviews and not failures and (left := open_tasks(out)):
             assert workers is not None, "overviews are made by workers"
             joined = joined or stack.enter_context(joining)
@@ -276,8 +288,9 @@ def fill_blocks(
     outliers: Mapping[str, tuple[int, int]] = root.attrs.get(OUTLIERS, {})
     return ResultReport(
         blocks=len(every),
-        computed=len(tasks) - len(failures),
+        computed=len(tasks) - len(failures) - int(total.get("same", 0)),
         pixels=int(total.pop("pixels", 0)),
+        same=int(total.pop("same", 0)),
         clipped=int(np.asarray(root["clipped"]).sum()),
         wall=wall,
         seconds=total,
@@ -343,6 +356,12 @@ def _partial_blocks(root: zarr.Group, kind: str) -> Iterator[str]:
         yield f"the {kind} {verb} not whole in {len(marked)} blocks: {places}{more}"
 
 
+def _made_from(root: zarr.Group) -> set[str]:
+    """Snapshots of what a result is made from that it still has something of."""
+    windows = {str(one) for one in root["cube_snapshot"][...]} if "cube_snapshot" in root else set()
+    return snapshots_held(root) | windows
+
+
 def _progress_fields(rate: Rate, done: BlockDone) -> dict[str, float]:
     return {"pixels/s": rate.add(done.pixels)}
 
@@ -355,12 +374,18 @@ def _record(
     done: BlockDone,
 ) -> None:
     """Write what blocks share; called by the coordinator alone."""
+    anew = group["state"].ndim == 2 and any(held_at(group, block.index))
+    let_go(group, block.index)
     own = np.asarray(group["state"][..., *block.index])  # of each window, where there are some
     now = PARTIAL if partial_input[block.index] else DONE
     group["state"][..., *block.index] = np.where(own == PENDING, now, own)
+    if done.same:
+        total["same"] = total.get("same", 0) + 1
+        return
     outdate(group, block)
-    if done.clipped:
-        group["clipped"][block.index] = int(group["clipped"][block.index]) + done.clipped
+    if done.clipped or anew:
+        there = 0 if anew else int(group["clipped"][block.index])
+        group["clipped"][block.index] = there + done.clipped
     if done.outliers:
         before = dict(group.attrs[OUTLIERS])
         after = {name: np.add(before[name], more).tolist() for name, more in done.outliers.items()}

@@ -124,6 +124,11 @@ class Layout:
     earlier: Mapping[str, Any] | None = None
     """The identity that the same store would have from an earlier version, if another."""
 
+    follows: tuple[str, ...] = ()
+    """Entries of :attr:`identity`, ``a.b`` of one within another, that may change as what the store
+    is made from grows, see :mod:`terralatent.pipeline.mapping.growth.follow`; the snapshot of that
+    first."""
+
 
 def coordinate(
     name: str,

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,15 @@ from terralatent.pipeline.store.library_errors import is_taken
 from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import BRANCH, STEP, Store
 
-__all__ = ["Expired", "Snapshot", "expire", "find_snapshot", "history", "keep_for"]
+__all__ = [
+    "Expired",
+    "Snapshot",
+    "expire",
+    "find_snapshot",
+    "history",
+    "keep_alone_for",
+    "keep_for",
+]
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +139,7 @@ def keep_for(result: str, store: Store, snapshot: str) -> None:
     """
     if not snapshot:
         return
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(result).name).strip("-") or "result"
-    name = f"{name}-{hashlib.sha256(result.encode()).hexdigest()[:6]}-{snapshot[:6]}"
+    name = f"{_tags_of(result)}{snapshot[:6]}"
     try:
         repository = store.repository()
         if any(tag.startswith(name) for tag in repository.list_tags()):
@@ -140,6 +147,30 @@ def keep_for(result: str, store: Store, snapshot: str) -> None:
         _tag(repository, name, snapshot)
     except (icechunk.IcechunkError, OSError) as error:
         log.info("%s keeps no note of %s, which is made from it: %s", store, result, error)
+
+
+def keep_alone_for(result: str, store: Store, snapshots: Collection[str]) -> None:
+    """Let a result keep no snapshots of a store but these: it follows the store as that grows.
+
+    Args:
+        result: As for :func:`keep_for`.
+        store: From which it is made.
+        snapshots: Of which it still has something.
+    """
+    try:
+        repository = store.repository()
+        for tag in repository.list_tags():
+            mine = tag.startswith(_tags_of(result))
+            if mine and repository.lookup_tag(tag) not in snapshots:
+                repository.delete_tag(tag)
+    except (icechunk.IcechunkError, OSError) as error:
+        log.info("%s keeps what %s was made from before: %s", store, result, error)
+
+
+def _tags_of(result: str) -> str:
+    """With which the names of all tags of a result begin."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(result).name).strip("-") or "result"
+    return f"{name}-{hashlib.sha256(result.encode()).hexdigest()[:6]}-"
 
 
 def expire(

@@ -1,0 +1,1 @@
+"""Results of cubes that grow."""
