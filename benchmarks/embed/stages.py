@@ -43,7 +43,7 @@ TIMED = {
     "terralatent.models.gpvae:GPVAE.infer": "infer",
     "terralatent.models.gpvae:GPVAE.encode": "encode",
     "terralatent.models.refinement:agreement": "refine",
-    "terralatent.pipeline.mapping.embed:_pack": "pack",
+    "terralatent.pipeline.mapping.latents.product:pack": "pack",
     "numcodecs.zstd:Zstd.decode": "decompress",
     "numcodecs.zstd:Zstd.encode": "compress",
     "zarr.core.buffer.cpu:NDBuffer.__setitem__": "assemble",

@@ -18,6 +18,7 @@ from terralatent.models.kernels.temporal import TemporalKernel
 from terralatent.models.posteriors.contract import checked_sites
 from terralatent.models.posteriors.kalman import eager
 from terralatent.models.posteriors.kalman.chain import link
+from terralatent.models.posteriors.kalman.dispatch import carry_chain
 from terralatent.models.posteriors.markov import log_densities
 
 LAGS = (1.0, 10.0, 40.0, 150.0, 365.0, 1500.0)
@@ -66,8 +67,29 @@ class FilterState:
         return state
 
 
+def prior_state(kernel: TemporalKernel, series: int, day: Tensor | float) -> FilterState:
+    """What is known on a day of N series of which nothing was seen."""
+    when = torch.as_tensor(day, dtype=torch.float64, device=kernel.measurement().device)
+    like = when.new_zeros((), dtype=kernel_dtype(kernel))
+    chain = link(kernel, when[None], when.new_zeros(0), like)
+    moments = torch.nn.functional.pad(chain.start, (kernel.state_dim, 0)).detach()
+    moments = moments.expand(series, -1, -1)
+    return FilterState(when, moments, moments.new_zeros(moments.shape[:2]), _known_by(kernel))
+
+
+def kernel_dtype(kernel: TemporalKernel) -> torch.dtype:
+    """In which states are to be kept."""
+    return torch.float64 if kernel.needs_double else torch.float32
+
+
 def update(
-    kernel: TemporalKernel, state: FilterState | None, days: Tensor, w: Tensor, eta: Tensor
+    kernel: TemporalKernel,
+    state: FilterState | None,
+    days: Tensor,
+    w: Tensor,
+    eta: Tensor,
+    *,
+    scored: bool = True,
 ) -> FilterState:
     """Take later sites into a state; differentiable, on any device.
 
@@ -77,6 +99,7 @@ def update(
         days: Of the new sites, (T,), float64, ascending, none before the state's; T > 0.
         w: Their precisions, (N, T, L).
         eta: Their informations, (N, T, L).
+        scored: Whether the evidence is wanted; it is 0 otherwise, which takes less time.
 
     Raises:
         ValueError: As every posterior does; if there is no day, if one is before the state's own,
@@ -90,7 +113,9 @@ def update(
     _check(kernel, state, days, w)
     since, start = (None, None) if state is None else (state.day, state.moments.to(w))
     chain = link(kernel, days, nothing, w, since=since)
-    moments, spread, innovation = eager.carry(chain, w, eta, start)
+    moments, spread, innovation = carry_chain(chain, w, eta, start, predicted=scored)
+    if not scored:
+        return FilterState(days[-1], moments, w.new_zeros(w.shape[::2]), _known_by(kernel))
     evidence = log_densities(w, spread, innovation).sum(1)
     if state is not None:
         evidence = evidence + state.evidence
@@ -125,6 +150,29 @@ def marginals(
     chain = link(kernel, days, queries, w, since=state.day)
     walk = eager.walk(chain, w, eta, sites=False, start=state.moments.to(w))
     return walk.query_mean[..., 0].to(dtype), walk.query_var[..., 0].to(dtype)
+
+
+def forecast(
+    kernel: TemporalKernel, state: FilterState, query_days: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (N, Q, L) given the state alone, as :func:`marginals` without sites.
+
+    Nothing is smoothed, so it takes a small part of the time. Float32, or the state's dtype.
+
+    Arguments:
+        kernel: Of L latents, the same as before.
+        state: What the series say so far.
+        query_days: (Q,), float64, in any order, none before the state's day.
+
+    Raises:
+        ValueError: As :func:`update` does.
+    """
+    moments = state.moments.double() if kernel.needs_double else state.moments
+    _check(kernel, state, query_days, moments)
+    nothing = query_days.new_zeros(0)
+    chain = link(kernel, nothing, query_days, moments, since=state.day)
+    mean, var = eager.predict(chain, moments)
+    return mean.to(state.moments.dtype), var.to(state.moments.dtype)
 
 
 def _known_by(kernel: TemporalKernel) -> Tensor:

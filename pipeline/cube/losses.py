@@ -15,6 +15,7 @@ __all__ = [
     "LOSSES_LISTED",
     "PARTIAL",
     "PENDING",
+    "STALE",
     "STATE_FLAGS",
     "Entry",
     "Loss",
@@ -33,6 +34,10 @@ STATE_FLAGS: Mapping[str, Any] = {
     "flag_meanings": "pending done partial",
 }
 """Attributes of an array of states, by CF."""
+
+STALE = "stale"
+"""Array of latents that go on from states: which dates of a block are of before its newest
+acquisitions, see :mod:`terralatent.pipeline.mapping.latents.states`."""
 
 HELD = "held"
 """Array of a result beside its states: which pending blocks have whole values of an earlier

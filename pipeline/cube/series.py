@@ -22,7 +22,15 @@ from terralatent.pipeline.cube.coarse_grid import CoarseWindow
 from terralatent.pipeline.cube.masking import AS_STORED, Masking, Masks, clear_sky
 from terralatent.pipeline.cube.outliers import find_outliers
 
-__all__ = ["CPU", "NEVER", "SensorSeries", "SeriesBlock", "distance_to_masked", "read_series"]
+__all__ = [
+    "CPU",
+    "NEVER",
+    "SensorSeries",
+    "SeriesBlock",
+    "date_runs",
+    "distance_to_masked",
+    "read_series",
+]
 
 HALO = int(DISTANCE_CAP)
 """Pixels read around a window, so that the distance to a masked pixel knows no tiling."""
@@ -81,6 +89,11 @@ class SensorSeries:
     wanted: tuple[str, ...] | None = None
     """The bands that observations have, such as a model's, in their order; those that are none of
     :attr:`bands` are never valid. None: as they were read."""
+
+    @property
+    def observed(self) -> npt.NDArray[np.bool_]:
+        """Where a pixel was seen clear in any band that was read, (N, T)."""
+        return np.asarray((self.packed != self.fill_value).any(axis=2) & self.clear)
 
     @property
     def places(self) -> list[int] | None:
@@ -185,7 +198,7 @@ class SeriesBlock:
         for sensor in self.by_sensor.values():
             if not len(sensor.days):
                 continue
-            clear = (sensor.packed != sensor.fill_value).any(axis=2) & sensor.clear
+            clear = sensor.observed
             after = np.searchsorted(sensor.days, days)
             for seen, places in ((_last(clear), after - 1), (_next(clear), after)):
                 for date, place in enumerate(places):
@@ -232,6 +245,7 @@ def read_series(
     x: slice,
     masks: Masks = AS_STORED,
     bands: Mapping[str, Sequence[str]] | None = None,
+    dates: Mapping[str, npt.NDArray[np.intp]] | None = None,
 ) -> SeriesBlock:
     """Read the series of every pixel in a window of the cube. Computes.
 
@@ -250,13 +264,18 @@ def read_series(
         bands: By sensor, the bands that observations are to have, in that order. Those that the
             cube lacks are never valid, and others that it has are not read. Those of the cube
             where a sensor is not named.
+        dates: By sensor, places along its time axis, ascending: others are not read. All of them
+            where a sensor is not named.
 
     Raises:
         InputError: If the cube has no such sensor, or a rule cannot be used.
     """
     wanted = {name: tuple(own) for name, own in (bands or {}).items()}
+    chosen = dates or {}
     by_sensor = {
-        name: _read_sensor(_sensor_group(cube, name), y, x, masks.of(name), wanted.get(name))
+        name: _read_sensor(
+            _sensor_group(cube, name), y, x, masks.of(name), wanted.get(name), chosen.get(name)
+        )
         for name in sensors
     }
     return SeriesBlock.of((y.stop - y.start, x.stop - x.start), by_sensor)
@@ -291,23 +310,38 @@ def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
     return sensor
 
 
+def date_runs(dates: npt.NDArray[np.intp] | None) -> list[slice]:
+    """Places along a time axis, ascending, as slices of those side by side; None: all of it."""
+    if dates is None:
+        return [slice(None)]
+    if not len(dates):
+        return [slice(0, 0)]
+    parts = np.split(dates, np.flatnonzero(np.diff(dates) > 1) + 1)
+    return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
+
+
 def _read_sensor(
-    group: Any, y: slice, x: slice, masking: Masking, wanted: tuple[str, ...] | None
+    group: Any,
+    y: slice,
+    x: slice,
+    masking: Masking,
+    wanted: tuple[str, ...] | None,
+    chosen: npt.NDArray[np.intp] | None,
 ) -> SensorSeries:
-    data = group["data"]
-    dates, _, rows, columns = data.shape
+    data, runs = group["data"], date_runs(chosen)
+    _, _, rows, columns = data.shape
     halo = HALO + (masking.dilate or 0)
     outer_y = slice(max(0, y.start - halo), min(rows, y.stop + halo))
     outer_x = slice(max(0, x.start - halo), min(columns, x.stop + halo))
     inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
     inner_x = slice(x.start - outer_x.start, x.stop - outer_x.start)
-    bands, packed = _read_bands(group, y, x, wanted)
-    packed = packed.reshape(dates, len(bands), -1)
-    pixels = packed.shape[2]
+    bands, packed = _read_bands(group, y, x, wanted, runs)
+    dates, pixels = len(packed), (y.stop - y.start) * (x.stop - x.start)
+    packed = packed.reshape(dates, len(bands), pixels)
     if "quality" in group:
         quality = group["quality"]
         rule, nodata = ClearRule.from_json(quality.attrs["clear_rule"]), quality.attrs["nodata"]
-        mask = np.asarray(quality[:, outer_y, outer_x])
+        mask = np.concatenate([quality[run, outer_y, outer_x] for run in runs])
         clear, masked = clear_sky(mask, masking, rule, nodata)
         distance = distance_to_masked(masked)[:, inner_y, inner_x]
         clear = clear[:, inner_y, inner_x]
@@ -316,7 +350,8 @@ def _read_sensor(
         distance = np.full((dates, pixels), DISTANCE_CAP, dtype=np.float32)
     packed = np.ascontiguousarray(packed.transpose(2, 0, 1))
     clear = np.ascontiguousarray(clear.reshape(dates, pixels).T)
-    days, fill_value = np.asarray(group["time"][...]) / US_PER_DAY, int(data.attrs["_FillValue"])
+    read = slice(None) if chosen is None else chosen
+    days, fill_value = np.asarray(group["time"])[read] / US_PER_DAY, int(data.attrs["_FillValue"])
     outliers = None
     if masking.outliers:
         observed = clear & (packed != fill_value).all(axis=2)
@@ -327,7 +362,7 @@ def _read_sensor(
         bands=bands,
         units=str(data.attrs["units"]),
         days=days,
-        incidence=np.asarray(group["incidence"][...], dtype=np.float32),
+        incidence=np.asarray(group["incidence"], dtype=np.float32)[read],
         packed=packed,
         clear=clear,
         distance=np.ascontiguousarray(distance.reshape(dates, pixels).T),
@@ -340,15 +375,15 @@ def _read_sensor(
 
 
 def _read_bands(
-    group: Any, y: slice, x: slice, wanted: tuple[str, ...] | None
+    group: Any, y: slice, x: slice, wanted: tuple[str, ...] | None, runs: Sequence[slice]
 ) -> tuple[tuple[str, ...], npt.NDArray[np.integer]]:
     """The bands of a sensor that are wanted and there, in the order wanted, (T, B, y, x)."""
     data, there = group["data"], [str(band) for band in group["band"][...]]
     bands = tuple(there) if wanted is None else tuple(band for band in wanted if band in there)
     if bands == tuple(there):
-        return bands, np.asarray(data[:, :, y, x])
+        return bands, np.concatenate([data[run, :, y, x] for run in runs])
     places = [there.index(band) for band in bands]
-    return bands, np.asarray(data.oindex[:, places, y, x])
+    return bands, np.concatenate([data.oindex[run, places, y, x] for run in runs])
 
 
 def distance_to_masked(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

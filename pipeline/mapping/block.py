@@ -12,14 +12,25 @@ import numpy as np
 
 from terralatent.pipeline.cube.series import NEVER, SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
-from terralatent.pipeline.mapping.growth.held import held_at
+from terralatent.pipeline.mapping.growth.held import Held, held_at
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan
 from terralatent.pipeline.mapping.scene_errors import kept_scene_errors
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import Layout
 
-__all__ = ["DAYS", "Arrays", "BlockDone", "BlockWork", "Clock", "Followed", "Product", "map_block"]
+__all__ = [
+    "DAYS",
+    "Arrays",
+    "BlockDone",
+    "BlockWork",
+    "Clock",
+    "Followed",
+    "GoesOn",
+    "LiveDone",
+    "Product",
+    "map_block",
+]
 
 DAYS = "days_to_observation"
 """Array of a result: how far a date is from what was observed."""
@@ -44,6 +55,14 @@ class Followed(Protocol):
 
     def is_same_since(self, before: str, block: Block) -> bool:
         """Whether all that is read of a block is what an earlier snapshot has of it."""
+
+
+@runtime_checkable
+class GoesOn(Protocol):
+    """A product whose blocks go on from what they hold, where they can."""
+
+    def advance(self, work: BlockWork, held: Held) -> bool:
+        """Bring a block up to date without inferring it anew; False where that cannot be."""
 
 
 class Product(Protocol):
@@ -75,6 +94,24 @@ class Product(Protocol):
 
 
 @dataclass(frozen=True)
+class LiveDone:
+    """What a worker reports of a block with states."""
+
+    days: Mapping[int, float]
+    """Of the states that were made, by their places among the lags."""
+
+    first: int
+    """The first date of the result that all acquisitions count in; those before it are stale."""
+
+    late: tuple[tuple[str, str], ...] = ()
+    """Sensor and time, to the second, of acquisitions that came late and that the block was
+    replayed for."""
+
+    since: str = ""
+    """From which time on, where it was."""
+
+
+@dataclass(frozen=True)
 class BlockDone:
     """What a worker reports of a block that it wrote."""
 
@@ -90,6 +127,9 @@ class BlockDone:
     outliers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """For each sensor that was searched for them: its outliers, and the observations they were of.
     """
+
+    live: LiveDone | None = None
+    """What was made of filter states."""
 
     same: bool = False
     """Whether it was left as it is, because nothing changed that it is made from."""
@@ -132,13 +172,16 @@ class BlockWork:
         """The first of the requested dates that is to be written: those before it are there."""
         self.days = np.full((len(job.times), *block.shape), NEVER, np.uint16)
         """Days from each date to the nearest clear acquisition, (time, y, x), of these strips."""
+        self.live: LiveDone | None = None
+        """What was made of filter states."""
         self.same = False
         """Whether the block is left as it is."""
         self._job = job
         self._strips = plan.strips(block)
         self._errors = kept_scene_errors(group) if job.corrects else None
         self._kept: SeriesBlock | None = None
-        self._pixels = 0
+        self.inside = 0
+        """Pixels inside some scene, of the strips that were read."""
         self._outliers: dict[str, tuple[int, int]] = {}
         self._counted = False
 
@@ -177,10 +220,12 @@ class BlockWork:
 
     def done(self) -> BlockDone:
         """What the coordinator gets to know."""
-        return BlockDone(self._pixels, self.clipped, self.clock.seconds, self._outliers, self.same)
+        return BlockDone(
+            self.inside, self.clipped, self.clock.seconds, self._outliers, self.live, self.same
+        )
 
     def _count(self, rows: slice, series: SeriesBlock) -> None:
-        self._pixels += int(series.seen.sum())
+        self.inside += int(series.seen.sum())
         self.observations[:, rows] = series.observations.reshape(-1, *series.shape)
         days = series.days_to_observation(days_since_1970(self._job.dates))
         days[:, ~series.seen] = NEVER
@@ -201,9 +246,17 @@ def map_block(product: Product, limit: MemoryLimit, group: Arrays, block: Block)
     """
     work = BlockWork(product.job, group, block, product.memory_plan(limit))
     held = held_at(group, block.index)
-    if len(held) == 1 and held[0] is not None and work.is_same_since(held[0].snapshot):
-        work.first_date = held[0].dates
-        work.same = work.first_date == len(product.job.times)
+    if len(held) == 1 and held[0] is not None:
+        if isinstance(product, GoesOn) and product.advance(work, held[0]):
+            return work.done()
+        _keep_what_is_same(work, held[0])
     if not work.same:
         product.compute(work)
     return work.done()
+
+
+def _keep_what_is_same(work: BlockWork, held: Held) -> None:
+    """Let dates be that a block has already, where nothing changed that it is made from."""
+    if work.is_same_since(held.snapshot):
+        work.first_date = held.dates
+        work.same = held.dates == len(work.days)

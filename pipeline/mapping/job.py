@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from terralatent.models.checkpoint import read_manifest
@@ -102,14 +103,36 @@ class MappingJob(InferenceJob):
             slice(block.x.start + left, block.x.stop + left),
         )
 
-    def read(self, block: Block, errors: SceneErrors | None = None) -> SeriesBlock:
-        """Read the series of a block from the store, see :meth:`InferenceJob.read`."""
+    def read(
+        self,
+        block: Block,
+        errors: SceneErrors | None = None,
+        *,
+        dates: Mapping[str, NDArray[np.intp]] | None = None,
+    ) -> SeriesBlock:
+        """Read the series of a block from the store, see :meth:`InferenceJob.read`.
+
+        Args:
+            block: Which pixels.
+            errors: As there.
+            dates: By sensor, the acquisitions that are read; all by default.
+        """
         y, x = self.in_cube(block)
         with translated_errors(self.cube, OSError):
-            series = read_series(self.open_cube(), self.sensors, y, x, self.masks, self.model_bands)
+            series = read_series(
+                self.open_cube(), self.sensors, y, x, self.masks, self.model_bands, dates
+            )
             if not self.corrects:
                 return series
             return (errors or self.scene_errors()).corrected(series, y, x)
+
+    def open_cube_at(self, before: str) -> zarr.Group:
+        """The cube's root at an earlier snapshot; opened once a process. Reads no pixels."""
+        return _open(self.cube, before)
+
+    def changed_dates(self, before: str, sensor: str) -> ChangedDates:
+        """Which dates of a sensor are others than at an earlier snapshot; found once a process."""
+        return _changed(self.cube, before, self.snapshot, sensor)
 
     def is_same_since(self, before: str, block: Block) -> bool:
         """Whether all that is read of a block is what an earlier snapshot of the cube has of it.
@@ -123,7 +146,7 @@ class MappingJob(InferenceJob):
         with translated_errors(self.cube, OSError):
             then, now, size = _open(self.cube, before), self.open_cube(), self.block
             for name in self.sensors:
-                dates = _changed(self.cube, before, self.snapshot, name)
+                dates = self.changed_dates(before, name)
                 for root, places in ((now, dates.came), (then, dates.went)):
                     if len(places) and has_data(root[name], places, y, x):
                         return False

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from terralatent.pipeline.attributes import CF, writable_attrs
-from terralatent.pipeline.cube.losses import HELD
+from terralatent.pipeline.cube.losses import HELD, STALE
 from terralatent.pipeline.cube.opened import grid_coords, lazy, times
 from terralatent.pipeline.store.multiscales import MULTISCALES
 from terralatent.pipeline.store.repository import ABOUT, Store
@@ -47,7 +47,7 @@ LONG_NAMES = {
 OF_THE_FORMAT = (ABOUT, MULTISCALES, "held_from", "coordinates", "Conventions")
 """Attributes of a store's root that say how it is kept."""
 
-BOOKKEEPING = ("state", "clipped", HELD)
+BOOKKEEPING = ("state", "clipped", HELD, STALE)
 """Arrays that say how far a store is, by block."""
 
 

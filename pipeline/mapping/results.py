@@ -35,6 +35,7 @@ from terralatent.pipeline.mapping.growth.follow import follow
 from terralatent.pipeline.mapping.growth.held import held_at, let_go, snapshots_held
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.latents.states import record_states
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
 from terralatent.pipeline.mapping.origin import CubeOrigin, Origin
 from terralatent.pipeline.mapping.report import LostBlock, ResultReport
@@ -180,7 +181,7 @@ def fill(
         out: The store; one with the same identity is gone on with.
         workers: Who computes it.
         title: Of the progress and the commits.
-        grow: Lays out what the store lacks of this product where it exists; called within its lock.
+        grow: Lays out what the store still lacks of this product; called within its lock.
         overviews: Whether overviews are made once all blocks are done.
         progress: Advanced by each block.
 
@@ -247,8 +248,8 @@ def fill_blocks(
         joined = None if out.exists() else stack.enter_context(joining)
         if lasting:
             follow(out, layout, origin)
-        made = lay_out(out, noted(layout, {MADE_FROM: place_beside(out, origin.store.address)}))
-        if not made and grow is not None:
+        lay_out(out, noted(layout, {MADE_FROM: place_beside(out, origin.store.address)}))
+        if grow is not None:
             grow(out)
         if lasting:
             keep_for(out.address, origin.store, origin.snapshot)
@@ -374,7 +375,10 @@ def _record(
     done: BlockDone,
 ) -> None:
     """Write what blocks share; called by the coordinator alone."""
-    anew = group["state"].ndim == 2 and any(held_at(group, block.index))
+    whole = done.live is None or not done.live.first
+    anew = whole and group["state"].ndim == 2 and any(held_at(group, block.index))
+    if done.live is not None:
+        record_states(group, block.index, done.live)
     let_go(group, block.index)
     own = np.asarray(group["state"][..., *block.index])  # of each window, where there are some
     now = PARTIAL if partial_input[block.index] else DONE

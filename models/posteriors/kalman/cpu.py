@@ -97,6 +97,51 @@ def covary(chain: Chain, w: Tensor, eta: Tensor) -> Covaried:
     )
 
 
+def carry(
+    chain: Chain, w: Tensor, eta: Tensor, start: Tensor | None, *, predicted: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter sites (N, T, L) without smoothing. Not differentiable.
+
+    Arguments:
+        chain: What calendar and kernel fix, of few states, without queries.
+        w: Precisions, (N, T, L), on the CPU.
+        eta: The same shape and dtype; not read where w is 0.
+        start: The moments of each series before the first step, (N, L, r); the chain's if None.
+        predicted: Whether spread and innovation are wanted; they are (N, 0, L) otherwise.
+
+    Returns:
+        The moments after the last site, (N, L, r), spread and innovation.
+    """
+    latents, states = chain.a.shape[1:3]
+    size, count = lane_width(latents), moment_count(states)
+    # What time passes before the first site follows a step at which nothing is seen.
+    site_of = np.array([-1, *chain.steps], dtype=np.int64)
+    still = torch.eye(states).to(chain.a).expand(1, latents, -1, -1)
+    a = torch.cat([still, chain.a, still]).flatten(-2)
+    q = torch.cat([torch.zeros_like(chain.q[:1]), chain.q, torch.zeros_like(chain.q[:1])])
+    moves = _array(_lanes(torch.cat([a, q], dim=-1).transpose(0, 1), size))
+    if start is None:
+        start = torch.nn.functional.pad(chain.start, (states, 0)).expand(len(w), -1, -1)
+    inputs = [_array(tensor) for tensor in (start.mT, w, eta)]
+    rows = w.shape[1] if predicted else 0
+    outputs = [np.empty((len(w), own, latents), inputs[1].dtype) for own in (count, rows, rows)]
+    loop = compiled_loop("advance", states, str(inputs[1].dtype))
+    every = np.arange(count)
+
+    def work(chunk: int, begin: int, end: int, _: int) -> None:
+        loop(
+            *(begin, end, chunk, site_of, every),
+            moves[chunk].reshape(len(moves[chunk]), -1),
+            *(_chunked(array, size) for array in inputs),
+            *_room(len(site_of), MOMENTS + states + 1, states, inputs[1].dtype),
+            *(_chunked(array, size) for array in outputs),
+        )
+
+    _share(work, len(w), len(moves), size)
+    moments, spread, innovation = (torch.from_numpy(output) for output in outputs)
+    return moments.mT, spread, innovation
+
+
 def _walk(
     chain: Chain, w: Tensor, eta: Tensor, sites: int, predicted: bool, *, scored: bool
 ) -> tuple[Tensor, ...]:

@@ -40,7 +40,7 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
     """Return a loop of ``cpu_loops``, from the cache or compiled now (seconds), once in a process.
 
     Arguments:
-        name: ``forward``, ``covary`` or ``backward``.
+        name: ``forward``, ``advance``, ``covary`` or ``backward``.
         states: Number of states n.
         dtype: ``float32`` or ``float64``.
     """
@@ -112,6 +112,7 @@ def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:
         "site_of": whole[::1],
         "rows": whole[::1],
         "queries": whole[::1],
+        "every": whole[::1],
         "pair_rows": whole[:, ::1],
         "state": number[::1],
         **dict.fromkeys(
@@ -119,6 +120,8 @@ def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:
         ),
     }
     of_series = number[:, :, :, ::1]
+    if name == "advance":  # begins at moments of each series
+        kinds["start"] = of_series
     loop = next(loop for loop in LOOPS if loop.__name__ == name)
     return tuple(kinds.get(argument, of_series) for argument in inspect.signature(loop).parameters)
 

@@ -152,6 +152,40 @@ def forward(
             give(first, chunk, first_scores, scored.reshape(1, -1), 0, divergence)
 
 
+def advance(
+    begin: int,
+    end: int,
+    chunk: int,
+    site_of: Array,
+    every: Array,
+    moves: Array,
+    start: Array,
+    w: Array,
+    eta: Array,
+    tape: Array,
+    state: Array,
+    moments: Array,
+    spread: Array,
+    innovation: Array,
+) -> None:
+    """Filter alone, from moments (N, r, C, width) to those after the last step.
+
+    ``every`` are their r places; outputs that are not wanted have no rows.
+    """
+    size = GROUPS * (GROUP // w.shape[3])
+    rows = state.reshape(len(every), LANES)
+    for tile in range(begin, end):
+        first = tile * size
+        take(first, chunk, site_of, w, tape, W)
+        take(first, chunk, site_of, eta, tape, ETA)
+        mask(tape, tape)
+        take(first, chunk, every, start, rows, 0)
+        filter_sites(tape, tape, state, moves, moves)
+        give(first, chunk, every, rows, 0, moments)
+        give(first, chunk, site_of, tape, SPREAD, spread)
+        give(first, chunk, site_of, tape, INNOVATION, innovation)
+
+
 def covary(
     begin: int,
     end: int,
@@ -349,5 +383,5 @@ def score_back(tape: Array, bar: Array, divergence_bar: Array) -> None:
             out[SPREAD * LANES + k] += share * w
 
 
-LOOPS = (take, give, mask, begin_at, score, score_back, leave, forward, covary, backward)
+LOOPS = (take, give, mask, begin_at, score, score_back, leave, forward, advance, covary, backward)
 """What is compiled, after the walks."""

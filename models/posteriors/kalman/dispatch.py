@@ -57,6 +57,24 @@ def covary_chain(chain: Chain, w: Tensor, eta: Tensor) -> Covaried | None:
     return cpu.covary(chain, w, eta)
 
 
+def carry_chain(
+    chain: Chain, w: Tensor, eta: Tensor, start: Tensor | None, *, predicted: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter sites (N, T, L) without smoothing, from moments (N, L, r); see :func:`eager.carry`.
+
+    Spread and innovation are left out, (N, 0, L), where they are not wanted and compiled code runs.
+    Differentiable, but for that.
+    """
+    gradients = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (w, eta, start, chain.a, chain.q)
+    )
+    if not gradients and _is_compiled(chain, w):
+        from terralatent.models.posteriors.kalman import cpu
+
+        return cpu.carry(chain, w, eta, start, predicted=predicted)
+    return eager.carry(chain, *masked(w, eta), start)
+
+
 def _walk_masked(chain: Chain, w: Tensor, eta: Tensor, *, sites: bool, predicted: bool) -> Walk:
     """Walk where nothing is compiled for the CPU; masked sites are 0."""
     # Whoever lets networks compute in fewer digits does not mean this.

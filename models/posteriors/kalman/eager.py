@@ -80,6 +80,29 @@ def carry(
     return moments.permute(2, 0, 1).contiguous(), spread, innovation
 
 
+def predict(chain: Chain, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Move moments along a chain without sites; mean and variance (N, Q, L) at its queries.
+
+    Arguments:
+        chain: Without sites.
+        start: The moments of each series before the first step, (N, L, r).
+    """
+    moves = _prepare(chain)
+    moments = start.permute(1, 2, 0)  # as in a walk: series last
+    steps = []
+    for step in range(len(chain.steps)):
+        if chain.moves[step]:
+            moments = torch.baddbmm(moves.noise[step], moves.forward[step], moments)
+        steps.append(torch.stack([moments[:, 0], moments[:, moves.states]]))
+    if not steps:
+        return start.new_empty(len(start), 0, start.shape[1]), start.new_empty(
+            len(start), 0, start.shape[1]
+        )
+    order = torch.argsort(chain.queries)
+    mean, var = torch.stack(steps)[order].permute(1, 3, 0, 2).unbind(0)
+    return mean, var
+
+
 def _starts(moves: _Moves, w: Tensor, start: Tensor | None) -> Tensor:
     return moves.start[..., 0].expand(len(w), -1, -1) if start is None else start
 

@@ -68,6 +68,14 @@ def embed(
     dates: opt.When = "monthly",
     precision: opt.Precision = "packed",
     encoder: opt.Encoder = "float32",
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Keep filter states, so that an acquisition that came costs one step; dates "
+            "before it are then stale until the same without --live.",
+        ),
+    ] = False,
     overviews: opt.Overviews = True,
     table: groups.TableChoice,
     cluster: groups.Cluster,
@@ -80,7 +88,7 @@ def embed(
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
     kept: dict[str, Any] = {"dates": dates, "precision": precision, "encoder": encoder}
-    kept["overviews"] = overviews
+    kept |= {"overviews": overviews, "live": live}
     kept |= table.keywords()
     report = embed(cube, model, out, **kept, progress=terminal.bar(), **more)
     terminal.finish(report, out)

@@ -6,7 +6,7 @@ lost, or if some of its pixels had not been read yet. What is read of the other 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from terralatent.pipeline.cube.items import stored_rows
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
 from terralatent.pipeline.cube.losses import PENDING
+from terralatent.pipeline.cube.series import date_runs
 from terralatent.pipeline.cube.time_axis import CubeDate, stored_dates
 from terralatent.pipeline.region import Block
 
@@ -77,7 +78,7 @@ def has_data(group: Any, dates: Places, y: slice, x: slice) -> bool:
     """Whether any band of a sensor has a number on some of its dates in a window. Reads these."""
     data = group["data"]
     fill = int(data.attrs["_FillValue"])
-    return any(bool((np.asarray(data[part, :, y, x]) != fill).any()) for part in runs(dates))
+    return any(bool((np.asarray(data[run, :, y, x]) != fill).any()) for run in date_runs(dates))
 
 
 def was_pending(group: Any, block: Block, size: int) -> bool:
@@ -92,13 +93,6 @@ def was_pending(group: Any, block: Block, size: int) -> bool:
         return False
     under = (slice(part.start // size, (part.stop - 1) // size + 1) for part in (block.y, block.x))
     return bool((np.asarray(group["state"][(slice(None), *under)]) == PENDING).any())
-
-
-def runs(dates: Places) -> Iterable[slice]:
-    """Ascending places as slices of those that lie side by side."""
-    if len(dates):
-        for part in np.split(dates, np.flatnonzero(np.diff(dates) > 1) + 1):
-            yield slice(int(part[0]), int(part[-1]) + 1)
 
 
 def _axis(root: zarr.Group, sensor: str) -> Sequence[CubeDate]:

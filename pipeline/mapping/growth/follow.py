@@ -98,16 +98,17 @@ def is_earlier(store: Store, before: str, now: str) -> bool:
 
 def _lengthen(root: zarr.Group, layout: Layout) -> None:
     """Give arrays along time the length that they are to have, and the dates that came."""
-    for array in layout.groups[0].arrays:
-        if array.dims[:1] != ("time",) or array.name not in root:
-            continue
-        stored: Any = root[array.name]
-        if stored.shape == array.shape:
-            continue
-        stored.resize(array.shape)
-        if array.data is not None:
-            stored[...] = array.data
-        withdrawn(root)  # overviews lack these dates
+    along = [array for array in layout.groups[0].arrays if array.dims[:1] == ("time",)]
+    if not along:
+        return
+    count = along[0].shape[0]
+    for _, stored in root.arrays():
+        if (stored.metadata.dimension_names or ())[:1] == ("time",) and stored.shape[0] != count:
+            stored.resize((count, *stored.shape[1:]))
+            withdrawn(root)  # overviews lack these dates
+    for array in along:
+        if array.data is not None and array.name in root:
+            root[array.name][...] = array.data
 
 
 def _entry(identity: Mapping[str, Any], path: Sequence[str]) -> Any:

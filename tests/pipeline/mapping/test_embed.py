@@ -25,8 +25,14 @@ from terralatent.pipeline import embed, open_latents
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.embed import MEAN_END, MEAN_FILL, MEAN_STEP, STD_STEP, _pack
 from terralatent.pipeline.mapping.inference import loaded_once
+from terralatent.pipeline.mapping.latents.packing import (
+    MEAN_END,
+    MEAN_FILL,
+    MEAN_STEP,
+    STD_STEP,
+    pack,
+)
 from terralatent.pipeline.mapping.memory import MemoryPlan
 from terralatent.pipeline.store.arrays import TIME_CHUNK
 from terralatent.pipeline.store.repository import Store
@@ -318,7 +324,7 @@ def test_latents_that_are_not_finite_are_never_stored(
 def test_values_beyond_the_packing_are_clipped_and_counted() -> None:
     values = np.linspace(-9.0, 9.0, 1801, dtype=np.float32)
 
-    stored, outside = _pack(torch.from_numpy(values)[:, None, None], MEAN_STEP, MEAN_END, True)
+    stored, outside = pack(torch.from_numpy(values)[:, None, None], MEAN_STEP, MEAN_END, True)
 
     packed = stored[0, 0]
     wanted = np.clip(values, -MEAN_END * MEAN_STEP, MEAN_END * MEAN_STEP)

@@ -36,7 +36,7 @@ from terralatent.pipeline import embed, open_latents
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.embed import STD_STEP
+from terralatent.pipeline.mapping.latents.packing import STD_STEP
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import SIDE, add_sentinel_2, region
 from tests.made.sites import prior

@@ -30,7 +30,7 @@ from terralatent.pipeline import (
 from terralatent.pipeline.cube.series import read_series
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.embed import Latents
+from terralatent.pipeline.mapping.latents.product import Latents
 from terralatent.pipeline.store.repository import BRANCH, Store
 from tests.made.models import made_up_model
 from tests.made.tiny import SENSORS, tiny_cube

@@ -20,7 +20,7 @@ from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline import embed, open_latents
 from terralatent.pipeline.cube.opened import open_cube
 from terralatent.pipeline.ingest.build import build_cube
-from terralatent.pipeline.mapping.embed import MEAN_STEP, STD_STEP
+from terralatent.pipeline.mapping.latents.packing import MEAN_STEP, STD_STEP
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import region
 from tests.made.deliveries import (

@@ -106,7 +106,7 @@ def test_what_a_kill_left_is_gone_on_with_whatever_came_meanwhile(
     run(place, "out", workers)
     session = Store.of(place / "out").repository().writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="r+")
-    first = [state for state in history(place / "cube") if state.message == "build"][0].id
+    first = next(state.id for state in history(place / "cube") if state.message == "build")
     root.attrs["held_from"] = [[first, 2]]
     state, held = root["state"], root["held"]
     for block in blocks((SIDE, SIDE), BLOCK):
@@ -242,7 +242,7 @@ def test_what_is_no_later_state_of_the_same_cube_is_refused(
     with pytest.raises(InputError, match=r"cube\.snapshot is .* there"):
         embed(place / "other", place / "model", place / "out", dates=DATES, client=workers)
     grow(place / "cube", [])
-    with pytest.raises(InputError, match="dates is .* there"):
+    with pytest.raises(InputError, match=r"dates is .* there"):
         run(place, "out", workers, "2018-03-10,2018-04-11")
     same(contents(place / "out"), kept)
 

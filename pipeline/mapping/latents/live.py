@@ -1,0 +1,251 @@
+"""A block of latents goes on from its filter states: acquisitions that came cost a step each.
+
+From the newest state before whatever changed, all that came since is filtered, and smoothed back
+to that state. Dates of the result from its day on are then what inferring the whole series gives;
+earlier ones are stale, for acquisitions of today say something of all days before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from terralatent.catalogs.errors import InputError
+from terralatent.models.gpvae import GPVAE
+from terralatent.models.posteriors.markov import Markov
+from terralatent.models.posteriors.streaming import kernel_dtype
+from terralatent.pipeline.cube.series import NEVER, US_PER_DAY, SeriesBlock
+from terralatent.pipeline.dates import days_since_1970
+from terralatent.pipeline.mapping.block import DAYS, BlockWork, LiveDone
+from terralatent.pipeline.mapping.growth.changed import has_data
+from terralatent.pipeline.mapping.growth.held import Held
+from terralatent.pipeline.mapping.job import MappingJob
+from terralatent.pipeline.mapping.latents.packing import (
+    MEAN_END,
+    MEAN_STEP,
+    STD_END,
+    STD_STEP,
+    blank,
+    pack,
+    write_dates,
+)
+from terralatent.pipeline.mapping.latents.product import Latents
+from terralatent.pipeline.mapping.latents.states import lay_out_states, states_along
+from terralatent.pipeline.mapping.latents.step import Step, Walk, plan_step
+from terralatent.pipeline.mapping.latents.strips import StripStates, posterior_after
+from terralatent.pipeline.store.repository import Store
+
+__all__ = ["LiveLatents", "require_live"]
+
+BATCH = 8192
+"""Pixels that are filtered together: what passes between two operations stays in a cache."""
+
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class LiveLatents(Latents):
+    """Latents whose blocks go on from the states that are kept of them."""
+
+    @property
+    def dates_a_chunk(self) -> int:
+        """One: most dates are not written again when an acquisition comes."""
+        return 1
+
+    def lay_out_states(self, out: Store) -> None:
+        """Make what states need in the store, unless it is there."""
+        kernel = _model(self.job).kernel
+        dtype = str(kernel_dtype(kernel)).removeprefix("torch.")
+        lay_out_states(out, self.job.config().latents, kernel.state_dim, dtype)
+
+    @torch.no_grad()
+    def advance(self, work: BlockWork, held: Held) -> bool:
+        """See :class:`~terralatent.pipeline.mapping.block.GoesOn`; runs on a worker."""
+        job = self.job
+        assert isinstance(job, MappingJob)
+        with work.clock.time("read"):
+            step = plan_step(job, work, held)
+            if step is None:
+                return False
+            strips = _Strips(job, work, step)
+            changed = bool(step.late) or strips.any_data()
+        first = step.first if changed else held.dates
+        if not changed and first == len(job.times):
+            work.same = True
+            return True
+        self._write_dates(work, step, strips, first, changed)
+        if changed:
+            for walk in step.moves:
+                _move(work, job, walk)
+            with work.clock.time("write"):
+                work.group["observations"][:, work.block.y, work.block.x] = _observations(
+                    job, work, step, held, strips
+                )
+            stops = {**step.stops, **{k: v for walk in step.moves for k, v in walk.stops.items()}}
+            late = tuple((name, _text(day)) for day, name in step.late)
+            work.live = LiveDone(stops, first, late, _text(step.since) if late else "")
+        return True
+
+    def _write_dates(
+        self, work: BlockWork, step: Step, strips: _Strips, first: int, changed: bool
+    ) -> None:
+        """Filter from the state on, and write the dates from the first one on, and states."""
+        job, group, block, model = self.job, work.group, work.block, _model(self.job)
+        results = days_since_1970(job.dates[first:])
+        queries = torch.from_numpy(results).to(model.device)
+        shape = (len(results), model.config.latents, *block.shape)
+        means, stds = blank(shape, self.packed)
+        days = np.full((len(results), *block.shape), NEVER, np.uint16)
+        for rows, series in strips:
+            window = (slice(block.y.start + rows.start, block.y.start + rows.stop), block.x)
+            with work.clock.time("read"):
+                states = StripStates(
+                    group, window, model, step.stops, start=step.start, since=step.since
+                )
+            inside = states.inside | series.seen
+            work.inside += int(inside.sum())
+            flat = [values[:, :, rows].reshape(*shape[:2], -1) for values in (means, stds)]
+            with work.clock.time("infer"):
+                for some in _batches(np.flatnonzero(inside)):
+                    start, sites = (
+                        states.start(some),
+                        model.sites(series.series(some, model.device)),
+                    )
+                    if changed:
+                        states.keep(some, states_along(model, start, sites, step.stops))
+                    mean, var = posterior_after(model, start, sites, queries)
+                    std = model.latent_std(var)
+                    flat[0][:, :, some], wide = pack(mean, MEAN_STEP, MEAN_END, self.packed)
+                    flat[1][:, :, some], broad = pack(std, STD_STEP, STD_END, self.packed)
+                    work.clipped += wide + broad
+                days[:, rows] = _days(results, series, states, inside).reshape(-1, *series.shape)
+            if changed:
+                with work.clock.time("write"):
+                    states.write(series)
+        with work.clock.time("write"):
+            dates = slice(first, len(job.times))
+            for name, values in (("mean", means), ("std", stds)):
+                write_dates(group[name], dates, block, values)
+            if DAYS in group:
+                group[DAYS][dates, block.y, block.x] = days
+
+
+def require_live(job: MappingJob) -> None:
+    """Check that latents of a job can be gone on with from states.
+
+    Raises:
+        InputError: If what is seen later changes what was seen before, if the posterior has no
+            filter state, or if the cube has no snapshots.
+    """
+    model, config = job.load(), job.config()
+    if not isinstance(model, GPVAE) or not isinstance(model.inference, Markov):
+        raise InputError(
+            f"{job.model} is a {config.model} model with a {config.posterior} posterior, which has "
+            "no filter state; live=True takes a gpvae with posterior markov."
+        )
+    if config.refinements or config.scene_errors:
+        what = "refinements" if config.refinements else "scene_errors"
+        raise InputError(
+            f"{job.model} has {what}, by which later acquisitions change what is made of those "
+            "before; leave live= out, or train a model without."
+        )
+    if searched := [name for name in job.sensors if job.masks.of(name).outliers]:
+        raise InputError(
+            f"Outliers of {', '.join(searched)} are judged by acquisitions that come later; leave "
+            "live= out, or mask no outliers."
+        )
+    if not job.snapshot:
+        raise InputError(f"{job.cube} is plain Zarr, which does not grow; leave live= out.")
+
+
+class _Strips:
+    """The series of a walk, strip by strip; read once where a strip is the whole block."""
+
+    def __init__(self, job: MappingJob, work: BlockWork, walk: Walk) -> None:
+        self._job, self._work, self._walk = job, work, walk
+        self._strips = work.plan.strips(work.block)
+        self._kept: SeriesBlock | None = None
+
+    def __iter__(self) -> Iterator[tuple[slice, SeriesBlock]]:
+        for strip in self._strips:
+            with self._work.clock.time("read"):
+                series = self._kept or self._job.read(strip, dates=self._walk.dates)
+            if len(self._strips) == 1:
+                self._kept = series
+            top = self._work.block.y.start
+            yield slice(strip.y.start - top, strip.y.stop - top), series
+
+    def any_data(self) -> bool:
+        """Whether any pixel has data in them, cloudy or not."""
+        if len(self._strips) == 1:
+            return any(bool(series.seen.any()) for _, series in self)
+        y, x = self._job.in_cube(self._work.block)
+        cube = self._job.open_cube()
+        return any(has_data(cube[name], own, y, x) for name, own in self._walk.dates.items())
+
+
+def _move(work: BlockWork, job: MappingJob, walk: Walk) -> None:
+    """Bring an older state forward: nothing of the result depends on it."""
+    model, block = _model(job), work.block
+    for rows, series in _Strips(job, work, walk):
+        window = (slice(block.y.start + rows.start, block.y.start + rows.stop), block.x)
+        states = StripStates(
+            work.group, window, model, walk.stops, start=walk.start, since=walk.since
+        )
+        with work.clock.time("infer"):
+            for some in _batches(np.flatnonzero(states.inside | series.seen)):
+                sites = model.sites(series.series(some, model.device))
+                states.keep(some, states_along(model, states.start(some), sites, walk.stops))
+        with work.clock.time("write"):
+            states.write(series)
+
+
+def _observations(
+    job: MappingJob, work: BlockWork, step: Step, held: Held, strips: _Strips
+) -> NDArray[np.uint16]:
+    """Clear acquisitions of each pixel, (sensor, y, x): those there were, came and went."""
+    block = work.block
+    counts = np.asarray(work.group["observations"][:, block.y, block.x]).astype(np.int64)
+    for rows, series in strips:
+        for place, name in enumerate(job.sensors):
+            came = np.isin(step.dates[name], job.changed_dates(held.snapshot, name).came)
+            seen = series.by_sensor[name].observed[:, came].sum(axis=1)
+            counts[place, rows] += seen.reshape(series.shape)
+    if any(len(places) for places in step.went.values()):
+        before = replace(job, snapshot=held.snapshot).read(block, dates=step.went)
+        counts -= before.observations.reshape(counts.shape)
+    return counts.astype(np.uint16)
+
+
+def _days(
+    results: NDArray[np.float64],
+    series: SeriesBlock,
+    states: StripStates,
+    inside: NDArray[np.bool_],
+) -> NDArray[np.uint16]:
+    """Days from each date to the nearest clear acquisition, (Q, N)."""
+    since = np.rint(results[:, None] - states.last).clip(max=NEVER - 1)
+    since = np.where(np.isfinite(states.last), since, NEVER).astype(np.uint16)
+    days = np.minimum(series.days_to_observation(results), since)
+    days[:, ~inside] = NEVER
+    return days
+
+
+def _batches(pixels: Places) -> Iterator[Places]:
+    for begin in range(0, len(pixels), BATCH):
+        yield pixels[begin : begin + BATCH]
+
+
+def _model(job: Any) -> GPVAE:
+    model = job.load()
+    assert isinstance(model, GPVAE)
+    return model
+
+
+def _text(day: float) -> str:
+    return str(np.datetime64(round(day * US_PER_DAY), "us").astype("datetime64[s]"))
