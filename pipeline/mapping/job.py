@@ -16,16 +16,16 @@ from odc.geo.geobox import GeoBox
 from terralatent.models.checkpoint import read_manifest
 from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.items import items_hash
+from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.cube.masking import Masks
 from terralatent.pipeline.cube.reading import NEWEST, Reading
-from terralatent.pipeline.cube.series import SeriesBlock, read_series
+from terralatent.pipeline.cube.series import US_PER_DAY, SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, parse_when
 from terralatent.pipeline.mapping.bands import stored_bands
 from terralatent.pipeline.mapping.growth.changed import (
     ChangedDates,
     changed_dates,
     has_data,
-    was_pending,
 )
 from terralatent.pipeline.mapping.inference import InferenceJob, fit_model
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, estimate_scene_errors
@@ -134,6 +134,19 @@ class MappingJob(InferenceJob):
         """Which dates of a sensor are others than at an earlier snapshot; found once a process."""
         return _changed(self.cube, before, self.snapshot, sensor)
 
+    def days_of(self, sensor: str, at: str | None = None) -> NDArray[np.float64]:
+        """Days since 1970-01-01 of a sensor's dates, (T,), at an earlier snapshot if wanted; read
+        once a process."""
+        return _sensor_facts(self.cube, self.snapshot if at is None else at, sensor)[0]
+
+    def was_pending(self, before: str, sensor: str, block: Block) -> bool:
+        """Whether an earlier snapshot lacked a sensor, or had not read all of it below a block."""
+        states, size = _sensor_facts(self.cube, before, sensor)[1], self.block
+        rows, columns = (
+            slice(part.start // size, (part.stop - 1) // size + 1) for part in self.in_cube(block)
+        )
+        return states is None or bool((states[:, rows, columns] == PENDING).any())
+
     def is_same_since(self, before: str, block: Block) -> bool:
         """Whether all that is read of a block is what an earlier snapshot of the cube has of it.
 
@@ -144,13 +157,13 @@ class MappingJob(InferenceJob):
         """
         y, x = self.in_cube(block)
         with translated_errors(self.cube, OSError):
-            then, now, size = _open(self.cube, before), self.open_cube(), self.block
+            then, now = _open(self.cube, before), self.open_cube()
             for name in self.sensors:
                 dates = self.changed_dates(before, name)
                 for root, places in ((now, dates.came), (then, dates.went)):
                     if len(places) and has_data(root[name], places, y, x):
                         return False
-                if name in then and was_pending(then[name], Block(block.index, y, x), size):
+                if self.was_pending(before, name, block):
                     return False
         return True
 
@@ -264,6 +277,18 @@ def _about(root: zarr.Group) -> Mapping[str, Any]:
 @lru_cache(maxsize=4)
 def _open(cube: Store, snapshot: str) -> zarr.Group:
     return cube.group(kind="cube", snapshot=snapshot or None)
+
+
+@lru_cache(maxsize=64)
+def _sensor_facts(
+    cube: Store, snapshot: str, sensor: str
+) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:
+    """Days of a sensor's dates, and the states of its read tasks; None where it has none."""
+    root: Any = _open(cube, snapshot)
+    if sensor not in root or "state" not in root[sensor]:
+        return np.zeros(0), None
+    days = np.asarray(np.asarray(root[sensor]["time"]) / US_PER_DAY)
+    return days, np.asarray(root[sensor]["state"])
 
 
 @lru_cache(maxsize=64)

@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.items import stored_rows
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
-from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.cube.series import date_runs
 from terralatent.pipeline.cube.time_axis import CubeDate, stored_dates
-from terralatent.pipeline.region import Block
 
-__all__ = ["ChangedDates", "changed_dates", "has_data", "was_pending"]
+__all__ = ["ChangedDates", "changed_dates", "has_data"]
 
 Places = NDArray[np.intp]
 
@@ -79,20 +77,6 @@ def has_data(group: Any, dates: Places, y: slice, x: slice) -> bool:
     data = group["data"]
     fill = int(data.attrs["_FillValue"])
     return any(bool((np.asarray(data[run, :, y, x]) != fill).any()) for run in date_runs(dates))
-
-
-def was_pending(group: Any, block: Block, size: int) -> bool:
-    """Whether some time shard of a sensor had not been read yet below a block of pixels.
-
-    Args:
-        group: Of the sensor.
-        block: Rows and columns of the cube's grid.
-        size: Pixels along y and x of the cube's blocks.
-    """
-    if "state" not in group:
-        return False
-    under = (slice(part.start // size, (part.stop - 1) // size + 1) for part in (block.y, block.x))
-    return bool((np.asarray(group["state"][(slice(None), *under)]) == PENDING).any())
 
 
 def _axis(root: zarr.Group, sensor: str) -> Sequence[CubeDate]:

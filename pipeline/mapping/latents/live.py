@@ -116,9 +116,11 @@ class LiveLatents(Latents):
                         states.start(some),
                         model.sites(series.series(some, model.device)),
                     )
-                    if changed:
-                        states.keep(some, states_along(model, start, sites, step.stops))
-                    mean, var = posterior_after(model, start, sites, queries)
+                    made = states_along(model, start, sites, step.stops) if changed else {}
+                    states.keep(some, made)
+                    mean, var = posterior_after(
+                        model, start, sites, queries, states.end(start, made)
+                    )
                     std = model.latent_std(var)
                     flat[0][:, :, some], wide = pack(mean, MEAN_STEP, MEAN_END, self.packed)
                     flat[1][:, :, some], broad = pack(std, STD_STEP, STD_END, self.packed)

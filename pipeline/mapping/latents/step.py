@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from terralatent.pipeline.cube.series import US_PER_DAY
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.growth.changed import has_data, was_pending
+from terralatent.pipeline.mapping.growth.changed import has_data
 from terralatent.pipeline.mapping.growth.held import Held
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.latents.states import (
@@ -21,7 +20,6 @@ from terralatent.pipeline.mapping.latents.states import (
     state_days,
     stops_before,
 )
-from terralatent.pipeline.region import Block
 
 __all__ = ["Step", "Walk", "plan_step"]
 
@@ -75,17 +73,20 @@ def plan_step(job: MappingJob, work: BlockWork, held: Held) -> Step | None:
         return None
     y, x = job.in_cube(block)
     now, then = job.open_cube(), job.open_cube_at(held.snapshot)
-    calendars = {name: _days(now[name]) for name in job.sensors}
+    calendars = {name: job.days_of(name) for name in job.sensors}
     calendar = np.sort(np.concatenate(list(calendars.values())))
     late: list[tuple[float, str]] = []
     went: dict[str, Places] = {}
     for name in job.sensors:
-        if name not in then or was_pending(then[name], Block(block.index, y, x), job.block):
+        if job.was_pending(held.snapshot, name, block):
             return None
-        changed, before = job.changed_dates(held.snapshot, name), _days(then[name])
+        changed, before = (
+            job.changed_dates(held.snapshot, name),
+            job.days_of(name, held.snapshot),
+        )
         came = changed.came[calendars[name][changed.came] <= days[0]]
-        came = _with_data(now[name], came, y, x)
-        went[name] = _with_data(then[name], changed.went, y, x)
+        came = _with_data(now, name, came, y, x)
+        went[name] = _with_data(then, name, changed.went, y, x)
         late += [(float(day), name) for day in (*calendars[name][came], *before[went[name]])]
     results, end = days_since_1970(job.dates), float(calendar[-1])
     changed_from = min([day for day, _ in late], default=np.inf)
@@ -113,12 +114,8 @@ def plan_step(job: MappingJob, work: BlockWork, held: Held) -> Step | None:
     )
 
 
-def _days(sensor: Any) -> NDArray[np.float64]:
-    return np.asarray(np.asarray(sensor["time"]) / US_PER_DAY)
-
-
-def _with_data(sensor: Any, places: Places, y: slice, x: slice) -> Places:
-    there = [place for place in places if has_data(sensor, np.array([place]), y, x)]
+def _with_data(cube: Any, sensor: str, places: Places, y: slice, x: slice) -> Places:
+    there = [place for place in places if has_data(cube[sensor], np.array([place]), y, x)]
     return np.array(there, np.intp)
 
 

@@ -72,6 +72,13 @@ class StripStates:
         moments = torch.where(known, moments, prior.moments)
         return FilterState(prior.day, moments, moments.new_zeros(moments.shape[:2]), prior.kernel)
 
+    def end(self, start: FilterState, made: Mapping[int, Tensor]) -> FilterState:
+        """The state of some pixels after a walk from a start: its last one, or the start."""
+        if 0 not in made:
+            return start
+        day = start.day.new_tensor(self._stops[0])
+        return FilterState(day, made[0].mT, start.evidence, start.kernel)
+
     @torch.no_grad()
     def infer(
         self, observations: Mapping[str, Observations], days: Tensor
@@ -111,9 +118,22 @@ def last_clear(series: SeriesBlock, until: float) -> NDArray[np.float64]:
 
 
 def posterior_after(
-    model: GPVAE, start: FilterState, sites: Sites, days: Tensor
+    model: GPVAE, start: FilterState, sites: Sites, days: Tensor, end: FilterState
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance (N, Q, L) on days from the start's on, given it and the sites after it."""
-    if not len(sites.days):
-        return forecast(model.kernel, start, days)
-    return marginals(model.kernel, start, sites.days, sites.w, sites.eta, days)
+    """Mean and variance (N, Q, L) on days from the start's on, given it and the sites after it.
+
+    Args:
+        model: Whose kernel it is.
+        start: What is known before the sites.
+        sites: Of N pixels.
+        days: Days since 1970-01-01, ascending, (Q,).
+        end: What is known after them.
+    """
+    count = int(torch.searchsorted(days, end.day.to(days)))
+    ahead = forecast(model.kernel, end, days[count:])
+    if not count:
+        return ahead
+    given = (model.kernel, start, sites.days, sites.w, sites.eta)
+    between = marginals(*given, days[:count])
+    mean, var = (torch.cat(parts, dim=1) for parts in zip(between, ahead, strict=True))
+    return mean, var
