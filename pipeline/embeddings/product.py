@@ -22,7 +22,6 @@ from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.embeddings.packing import PRECISIONS, Precision
 from terralatent.pipeline.embeddings.windows import Window
 from terralatent.pipeline.mapping.block import BlockWork
-from terralatent.pipeline.mapping.growth.follow import is_earlier
 from terralatent.pipeline.mapping.growth.held import Held, held_at, hold
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import MappingJob
@@ -31,6 +30,7 @@ from terralatent.pipeline.mapping.results import result_layout
 from terralatent.pipeline.pixels.batches import infer_batches_by
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
 from terralatent.pipeline.store.conventions import embedding_attrs, model_uri
+from terralatent.pipeline.store.history import is_earlier
 from terralatent.pipeline.store.multiscales import withdrawn
 from terralatent.pipeline.store.repository import BRANCH, Store
 

@@ -12,6 +12,7 @@ import zarr
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.listing import html_of, text_of
+from terralatent.pipeline.info.behind import Behind, find_behind
 from terralatent.pipeline.info.models import ModelStatus, holds_model, model_status
 from terralatent.pipeline.info.stores import (
     CubeStatus,
@@ -101,6 +102,9 @@ class Status:
     model: ModelStatus | None
     """What a model holds; None for anything else."""
 
+    behind: Behind | None
+    """What a result does not know yet of what it is made from; None where that is nothing."""
+
     growing: bool
     """Whether a cube has begun to grow, which readers do not see before it is whole."""
 
@@ -139,6 +143,10 @@ def main_facts(status: Status) -> Iterator[tuple[str, str]]:
     if status.result is not None:
         yield "dates", _dates(status.result.dates)
         yield "blocks", _states(status.result.blocks)
+    if status.behind is not None:
+        yield "behind", str(status.behind)
+        if status.behind.command:
+            yield "bring up to date", status.behind.command
     if status.model is not None:
         yield "model", f"{status.model.model}, {status.model.latents} latents"
         yield "sensors", ", ".join(status.model.sensors or ())
@@ -229,6 +237,7 @@ def _store(store: Store, run: Run | None, at: str | None) -> Status:
         chunks_without_checksum=chunks_without_checksum(root),
         cube=cube_status(root, identity) if kind == "cube" else None,
         result=None if kind == "cube" else result_status(root),
+        behind=None if kind == "cube" else find_behind(store, root),
         growing=bool(snapshot) and kind == "cube" and store.is_growing(),
     )
 
@@ -249,6 +258,7 @@ def _status(
     cube: CubeStatus | None = None,
     result: ResultStatus | None = None,
     model: ModelStatus | None = None,
+    behind: Behind | None = None,
     growing: bool = False,
 ) -> Status:
     return Status(
@@ -266,6 +276,7 @@ def _status(
         cube=cube,
         result=result,
         model=model,
+        behind=behind,
         growing=growing,
         run=run,
     )

@@ -85,6 +85,10 @@ class ResultReport(Sentence):
     same: int = 0
     """Blocks that were left as they are: nothing changed since that they are made from."""
 
+    replays: tuple[str, ...] = ()
+    """Acquisitions of live latents that came late or changed, from when they were replayed, and in
+    which blocks."""
+
     outliers: Mapping[str, float] = field(default_factory=dict)
     """For each sensor that was searched for them, the share of its observations, in the whole
     store, that no neighbour in time supports; they are masked."""
@@ -103,7 +107,8 @@ class ResultReport(Sentence):
             f", {share:.2%} of {name}'s observations taken as outliers"
             for name, share in self.outliers.items()
         )
-        return f"{done}{before}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(outliers)}"
+        replays = "".join(f", {replay}" for replay in self.replays)
+        return f"{done}{before}{replays}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(outliers)}"
 
 
 def _span(edges: tuple[float, float]) -> str:

@@ -235,6 +235,7 @@ def fill_blocks(
     """
     total: dict[str, float] = {}
     failures: list[Failure[Block]] = []
+    replays: dict[str, list[Block]] = {}
     lost_overviews: tuple[str, ...] = ()
     wall = 0.0
     with (
@@ -263,7 +264,7 @@ def fill_blocks(
             origin.prepare(out)
             work = Work(
                 run,
-                partial(_record, partial_input, total),
+                partial(_record, partial_input, total, replays),
                 smaller=_smaller,
                 fields=partial(_progress_fields, Rate()),
             )
@@ -299,6 +300,10 @@ def fill_blocks(
             *(LostBlock.of(failure, grid_of(root)) for failure in failures),
             *_partial_blocks(root, origin.kind),
             *lost_overviews,
+        ),
+        replays=tuple(
+            f"{cause} in {len(own)} blocks: {', '.join(str(block.index) for block in own[:8])}"
+            for cause, own in sorted(replays.items())
         ),
         outliers={name: count / max(among, 1) for name, (count, among) in outliers.items()},
     )
@@ -370,6 +375,7 @@ def _progress_fields(rate: Rate, done: BlockDone) -> dict[str, float]:
 def _record(
     partial_input: NDArray[np.bool_],
     total: dict[str, float],
+    replays: dict[str, list[Block]],
     group: zarr.Group,
     block: Block,
     done: BlockDone,
@@ -379,6 +385,9 @@ def _record(
     anew = whole and group["state"].ndim == 2 and any(held_at(group, block.index))
     if done.live is not None:
         record_states(group, block.index, done.live)
+        for sensor, time in done.live.late:
+            cause = f"{sensor} of {time} came late or changed: replayed from {done.live.since} on"
+            replays.setdefault(cause, []).append(block)
     let_go(group, block.index)
     own = np.asarray(group["state"][..., *block.index])  # of each window, where there are some
     now = PARTIAL if partial_input[block.index] else DONE

@@ -29,6 +29,7 @@ __all__ = [
     "expire",
     "find_snapshot",
     "history",
+    "is_earlier",
     "keep_alone_for",
     "keep_for",
 ]
@@ -125,6 +126,21 @@ def find_snapshot(store: str | Path | Store, name: str | None) -> str | None:
             f"{store} has {what} {name}; its history, as `terralatent status` shows it, lists them."
         )
     return ids[0]
+
+
+def is_earlier(store: Store, before: str, now: str) -> bool:
+    """Whether a snapshot of a store was made before another one of it; not where it is unknown."""
+    if not before or not now:
+        return False
+    with translated_errors(store):
+        try:
+            made = [
+                store.repository().lookup_snapshot(snapshot).written_at
+                for snapshot in (before, now)
+            ]
+        except icechunk.IcechunkError:
+            return False
+    return made[0] < made[1]
 
 
 def keep_for(result: str, store: Store, snapshot: str) -> None:

@@ -45,6 +45,10 @@ def status_page(status: Status) -> RenderableType:
         parts += [_sensors(status.cube), fact_table(_cube(status.cube))]
     if status.result is not None:
         parts.append(fact_table(_result(status.result)))
+    if status.behind is not None:
+        parts.append(fact_table([("behind", Text(printable(str(status.behind)), "yellow"))]))
+        if status.behind.command:
+            parts.append(Text(f"  {printable(status.behind.command)}", "bold"))
     if status.model is not None:
         parts.append(fact_table(_model(status.model)))
     if status.run is not None:

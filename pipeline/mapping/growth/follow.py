@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-import icechunk
 import numpy as np
 import zarr
 
@@ -22,11 +21,11 @@ from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.mapping.growth.held import Held, hold
 from terralatent.pipeline.mapping.origin import Origin
 from terralatent.pipeline.store.arrays import Layout
-from terralatent.pipeline.store.damage import translated_errors
+from terralatent.pipeline.store.history import is_earlier
 from terralatent.pipeline.store.multiscales import withdrawn
 from terralatent.pipeline.store.repository import ABOUT, BRANCH, Store
 
-__all__ = ["follow", "is_earlier", "may_follow"]
+__all__ = ["follow", "may_follow"]
 
 DATES = "dates"
 """Entry of an identity whose values are along the time axis of the store."""
@@ -79,21 +78,6 @@ def may_follow(out: Store, layout: Layout) -> bool:
         return False
     dates = there.get(DATES, [])  # a longer axis will do, another one will not
     return DATES not in layout.follows or identity[DATES][: len(dates)] == dates
-
-
-def is_earlier(store: Store, before: str, now: str) -> bool:
-    """Whether a snapshot of a store was made before another one of it; not where it is unknown."""
-    if not before or not now:
-        return False
-    with translated_errors(store):
-        try:
-            made = [
-                store.repository().lookup_snapshot(snapshot).written_at
-                for snapshot in (before, now)
-            ]
-        except icechunk.IcechunkError:
-            return False
-    return made[0] < made[1]
 
 
 def _lengthen(root: zarr.Group, layout: Layout) -> None:
