@@ -1,6 +1,7 @@
 """One new scene on a year: what `embed --live` takes beside a full `embed` of the same pixels.
 
-    python -m benchmarks.live.append [--size 256] [--appends 24] [--seed N] [--cache FOLDER] [--quick]
+    python -m benchmarks.live.append [--size 256] [--appends 24] [--seed N] [--cache FOLDER]
+                                    [--quick]
 
 A region is simulated and a cube built of its first year but for the last acquisitions, which then
 come one after the other, and one that comes 20 days late. Monthly latents by the model that comes
@@ -29,7 +30,7 @@ from terralatent.catalogs.simulation.simulate import simulate
 from terralatent.pipeline import build_cube, embed, open_latents
 from terralatent.pipeline.cluster.client import client_for
 from terralatent.pipeline.mapping.latents.packing import MEAN_STEP, STD_STEP
-from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.store.repository import Store
 
 WANTED = 1 / 20

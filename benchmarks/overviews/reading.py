@@ -17,7 +17,7 @@ from zarr.core.sync import sync
 from terralatent.pipeline import make_overviews
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.opened import open_cube
-from terralatent.pipeline.mapping.results import state_arrays
+from terralatent.pipeline.mapping.results.layout import state_arrays
 from terralatent.pipeline.overviews.layout import lay_out_levels, level_path, plan_levels, shown
 from terralatent.pipeline.overviews.seasonal import SEASONAL
 from terralatent.pipeline.pictures.cube import clear_share, clearest

@@ -190,7 +190,7 @@ class Inference:
             if self.calibrate:
                 raise InputError("--calibrate is for cubes; leave it out for a table.")
             return model
-        from terralatent.pipeline.mapping.results import model_of
+        from terralatent.pipeline.mapping.results.fill import model_of
         from terralatent.pipeline.store.repository import Store
 
         if model is None:

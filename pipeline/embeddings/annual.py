@@ -28,8 +28,8 @@ from terralatent.pipeline.embeddings.windows import parse_windows
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.plan import CubeSource, plan
-from terralatent.pipeline.mapping.report import ResultReport
-from terralatent.pipeline.mapping.results import fill, model_of
+from terralatent.pipeline.mapping.results.fill import fill, model_of
+from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store

@@ -26,7 +26,7 @@ from terralatent.pipeline.mapping.growth.held import Held, held_at, hold
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
-from terralatent.pipeline.mapping.results import result_layout
+from terralatent.pipeline.mapping.results.layout import result_layout
 from terralatent.pipeline.pixels.batches import infer_batches_by
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
 from terralatent.pipeline.store.conventions import embedding_attrs, model_uri

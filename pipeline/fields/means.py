@@ -42,8 +42,9 @@ from terralatent.pipeline.fields.sums import FieldSums, sum_block
 from terralatent.pipeline.fields.table import check_ending, parts_of, read_means, write_means
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.memory import MemoryLimit
-from terralatent.pipeline.mapping.report import LostBlock
-from terralatent.pipeline.mapping.results import OUTLIERS, fill_blocks, model_of, result_layout
+from terralatent.pipeline.mapping.results.fill import fill_blocks, model_of
+from terralatent.pipeline.mapping.results.layout import OUTLIERS, result_layout
+from terralatent.pipeline.mapping.results.report import LostBlock
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.store.arrays import Layout
 from terralatent.pipeline.store.repository import Store

@@ -18,7 +18,7 @@ from terralatent.pipeline.fields.shared_errors import (
     estimate_shared_errors,
 )
 from terralatent.pipeline.fields.sums import ERRORS
-from terralatent.pipeline.mapping.origin import CubeOrigin
+from terralatent.pipeline.mapping.results.origin import CubeOrigin
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import blocks
 from terralatent.pipeline.store.damage import translated_errors

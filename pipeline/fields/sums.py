@@ -27,7 +27,7 @@ from terralatent.pipeline.fields.shared_errors import SharedErrors
 from terralatent.pipeline.mapping.block import BlockDone, Clock
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
-from terralatent.pipeline.mapping.results import time_chunk
+from terralatent.pipeline.mapping.results.layout import time_chunk
 from terralatent.pipeline.mapping.scene_errors import SceneErrors, kept_scene_errors
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate

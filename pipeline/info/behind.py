@@ -1,4 +1,4 @@
-"""Whether a result is of an earlier state of what it is made from, and what brings it up to date."""
+"""Whether a result is of an earlier state of what it is made from, and what mends that."""
 
 from __future__ import annotations
 

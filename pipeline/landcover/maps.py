@@ -22,8 +22,9 @@ from terralatent.pipeline.landcover.features import LatentFeatures
 from terralatent.pipeline.mapping.block import BlockDone, Clock
 from terralatent.pipeline.mapping.growth.follow import may_follow
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
-from terralatent.pipeline.mapping.report import ResultReport
-from terralatent.pipeline.mapping.results import fill_blocks, state_arrays
+from terralatent.pipeline.mapping.results.fill import fill_blocks
+from terralatent.pipeline.mapping.results.layout import state_arrays
+from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.probes.probe import Probe
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block
@@ -111,7 +112,7 @@ def fill_map(
     The fitted probe is kept in the store, from where each worker process takes it once.
 
     Raises:
-        InputError: As :func:`terralatent.pipeline.mapping.results.fill` does.
+        InputError: As :func:`terralatent.pipeline.mapping.results.fill.fill` does.
     """
     content = dumps(probe)
     digest = hashlib.sha256(content).hexdigest()

@@ -17,7 +17,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.json_value import json_value
 from terralatent.pipeline.landcover.areas import DesignEstimate, MappedAreas
 from terralatent.pipeline.landcover.features import LatentFeatures
-from terralatent.pipeline.mapping.report import LostBlock, ResultReport
+from terralatent.pipeline.mapping.results.report import LostBlock, ResultReport
 from terralatent.pipeline.probes.labels import LabelColumns
 from terralatent.pipeline.probes.sample import Sample
 from terralatent.pipeline.probes.scores import ClassScores, NumberScores

@@ -69,7 +69,7 @@ class Product(Protocol):
     """What is mapped: the arrays of a store of results, and how a block of them is computed.
 
     Small and picklable: every task carries it. A new kind of result is one more of these, and
-    :func:`terralatent.pipeline.mapping.results.fill` does the rest.
+    :func:`terralatent.pipeline.mapping.results.fill.fill` does the rest.
     """
 
     @property
@@ -77,7 +77,7 @@ class Product(Protocol):
         """What to infer from, and when."""
 
     def layout(self) -> Layout:
-        """Lay out the store, see :func:`terralatent.pipeline.mapping.results.result_layout`.
+        """Lay out the store, see :func:`terralatent.pipeline.mapping.results.layout.result_layout`.
 
         Reads no pixels.
         """

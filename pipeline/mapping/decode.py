@@ -24,14 +24,13 @@ from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.plan import CubeSource, plan
-from terralatent.pipeline.mapping.report import ResultReport
-from terralatent.pipeline.mapping.results import (
+from terralatent.pipeline.mapping.results.fill import fill, model_of
+from terralatent.pipeline.mapping.results.layout import (
     days_to_observation,
-    fill,
-    model_of,
     result_layout,
     time_chunk,
 )
+from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.region import blocks

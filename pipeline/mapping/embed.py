@@ -22,8 +22,8 @@ from terralatent.pipeline.mapping.latents.states import smooth_anew
 from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.opened import open_latents, with_information
 from terralatent.pipeline.mapping.plan import CubeSource, plan
-from terralatent.pipeline.mapping.report import ResultReport
-from terralatent.pipeline.mapping.results import fill, model_of
+from terralatent.pipeline.mapping.results.fill import fill, model_of
+from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.pixels.table import TableReport, embed_table
 from terralatent.pipeline.progress import ProgressChoice, choose_progress

@@ -36,7 +36,7 @@ from terralatent.pipeline.mapping.opened import (
     result_dataset,
     unpacked,
 )
-from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.region import Block, blocks
 from terralatent.pipeline.store.arrays import ArrayLayout, GroupLayout

@@ -13,7 +13,7 @@ from rasterio import Affine
 from shapely.geometry import box
 
 from terralatent.pipeline.cube.layout import grid_attrs
-from terralatent.pipeline.mapping.results import state_arrays
+from terralatent.pipeline.mapping.results.layout import state_arrays
 from terralatent.pipeline.store.arrays import (
     ArrayLayout,
     GroupLayout,

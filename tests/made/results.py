@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from rasterio import Affine
 
 from terralatent.pipeline.cube.layout import grid_attrs
-from terralatent.pipeline.mapping.results import state_arrays
+from terralatent.pipeline.mapping.results.layout import state_arrays
 from terralatent.pipeline.store.arrays import (
     ArrayLayout,
     GroupLayout,

@@ -7,7 +7,7 @@ from pathlib import Path
 from terralatent.catalogs.listing import html_of, text_of
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.pipeline import status
-from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results.report import ResultReport
 from tests.made.catalogue import region
 
 URL = "https://me:secret@host/a?token=secret"

@@ -46,7 +46,8 @@ def status_page(status: Status) -> RenderableType:
     if status.result is not None:
         parts.append(fact_table(_result(status.result)))
     if status.behind is not None:
-        parts.append(fact_table([("behind", Text(printable(str(status.behind)), "yellow"))]))
+        words = Text(printable(str(status.behind)), "yellow")
+        parts.append(fact_table(iter([("behind", words)])))
         if status.behind.command:
             parts.append(Text(f"  {printable(status.behind.command)}", "bold"))
     if status.model is not None:

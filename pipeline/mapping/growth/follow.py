@@ -19,7 +19,7 @@ import zarr
 
 from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.mapping.growth.held import Held, hold
-from terralatent.pipeline.mapping.origin import Origin
+from terralatent.pipeline.mapping.results.origin import Origin
 from terralatent.pipeline.store.arrays import Layout
 from terralatent.pipeline.store.history import is_earlier
 from terralatent.pipeline.store.multiscales import withdrawn

@@ -30,7 +30,11 @@ from terralatent.pipeline.mapping.latents.packing import (
 from terralatent.pipeline.mapping.latents.states import LIVE, Stops, stops_before
 from terralatent.pipeline.mapping.latents.strips import StripStates
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
-from terralatent.pipeline.mapping.results import days_to_observation, result_layout, time_chunk
+from terralatent.pipeline.mapping.results.layout import (
+    days_to_observation,
+    result_layout,
+    time_chunk,
+)
 from terralatent.pipeline.pixels.batches import infer_batches_by
 from terralatent.pipeline.store.arrays import ArrayLayout, Layout, coordinate, inner_chunk
 from terralatent.pipeline.store.conventions import embedding_attrs, model_uri

@@ -15,7 +15,7 @@ from terralatent.pipeline import bars
 from terralatent.pipeline.bars import Bar
 from terralatent.pipeline.cli.events import Events
 from terralatent.pipeline.cli.terminal import Terminal
-from terralatent.pipeline.mapping.report import LostBlock
+from terralatent.pipeline.mapping.results.report import LostBlock
 from terralatent.pipeline.progress import Progress, Rate, Silent
 
 

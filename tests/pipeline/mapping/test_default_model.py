@@ -19,7 +19,7 @@ from terralatent.pipeline.info.status import status
 from terralatent.pipeline.mapping.embed import embed
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.opened import open_latents
-from terralatent.pipeline.mapping.results import model_of
+from terralatent.pipeline.mapping.results.fill import model_of
 from terralatent.pipeline.store.repository import Store
 from tests.made.models import made_up_model
 from tests.made.tiny import tiny_cube

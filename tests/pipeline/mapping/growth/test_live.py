@@ -11,7 +11,7 @@ import xarray as xr
 from distributed import Client
 
 from terralatent.pipeline import embed, open_latents
-from terralatent.pipeline.mapping.report import ResultReport
+from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.store.repository import Store
 from tests.pipeline.mapping.growth.conftest import LATE, NEW, Grow
 

@@ -20,7 +20,7 @@ __all__ = ["CubeOrigin", "Origin"]
 
 
 class Origin(Protocol):
-    """What :func:`terralatent.pipeline.mapping.results.fill_blocks` has to know of it."""
+    """What :func:`terralatent.pipeline.mapping.results.fill.fill_blocks` has to know of it."""
 
     @property
     def kind(self) -> str:

@@ -108,7 +108,8 @@ class ResultReport(Sentence):
             for name, share in self.outliers.items()
         )
         replays = "".join(f", {replay}" for replay in self.replays)
-        return f"{done}{before}{replays}{lost}, {self.pixels:,} pixels{rate}{clipped}{''.join(outliers)}"
+        pixels = f", {self.pixels:,} pixels{rate}"
+        return f"{done}{before}{replays}{lost}{pixels}{clipped}{''.join(outliers)}"
 
 
 def _span(edges: tuple[float, float]) -> str:

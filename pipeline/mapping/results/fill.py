@@ -1,8 +1,7 @@
-"""Stores of results, such as latents and bands: laid out and filled block by block."""
+"""Stores of results, such as latents and bands, filled block by block."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +9,6 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
@@ -18,7 +16,6 @@ import rioxarray  # noqa: F401  (gives xarray objects .rio)
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cluster.here import stream_here
@@ -26,30 +23,22 @@ from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_los
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.command import command_line
-from terralatent.pipeline.cube.layout import grid_attrs
-from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING, STATE_FLAGS
-from terralatent.pipeline.cube.series import NEVER
+from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING
 from terralatent.pipeline.device import on_gpu, warn_of_gpu
-from terralatent.pipeline.mapping.block import DAYS, BlockDone, Product, map_block
+from terralatent.pipeline.mapping.block import BlockDone, Product, map_block
 from terralatent.pipeline.mapping.growth.follow import follow
 from terralatent.pipeline.mapping.growth.held import held_at, let_go, snapshots_held
-from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.latents.states import record_states
 from terralatent.pipeline.mapping.memory import PROCESS, MemoryLimit
-from terralatent.pipeline.mapping.origin import CubeOrigin, Origin
-from terralatent.pipeline.mapping.report import LostBlock, ResultReport
+from terralatent.pipeline.mapping.results.layout import OUTLIERS
+from terralatent.pipeline.mapping.results.origin import CubeOrigin, Origin
+from terralatent.pipeline.mapping.results.report import LostBlock, ResultReport
 from terralatent.pipeline.overviews.make import fill_overviews, open_tasks, outdate
 from terralatent.pipeline.progress import Progress, Rate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.arrays import (
-    TIME_CHUNK,
-    ArrayLayout,
-    GroupLayout,
     Layout,
-    grid_arrays,
-    inner_chunk,
-    time_array,
 )
 from terralatent.pipeline.store.creation import lay_out
 from terralatent.pipeline.store.damage import translated_errors
@@ -58,107 +47,13 @@ from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import NotLaidOutError, Store
 from terralatent.pipeline.store.whereabouts import MADE_FROM, MODEL_FOLDER, noted, place_beside
 
-__all__ = [
-    "OUTLIERS",
-    "days_to_observation",
-    "fill",
-    "fill_blocks",
-    "model_of",
-    "result_layout",
-    "state_arrays",
-    "time_chunk",
-]
-
-OUTLIERS = "outliers"
-"""Attribute of a store: for each sensor that was searched for them, the outliers that were masked
-and the observations they were of, in the blocks that are done."""
-
-CUBE_GROWS = ("cube.snapshot", "cube.items", "dates")
-"""What changes in the identity of a result as its cube grows."""
+__all__ = ["fill", "fill_blocks", "model_of"]
 
 GPU_THREADS = 8
 """Blocks that a process with a GPU works on: most of the time they are read and decompressed."""
 
 TASK = 1_000_000_000
 """Bytes that a block should have before another is worked on beside it."""
-
-
-def result_layout(
-    job: InferenceJob,
-    kind: str,
-    arrays: tuple[ArrayLayout, ...],
-    identity: Mapping[str, Any],
-    attributes: Mapping[str, Any],
-    earlier: Mapping[str, Any] | None = None,
-    *,
-    times: NDArray[np.datetime64] | None = None,
-) -> Layout:
-    """Lay out a store on the cube's grid: ``arrays``, coordinates and the blocks' states.
-
-    Reads no pixels. ``identity`` and ``attributes`` are added to those of ``job``; ``earlier``
-    stands for ``identity`` in stores of earlier versions. ``times`` are those of the store, where
-    they are not the job's; an array of ``arrays`` stands for another of its name.
-    """
-    grid = job.grid
-    own = {array.name for array in arrays}
-    axis = time_array("time", "time", job.dates if times is None else times)
-    others = (axis, *grid_arrays(grid), *state_arrays(grid, job.block))
-    searched = [name for name in job.sensors if job.masks.of(name).outliers]
-    counted = {OUTLIERS: {name: [0, 0] for name in searched}} if searched else {}
-    everything = (*arrays, *(array for array in others if array.name not in own))
-    root = GroupLayout(
-        "",
-        everything,
-        {
-            **grid_attrs(grid),
-            "coordinates": "spatial_ref",
-            **job.attributes(),
-            **counted,
-            **attributes,
-        },
-    )
-    before = None if earlier is None else {**job.identity(), **earlier}
-    # Errors over scenes are estimated once, of one state of the cube.
-    follows = () if job.corrects else CUBE_GROWS
-    return Layout(kind, {**job.identity(), **identity}, (root,), before, follows)
-
-
-def state_arrays(grid: GeoBox, block: int) -> tuple[ArrayLayout, ...]:
-    """Lay out what is known of each block of a result: its state, and how much was clipped."""
-    counts = (math.ceil(grid.shape[0] / block), math.ceil(grid.shape[1] / block))
-    return tuple(
-        ArrayLayout(name, ("block_y", "block_x"), counts, dtype, counts, fill_value=0, attrs=attrs)
-        for name, dtype, attrs in (
-            ("state", "uint8", STATE_FLAGS),
-            ("clipped", "int64", {"long_name": "values that did not fit the packing"}),
-        )
-    )
-
-
-def days_to_observation(dates: int, shape: tuple[int, int], block: int) -> ArrayLayout:
-    """Lay out how far each date is from the nearest clear acquisition of a pixel, by the day."""
-    inner = inner_chunk(block)
-    return ArrayLayout(
-        DAYS,
-        ("time", "y", "x"),
-        (dates, *shape),
-        "uint16",
-        chunks=(time_chunk(dates), inner, inner),
-        shards=(time_chunk(dates), block, block),
-        fill_value=NEVER,
-        attrs={
-            "long_name": "days to the nearest clear acquisition of any sensor",
-            "units": "days",
-            "scale_factor": 1.0,
-            "_FillValue": NEVER,
-            "grid_mapping": "spatial_ref",
-        },
-    )
-
-
-def time_chunk(dates: int) -> int:
-    """Dates in a chunk of a result with so many ``dates``."""
-    return min(TIME_CHUNK, dates)
 
 
 def fill(
