@@ -20,7 +20,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.masking import MaskingRequest, leaves_open
-from terralatent.pipeline.cube.reading import Reading
+from terralatent.pipeline.cube.reading import Reading, UntilRequest
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.inference import InferenceJob
@@ -78,6 +78,7 @@ def embed(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
 ) -> xr.Dataset: ...
 @overload
 def embed(
@@ -91,6 +92,7 @@ def embed(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     columns: Columns = None,
     sensors: Sequence[str] | None = None,
     wide: bool = False,
@@ -111,6 +113,7 @@ def embed(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     columns: Columns = None,
     sensors: Sequence[str] | None = None,
     wide: bool = False,
@@ -152,6 +155,8 @@ def embed(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.store.history.find_snapshot`.
+        until: A day: only acquisitions that were there by its end are used, as in a cube of these
+            alone; an :class:`~terralatent.pipeline.cube.reading.Until` states delays too.
         columns: Of a table, where it has what, if columns have other names.
         sensors: Of a table, those to use; all by default.
         wide: Of a table, whether a pixel has one row of features instead of one for each date.
@@ -183,15 +188,17 @@ def embed(
                 "embed keeps the latents of a table in a file; give out=FILE.parquet, or use "
                 "features, or embed_table of a model."
             )
-        if not leaves_open(masking) or at is not None:
-            raise InputError("A table has no mask and no snapshots; leave masking and at out.")
+        if not leaves_open(masking) or at is not None or until is not None:
+            raise InputError(
+                "A table has no mask, no snapshots and no items; leave masking, at and until out."
+            )
         return embed_table(
             cube, model, out, dates=dates, wide=wide, columns=columns, sensors=sensors,
             encoder=encoder, device=device, progress=progress,
         )  # fmt: skip
     if columns is not None or sensors is not None or wide:
         raise InputError("columns, sensors and wide are of tables of pixel series; leave them out.")
-    reading, result = Reading(masking, at), None if out is None else Store.of(out)
+    reading, result = Reading(masking, at, until), None if out is None else Store.of(out)
     if model is None and result is not None:
         model = model_of(result)
     job, pixels = plan(cube, model, dates, reading, device=device, encoder=encoder)

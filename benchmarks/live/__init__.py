@@ -1,0 +1,1 @@
+"""Cubes that are lived with: in season, and as they grow."""
