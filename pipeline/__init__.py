@@ -11,6 +11,7 @@ __all__ = [
     "PixelSeries",
     "Series",
     "Supervision",
+    "Until",
     "annual",
     "as_sensor",
     "build_cube",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
+    from terralatent.pipeline.cube.reading import Until
     from terralatent.pipeline.embeddings.annual import annual
     from terralatent.pipeline.embeddings.opened import open_annual
     from terralatent.pipeline.fields.means import field_means
@@ -67,6 +69,7 @@ else:
         "PixelSeries": "training.pixel_series",
         "Series": "tables.series",
         "Supervision": "training.labelled.request",
+        "Until": "cube.reading",
         "annual": "embeddings.annual",
         "as_sensor": "cube.as_sensor",
         "build_cube": "ingest.build",

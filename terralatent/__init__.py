@@ -19,6 +19,7 @@ __all__ = [
     "Series",
     "Source",
     "Supervision",
+    "Until",
     "__version__",
     "annual",
     "as_sensor",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
+    from terralatent.pipeline.cube.reading import Until
     from terralatent.pipeline.embeddings.annual import annual
     from terralatent.pipeline.embeddings.opened import open_annual
     from terralatent.pipeline.export.formats import export
@@ -103,6 +105,7 @@ else:
         "Series": "pipeline.tables.series",
         "Source": "catalogs.sources.sources",
         "Supervision": "pipeline.training.labelled.request",
+        "Until": "pipeline.cube.reading",
         "annual": "pipeline.embeddings.annual",
         "as_sensor": "pipeline.cube.as_sensor",
         "build_cube": "pipeline.ingest.build",

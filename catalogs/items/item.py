@@ -19,6 +19,7 @@ from terralatent.catalogs.period import YEARS
 
 __all__ = [
     "MALFORMED",
+    "available_at",
     "baseline_key",
     "changed_at",
     "cloud_cover",
@@ -98,6 +99,21 @@ def written_at(item: Item) -> tuple[str, str]:
     times = (_time(properties(item).get(name)) for name in ("created", "updated"))
     created, updated = ("" if time is None else str(time) for time in times)
     return created, updated
+
+
+def available_at(item: Item) -> str:
+    """Return when the item's product could be had, by its own word, in a form that sorts by time;
+    empty where it does not say.
+
+    ``published``, else ``created``, of STAC's common metadata and its timestamps extension. Either
+    may state when a catalogue took up its archive, years later: who asks what was known when has
+    to weigh it, see :class:`terralatent.pipeline.cube.reading.Known`.
+    """
+    for name in ("published", "created"):
+        time = _time(properties(item).get(name))
+        if time is not None:
+            return str(time)
+    return ""
 
 
 def changed_at(item: Item) -> str:

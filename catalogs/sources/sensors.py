@@ -200,6 +200,9 @@ class Sensor:
     coarser: tuple[tuple[str, float], ...] = ()
     """Bands that are published in larger pixels than :attr:`resolution`, and these, in metres."""
 
+    delay: float = 1.0
+    """Days from sensing until its products are there, where their items do not say."""
+
     def __post_init__(self) -> None:
         if len(set(self.bands)) != len(self.bands) or not self.bands:
             raise ValueError(f"{self.name}: bands must be unique, got {self.bands}")
@@ -212,11 +215,9 @@ class Sensor:
                 raise ValueError(f"{self.name}: {baseline!r} is no processing baseline like 04.00")
         if self.decibel and self.units != "dB":
             raise ValueError(f"{self.name}: {self.quantity} is kept in dB, not in {self.units!r}")
-        if not self.scale or not self.resolution > 0:
-            raise ValueError(
-                f"{self.name}: scale {self.scale} and resolution {self.resolution} must not be zero"
-            )
-
+        if not self.scale or not self.resolution > 0 or not self.delay >= 0:
+            sizes = f"scale {self.scale} and resolution {self.resolution} must not be zero"
+            raise ValueError(f"{self.name}: {sizes}, nor the delay {self.delay} negative")
         for band, metres in self.coarser:
             if not metres > self.resolution:
                 raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.catalogs.items.item import changed_at, own_href, sensed_at
+from terralatent.catalogs.items.item import available_at, changed_at, own_href, sensed_at
 from terralatent.catalogs.scenes.acquisition import Fate
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, time_array
@@ -68,6 +68,11 @@ class ItemRow:
     """URL of the item in its catalogue; empty where that is none of the web, and in cubes that an
     older version made. What it was of two searches does not make rows unlike."""
 
+    available: str = ""
+    """When its product could be had, by its own word; empty where it does not say, where it was
+    dropped, and in cubes that an older version made. Catalogues differ: no more than ``href`` does
+    it make rows unlike."""
+
     @property
     def key(self) -> tuple[str, str, str]:
         """What sets it apart from other items: a search finds each once."""
@@ -76,14 +81,18 @@ class ItemRow:
     @property
     def text(self) -> tuple[str, ...]:
         """All of it as text, so that equal rows are equal: a NaN equals none."""
-        names = (field.name for field in fields(self) if field.name != "href")
+        names = (field.name for field in fields(self) if field.name not in ("href", "available"))
         return tuple(str(getattr(self, name)) for name in names)
 
 
 def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
     """What became of every item of a search, ordered by sensor, time and id."""
     dates = {
-        (name, item["id"], str(sensed_at(item))): (acquisition.time, changed_at(item))
+        (name, item["id"], str(sensed_at(item))): {
+            "acquisition": acquisition.time,
+            "updated": changed_at(item),
+            "available": available_at(item),
+        }
         for name in scenes.sensors
         for acquisition in scenes.acquisitions(name)
         for item in acquisition.items
@@ -104,15 +113,12 @@ def rows_of(scenes: Scenes) -> tuple[ItemRow, ...]:
     )
 
 
-def _part(
-    fate: Fate, dates: Mapping[tuple[str, str, str], tuple[np.datetime64, str]]
-) -> dict[str, Any]:
+def _part(fate: Fate, dates: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> dict[str, Any]:
     """What a row holds only where its item is part of a date."""
     if fate.scaling is None or fate.fate == "dropped":
         return {}
     scaling = {name: getattr(fate.scaling, name) for name in ("scale", "offset", "offset_from")}
-    acquisition, updated = dates[fate.sensor, fate.item_id, str(fate.time)]
-    return {**scaling, "acquisition": acquisition, "updated": updated}
+    return {**scaling, **dates[fate.sensor, fate.item_id, str(fate.time)]}
 
 
 def items_hash(cube: zarr.Group) -> str:
@@ -130,7 +136,8 @@ def in_order(rows: Iterable[ItemRow]) -> tuple[ItemRow, ...]:
 
 
 def stored_rows(table: zarr.Group) -> tuple[ItemRow, ...]:
-    """Read the table of a cube; its group must have all columns but ``updated``."""
+    """Read the table of a cube; its group must have all columns but those that came later:
+    ``updated``, ``href`` and ``available``."""
     columns: dict[str, np.ndarray] = {
         name: np.asarray(array[...]) for name, array in table.arrays()
     }
@@ -177,4 +184,5 @@ def item_arrays(rows: Sequence[ItemRow]) -> tuple[ArrayLayout, ...]:
         time("acquisition", "the date of the cube that it is part of"),
         text("updated", "when it was last changed, by its own word"),
         text("href", "URL of the item in its catalogue, empty where it has none"),
+        text("available", "when its product could be had, by its own word"),
     )

@@ -160,6 +160,7 @@ def _sensor_group(
     arrays.append(state_array(np.zeros(state_shape(dates, shape, block), dtype=np.uint8)))
     arrays.append(coordinate("band", ("band",), np.array(sensor.bands, dtype=object)))
     attrs = {**grid_attrs(grid), "coordinates": " ".join(["spatial_ref", *PER_DATE]), "losses": []}
+    attrs["delay"] = sensor.delay
     everything = (*arrays, *date_arrays(axis), *grid_arrays(grid))
     return GroupLayout(sensor.name, everything, attrs)
 

@@ -21,14 +21,15 @@ from terralatent.models.observations import DISTANCE_CAP, Observations
 from terralatent.pipeline.cube.coarse_grid import CoarseWindow
 from terralatent.pipeline.cube.masking import AS_STORED, Masking, Masks, clear_sky
 from terralatent.pipeline.cube.outliers import find_outliers
+from terralatent.pipeline.cube.reading import Places
 
 __all__ = [
     "CPU",
     "NEVER",
     "SensorSeries",
     "SeriesBlock",
-    "date_runs",
     "distance_to_masked",
+    "read_dates",
     "read_series",
 ]
 
@@ -245,7 +246,7 @@ def read_series(
     x: slice,
     masks: Masks = AS_STORED,
     bands: Mapping[str, Sequence[str]] | None = None,
-    dates: Mapping[str, npt.NDArray[np.intp]] | None = None,
+    dates: Mapping[str, Places] | None = None,
 ) -> SeriesBlock:
     """Read the series of every pixel in a window of the cube. Computes.
 
@@ -264,20 +265,21 @@ def read_series(
         bands: By sensor, the bands that observations are to have, in that order. Those that the
             cube lacks are never valid, and others that it has are not read. Those of the cube
             where a sensor is not named.
-        dates: By sensor, places along its time axis, ascending: others are not read. All of them
-            where a sensor is not named.
+        dates: By sensor, which of its dates there are; the others are not read. All of them where
+            a sensor is not named.
 
     Raises:
         InputError: If the cube has no such sensor, or a rule cannot be used.
     """
     wanted = {name: tuple(own) for name, own in (bands or {}).items()}
-    chosen = dates or {}
+    places = dates or {}
     by_sensor = {
         name: _read_sensor(
-            _sensor_group(cube, name), y, x, masks.of(name), wanted.get(name), chosen.get(name)
+            _sensor_group(cube, name), places.get(name, slice(None)), y, x, masks.of(name),
+            wanted.get(name),
         )
         for name in sensors
-    }
+    }  # fmt: skip
     return SeriesBlock.of((y.stop - y.start, x.stop - x.start), by_sensor)
 
 
@@ -310,38 +312,25 @@ def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
     return sensor
 
 
-def date_runs(dates: npt.NDArray[np.intp] | None) -> list[slice]:
-    """Places along a time axis, ascending, as slices of those side by side; None: all of it."""
-    if dates is None:
-        return [slice(None)]
-    if not len(dates):
-        return [slice(0, 0)]
-    parts = np.split(dates, np.flatnonzero(np.diff(dates) > 1) + 1)
-    return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
-
-
 def _read_sensor(
-    group: Any,
-    y: slice,
-    x: slice,
-    masking: Masking,
-    wanted: tuple[str, ...] | None,
-    chosen: npt.NDArray[np.intp] | None,
+    group: Any, places: Places, y: slice, x: slice, masking: Masking, wanted: tuple[str, ...] | None
 ) -> SensorSeries:
-    data, runs = group["data"], date_runs(chosen)
-    _, _, rows, columns = data.shape
+    data = group["data"]
+    rows, columns = data.shape[-2:]
+    days = np.asarray(group["time"][...])[places] / US_PER_DAY
+    dates = len(days)
     halo = HALO + (masking.dilate or 0)
     outer_y = slice(max(0, y.start - halo), min(rows, y.stop + halo))
     outer_x = slice(max(0, x.start - halo), min(columns, x.stop + halo))
     inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
     inner_x = slice(x.start - outer_x.start, x.stop - outer_x.start)
-    bands, packed = _read_bands(group, y, x, wanted, runs)
-    dates, pixels = len(packed), (y.stop - y.start) * (x.stop - x.start)
-    packed = packed.reshape(dates, len(bands), pixels)
+    bands, packed = _read_bands(group, places, y, x, wanted)
+    packed = packed.reshape(dates, len(bands), -1)
+    pixels = packed.shape[2]
     if "quality" in group:
         quality = group["quality"]
         rule, nodata = ClearRule.from_json(quality.attrs["clear_rule"]), quality.attrs["nodata"]
-        mask = np.concatenate([quality[run, outer_y, outer_x] for run in runs])
+        mask = read_dates(quality, places, outer_y, outer_x)
         clear, masked = clear_sky(mask, masking, rule, nodata)
         distance = distance_to_masked(masked)[:, inner_y, inner_x]
         clear = clear[:, inner_y, inner_x]
@@ -350,9 +339,7 @@ def _read_sensor(
         distance = np.full((dates, pixels), DISTANCE_CAP, dtype=np.float32)
     packed = np.ascontiguousarray(packed.transpose(2, 0, 1))
     clear = np.ascontiguousarray(clear.reshape(dates, pixels).T)
-    read = slice(None) if chosen is None else chosen
-    days, fill_value = np.asarray(group["time"])[read] / US_PER_DAY, int(data.attrs["_FillValue"])
-    outliers = None
+    fill_value, outliers = int(data.attrs["_FillValue"]), None
     if masking.outliers:
         observed = clear & (packed != fill_value).all(axis=2)
         unsupported = find_outliers(packed, observed, days)
@@ -362,7 +349,7 @@ def _read_sensor(
         bands=bands,
         units=str(data.attrs["units"]),
         days=days,
-        incidence=np.asarray(group["incidence"], dtype=np.float32)[read],
+        incidence=np.asarray(group["incidence"][...], dtype=np.float32)[places],
         packed=packed,
         clear=clear,
         distance=np.ascontiguousarray(distance.reshape(dates, pixels).T),
@@ -375,15 +362,21 @@ def _read_sensor(
 
 
 def _read_bands(
-    group: Any, y: slice, x: slice, wanted: tuple[str, ...] | None, runs: Sequence[slice]
+    group: Any, dates: Places, y: slice, x: slice, wanted: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.integer]]:
     """The bands of a sensor that are wanted and there, in the order wanted, (T, B, y, x)."""
     data, there = group["data"], [str(band) for band in group["band"][...]]
     bands = tuple(there) if wanted is None else tuple(band for band in wanted if band in there)
     if bands == tuple(there):
-        return bands, np.concatenate([data[run, :, y, x] for run in runs])
+        return bands, read_dates(data, dates, slice(None), y, x)
     places = [there.index(band) for band in bands]
-    return bands, np.concatenate([data.oindex[run, places, y, x] for run in runs])
+    return bands, np.asarray(data.oindex[dates, places, y, x])
+
+
+def read_dates(array: Any, dates: Places, *others: slice) -> npt.NDArray[Any]:
+    """Some dates of an array, of which other chunks are not read."""
+    chosen = (dates, *others)
+    return np.asarray(array[chosen] if isinstance(dates, slice) else array.oindex[chosen])
 
 
 def distance_to_masked(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -20,7 +20,7 @@ from terralatent.models.families import families_that, find_family
 from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.masking import MaskingRequest
-from terralatent.pipeline.cube.reading import Reading
+from terralatent.pipeline.cube.reading import Reading, UntilRequest
 from terralatent.pipeline.embeddings.opened import annual_dataset
 from terralatent.pipeline.embeddings.packing import PRECISIONS
 from terralatent.pipeline.embeddings.product import AnnualVectors, add_windows
@@ -55,6 +55,7 @@ def annual(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
 ) -> xr.Dataset: ...
 @overload
 def annual(
@@ -70,6 +71,7 @@ def annual(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
@@ -89,6 +91,7 @@ def annual(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
@@ -122,6 +125,8 @@ def annual(
         device: Where a worker runs the model.
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube.
+        until: A day: only acquisitions that were there by its end are used, as for
+            :func:`~terralatent.pipeline.mapping.embed.embed`.
         overviews: Whether the store has :mod:`~terralatent.pipeline.overviews`, where it is large.
         client: A Dask client, its address, or a kind of cluster; processes here by default.
         workers: Worker processes to start.
@@ -144,7 +149,7 @@ def annual(
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise InputError(f"Precision {precision!r} is unknown; give {known}.")
-    reading, result = Reading(masking, at), None if out is None else Store.of(out)
+    reading, result = Reading(masking, at, until), None if out is None else Store.of(out)
     if model is None and result is not None:
         model = model_of(result)
     # Windows need the cube: until they are known, any dates will do.

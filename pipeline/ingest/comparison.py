@@ -221,10 +221,11 @@ def _point_to_dates(
             continue
         date, was = min(near, key=lambda date: abs(date.time - row.time)), before.get(key)
         if row.fate != "dropped":
-            updated = row.updated
-            if date.stored is not None and was is not None:
+            updated, available = row.updated, row.available
+            if date.stored is not None and was is not None:  # its pixels stay
                 updated = max(updated, was.updated)
-            fates[key] = replace(row, acquisition=date.time, updated=updated)
+                available = min(filter(None, (available, was.available)), default="")
+            fates[key] = replace(row, acquisition=date.time, updated=updated, available=available)
         elif date.stored is not None and was is not None:
             _LOG.warning(
                 "%s was read before and cannot be used any more (%s); its date stays as it is",
@@ -237,5 +238,5 @@ def _point_to_dates(
 def _dropped(row: ItemRow, reason: str) -> ItemRow:
     return replace(
         row, fate="dropped", reason=reason, scale=np.nan, offset=np.nan, offset_from="",
-        acquisition=NO_TIME, updated="",
+        acquisition=NO_TIME, updated="", available="",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from terralatent.models.config import SensorConfig
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.masking import MaskingRequest
-from terralatent.pipeline.cube.reading import Reading
+from terralatent.pipeline.cube.reading import Reading, UntilRequest
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
@@ -66,6 +66,7 @@ def decode(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
 ) -> xr.Dataset: ...
 @overload
 def decode(
@@ -78,6 +79,7 @@ def decode(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
@@ -94,6 +96,7 @@ def decode(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     overviews: bool = True,
     client: Client | str | None = None,
     workers: int | None = None,
@@ -120,6 +123,8 @@ def decode(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.store.history.find_snapshot`.
+        until: A day: only acquisitions that were there by its end are used, as for
+            :func:`~terralatent.pipeline.mapping.embed.embed`.
         overviews: Whether the store has :mod:`~terralatent.pipeline.overviews`, where it is large.
         client: A Dask client, its address, or a kind of cluster, see
             :func:`terralatent.pipeline.cluster.client.client_for`; processes on this machine by
@@ -141,7 +146,7 @@ def decode(
         ResultReport: 4 of 4 blocks, 306 pixels, ... pixels/s
     """
     progress = choose_progress(progress)
-    reading, result = Reading(masking, at), None if out is None else Store.of(out)
+    reading, result = Reading(masking, at, until), None if out is None else Store.of(out)
     if model is None and result is not None:
         model = model_of(result)
     job, pixels = plan(cube, model, dates, reading, acquisitions_of=sensor, device=device)

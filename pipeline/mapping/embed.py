@@ -13,7 +13,7 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.masking import MaskingRequest, leaves_open
-from terralatent.pipeline.cube.reading import Reading
+from terralatent.pipeline.cube.reading import Reading, UntilRequest
 from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.latents.live import LiveLatents, require_live
@@ -50,6 +50,7 @@ def embed(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
 ) -> xr.Dataset: ...
 @overload
 def embed(
@@ -63,6 +64,7 @@ def embed(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     columns: Columns = None,
     sensors: Sequence[str] | None = None,
     wide: bool = False,
@@ -84,6 +86,7 @@ def embed(
     device: str = "auto",
     masking: MaskingRequest = None,
     at: str | None = None,
+    until: UntilRequest = None,
     columns: Columns = None,
     sensors: Sequence[str] | None = None,
     wide: bool = False,
@@ -128,6 +131,8 @@ def embed(
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
             :func:`terralatent.pipeline.store.history.find_snapshot`.
+        until: A day: only acquisitions that were there by its end are used, as in a cube of these
+            alone; an :class:`~terralatent.pipeline.cube.reading.Until` states delays too.
         columns: Of a table, where it has what, if columns have other names.
         sensors: Of a table, those to use; all by default.
         wide: Of a table, whether a pixel has one row of features instead of one for each date.
@@ -162,8 +167,10 @@ def embed(
                 "embed keeps the latents of a table in a file; give out=FILE.parquet, or use "
                 "features, or embed_table of a model."
             )
-        if not leaves_open(masking) or at is not None:
-            raise InputError("A table has no mask and no snapshots; leave masking and at out.")
+        if not leaves_open(masking) or at is not None or until is not None:
+            raise InputError(
+                "A table has no mask, no snapshots and no items; leave masking, at and until out."
+            )
         if live:
             raise InputError("live=True is of a cube that grows; leave it out for a table.")
         return embed_table(
@@ -174,7 +181,7 @@ def embed(
         raise InputError("live=True keeps states beside latents in a store; give out=.")
     if columns is not None or sensors is not None or wide:
         raise InputError("columns, sensors and wide are of tables of pixel series; leave them out.")
-    reading, result = Reading(masking, at), None if out is None else Store.of(out)
+    reading, result = Reading(masking, at, until), None if out is None else Store.of(out)
     if model is None and result is not None:
         model = model_of(result)
     job, pixels = plan(cube, model, dates, reading, device=device, encoder=encoder)

@@ -18,7 +18,7 @@ from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cube.items import items_hash
 from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.cube.masking import Masks
-from terralatent.pipeline.cube.reading import NEWEST, Reading
+from terralatent.pipeline.cube.reading import NEWEST, Known, Places, Reading, known_by
 from terralatent.pipeline.cube.series import US_PER_DAY, SeriesBlock, read_series
 from terralatent.pipeline.dates import Times, When, parse_when
 from terralatent.pipeline.mapping.bands import stored_bands
@@ -54,6 +54,9 @@ class MappingJob(InferenceJob):
     """The part of the cube's grid that results are of; all of it if None. What lies around it is
     read as far as masks reach into it, so that a pixel has one result, whatever the window."""
 
+    known: Known | None = None
+    """What of the cube was there by a moment; None: all of it is used."""
+
     def open_cube(self) -> zarr.Group:
         """The cube's root at the snapshot; opened once a process. Reads no pixels."""
         return _open(self.cube, self.snapshot)
@@ -76,7 +79,7 @@ class MappingJob(InferenceJob):
         kept, reading, count = 0, 0, 0
         for own in self.bands:
             data: Any = cube[f"{own.sensor}/data"]
-            dates, packed = data.shape[0], len(own.shared) * data.dtype.itemsize
+            dates, packed = self._count(own.sensor), len(own.shared) * data.dtype.itemsize
             mask_and_distance = np.dtype(bool).itemsize + np.dtype(np.float32).itemsize
             kept += dates * (packed + mask_and_distance)
             reading = max(reading, dates * (packed + 2 * mask_and_distance))
@@ -90,8 +93,13 @@ class MappingJob(InferenceJob):
 
     @property
     def acquisitions(self) -> Times:
-        """Times of all acquisitions of :attr:`sensors`, datetime64[us]."""
-        return _times(self.open_cube(), self.sensors)
+        """Times of all acquisitions of :attr:`sensors` that are used, datetime64[us]."""
+        return _times(self.open_cube(), self.sensors, self.known)
+
+    @property
+    def places(self) -> Mapping[str, Places]:
+        """Which dates of each sensor are used; worked out once a process."""
+        return _places(self.cube, self.snapshot, self.sensors, self.known)
 
     def in_cube(self, block: Block) -> tuple[slice, slice]:
         """The rows and columns of the cube's grid that a block of :attr:`grid` covers."""
@@ -120,7 +128,13 @@ class MappingJob(InferenceJob):
         y, x = self.in_cube(block)
         with translated_errors(self.cube, OSError):
             series = read_series(
-                self.open_cube(), self.sensors, y, x, self.masks, self.model_bands, dates
+                self.open_cube(),
+                self.sensors,
+                y,
+                x,
+                self.masks,
+                self.model_bands,
+                self.places if dates is None else dates,
             )
             if not self.corrects:
                 return series
@@ -192,10 +206,27 @@ class MappingJob(InferenceJob):
             "block": about["identity"]["block"],
             **self._choices(),
             **({} if self.window is None else {"window": self._edges()}),
+            **self._until(),
         }
 
     def _origin(self) -> dict[str, Any]:
-        return {"cube_snapshot": self.snapshot, "cube_items_hash": items_hash(self.open_cube())}
+        made_from = {
+            "cube_snapshot": self.snapshot,
+            "cube_items_hash": items_hash(self.open_cube()),
+        }
+        return {**made_from, **self._until()}
+
+    def _until(self) -> dict[str, Any]:
+        """What results of a part of the dates say of it; those of all have no such entries."""
+        return {} if self.known is None else self.known.to_json()
+
+    def _count(self, sensor: str) -> int:
+        """Dates of a sensor that are used."""
+        places = self.places.get(sensor, slice(None))
+        if not isinstance(places, slice):
+            return len(places)
+        data: Any = self.open_cube()[f"{sensor}/data"]
+        return len(range(*places.indices(data.shape[0])))
 
     def _edges(self) -> list[int]:
         assert self.window is not None
@@ -222,7 +253,7 @@ def plan_job(
             :mod:`terralatent.models.shipped`; the default of those if None.
         dates: See :func:`terralatent.pipeline.dates.parse_when`.
         reading: How the cube is read; by default its newest snapshot, masked as the model was
-            trained.
+            trained, with all that it holds. A sensor of which nothing was there is not read.
         acquisitions_of: The sensor that the dates ``acquisitions`` mean; all by default.
         device: Where the model runs.
         encoder: In what the encoders' networks compute.
@@ -230,28 +261,32 @@ def plan_job(
         window: The part of the cube's grid that results are of.
 
     Raises:
-        InputError: If there is no cube or it is damaged, the dates mean nothing, it cannot be
-            masked so, or there is no such kind of device or of encoder, or the model no encoder of
-            that kind.
+        InputError: If there is no cube or it is damaged, nothing of it was there, the dates mean
+            nothing, it cannot be masked so, or there is no such kind of device or of encoder, or
+            the model no encoder of that kind.
         CheckpointError: If there is no model, or it does not fit the cube.
     """
     store = Store.of(cube)
     with translated_errors(store):
         root, snapshot = reading.open(store)
         there = [name for name in _sensors(root) if sensors is None or name in sensors]
+        known = known_by(root, there, reading.until)
+        if known is not None:
+            there = [name for name in there if _times(root, [name], known).size]
         fitted = fit_model(model, stored_bands(root, there), device=device, encoder=encoder)
         names = [own.sensor for own in fitted["bands"]]
         trained = Masks.of_model(read_manifest(model_folder(fitted["model"])))
         masks = reading.masks(root, names, trained)
         masks.to_json()  # a function without a name is refused before anything is laid out
         of = [acquisitions_of] if acquisitions_of in there else there
-        times = parse_when(dates, _period(root), _times(root, of))
+        times = parse_when(dates, _period(root), _times(root, of, known))
     return MappingJob(
         cube=store,
         snapshot=snapshot,
         window=window,
         times=tuple(int(time) for time in times.astype(np.int64)),
         masks=masks,
+        known=None if known is None else known.of(names),
         **fitted,
     )
 
@@ -265,9 +300,14 @@ def _period(root: zarr.Group) -> tuple[np.datetime64, np.datetime64]:
     return np.datetime64(first, "D"), np.datetime64(last, "D")
 
 
-def _times(root: zarr.Group, sensors: Sequence[str]) -> Times:
-    times = [np.asarray(root[f"{name}/time"]) for name in sensors]
+def _times(root: zarr.Group, sensors: Sequence[str], known: Known | None = None) -> Times:
+    places = _used(root, sensors, known)
+    times = [np.asarray(root[f"{name}/time"])[places.get(name, slice(None))] for name in sensors]
     return np.concatenate(times).astype("datetime64[us]")
+
+
+def _used(root: zarr.Group, sensors: Sequence[str], known: Known | None) -> Mapping[str, Places]:
+    return {} if known is None else {name: known.places(root, name) for name in sensors}
 
 
 def _about(root: zarr.Group) -> Mapping[str, Any]:
@@ -296,6 +336,14 @@ def _changed(cube: Store, before: str, now: str, sensor: str) -> ChangedDates:
     return changed_dates(_open(cube, before), _open(cube, now), sensor)
 
 
+@lru_cache(maxsize=4)
+def _places(
+    cube: Store, snapshot: str, sensors: tuple[str, ...], known: Known | None
+) -> Mapping[str, Places]:
+    return _used(_open(cube, snapshot), sensors, known)
+
+
 @lru_cache(maxsize=2)
 def _scene_errors(job: MappingJob) -> SceneErrors:
-    return estimate_scene_errors(job.open_cube(), job.sensors, job.load(), masks=job.masks)
+    cube, model = job.open_cube(), job.load()
+    return estimate_scene_errors(cube, job.sensors, model, masks=job.masks, dates=job.places)

@@ -72,7 +72,7 @@ def plan(
         own = reading.masking if not leaves_open(reading.masking) else selection.masking
         job = plan_job(
             selection.store, model, dates,
-            Reading(own, reading.at or selection.snapshot or None),
+            Reading(own, reading.at or selection.snapshot or None, reading.until),
             acquisitions_of=acquisitions_of, device=device, encoder=encoder,
             sensors=selection.sensors, window=selection.window,
         )  # fmt: skip
@@ -81,6 +81,11 @@ def plan(
         raise InputError(
             "at= and masking= are of a cube that is read from its store; mask Datasets before, or "
             "give open_cube the masking and the snapshot."
+        )
+    if reading.until is not None:
+        raise InputError(
+            "until= is of a cube that is read from its store, which knows when its items came; of "
+            "Datasets select what was there before, such as ds.sel(time=slice(None, DAY))."
         )
     return plan_given(
         sensors, model, dates, acquisitions_of=acquisitions_of, device=device, encoder=encoder

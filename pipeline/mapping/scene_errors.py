@@ -21,6 +21,7 @@ from terralatent.models.latent_model import LatentModel
 from terralatent.models.scene_errors import scene_offsets
 from terralatent.pipeline.cube.coarse_grid import CELL, CoarseGrid, interpolate
 from terralatent.pipeline.cube.masking import AS_STORED, Masks
+from terralatent.pipeline.cube.reading import Places
 from terralatent.pipeline.cube.series import SeriesBlock, read_series
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate
 from terralatent.pipeline.store.repository import BRANCH, Store
@@ -70,6 +71,7 @@ def estimate_scene_errors(
     *,
     cell: int = CELL,
     masks: Masks = AS_STORED,
+    dates: Mapping[str, Places] | None = None,
 ) -> SceneErrors:
     """Estimate what the acquisitions of a cube are off by; computes, one patch of a cell at a time.
 
@@ -79,6 +81,7 @@ def estimate_scene_errors(
         model: See :func:`terralatent.models.scene_errors.scene_offsets`.
         cell: Pixels along a side of a cell.
         masks: How the sensors are masked.
+        dates: By sensor, which of its dates are used; all where it is not named.
 
     Raises:
         InputError: If the model is of a family that cannot estimate them.
@@ -93,10 +96,10 @@ def estimate_scene_errors(
     grid = CoarseGrid((rows, columns), cell)
     counts = (len(grid.y), len(grid.x))
     bands = {name: model.config.sensor(name).bands for name in sensors}
-    shapes = {name: (cube[f"{name}/data"].shape[0], len(bands[name])) for name in sensors}
+    shapes = {name: (len(_axis(cube, name, dates)), len(bands[name])) for name in sensors}
     offsets = {name: np.zeros((*shapes[name], *counts), np.float32) for name in sensors}
     for patch in grid.patches():
-        series = read_series(cube, sensors, patch.y, patch.x, masks, bands)
+        series = read_series(cube, sensors, patch.y, patch.x, masks, bands, dates)
         pixels = _spread_pixels(series)
         if pixels.size:
             seen = series.series(pixels, model.device)
@@ -113,8 +116,18 @@ def _spread_pixels(series: SeriesBlock) -> NDArray[np.intp]:
     return np.flatnonzero(chosen.ravel() & series.seen)
 
 
+def _axis(cube: zarr.Group, sensor: str, dates: Mapping[str, Places] | None) -> NDArray[np.integer]:
+    """The times of a sensor that are used, as stored."""
+    times: Any = cube[f"{sensor}/time"]
+    return np.asarray(times[...])[(dates or {}).get(sensor, slice(None))]
+
+
 def keep_scene_errors(
-    store: Store, errors: SceneErrors, cube: zarr.Group, bands: Mapping[str, Sequence[str]]
+    store: Store,
+    errors: SceneErrors,
+    cube: zarr.Group,
+    bands: Mapping[str, Sequence[str]],
+    dates: Mapping[str, Places] | None = None,
 ) -> None:
     """Write errors into a store of results, in one commit; the store has none so far.
 
@@ -127,6 +140,7 @@ def keep_scene_errors(
         errors: As estimated.
         cube: Root group of the cube.
         bands: The model's, by sensor.
+        dates: As they were estimated.
     """
     session = store.repository().writable_session(BRANCH)
     group = zarr.open_group(session.store, mode="r+").create_group(GROUP)
@@ -136,15 +150,16 @@ def keep_scene_errors(
     for name, values in errors.offsets.items():
         time, band = f"{name}_time", f"{name}_band"
         own: Any = cube[name]
-        coordinate(time, (time,), own["time"][...], own["time"].attrs.asdict()).create(group)
+        axis = _axis(cube, name, dates)
+        coordinate(time, (time,), axis, own["time"].attrs.asdict()).create(group)
         coordinate(band, (band,), np.array(bands[name], dtype=object)).create(group)
-        dates, count, *counts = values.shape
+        length, count, *counts = values.shape
         ArrayLayout(
             name,
             (time, band, "cell_y", "cell_x"),
             values.shape,
             "float32",
-            chunks=(max(1, dates), count, *(min(CELLS_A_CHUNK, count) for count in counts)),
+            chunks=(max(1, length), count, *(min(CELLS_A_CHUNK, count) for count in counts)),
             fill_value=0.0,
             attrs={
                 "long_name": f"what acquisitions of {name} are off by over a scene",

@@ -8,6 +8,7 @@ import typer
 
 from terralatent.pipeline.cli import groups
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.in_season import InSeason
 from terralatent.pipeline.cli.terminal import LOSSES, terminal
 
 __all__ = ["annual", "decode", "embed", "map_region"]
@@ -80,13 +81,15 @@ def embed(
     table: groups.TableChoice,
     cluster: groups.Cluster,
     how: groups.Inference,
+    season: InSeason,
     clear: groups.ClearSky,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.mapping.embed import embed
 
+    known = season.keywords(how)
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
-    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    more = {"masking": clear.masking(), **how.keywords(), **known, **cluster.keywords()}
     kept: dict[str, Any] = {"dates": dates, "precision": precision, "encoder": encoder}
     kept |= {"overviews": overviews, "live": live}
     kept |= table.keywords()
@@ -105,13 +108,15 @@ def decode(
     overviews: opt.Overviews = True,
     cluster: groups.Cluster,
     how: groups.Inference,
+    season: InSeason,
     clear: groups.ClearSky,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
     from terralatent.pipeline.mapping.decode import decode
 
+    known = season.keywords(how)
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
-    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    more = {"masking": clear.masking(), **how.keywords(), **known, **cluster.keywords()}
     more["overviews"] = overviews
     report = decode(cube, model, sensor, dates, out, progress=terminal.bar(), **more)
     terminal.finish(report, out)
@@ -145,13 +150,15 @@ def annual(
     overviews: opt.Overviews = True,
     cluster: groups.Cluster,
     how: groups.Inference,
+    season: InSeason,
     clear: groups.ClearSky,
 ) -> None:
     """Reduce a year of each pixel to one vector, with the standard deviation of each number."""
     from terralatent.pipeline.embeddings.annual import COMPONENTS, annual
 
+    known = season.keywords(how)
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
-    more = {"masking": clear.masking(), **how.keywords(), **cluster.keywords()}
+    more = {"masking": clear.masking(), **how.keywords(), **known, **cluster.keywords()}
     chosen: dict[str, Any] = {"window": window, "every": every, "precision": precision}
     chosen |= {"components": components or COMPONENTS, "encoder": encoder, "overviews": overviews}
     terminal.finish(annual(cube, model, out, **chosen, progress=terminal.bar(), **more), out)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from terralatent.pipeline.cube.items import stored_rows
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
-from terralatent.pipeline.cube.series import date_runs
+from terralatent.pipeline.cube.series import read_dates
 from terralatent.pipeline.cube.time_axis import CubeDate, stored_dates
 
 __all__ = ["ChangedDates", "changed_dates", "has_data"]
@@ -76,7 +76,7 @@ def has_data(group: Any, dates: Places, y: slice, x: slice) -> bool:
     """Whether any band of a sensor has a number on some of its dates in a window. Reads these."""
     data = group["data"]
     fill = int(data.attrs["_FillValue"])
-    return any(bool((np.asarray(data[run, :, y, x]) != fill).any()) for run in date_runs(dates))
+    return bool((read_dates(data, dates, slice(None), y, x) != fill).any())
 
 
 def _axis(root: zarr.Group, sensor: str) -> Sequence[CubeDate]:

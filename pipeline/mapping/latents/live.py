@@ -161,6 +161,8 @@ def require_live(job: MappingJob) -> None:
             f"Outliers of {', '.join(searched)} are judged by acquisitions that come later; leave "
             "live= out, or mask no outliers."
         )
+    if job.known is not None:
+        raise InputError("live=True keeps up with the newest acquisitions; leave until= out.")
     if not job.snapshot:
         raise InputError(f"{job.cube} is plain Zarr, which does not grow; leave live= out.")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
+from terralatent.pipeline.cube.layout import DATES_A_SHARD
 from terralatent.pipeline.cube.losses import DONE
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.scene_errors import keep_scene_errors, kept_scene_errors
@@ -91,8 +93,8 @@ class CubeOrigin:
         """For each block, whether some read task of the cube is not whole there."""
         with translated_errors(self.store):
             root, size = self.job.open_cube(), self.job.block
-            paths = [f"{name}/state" for name in self.job.sensors]
-            states = [np.asarray(root[path]) for path in paths if path in root]
+            named = [name for name in self.job.sensors if f"{name}/state" in root]
+            states = [self._states(root, name) for name in named]
             open_blocks = [(state != DONE).any(axis=0) for state in states]
             rows, columns = self.job.grid.shape
             own = blocks((rows, columns), size)
@@ -105,10 +107,21 @@ class CubeOrigin:
         return found
 
     def changed_since(self, before: str, out: Store) -> NDArray[np.bool_] | None:
-        """All blocks, where outliers are searched for, which are counted over all of them; else
-        see :meth:`~terralatent.pipeline.mapping.job.MappingJob.is_same_since`."""
+        """All blocks, where outliers are searched for, which are counted over all of them, or
+        where what was available by a day counts, which items may state otherwise by now; else see
+        :meth:`~terralatent.pipeline.mapping.job.MappingJob.is_same_since`."""
         searched = any(self.job.masks.of(name).outliers for name in self.job.sensors)
-        return np.ones_like(self.unfinished()) if searched else None
+        whole = searched or self.job.known is not None
+        return np.ones_like(self.unfinished()) if whole else None
+
+    def _states(self, root: zarr.Group, sensor: str) -> NDArray[np.uint8]:
+        """The states of a sensor's time shards, of those alone that hold dates that are used."""
+        states: Any = root[f"{sensor}/state"]
+        if self.job.known is None:
+            return np.asarray(states)
+        times: Any = root[f"{sensor}/time"]
+        places = np.arange(times.shape[0])[self.job.places[sensor]]
+        return np.asarray(states)[np.unique(places // DATES_A_SHARD)]
 
     def prepare(self, out: Store) -> None:
         """Estimate the errors over scenes that the model wants taken off, unless they are kept."""
@@ -116,4 +129,5 @@ class CubeOrigin:
             return
         with translated_errors(self.store):
             errors = self.job.scene_errors()
-        keep_scene_errors(out, errors, self.job.open_cube(), self.job.model_bands)
+        cube, bands = self.job.open_cube(), self.job.model_bands
+        keep_scene_errors(out, errors, cube, bands, self.job.places)

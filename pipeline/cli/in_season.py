@@ -1,0 +1,91 @@
+"""What of a cube is used in season: options that verbs of maps share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from terralatent.catalogs.errors import InputError
+
+if TYPE_CHECKING:
+    from terralatent.pipeline.cli.groups import Inference
+
+__all__ = ["InSeason", "parse_delays"]
+
+SEASON = "What was known in season (all that the cube holds, by default)"
+
+
+@dataclass(frozen=True)
+class InSeason:
+    """By when what is used of a cube was there."""
+
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="Use only acquisitions that were there by the end of this day.",
+            rich_help_panel=SEASON,
+        ),
+    ] = None
+    delay: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SENSOR=DAYS",
+            help="From sensing until products are there, where items do not say; may be repeated.",
+            rich_help_panel=SEASON,
+        ),
+    ] = None
+
+    def keywords(self, how: Inference) -> dict[str, Any]:
+        """As :func:`~terralatent.pipeline.mapping.embed.embed` and others take them.
+
+        Args:
+            how: By which model the cube is mapped.
+
+        Raises:
+            InputError: If the model is to be calibrated to the whole cube, later dates too, or
+                there are delays alone.
+        """
+        delays = parse_delays(self.delay or ())
+        if self.until is None:
+            if delays:
+                raise InputError("delays= say what was there by a day; give it, until=2018-06-01.")
+            return {}
+        if how.calibrate:
+            raise InputError(
+                "calibrate= fits the model to all that the cube holds, what came later too; "
+                "calibrate to a cube of earlier years, and give that model."
+            )
+        if not delays:
+            return {"until": self.until}
+        from terralatent.pipeline.cube.reading import Until
+
+        return {"until": Until(self.until, delays)}
+
+
+def parse_delays(given: Sequence[str]) -> dict[str, float]:
+    """Read delays as ``--delay`` takes them.
+
+    >>> parse_delays(["landsat-c2-l2=3"])
+    {'landsat-c2-l2': 3.0}
+
+    Raises:
+        InputError: If one is not the name of a sensor and a number.
+    """
+    delays = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            delays[name] = float(number)
+        except ValueError:
+            delays[name] = math.nan
+        if not math.isfinite(delays[name]):
+            raise InputError(
+                f"The delay {text!r} cannot be used; give a sensor and a number of days, such as "
+                "sentinel-2-l2a=2."
+            )
+    return delays
