@@ -325,8 +325,8 @@ def _read_sensor(
     inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
     inner_x = slice(x.start - outer_x.start, x.stop - outer_x.start)
     bands, packed = _read_bands(group, places, y, x, wanted)
-    packed = packed.reshape(dates, len(bands), -1)
-    pixels = packed.shape[2]
+    pixels = (y.stop - y.start) * (x.stop - x.start)
+    packed = packed.reshape(dates, len(bands), pixels)
     if "quality" in group:
         quality = group["quality"]
         rule, nodata = ClearRule.from_json(quality.attrs["clear_rule"]), quality.attrs["nodata"]
