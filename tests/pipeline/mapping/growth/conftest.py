@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ NEW = "O17"
 
 LATE = "O07"
 """One that comes late: it lies between others, and sees the first 16 columns."""
+
+AGAIN = "O12_N0500"
+"""A later processing of an acquisition that was there from the beginning."""
 
 BLOCK = 16
 DATES = "2018-03-10,2018-04-10"
@@ -43,6 +47,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add_sentinel_1(folder, f"{day}T17:30:00Z", power, name=f"R{n}")
     for day in (2, 12):
         add_sentinel_2(folder, f"2018-03-{day:02d}T10:50:00Z", few_bands(rng), name=f"O{day:02d}")
+    raised = {
+        band: np.where(pixels == 0, 0, pixels + (1000 if band != "SCL" else 0)).astype(pixels.dtype)
+        for band, pixels in few_bands(rng).items()
+    }
+    add_sentinel_2(
+        folder, "2018-03-12T10:50:00Z", raised, name=AGAIN, baseline="05.00", offset=-0.1
+    )
     part = few_bands(rng, 24)
     add_sentinel_2(folder, "2018-03-17T10:50:00Z", part, name=NEW, first_column=16)
     part = few_bands(rng, 16)
@@ -66,14 +77,18 @@ def without(scenes: Scenes, *names: str) -> Scenes:
     )
 
 
-Grow = Callable[[Path, Sequence[str]], None]
+class Grow(Protocol):
+    """Builds a cube of all items but some, or lets it grow."""
+
+    def __call__(self, cube: Path, missing: Sequence[str], *, again: bool = False) -> None:
+        """``again``: with the later processing of one of them."""
 
 
 @pytest.fixture
 def grow(every: Scenes, workers: Client) -> Grow:
-    """Builds a cube, or lets it grow, of all items but some."""
 
-    def build(cube: Path, missing: Sequence[str]) -> None:
+    def build(cube: Path, missing: Sequence[str], *, again: bool = False) -> None:
+        missing = [*missing, *([] if again else [AGAIN])]
         build_cube(without(every, *missing), region(), cube, block=BLOCK, client=workers)
 
     return build
@@ -83,7 +98,9 @@ def grow(every: Scenes, workers: Client) -> Grow:
 def early(every: Scenes, workers: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cube of before either came, and a model; not to be changed."""
     folder = tmp_path_factory.mktemp("early")
-    build_cube(without(every, NEW, LATE), region(), folder / "cube", block=BLOCK, client=workers)
+    build_cube(
+        without(every, NEW, LATE, AGAIN), region(), folder / "cube", block=BLOCK, client=workers
+    )
     made_up_model(folder / "cube", folder / "model")
     return folder
 

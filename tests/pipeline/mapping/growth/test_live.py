@@ -10,10 +10,16 @@ import pytest
 import xarray as xr
 from distributed import Client
 
-from terralatent.pipeline import embed, open_latents
+from terralatent.catalogs.errors import InputError
+from terralatent.catalogs.scenes.search import search_scenes
+from terralatent.models.checkpoint import load_model, save_model
+from terralatent.models.gpvae import GPVAE
+from terralatent.pipeline import Masking, build_cube, embed, open_latents
 from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.store.repository import Store
-from tests.pipeline.mapping.growth.conftest import LATE, NEW, Grow
+from tests.made.catalogue import SIDE, add_sentinel_1, region
+from tests.made.models import made_up_model
+from tests.pipeline.mapping.growth.conftest import LATE, NEW, Grow, without
 
 DATES = "2018-03-05,2018-03-10,2018-03-15,2018-03-20,2018-04-10"
 
@@ -68,15 +74,97 @@ def test_a_new_acquisition_costs_a_step(place: Path, grow: Grow, workers: Client
     alike(open_latents(place / "live").load(), fresh)
 
 
-@pytest.mark.parametrize("late", [[], [NEW]], ids=["both", "late alone"])
-def test_a_late_scene_is_replayed(
-    place: Path, grow: Grow, workers: Client, late: list[str]
+@pytest.mark.parametrize(
+    ("missing", "again", "blocks"),
+    [([], False, 9), ([NEW], False, 3), ([LATE, NEW], True, 9)],
+    ids=["late and new", "late alone", "processed anew"],
+)
+def test_a_late_or_replaced_scene_is_replayed(
+    place: Path, grow: Grow, workers: Client, missing: list[str], again: bool, blocks: int
 ) -> None:
     run(place, "live", workers, live=True)
-    grow(place / "cube", late)
+    grow(place / "cube", missing, again=again)
     report = run(place, "live", workers, live=True)
-    assert report.computed == (9 if not late else 3)
+    assert report.computed == blocks
     run(place, "fresh", workers)
     live, fresh = (open_latents(place / out).load() for out in ("live", "fresh"))
     current = ~stale(place / "live").any(axis=(1, 2))
     alike(live, fresh, np.flatnonzero(current).tolist())
+
+
+def test_packed_values_are_a_step_apart_at_most(place: Path, grow: Grow, workers: Client) -> None:
+    options = {"dates": "2018-03-05,2018-03-20", "client": workers}
+    embed(place / "cube", place / "model", place / "live", live=True, **options)
+    grow(place / "cube", [LATE])
+    embed(place / "cube", place / "model", place / "live", live=True, **options)
+    embed(place / "cube", place / "model", place / "fresh", **options)
+    for name in ("mean", "std"):
+        a, b = (np.asarray(Store.of(place / o).group()[name][1]) for o in ("live", "fresh"))
+        apart = np.abs(a.astype(int) - b.astype(int))
+        assert apart.max() <= 1
+        assert (apart > 0).mean() < 0.01
+
+
+def test_dates_that_came_are_forecast(place: Path, grow: Grow, workers: Client) -> None:
+    """In blocks that nothing new sees, too."""
+    run(place, "live", workers, "2018-03-05,2018-03-15", live=True)
+    grow(place / "cube", [LATE])
+    longer = "2018-03-05,2018-03-15,2018-03-20,2018-04-20"
+    run(place, "live", workers, longer, live=True)
+    run(place, "fresh", workers, longer)
+    alike(*(open_latents(place / out).load() for out in ("live", "fresh")), [2, 3])
+
+
+def test_states_fall_no_further_behind_than_is_said(workers: Client, tmp_path: Path) -> None:
+    """Radar every 12 days for ten months, in parts: filtered on from states, each time as at once,
+    which are moved on by and by."""
+    folder, rng = tmp_path / "archive", np.random.default_rng(11)
+    for n in range(26):
+        power = {
+            band: rng.gamma(2.0, 0.05, (SIDE // 2, SIDE // 2)).astype(np.float32)
+            for band in ("vv", "vh")
+        }
+        day = np.datetime64("2018-03-01") + 12 * n
+        add_sentinel_1(folder, f"{day}T17:30:00Z", power, name=f"R{n:02d}")
+    every = search_scenes(folder, region(), "2018-03-01", "2019-01-31")
+    dates = ",".join(str(np.datetime64("2018-03-15") + 40 * n) for n in range(8))
+    kept = {}
+    for count in (2, 7, 11, 12, 18, 23, 26):
+        later = [f"R{n:02d}" for n in range(count, 26)]
+        build_cube(without(every, *later), region(), tmp_path / "cube", block=64, client=workers)
+        if count == 2:
+            made_up_model(tmp_path / "cube", tmp_path / "model")
+        run(tmp_path, "live", workers, dates, live=True)
+        fresh = f"fresh-{count}"
+        run(tmp_path, fresh, workers, dates)
+        current = np.flatnonzero(~stale(tmp_path / "live").any(axis=(1, 2))).tolist()
+        assert 7 in current
+        alike(*(open_latents(tmp_path / out).load() for out in ("live", fresh)), current)
+        days = np.asarray(Store.of(tmp_path / "live").group()["live/day"]).ravel()
+        end = (np.datetime64("2018-03-01") + 12 * (count - 1) - np.datetime64("1970-01-01")).astype(
+            int
+        )
+        kept[count] = end - np.floor(days)
+    assert kept[2][0] == 0
+    assert np.isnan(kept[2][1:]).all()
+    for lags in (kept[count] for count in (18, 23, 26)):
+        assert lags[0] == 0
+        assert 30 <= lags[1] <= 45
+        assert 90 <= lags[2] <= 135
+
+
+def test_what_has_no_state_is_refused(place: Path, workers: Client) -> None:
+    with pytest.raises(InputError, match="give out="):
+        embed(place / "cube", place / "model", dates=DATES, live=True)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="judged by acquisitions that come later"):
+        run(place, "live", workers, live=True, masking={"sentinel-2-l2a": Masking(outliers=True)})
+    other = place / "other"
+    config = load_model(place / "model").config
+    for change, words in (
+        ({"refinements": 1}, "has refinements"),
+        ({"posterior": "exact"}, "with a exact posterior, which has no filter state"),
+    ):
+        save_model(GPVAE(config.model_copy(update=change)), other, {})
+        with pytest.raises(InputError, match=words):
+            embed(place / "cube", other, place / "live", dates=DATES, live=True, client=workers)
+    assert not (place / "live").exists()
