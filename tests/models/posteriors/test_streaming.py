@@ -9,7 +9,15 @@ from torch import Tensor
 
 from terralatent.models.kernels import Constant, Matern12, Matern32, Sum, TemporalKernel
 from terralatent.models.posteriors import Exact
-from terralatent.models.posteriors.streaming import FilterState, marginals, update
+from terralatent.models.posteriors.kalman import cpu, eager
+from terralatent.models.posteriors.kalman.chain import link
+from terralatent.models.posteriors.streaming import (
+    FilterState,
+    forecast,
+    marginals,
+    prior_state,
+    update,
+)
 from tests.made.sites import KERNELS, LATENTS, Case, assert_near, make_case
 
 LATER = torch.tensor([21_000.0, 20_050.0, 20_100.5]).double()
@@ -83,6 +91,46 @@ def test_dates_after_the_state_are_smoothed_by_what_follows(kernel: TemporalKern
     want_mean, want_var = Exact().marginals(kernel, *case[:3], later)
     assert_near(mean, want_mean, 1e-8)
     assert_near(var, want_var, 1e-8)
+
+
+def test_a_forecast_is_what_a_smoother_without_sites_gives(kernel: TemporalKernel) -> None:
+    case = many(20)
+    state = by_dates(kernel, case)
+    days = case.days[-1] + torch.tensor([40.0, 0.0, 3.5, 400.0], dtype=torch.float64)
+    with torch.no_grad():
+        given = forecast(kernel, state, days)
+        for found, wanted in zip(given, marginals(kernel, state, *none(case), days), strict=True):
+            assert_near(found, wanted, 1e-9)
+        assert forecast(kernel, state, days[:0])[0].shape == (len(case.w), 0, LATENTS)
+
+
+def test_nothing_seen_is_the_prior(kernel: TemporalKernel) -> None:
+    day = torch.tensor(17_000.0, dtype=torch.float64)
+    with torch.no_grad():
+        mean, var = forecast(kernel, prior_state(kernel, 3, day), day + torch.tensor([0.0, 90.0]))
+    assert not mean.any()
+    assert_near(var, kernel.covariance(torch.zeros(1).double()).expand(3, 2, -1).to(var), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_compiled_filter_is_the_eager_one(dtype: torch.dtype, begun: bool) -> None:
+    kernel, case = KERNELS["default"]().to(dtype), many(30)
+    w, eta = case.w.to(dtype), case.eta.to(dtype)
+    w[:, 3] = 0.0  # masked: eta is not read there
+    since = case.days[0] - 5.0 if begun else None
+    with torch.no_grad():
+        chain = link(kernel, case.days, case.days[:0], w, since=since)
+        start = None
+        if begun:
+            start, *_ = eager.carry(chain, 0.3 * w, 0.3 * eta, None)
+        wanted = eager.carry(chain, w, eta.where(w > 0, 0.0), start)
+        found = cpu.carry(chain, w, eta, start, predicted=True)
+        alone = cpu.carry(chain, w, eta, start, predicted=False)[0]
+    near = 1e-4 if dtype == torch.float32 else 1e-11
+    for a, b in zip(found, wanted, strict=True):
+        assert_near(a, b, near)
+    assert torch.equal(alone, found[0])
 
 
 def test_a_state_is_small_and_survives_a_file(tmp_path: Path) -> None:
