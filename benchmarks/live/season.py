@@ -56,7 +56,7 @@ SURE = 0.9
 
 SETS = {
     "latents": ("#0072B2", "-", "o"),
-    "monthly medians": ("#777777", ":", "s"),
+    "monthly medians": ("#E69F00", ":", "s"),
     "monthly medians, whitened": ("#000000", "--", "s"),
 }
 """Colour, line and marker of the features."""
@@ -233,24 +233,27 @@ def table(found: Sequence[Mapping[str, Any]], months: Sequence[int]) -> str:
 
 
 def draw(found: Sequence[Mapping[str, Any]], months: Sequence[int], file: Path) -> None:
-    """Accuracy of crops by month, with all regions within the shade."""
+    """Accuracy of crops by month: means over regions, and bars from the lowest to the highest."""
     with plt.rc_context({"font.size": 12, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, axes = plt.subplots(figsize=(8.0, 4.6), layout="constrained")
-        places = np.arange(len(months))
-        for name, (colour, line, marker) in SETS.items():
+        figure, axes = plt.subplots(figsize=(8.0, 4.8), layout="constrained")
+        for place, (name, (colour, line, marker)) in enumerate(SETS.items()):
             values = np.array([_of(found, month, name, "crops") for month in months])
-            axes.plot(
-                places, values.mean(axis=1), color=colour, linestyle=line, marker=marker, label=name
-            )
-            axes.fill_between(
-                places, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.12, lw=0
-            )
-        axes.set_xticks(places, [NAMES[month - 4] for month in months])
+            middle, at = values.mean(axis=1), np.arange(len(months)) + 0.09 * (place - 1)
+            ends = [middle - values.min(axis=1), values.max(axis=1) - middle]
+            axes.errorbar(at, middle, ends, color=colour, linestyle=line, marker=marker, label=name)
+        axes.set_xticks(range(len(months)), [NAMES[month - 4] for month in months])
+        axes.set_xlim(-0.4, len(months) - 0.6)
         axes.set_xlabel("known until the end of")
         axes.set_ylabel("share of crop parcels named right")
         axes.set_ylim(None, 1.0)
         axes.grid(axis="y", alpha=0.3)
         axes.legend(loc="lower right", frameon=False)
+        labels = np.mean([own["labels"] for own in found])
+        axes.set_title(
+            f"{len(found)} simulated regions, {labels:.0f} labelled parcels of "
+            f"{len(found[0]['classes'])} classes in each; bars: lowest to highest region",
+            fontsize=10, loc="left",
+        )  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=100)
         plt.close(figure)

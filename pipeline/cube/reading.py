@@ -75,6 +75,14 @@ class Known:
     delays: tuple[tuple[str, float], ...]
     """Days, by sensor."""
 
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[str, Any]) -> Known | None:
+        """What a result says of itself, see :meth:`to_json`; None where it is of all dates."""
+        if "until" not in attrs:
+            return None
+        last = read_span(attrs["until"], "until is no date: {value}").last
+        return cls(last, tuple(sorted(dict(attrs["delays"]).items())))
+
     def of(self, sensors: Sequence[str]) -> Known:
         """The same of some of the sensors."""
         return Known(self.last, tuple(own for own in self.delays if own[0] in sensors))
@@ -116,6 +124,11 @@ class Known:
             return slice(0, 0)
         first, end = int(there[0]), int(there[-1]) + 1
         return slice(first, end) if end - first == len(there) else there
+
+    def times(self, root: zarr.Group, sensor: str) -> NDArray[np.datetime64]:
+        """Times of the dates of a sensor that were there, datetime64[us]. Reads coordinates."""
+        axis: Any = root[f"{sensor}/time"]
+        return np.asarray(axis[...]).astype("datetime64[us]")[self.places(root, sensor)]
 
     def to_json(self) -> dict[str, Any]:
         """The entries of identity and attributes of a result."""

@@ -119,8 +119,9 @@ class LatentFeatures:
         """Where a map of them comes from, for the attributes of its store; JSON values."""
         attrs: dict[str, Any] = self._group().attrs.asdict()
         kept = ("model_name", "model_version", "model_hash", "latents_hash", "cube_snapshot")
+        known = ("until", "delays")
         return {
-            **{name: attrs[name] for name in (*kept, "sensors") if name in attrs},
+            **{name: attrs[name] for name in (*kept, "sensors", *known) if name in attrs},
             "latents_snapshot": self.snapshot,
             "latents_dates": self._dates(),
         }

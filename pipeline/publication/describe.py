@@ -39,8 +39,9 @@ UNSURE = ("std", "std_signal", "q05", "q95", "log_std", "probability", "entropy"
 """Arrays that say how sure another one is."""
 
 PARAMETERS = (
-    "sensors", "bands", "masking", "outliers", "latents_hash", "model_hash", "cube_snapshot",
-    "cube_items_hash", "latents_snapshot", "latents_dates", "column", "estimator", "sensor",
+    "sensors", "bands", "masking", "outliers", "until", "delays", "latents_hash", "model_hash",
+    "cube_snapshot", "cube_items_hash", "latents_snapshot", "latents_dates", "column", "estimator",
+    "sensor",
 )  # fmt: skip
 """Attributes of a store that say how it was made."""
 

@@ -15,6 +15,7 @@ import zarr
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.publication.product import Input
 from terralatent.pipeline.cube.items import items_hash, stored_rows
+from terralatent.pipeline.cube.reading import Known
 from terralatent.pipeline.store.repository import ABOUT, Store
 from terralatent.pipeline.store.whereabouts import MADE_FROM, resolve_beside
 
@@ -68,7 +69,8 @@ class Lineage:
         return tuple(str(name) for name in self.attrs.get("sensors", ()))
 
     def inputs(self, snapshot: str | None = None) -> tuple[Input, ...]:
-        """The scenes that were used or merged, of the store's sensors, once each.
+        """The scenes that were used or merged, of the store's sensors, once each; of a result of
+        what was known by a day those that were there.
 
         Args:
             snapshot: Of the cube; the one that the store was made of by default.
@@ -86,6 +88,10 @@ class Lineage:
             for row in stored_rows(table)
             if row.fate in ("used", "merged") and row.sensor in self.sensors
         ]
+        known = Known.from_attrs(self.attrs)
+        if known is not None:
+            dates = {name: set(known.times(root, name).tolist()) for name in self.sensors}
+            rows = [row for row in rows if row.acquisition.tolist() in dates[row.sensor]]
         scenes = {
             (row.sensor, row.id): Input(row.id, row.sensor, instant(row.time), row.href)
             for row in rows

@@ -174,6 +174,8 @@ def _result(result: ResultStatus) -> Facts:
         yield "latents", f"{at}, {counted(len(dates), 'date')}{span}"
         yield "by", str(attrs.get("estimator", ""))
     yield "cube", f"snapshot {attrs.get('cube_snapshot') or 'not recorded'}"
+    if attrs.get("until"):
+        yield "", f"what of it was there by {attrs['until']}"
     if attrs.get("sensors"):
         yield "", ", ".join(attrs["sensors"])
 

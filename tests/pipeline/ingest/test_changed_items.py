@@ -184,6 +184,30 @@ def test_a_cube_of_an_older_version_goes_on_and_notes_what_it_lacked(
     assert reflectance(tmp_path / "cube") == {"2024-06-01": 0.35, "2024-06-06": 0.3}
 
 
+def availabilities(cube: Path) -> dict[str, str]:
+    return {row.id: row.available[:10] for row in stored_rows(Store.of(cube).group()["items"])}  # type: ignore[arg-type]
+
+
+def test_when_a_product_could_be_had_is_kept_with_its_pixels(build: Build, tmp_path: Path) -> None:
+    day(tmp_path, 1, created="2024-06-01T20:00:00Z", published="2024-06-02T01:00:00Z")
+    day(tmp_path, 2, created="2024-06-02T20:00:00Z", updated="2024-06-05T00:00:00Z")
+    day(tmp_path, 3, created="2024-06-03T20:00:00Z", updated="2024-06-05T00:00:00Z")
+    build()
+    first = {"S2A_1": "2024-06-02", "S2A_2": "2024-06-02", "S2A_3": "2024-06-03"}
+    assert availabilities(tmp_path / "cube") == first
+    day(tmp_path, 1)  # a mirror that does not say
+    day(tmp_path, 2, created="2024-06-04T20:00:00Z", updated="2024-06-05T00:00:00Z")
+    day(tmp_path, 3, 3500, created="2024-09-01T00:00:00Z", updated=LATER)  # made anew
+    day(tmp_path, 6)
+    assert build().new == 2
+    found = availabilities(tmp_path / "cube")
+    assert found == {**first, "S2A_3": "2024-09-01", "S2A_6": ""}
+    snapshot = Store.of(tmp_path / "cube").snapshot()
+    day(tmp_path, 2, created="2024-06-03T20:00:00Z", updated="2024-06-05T00:00:00Z")
+    assert build().new == 0
+    assert Store.of(tmp_path / "cube").snapshot() == snapshot, "rows are not unlike for it"
+
+
 def test_an_offset_that_only_the_user_states_is_one_for_the_whole_cube(
     build: Build, tmp_path: Path
 ) -> None:

@@ -23,12 +23,15 @@ from terralatent.models.annual import AnnualMap
 from terralatent.models.checkpoint import load_model, save_model
 from terralatent.models.gpvae import GPVAE
 from terralatent.pipeline import Masking, Until, annual, decode, embed, open_cube, open_latents
+from terralatent.pipeline.cli.groups import Inference
+from terralatent.pipeline.cli.in_season import InSeason
 from terralatent.pipeline.cube.losses import PARTIAL
 from terralatent.pipeline.cube.reading import Reading
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.mapping.results.origin import CubeOrigin
 from terralatent.pipeline.mapping.scene_errors import kept_scene_errors
+from terralatent.pipeline.publication.lineage import find_lineage
 from terralatent.pipeline.store.repository import BRANCH, Store
 from tests.commands.contents import contents, same
 from tests.commands.mishaps import Mishap
@@ -339,6 +342,37 @@ def test_a_cube_of_an_older_version_goes_by_the_delay(
     assert [job.places[name] for name in (S1, S2)] == [slice(0, 5), slice(0, 6)]
     assert build_cube(scenes, region(), tmp_path / "cube", block=16, client=workers).new == 0
     embed(tmp_path / "cube", model, tmp_path / "out", dates=DATES, until=UNTIL, client=workers)
+
+
+def test_scenes_that_came_later_are_no_sources_of_a_result(
+    cubes: dict[str, Path], model: Path, workers: Client, tmp_path: Path
+) -> None:
+    for name, until in (("all", UNTIL), ("there", None)):
+        embed(cubes[name], model, tmp_path / name, dates=DATES, until=until, client=workers)
+    stores = [Store.of(tmp_path / name) for name in ("all", "there")]
+    found = [find_lineage(store, store.snapshot()).inputs() for store in stores]
+    assert set(found[0]) == set(found[1])
+    assert len(found[0]) == 9
+
+
+@pytest.mark.parametrize(
+    ("season", "how", "words"),
+    [
+        (InSeason(None, [f"{S2}=2"]), Inference(), "delays= say what was there by a day"),
+        (InSeason(UNTIL, ["2"]), Inference(), "The delay '2' cannot be used; give a sensor"),
+        (InSeason(UNTIL), Inference(calibrate=True), "calibrate= fits the model to all that"),
+    ],
+)
+def test_options_that_do_not_go_together(season: InSeason, how: Inference, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        season.keywords(how)
+
+
+def test_options_are_what_python_takes() -> None:
+    assert InSeason().keywords(Inference(calibrate=True)) == {}
+    assert InSeason(UNTIL).keywords(Inference()) == {"until": UNTIL}
+    (until,) = InSeason(UNTIL, [f"{S2}=2.5"]).keywords(Inference()).values()
+    assert until == Until(UNTIL, {S2: 2.5})
 
 
 @pytest.mark.soak
