@@ -30,7 +30,14 @@ from terralatent.models.sensor.model import ROWS
 from terralatent.models.sensor.networks import season
 from terralatent.models.sensor.predictive import hadamard_nodes
 
-__all__ = ["LEAST", "Differences", "latent_differences", "latents_at_two", "surfaces_at_two"]
+__all__ = [
+    "LEAST",
+    "Differences",
+    "latent_differences",
+    "latents_at_two",
+    "prior_at_two",
+    "surfaces_at_two",
+]
 
 LEAST = 1e-9
 """Variance of a difference, in units of the prior's variance of a latent, below which the latent
@@ -81,6 +88,20 @@ def latent_differences(mean: Tensor, covariance: Tensor) -> Differences:
     """
     variance = covariance[..., 0, 0] + covariance[..., 1, 1] - 2.0 * covariance[..., 0, 1]
     return Differences(mean[:, 1] - mean[:, 0], variance.where(variance > LEAST, 0.0))
+
+
+@torch.no_grad()
+def prior_at_two(model: GPVAE, days: Tensor) -> Tensor:
+    """Return the covariance of the latents on two days before anything is seen, (1, L, 2, 2).
+
+    Their mean is 0. Float64, as :func:`latents_at_two` gives it.
+
+    Args:
+        model: In ``eval``.
+        days: A and B, (2,), float64.
+    """
+    lags = days[:, None] - days
+    return model.kernel.covariance(lags).double().movedim(-1, 0)[None]
 
 
 @torch.no_grad()
