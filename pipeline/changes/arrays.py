@@ -39,7 +39,7 @@ UNCHANGED, CHANGED, NOT_KNOWN, OUTSIDE = 0, 1, 2, 255
 
 FLAGS: Mapping[str, Any] = {
     "flag_values": [UNCHANGED, CHANGED, NOT_KNOWN],
-    "flag_meanings": "not_changed changed not_enough_known",
+    "flag_meanings": "no_change_found changed not_enough_known",
     "flag_colors": "#d9d9d9 #d62728 #ffffff",
 }
 """By CF."""

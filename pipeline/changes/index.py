@@ -85,15 +85,17 @@ def find_index(config: ModelConfig, name: str, sensor: str | None) -> SurfaceInd
         raise InputError(f"Sensor {sensor!r} is not one of the model's: {', '.join(known)}.")
     reflecting = [own for own in known if known[own].units == "1"]
     candidates = [sensor] if sensor else sorted(reflecting, key=lambda own: "2-l2a" not in own)
-    wrong = InputError(f"The model decodes no reflectance, of which {name.upper()} could be made.")
+    wrong: InputError | None = None
     for own in candidates:
         bands = list(known[own].bands)
         data = xr.DataArray(np.zeros(len(bands)), {"band": bands}, ["band"])
         try:
             named = bands_of(data, name, own)
         except InputError as error:
-            wrong = InputError(f"{own}: {error}")
+            wrong = wrong or InputError(f"{own}: {error}")
             continue
         places = tuple(bands.index(named[colour]) for colour in INDICES[name.lower()].colours)
         return SurfaceIndex(name.lower(), own, places)
-    raise wrong
+    raise wrong or InputError(
+        f"The model decodes no reflectance, of which {name.upper()} could be made."
+    )

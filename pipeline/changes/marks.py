@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from terralatent.pipeline.changes.arrays import (
     CHANGED,
@@ -32,10 +31,6 @@ from terralatent.pipeline.store.lock.writer import writer_lock
 from terralatent.pipeline.store.repository import ABOUT, Store
 
 __all__ = ["Marked", "mark"]
-
-LEVEL = 0.05
-"""p-value that a change of the size that the prior expects must have to be known not to be there.
-"""
 
 MESSAGE = "mark what changed"
 
@@ -113,14 +108,15 @@ def _flags(group: Any, date: int, block: Block, found: Discoveries) -> NDArray[n
     significance = np.asarray(group[SIGNIFICANCE][at])
     inside = np.isfinite(np.asarray(group["distance"][at]))
     enough = ~np.isnan(significance)
-    if EXPECTED in group:
+    if (
+        EXPECTED in group
+    ):  # a change of the usual size must stand out from what chance makes of none
         packing = {name: group["degrees"].attrs[name] for name in ("scale_factor", "_FillValue")}
         degrees = unpacked(
             np.asarray(group["degrees"][at]), scale_factor=packing["scale_factor"],
             fill_value=packing["_FillValue"],
         )  # fmt: skip
-        least = chi2.isf(LEVEL, np.maximum(degrees, 1.0))
-        enough &= np.asarray(group[EXPECTED][at], np.float64) ** 2 >= least
+        enough &= np.square(np.asarray(group[EXPECTED][at])) >= degrees
     flags = np.where(enough, UNCHANGED, NOT_KNOWN)
     flags[found.among(significance)] = CHANGED
     flags[~inside] = OUTSIDE

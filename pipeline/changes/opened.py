@@ -24,15 +24,15 @@ def open_changes(
         level: Of its overviews, whose pixels are 2^level times as wide; 0 is the store's own.
 
     Returns:
-        ``changed`` (time, y, x), uint8, with the CF attributes ``flag_values`` and
-        ``flag_meanings``: 0 not changed, 1 changed beyond chance, 2 not enough known, 255 outside
-        every scene. ``distance``, ``minus_log10_p`` and ``degrees`` (time, y, x), float32: the
-        Mahalanobis distance, -log10 of its p-value (which itself would underflow), and the degrees
-        of freedom of its square. Of latents ``standardised`` (time, latent, y, x): what each moved
-        by, over the standard deviation of that; of an index ``difference`` and ``difference_std``
-        (time, y, x), in its units. Of changes between dates ``time`` is the second one, and
-        ``expected_distance`` that of a change as large as the prior expects. NaN outside every
-        scene. ``attrs`` say between what, the rate, and how many pixels changed.
+        ``changed`` (time, y, x), uint8, with CF's ``flag_values`` and ``flag_meanings``: 0 no
+        change found, 1 changed beyond chance, 2 not enough known, 255 outside every scene.
+        ``distance``, ``minus_log10_p`` and ``degrees`` (time, y, x), float32: the Mahalanobis
+        distance, -log10 of its p-value (which itself would underflow), and the degrees of freedom
+        of its square. Of latents ``standardised`` (time, latent, y, x): what each moved by, over
+        the standard deviation of that; of an index ``difference`` and ``difference_std`` (time, y,
+        x), in its units. Of changes between dates ``time`` is the second one, and
+        ``expected_distance`` (time, y, x) that of a change as large as the prior expects. NaN
+        outside every scene. ``attrs`` say between what, at which rate, and how many pixels changed.
 
     Raises:
         InputError: If there is no such store, or it has no such level.
@@ -41,7 +41,7 @@ def open_changes(
         >>> import terralatent as tl
         >>> moved = tl.open_changes("moved")
         >>> moved["changed"].dims, moved["changed"].attrs["flag_meanings"]
-        (('time', 'y', 'x'), 'not_changed changed not_enough_known')
+        (('time', 'y', 'x'), 'no_change_found changed not_enough_known')
     """
     opened = open_result(store, KIND, snapshot=snapshot, level=level)
     attrs = Store.of(store).group(kind=KIND, snapshot=snapshot)["changed"].attrs
