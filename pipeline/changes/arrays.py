@@ -103,7 +103,7 @@ class ChangeArrays:
             )  # fmt: skip
 
         what = self.index.upper() or "the latents"
-        found = (
+        found: tuple[ArrayLayout, ...] = (
             over("distance", "float32", np.nan, {
                 "long_name": f"Mahalanobis distance by which {what} moved",
             }),

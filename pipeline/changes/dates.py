@@ -86,7 +86,7 @@ class DateChanges:
         days = torch.from_numpy(days_since_1970(times)).to(model.device)
         prior = self._prior(model, days)
         for rows, series in work.strips():
-            seen = series.observations.reshape(len(series.observations), -1).any(axis=0)
+            seen = series.observations.max(axis=0) > 0
             with work.clock.time("infer"):
                 for pixels, moved in infer_batches_by(
                     model,

@@ -69,7 +69,7 @@ def discover(pieces: Pieces, rate: float) -> Discoveries:
         return Discoveries(0, 0, np.inf)
     rank = _from_the_top(coarse)
     # In a bin no p is smaller than that of its upper edge, and no rank larger than its last one.
-    edges = _values((np.arange(BINS, dtype=np.uint32) << HALF) | (BINS - 1))
+    edges = _values(((np.arange(BINS) << HALF) | (BINS - 1)).astype(np.uint32))
     possible = np.flatnonzero((coarse > 0) & _is_found(edges, rank, tests, rate))
     for first in range(0, len(possible), AT_ONCE):
         some = possible[first : first + AT_ONCE]
@@ -82,7 +82,7 @@ def discover(pieces: Pieces, rate: float) -> Discoveries:
             fine += np.bincount(flat, minlength=fine.size).reshape(fine.shape)
         for bin_, counts in zip(some, fine, strict=True):  # the least significant first
             there = np.flatnonzero(counts)
-            values = _values((np.uint32(bin_) << HALF) | there.astype(np.uint32))
+            values = _values(((int(bin_) << HALF) | there).astype(np.uint32))
             ranks = _from_the_top(counts)[there] + rank[bin_] - coarse[bin_]
             found = np.flatnonzero(_is_found(values, ranks, tests, rate))
             if found.size:

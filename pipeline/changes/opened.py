@@ -39,7 +39,8 @@ def open_changes(
 
     Examples:
         >>> import terralatent as tl
-        >>> moved = tl.open_changes("moved")
+        >>> report = tl.changes("latents", between=("2017-09-15", "2017-12-15"), out="autumn")
+        >>> moved = tl.open_changes("autumn")
         >>> moved["changed"].dims, moved["changed"].attrs["flag_meanings"]
         (('time', 'y', 'x'), 'no_change_found changed not_enough_known')
     """

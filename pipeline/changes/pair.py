@@ -66,8 +66,7 @@ class KeptRun:
     def steps(self) -> tuple[float, float]:
         """By which means and standard deviations are packed; 0 where they are not."""
         mean, std = (
-            float(self.group()[name].attrs.get("scale_factor", 0.0))  # type: ignore[arg-type]
-            for name in ("mean", "std")
+            float(self.group()[name].attrs.get("scale_factor", 0.0)) for name in ("mean", "std")
         )
         return mean, std
 
