@@ -23,7 +23,6 @@ from terralatent.pipeline.changes.discovery import Discoveries, discover
 from terralatent.pipeline.cluster.stream import Commits, clean_session
 from terralatent.pipeline.command import command_line
 from terralatent.pipeline.cube.losses import PENDING
-from terralatent.pipeline.mapping.opened import unpacked
 from terralatent.pipeline.overviews.make import outdate
 from terralatent.pipeline.region import Block, blocks, grid_of
 from terralatent.pipeline.store.damage import translated_errors
@@ -108,14 +107,8 @@ def _flags(group: Any, date: int, block: Block, found: Discoveries) -> NDArray[n
     significance = np.asarray(group[SIGNIFICANCE][at])
     inside = np.isfinite(np.asarray(group["distance"][at]))
     enough = ~np.isnan(significance)
-    if (
-        EXPECTED in group
-    ):  # a change of the usual size must stand out from what chance makes of none
-        packing = {name: group["degrees"].attrs[name] for name in ("scale_factor", "_FillValue")}
-        degrees = unpacked(
-            np.asarray(group["degrees"][at]), scale_factor=packing["scale_factor"],
-            fill_value=packing["_FillValue"],
-        )  # fmt: skip
+    if EXPECTED in group:  # a change of the usual size must stand out from what chance makes
+        degrees = np.asarray(group["degrees"][at])
         enough &= np.square(np.asarray(group[EXPECTED][at])) >= degrees
     flags = np.where(enough, UNCHANGED, NOT_KNOWN)
     flags[found.among(significance)] = CHANGED

@@ -240,6 +240,8 @@ def test_it_is_shown_exported_and_known(moved: Path, tmp_path: Path) -> None:
     names = {file.name.split("_")[0].removesuffix(".tif") for file in folder.rglob("*.tif")}
     assert any(name.startswith("changed") for name in names)
     assert tl.status(moved).kind == "changes"
+    with pytest.raises(InputError, match="view"):
+        tl.open_changes(moved).terralatent.view()
     summary = repr(tl.open_changes(moved).terralatent)
     assert "a map of changes" in summary
 
