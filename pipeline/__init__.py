@@ -25,6 +25,7 @@ __all__ = [
     "make_overviews",
     "open_annual",
     "open_bands",
+    "open_changes",
     "open_cube",
     "open_landcover",
     "open_latents",
@@ -39,6 +40,7 @@ __all__ = [
 if TYPE_CHECKING:
     from terralatent.pipeline.accessor.prediction import predict
     from terralatent.pipeline.accessor.samples import samples
+    from terralatent.pipeline.changes.opened import open_changes
     from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
@@ -83,6 +85,7 @@ else:
         "make_overviews": "overviews.make",
         "open_annual": "embeddings.opened",
         "open_bands": "mapping.opened",
+        "open_changes": "changes.opened",
         "open_cube": "cube.opened",
         "open_landcover": "mapping.opened",
         "open_latents": "mapping.opened",

@@ -18,6 +18,7 @@ KINDS = {
     "annual": "annual vectors",
     "classes": "a map of classes",
     "numbers": "a map of numbers",
+    "changes": "a map of changes",
 }
 """What messages call each kind."""
 
@@ -27,7 +28,9 @@ ORIGIN = (
 )  # fmt: skip
 """Attributes that say where numbers come from, whatever is made of them."""
 
-OPENED = "open_cube(...)[sensor], open_latents, open_bands, open_annual and open_landcover"
+OPENED = (
+    "open_cube(...)[sensor], open_latents, open_bands, open_annual, open_landcover and open_changes"
+)
 
 
 def known_kind(data: xr.Dataset) -> str | None:
@@ -39,6 +42,8 @@ def known_kind(data: xr.Dataset) -> str | None:
         return "sensor"
     if "class" in data:
         return "classes"
+    if "changed" in data:
+        return "changes"
     if "mean" in data:
         named = {"latent": "latents", "component": "annual", "band": "bands"}
         for name, kind in named.items():

@@ -25,6 +25,7 @@ __all__ = [
     "as_sensor",
     "build_cube",
     "calibrate_model",
+    "changes",
     "classify",
     "decode",
     "embed",
@@ -36,6 +37,7 @@ __all__ = [
     "make_overviews",
     "open_annual",
     "open_bands",
+    "open_changes",
     "open_cube",
     "open_landcover",
     "open_latents",
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
     from terralatent.models.checkpoint import CheckpointError
     from terralatent.pipeline.accessor.prediction import predict
     from terralatent.pipeline.accessor.samples import samples
+    from terralatent.pipeline.changes.changes import changes
+    from terralatent.pipeline.changes.opened import open_changes
     from terralatent.pipeline.cube.as_sensor import as_sensor
     from terralatent.pipeline.cube.masking import Masking
     from terralatent.pipeline.cube.opened import open_cube
@@ -110,6 +114,7 @@ else:
         "as_sensor": "pipeline.cube.as_sensor",
         "build_cube": "pipeline.ingest.build",
         "calibrate_model": "pipeline.training.adapting.calibrate",
+        "changes": "pipeline.changes.changes",
         "classify": "pipeline.landcover.classify",
         "decode": "pipeline.mapping.decode",
         "embed": "pipeline.mapping.embed",
@@ -121,6 +126,7 @@ else:
         "make_overviews": "pipeline.overviews.make",
         "open_annual": "pipeline.embeddings.opened",
         "open_bands": "pipeline.mapping.opened",
+        "open_changes": "pipeline.changes.opened",
         "open_cube": "pipeline.cube.opened",
         "open_landcover": "pipeline.mapping.opened",
         "open_latents": "pipeline.mapping.opened",

@@ -53,10 +53,12 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "pixels": {"tables", "cube", "store"},
         "mapping": {"pixels", "tables", "overviews", "cluster", "cube", "store"},
         "embeddings": {"overviews", "mapping", "pixels", "cluster", "cube", "store"},
+        "changes": {"overviews", "mapping", "pixels", "cluster", "cube", "store"},
         "fields": {"pixels", "tables", "mapping", "cluster", "cube", "store"},
         "probes": {"cluster", "cube", "store"},
         "landcover": {"probes", "export", "embeddings", "mapping", "cluster", "cube", "store"},
-        "pictures": {"probes", "landcover", "embeddings", "mapping", "overviews", "cube", "store"},
+        "pictures": {"probes", "landcover", "embeddings", "changes", "mapping", "overviews"}
+        | {"cube", "store"},
         "info": {"training", "cube", "store"},
         "model": {"info", "embeddings", "mapping", "pixels", "tables", "cube"},
         "publication": {"export", "cube", "store"},
@@ -92,7 +94,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "embeddings",
             "mapping",
         }
-        | {"fields", "overviews", "training", "tables", "export", "cube", "store"},
+        | {"fields", "changes", "overviews", "training", "tables", "export", "cube", "store"},
     },
 }
 GROUND_BELOW = ("catalogs", "pipeline")

@@ -45,7 +45,7 @@ SPAN = re.compile(r"`([^`\n]+)`")
 WRITTEN = re.compile(r"Write `([\w-]+\.toml)`:\n\n```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A table that a reader is to write into a file."""
 
-ALONE = {"landcover.md", "own-sensor.md", "publishing.md"}
+ALONE = {"changes.md", "landcover.md", "own-sensor.md", "publishing.md"}
 """Pages that begin in an empty folder: what they need they make."""
 
 PLACEHOLDER = re.compile(r"\bVERB\b|benchmarks\.NAME")

@@ -15,7 +15,9 @@ from tests.waiting import WITHIN_S
 
 FACE = Path(__file__).resolve().parents[1] / "terralatent"
 
-OPENING = ("open_cube", "open_latents", "open_bands", "open_annual", "open_landcover")
+OPENING = (
+    "open_cube", "open_latents", "open_bands", "open_annual", "open_landcover", "open_changes"
+)  # fmt: skip
 READERS = {"xarray", "dask", "zarr", "icechunk", "rioxarray"}
 NOT_OF_READERS = {
     "torch", "lightning", "gpytorch", "distributed", "numba", "pystac", "pystac_client", "rustac",

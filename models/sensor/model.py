@@ -286,6 +286,15 @@ class SensorModel(nn.Module):
         left = functional.linear(variance, energy) / total.clamp_min(1e-12)
         return torch.where(total > 0.0, left, 1.0).clamp_min(LEAST_OPEN) / OPEN
 
+    def location(self, latent: Tensor, seasons: Tensor) -> Tensor:
+        """Decode latents (M, L) to the location of the bands, (M, B), normalised units.
+
+        Args:
+            latent: float32.
+            seasons: shape (M, 2), see :func:`~terralatent.models.sensor.networks.season`.
+        """
+        return self._decode(latent, seasons)[0]
+
     def _decode(
         self, latent: Tensor, seasons: Tensor, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

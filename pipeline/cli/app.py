@@ -14,6 +14,7 @@ from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.arguments import options_of
 from terralatent.pipeline.cli.terminal import FINISHED, INTERRUPTED, terminal
 from terralatent.pipeline.cli.verbs import (
+    changes,
     demo,
     extraction,
     fields,
@@ -53,6 +54,7 @@ VERBS = (
     maps.decode,
     maps.annual,
     fields.fields,
+    changes.changes,
     landcover.classify,
     landcover.regress,
     stores.overviews,
@@ -68,7 +70,7 @@ VERBS = (
 
 KEEPING = (
     *("map", "build", "train", "calibrate", "embed", "decode", "annual", "fields"),
-    *("classify", "regress", "overviews", "demo"),
+    *("changes", "classify", "regress", "overviews", "demo"),
 )
 """Verbs that keep what is done when they are interrupted; the same command goes on with it."""
 

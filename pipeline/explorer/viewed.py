@@ -73,6 +73,8 @@ def view_of(
         return _view_of_cube(source, str(source.attrs.get("store", "a cube")), model)
     if isinstance(source, xr.Dataset):
         store = Store.of(place) if (place := source.encoding.get("source")) else None
+        if known_kind(source) == "changes":
+            raise InputError("A map of changes has no view; tl.show draws it.")
         if known_kind(source) == "sensor":
             return Viewed(
                 {str(source.attrs["sensor"]): open_levels(source)}, None, None, "a sensor"

@@ -32,7 +32,7 @@ __all__ = [
     "shown",
 ]
 
-KINDS = ("latents", "bands", "annual", "landcover")
+KINDS = ("latents", "bands", "annual", "landcover", "changes")
 """Of the stores that have overviews."""
 
 

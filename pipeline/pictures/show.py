@@ -70,8 +70,8 @@ def show(
     Args:
         store: A cube (clearest dates in colour, clear share through time), latents (three of them
             as colours, and the uncertainty), decoded bands (surface and its uncertainty) or a map
-            (classes with a legend, and entropy; or a number), or annual vectors (three components
-            as colours, and the uncertainty).
+            (classes with a legend, and entropy; or a number), annual vectors (three components as
+            colours, and the uncertainty), or changes (what changed, and by how much).
         out: The picture's file; its ending says the format (.png, .pdf, .svg, .jpg). Ending in .gif
             or .mp4 it moves: all stored dates of a cube's sensor (those that are clear), of latents
             or of bands, one after the other.
@@ -143,7 +143,7 @@ def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure | Sea
     kind = store.about().get("kind")
     if kind == "cube" and request.level:
         raise InputError(f"{store} is a cube, which has no overviews; leave the level out.")
-    if request.moving and kind in ("annual", "landcover"):
+    if request.moving and kind in ("annual", "landcover", "changes"):
         raise InputError(
             f"{store} has no season: its kind is {kind}; a cube, latents or bands have one. End "
             "the name in .png."
@@ -162,6 +162,8 @@ def _draw(store: Store, snapshot: str | None, request: _Request) -> Figure | Sea
         return _annual(store, snapshot, request)
     if kind == "landcover":
         return _landcover(store, snapshot, request)
+    if kind == "changes":
+        return _changes(store, snapshot, request)
     raise InputError(
         f"{store} is a {kind} store; a cube, latents, bands, annual vectors or a map "
         "is wanted here."
@@ -268,6 +270,18 @@ def _landcover(store: Store, snapshot: str | None, request: _Request) -> Figure:
     return landcover_picture(
         open_landcover(store, snapshot=snapshot, level=level), variable=request.variable
     )
+
+
+def _changes(store: Store, snapshot: str | None, request: _Request) -> Figure:
+    from terralatent.pipeline.changes.opened import open_changes
+    from terralatent.pipeline.pictures.changes import changes_budget, changes_picture
+
+    if (request.sensor, request.pixel) != (None, None):
+        raise InputError(f"{store} is a map of changes; leave sensor and pixel out.")
+    root = store.group(snapshot=snapshot)
+    level = request.level_of(root, changes_budget(root, request.variable, request.date))
+    changes = open_changes(store, snapshot=snapshot, level=level)
+    return changes_picture(changes, variable=request.variable, date=request.date)
 
 
 def _first(sensors: list[str]) -> str:

@@ -24,6 +24,7 @@ _KINDS = {
     "annual": "Annual embeddings of pixels, mean and standard deviation",
     "bands": "Bands of one sensor, predicted with their uncertainty",
     "landcover": "A map made of latent series and labels",
+    "changes": "Where latent series moved beyond chance",
 }
 
 

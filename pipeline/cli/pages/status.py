@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
@@ -154,6 +155,7 @@ def _result(result: ResultStatus) -> Facts:
         shape = " x ".join(f"{size:,} {dim}" for dim, size in array["dims"].items())
         alike.setdefault(f"{shape}, {array['dtype']}", []).append(name)
     yield from listed("arrays", (f"{', '.join(alike[shape])}: {shape}" for shape in alike))
+    yield from listed("changed", _changed(attrs.get("marked", ())))
     yield "blocks", _states(result.blocks)
     if result.overviews is not None:
         rows, columns = result.overviews
@@ -178,6 +180,14 @@ def _result(result: ResultStatus) -> Facts:
         yield "", f"what of it was there by {attrs['until']}"
     if attrs.get("sensors"):
         yield "", ", ".join(attrs["sensors"])
+
+
+def _changed(marked: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of a map of changes, how many pixels of each date are."""
+    for own in marked:
+        every = own["changed"] + own["unchanged"] + own["not_known"]
+        unclear = f", {own['not_known']:,} not known enough" if own["not_known"] else ""
+        yield f"{own['changed']:,} of {every:,} pixels beyond chance{unclear}, {_day(own['time'])}"
 
 
 def _model(model: ModelStatus) -> Facts:

@@ -1,0 +1,1 @@
+"""Tests of changes between dates and between runs."""
