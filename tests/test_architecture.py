@@ -60,6 +60,16 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "info": {"training", "cube", "store"},
         "model": {"info", "embeddings", "mapping", "pixels", "tables", "cube"},
         "publication": {"export", "cube", "store"},
+        "fleet": {
+            "publication",
+            "pictures",
+            "ingest",
+            "landcover",
+            "probes",
+            "embeddings",
+            "mapping",
+        }
+        | {"cluster", "cube", "store"},
         "explorer": {
             "pictures",
             "model",
@@ -82,6 +92,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         }
         | {"cube", "store"},
         "cli": {
+            "fleet",
             "explorer",
             "info",
             "pictures",

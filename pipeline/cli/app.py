@@ -17,6 +17,7 @@ from terralatent.pipeline.cli.verbs import (
     demo,
     extraction,
     fields,
+    fleets,
     landcover,
     maps,
     models,
@@ -89,6 +90,7 @@ def _options(
 
 for verb in VERBS:
     app.command(verb.__name__.partition("_")[0])(verb)
+app.add_typer(fleets.fleet)
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ __all__ = [
     "Pretrained",
     "Quiet",
     "Region",
+    "RegionOrNone",
     "Release",
     "Reopen",
     "Requests",
@@ -55,6 +56,15 @@ __all__ = [
 
 Region = Annotated[
     str, typer.Option(help="minx,miny,maxx,maxy (degrees), GeoJSON, .gpkg, .shp, .kml", metavar="R")
+]
+RegionOrNone = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        help="minx,miny,maxx,maxy (degrees), GeoJSON, .gpkg, .shp, .kml",
+        metavar="R",
+        show_default=False,
+    ),
 ]
 Source = Annotated[
     str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")

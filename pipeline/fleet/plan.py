@@ -73,11 +73,12 @@ def plan_tiles(
             continue
         area = inside if clip else area
         pixels = pixels_of(area, resolution, crs)
-        edges = pixels.extent.boundingbox
+        edges, code = pixels.extent.boundingbox, pixels.crs and pixels.crs.epsg
+        assert code is not None, "UTM and polar CRS have codes"
         tiles.append(
             Tile(
                 name=name,
-                epsg=int(pixels.crs.epsg),
+                epsg=code,
                 bounds=(edges.left, edges.bottom, edges.right, edges.top),
                 resolution=resolution,
                 area=area,

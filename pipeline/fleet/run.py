@@ -24,6 +24,7 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cluster.scheduler_loss import SchedulerLostError
 from terralatent.pipeline.cluster.tasks import KEEP_LOST, one_line
+from terralatent.pipeline.cluster.workers import shared_by_threads
 from terralatent.pipeline.fleet.notes import (
     DONE,
     FAILED,
@@ -83,7 +84,8 @@ class FleetVerb:
 
     def request_of(self, tile: Tile) -> str:
         """Digest of what is requested of a tile."""
-        return digest_of({**self.request, "epsg": tile.epsg, "bounds": list(tile.bounds)})
+        planned = [tile.epsg, *tile.bounds, tile.start, tile.end, *tile.sensors]
+        return digest_of({**self.request, "tile": planned})
 
     def is_done(self, tile: Tile) -> Note | None:
         """The note that says so, if it holds. Opens no store."""
@@ -189,7 +191,11 @@ def run_fleet(
         progress.start(len(tiles), verb.name)
         progress.advance(len(before))
         try:
-            with workers.join(verb.threads) as client, dask.config.set(KEEP_LOST):
+            with (
+                workers.join(verb.threads) as client,
+                shared_by_threads(client),
+                dask.config.set(KEEP_LOST),
+            ):
                 _Flight(verb, client, shown, left).fly(min(at_once, len(left)), ended)
         finally:
             progress.close()
