@@ -44,7 +44,8 @@ def publish_tiles(
 ) -> FleetReport:
     """Publish what tiles have, each below ``OUT/TILE/KIND``, and write ``OUT/catalog.json``.
 
-    A tile that cannot be published is named and passed over. The same call again changes nothing.
+    A tile that cannot be published is named and passed over. The same call again changes nothing;
+    what was said once holds until it is said anew.
 
     Args:
         tiles: Of the fleet.
@@ -71,7 +72,10 @@ def publish_tiles(
         raise InputError(f"{out}: a catalogue goes to a local folder; copy it from there.")
     folder = Path(out).expanduser().absolute()
     refuse_inside_store(folder)
-    _require_ours(folder, name)
+    before = _ours(folder, name)
+    own = [link["href"] for link in before.get("links", ()) if link["rel"] == "self"]
+    url = url or (own[0].removesuffix(f"/{CATALOG}") if own else None)
+    title, description = title or before.get("title"), description or before.get("description")
     begun, failed, done = time.monotonic(), [], 0
     children: list[tuple[str, str]] = []
     progress.start(len(tiles), "publish")
@@ -127,22 +131,22 @@ def _root(
     }
 
 
-def _require_ours(folder: Path, name: str) -> None:
-    """Check that what is there is the catalogue of this fleet, or nothing.
+def _ours(folder: Path, name: str) -> Mapping[str, Any]:
+    """The root catalogue of this fleet that is there; {} where there is none.
 
     Raises:
         InputError: If it is something else.
     """
     if not folder.exists() or not any(folder.iterdir()):
-        return
+        return {}
     try:
         root: Mapping[str, Any] = json.loads((folder / CATALOG).read_text("utf-8"))
         if root["id"] == name:
-            return
+            return root
     except FileNotFoundError:
         # A run that was ended before the root was written leaves publications of tiles alone.
         if all(path.is_dir() and any(path.glob(f"*/{CATALOG}")) for path in folder.iterdir()):
-            return
+            return {}
     except (OSError, ValueError, LookupError, TypeError):
         pass
     raise InputError(

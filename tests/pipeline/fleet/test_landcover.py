@@ -93,7 +93,7 @@ def test_squares_and_groups_part_labels_alike_in_all_tiles(copy: Fleet, workers:
     labels = labels_of_squares()
     grouped = copy.classify(labels, "crop", group="farm", name="grouped", client=workers)
     assert grouped.learnt.groups == 2
-    squares = copy.classify(labels, "crop", square=75.0, name="squares", client=workers)
+    squares = copy.classify(labels, "crop", square=30.0, name="squares", client=workers)
     assert squares.learnt.groups == len(labels)
 
 
