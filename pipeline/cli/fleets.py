@@ -14,9 +14,53 @@ from terralatent.pipeline.command import PROGRAM
 if TYPE_CHECKING:
     from terralatent.pipeline.fleet.fleet import Fleet
 
-__all__ = ["PANEL", "FleetChoice", "FleetFile", "open_fleet"]
+__all__ = [
+    "PANEL",
+    "AnyStore",
+    "Cube",
+    "CubeOrTable",
+    "FleetChoice",
+    "FleetFile",
+    "LatentsOrCube",
+    "StoreOrModel",
+    "open_fleet",
+]
 
 PANEL = "Of a fleet"
+
+# Arguments of a single store, which a fleet does without.
+Cube = Annotated[
+    str | None,
+    typer.Argument(help="A cube: path or s3://, gs://, az:// URL.", show_default=False),
+]
+CubeOrTable = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="CUBE|TABLE",
+        help="A cube: path or s3://, gs://, az:// URL; or a table of series (.parquet, .csv).",
+        show_default=False,
+    ),
+]
+LatentsOrCube = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="LATENTS",
+        help="Latents or annual vectors; or a cube, which is embedded first.",
+        show_default=False,
+    ),
+]
+AnyStore = Annotated[
+    str | None,
+    typer.Argument(help="A cube, latents, bands, annual vectors or a map.", show_default=False),
+]
+StoreOrModel = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="STORE",
+        help="A cube, latents, bands, a map or the folder of a model.",
+        show_default=False,
+    ),
+]
 
 FleetFile = Annotated[
     str | None,

@@ -17,7 +17,6 @@ __all__ = [
     "Calibrate",
     "Columns",
     "Cube",
-    "CubeOrTable",
     "Date",
     "Debug",
     "Device",
@@ -46,7 +45,6 @@ __all__ = [
     "Source",
     "Sources",
     "Start",
-    "StoreOrModel",
     "StrictPlacement",
     "Tables",
     "Variable",
@@ -161,13 +159,6 @@ Climate = Annotated[
     str, typer.Option(metavar="NAME", help="Of a drawn place, or random; temperate is Flanders.")
 ]
 Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
-CubeOrTable = Annotated[
-    str,
-    typer.Argument(
-        metavar="CUBE|TABLE",
-        help="A cube: path or s3://, gs://, az:// URL; or a table of series (.parquet, .csv).",
-    ),
-]
 Sources = Annotated[
     list[str],
     typer.Argument(metavar="CUBE...", help="Cubes, and tables of pixel series (.parquet, .csv)."),
@@ -191,10 +182,6 @@ LatentsOrCube = Annotated[
     ),
 ]
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents, bands, annual vectors or a map.")]
-StoreOrModel = Annotated[
-    str,
-    typer.Argument(metavar="STORE", help="A cube, latents, bands, a map or the folder of a model."),
-]
 At = Annotated[
     str | None,
     typer.Option(

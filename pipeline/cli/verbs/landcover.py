@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import fleets
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.fleets import PANEL, FleetChoice
 from terralatent.pipeline.cli.groups import Cluster, grouped
@@ -94,7 +95,7 @@ class FleetMaps:
 
 @grouped
 def classify(
-    latents: opt.LatentsOrCube | None = None,
+    latents: fleets.LatentsOrCube = None,
     *,
     choice: LabelChoice,
     out: Annotated[str | None, typer.Option(metavar="MAP", help="Where the map goes.")] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from terralatent.catalogs.errors import InputError
-from terralatent.pipeline.cli import groups
+from terralatent.pipeline.cli import fleets, groups
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.fleets import FleetChoice
 from terralatent.pipeline.cli.terminal import LOSSES, terminal
@@ -64,7 +64,7 @@ def map_region(
 
 @groups.grouped
 def embed(
-    cube: opt.CubeOrTable | None = None,
+    cube: fleets.CubeOrTable = None,
     model: opt.Model = None,
     *,
     out: Annotated[
@@ -131,7 +131,7 @@ def decode(
 
 @groups.grouped
 def annual(
-    cube: opt.Cube | None = None,
+    cube: fleets.Cube = None,
     model: opt.Model = None,
     *,
     out: Annotated[str | None, typer.Option(metavar="STORE", help="Where the vectors go.")] = None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from terralatent.pipeline.cli import fleets
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.fleets import PANEL, FleetFile, open_fleet
 from terralatent.pipeline.cli.terminal import terminal
@@ -14,7 +15,7 @@ __all__ = ["publish"]
 
 
 def publish(
-    store: opt.AnyStore | None = None,
+    store: fleets.AnyStore = None,
     *,
     out: Annotated[str, typer.Option(metavar="CATALOG", help="Folder of the catalogue.")],
     licence: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import fleets
 from terralatent.pipeline.cli import options as opt
 from terralatent.pipeline.cli.fleets import PANEL, FleetFile, open_fleet
 from terralatent.pipeline.cli.groups import Cluster, grouped
@@ -102,7 +103,7 @@ def export(
 
 
 def status(
-    store: opt.StoreOrModel | None = None,
+    store: fleets.StoreOrModel = None,
     json: opt.Json = False,
     history: Annotated[bool, typer.Option("--history", help="List its earlier states.")] = False,
     at: opt.At = None,
