@@ -37,6 +37,9 @@ REACHED = {"latents": "latents", "annual": "annual vectors", "landcover": "map o
 MOST_NAMED = 60
 """Tiles that are written into with their names."""
 
+LETTER = 0.065
+"""Inches that a letter of a name takes, and a little room."""
+
 LONGEST = 7.0
 """Inches of the longer side of the map."""
 
@@ -78,7 +81,9 @@ def draw_fleet(status: FleetStatus) -> Picture:
     )
     if len(parts) <= MOST_NAMED:
         for own, part in zip(status.tiles, parts, strict=True):
-            point = part.representative_point()
+            point, (left, _, right, _) = part.representative_point(), part.bounds
+            if (right - left) * squeeze * scale < LETTER * len(own.tile.name):
+                continue  # it would be written over its neighbours
             axes.text(
                 point.x, point.y, own.tile.name, ha="center", va="center", fontsize=6.5,
                 color="#222222",
@@ -102,5 +107,5 @@ def draw_fleet(status: FleetStatus) -> Picture:
         handles=handles, loc="outside lower center", ncols=min(4, len(handles)), fontsize=8,
         frameon=False,
     )  # fmt: skip
-    axes.set_title(f"{len(parts):,} tiles", fontsize=9, loc="left")
+    figure.suptitle(f"{len(parts):,} tiles", fontsize=9)
     return figure
