@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "Features",
+    "Fleet",
     "Masking",
     "PixelSeries",
     "Series",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.embeddings.annual import annual
     from terralatent.pipeline.embeddings.opened import open_annual
     from terralatent.pipeline.fields.means import field_means
+    from terralatent.pipeline.fleet.fleet import Fleet
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.landcover.classify import classify
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "Features": "pixels.features",
+        "Fleet": "fleet.fleet",
         "Masking": "cube.masking",
         "PixelSeries": "training.pixel_series",
         "Series": "tables.series",

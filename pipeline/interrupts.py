@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interrupts", "deaf_threads", "uninterrupted"]
+__all__ = ["Interrupts", "deaf_threads", "ended_by", "uninterrupted"]
 
 HELD = (signal.SIGINT, signal.SIGTERM)
 """What is held back, where Python has a handler for it: by default for Ctrl-C alone."""
 
 PATIENCE_S = 15.0
 """How long an interrupt is held back at most: if something hangs, the next Ctrl-C ends it."""
+
+
+_THREAD = threading.local()
+"""What ends the work of a thread."""
 
 
 class Interrupts:
@@ -27,17 +31,19 @@ class Interrupts:
     alike where it is made to raise KeyboardInterrupt, as on the command line.
 
     Blocks may be nested: the outer one decides. Outside the main thread, where no signal arrives,
-    it does nothing. Nor does it where signals are ignored, as under ``nohup``.
+    it hears what :func:`ended_by` names, or nothing. Nor does it where signals are ignored, as
+    under ``nohup``.
     """
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}
         self._first: float | None = None
         self._open = False
+        self._end: threading.Event | None = getattr(_THREAD, "end", None)
 
     def heard(self) -> bool:
         """Whether Ctrl-C was pressed and is held back."""
-        return self._first is not None
+        return self._first is not None or (self._end is not None and self._end.is_set())
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -76,6 +82,19 @@ class Interrupts:
             self._before[signal.Signals(number)](number, frame)
         elif self._first is None:
             self._first = now
+
+
+@contextmanager
+def ended_by(end: threading.Event) -> Iterator[None]:
+    """Let every :class:`Interrupts` that this thread makes inside the block hear ``end`` as Ctrl-C.
+
+    For threads that work for another one, which hears Ctrl-C and passes it on so.
+    """
+    _THREAD.end = end
+    try:
+        yield
+    finally:
+        del _THREAD.end
 
 
 def uninterrupted() -> Interrupts:

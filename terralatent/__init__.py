@@ -10,6 +10,7 @@ __all__ = [
     "Access",
     "CheckpointError",
     "Features",
+    "Fleet",
     "InputError",
     "Masking",
     "Model",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from terralatent.pipeline.embeddings.opened import open_annual
     from terralatent.pipeline.export.formats import export
     from terralatent.pipeline.fields.means import field_means
+    from terralatent.pipeline.fleet.fleet import Fleet
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.ingest.build import build_cube
     from terralatent.pipeline.landcover.classify import classify
@@ -100,6 +102,7 @@ else:
         "Access": "catalogs.documents.access",
         "CheckpointError": "models.checkpoint",
         "Features": "pipeline.pixels.features",
+        "Fleet": "pipeline.fleet.fleet",
         "InputError": "catalogs.errors",
         "Masking": "pipeline.cube.masking",
         "Model": "pipeline.model.model",

@@ -62,6 +62,16 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "info": {"training", "cube", "store"},
         "model": {"info", "embeddings", "mapping", "pixels", "tables", "cube"},
         "publication": {"export", "cube", "store"},
+        "fleet": {
+            "publication",
+            "pictures",
+            "ingest",
+            "landcover",
+            "probes",
+            "embeddings",
+            "mapping",
+        }
+        | {"cluster", "cube", "store"},
         "explorer": {
             "pictures",
             "model",
@@ -84,6 +94,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         }
         | {"cube", "store"},
         "cli": {
+            "fleet",
             "explorer",
             "info",
             "pictures",

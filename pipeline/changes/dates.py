@@ -58,7 +58,7 @@ class DateChanges:
         if self.index is not None:
             what = self.index.name.upper()
             identity |= {"index": self.index.name, "sensor": self.index.sensor}
-        return result_layout(
+        made = result_layout(
             self.job,
             KIND,
             self.arrays.layout(self.job.grid, self.job.block, 1),
@@ -68,6 +68,8 @@ class DateChanges:
                                                "sensor": self.index.sensor})},
             times=np.array([self.between[1]], "datetime64[us]"),
         )  # fmt: skip
+        # Which pixels are marked is a matter of the whole region, so nothing of it is kept.
+        return replace(made, follows=())
 
     def memory_plan(self, limit: MemoryLimit) -> MemoryPlan:
         """The results of a whole block are held until its shards are written."""

@@ -156,7 +156,7 @@ class LatentsPair:
 
 @dataclass(frozen=True)
 class PairOrigin:
-    """Two runs, as :func:`~terralatent.pipeline.mapping.results.fill.fill_blocks` has to know them."""
+    """Two runs, an :class:`~terralatent.pipeline.mapping.results.origin.Origin`."""
 
     pair: LatentsPair
 
@@ -184,6 +184,9 @@ class PairOrigin:
         """For each block, whether either run is not whole there."""
         states = [np.asarray(run.group()["state"]) for run in (self.pair.older, self.pair.newer)]
         return (states[0] != DONE) | (states[1] != DONE)
+
+    def changed_since(self, before: str, out: Store) -> None:
+        """Two runs are compared as they are; see :class:`Origin`."""
 
     def prepare(self, out: Store) -> None:
         """Keep the older snapshot too."""

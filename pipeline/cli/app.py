@@ -18,6 +18,7 @@ from terralatent.pipeline.cli.verbs import (
     demo,
     extraction,
     fields,
+    fleets,
     landcover,
     maps,
     models,
@@ -91,6 +92,7 @@ def _options(
 
 for verb in VERBS:
     app.command(verb.__name__.partition("_")[0])(verb)
+app.add_typer(fleets.fleet)
 
 
 def main() -> None:

@@ -117,6 +117,20 @@ class Grid:
 
         return {**vars(self), "bands": parse_bands(self.bands or ())}
 
+    def of_planned(self) -> dict[str, Any]:
+        """What a fleet takes, whose plan says the rest.
+
+        Raises:
+            InputError: If that is given too.
+        """
+        given = self.keywords()
+        if given.pop("resolution") != Grid.resolution or given.pop("crs") is not None:
+            raise InputError(
+                "The plan of a fleet says resolution and CRS; leave --resolution and --crs out, or "
+                "plan another."
+            )
+        return given
+
 
 @dataclass(frozen=True)
 class Cluster:

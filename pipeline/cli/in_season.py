@@ -40,6 +40,15 @@ class InSeason:
         ),
     ] = None
 
+    def refuse_fleet(self) -> None:
+        """Check that nothing is said here that fleets do not take.
+
+        Raises:
+            InputError: If it is.
+        """
+        if self.until is not None or self.delay:
+            raise InputError("until= and delays= are of one cube; leave them or fleet= out.")
+
     def keywords(self, how: Inference) -> dict[str, Any]:
         """As :func:`~terralatent.pipeline.mapping.embed.embed` and others take them.
 

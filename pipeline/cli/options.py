@@ -17,7 +17,6 @@ __all__ = [
     "Calibrate",
     "Columns",
     "Cube",
-    "CubeOrTable",
     "Date",
     "Debug",
     "Device",
@@ -37,6 +36,7 @@ __all__ = [
     "Pretrained",
     "Quiet",
     "Region",
+    "RegionOrNone",
     "Release",
     "Reopen",
     "Requests",
@@ -45,7 +45,6 @@ __all__ = [
     "Source",
     "Sources",
     "Start",
-    "StoreOrModel",
     "StrictPlacement",
     "Tables",
     "Variable",
@@ -55,6 +54,15 @@ __all__ = [
 
 Region = Annotated[
     str, typer.Option(help="minx,miny,maxx,maxy (degrees), GeoJSON, .gpkg, .shp, .kml", metavar="R")
+]
+RegionOrNone = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        help="minx,miny,maxx,maxy (degrees), GeoJSON, .gpkg, .shp, .kml",
+        metavar="R",
+        show_default=False,
+    ),
 ]
 Source = Annotated[
     str | None, typer.Option(help="A source's name, a URL, a folder or a file.", metavar="S")
@@ -151,13 +159,6 @@ Climate = Annotated[
     str, typer.Option(metavar="NAME", help="Of a drawn place, or random; temperate is Flanders.")
 ]
 Cube = Annotated[str, typer.Argument(help="A cube: path or s3://, gs://, az:// URL.")]
-CubeOrTable = Annotated[
-    str,
-    typer.Argument(
-        metavar="CUBE|TABLE",
-        help="A cube: path or s3://, gs://, az:// URL; or a table of series (.parquet, .csv).",
-    ),
-]
 Sources = Annotated[
     list[str],
     typer.Argument(metavar="CUBE...", help="Cubes, and tables of pixel series (.parquet, .csv)."),
@@ -181,10 +182,6 @@ LatentsOrCube = Annotated[
     ),
 ]
 AnyStore = Annotated[str, typer.Argument(help="A cube, latents, bands, annual vectors or a map.")]
-StoreOrModel = Annotated[
-    str,
-    typer.Argument(metavar="STORE", help="A cube, latents, bands, a map or the folder of a model."),
-]
 At = Annotated[
     str | None,
     typer.Option(

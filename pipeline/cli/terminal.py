@@ -31,6 +31,10 @@ __all__ = ["FINISHED", "INTERRUPTED", "LOSSES", "MISTAKE", "UNEXPECTED", "Termin
 FINISHED, UNEXPECTED, MISTAKE, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: all is done; a bug; wrong input; finished, but some scene or block failed; Ctrl-C."""
 
+TILE = "tile "
+"""How threads are called that work on tiles of a fleet, see :mod:`terralatent.pipeline.fleet.run`.
+"""
+
 STYLES = {"info": "dim", "warning": "yellow", "error": "bold red"}
 """Of the word that a line begins with."""
 
@@ -169,6 +173,8 @@ class Terminal:
             level = "warning" if record.levelno < logging.ERROR else "error"
         head = "" if level == "info" else level
         text = " ".join(record.getMessage().split())
+        if (record.threadName or "").startswith(TILE):  # one of those in flight
+            text = f"{record.threadName}: {text}"
         self._write(level, head, as_options(text, self._options))
 
     def _fail(self, code: int, head: str, text: str, trace: str | None) -> int:

@@ -16,7 +16,12 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.access import warn_of_open_address
 from terralatent.pipeline.cluster.kinds import KINDS, ClusterRequest, Kind, message_of
 from terralatent.pipeline.cluster.local import Size, end_processes, local_processes, memory_bytes
-from terralatent.pipeline.cluster.workers import PIN_THREADS, VersionCheck, pin_threads
+from terralatent.pipeline.cluster.workers import (
+    PIN_THREADS,
+    VersionCheck,
+    is_shared,
+    pin_threads,
+)
 from terralatent.pipeline.interrupts import Interrupts
 
 __all__ = ["Workers", "client_for", "workers_of"]
@@ -92,6 +97,9 @@ def client_for(
         KeyboardInterrupt: On Ctrl-C, which ends the wait for workers too, and jobs that queue.
     """
     if isinstance(where, Client):
+        if is_shared(where):  # its workers are ready
+            yield where
+            return
         warn_of_open_address(where.scheduler.address)
         with _ready(where, lives_on=True):
             yield where

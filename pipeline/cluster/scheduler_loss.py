@@ -9,7 +9,12 @@ from distributed.comm import CommClosedError
 
 from terralatent.catalogs.errors import InputError
 
-__all__ = ["is_scheduler_loss", "lost_scheduler", "translated_scheduler_loss"]
+__all__ = [
+    "SchedulerLostError",
+    "is_scheduler_loss",
+    "lost_scheduler",
+    "translated_scheduler_loss",
+]
 
 # Two of the errors are of no class of their own and are known by their text alone, which tests
 # provoke from the libraries that are installed.
@@ -20,6 +25,10 @@ CLOSED_TWICE = "Cannot change state of expiring Timeout"
 """How asyncio's RuntimeError begins where a connection of Dask's pool breaks while it is opened."""
 
 
+class SchedulerLostError(InputError):
+    """The connection to the scheduler broke: no work that needs it can go on."""
+
+
 def is_scheduler_loss(error: BaseException) -> bool:
     """Whether an error of Dask says that the connection to the scheduler broke."""
     if isinstance(error, OSError):
@@ -27,9 +36,9 @@ def is_scheduler_loss(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and str(error).startswith(CLOSED_TWICE)
 
 
-def lost_scheduler(reason: str) -> InputError:
+def lost_scheduler(reason: str) -> SchedulerLostError:
     """Return the error that ends a run without a scheduler."""
-    return InputError(
+    return SchedulerLostError(
         f"The Dask scheduler is lost ({reason}); what is done is kept. Start it again, then this "
         "too."
     )

@@ -20,7 +20,7 @@ from icechunk import ConflictError, ForkSession, Session
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.tasks import Smaller, TaskQueue, WorkerRegistry
-from terralatent.pipeline.cluster.workers import VersionCheck
+from terralatent.pipeline.cluster.workers import version_check
 from terralatent.pipeline.interrupts import Interrupts
 from terralatent.pipeline.progress import Progress, Silent
 from terralatent.pipeline.store.chunks import protect
@@ -157,7 +157,7 @@ def stream_blocks(
             client, workers, work.run, fork, tasks,
             limit=in_flight, retries=retries, smaller=work.smaller,
         )  # fmt: skip
-        versions = VersionCheck(client)
+        versions = version_check(client)
         try:
             while queue.submit():
                 with interrupts.let_through():

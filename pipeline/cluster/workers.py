@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from distributed import Client, WorkerPlugin, get_worker
 from distributed.versions import get_versions
@@ -12,7 +15,15 @@ from distributed.versions import get_versions
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cluster.scheduler_loss import is_scheduler_loss
 
-__all__ = ["PIN_THREADS", "VersionCheck", "pin_threads", "this_process"]
+__all__ = [
+    "PIN_THREADS",
+    "VersionCheck",
+    "is_shared",
+    "pin_threads",
+    "shared_by_threads",
+    "this_process",
+    "version_check",
+]
 
 PACKAGES = ("terralatent", "icechunk", "zarr")
 """Their objects are pickled here and unpickled on workers, or the other way round."""
@@ -46,6 +57,7 @@ class VersionCheck:
         self._client = client
         self._known: set[str] = set()
         self._scheduler_known = False
+        self._checking = threading.Lock()
 
     def require_same_versions(self, address: str | None = None) -> None:
         """Check those that were not checked before; none if ``address`` is of one that was.
@@ -56,6 +68,12 @@ class VersionCheck:
         """
         if address is not None and address in self._known:
             return
+        with self._checking:
+            self._check(address)
+
+    def _check(self, address: str | None) -> None:
+        if address is not None and address in self._known:
+            return  # by another thread
         here = _versions(get_versions(PACKAGES))
         try:
             new = sorted(set(self._client.nthreads()) - self._known)
@@ -89,6 +107,34 @@ class VersionCheck:
             f"{'; '.join(reasons)}{more}. They must run what runs here: start them from the same "
             "environment, or install these versions in theirs."
         )
+
+
+_SHARED: WeakKeyDictionary[Client, VersionCheck] = WeakKeyDictionary()
+"""Clients that threads share, and the one check of their workers."""
+
+
+@contextmanager
+def shared_by_threads(client: Client) -> Iterator[None]:
+    """Let threads of this process work by one client in the block, whose workers are ready.
+
+    Each of them would check all workers and pin their threads, while these work for the others: a
+    worker whose pools are resized under a task can stand still for good.
+    """
+    _SHARED[client] = VersionCheck(client)
+    try:
+        yield
+    finally:
+        del _SHARED[client]
+
+
+def is_shared(client: Client) -> bool:
+    """Whether a client is that of a :func:`shared_by_threads`."""
+    return client in _SHARED
+
+
+def version_check(client: Client) -> VersionCheck:
+    """The check of a client's workers: one for all threads that share it."""
+    return _SHARED.get(client) or VersionCheck(client)
 
 
 def pin_threads() -> WorkerPlugin:

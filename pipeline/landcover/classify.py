@@ -42,7 +42,7 @@ from terralatent.pipeline.probes.scores import score_classes
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["classify"]
+__all__ = ["classify", "require_parted"]
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def classify(
     sample = read_sample(features, known, lambda values: values)
     legend = Legend.of(sample.labels.values, colours)
     sample = Sample(sample.features, legend.places(sample.labels.values), sample.labels)
-    _require_parted(sample, legend, columns)
+    require_parted(sample, legend, columns)
     layout = map_layout(
         features,
         ClassArrays(legend),
@@ -253,7 +253,7 @@ def _lazily(
     sample = read_sample(features, read_labels(labels, columns, features.grid), lambda own: own)
     legend = Legend.of(sample.labels.values, colours)
     sample = Sample(sample.features, legend.places(sample.labels.values), sample.labels)
-    _require_parted(sample, legend, columns)
+    require_parted(sample, legend, columns)
     held_out = cross_validate(ClassProbe, candidates, sample, len(legend), seed)
     probe = fit_probe(ClassProbe, candidates, sample, len(legend), seed)
     scores = score_classes(held_out, sample.target.astype(np.intp), sample.labels, legend, seed)
@@ -281,7 +281,7 @@ def _check_design(design: str | None, strata: str | None, drawn_from: Any) -> No
         raise InputError("A map that labels were drawn from is of use with a design alone.")
 
 
-def _require_parted(sample: Sample, legend: Legend, columns: LabelColumns) -> None:
+def require_parted(sample: Sample, legend: Legend, columns: LabelColumns) -> None:
     """Check that each class is there where one of its groups is hidden."""
     count = len(sample.labels)
     if len(legend) < 2:

@@ -22,7 +22,15 @@ from shapely.geometry.base import BaseGeometry
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.labels import class_names, read_shapes, shapes_on
 
-__all__ = ["LabelColumns", "LabelSource", "Labels", "read_labels"]
+__all__ = [
+    "KnownLabels",
+    "LabelColumns",
+    "LabelSource",
+    "Labels",
+    "know_labels",
+    "most_pixels",
+    "read_labels",
+]
 
 log = logging.getLogger(__name__)
 
@@ -142,23 +150,64 @@ class Labels:
         )
 
 
-def read_labels(
-    source: LabelSource, columns: LabelColumns, grid: GeoBox, *, numbers: bool = False
-) -> Labels:
-    """Read labels and find their pixels: those whose centre a polygon holds, or a point's own.
+@dataclass(frozen=True, eq=False)
+class KnownLabels:
+    """Labels that have a value, wherever they lie."""
 
-    Where they overlap, the later one has the pixel. Labels without a value are left out, and those
-    off the grid or too small to hold a centre, which is logged.
+    frame: geopandas.GeoDataFrame
+    """Polygons or points, in any CRS."""
 
-    Args:
-        source: In any CRS.
-        columns: What is meant.
-        grid: Of the latents.
-        numbers: Whether values are numbers, else names.
+    values: NDArray[Any]
+    """Text of their classes, or numbers, (label,)."""
 
-    Raises:
-        InputError: If there is no such file or column, no geometry or CRS, no value, a value that
-            is no number where one is wanted, or no label on the grid.
+    columns: LabelColumns
+    """What is meant."""
+
+    def __len__(self) -> int:
+        """The number of labels."""
+        return len(self.frame)
+
+    def to_crs(self, crs: str) -> KnownLabels:
+        """The same in another CRS.
+
+        Raises:
+            InputError: If they have none.
+        """
+        if self.frame.crs is None:
+            raise InputError("The labels have no CRS; set it with `frame.set_crs(...)`.")
+        return replace(self, frame=self.frame.to_crs(crs))
+
+    def on(self, grid: GeoBox) -> Labels | None:
+        """Find their pixels on a grid; None where there are none.
+
+        All of them are there, those without a pixel too, and so a number of a group means the same
+        on grids of one CRS. Of squares; by column or by label it does on all grids.
+
+        Raises:
+            InputError: If they have no CRS, or a corner is no place in that of the grid.
+        """
+        shapes = shapes_on(self.frame, grid, "labels")
+        rows, cols, of = _pixels(list(shapes), grid)
+        if not of.size:
+            return None
+        strata = self.columns.strata
+        return Labels(
+            values=self.values,
+            groups=_groups(self.frame, shapes, self.columns),
+            strata=None if strata is None else class_names(self.frame[strata]),
+            rows=rows,
+            columns=cols,
+            of=of,
+            sizes=np.bincount(of, minlength=len(self.frame)),
+        )
+
+
+def know_labels(
+    source: LabelSource, columns: LabelColumns, *, numbers: bool = False
+) -> KnownLabels:
+    """Read labels and check them; arguments and errors as of :func:`read_labels`.
+
+    Those without a value are left out, which is logged.
     """
     frame = read_shapes(source, "labels") if isinstance(source, (str, Path)) else source
     wanted = [name for name in (columns.value, columns.group, columns.strata) if name is not None]
@@ -182,30 +231,47 @@ def read_labels(
         raise InputError(f"All of the {len(frame)} labels are left out; ignore fewer values.")
     frame = frame[there]
     values = _numbers(frame[columns.value]) if numbers else names[np.asarray(there)]
-    shapes = shapes_on(frame, grid, "labels")
-    rows, cols, of = _pixels(list(shapes), grid)
-    if not of.size:
+    return KnownLabels(frame, values, columns)
+
+
+def read_labels(
+    source: LabelSource, columns: LabelColumns, grid: GeoBox, *, numbers: bool = False
+) -> Labels:
+    """Read labels and find their pixels: those whose centre a polygon holds, or a point's own.
+
+    Where they overlap, the later one has the pixel. Labels without a value are left out, and those
+    off the grid or too small to hold a centre, which is logged.
+
+    Args:
+        source: In any CRS.
+        columns: What is meant.
+        grid: Of the latents.
+        numbers: Whether values are numbers, else names.
+
+    Raises:
+        InputError: If there is no such file or column, no geometry or CRS, no value, a value that
+            is no number where one is wanted, or no label on the grid.
+    """
+    known = know_labels(source, columns, numbers=numbers)
+    labels = known.on(grid)
+    if labels is None:
+        bounds = shapes_on(known.frame, grid, "labels").total_bounds
         raise InputError(
-            f"None of the {len(frame)} labels holds the centre of a pixel of the latents, which "
+            f"None of the {len(known)} labels holds the centre of a pixel of the latents, which "
             f"cover {_bounds(grid.extent.boundingbox)} in {grid.crs}; theirs are "
-            f"{_bounds(shapes.total_bounds)}. Check the CRS of the labels, and the region."
+            f"{_bounds(bounds)}. Check the CRS of the labels, and the region."
         )
-    labels = Labels(
-        values=values,
-        groups=_groups(frame, shapes, columns),
-        strata=None if columns.strata is None else class_names(frame[columns.strata]),
-        rows=rows,
-        columns=cols,
-        of=of,
-        sizes=np.bincount(of, minlength=len(frame)),
-    )
     if empty := int((labels.sizes == 0).sum()):
         log.warning(
             "%d of %d labels hold no pixel's centre of the latents and are left out.",
             empty, len(labels),
         )  # fmt: skip
-    most = int(np.clip(ALL_PIXELS // len(labels), FEWEST_PIXELS, MOST_PIXELS))
-    return labels.kept(labels.spread(most))
+    return labels.kept(labels.spread(most_pixels(len(labels))))
+
+
+def most_pixels(labels: int) -> int:
+    """How many pixels of each are learnt from where there are so many labels."""
+    return int(np.clip(ALL_PIXELS // labels, FEWEST_PIXELS, MOST_PIXELS))
 
 
 def _require_columns(frame: geopandas.GeoDataFrame, names: Collection[str]) -> None:

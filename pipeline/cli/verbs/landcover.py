@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import fleets
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.fleets import PANEL, FleetChoice
 from terralatent.pipeline.cli.groups import Cluster, grouped
 from terralatent.pipeline.cli.terminal import terminal
 
@@ -75,12 +78,27 @@ class MapFiles:
     ] = None
 
 
+@dataclass(frozen=True)
+class FleetMaps:
+    """What of a fleet's tiles is mapped, and what the maps are called."""
+
+    of: Annotated[
+        str,
+        typer.Option(
+            metavar="latents|annual", help="What of each tile is mapped.", rich_help_panel=PANEL
+        ),
+    ] = "latents"
+    name: Annotated[
+        str, typer.Option(help="Of the maps, each in its tile's folder.", rich_help_panel=PANEL)
+    ] = "landcover"
+
+
 @grouped
 def classify(
-    latents: opt.LatentsOrCube,
+    latents: fleets.LatentsOrCube = None,
     *,
     choice: LabelChoice,
-    out: Annotated[str, typer.Option(metavar="MAP", help="Where the map goes.")],
+    out: Annotated[str | None, typer.Option(metavar="MAP", help="Where the map goes.")] = None,
     classifier: Annotated[
         str, typer.Option(metavar="NAME", help="lda, logit, rf, svm, knn, or module:attribute.")
     ] = "lda",
@@ -100,11 +118,37 @@ def classify(
     overviews: opt.Overviews = True,
     files: MapFiles,
     cluster: Cluster,
+    tiles: FleetChoice,
+    maps: FleetMaps,
 ) -> None:
     """Map the classes of a few labels, with probabilities, scores and areas."""
     from terralatent.pipeline.cli.pages.landcover import landcover_page, parse_colours
     from terralatent.pipeline.landcover.classify import classify
 
+    fleet = tiles.open("classify", {"LATENTS": latents, "--out": out})
+    if fleet is not None:
+        if any((design, strata, drawn_from, choice.at, *vars(files).values())):
+            raise InputError(
+                "--design, --strata, --drawn-from, --at, --cog and --report are for one map; leave "
+                "--fleet out."
+            )
+        named = {key: value for key, value in choice.keywords().items() if key != "at"}
+        made = fleet.classify(
+            **named,
+            latents=maps.of,
+            name=maps.name,
+            classifier=classifier,
+            colours=parse_colours(color or ()),
+            overviews=overviews,
+            at_once=tiles.at_once,
+            **cluster.keywords(),
+            progress=terminal.bar(),
+        )
+        terminal.show(landcover_page(made))
+        terminal.finish(made, str(fleet.path))
+        return
+    assert latents is not None
+    assert out is not None
     more: dict[str, Any] = {**choice.keywords(), **cluster.keywords(), **vars(files)}
     more["overviews"] = overviews
     sample: dict[str, Any] = {"design": design, "strata": strata, "drawn_from": drawn_from}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from terralatent.pipeline.cli import groups
+from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import fleets, groups
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.fleets import FleetChoice
 from terralatent.pipeline.cli.in_season import InSeason
 from terralatent.pipeline.cli.terminal import LOSSES, terminal
+
+if TYPE_CHECKING:
+    from terralatent.pipeline.fleet.fleet import Fleet
 
 __all__ = ["annual", "decode", "embed", "map_region"]
 
@@ -60,12 +65,13 @@ def map_region(
 
 @groups.grouped
 def embed(
-    cube: opt.CubeOrTable,
+    cube: fleets.CubeOrTable = None,
     model: opt.Model = None,
     *,
     out: Annotated[
-        str, typer.Option(metavar="LATENTS", help="Where they go: a store; of a table .parquet.")
-    ],
+        str | None,
+        typer.Option(metavar="LATENTS", help="Where they go: a store; of a table .parquet."),
+    ] = None,
     dates: opt.When = "monthly",
     precision: opt.Precision = "packed",
     encoder: opt.Encoder = "float32",
@@ -83,10 +89,27 @@ def embed(
     how: groups.Inference,
     season: InSeason,
     clear: groups.ClearSky,
+    tiles: FleetChoice,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
     from terralatent.pipeline.mapping.embed import embed
 
+    fleet, model = _fleet_of(tiles, "embed", cube, model, out, how)
+    if fleet is not None:
+        season.refuse_fleet()
+        if any(table.keywords().values()):
+            raise InputError("--columns, --sensor and --wide are for tables; leave --fleet out.")
+        if live:
+            raise InputError("--live is for the latents of one cube; leave it or --fleet out.")
+        made = fleet.embed(
+            model, dates=dates, precision=precision, encoder=encoder, overviews=overviews,
+            masking=clear.masking(), device=how.device, at_once=tiles.at_once,
+            **cluster.keywords(), progress=terminal.bar(),
+        )  # fmt: skip
+        terminal.finish(made, str(fleet.path))
+        return
+    assert cube is not None
+    assert out is not None
     known = season.keywords(how)
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **known, **cluster.keywords()}
@@ -124,10 +147,10 @@ def decode(
 
 @groups.grouped
 def annual(
-    cube: opt.Cube,
+    cube: fleets.Cube = None,
     model: opt.Model = None,
     *,
-    out: Annotated[str, typer.Option(metavar="STORE", help="Where the vectors go.")],
+    out: Annotated[str | None, typer.Option(metavar="STORE", help="Where the vectors go.")] = None,
     window: Annotated[
         list[str] | None,
         typer.Option(
@@ -152,13 +175,55 @@ def annual(
     how: groups.Inference,
     season: InSeason,
     clear: groups.ClearSky,
+    tiles: FleetChoice,
 ) -> None:
     """Reduce a year of each pixel to one vector, with the standard deviation of each number."""
     from terralatent.pipeline.embeddings.annual import COMPONENTS, annual
 
+    fleet, model = _fleet_of(tiles, "annual", cube, model, out, how)
+    if fleet is not None:
+        season.refuse_fleet()
+        made = fleet.annual(
+            model, window=window, every=every, components=components or COMPONENTS,
+            precision=precision, encoder=encoder, overviews=overviews, masking=clear.masking(),
+            device=how.device, at_once=tiles.at_once, **cluster.keywords(),
+            progress=terminal.bar(),
+        )  # fmt: skip
+        terminal.finish(made, str(fleet.path))
+        return
+    assert cube is not None
+    assert out is not None
     known = season.keywords(how)
     model = how.choose_model(cube, model, out, clear.masking(), terminal.say)
     more = {"masking": clear.masking(), **how.keywords(), **known, **cluster.keywords()}
     chosen: dict[str, Any] = {"window": window, "every": every, "precision": precision}
     chosen |= {"components": components or COMPONENTS, "encoder": encoder, "overviews": overviews}
     terminal.finish(annual(cube, model, out, **chosen, progress=terminal.bar(), **more), out)
+
+
+def _fleet_of(
+    tiles: FleetChoice,
+    verb: str,
+    cube: str | None,
+    model: str | None,
+    out: str | None,
+    how: groups.Inference,
+) -> tuple[Fleet | None, str | None]:
+    """The fleet that is meant, if one is, and the model, which is then the first argument.
+
+    Raises:
+        InputError: If both or neither are given, or what a fleet does not take.
+    """
+    both = cube if tiles.fleet is None or model is not None or _is_store(cube) else None
+    fleet = tiles.open(verb, {"CUBE": both, "--out": out})
+    if fleet is None:
+        return None, model
+    if how.calibrate or how.at is not None:
+        raise InputError("--calibrate and --at are for one cube; leave --fleet out.")
+    return fleet, cube
+
+
+def _is_store(named: str | None) -> bool:
+    from terralatent.pipeline.store.repository import Store
+
+    return named is not None and Store.of(named).exists()

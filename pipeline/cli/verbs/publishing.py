@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
+from terralatent.pipeline.cli import fleets
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.fleets import PANEL, FleetFile, open_fleet
 from terralatent.pipeline.cli.terminal import terminal
 
 __all__ = ["publish"]
 
 
 def publish(
-    store: opt.AnyStore,
+    store: fleets.AnyStore = None,
+    *,
     out: Annotated[str, typer.Option(metavar="CATALOG", help="Folder of the catalogue.")],
     licence: Annotated[
         str | None,
@@ -51,6 +54,15 @@ def publish(
         str | None, typer.Option(help="The model of the store, where it was moved.")
     ] = None,
     at: opt.At = None,
+    fleet: FleetFile = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="cube|latents|annual|landcover",
+            help="What of each tile; may be repeated. All results by default.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
 ) -> None:
     """Publish a store as a STAC catalogue: collection, items, model, provenance.
 
@@ -58,6 +70,27 @@ def publish(
     """
     from terralatent.pipeline.publication.publish import publish
 
+    tiles = open_fleet(
+        fleet, "publish", {"STORE": store, "--cube": None if fleet is None else cube}
+    )
+    if tiles is not None:
+        made = tiles.publish(
+            out,
+            kinds=kind or (),
+            licence=licence,
+            providers=provider or (),
+            title=title,
+            description=description,
+            keywords=keyword or (),
+            name=name,
+            model=model,
+            copy=copy,
+            url=url,
+            progress=terminal.bar(),
+        )
+        terminal.finish(made, f"{out}/catalog.json")
+        return
+    assert store is not None
     done = publish(
         store,
         out,

@@ -10,6 +10,7 @@ import typer
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli import groups
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.fleets import FleetChoice
 from terralatent.pipeline.cli.terminal import terminal
 from terralatent.pipeline.progress import counting
 
@@ -73,8 +74,10 @@ def simulate(
 
 @groups.grouped
 def build(
-    region: opt.Region,
-    out: Annotated[str, typer.Option(metavar="STORE", help="Where the cube goes.")],
+    region: opt.RegionOrNone = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="STORE", help="Where the cube goes.", show_default=False)
+    ] = None,
     *,
     source: opt.Source = None,
     start: opt.Start = None,
@@ -87,6 +90,7 @@ def build(
     cluster: groups.Cluster,
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
+    tiles: FleetChoice,
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
     from terralatent.pipeline.cli.pages.plan import plan_page
@@ -96,6 +100,27 @@ def build(
 
     if json and not dry_run:
         raise InputError("--json is for --dry-run: for the progress of a build see --log-json.")
+    fleet = tiles.open("build", {"--region": region, "--out": out})
+    if fleet is not None:
+        if dry_run:
+            raise InputError("--dry-run is for one region; leave --fleet out.")
+        made = fleet.build(
+            source,
+            start,
+            end,
+            scenes=scenes,
+            **choice.keywords(),
+            **grid.of_planned(),
+            requests=requests,
+            strict_placement=strict_placement,
+            at_once=tiles.at_once,
+            **cluster.keywords(),
+            progress=terminal.bar(),
+        )
+        terminal.finish(made, str(fleet.path))
+        return
+    assert region is not None
+    assert out is not None
     chosen = choose_scenes(
         region,
         kept=scenes,

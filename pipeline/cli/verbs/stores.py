@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli import fleets
 from terralatent.pipeline.cli import options as opt
+from terralatent.pipeline.cli.fleets import PANEL, FleetFile, open_fleet
 from terralatent.pipeline.cli.groups import Cluster, grouped
 from terralatent.pipeline.cli.terminal import LOSSES, terminal
+
+if TYPE_CHECKING:
+    from terralatent.pipeline.fleet.fleet import Fleet
 
 __all__ = ["check", "expire", "export", "overviews", "show", "status", "view"]
 
@@ -98,12 +103,28 @@ def export(
 
 
 def status(
-    store: opt.StoreOrModel,
+    store: fleets.StoreOrModel = None,
     json: opt.Json = False,
     history: Annotated[bool, typer.Option("--history", help="List its earlier states.")] = False,
     at: opt.At = None,
+    fleet: FleetFile = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.png", help="Draw its tiles on a map as well.", rich_help_panel=PANEL
+        ),
+    ] = None,
 ) -> None:
-    """Show what a store or a model holds, what is missing, and how far a run on it is."""
+    """Show what a store, a model or a fleet holds, what is missing, and how far a run on it is."""
+    tiles = open_fleet(fleet, "status", {"STORE": store})
+    if tiles is not None:
+        if history or at is not None:
+            raise InputError("--history and --at are for one store; leave --fleet out.")
+        _show_fleet(tiles, json, picture)
+        return
+    if picture is not None:
+        raise InputError("--picture is for a fleet; `terralatent show` draws a store.")
+    assert store is not None
     from terralatent.pipeline.cli.pages.status import history_page, status_page
     from terralatent.pipeline.info.status import status
     from terralatent.pipeline.store.history import history as history_of
@@ -116,6 +137,20 @@ def status(
         return
     report = status(store, at=at)
     terminal.show(report.to_json() if json else status_page(report))
+
+
+def _show_fleet(fleet: Fleet, json: bool, picture: str | None) -> None:
+    """Show how a fleet stands, and draw it where that is wanted."""
+    found = fleet.status()
+    if json:
+        terminal.show(found.to_json())
+    else:
+        from terralatent.pipeline.cli.pages.fleet import fleet_page
+
+        terminal.show(fleet_page(found))
+    if picture is not None:
+        found.save_picture(picture)
+        terminal.say(f"-> {picture}")
 
 
 def check(

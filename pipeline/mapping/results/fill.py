@@ -23,7 +23,7 @@ from terralatent.pipeline.cluster.scheduler_loss import translated_scheduler_los
 from terralatent.pipeline.cluster.stream import Commits, Failure, Work, stream_blocks
 from terralatent.pipeline.cluster.tasks import Run
 from terralatent.pipeline.command import command_line
-from terralatent.pipeline.cube.losses import DONE, PARTIAL, PENDING
+from terralatent.pipeline.cube.losses import DONE, HELD, PARTIAL, PENDING
 from terralatent.pipeline.device import on_gpu, warn_of_gpu
 from terralatent.pipeline.mapping.block import BlockDone, Product, map_block
 from terralatent.pipeline.mapping.growth.follow import follow
@@ -171,8 +171,7 @@ def fill_blocks(
             else:
                 failures = stream_blocks(joined, out, tasks, work, commits, progress=shown)
             wall = time.monotonic() - begun
-        if lasting and not failures:
-            root = out.group()
+        if lasting and not failures and HELD in (root := out.group()):  # it has followed its origin
             keep_alone_for(out.address, origin.store, {origin.snapshot, *_made_from(root)})
         if overviews and not failures and (left := open_tasks(out)):
             assert workers is not None, "overviews are made by workers"

@@ -1,0 +1,1 @@
+"""A large region as a fleet of tiles, each a cube and results of its own."""
