@@ -146,7 +146,7 @@ class MappingJob(InferenceJob):
 
     def changed_dates(self, before: str, sensor: str) -> ChangedDates:
         """Which dates of a sensor are others than at an earlier snapshot; found once a process."""
-        return _changed(self.cube, before, self.snapshot, sensor)
+        return _changed(self.cube, before, self.snapshot, self.sensors)[sensor]
 
     def days_of(self, sensor: str, at: str | None = None) -> NDArray[np.float64]:
         """Days since 1970-01-01 of a sensor's dates, (T,), at an earlier snapshot if wanted; read
@@ -331,9 +331,11 @@ def _sensor_facts(
     return days, np.asarray(root[sensor]["state"])
 
 
-@lru_cache(maxsize=64)
-def _changed(cube: Store, before: str, now: str, sensor: str) -> ChangedDates:
-    return changed_dates(_open(cube, before), _open(cube, now), sensor)
+@lru_cache(maxsize=4)
+def _changed(
+    cube: Store, before: str, now: str, sensors: tuple[str, ...]
+) -> Mapping[str, ChangedDates]:
+    return changed_dates(_open(cube, before), _open(cube, now), sensors)
 
 
 @lru_cache(maxsize=4)

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from terralatent.pipeline.cube.items import stored_rows
+from terralatent.pipeline.cube.items import ItemRow, stored_rows
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
 from terralatent.pipeline.cube.series import read_dates
 from terralatent.pipeline.cube.time_axis import CubeDate, stored_dates
@@ -41,18 +41,33 @@ class ChangedDates:
     """Places of the dates that both have, along the earlier axis and along the later one."""
 
 
-def changed_dates(then: zarr.Group, now: zarr.Group, sensor: str) -> ChangedDates:
-    """Compare the time axes of a sensor; reads coordinates and the table of items, no pixels.
+def changed_dates(
+    then: zarr.Group, now: zarr.Group, sensors: Sequence[str]
+) -> dict[str, ChangedDates]:
+    """Compare the time axes of sensors; reads coordinates and the table of items, no pixels.
 
     Args:
-        then: Root of the cube at the earlier snapshot; it need not have the sensor.
+        then: Root of the cube at the earlier snapshot; it need not have all of the sensors.
         now: Root of the cube at the later one.
-        sensor: Name of the sensor's group.
+        sensors: Names of groups.
 
     Raises:
         InputError: If an older version made the cube, which noted less of its dates.
     """
-    before, after = _axis(then, sensor), _axis(now, sensor)
+    rows = [_rows(root) for root in (then, now)]
+    return {
+        name: _compare(then, now, name, _axis(then, name, rows[0]), _axis(now, name, rows[1]))
+        for name in sensors
+    }
+
+
+def _compare(
+    then: zarr.Group,
+    now: zarr.Group,
+    sensor: str,
+    before: Sequence[CubeDate],
+    after: Sequence[CubeDate],
+) -> ChangedDates:
     lost_then, lost_now = (_losses(root, sensor) for root in (then, now))
     shaky_then = _concerned(lost_then - lost_now, before)
     shaky_now = _concerned(lost_now - lost_then, after)
@@ -79,13 +94,18 @@ def has_data(group: Any, dates: Places, y: slice, x: slice) -> bool:
     return bool((read_dates(data, dates, slice(None), y, x) != fill).any())
 
 
-def _axis(root: zarr.Group, sensor: str) -> Sequence[CubeDate]:
+def _rows(root: zarr.Group) -> Sequence[ItemRow]:
+    table = root["items"]
+    assert isinstance(table, zarr.Group)
+    return stored_rows(table)
+
+
+def _axis(root: zarr.Group, sensor: str, rows: Sequence[ItemRow]) -> Sequence[CubeDate]:
     if sensor not in root:
         return ()
-    table, group = root["items"], root[sensor]
-    assert isinstance(table, zarr.Group)
+    group = root[sensor]
     assert isinstance(group, zarr.Group)
-    return stored_dates(group, sensor, stored_rows(table))
+    return stored_dates(group, sensor, rows)
 
 
 def _key(date: CubeDate) -> Hashable:
