@@ -76,7 +76,7 @@ def measure(region: Path, folder: Path, client: Client, appends: int) -> int:
     )
     end = order[-1][0] - np.timedelta64(LATE_DAYS, "D")
     late = next(ids for time, ids in reversed(order) if time < end)
-    coming = [ids for _, ids in order[-appends:]]
+    coming = [ids for _, ids in order if ids != late][-appends:]
     missing = [*late, *(item for ids in coming for item in ids)]
     cube = folder / "cube"
 

@@ -105,11 +105,11 @@ def demo(
     if size < 64:
         raise InputError(f"Size {size} is too small to demonstrate anything; give 64 or more.")
     folder.mkdir(parents=True, exist_ok=True)
-    region, cube, latents, bands, vectors, landcover, model, own_latents, own_bands = (
+    region, cube, latents, changed, bands, vectors, landcover, model, own_latents, own_bands = (
         folder / name
         for name in (
-            "region", "cube", "latents", "bands", "annual", "landcover", "model", "own-latents",
-            "own-bands",
+            "region", "cube", "latents", "changes", "bands", "annual", "landcover", "model",
+            "own-latents", "own-bands",
         )
     )  # fmt: skip
     aoi, scenes, labels = (
@@ -127,12 +127,19 @@ def demo(
     run("simulate", "--out", region, "--size", size, "--seed", seed)
     port = free_port()
     announce(f"{shlex.join([PROGRAM, 'serve', str(region), '--port', str(port)])} &")
-    with _served(region, port) as url:
-        days = ("--start", f"{FIRST_YEAR}-01-01", "--end", f"{FIRST_YEAR}-12-31")
-        run("search", "--source", url, "--region", aoi, *days, "--out", scenes)
-        run("build", "--scenes", scenes, "--region", aoi, "--block", 64, "--out", cube)
     monthly, optical = ("--dates", "monthly"), ("--sensor", "sentinel-2-l2a", "--dates", "10D")
-    run("embed", cube, *monthly, "--out", latents)
+    with _served(region, port) as url:
+        for last in ("11-30", "12-31"):
+            if last == "12-31":
+                announce(
+                    "# December arrives: the cube grows, and its latents are brought up to date"
+                )
+            days = ("--start", f"{FIRST_YEAR}-01-01", "--end", f"{FIRST_YEAR}-{last}")
+            run("search", "--source", url, "--region", aoi, *days, "--out", scenes)
+            run("build", "--scenes", scenes, "--region", aoi, "--block", 64, "--out", cube)
+            run("embed", cube, *monthly, "--live", "--out", latents)
+    autumn = (f"{FIRST_YEAR}-09-01", f"{FIRST_YEAR}-12-01")
+    run("changes", latents, "--between", *autumn, "--out", changed)
     run("decode", cube, *optical, "--out", bands)
     run("annual", cube, "--window", FIRST_YEAR, "--out", vectors)
     announce(f"# some parcels of each class, outlined as on the ground: {labels}")
@@ -145,6 +152,7 @@ def demo(
     drawn = {
         "cube.png": (cube,),
         "latents.png": (latents,),
+        "changes.png": (changed,),
         "bands.png": (bands,),
         "series.png": (bands, "--pixel", pixel),
         "annual.png": (vectors,),

@@ -370,13 +370,20 @@ def _read_bands(
     if bands == tuple(there):
         return bands, read_dates(data, dates, slice(None), y, x)
     places = [there.index(band) for band in bands]
-    return bands, np.asarray(data.oindex[dates, places, y, x])
+    return bands, np.asarray(data.oindex[side_by_side(dates), places, y, x])
 
 
 def read_dates(array: Any, dates: Places, *others: slice) -> npt.NDArray[Any]:
     """Some dates of an array, of which other chunks are not read."""
-    chosen = (dates, *others)
-    return np.asarray(array[chosen] if isinstance(dates, slice) else array.oindex[chosen])
+    chosen = (side_by_side(dates), *others)
+    return np.asarray(array[chosen] if isinstance(chosen[0], slice) else array.oindex[chosen])
+
+
+def side_by_side(dates: Places) -> Places:
+    """Places as a slice where they are one: Zarr picks single ones out of a chunk one by one."""
+    if isinstance(dates, slice) or not len(dates) or dates[-1] - dates[0] + 1 != len(dates):
+        return dates
+    return slice(int(dates[0]), int(dates[-1]) + 1)
 
 
 def distance_to_masked(masked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

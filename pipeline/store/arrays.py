@@ -65,6 +65,9 @@ class ArrayLayout:
     data: np.ndarray | None = None
     """Values to write at once (coordinates); None leaves the array at its fill value."""
 
+    compressor: Any = COMPRESSOR
+    """Of its chunks, with checksums."""
+
     def __post_init__(self) -> None:
         if not len(self.dims) == len(self.shape) == len(self.chunks):
             raise ValueError(
@@ -84,7 +87,7 @@ class ArrayLayout:
             dtype=self.dtype,
             chunks=self.chunks,
             shards=self.shards,
-            compressors=[COMPRESSOR],
+            compressors=[self.compressor],
             fill_value=self.fill_value,
             attributes=dict(self.attrs),
             dimension_names=self.dims,

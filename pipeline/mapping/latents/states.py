@@ -14,6 +14,7 @@ import torch
 import zarr
 from numpy.typing import NDArray
 from torch import Tensor
+from zarr.codecs import ZstdCodec
 
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.observations import Sites
@@ -39,6 +40,9 @@ __all__ = [
 
 LIVE = "live"
 """Group of a store of latents."""
+
+FAST = ZstdCodec(level=-7, checksum=True)
+"""Numbers of states have no pattern: nothing makes them smaller, and this costs least."""
 
 LAGS = (0.0, 30.0, 90.0)
 """Days before the last acquisition at which states are kept."""
@@ -115,7 +119,7 @@ def lay_out_states(out: Store, latents: int, states: int, dtype: str) -> None:
         ArrayLayout(
             "moments", ("lag", "y", "x", "moment", "latent"),
             (lags, rows, columns, count, latents), dtype,
-            chunks=(1, inner, inner, count, latents), fill_value=np.nan,
+            chunks=(1, inner, inner, count, latents), fill_value=np.nan, compressor=FAST,
             attrs={"long_name": "means and different covariances of the filter's state"},
         ),
         ArrayLayout(

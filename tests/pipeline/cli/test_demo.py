@@ -68,13 +68,13 @@ def test_what_is_announced_is_what_runs(ran: list[list[str]], tmp_path: Path) ->
     assert [[*command[2:]] for command in real] == [command[1:] for command in announced]
     assert all(command[1] == "--quiet" for command in real)
     verbs = [command[1] for command in announced]
-    mapping = ["embed", "decode"]
+    arrives = ["search", "build", "embed"]
     assert verbs == [
-        "simulate", "search", "build", *mapping, "annual", "classify", "train", *mapping,
-        *["show"] * 5,
+        "simulate", *arrives, *arrives, "changes", "decode", "annual", "classify", "train",
+        "embed", "decode", *["show"] * 6,
     ]  # fmt: skip
     # The first maps name no model, the second ones that which was trained further.
-    assert [str(tmp_path / "d/model") in command for command in announced[3:10]] == [
+    assert [str(tmp_path / "d/model") in command for command in announced[7:14]] == [
         False, False, False, False, True, True, True,
     ]  # fmt: skip
     assert f"terralatent serve {tmp_path}/d/region --port" in commands[1]
