@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from terralatent.pipeline.store.repository import Store
 from tests.commands.contents import contents
 from tests.commands.mishaps import Mishap
 from tests.commands.plans import FilledStore, Plan, computed, some_and_all
+from tests.commands.processes import Launcher
 from tests.pipeline.changes.conftest import Grown
 
 BETWEEN = ("--between", "2017-10-15", "2018-02-01")
@@ -75,10 +74,12 @@ def test_mistakes_are_named(grown: Grown, tmp_path: Path) -> None:
     slice(2, 3),
 )
 def test_a_killed_map_goes_on_and_ends_with_the_same_bytes(
-    plan: Plan, filling: Callable[[Plan], FilledStore], points: tuple[tuple[Mishap, int], ...]
+    plan: Plan, launcher: Launcher, tmp_path: Path, points: tuple[tuple[Mishap, int], ...]
 ) -> None:
-    for mishap, done in points:
-        store = filling(plan)
+    for at, (mishap, done) in enumerate(points):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        store = FilledStore(plan, launcher, folder)
         killed = store.run(mishap=mishap)
         assert killed.code == -signal.SIGKILL, killed.output
         assert blocks_done(store) == done
@@ -88,7 +89,6 @@ def test_a_killed_map_goes_on_and_ends_with_the_same_bytes(
         assert ended.code == 0, ended.output
         assert computed(ended) == 4 - done
         assert store.is_whole()
-        shutil.rmtree(store.path)
 
 
 def blocks_done(store: FilledStore) -> int:
