@@ -13,7 +13,7 @@ from terralatent.catalogs.period import read_period
 from terralatent.catalogs.scenes.aoi import Region, read_aoi
 from terralatent.catalogs.scenes.region_file import areas_of_frame
 from terralatent.catalogs.vector_files import GEOJSON_ENDINGS, VECTOR_FILES, read_vector_file
-from terralatent.pipeline.fleet.squares import GRIDS, polygons, squares
+from terralatent.pipeline.fleet.squares import GRIDS, polygons, squares, zone_of
 from terralatent.pipeline.fleet.tiles import Tile, require_names
 from terralatent.pipeline.labels import class_names
 from terralatent.pipeline.region import grid as pixels_of
@@ -25,7 +25,7 @@ IDS = ("tile", "id", "name")
 """Columns of a file of polygons that may say what they are called."""
 
 Named = Iterator[tuple[str, str | None, BaseGeometry]]
-"""Of each tile its name, its CRS where the grid says which, and what it covers in degrees."""
+"""Of each tile its name, its CRS where it has a UTM zone, and what it covers in degrees."""
 
 
 def plan_tiles(
@@ -73,7 +73,8 @@ def plan_tiles(
             continue
         area = inside if clip else area
         pixels = pixels_of(area, resolution, crs)
-        edges, code = pixels.extent.boundingbox, pixels.crs and pixels.crs.epsg
+        edges = pixels.extent.boundingbox
+        code = None if pixels.crs is None else pixels.crs.epsg
         assert code is not None, "UTM and polar CRS have codes"
         tiles.append(
             Tile(
@@ -101,7 +102,7 @@ def _squares(aoi: BaseGeometry, grid: str) -> Named:
 
 
 def _polygons(path: Path, column: str | None) -> Named:
-    """The polygons of a file, each with its UTM zone to come."""
+    """The polygons of a file, each in the UTM zone of its middle."""
     name = f"The grid {str(path)!r}"
     if path.suffix.lower() not in (*GEOJSON_ENDINGS, *VECTOR_FILES):
         raise InputError(
@@ -120,7 +121,8 @@ def _polygons(path: Path, column: str | None) -> Named:
     names = _names(frame, column, name)
     areas = areas_of_frame(frame, name, "save it with one")
     for own, area in zip(names, areas, strict=True):
-        yield own, None, area
+        zone = zone_of(area)
+        yield own, None if zone is None else f"EPSG:{zone.epsg}", area
 
 
 def _names(frame: Any, column: str | None, name: str) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.listing import html_of, text_of
 from terralatent.pipeline.cube.losses import DONE as WHOLE
@@ -113,20 +112,6 @@ class FleetStatus:
             for kind, store in own.stores.items()
             if store.running
         ]
-
-    def save_picture(self, out: str | Path) -> None:
-        """Draw the tiles on a map, in the colours of how far they are, into a file.
-
-        Raises:
-            InputError: If it cannot be written, or its ending is none of a picture.
-        """
-        from terralatent.pipeline.fleet.picture import draw_fleet  # matplotlib takes a second
-
-        refuse_inside_store(out)
-        try:
-            draw_fleet(self).savefig(out)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{out} cannot be drawn: {error}.") from error
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""

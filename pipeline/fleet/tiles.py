@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.enclosing_store import refuse_inside_store
@@ -164,7 +165,7 @@ def read_tiles(path: Path) -> tuple[Tile, ...]:
         areas = shapely.from_wkb([row["geometry"] for row in rows])
         base = path.parent.absolute()
         tiles = tuple(_tile(row, area, base) for row, area in zip(rows, areas, strict=True))
-    except (pa.ArrowException, LookupError, TypeError, ValueError, shapely.ShapelyError) as error:
+    except (pa.ArrowException, LookupError, TypeError, ValueError, ShapelyError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is no fleet ({first}); `terralatent fleet plan` makes one."
