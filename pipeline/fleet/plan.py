@@ -14,12 +14,12 @@ from terralatent.catalogs.scenes.aoi import Region, read_aoi
 from terralatent.catalogs.scenes.region_file import areas_of_frame
 from terralatent.catalogs.vector_files import GEOJSON_ENDINGS, VECTOR_FILES, read_vector_file
 from terralatent.pipeline.fleet.squares import GRIDS, polygons, squares, zone_of
-from terralatent.pipeline.fleet.tiles import Tile, require_names
+from terralatent.pipeline.fleet.tiles import Tile, read_tiles, require_names, write_tiles
 from terralatent.pipeline.labels import class_names
 from terralatent.pipeline.region import grid as pixels_of
 from terralatent.pipeline.store.location import is_url
 
-__all__ = ["plan_tiles"]
+__all__ = ["keep_plan", "plan_path", "plan_tiles"]
 
 IDS = ("tile", "id", "name")
 """Columns of a file of polygons that may say what they are called."""
@@ -31,7 +31,7 @@ Named = Iterator[tuple[str, str | None, BaseGeometry]]
 def plan_tiles(
     region: Region,
     grid: str | Path,
-    folder: str,
+    folder: str | Path,
     *,
     column: str | None = None,
     clip: bool = False,
@@ -66,6 +66,7 @@ def plan_tiles(
         named = _squares(aoi, str(grid))
     else:
         named = _polygons(Path(grid), column)
+    below = str(folder) if is_url(folder) else str(Path(folder).absolute())
     tiles = []
     for name, crs, area in named:
         inside = polygons(area.intersection(aoi))
@@ -83,7 +84,7 @@ def plan_tiles(
                 bounds=(edges.left, edges.bottom, edges.right, edges.top),
                 resolution=resolution,
                 area=area,
-                folder=_below(folder, name),
+                folder=_below(below, name),
                 start=start or "",
                 end=end or "",
                 sensors=tuple(sensors),
@@ -93,6 +94,47 @@ def plan_tiles(
         raise InputError(f"No tile of {grid} touches the region.")
     require_names([tile.name for tile in tiles], f"The grid {str(grid)!r}")
     return tuple(tiles)
+
+
+def plan_path(out: str | Path) -> Path:
+    """Where a plan goes.
+
+    Raises:
+        InputError: If that is no Parquet file by its name.
+    """
+    path = Path(out)
+    if path.suffix != ".parquet":
+        raise InputError(f"{out} is no Parquet file by its name; give one that ends in .parquet.")
+    return path
+
+
+def keep_plan(tiles: Sequence[Tile], path: Path) -> tuple[Tile, ...]:
+    """Write a plan, unless it is there; gives its tiles as they are read.
+
+    Raises:
+        InputError: If another plan is there, or it cannot be written.
+    """
+    if path.exists():
+        there = read_tiles(path)
+        if not _same(there, tiles):
+            raise InputError(
+                f"{path} is there and holds another plan, of {len(there)} tiles; choose another "
+                "out=, or remove it."
+            )
+        return there
+    write_tiles(tiles, path)
+    return read_tiles(path)
+
+
+def _same(before: Sequence[Tile], now: Sequence[Tile]) -> bool:
+    """Whether two plans are one; areas may differ in the last digit."""
+    return len(before) == len(now) and all(
+        (one.name, one.epsg, one.bounds, one.resolution, one.folder, one.start, one.end)
+        == (own.name, own.epsg, own.bounds, own.resolution, own.folder, own.start, own.end)
+        and one.sensors == own.sensors
+        and one.area.equals_exact(own.area, 1e-9)
+        for one, own in zip(before, now, strict=True)
+    )
 
 
 def _squares(aoi: BaseGeometry, grid: str) -> Named:

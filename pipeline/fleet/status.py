@@ -19,6 +19,7 @@ from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.fleet.notes import DONE, FAILED, PARTIAL, Note, read_note, snapshots_of
 from terralatent.pipeline.fleet.tiles import KINDS, Tile
 from terralatent.pipeline.json_value import json_value
+from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.lock.writer import read_run
 
 __all__ = ["BEGUN", "NONE", "OUTDATED", "STATES", "FleetStatus", "StoreState", "TileStatus"]
@@ -33,7 +34,7 @@ STATES = (DONE, PARTIAL, OUTDATED, BEGUN, FAILED, NONE)
 VERBS = {"cube": "build", "latents": "embed", "annual": "annual", "landcover": "classify"}
 """Of each kind of store, which verb makes it."""
 
-READERS = 16
+READERS, LOCAL_READERS = 16, 2
 """Tiles that are read at the same time: of object stores most of it is waiting."""
 
 
@@ -146,7 +147,8 @@ def fleet_status(path: Path, tiles: Sequence[Tile]) -> FleetStatus:
         path: Of the fleet's table.
         tiles: Its tiles.
     """
-    with ThreadPoolExecutor(READERS) as readers:
+    far = any(is_url(tile.folder) for tile in tiles[:1])
+    with ThreadPoolExecutor(READERS if far else LOCAL_READERS) as readers:
         return FleetStatus(str(path), tuple(readers.map(_tile_status, tiles)))
 
 

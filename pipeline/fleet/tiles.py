@@ -21,10 +21,13 @@ from terralatent.catalogs.temporary import temporary_folder
 from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["KINDS", "Tile", "read_tiles", "require_names", "write_tiles"]
+__all__ = ["AT_ONCE", "KINDS", "Tile", "read_tiles", "require_names", "write_tiles"]
 
 KINDS = ("cube", "latents", "annual", "landcover")
 """Stores of a tile, by which they are called in its folder."""
+
+AT_ONCE = 4
+"""Tiles in flight, where nothing else is said."""
 
 NAME = re.compile(r"\w[\w.+-]{0,99}")
 """What a tile may be called: it becomes a folder."""
