@@ -173,14 +173,16 @@ def _crs_of(member: Any, name: str) -> CRS:
     )
 
 
-def _in_degrees(area: BaseGeometry, crs: CRS, name: str) -> BaseGeometry:
+def _in_degrees(
+    area: BaseGeometry, crs: CRS, name: str, to: Transformer | None = None
+) -> BaseGeometry:
     if crs == _DEGREES or (crs.is_geographic and crs.to_epsg() == 4326) or area.is_empty:
         return area
     west, south, east, north = area.bounds
     longest = max(east - west, north - south)
     if np.isfinite(longest) and longest > 0:
         area = shapely.segmentize(area, longest / _PIECES)
-    transformer = Transformer.from_crs(crs, _DEGREES, always_xy=True)
+    transformer = to or Transformer.from_crs(crs, _DEGREES, always_xy=True)
 
     def reproject(points: np.ndarray) -> np.ndarray:
         return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
@@ -216,7 +218,8 @@ def areas_of_frame(frame: Any, name: str, mend: str) -> list[BaseGeometry]:
     if frame.crs is None:
         raise InputError(f"{name} does not state its CRS: {mend}.")
     areas = [shapely.force_2d(area) for area in frame.geometry if area is not None]
-    made = [unleaping(_in_degrees(area, frame.crs, name), name) for area in areas]
+    to = Transformer.from_crs(frame.crs, _DEGREES, always_xy=True)  # for all: it takes its time
+    made = [unleaping(_in_degrees(area, frame.crs, name, to), name) for area in areas]
     for area in made:
         require_valid(area, name)
     return made

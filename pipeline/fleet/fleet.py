@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from distributed import Client
+from typing import TYPE_CHECKING, Any
 
 from terralatent.catalogs.errors import InputError
-from terralatent.catalogs.moments import Moment
-from terralatent.catalogs.scenes.aoi import Region
-from terralatent.catalogs.sources.sources import Source
-from terralatent.pipeline.cluster.client import Workers
-from terralatent.pipeline.cube.bands import BandRequest
-from terralatent.pipeline.cube.masking import MaskingRequest
-from terralatent.pipeline.dates import When
-from terralatent.pipeline.fleet.plan import plan_tiles
-from terralatent.pipeline.fleet.run import AT_ONCE, FleetReport, run_fleet
-from terralatent.pipeline.fleet.status import FleetStatus, fleet_status
-from terralatent.pipeline.fleet.tiles import Tile, read_tiles, write_tiles
+from terralatent.pipeline.fleet.tiles import AT_ONCE, Tile, read_tiles
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
-from terralatent.pipeline.store.location import is_url
+
+if TYPE_CHECKING:  # a status is to take no longer than it must
+    from distributed import Client
+
+    from terralatent.catalogs.moments import Moment
+    from terralatent.catalogs.scenes.aoi import Region
+    from terralatent.catalogs.sources.sources import Source
+    from terralatent.pipeline.cluster.client import Workers
+    from terralatent.pipeline.cube.bands import BandRequest
+    from terralatent.pipeline.cube.masking import MaskingRequest
+    from terralatent.pipeline.dates import When
+    from terralatent.pipeline.fleet.run import FleetReport, FleetVerb
+    from terralatent.pipeline.fleet.status import FleetStatus
 
 __all__ = ["Fleet"]
 
@@ -106,25 +106,15 @@ class Fleet:
             InputError: If an argument cannot be used, no tile touches the region, or ``out`` holds
                 another plan.
         """
-        path = Path(out)
-        if path.suffix != ".parquet":
-            raise InputError(f"{out} is no Parquet file by its name; give one that ends in that.")
+        from terralatent.pipeline.fleet.plan import keep_plan, plan_path, plan_tiles
+
+        path = plan_path(out)
         below = path.with_suffix("") if folder is None else folder
-        below = str(below) if is_url(below) else str(Path(below).absolute())
         tiles = plan_tiles(
             region, grid, below, column=column, clip=clip, resolution=resolution, start=start,
             end=end, sensors=sensors,
         )  # fmt: skip
-        if path.exists():
-            there = read_tiles(path)
-            if _same(there, tiles):
-                return cls(path, there)
-            raise InputError(
-                f"{out} is there and holds another plan, of {len(there)} tiles; choose another "
-                "out=, or remove it."
-            )
-        write_tiles(tiles, path)
-        return cls(path, read_tiles(path))
+        return cls(path, keep_plan(tiles, path))
 
     def build(
         self,
@@ -191,8 +181,7 @@ class Fleet:
             self.tiles, found, block=block, bands=bands, requests=requests,
             strict_placement=strict_placement, memory=memory, workers=workers,
         )  # fmt: skip
-        who = Workers(client, workers, memory)
-        return run_fleet(self.tiles, verb, who, at_once=at_once, progress=choose_progress(progress))
+        return self._run(verb, _workers(client, workers, memory), at_once, progress)
 
     def embed(
         self,
@@ -214,15 +203,15 @@ class Fleet:
 
         Args:
             model: Of all tiles; by default that of results that are begun, or the one that comes
-                with the package.
-            dates: As for :func:`terralatent.embed`, as all that follows.
+                with the package. What follows is as for :func:`terralatent.embed`.
+            dates: As there.
             precision: As there.
             encoder: As there.
             device: As there.
             masking: As there.
             overviews: As there.
-            at_once: Tiles in flight.
-            client: As there; shared by all tiles.
+            at_once: Tiles in flight, on workers that all of them share.
+            client: As there.
             workers: As there.
             memory: As there.
             progress: Advanced by each tile.
@@ -237,8 +226,8 @@ class Fleet:
             self.tiles, model, dates=dates, precision=precision, encoder=encoder, device=device,
             masking=masking, overviews=overviews, memory=memory,
         )  # fmt: skip
-        who = sized(Workers(client, workers, memory), device)
-        return run_fleet(self.tiles, verb, who, at_once=at_once, progress=choose_progress(progress))
+        who = sized(_workers(client, workers, memory), device)
+        return self._run(verb, who, at_once, progress)
 
     def annual(
         self,
@@ -269,8 +258,8 @@ class Fleet:
             precision=precision, encoder=encoder, device=device, masking=masking,
             overviews=overviews, memory=memory,
         )  # fmt: skip
-        who = sized(Workers(client, workers, memory), device)
-        return run_fleet(self.tiles, verb, who, at_once=at_once, progress=choose_progress(progress))
+        who = sized(_workers(client, workers, memory), device)
+        return self._run(verb, who, at_once, progress)
 
     def classify(
         self,
@@ -327,8 +316,8 @@ class Fleet:
         from terralatent.pipeline.fleet.landcover import classify_tiles
 
         shown = choose_progress(progress)
-        who = Workers(client, workers, memory)
-        run = partial(run_fleet, self.tiles, workers=who, at_once=at_once, progress=shown)
+        who = _workers(client, workers, memory)
+        run = partial(self._run, who=who, at_once=at_once, progress=shown)
         return classify_tiles(
             self.tiles, self.path.with_suffix(""), labels, column, latents=latents, name=name,
             classifier=classifier, with_std=with_std, group=group, square=square, ignore=ignore,
@@ -338,6 +327,8 @@ class Fleet:
 
     def status(self) -> FleetStatus:
         """See how all tiles stand. Reads no pixels, and changes nothing."""
+        from terralatent.pipeline.fleet.status import fleet_status
+
         return fleet_status(self.path, self.tiles)
 
     def publish(
@@ -383,16 +374,19 @@ class Fleet:
             model=model, copy=copy, url=url, progress=choose_progress(progress),
         )  # fmt: skip
 
+    def _run(
+        self, verb: FleetVerb, who: Workers, at_once: int, progress: ProgressChoice
+    ) -> FleetReport:
+        from terralatent.pipeline.fleet.run import run_fleet
 
-def _same(before: Sequence[Tile], now: Sequence[Tile]) -> bool:
-    """Whether two plans are one; areas may differ in the last digit."""
-    return len(before) == len(now) and all(
-        (one.name, one.epsg, one.bounds, one.resolution, one.folder, one.start, one.end)
-        == (own.name, own.epsg, own.bounds, own.resolution, own.folder, own.start, own.end)
-        and one.sensors == own.sensors
-        and one.area.equals_exact(own.area, 1e-9)
-        for one, own in zip(before, now, strict=True)
-    )
+        shown = choose_progress(progress)
+        return run_fleet(self.tiles, verb, who, at_once=at_once, progress=shown)
+
+
+def _workers(client: Client | str | None, count: int | None, memory: str) -> Workers:
+    from terralatent.pipeline.cluster.client import Workers
+
+    return Workers(client, count, memory)
 
 
 def _text(moment: Moment | None) -> str | None:

@@ -26,6 +26,7 @@ from terralatent.pipeline.store.location import (
     translated_object_errors,
 )
 from terralatent.pipeline.store.lock.run_note import iso
+from terralatent.pipeline.store.repository import BRANCH, Store
 
 __all__ = ["DONE", "FAILED", "PARTIAL", "Note", "digest_of", "read_note", "snapshots_of"]
 
@@ -106,10 +107,24 @@ def snapshots_of(tile: Tile, kinds: Mapping[str, Any] | tuple[str, ...]) -> dict
     for kind in kinds:
         store = tile.store(kind)
         try:
-            found[kind] = store.snapshot() if store.exists() else ""
+            found[kind] = _tip(store)
         except InputError:  # damaged: whoever opens it says so
             found[kind] = ""
     return found
+
+
+def _tip(store: Store) -> str:
+    """The newest snapshot of a store; of a local one without opening it, which 1,000 would feel.
+
+    Icechunk's specification says where a branch of format 1 is kept; others are opened.
+    """
+    if store.path is not None:
+        try:
+            file = store.path / "refs" / f"branch.{BRANCH}" / "ref.json"
+            return str(json.loads(file.read_bytes())["snapshot"])
+        except (OSError, ValueError, LookupError):
+            pass
+    return store.snapshot() if store.exists() else ""
 
 
 def digest_of(request: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -11,12 +12,14 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from terralatent.catalogs.antimeridian import unbroken
+from terralatent.catalogs.enclosing_store import refuse_inside_store
+from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.fleet.notes import DONE, FAILED, PARTIAL
 from terralatent.pipeline.fleet.status import BEGUN, NONE, OUTDATED, FleetStatus, TileStatus
 from terralatent.pipeline.fleet.tiles import KINDS
 from terralatent.pipeline.pictures.picture import BLUE, GREY, ORANGE, SKY, VERMILION, Picture
 
-__all__ = ["draw_fleet"]
+__all__ = ["draw_fleet", "save_picture"]
 
 PLANNED, GREEN = "#ececec", "#009E73"
 
@@ -57,6 +60,19 @@ def stage_of(status: TileStatus) -> str:
         return "not whole or outdated"
     reached = [kind for kind in REACHED if states[kind] == DONE]
     return REACHED[reached[-1]] if reached else "cube"
+
+
+def save_picture(status: FleetStatus, out: str | Path) -> None:
+    """Draw the tiles into a file.
+
+    Raises:
+        InputError: If it cannot be written, or its ending is none of a picture.
+    """
+    refuse_inside_store(out)
+    try:
+        draw_fleet(status).savefig(out)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{out} cannot be drawn: {error}.") from error
 
 
 def draw_fleet(status: FleetStatus) -> Picture:

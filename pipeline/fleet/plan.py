@@ -13,25 +13,25 @@ from terralatent.catalogs.period import read_period
 from terralatent.catalogs.scenes.aoi import Region, read_aoi
 from terralatent.catalogs.scenes.region_file import areas_of_frame
 from terralatent.catalogs.vector_files import GEOJSON_ENDINGS, VECTOR_FILES, read_vector_file
-from terralatent.pipeline.fleet.squares import GRIDS, polygons, squares
-from terralatent.pipeline.fleet.tiles import Tile, require_names
+from terralatent.pipeline.fleet.squares import GRIDS, polygons, squares, zone_of
+from terralatent.pipeline.fleet.tiles import Tile, read_tiles, require_names, write_tiles
 from terralatent.pipeline.labels import class_names
 from terralatent.pipeline.region import grid as pixels_of
 from terralatent.pipeline.store.location import is_url
 
-__all__ = ["plan_tiles"]
+__all__ = ["keep_plan", "plan_path", "plan_tiles"]
 
 IDS = ("tile", "id", "name")
 """Columns of a file of polygons that may say what they are called."""
 
 Named = Iterator[tuple[str, str | None, BaseGeometry]]
-"""Of each tile its name, its CRS where the grid says which, and what it covers in degrees."""
+"""Of each tile its name, its CRS where it has a UTM zone, and what it covers in degrees."""
 
 
 def plan_tiles(
     region: Region,
     grid: str | Path,
-    folder: str,
+    folder: str | Path,
     *,
     column: str | None = None,
     clip: bool = False,
@@ -66,6 +66,7 @@ def plan_tiles(
         named = _squares(aoi, str(grid))
     else:
         named = _polygons(Path(grid), column)
+    below = str(folder) if is_url(folder) else str(Path(folder).absolute())
     tiles = []
     for name, crs, area in named:
         inside = polygons(area.intersection(aoi))
@@ -73,7 +74,8 @@ def plan_tiles(
             continue
         area = inside if clip else area
         pixels = pixels_of(area, resolution, crs)
-        edges, code = pixels.extent.boundingbox, pixels.crs and pixels.crs.epsg
+        edges = pixels.extent.boundingbox
+        code = None if pixels.crs is None else pixels.crs.epsg
         assert code is not None, "UTM and polar CRS have codes"
         tiles.append(
             Tile(
@@ -82,7 +84,7 @@ def plan_tiles(
                 bounds=(edges.left, edges.bottom, edges.right, edges.top),
                 resolution=resolution,
                 area=area,
-                folder=_below(folder, name),
+                folder=_below(below, name),
                 start=start or "",
                 end=end or "",
                 sensors=tuple(sensors),
@@ -94,6 +96,47 @@ def plan_tiles(
     return tuple(tiles)
 
 
+def plan_path(out: str | Path) -> Path:
+    """Where a plan goes.
+
+    Raises:
+        InputError: If that is no Parquet file by its name.
+    """
+    path = Path(out)
+    if path.suffix != ".parquet":
+        raise InputError(f"{out} is no Parquet file by its name; give one that ends in .parquet.")
+    return path
+
+
+def keep_plan(tiles: Sequence[Tile], path: Path) -> tuple[Tile, ...]:
+    """Write a plan, unless it is there; gives its tiles as they are read.
+
+    Raises:
+        InputError: If another plan is there, or it cannot be written.
+    """
+    if path.exists():
+        there = read_tiles(path)
+        if not _same(there, tiles):
+            raise InputError(
+                f"{path} is there and holds another plan, of {len(there)} tiles; choose another "
+                "out=, or remove it."
+            )
+        return there
+    write_tiles(tiles, path)
+    return read_tiles(path)
+
+
+def _same(before: Sequence[Tile], now: Sequence[Tile]) -> bool:
+    """Whether two plans are one; areas may differ in the last digit."""
+    return len(before) == len(now) and all(
+        (one.name, one.epsg, one.bounds, one.resolution, one.folder, one.start, one.end)
+        == (own.name, own.epsg, own.bounds, own.resolution, own.folder, own.start, own.end)
+        and one.sensors == own.sensors
+        and one.area.equals_exact(own.area, 1e-9)
+        for one, own in zip(before, now, strict=True)
+    )
+
+
 def _squares(aoi: BaseGeometry, grid: str) -> Named:
     side, name_of = GRIDS[grid]
     for square, area in squares(aoi, side):
@@ -101,7 +144,7 @@ def _squares(aoi: BaseGeometry, grid: str) -> Named:
 
 
 def _polygons(path: Path, column: str | None) -> Named:
-    """The polygons of a file, each with its UTM zone to come."""
+    """The polygons of a file, each in the UTM zone of its middle."""
     name = f"The grid {str(path)!r}"
     if path.suffix.lower() not in (*GEOJSON_ENDINGS, *VECTOR_FILES):
         raise InputError(
@@ -120,7 +163,8 @@ def _polygons(path: Path, column: str | None) -> Named:
     names = _names(frame, column, name)
     areas = areas_of_frame(frame, name, "save it with one")
     for own, area in zip(names, areas, strict=True):
-        yield own, None, area
+        zone = zone_of(area)
+        yield own, None if zone is None else f"EPSG:{zone.epsg}", area
 
 
 def _names(frame: Any, column: str | None, name: str) -> list[str]:

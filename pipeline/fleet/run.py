@@ -34,17 +34,14 @@ from terralatent.pipeline.fleet.notes import (
     read_note,
     snapshots_of,
 )
-from terralatent.pipeline.fleet.tiles import Tile
+from terralatent.pipeline.fleet.tiles import AT_ONCE, Tile
 from terralatent.pipeline.interrupts import ended_by
 from terralatent.pipeline.progress import Progress
 from terralatent.pipeline.sentence import Sentence
 
-__all__ = ["AT_ONCE", "FleetReport", "FleetVerb", "LostTile", "run_fleet"]
+__all__ = ["FleetReport", "FleetVerb", "LostTile", "run_fleet"]
 
 log = logging.getLogger(__name__)
-
-AT_ONCE = 4
-"""Tiles in flight."""
 
 POLL_S = 0.2
 """How often it is checked whether Ctrl-C was pressed."""

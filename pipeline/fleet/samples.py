@@ -150,7 +150,7 @@ def gather(
     if not parts or about is None:
         raise InputError(
             f"None of the {len(known)} labels holds a pixel that has {kind} in any of the "
-            f"{len(tiles)} tiles. Check the CRS of the labels, and `status --fleet`."
+            f"{len(tiles)} tiles. Check the CRS of the labels, and what tiles have."
         )
     return _joined(parts), about
 

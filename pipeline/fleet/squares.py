@@ -15,14 +15,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import shapely
 from pyproj import Transformer
-from shapely.geometry import Polygon, box
+from shapely.geometry import Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-__all__ = ["GRIDS", "Square", "Zone", "squares", "zones"]
+from terralatent.catalogs.antimeridian import unbroken
+
+__all__ = ["GRIDS", "Square", "Zone", "polygons", "squares", "zone_of", "zones"]
 
 SOUTH, NORTH = -80.0, 84.0
 """Degrees of latitude between which there are UTM zones."""
@@ -80,7 +83,7 @@ class Zone:
 
     def project(self, outline: BaseGeometry) -> BaseGeometry:
         """Bring an outline in degrees into the zone's metres."""
-        to = Transformer.from_crs(4326, self.epsg, always_xy=True)
+        to = _transformer(4326, self.epsg)
         fine = shapely.segmentize(outline, STEP)
         return shapely.transform(
             fine, lambda points: np.column_stack(to.transform(points[:, 0], points[:, 1]))
@@ -88,7 +91,7 @@ class Zone:
 
     def to_degrees(self, outline: BaseGeometry) -> BaseGeometry:
         """Bring an outline in the zone's metres into degrees, around the zone's middle."""
-        to = Transformer.from_crs(self.epsg, 4326, always_xy=True)
+        to = _transformer(self.epsg, 4326)
         middle = 6.0 * self.number - 183.0
 
         def degrees(points: np.ndarray) -> np.ndarray:
@@ -127,7 +130,7 @@ class Square:
         number, km100 = self.zone.number, 100_000
         column = COLUMNS[number % 3][self.left // km100 - 1]
         row = ROWS[(self.bottom // km100 + (0 if number % 2 else 5)) % len(ROWS)]
-        to = Transformer.from_crs(self.zone.epsg, 4326, always_xy=True)
+        to = _transformer(self.zone.epsg, 4326)
         _, latitude = to.transform(self.left + self.side / 2, self.bottom + self.side / 2)
         band = BANDS[int(np.clip((latitude - SOUTH) // 8, 0, len(BANDS) - 1))]
         return f"{number:02d}{band}{column}{row}"
@@ -160,6 +163,18 @@ GRIDS: dict[str, tuple[int, Callable[[Square], str]]] = {
 """Sides of squares in metres, and what one is called."""
 
 
+def zone_of(area: BaseGeometry) -> Zone | None:
+    """The zone in which the middle of an area in degrees lies; None around the poles."""
+    middle = unbroken(area).centroid
+    point = Point((middle.x + 180.0) % 360.0 - 180.0, middle.y)
+    first = int((point.x + 180.0) // 6.0) + 1
+    for number in (first, first - 1, first + 1):
+        zone = Zone((number - 1) % 60 + 1, point.y < 0.0)
+        if zone.area.covers(point):
+            return zone
+    return None
+
+
 def zones(region: BaseGeometry) -> Iterator[tuple[Zone, BaseGeometry]]:
     """The zones that a region in degrees touches, and what of it lies in each."""
     for number in range(1, 61):
@@ -187,6 +202,12 @@ def squares(region: BaseGeometry, side: int) -> Iterator[tuple[Square, BaseGeome
                 area = square.area()
                 if not area.is_empty and not polygons(area.intersection(part)).is_empty:
                     yield square, area
+
+
+@lru_cache(maxsize=256)
+def _transformer(source: int, target: int) -> Transformer:
+    """Made once: it takes some hundredths of a second."""
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def polygons(shape: BaseGeometry) -> BaseGeometry:

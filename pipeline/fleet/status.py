@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import zarr
 
-from terralatent.catalogs.enclosing_store import refuse_inside_store
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.listing import html_of, text_of
 from terralatent.pipeline.cube.losses import DONE as WHOLE
@@ -20,6 +19,7 @@ from terralatent.pipeline.cube.losses import PENDING
 from terralatent.pipeline.fleet.notes import DONE, FAILED, PARTIAL, Note, read_note, snapshots_of
 from terralatent.pipeline.fleet.tiles import KINDS, Tile
 from terralatent.pipeline.json_value import json_value
+from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.lock.writer import read_run
 
 __all__ = ["BEGUN", "NONE", "OUTDATED", "STATES", "FleetStatus", "StoreState", "TileStatus"]
@@ -34,7 +34,7 @@ STATES = (DONE, PARTIAL, OUTDATED, BEGUN, FAILED, NONE)
 VERBS = {"cube": "build", "latents": "embed", "annual": "annual", "landcover": "classify"}
 """Of each kind of store, which verb makes it."""
 
-READERS = 16
+READERS, LOCAL_READERS = 16, 2
 """Tiles that are read at the same time: of object stores most of it is waiting."""
 
 
@@ -114,20 +114,6 @@ class FleetStatus:
             if store.running
         ]
 
-    def save_picture(self, out: str | Path) -> None:
-        """Draw the tiles on a map, in the colours of how far they are, into a file.
-
-        Raises:
-            InputError: If it cannot be written, or its ending is none of a picture.
-        """
-        from terralatent.pipeline.fleet.picture import draw_fleet  # matplotlib takes a second
-
-        refuse_inside_store(out)
-        try:
-            draw_fleet(self).savefig(out)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{out} cannot be drawn: {error}.") from error
-
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         values = {
@@ -161,7 +147,8 @@ def fleet_status(path: Path, tiles: Sequence[Tile]) -> FleetStatus:
         path: Of the fleet's table.
         tiles: Its tiles.
     """
-    with ThreadPoolExecutor(READERS) as readers:
+    far = any(is_url(tile.folder) for tile in tiles[:1])
+    with ThreadPoolExecutor(READERS if far else LOCAL_READERS) as readers:
         return FleetStatus(str(path), tuple(readers.map(_tile_status, tiles)))
 
 

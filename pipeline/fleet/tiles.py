@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.enclosing_store import refuse_inside_store
@@ -20,10 +21,13 @@ from terralatent.catalogs.temporary import temporary_folder
 from terralatent.pipeline.store.location import is_url
 from terralatent.pipeline.store.repository import Store
 
-__all__ = ["KINDS", "Tile", "read_tiles", "require_names", "write_tiles"]
+__all__ = ["AT_ONCE", "KINDS", "Tile", "read_tiles", "require_names", "write_tiles"]
 
 KINDS = ("cube", "latents", "annual", "landcover")
 """Stores of a tile, by which they are called in its folder."""
+
+AT_ONCE = 4
+"""Tiles in flight, where nothing else is said."""
 
 NAME = re.compile(r"\w[\w.+-]{0,99}")
 """What a tile may be called: it becomes a folder."""
@@ -164,7 +168,7 @@ def read_tiles(path: Path) -> tuple[Tile, ...]:
         areas = shapely.from_wkb([row["geometry"] for row in rows])
         base = path.parent.absolute()
         tiles = tuple(_tile(row, area, base) for row, area in zip(rows, areas, strict=True))
-    except (pa.ArrowException, LookupError, TypeError, ValueError, shapely.ShapelyError) as error:
+    except (pa.ArrowException, LookupError, TypeError, ValueError, ShapelyError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is no fleet ({first}); `terralatent fleet plan` makes one."

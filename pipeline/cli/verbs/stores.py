@@ -149,7 +149,9 @@ def _show_fleet(fleet: Fleet, json: bool, picture: str | None) -> None:
 
         terminal.show(fleet_page(found))
     if picture is not None:
-        found.save_picture(picture)
+        from terralatent.pipeline.fleet.picture import save_picture  # matplotlib takes a second
+
+        save_picture(found, picture)
         terminal.say(f"-> {picture}")
 
 

@@ -10,7 +10,7 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.fleet.fleet import Fleet
-from tests.made.fleets import planned_fleet
+from tests.pipeline.fleet.made import planned_fleet
 
 
 @pytest.fixture(scope="module")

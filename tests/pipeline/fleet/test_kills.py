@@ -16,7 +16,7 @@ from terralatent.pipeline.store.lock.writer import read_run
 from tests.commands.contents import contents, same, units_done
 from tests.commands.mishaps import Mishap
 from tests.commands.processes import Launcher
-from tests.made.fleets import planned_fleet
+from tests.pipeline.fleet.made import planned_fleet
 
 UNITS = 4
 """Read tasks of a tile."""

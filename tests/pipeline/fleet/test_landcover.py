@@ -14,8 +14,8 @@ from distributed import Client
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline import classify, open_landcover
 from terralatent.pipeline.fleet.fleet import Fleet
-from tests.made.fleets import fleet_of_cubes
 from tests.made.opened import labels_of_squares
+from tests.pipeline.fleet.made import fleet_of_cubes
 
 DATES = "2017-09-15,2018-03-15"
 

@@ -12,7 +12,7 @@ from shapely.geometry import box
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.fleet.fleet import Fleet
 from tests.made.catalogue import CRS, LEFT, TOP, region
-from tests.made.fleets import planned_fleet, write_grid
+from tests.pipeline.fleet.made import planned_fleet, write_grid
 
 
 def test_tiles_of_a_file_are_its_polygons_on_one_grid(tmp_path: Path) -> None:

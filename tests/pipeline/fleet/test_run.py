@@ -17,7 +17,7 @@ from terralatent.pipeline.fleet import run as fleet_run
 from terralatent.pipeline.fleet.fleet import Fleet
 from terralatent.pipeline.interrupts import Interrupts, ended_by
 from tests.commands.contents import contents, same
-from tests.made.fleets import COMPONENTS, fleet_of_cubes, moved, planned_fleet
+from tests.pipeline.fleet.made import COMPONENTS, fleet_of_cubes, moved, planned_fleet
 
 DATES = "2017-09-15,2018-03-15"
 WINDOW = "2017-08-01/2018-07-31"

@@ -11,8 +11,8 @@ from distributed import Client
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.fleet.fleet import Fleet
-from terralatent.pipeline.fleet.picture import stage_of
-from tests.made.fleets import COMPONENTS, fleet_of_cubes, planned_fleet
+from terralatent.pipeline.fleet.picture import save_picture, stage_of
+from tests.pipeline.fleet.made import COMPONENTS, fleet_of_cubes, planned_fleet
 
 DATES = "2017-09-15,2018-03-15"
 
@@ -61,8 +61,8 @@ def test_without_notes_the_stores_say_the_same(fleet: Fleet, tmp_path: Path) -> 
 
 
 def test_a_picture_is_drawn_of_any_fleet(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.status().save_picture(tmp_path / "some.png")
-    planned_fleet(tmp_path / "planned", 3).status().save_picture(tmp_path / "none.png")
+    save_picture(fleet.status(), tmp_path / "some.png")
+    save_picture(planned_fleet(tmp_path / "planned", 3).status(), tmp_path / "none.png")
     assert all((tmp_path / name).stat().st_size > 5_000 for name in ("some.png", "none.png"))
     with pytest.raises(InputError, match="cannot be drawn"):
-        fleet.status().save_picture(tmp_path / "some.odd")
+        save_picture(fleet.status(), tmp_path / "some.odd")

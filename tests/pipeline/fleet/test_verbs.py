@@ -14,8 +14,8 @@ from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cli.app import app
 from terralatent.pipeline.fleet.fleet import Fleet
 from tests.made.catalogue import region
-from tests.made.fleets import fleet_of_cubes, planned_fleet, write_grid
 from tests.made.opened import labels_of_squares
+from tests.pipeline.fleet.made import fleet_of_cubes, planned_fleet, write_grid
 
 
 def run(*arguments: str | Path) -> int:
