@@ -107,7 +107,8 @@ def annual(
     Posterior means on the 15th of each month go through the fixed linear map of the model, see
     :mod:`terralatent.models.annual`; the standard deviation of each component comes from the joint
     posterior covariance over these dates. All observations of the cube count, those outside the
-    window too. Windows that ``out`` has already are left as they are; further ones are added to it.
+    window too. Windows that ``out`` has already are made anew where the cube has changed since, if
+    they are named again, and left as they are otherwise; further ones are added.
 
     Args:
         cube: As for :func:`~terralatent.pipeline.mapping.embed.embed`.
