@@ -116,9 +116,15 @@ def is_ours(words: tuple[str, ...]) -> bool:
 
 
 def names(*parts: Any) -> set[str]:
-    """All that the options of a verb, or of several, are called."""
-    options = [option for part in parts for option in part.params]
+    """All that the options of a verb, or of several, are called; of one of verbs, theirs too."""
+    below = [own for part in parts if part is not VERBS for own in commands_of(part).values()]
+    options = [option for part in (*parts, *below) for option in part.params]
     return {name for own in options for name in (*own.opts, *own.secondary_opts)} | {"--help"}
+
+
+def commands_of(verb: Any) -> dict[str, Any]:
+    """The verbs below a verb, as ``plan`` below ``fleet``."""
+    return dict(getattr(verb, "commands", {}))
 
 
 def parse(words: tuple[str, ...]) -> None:
@@ -126,7 +132,11 @@ def parse(words: tuple[str, ...]) -> None:
     rest = list(words[1:])
     while rest and rest[0].startswith("-"):
         assert rest.pop(0) in names(VERBS)
-    VERBS.commands[rest[0]].make_context(rest[0], rest[1:])
+    verb = VERBS.commands[rest[0]]
+    if below := commands_of(verb):
+        rest = rest[1:]
+        verb = below[rest[0]]
+    verb.make_context(rest[0], rest[1:])
 
 
 def check_benchmark(words: tuple[str, ...]) -> None:
