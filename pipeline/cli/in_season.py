@@ -62,7 +62,9 @@ class InSeason:
         delays = parse_delays(self.delay or ())
         if self.until is None:
             if delays:
-                raise InputError("delays= say what was there by a day; give it, until=2018-06-01.")
+                raise InputError(
+                    "A delay says what was there by a day; give one, until=2018-06-01."
+                )
             return {}
         if how.calibrate:
             raise InputError(

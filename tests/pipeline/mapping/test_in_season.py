@@ -358,7 +358,7 @@ def test_scenes_that_came_later_are_no_sources_of_a_result(
 @pytest.mark.parametrize(
     ("season", "how", "words"),
     [
-        (InSeason(None, [f"{S2}=2"]), Inference(), "delays= say what was there by a day"),
+        (InSeason(None, [f"{S2}=2"]), Inference(), "A delay says what was there by a day"),
         (InSeason(UNTIL, ["2"]), Inference(), "The delay '2' cannot be used; give a sensor"),
         (InSeason(UNTIL), Inference(calibrate=True), "calibrate= fits the model to all that"),
     ],
