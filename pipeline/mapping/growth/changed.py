@@ -6,7 +6,7 @@ lost, or if some of its pixels had not been read yet. What is read of the other 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,18 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from terralatent.pipeline.cube.items import ItemRow, stored_rows
 from terralatent.pipeline.cube.layout import DATES_A_SHARD
 from terralatent.pipeline.cube.series import read_dates
-from terralatent.pipeline.cube.time_axis import CubeDate, stored_dates
 
 __all__ = ["ChangedDates", "changed_dates", "has_data"]
 
 Places = NDArray[np.intp]
+
+OF_ITEMS = ("sensor", "acquisition", "fate", "id", "scale", "offset", "updated")
+"""Columns of the table of items that say whether pixels are the same."""
+
+OF_DATES = ("baseline", "incidence")
+"""Coordinates along time that do."""
 
 Loss = tuple[str, int, tuple[int, ...], str]
 """Item, or place of a whole read task, then time shard, window and band."""
@@ -50,13 +54,10 @@ def changed_dates(
         then: Root of the cube at the earlier snapshot; it need not have all of the sensors.
         now: Root of the cube at the later one.
         sensors: Names of groups.
-
-    Raises:
-        InputError: If an older version made the cube, which noted less of its dates.
     """
-    rows = [_rows(root) for root in (then, now)]
+    items = [_items(root) for root in (then, now)]
     return {
-        name: _compare(then, now, name, _axis(then, name, rows[0]), _axis(now, name, rows[1]))
+        name: _compare(then, now, name, _axis(then, name, items[0]), _axis(now, name, items[1]))
         for name in sensors
     }
 
@@ -65,14 +66,14 @@ def _compare(
     then: zarr.Group,
     now: zarr.Group,
     sensor: str,
-    before: Sequence[CubeDate],
-    after: Sequence[CubeDate],
+    before: Sequence[_Date],
+    after: Sequence[_Date],
 ) -> ChangedDates:
     lost_then, lost_now = (_losses(root, sensor) for root in (then, now))
     shaky_then = _concerned(lost_then - lost_now, before)
     shaky_now = _concerned(lost_now - lost_then, after)
-    places = {_key(date): place for place, date in enumerate(before)}
-    pairs = [(places.get(_key(date), -1), place) for place, date in enumerate(after)]
+    places = {date: place for place, date in enumerate(before)}
+    pairs = [(places.get(date, -1), place) for place, date in enumerate(after)]
     shared = [
         (earlier, later)
         for earlier, later in pairs
@@ -94,24 +95,44 @@ def has_data(group: Any, dates: Places, y: slice, x: slice) -> bool:
     return bool((read_dates(data, dates, slice(None), y, x) != fill).any())
 
 
-def _rows(root: zarr.Group) -> Sequence[ItemRow]:
-    table = root["items"]
-    assert isinstance(table, zarr.Group)
-    return stored_rows(table)
+@dataclass(frozen=True)
+class _Date:
+    """What a date has in common with the same date of another snapshot alone."""
+
+    time: int
+    facts: tuple[str, ...]
+    parts: frozenset[tuple[str, ...]]
+
+    @property
+    def ids(self) -> set[str]:
+        """Of its items."""
+        return {part[0] for part in self.parts}
 
 
-def _axis(root: zarr.Group, sensor: str, rows: Sequence[ItemRow]) -> Sequence[CubeDate]:
+def _items(root: zarr.Group) -> Mapping[tuple[str, int], frozenset[tuple[str, ...]]]:
+    """By sensor and date, what of its items makes pixels."""
+    table: Any = root["items"]
+    columns = [np.asarray(table[name]) for name in OF_ITEMS if name in table]
+    found: dict[tuple[str, int], set[tuple[str, ...]]] = {}
+    for sensor, date, fate, *rest in zip(*columns, strict=True):
+        if fate != "dropped":
+            found.setdefault((str(sensor), int(date)), set()).add(tuple(str(own) for own in rest))
+    return {key: frozenset(parts) for key, parts in found.items()}
+
+
+def _axis(
+    root: zarr.Group, sensor: str, items: Mapping[tuple[str, int], frozenset[tuple[str, ...]]]
+) -> Sequence[_Date]:
     if sensor not in root:
         return ()
-    group = root[sensor]
-    assert isinstance(group, zarr.Group)
-    return stored_dates(group, sensor, rows)
-
-
-def _key(date: CubeDate) -> Hashable:
-    """What a date has in common with the same date of another snapshot alone."""
-    facts = (str(date.facts["baseline"]), str(date.facts["incidence"]))
-    return date.time, date.parts, tuple(sorted(date.updated.items())), facts
+    group: Any = root[sensor]
+    facts = zip(*(np.asarray(group[name]) for name in OF_DATES if name in group), strict=True)
+    times = np.asarray(group["time"])
+    return [
+        _Date(int(time), tuple(str(own) for own in own_facts),
+              items.get((sensor, int(time)), frozenset()))
+        for time, own_facts in zip(times, facts, strict=True)
+    ]  # fmt: skip
 
 
 def _losses(root: zarr.Group, sensor: str) -> frozenset[Loss]:
@@ -127,7 +148,7 @@ def _losses(root: zarr.Group, sensor: str) -> frozenset[Loss]:
     )
 
 
-def _concerned(losses: Collection[Loss], axis: Sequence[CubeDate]) -> set[int]:
+def _concerned(losses: Collection[Loss], axis: Sequence[_Date]) -> set[int]:
     """Places of the dates that losses are of: those of the item, or all of a read task's shard."""
     by_item: dict[str, set[int]] = {}
     for place, date in enumerate(axis):

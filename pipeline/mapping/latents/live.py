@@ -111,7 +111,7 @@ class LiveLatents(Latents):
             work.inside += int(inside.sum())
             flat = [values[:, :, rows].reshape(*shape[:2], -1) for values in (means, stds)]
             with work.clock.time("infer"):
-                for some in _batches(np.flatnonzero(inside)):
+                for some in _batches(inside):
                     start, sites = (
                         states.start(some),
                         model.sites(series.series(some, model.device)),
@@ -202,7 +202,7 @@ def _move(work: BlockWork, job: MappingJob, walk: Walk) -> None:
             work.group, window, model, walk.stops, start=walk.start, since=walk.since
         )
         with work.clock.time("infer"):
-            for some in _batches(np.flatnonzero(states.inside | series.seen)):
+            for some in _batches(states.inside | series.seen):
                 sites = model.sites(series.series(some, model.device))
                 states.keep(some, states_along(model, states.start(some), sites, walk.stops))
         with work.clock.time("write"):
@@ -240,9 +240,12 @@ def _days(
     return days
 
 
-def _batches(pixels: Places) -> Iterator[Places]:
+def _batches(inside: NDArray[np.bool_]) -> Iterator[Places | slice]:
+    """Places of those that are inside, some at a time; as slices, which copy nothing, of all."""
+    pixels = np.flatnonzero(inside)
     for begin in range(0, len(pixels), BATCH):
-        yield pixels[begin : begin + BATCH]
+        some = pixels[begin : begin + BATCH]
+        yield slice(begin, begin + len(some)) if len(pixels) == len(inside) else some
 
 
 def _model(job: Any) -> GPVAE:

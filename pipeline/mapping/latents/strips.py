@@ -63,13 +63,14 @@ class StripStates:
         """Whether a pixel was inside some scene, (N,)."""
         return np.isfinite(self.moments[:, 0, 0])
 
-    def start(self, pixels: Places) -> FilterState:
+    def start(self, pixels: Places | slice) -> FilterState:
         """The state of some pixels before the walk, the prior of those that were outside."""
         device = self._model.device
         prior = prior_state(self._model.kernel, 1, self._since)
         moments = torch.from_numpy(self.moments[pixels]).to(device).mT
         known = torch.isfinite(moments[:, :1, :1])
-        moments = torch.where(known, moments, prior.moments)
+        if not bool(known.all()):
+            moments = torch.where(known, moments, prior.moments)
         return FilterState(prior.day, moments, moments.new_zeros(moments.shape[:2]), prior.kernel)
 
     def end(self, start: FilterState, made: Mapping[int, Tensor]) -> FilterState:
@@ -89,7 +90,7 @@ class StripStates:
         mean, var = model.inference.marginals(model.kernel, sites.days, sites.w, sites.eta, days)
         return mean, var, states_along(model, None, sites, self._stops)
 
-    def keep(self, pixels: Places, made: Mapping[int, Tensor]) -> None:
+    def keep(self, pixels: Places | slice, made: Mapping[int, Tensor]) -> None:
         """Take the states of some pixels that a walk made."""
         for stop, moments in made.items():
             self._made[stop][pixels] = moments.cpu().numpy()
