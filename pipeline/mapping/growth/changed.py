@@ -110,7 +110,9 @@ class _Date:
 
 
 def _items(root: zarr.Group) -> Mapping[tuple[str, int], frozenset[tuple[str, ...]]]:
-    """By sensor and date, what of its items makes pixels."""
+    """By sensor and date, what of its items makes pixels; nothing of a cube without a table."""
+    if "items" not in root:
+        return {}
     table: Any = root["items"]
     columns = [np.asarray(table[name]) for name in OF_ITEMS if name in table]
     found: dict[tuple[str, int], set[tuple[str, ...]]] = {}
