@@ -101,7 +101,7 @@ def _count(root: zarr.Group) -> int:
 
 
 def _command(store: Store, *, smooth: bool) -> str | None:
-    """The command that filled the store last, without ``--live`` where dates are stale."""
+    """The command that filled the store last; one that smooths anew where dates are stale."""
     if store.is_plain:
         return None
     repository = store.repository()

@@ -65,8 +65,8 @@ class ArrayLayout:
     data: np.ndarray | None = None
     """Values to write at once (coordinates); None leaves the array at its fill value."""
 
-    compressor: Any = COMPRESSOR
-    """Of its chunks, with checksums."""
+    compressor: Any = None
+    """Of its chunks, with checksums; that of every chunk by default."""
 
     def __post_init__(self) -> None:
         if not len(self.dims) == len(self.shape) == len(self.chunks):
@@ -87,7 +87,7 @@ class ArrayLayout:
             dtype=self.dtype,
             chunks=self.chunks,
             shards=self.shards,
-            compressors=[self.compressor],
+            compressors=[self.compressor or COMPRESSOR],
             fill_value=self.fill_value,
             attributes=dict(self.attrs),
             dimension_names=self.dims,

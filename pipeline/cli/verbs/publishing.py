@@ -70,9 +70,8 @@ def publish(
     """
     from terralatent.pipeline.publication.publish import publish
 
-    tiles = open_fleet(
-        fleet, "publish", {"STORE": store, "--cube": None if fleet is None else cube}
-    )
+    of_one = {"STORE": store} if fleet is None else {"STORE": store, "--cube": cube}
+    tiles = open_fleet(fleet, "publish", of_one)
     if tiles is not None:
         made = tiles.publish(
             out,

@@ -54,6 +54,7 @@ def command(fleet: Fleet, scenes_file: Path, at_once: int) -> tuple[str | Path, 
     return ("build", *where, "--block", "16", "--at-once", str(at_once))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_fleet_killed_again_and_again_ends_with_the_same_bytes(
     launcher: Launcher, scenes_file: Path, whole: Whole, tmp_path: Path, at_once: int
@@ -81,7 +82,7 @@ def test_a_fleet_killed_again_and_again_ends_with_the_same_bytes(
     assert "4 done before" in again.output
 
 
-@pytest.mark.parametrize("what", ["interrupt", "terminate"])
+@pytest.mark.parametrize("what", ["interrupt", pytest.param("terminate", marks=pytest.mark.soak)])
 def test_ctrl_c_keeps_what_the_tiles_in_flight_have_done(
     launcher: Launcher, scenes_file: Path, whole: Whole, tmp_path: Path, what: str
 ) -> None:

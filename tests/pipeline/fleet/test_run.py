@@ -95,7 +95,7 @@ def test_a_tile_that_fails_is_named_and_passed_over(
     assert (again.done, again.before, again.losses) == (1, 3, ())
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.soak), 3])
 def test_latents_and_annual_vectors_are_those_of_each_tile_alone(
     workers: Client, tmp_path: Path, at_once: int
 ) -> None:

@@ -350,7 +350,9 @@ def test_latents_are_the_same_whatever_is_planned_for_the_memory(
     how = {"dates": dates, "precision": precision, "client": workers}
     whole = embed(cubes[64], model, tmp_path / "whole", **how)
     monkeypatch.setattr(
-        sys.modules["terralatent.pipeline.mapping.embed"], "plan_memory", lambda *given: SMALL
+        sys.modules["terralatent.pipeline.mapping.latents.product"],
+        "plan_memory",
+        lambda *given: SMALL,
     )
 
     cut = embed(cubes[64], model, tmp_path / "cut", **how)

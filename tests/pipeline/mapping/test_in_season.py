@@ -251,6 +251,7 @@ def test_scene_errors_are_those_of_what_was_there(
         np.testing.assert_array_equal(kept[0].offsets[sensor], offsets)
 
 
+@pytest.mark.soak  # `embed` is killed in every run, by the same code
 def test_a_killed_run_goes_on_to_the_same_bytes(
     cubes: dict[str, Path],
     model: Path,

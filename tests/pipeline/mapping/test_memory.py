@@ -32,6 +32,7 @@ def mapping_job(
         open_cube=lambda: arrays,
         block=block,
         config=lambda: SimpleNamespace(latents=latents),
+        _count=lambda sensor: sizes[sensor][0],
     )
     job.series_bytes = MappingJob.series_bytes.fget(job)  # type: ignore[attr-defined]
     return cast(MappingJob, job)

@@ -55,7 +55,7 @@ def alike(followed: xr.Dataset, fresh: xr.Dataset) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=step if a.dtype == np.float32 else 0)
 
 
-@pytest.mark.parametrize("precision", ["packed", "float32"])
+@pytest.mark.parametrize("precision", ["packed", pytest.param("float32", marks=pytest.mark.soak)])
 def test_only_blocks_that_something_new_sees_are_made_anew(
     place: Path, grow: Grow, workers: Client, precision: str
 ) -> None:
@@ -74,6 +74,7 @@ def test_only_blocks_that_something_new_sees_are_made_anew(
     assert run(place, "out", workers, precision=precision).computed == 0
 
 
+@pytest.mark.soak
 def test_a_late_scene_counts_where_it_lies(place: Path, grow: Grow, workers: Client) -> None:
     run(place, "out", workers)
     grow(place / "cube", [])
@@ -87,6 +88,7 @@ def alike_in(place: Path) -> None:
     alike(*(open_latents(place / out).load() for out in ("out", "fresh")))
 
 
+@pytest.mark.soak
 def test_dates_that_came_are_added(place: Path, grow: Grow, workers: Client) -> None:
     run(place, "out", workers)
     grow(place / "cube", [LATE])
@@ -122,6 +124,7 @@ def test_what_a_kill_left_is_gone_on_with_whatever_came_meanwhile(
     alike_in(place)
 
 
+@pytest.mark.soak
 def test_what_was_not_read_yet_is_made_anew(place: Path, grow: Grow, workers: Client) -> None:
     """A shard that was pending, and a loss that was made good, change pixels of old dates."""
     store = Store.of(place / "cube")
@@ -145,6 +148,7 @@ def test_what_was_not_read_yet_is_made_anew(place: Path, grow: Grow, workers: Cl
     alike_in(place)
 
 
+@pytest.mark.soak
 def test_bands_follow_too(place: Path, grow: Grow, workers: Client) -> None:
     def make(out: str):  # type: ignore[no-untyped-def]
         return decode(place / "cube", place / "model", S2, DATES, place / out, client=workers)
@@ -247,6 +251,7 @@ def test_what_is_no_later_state_of_the_same_cube_is_refused(
     same(contents(place / "out"), kept)
 
 
+@pytest.mark.soak
 def test_a_result_keeps_no_state_that_it_has_nothing_of(
     place: Path, grow: Grow, workers: Client
 ) -> None:

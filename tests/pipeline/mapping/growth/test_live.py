@@ -76,8 +76,11 @@ def test_a_new_acquisition_costs_a_step(place: Path, grow: Grow, workers: Client
 
 @pytest.mark.parametrize(
     ("missing", "again", "blocks"),
-    [([], False, 9), ([NEW], False, 3), ([LATE, NEW], True, 9)],
-    ids=["late and new", "late alone", "processed anew"],
+    [
+        pytest.param([], False, 9, id="late and new"),
+        pytest.param([NEW], False, 3, id="late alone", marks=pytest.mark.soak),
+        pytest.param([LATE, NEW], True, 9, id="processed anew", marks=pytest.mark.soak),
+    ],
 )
 def test_a_late_or_replaced_scene_is_replayed(
     place: Path, grow: Grow, workers: Client, missing: list[str], again: bool, blocks: int
@@ -105,6 +108,7 @@ def test_packed_values_are_a_step_apart_at_most(place: Path, grow: Grow, workers
         assert (apart > 0).mean() < 0.01
 
 
+@pytest.mark.soak
 def test_dates_that_came_are_forecast(place: Path, grow: Grow, workers: Client) -> None:
     """In blocks that nothing new sees, too."""
     run(place, "live", workers, "2018-03-05,2018-03-15", live=True)
@@ -115,6 +119,7 @@ def test_dates_that_came_are_forecast(place: Path, grow: Grow, workers: Client) 
     alike(*(open_latents(place / out).load() for out in ("live", "fresh")), [2, 3])
 
 
+@pytest.mark.soak
 def test_states_fall_no_further_behind_than_is_said(workers: Client, tmp_path: Path) -> None:
     """Radar every 12 days for ten months, in parts: filtered on from states, each time as at once,
     which are moved on by and by."""
