@@ -20,7 +20,7 @@ __all__ = ["Behind", "find_behind"]
 OF_ORIGIN = ("cube_snapshot", "latents_snapshot")
 """Attributes that name the snapshot that a result is made from; the last that is there counts."""
 
-LIVE = "--live"
+LIVE, AT = "--live", "--at"
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,13 @@ def find_behind(store: Store, root: zarr.Group) -> Behind | None:
     attrs: dict[str, Any] = root.attrs.asdict()
     stale = int(np.asarray(root[STALE]).any(axis=0).sum()) if STALE in root else 0
     place = resolve_beside(store, str(attrs.get(MADE_FROM, "")))
-    found = _later(Store.of(place), _snapshots(root, attrs)) if place else None
+    command = _command(store, smooth=bool(stale))
+    meant = AT in (command or "").split()  # that very state was requested
+    found = _later(Store.of(place), _snapshots(root, attrs)) if place and not meant else None
     if found is None and not stale:
         return None
     origin, snapshots, newest, dates = found or (place or "", (), "", 0)
-    return Behind(origin, snapshots, newest, dates, stale, _command(store, smooth=bool(stale)))
+    return Behind(origin, snapshots, newest, dates, stale, command)
 
 
 def _snapshots(root: zarr.Group, attrs: dict[str, Any]) -> set[str]:

@@ -100,8 +100,8 @@ class LiveDone:
     days: Mapping[int, float]
     """Of the states that were made, by their places among the lags."""
 
-    first: int
-    """The first date of the result that all acquisitions count in; those before it are stale."""
+    stale: bool = False
+    """Whether dates before the first that was written are of before acquisitions that came."""
 
     late: tuple[tuple[str, str], ...] = ()
     """Sensor and time, to the second, of acquisitions that came late and that the block was
@@ -127,6 +127,9 @@ class BlockDone:
     outliers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """For each sensor that was searched for them: its outliers, and the observations they were of.
     """
+
+    first_date: int = 0
+    """The first date that was written; those before it were there."""
 
     live: LiveDone | None = None
     """What was made of filter states."""
@@ -221,7 +224,13 @@ class BlockWork:
     def done(self) -> BlockDone:
         """What the coordinator gets to know."""
         return BlockDone(
-            self.inside, self.clipped, self.clock.seconds, self._outliers, self.live, self.same
+            self.inside,
+            self.clipped,
+            self.clock.seconds,
+            self._outliers,
+            self.first_date,
+            self.live,
+            self.same,
         )
 
     def _count(self, rows: slice, series: SeriesBlock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -18,7 +19,7 @@ from terralatent.pipeline.dates import When
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.latents.live import LiveLatents, require_live
 from terralatent.pipeline.mapping.latents.product import Latents
-from terralatent.pipeline.mapping.latents.states import smooth_anew
+from terralatent.pipeline.mapping.latents.states import has_states, lay_out_states, smooth_anew
 from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.opened import open_latents, with_information
 from terralatent.pipeline.mapping.plan import CubeSource, plan
@@ -192,12 +193,13 @@ def embed(
         raise InputError("live=True keeps states of a cube in a store, not of Datasets; build one.")
     if live and isinstance(job, MappingJob):
         require_live(job)
-    latents = LiveLatents(job, packed) if live else Latents(job, packed)
+    kept = live or has_states(result)
+    latents = (LiveLatents if live else Latents)(job, packed, with_states=kept)
     if pixels:
         return fill_given(latents, pixels, result, title="embed", progress=progress)
     report = fill(
         latents, result, who, title="embed",
-        grow=latents.lay_out_states if isinstance(latents, LiveLatents) else smooth_anew,
+        grow=partial(lay_out_states, job=job) if live else smooth_anew,
         overviews=overviews, progress=progress,
     )  # fmt: skip
     if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:

@@ -88,7 +88,12 @@ class MemoryLimit:
 
 
 def plan_memory(
-    job: InferenceJob, limit: MemoryLimit, result_bytes: int, held_pixels: int
+    job: InferenceJob,
+    limit: MemoryLimit,
+    result_bytes: int,
+    held_pixels: int,
+    *,
+    pixel_bytes: int = 0,
 ) -> MemoryPlan:
     """Divide blocks so that a task stays within its limit.
 
@@ -101,6 +106,7 @@ def plan_memory(
         limit: What a task may take.
         result_bytes: What a pixel and date have in the results.
         held_pixels: Pixels whose results are held until they are written together.
+        pixel_bytes: What else a pixel that is read has, whatever the dates.
 
     Raises:
         InputError: If the smallest plan does not fit; halvings, where a worker died, end there.
@@ -114,7 +120,7 @@ def plan_memory(
         halo = (rows + 2 * HALO) * (block + 2 * HALO) / (rows * block)
         shard = min(group, TIME_CHUNK)
         return (
-            rows * block * series_bytes * halo
+            rows * block * (series_bytes * halo + pixel_bytes)
             + held_pixels * result_bytes * (min(group, dates) + WRITING * shard)
             + batch * inferring
         ) / SAFE

@@ -41,9 +41,6 @@ class ChangedDates:
     went: Places
     """Places along the earlier one's, ascending."""
 
-    same: tuple[Places, Places]
-    """Places of the dates that both have, along the earlier axis and along the later one."""
-
 
 def changed_dates(
     then: zarr.Group, now: zarr.Group, sensors: Sequence[str]
@@ -72,20 +69,15 @@ def _compare(
     lost_then, lost_now = (_losses(root, sensor) for root in (then, now))
     shaky_then = _concerned(lost_then - lost_now, before)
     shaky_now = _concerned(lost_now - lost_then, after)
-    places = {date: place for place, date in enumerate(before)}
-    pairs = [(places.get(date, -1), place) for place, date in enumerate(after)]
-    shared = [
-        (earlier, later)
-        for earlier, later in pairs
-        if earlier >= 0 and earlier not in shaky_then and later not in shaky_now
-    ]
-    earlier = np.array([pair[0] for pair in shared], np.intp)
-    later = np.array([pair[1] for pair in shared], np.intp)
-    return ChangedDates(
-        came=np.setdiff1d(np.arange(len(after)), later),
-        went=np.setdiff1d(np.arange(len(before)), earlier),
-        same=(earlier, later),
-    )
+    places = {date: place for place, date in enumerate(before) if place not in shaky_then}
+    same = {
+        place: places[date]
+        for place, date in enumerate(after)
+        if date in places and place not in shaky_now
+    }
+    came = [place for place in range(len(after)) if place not in same]
+    went = sorted(set(range(len(before))) - set(same.values()))
+    return ChangedDates(np.array(came, np.intp), np.array(went, np.intp))
 
 
 def has_data(group: Any, dates: Places, y: slice, x: slice) -> bool:

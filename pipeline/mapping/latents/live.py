@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from terralatent.catalogs.errors import InputError
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.posteriors.markov import Markov
-from terralatent.models.posteriors.streaming import kernel_dtype
 from terralatent.pipeline.cube.series import NEVER, US_PER_DAY, SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
 from terralatent.pipeline.mapping.block import DAYS, BlockWork, LiveDone
 from terralatent.pipeline.mapping.growth.changed import has_data
 from terralatent.pipeline.mapping.growth.held import Held
+from terralatent.pipeline.mapping.inference import loaded_once
 from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.latents.packing import (
     MEAN_END,
@@ -35,10 +35,9 @@ from terralatent.pipeline.mapping.latents.packing import (
     write_dates,
 )
 from terralatent.pipeline.mapping.latents.product import Latents
-from terralatent.pipeline.mapping.latents.states import lay_out_states, states_along
+from terralatent.pipeline.mapping.latents.states import states_along
 from terralatent.pipeline.mapping.latents.step import Step, Walk, plan_step
 from terralatent.pipeline.mapping.latents.strips import StripStates, posterior_after
-from terralatent.pipeline.store.repository import Store
 
 __all__ = ["LiveLatents", "require_live"]
 
@@ -57,12 +56,6 @@ class LiveLatents(Latents):
         """One: most dates are not written again when an acquisition comes."""
         return 1
 
-    def lay_out_states(self, out: Store) -> None:
-        """Make what states need in the store, unless it is there."""
-        kernel = _model(self.job).kernel
-        dtype = str(kernel_dtype(kernel)).removeprefix("torch.")
-        lay_out_states(out, self.job.config().latents, kernel.state_dim, dtype)
-
     @torch.no_grad()
     def advance(self, work: BlockWork, held: Held) -> bool:
         """See :class:`~terralatent.pipeline.mapping.block.GoesOn`; runs on a worker."""
@@ -70,32 +63,35 @@ class LiveLatents(Latents):
         assert isinstance(job, MappingJob)
         with work.clock.time("read"):
             step = plan_step(job, work, held)
-            if step is None:
-                return False
-            strips = _Strips(job, work, step)
-            changed = bool(step.late) or strips.any_data()
-        first = step.first if changed else held.dates
-        if not changed and first == len(job.times):
+        if step is None:
+            return False
+        strips = _Strips(job, work, step)
+        changed = bool(step.late) or strips.any_data()
+        work.first_date = step.first if changed else held.dates
+        if not changed and work.first_date == len(job.times):
             work.same = True
             return True
-        self._write_dates(work, step, strips, first, changed)
+        counts = self._write_dates(work, step, strips, held, changed)
         if changed:
             for walk in step.moves:
                 _move(work, job, walk)
             with work.clock.time("write"):
-                work.group["observations"][:, work.block.y, work.block.x] = _observations(
-                    job, work, step, held, strips
-                )
+                work.group["observations"][:, work.block.y, work.block.x] = counts
             stops = {**step.stops, **{k: v for walk in step.moves for k, v in walk.stops.items()}}
             late = tuple((name, _text(day)) for day, name in step.late)
-            work.live = LiveDone(stops, first, late, _text(step.since) if late else "")
+            work.live = LiveDone(
+                stops, stale=True, late=late, since=_text(step.since) if late else ""
+            )
         return True
 
     def _write_dates(
-        self, work: BlockWork, step: Step, strips: _Strips, first: int, changed: bool
-    ) -> None:
-        """Filter from the state on, and write the dates from the first one on, and states."""
+        self, work: BlockWork, step: Step, strips: _Strips, held: Held, changed: bool
+    ) -> NDArray[np.uint16]:
+        """Filter from the state on, and write the dates from the first one on, and states; gives
+        how many clear acquisitions each pixel has now, (sensor, y, x)."""
         job, group, block, model = self.job, work.group, work.block, _model(self.job)
+        assert isinstance(job, MappingJob)
+        first, counts = work.first_date, _counts_before(job, work, step, held)
         results = days_since_1970(job.dates[first:])
         queries = torch.from_numpy(results).to(model.device)
         shape = (len(results), model.config.latents, *block.shape)
@@ -107,6 +103,7 @@ class LiveLatents(Latents):
                 states = StripStates(
                     group, window, model, step.stops, start=step.start, since=step.since
                 )
+            counts[:, rows] += _came(job, step, held, series)
             inside = states.inside | series.seen
             work.inside += int(inside.sum())
             flat = [values[:, :, rows].reshape(*shape[:2], -1) for values in (means, stds)]
@@ -135,6 +132,7 @@ class LiveLatents(Latents):
                 write_dates(group[name], dates, block, values)
             if DAYS in group:
                 group[DAYS][dates, block.y, block.x] = days
+        return counts
 
 
 def require_live(job: MappingJob) -> None:
@@ -144,7 +142,7 @@ def require_live(job: MappingJob) -> None:
         InputError: If what is seen later changes what was seen before, if the posterior has no
             filter state, or if the cube has no snapshots.
     """
-    model, config = job.load(), job.config()
+    model, config = loaded_once(job.model, job.model_hash, "cpu"), job.config()
     if not isinstance(model, GPVAE) or not isinstance(model.inference, Markov):
         raise InputError(
             f"{job.model} is a {config.model} model with a {config.posterior} posterior, which has "
@@ -209,21 +207,26 @@ def _move(work: BlockWork, job: MappingJob, walk: Walk) -> None:
             states.write(series)
 
 
-def _observations(
-    job: MappingJob, work: BlockWork, step: Step, held: Held, strips: _Strips
-) -> NDArray[np.uint16]:
-    """Clear acquisitions of each pixel, (sensor, y, x): those there were, came and went."""
+def _counts_before(job: MappingJob, work: BlockWork, step: Step, held: Held) -> NDArray[np.uint16]:
+    """Clear acquisitions of each pixel so far, (sensor, y, x), without those that went."""
     block = work.block
-    counts = np.asarray(work.group["observations"][:, block.y, block.x]).astype(np.int64)
-    for rows, series in strips:
-        for place, name in enumerate(job.sensors):
-            came = np.isin(step.dates[name], job.changed_dates(held.snapshot, name).came)
-            seen = series.by_sensor[name].observed[:, came].sum(axis=1)
-            counts[place, rows] += seen.reshape(series.shape)
-    if any(len(places) for places in step.went.values()):
-        before = replace(job, snapshot=held.snapshot).read(block, dates=step.went)
-        counts -= before.observations.reshape(counts.shape)
-    return counts.astype(np.uint16)
+    with work.clock.time("read"):
+        counts = np.asarray(work.group["observations"][:, block.y, block.x])
+        if any(len(places) for places in step.went.values()):
+            before = replace(job, snapshot=held.snapshot).read(block, dates=step.went)
+            counts = counts - before.observations.reshape(counts.shape)
+    return counts
+
+
+def _came(job: MappingJob, step: Step, held: Held, series: SeriesBlock) -> NDArray[np.uint16]:
+    """Clear acquisitions of a strip that came, (sensor, y, x)."""
+    counts = [
+        series.by_sensor[name]
+        .observed[:, np.isin(step.dates[name], job.changed_dates(held.snapshot, name).came)]
+        .sum(axis=1, dtype=np.uint16)
+        for name in job.sensors
+    ]
+    return np.stack(counts).reshape(-1, *series.shape)
 
 
 def _days(

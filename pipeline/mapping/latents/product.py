@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from terralatent.models.posteriors.kalman.step import moment_count
+from terralatent.models.posteriors.streaming import kernel_dtype
 from terralatent.pipeline.cube.layout import grid_attrs
 from terralatent.pipeline.cube.series import US_PER_DAY, SeriesBlock
 from terralatent.pipeline.dates import days_since_1970
@@ -27,7 +29,7 @@ from terralatent.pipeline.mapping.latents.packing import (
     pack,
     write_dates,
 )
-from terralatent.pipeline.mapping.latents.states import LIVE, Stops, stops_before
+from terralatent.pipeline.mapping.latents.states import LAGS, LIVE, Stops, kernel_of, stops_before
 from terralatent.pipeline.mapping.latents.strips import StripStates
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.results.layout import (
@@ -52,6 +54,10 @@ class Latents:
     packed: bool
     """Whether the store holds integers."""
 
+    with_states: bool = False
+    """Whether the store keeps filter states, see
+    :mod:`terralatent.pipeline.mapping.latents.states`."""
+
     def layout(self) -> Layout:
         """Lay out the store. Reads no pixels."""
         precision = {"precision": "packed" if self.packed else "float32"}
@@ -73,7 +79,16 @@ class Latents:
     def memory_plan(self, limit: MemoryLimit) -> MemoryPlan:
         """The results of a whole block are held until its shards are written."""
         latents, block = self.job.config().latents, self.job.block
-        return plan_memory(self.job, limit, latents * (4 if self.packed else 8), block**2)
+        states = self._state_bytes() if self.with_states else 0
+        return plan_memory(
+            self.job, limit, latents * (4 if self.packed else 8), block**2, pixel_bytes=states
+        )
+
+    def _state_bytes(self) -> int:
+        """What states of a pixel take: that which is gone on from, and those that are made."""
+        kernel = kernel_of(self.job)
+        numbers = self.job.config().latents * moment_count(kernel.state_dim)
+        return (1 + len(LAGS)) * numbers * kernel_dtype(kernel).itemsize
 
     def compute(self, work: BlockWork) -> None:
         """Read, infer, pack and write one block; runs on a worker and writes whole shards."""
@@ -106,7 +121,7 @@ class Latents:
                 for name, values in (("mean", means), ("std", stds)):
                     write_dates(group[name], dates, block, values)
             if stops:
-                work.live, stops = LiveDone(stops, 0), {}
+                work.live, stops = LiveDone(stops), {}
         with work.clock.time("write"):
             group["observations"][:, block.y, block.x] = work.observations
             work.write_days_to_observation()

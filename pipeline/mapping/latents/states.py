@@ -7,6 +7,7 @@ acquisition, and at the last ones that are 30 and 90 days older: scenes may come
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,19 @@ from torch import Tensor
 from zarr.codecs import ZstdCodec
 
 from terralatent.models.gpvae import GPVAE
+from terralatent.models.kernels.temporal import TemporalKernel
 from terralatent.models.observations import Sites
-from terralatent.models.posteriors.streaming import FilterState, prior_state, update
+from terralatent.models.posteriors.kalman.step import moment_count
+from terralatent.models.posteriors.streaming import (
+    FilterState,
+    kernel_dtype,
+    prior_state,
+    update,
+)
 from terralatent.pipeline.cube.losses import PENDING, STALE
 from terralatent.pipeline.mapping.block import LiveDone
 from terralatent.pipeline.mapping.growth.held import let_go
+from terralatent.pipeline.mapping.inference import InferenceJob, loaded_once
 from terralatent.pipeline.region import grid_of
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, inner_chunk
 from terralatent.pipeline.store.repository import ABOUT, BRANCH, Store
@@ -30,6 +39,8 @@ __all__ = [
     "LAGS",
     "LIVE",
     "Stops",
+    "has_states",
+    "kernel_of",
     "lay_out_states",
     "record_states",
     "smooth_anew",
@@ -96,21 +107,33 @@ def states_along(
     return found
 
 
-def lay_out_states(out: Store, latents: int, states: int, dtype: str) -> None:
+def kernel_of(job: InferenceJob) -> TemporalKernel:
+    """The kernel of a job's model, on the CPU: where it is asked for no device need be there."""
+    return _kernel_of(job.model, job.model_hash)
+
+
+@lru_cache(maxsize=2)
+def _kernel_of(model: str, wanted: str) -> TemporalKernel:
+    loaded = loaded_once(model, wanted, "cpu")
+    assert isinstance(loaded, GPVAE)
+    return loaded.kernel
+
+
+def lay_out_states(out: Store, job: InferenceJob) -> None:
     """Make what states need in a store of latents that has none, in one commit; all its blocks are
     pending then. Call it inside the store's writer lock.
 
     Args:
         out: Latents.
-        latents: L.
-        states: Of the kernel's Markov form, n.
-        dtype: ``float32``, or ``float64`` for kernels that need it.
+        job: What they are inferred from, by a model whose kernel has a filter.
     """
     if LIVE in out.group():
         return
     session = out.repository().writable_session(BRANCH)
     root = zarr.open_group(session.store, mode="r+")
-    block, count = int(root.attrs[ABOUT]["identity"]["block"]), states + states * (states + 1) // 2
+    kernel, latents = kernel_of(job), job.config().latents
+    block, count = int(root.attrs[ABOUT]["identity"]["block"]), moment_count(kernel.state_dim)
+    dtype = str(kernel_dtype(kernel)).removeprefix("torch.")
     (rows, columns), inner = grid_of(root).shape, inner_chunk(block)
     state: Any = root["state"]
     blocks, lags = state.shape, len(LAGS)
@@ -150,6 +173,11 @@ def lay_out_states(out: Store, latents: int, states: int, dtype: str) -> None:
     out.commit(session, "lay out filter states")
 
 
+def has_states(out: Store) -> bool:
+    """Whether there are latents that keep states."""
+    return out.exists() and not out.is_empty() and LIVE in out.group()
+
+
 def smooth_anew(out: Store) -> None:
     """Make blocks pending that have dates of before the newest acquisitions, in one commit; nothing
     where there are none. Call it inside the store's writer lock."""
@@ -171,9 +199,17 @@ def state_days(group: Any, index: tuple[int, int]) -> NDArray[np.float64]:
     return np.asarray(group[f"{LIVE}/day"][(slice(None), *index)])
 
 
-def record_states(root: Any, index: tuple[int, int], done: LiveDone) -> None:
-    """Write what blocks share of their states; called by the coordinator alone."""
+def record_states(root: Any, index: tuple[int, int], done: LiveDone, first: int) -> None:
+    """Write what blocks share of their states; called by the coordinator alone.
+
+    Args:
+        root: Of the latents, writable.
+        index: Of the block.
+        done: What a worker made of it.
+        first: The first date that it wrote.
+    """
     for place, day in done.days.items():
         root[f"{LIVE}/day"][(place, *index)] = day
-    stale = np.arange(root[STALE].shape[0]) < done.first
-    root[STALE][(slice(None), *index)] = stale.astype(np.uint8)
+    root[STALE][(slice(first, None), *index)] = 0
+    if done.stale and first:
+        root[STALE][(slice(None, first), *index)] = 1

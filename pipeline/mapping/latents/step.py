@@ -99,7 +99,7 @@ def plan_step(job: MappingJob, work: BlockWork, held: Held) -> Step | None:
     moves = [
         Walk(place, float(days[place]), _between(calendars, days[place], wanted[place]),
              {place: wanted[place]})
-        for place in range(max(start, 1), len(LAGS))
+        for place in range(start + 1, len(LAGS))  # those up to the start are made on the way
         if end - days[place] > LATEST * LAGS[place]
     ]  # fmt: skip
     return Step(

@@ -275,10 +275,9 @@ def _record(
     done: BlockDone,
 ) -> None:
     """Write what blocks share; called by the coordinator alone."""
-    whole = done.live is None or not done.live.first
-    anew = whole and group["state"].ndim == 2 and any(held_at(group, block.index))
+    anew = not done.first_date and group["state"].ndim == 2 and any(held_at(group, block.index))
     if done.live is not None:
-        record_states(group, block.index, done.live)
+        record_states(group, block.index, done.live, done.first_date)
         for sensor, time in done.live.late:
             cause = f"{sensor} of {time} came late or changed: replayed from {done.live.since} on"
             replays.setdefault(cause, []).append(block)

@@ -173,3 +173,30 @@ def test_what_has_no_state_is_refused(place: Path, workers: Client) -> None:
         with pytest.raises(InputError, match=words):
             embed(place / "cube", other, place / "live", dates=DATES, live=True, client=workers)
     assert not (place / "live").exists()
+
+
+def test_a_late_scene_does_not_count_twice_in_a_state_that_is_moved(
+    workers: Client, tmp_path: Path
+) -> None:
+    """It is replayed from the state of 30 days before, which has fallen too far behind by then."""
+    folder, rng = tmp_path / "archive", np.random.default_rng(12)
+    for n in range(9):
+        power = {
+            band: rng.gamma(2.0, 0.05, (SIDE // 2, SIDE // 2)).astype(np.float32)
+            for band in ("vv", "vh")
+        }
+        day = np.datetime64("2018-03-01") + 12 * n
+        add_sentinel_1(folder, f"{day}T17:30:00Z", power, name=f"R{n}")
+    every = search_scenes(folder, region(), "2018-03-01", "2018-06-30")
+    for missing in (("R5", "R7", "R8"), ()):
+        build_cube(without(every, *missing), region(), tmp_path / "cube", block=64, client=workers)
+        if missing:
+            made_up_model(tmp_path / "cube", tmp_path / "model")
+        run(tmp_path, "live", workers, "2018-03-05,2018-06-15", live=True)
+    run(tmp_path, "fresh", workers, "2018-03-05,2018-06-15", live=True)
+    live, fresh = (Store.of(tmp_path / out).group()["live"] for out in ("live", "fresh"))
+    # The series was too short for a state of 90 days before, which is not made by a step.
+    np.testing.assert_array_equal(live["day"][:2], fresh["day"][:2])
+    for name in ("moments", "last"):
+        a, b = (np.asarray(group[name][:2]) for group in (live, fresh))
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
