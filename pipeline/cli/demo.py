@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +120,16 @@ def demo(
     )
 
     def run(*words: object) -> None:
-        command = [PROGRAM, *map(str, words)]
-        announce(shlex.join(command))
-        if code := _run([_program(), *options, *command[1:]]):
+        side_by_side(words)
+
+    def side_by_side(*commands: Sequence[object]) -> None:
+        """Two at a time, where none needs another: starting takes most of them the longest."""
+        given = [[PROGRAM, *map(str, words)] for words in commands]
+        for command in given:
+            announce(shlex.join(command) + " &" * (len(given) > 1))
+        with uninterrupted(), ThreadPoolExecutor(2) as pool:
+            codes = list(pool.map(_run, [[_program(), *options, *own[1:]] for own in given]))
+        if code := max(codes):
             raise StoppedError(code)
 
     run("simulate", "--out", region, "--size", size, "--seed", seed)
@@ -139,15 +147,19 @@ def demo(
             run("build", "--scenes", scenes, "--region", aoi, "--block", 64, "--out", cube)
             run("embed", cube, *monthly, "--live", "--out", latents)
     autumn = (f"{FIRST_YEAR}-09-01", f"{FIRST_YEAR}-12-01")
-    run("changes", latents, "--between", *autumn, "--out", changed)
-    run("decode", cube, *optical, "--out", bands)
-    run("annual", cube, "--window", FIRST_YEAR, "--out", vectors)
+    side_by_side(
+        ("changes", latents, "--between", *autumn, "--out", changed),
+        ("decode", cube, *optical, "--out", bands),
+        ("annual", cube, "--window", FIRST_YEAR, "--out", vectors),
+    )
     announce(f"# some parcels of each class, outlined as on the ground: {labels}")
     label_parcels(region, labels)
     run("classify", latents, "--labels", labels, "--column", "cover", "--out", landcover)
     run("train", cube, "--from", DEFAULT, "--steps", steps, "--seed", seed, "--out", model)
-    run("embed", cube, model, *monthly, "--out", own_latents)
-    run("decode", cube, model, *optical, "--out", own_bands)
+    side_by_side(
+        ("embed", cube, model, *monthly, "--out", own_latents),
+        ("decode", cube, model, *optical, "--out", own_bands),
+    )
     pixel = f"{size // 2},{size // 2}"
     drawn = {
         "cube.png": (cube,),
@@ -157,8 +169,7 @@ def demo(
         "series.png": (bands, "--pixel", pixel),
         "annual.png": (vectors,),
     }
-    for name, words in drawn.items():
-        run("show", *words, "--out", folder / name)
+    side_by_side(*(("show", *words, "--out", folder / name) for name, words in drawn.items()))
 
     scores = score(region, cube, latents, bands)
     tuned = score(region, cube, own_latents, own_bands)

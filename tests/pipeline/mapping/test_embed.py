@@ -352,7 +352,7 @@ def test_latents_are_the_same_whatever_is_planned_for_the_memory(
     monkeypatch.setattr(
         sys.modules["terralatent.pipeline.mapping.latents.product"],
         "plan_memory",
-        lambda *given: SMALL,
+        lambda *given, **more: SMALL,
     )
 
     cut = embed(cubes[64], model, tmp_path / "cut", **how)
