@@ -16,7 +16,15 @@ import typer
 
 from terralatent.catalogs.errors import InputError
 from terralatent.models.families import DEFAULT, LEARNED, UNLEARNED
-from terralatent.pipeline.cli.options import At, Calibrate, Columns, Device, Sensors, Tables
+from terralatent.pipeline.cli.options import (
+    At,
+    Calibrate,
+    Columns,
+    Device,
+    Sensors,
+    Tables,
+    by_sensor,
+)
 
 if TYPE_CHECKING:
     from terralatent.pipeline.cube.masking import MaskingRequest
@@ -86,11 +94,9 @@ class SceneChoice:
 
     def keywords(self) -> dict[str, Any]:
         """As :func:`~terralatent.catalogs.scenes.search.search_scenes` takes them."""
-        from terralatent.pipeline.cli.scenes import parse_offsets
-
         return {
             "sensors": self.sensor or None,
-            "offsets": parse_offsets(self.offset or ()),
+            "offsets": by_sensor("offset", self.offset or (), "number", "sentinel-2-l2a=-0.1"),
             "described": self.sources or (),
             "mask": self.mask,
         }

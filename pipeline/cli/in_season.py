@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cli.options import by_sensor
 
 if TYPE_CHECKING:
     from terralatent.pipeline.cli.groups import Inference
 
-__all__ = ["InSeason", "parse_delays"]
+__all__ = ["InSeason"]
 
 SEASON = "What was known in season (all that the cube holds, by default)"
 
@@ -59,7 +58,7 @@ class InSeason:
             InputError: If the model is to be calibrated to the whole cube, later dates too, or
                 there are delays alone.
         """
-        delays = parse_delays(self.delay or ())
+        delays = by_sensor("delay", self.delay or (), "number of days", "sentinel-2-l2a=2")
         if self.until is None:
             if delays:
                 raise InputError(
@@ -76,27 +75,3 @@ class InSeason:
         from terralatent.pipeline.cube.reading import Until
 
         return {"until": Until(self.until, delays)}
-
-
-def parse_delays(given: Sequence[str]) -> dict[str, float]:
-    """Read delays as ``--delay`` takes them.
-
-    >>> parse_delays(["landsat-c2-l2=3"])
-    {'landsat-c2-l2': 3.0}
-
-    Raises:
-        InputError: If one is not the name of a sensor and a number.
-    """
-    delays = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        try:
-            delays[name] = float(number)
-        except ValueError:
-            delays[name] = math.nan
-        if not math.isfinite(delays[name]):
-            raise InputError(
-                f"The delay {text!r} cannot be used; give a sensor and a number of days, such as "
-                "sentinel-2-l2a=2."
-            )
-    return delays

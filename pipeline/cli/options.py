@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, fields
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from terralatent.catalogs.errors import InputError
 
 __all__ = [
     "AnyStore",
@@ -50,6 +53,7 @@ __all__ = [
     "Variable",
     "Verbs",
     "When",
+    "by_sensor",
 ]
 
 Region = Annotated[
@@ -268,3 +272,33 @@ class Verbs(TyperGroup):
 
 
 _NAMES = {"--debug": "debug", "--quiet": "quiet", "-q": "quiet", "--log-json": "log_json"}
+
+
+def by_sensor(what: str, given: Sequence[str], unit: str, example: str) -> dict[str, float]:
+    """Read ``SENSOR=NUMBER``, as options take what is given for some sensors.
+
+    >>> by_sensor("offset", ["sentinel-2-l2a=-0.1"], "number", "sentinel-2-l2a=0")
+    {'sentinel-2-l2a': -0.1}
+
+    Args:
+        what: What the numbers are, for errors, as are the following.
+        given: As typed.
+        unit: What is wanted.
+        example: Of an entry.
+
+    Raises:
+        InputError: If one is not the name of a sensor and a finite number.
+    """
+    numbers = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            numbers[name] = float(number)
+        except ValueError:
+            numbers[name] = math.nan
+        if not math.isfinite(numbers[name]):
+            raise InputError(
+                f"The {what} {text!r} cannot be used; give a sensor and a {unit}, such as "
+                f"{example}."
+            )
+    return numbers

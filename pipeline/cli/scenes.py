@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import pick_sensors, with_offsets
 
-__all__ = ["choose_scenes", "parse_offsets"]
+__all__ = ["choose_scenes"]
 
 
 def choose_scenes(
@@ -71,27 +70,3 @@ def choose_scenes(
         )
     say(scenes.summary())
     return scenes
-
-
-def parse_offsets(given: Sequence[str]) -> dict[str, float]:
-    """Read offsets as ``--offset`` takes them.
-
-    >>> parse_offsets(["sentinel-2-l2a=-0.1"])
-    {'sentinel-2-l2a': -0.1}
-
-    Raises:
-        InputError: If one is not the name of a sensor and a number.
-    """
-    offsets = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        try:
-            offsets[name] = float(number)
-        except ValueError:
-            offsets[name] = math.nan
-        if not math.isfinite(offsets[name]):
-            raise InputError(
-                f"The offset {text!r} cannot be used; give a sensor and a number, such as "
-                "sentinel-2-l2a=-0.1."
-            )
-    return offsets
