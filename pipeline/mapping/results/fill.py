@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
-import rioxarray  # noqa: F401  (gives xarray objects .rio)
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
