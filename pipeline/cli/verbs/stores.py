@@ -43,8 +43,14 @@ def show(
     at: opt.At = None,
 ) -> None:
     """Draw a picture of a store, of the series of one of its pixels, or of its season."""
+    import dask
+    from dask.threaded import get
+
     from terralatent.pipeline.pictures.show import show
 
+    dask.config.set(
+        scheduler="threads"
+    )  # else it imports distributed to find that it has no client
     chosen = {"sensor": sensor, "variable": variable, "date": date, "pixel": pixel}
     show(store, out, **chosen, level=level, at=at)
     terminal.say(f"-> {out}")
