@@ -48,9 +48,7 @@ def show(
 
     from terralatent.pipeline.pictures.show import show
 
-    dask.config.set(
-        scheduler="threads"
-    )  # else it imports distributed to find that it has no client
+    dask.config.set(scheduler=get)  # a name alone makes Dask import distributed
     chosen = {"sensor": sensor, "variable": variable, "date": date, "pixel": pixel}
     show(store, out, **chosen, level=level, at=at)
     terminal.say(f"-> {out}")
@@ -63,6 +61,7 @@ def overviews(
     cluster: Cluster,
 ) -> None:
     """Make the overviews that a store lacks, for pictures of large regions."""
+    cluster.begin("terralatent.pipeline.overviews.make")
     from terralatent.pipeline.overviews.make import make_overviews
 
     terminal.finish(make_overviews(store, **cluster.keywords(), progress=terminal.bar()), store)
