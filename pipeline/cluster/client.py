@@ -230,7 +230,9 @@ def _notices(client: Client) -> Iterator[None]:
 
     def first(record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        return not (text in said or said.add(text))  # type: ignore[func-returns-value]
+        new = text not in said
+        said.add(text)
+        return new
 
     logger = logging.getLogger(COMPILING)
     logger.addFilter(first)
