@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import re
 import signal
@@ -31,7 +30,7 @@ from terralatent.pipeline.cluster.kinds import KINDS
 from terralatent.pipeline.cluster.local import Size
 from terralatent.pipeline.cluster.workers import COMPILING
 from tests.made.opened import Stores
-from tests.waiting import WITHIN_S, until
+from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -63,20 +62,38 @@ def test_local_workers_are_processes_with_one_thread_for_each_task() -> None:
         assert client.submit(abs, -1).result() == 1, "a cluster that was joined lives on"
 
 
-def compile_something() -> None:
+NOTICES = """
+import logging, sys, time
+from terralatent.pipeline.cluster.client import client_for
+from terralatent.pipeline.cluster.workers import COMPILING
+
+def compile_something():
     logging.getLogger(COMPILING).info("compiling")
 
-
-def test_what_workers_say_of_their_compiling_is_logged_here_once_for_all(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    assert cpu_compile.__name__ == COMPILING
-    caplog.set_level(logging.INFO, COMPILING)
+if __name__ == "__main__":
+    said = []
+    logging.getLogger(COMPILING).addHandler(logging.StreamHandler(sys.stdout))
+    logging.getLogger(COMPILING).addFilter(lambda record: said.append(record) or True)
+    logging.getLogger(COMPILING).setLevel(logging.INFO)
     with client_for("local", workers=2, memory="1GB") as client:
         for _ in range(2):
             client.run(compile_something)
-        until(lambda: caplog.messages, "the line")
-    assert caplog.messages == ["compiling"]
+        while not said:
+            time.sleep(0.05)
+"""
+
+
+def test_what_workers_say_of_their_compiling_is_logged_here_once_for_all(tmp_path: Path) -> None:
+    assert cpu_compile.__name__ == COMPILING
+    script = tmp_path / "script.py"
+    script.write_text(NOTICES)
+
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=WITHIN_S
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "compiling\n"
 
 
 def test_no_more_processes_are_started_than_there_are_blocks(
