@@ -100,6 +100,6 @@ def _variables(settings: Mapping[str, str]) -> Iterator[None]:
 def _end() -> None:
     """End the server at once: while it imports it does not see that this process ends, and whoever
     reads what both print would wait for it."""
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     with suppress(ProcessLookupError, TypeError):  # it has ended, or was never started
         os.kill(server._forkserver_pid, signal.SIGKILL)

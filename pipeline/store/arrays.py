@@ -169,7 +169,9 @@ def grid_arrays(grid: GeoBox) -> tuple[ArrayLayout, ...]:
     The same as :func:`odc.geo.xr.xr_coords` gives, which is of xarray and takes a second to import.
     """
     y, x = (grid.coordinates[dim] for dim in grid.dimensions)
-    crs, attrs = grid.crs, {key: _plain(value) for key, value in grid.crs.proj.to_cf().items()}
+    crs = grid.crs
+    assert crs is not None, "a cube's grid has one"
+    attrs = {key: _plain(value) for key, value in crs.proj.to_cf().items()}
     corners = (f"{value:.24f}".rstrip("0").rstrip(".") for value in grid.transform.to_gdal())
     reference = {"spatial_ref": attrs.get("crs_wkt") or crs.wkt, **attrs}
     return (

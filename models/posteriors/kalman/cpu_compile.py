@@ -110,7 +110,7 @@ def _compiled(loop: Any, signature: tuple[types.Type, ...], *, kept: bool) -> Lo
     return cast(Loop, loop)
 
 
-class _Notice(event.Listener):  # type: ignore[misc]
+class _Notice(event.Listener):
     """Says that code is compiled, which numba begins where its cache has none."""
 
     def __init__(self, text: str) -> None:
