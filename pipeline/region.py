@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import zarr
 from odc.geo.crs import CRS, CRSError
-from odc.geo.geobox import GeoBox
+from odc.geo.geobox import Affine, GeoBox
 from odc.geo.geom import Geometry
-from rasterio import Affine
 from shapely.geometry.base import BaseGeometry
 
 from terralatent.catalogs.antimeridian import unbroken

@@ -94,6 +94,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         }
         | {"cube", "store"},
         "cli": {
+            "cluster",
             "fleet",
             "explorer",
             "info",

@@ -7,8 +7,8 @@ SCENES is a folder with a static catalogue and a region.geojson, ../shared/scene
 scenes are built into a cube, and a year of them (73 dates of Sentinel-2, 60 of Sentinel-1) is
 repeated in space; the cubes are kept in FOLDER for the next time. Without MODEL the weights are
 random: the work is the same. Monthly latents, 16 of them, are written packed, from store to store,
-by two worker processes on the CPU. Starting them, and what each does once in its life, is not
-counted. One line for each figure, with what was wanted of it.
+by two worker processes on the CPU. Starting them, and what each does once in its life, is counted
+by the part `start` alone. One line for each figure, with what was wanted of it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from benchmarks.embed.memory import Case, hold_memory
 from benchmarks.embed.scaling import compare_blocks, compare_workers
 from benchmarks.embed.scheduler import load_scheduler
 from benchmarks.embed.stages import print_table, start_timing, time_stages
+from benchmarks.embed.start_up import time_start
 from benchmarks.embed.workers import Cost, cost_of, fresh_workers
 from terralatent.pipeline import embed, open_latents
 from terralatent.pipeline.region import blocks
@@ -270,7 +271,15 @@ def _device(bench: Bench) -> None:
     measure_device(*cubes, model, bench.folder / "device", bench.device, bench.memory)
 
 
+def _start(bench: Bench) -> None:
+    """What one small block takes from command to result."""
+    side = 64
+    print(f"# {side} x {side} pixels, one block, from the command on, by the model of the package")
+    time_start(bench.cube(side, side), bench.given, bench.folder / "start", bench.rounds)
+
+
 PARTS = {
+    "start": _start,
     "speed": _speed,
     "workers": _workers,
     "blocks": _blocks,

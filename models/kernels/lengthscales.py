@@ -1,10 +1,9 @@
-"""Kernels with one lengthscale in days: bounded, learnable or fixed, kept by a GPyTorch kernel."""
+"""Kernels with one lengthscale in days: bounded, learnable or fixed, kept as GPyTorch keeps it."""
 
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
-from gpytorch.kernels import Kernel
 from torch import Tensor
 
 from terralatent.models.kernels.temporal import TemporalKernel
@@ -16,6 +15,55 @@ INITIAL = 60.0
 """The lengthscale in days of a kernel that names none."""
 
 
+class _Bounds(torch.nn.Module):
+    """Two bounds, and the logistic curve between them."""
+
+    lower_bound: Tensor
+    upper_bound: Tensor
+
+    def __init__(self, lower: float, upper: float) -> None:
+        super().__init__()
+        self.register_buffer("lower_bound", torch.tensor(lower))
+        self.register_buffer("upper_bound", torch.tensor(upper))
+
+
+class BoundedLengthscale(torch.nn.Module):
+    r"""A number for each latent between two bounds, free of bounds as a parameter.
+
+    Its parameter and buffers have the names, shapes and values of a GPyTorch kernel with an
+    ``Interval`` constraint, so that a checkpoint is the same; GPyTorch itself, which takes half a
+    second to import, is then of training and tests alone.
+
+    .. math:: \ell = a + (b - a) / (1 + e^{-r})
+
+    Arguments:
+        latents: The number of latents L.
+        lower: The bound :math:`a`.
+        upper: The bound :math:`b`.
+    """
+
+    def __init__(self, latents: int, lower: float, upper: float) -> None:
+        super().__init__()
+        self.raw_lengthscale = torch.nn.Parameter(torch.zeros(latents, 1, 1))
+        self.raw_lengthscale_constraint = _Bounds(lower, upper)
+
+    @property
+    def lengthscale(self) -> Tensor:
+        r""":math:`\ell`, shape :math:`(L, 1, 1)`."""
+        lower, upper = self._bounds()
+        return torch.sigmoid(self.raw_lengthscale) * (upper - lower) + lower
+
+    @lengthscale.setter
+    def lengthscale(self, value: Tensor) -> None:
+        lower, upper = self._bounds()
+        part = (value - lower) / (upper - lower)
+        self.raw_lengthscale.data.copy_(torch.log(part) - torch.log(1 - part))
+
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        bounds = self.raw_lengthscale_constraint
+        return bounds.lower_bound, bounds.upper_bound
+
+
 class LengthscaleKernel(TemporalKernel):
     r"""What kernels with a lengthscale :math:`\ell` share: where it is kept, and its bounds.
 
@@ -24,7 +72,7 @@ class LengthscaleKernel(TemporalKernel):
 
     Arguments:
         latents: The number of latents L.
-        keeper: A GPyTorch kernel of that batch shape, whose constraint holds the bounds.
+        keeper: Has it within its bounds: a :class:`BoundedLengthscale`, or a GPyTorch kernel.
         lengthscale: Initial :math:`\ell` in days, one for all or shape :math:`(L)`.
         learnable: Whether :math:`\ell` takes gradients.
     """
@@ -32,7 +80,7 @@ class LengthscaleKernel(TemporalKernel):
     kind: ClassVar[str]
 
     def __init__(
-        self, latents: int, keeper: Kernel, lengthscale: float | Tensor, learnable: bool
+        self, latents: int, keeper: Any, lengthscale: float | Tensor, learnable: bool
     ) -> None:
         super().__init__(latents)
         self.gpytorch = keeper
@@ -46,7 +94,7 @@ class LengthscaleKernel(TemporalKernel):
     @property
     def lengthscale(self) -> Tensor:
         r""":math:`\ell` in days, shape :math:`(L)`."""
-        return self._to_days(cast(Tensor, self.gpytorch.lengthscale).reshape(self.latents))
+        return self._to_days(self.gpytorch.lengthscale.reshape(self.latents))
 
     def set_lengthscale(self, days: float | Tensor) -> None:
         r"""Set :math:`\ell`, one for all latents or shape :math:`(L)`.

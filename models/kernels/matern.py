@@ -4,8 +4,6 @@ import math
 from typing import ClassVar
 
 import torch
-from gpytorch.constraints import Interval
-from gpytorch.kernels import MaternKernel
 from torch import Tensor
 
 from terralatent.models.kernels.hilbert_basis import hilbert_basis
@@ -13,6 +11,7 @@ from terralatent.models.kernels.lengthscales import (
     INITIAL,
     LONGEST,
     SHORTEST,
+    BoundedLengthscale,
     LengthscaleKernel,
 )
 
@@ -45,11 +44,7 @@ class Matern(LengthscaleKernel):
     def __init__(
         self, latents: int, lengthscale: float | Tensor = INITIAL, learnable: bool = True
     ) -> None:
-        keeper = MaternKernel(
-            nu=self.smoothness,
-            batch_shape=torch.Size([latents]),
-            lengthscale_constraint=Interval(SHORTEST, LONGEST),
-        )
+        keeper = BoundedLengthscale(latents, SHORTEST, LONGEST)
         super().__init__(latents, keeper, lengthscale, learnable)
 
     @property

@@ -4,8 +4,6 @@ import math
 from typing import ClassVar, cast
 
 import torch
-from gpytorch.constraints import Interval
-from gpytorch.kernels import PeriodicKernel
 from torch import Tensor
 
 from terralatent.models.kernels.lengthscales import (
@@ -81,6 +79,9 @@ class Periodic(LengthscaleKernel):
                 f"A period must lie within [1, {LONGEST_PERIOD:g}] days, got {period}; "
                 f"a year has {YEAR}."
             )
+        from gpytorch.constraints import Interval  # half a second, and few models have a season
+        from gpytorch.kernels import PeriodicKernel
+
         self._turn = period / (2.0 * math.pi)
         keeper = PeriodicKernel(
             batch_shape=torch.Size([latents]),

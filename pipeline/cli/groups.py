@@ -25,6 +25,7 @@ from terralatent.pipeline.cli.options import (
     Tables,
     by_sensor,
 )
+from terralatent.pipeline.command import is_our_program
 
 if TYPE_CHECKING:
     from terralatent.pipeline.cube.masking import MaskingRequest
@@ -166,6 +167,17 @@ class Cluster:
             help="Serve Dask's web pages, which every user of this machine can read.",
         ),
     ] = False
+
+    def begin(self, *modules: str) -> None:
+        """Have what worker processes of this machine need imported, while this one imports.
+
+        Args:
+            modules: By name.
+        """
+        if self.client == "local" and is_our_program():
+            from terralatent.pipeline.cluster.fork_server import start_fork_server
+
+            start_fork_server(*modules)
 
     def keywords(self) -> dict[str, Any]:
         """As :func:`~terralatent.pipeline.ingest.build.build_cube` and others take them."""

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from terralatent.pipeline.cluster.access import warn_of_open_address
 from terralatent.pipeline.cluster.kinds import KINDS, ClusterRequest, Kind, message_of
 from terralatent.pipeline.cluster.local import Size, end_processes, local_processes, memory_bytes
 from terralatent.pipeline.cluster.workers import (
+    COMPILING,
     PIN_THREADS,
     VersionCheck,
     is_shared,
@@ -62,6 +63,12 @@ class Workers:
             InputError: If it is no size above zero.
         """
         return memory_bytes(self.memory)
+
+    def at_most(self, tasks: int) -> Workers:
+        """Those of them that so many tasks need, where they are started on this machine."""
+        if self.client not in (None, "local"):
+            return self
+        return replace(self, count=min(workers_of("local", self.count), tasks))
 
     def join(self, threads: int = 1) -> AbstractContextManager[Client]:
         """A client of them for the time of a ``with`` block, see :func:`client_for`."""
@@ -200,9 +207,12 @@ def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
     """Check the workers and pin their threads, also of those that join meanwhile."""
     VersionCheck(client).require_same_versions()
     name = f"{PIN_THREADS}-{uuid4().hex}"  # others may work on the same cluster
-    _pin_threads(client, name)
+    _pin_threads(client, name, notices=not lives_on)
     try:
-        yield
+        with ExitStack() as stack:
+            if not lives_on:
+                stack.enter_context(_notices(client))
+            yield
     finally:
         if lives_on and client.status == "running":  # who joins it later is none of our business
             with suppress(Exception):
@@ -213,11 +223,31 @@ def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
                 )
 
 
-def _pin_threads(client: Client, name: str) -> None:
+@contextmanager
+def _notices(client: Client) -> Iterator[None]:
+    """Have what workers say of their compiling logged here, each line once for all of them."""
+    said: set[str] = set()
+
+    def first(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in said
+        said.add(text)
+        return new
+
+    logger = logging.getLogger(COMPILING)
+    logger.addFilter(first)
+    try:
+        client.forward_logging(COMPILING, logging.INFO)
+        yield
+    finally:
+        logger.removeFilter(first)
+
+
+def _pin_threads(client: Client, name: str, *, notices: bool) -> None:
     """Pin the threads of all workers; one that dies meanwhile is not in the way of the others."""
     for _ in range(PIN_TRIES):
         try:
-            client.register_plugin(pin_threads(), name=name)
+            client.register_plugin(pin_threads(notices=notices), name=name)
             return
         except OSError:  # of the scheduler, or of a worker that it could not reach
             client.nthreads()

@@ -22,6 +22,7 @@ from terralatent.pipeline.cluster.access import (
     pages_settings,
     scheduler_options,
 )
+from terralatent.pipeline.cluster.fork_server import MALLOC, fork_settings
 from terralatent.pipeline.command import is_our_program
 from terralatent.pipeline.interrupts import deaf_threads
 
@@ -33,13 +34,6 @@ __all__ = [
     "memory_limit",
     "process_settings",
 ]
-
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
-"""What glibc may keep of freed memory, and the largest piece it takes from there, in bytes.
-
-Dask's own setting gives all back at once. The tensors of the next batch then cost a page fault for
-every 4 kB: measured, as much time as the model itself.
-"""
 
 LEAST_BYTES = 100_000_000
 """What a worker process takes that does nothing, and a little more; Dask ends one that takes more
@@ -96,6 +90,7 @@ def local_processes(size: Size) -> LocalCluster:
                 protocol="tls://",
                 security=own_keys(),
                 silence_logs=logging.CRITICAL,
+                **fork_settings(),
             )
     except RuntimeError as error:  # what Dask says is only that one of its parts did not
         raise InputError(NOT_STARTED if is_our_program() else NOT_GUARDED) from error

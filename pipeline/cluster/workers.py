@@ -13,9 +13,11 @@ from distributed import Client, WorkerPlugin, get_worker
 from distributed.versions import get_versions
 
 from terralatent.catalogs.errors import InputError
+from terralatent.pipeline.cluster.fork_server import POOLS
 from terralatent.pipeline.cluster.scheduler_loss import is_scheduler_loss
 
 __all__ = [
+    "COMPILING",
     "PIN_THREADS",
     "VersionCheck",
     "is_shared",
@@ -28,20 +30,14 @@ __all__ = [
 PACKAGES = ("terralatent", "icechunk", "zarr")
 """Their objects are pickled here and unpickled on workers, or the other way round."""
 
+COMPILING = "terralatent.models.posteriors.kalman.cpu_compile"
+"""The logger of what takes a worker seconds before its first block, where it has not been kept."""
+
 MOST_NAMED = 3
 """Workers that a refusal names."""
 
 PIN_THREADS = "terralatent-pin-threads"
 """Name of the plugin."""
-
-POOLS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "BLOSC_NTHREADS",
-)
-"""Variables that size the thread pools of the libraries a worker may import later."""
 
 
 class VersionCheck:
@@ -137,12 +133,15 @@ def version_check(client: Client) -> VersionCheck:
     return _SHARED.get(client) or VersionCheck(client)
 
 
-def pin_threads() -> WorkerPlugin:
+def pin_threads(*, notices: bool = False) -> WorkerPlugin:
     """A plugin that pins the pools of a worker's process: those loaded, and those that may come.
 
     Each task gets one thread of torch, BLAS and blosc, and a worker's zarr as many as the worker
     has. Dask runs as many tasks at once in a worker as that; a library that starts a pool for all
     cores inside each of them makes them wait for one another.
+
+    Args:
+        notices: Whether :data:`COMPILING` logs information too, for a process that is ours alone.
     """
 
     # Pickled by value, being no module's: else a worker without this package could not join a
@@ -151,9 +150,12 @@ def pin_threads() -> WorkerPlugin:
         name = PIN_THREADS
 
         def setup(self, worker: object) -> None:
+            import logging
             import os
             import sys
 
+            if notices:
+                logging.getLogger(COMPILING).setLevel(logging.INFO)
             os.environ.update({name: "1" for name in POOLS})
             if "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(1)

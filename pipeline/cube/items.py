@@ -7,15 +7,17 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
 from terralatent.catalogs.items.item import available_at, changed_at, own_href, sensed_at
 from terralatent.catalogs.scenes.acquisition import Fate
-from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.pipeline.store.arrays import ArrayLayout, coordinate, time_array
+
+if TYPE_CHECKING:
+    from terralatent.catalogs.scenes.scenes import Scenes
 
 __all__ = [
     "ItemRow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr_cm
@@ -12,7 +12,6 @@ from odc.geo.geobox import GeoBox
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.scenes.acquisition import Acquisition
-from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import QualityBand, Sensor
 from terralatent.pipeline.cube.items import item_arrays, rows_of
 from terralatent.pipeline.cube.losses import STATE_FLAGS
@@ -25,6 +24,9 @@ from terralatent.pipeline.store.arrays import (
     grid_arrays,
     inner_chunk,
 )
+
+if TYPE_CHECKING:
+    from terralatent.catalogs.scenes.scenes import Scenes
 
 __all__ = [
     "DATES_A_SHARD",

@@ -19,7 +19,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.clear import ClearRule
@@ -299,6 +298,8 @@ def clear_sky(
 
 def _widened(masked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """What lies within so many pixels of a masked one, date by date."""
+    from scipy.ndimage import distance_transform_edt
+
     wide = masked.copy()
     for date in np.flatnonzero(masked.any(axis=(1, 2))):
         wide[date] = distance_transform_edt(~masked[date]) <= pixels

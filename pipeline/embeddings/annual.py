@@ -6,10 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-import xarray as xr
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
@@ -21,18 +20,19 @@ from terralatent.models.shipped import model_folder
 from terralatent.pipeline.cluster.client import Workers
 from terralatent.pipeline.cube.masking import MaskingRequest
 from terralatent.pipeline.cube.reading import Reading, UntilRequest
-from terralatent.pipeline.embeddings.opened import annual_dataset
 from terralatent.pipeline.embeddings.packing import PRECISIONS
 from terralatent.pipeline.embeddings.product import AnnualVectors, add_windows
 from terralatent.pipeline.embeddings.windows import parse_windows
 from terralatent.pipeline.mapping.inference import InferenceJob
-from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.results.fill import fill, model_of
 from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["COMPONENTS", "annual"]
 
@@ -163,12 +163,17 @@ def annual(
     kept = "float32" if result is None else precision
     product = AnnualVectors(job, windows, components, kept, mapped.digest())
     if result is None:
+        from terralatent.pipeline.embeddings.opened import annual_dataset
+        from terralatent.pipeline.mapping.lazy import lazy_result
+
         return annual_dataset(
             lazy_result(product, pixels),
             np.array([own.end for own in windows], "datetime64[us]"),
             [job.snapshot] * len(windows),
         )
     if pixels:
+        from terralatent.pipeline.mapping.lazy import fill_given
+
         return fill_given(product, pixels, result, title="annual", progress=progress)
     who = Workers(client, workers, memory)
     return fill(

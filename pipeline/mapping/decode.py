@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
-import xarray as xr
 from distributed import Client
 from numpy.typing import NDArray
 
@@ -21,7 +20,6 @@ from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.dates import When, days_since_1970
 from terralatent.pipeline.mapping.block import BlockWork
 from terralatent.pipeline.mapping.inference import InferenceJob
-from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
 from terralatent.pipeline.mapping.memory import MemoryLimit, MemoryPlan, plan_memory
 from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.results.fill import fill, model_of
@@ -42,6 +40,9 @@ from terralatent.pipeline.store.arrays import (
     inner_chunk,
 )
 from terralatent.pipeline.store.repository import Store
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["decode"]
 
@@ -153,8 +154,12 @@ def decode(
     job.require_sensor(sensor)
     bands = Bands(job, sensor)
     if result is None:
+        from terralatent.pipeline.mapping.lazy import lazy_result
+
         return lazy_result(bands, pixels)
     if pixels:
+        from terralatent.pipeline.mapping.lazy import fill_given
+
         return fill_given(bands, pixels, result, title="decode", progress=progress)
     who = Workers(client, workers, memory)
     return fill(bands, result, who, title="decode", overviews=overviews, progress=progress)

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-import xarray as xr
 from distributed import Client
 
 from terralatent.catalogs.errors import InputError
@@ -20,17 +19,19 @@ from terralatent.pipeline.mapping.job import MappingJob
 from terralatent.pipeline.mapping.latents.live import LiveLatents, require_live
 from terralatent.pipeline.mapping.latents.product import Latents
 from terralatent.pipeline.mapping.latents.states import has_states, lay_out_states, smooth_anew
-from terralatent.pipeline.mapping.lazy import fill_given, lazy_result
-from terralatent.pipeline.mapping.opened import open_latents, with_information
 from terralatent.pipeline.mapping.plan import CubeSource, plan
 from terralatent.pipeline.mapping.results.fill import fill, model_of
 from terralatent.pipeline.mapping.results.report import ResultReport
 from terralatent.pipeline.pixels.model import ModelSource
-from terralatent.pipeline.pixels.table import TableReport, embed_table
 from terralatent.pipeline.progress import ProgressChoice, choose_progress
 from terralatent.pipeline.store.repository import Store
 from terralatent.pipeline.tables.columns import Columns
 from terralatent.pipeline.tables.table import TableSource, is_table
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from terralatent.pipeline.pixels.table import TableReport
 
 __all__ = ["embed"]
 
@@ -174,6 +175,8 @@ def embed(
             )
         if live:
             raise InputError("live=True is of a cube that grows; leave it out for a table.")
+        from terralatent.pipeline.pixels.table import embed_table
+
         return embed_table(
             cube, model, out, dates=dates, wide=wide, columns=columns, sensors=sensors,
             encoder=encoder, device=device, progress=progress,
@@ -187,6 +190,9 @@ def embed(
         model = model_of(result)
     job, pixels = plan(cube, model, dates, reading, device=device, encoder=encoder)
     if result is None:
+        from terralatent.pipeline.mapping.lazy import lazy_result
+        from terralatent.pipeline.mapping.opened import with_information
+
         return with_information(lazy_result(Latents(job, packed=False), pixels))
     who, packed = Workers(client, workers, memory), precision == "packed"
     if live and (pixels or not isinstance(job, MappingJob)):
@@ -196,13 +202,15 @@ def embed(
     kept = live or has_states(result)
     latents = (LiveLatents if live else Latents)(job, packed, with_states=kept)
     if pixels:
+        from terralatent.pipeline.mapping.lazy import fill_given
+
         return fill_given(latents, pixels, result, title="embed", progress=progress)
     report = fill(
         latents, result, who, title="embed",
         grow=partial(lay_out_states, job=job) if live else smooth_anew,
         overviews=overviews, progress=progress,
     )  # fmt: skip
-    if report.clipped and report.clipped > MANY_CLIPPED * 2 * open_latents(result)["mean"].size:
+    if report.clipped and report.clipped > MANY_CLIPPED * 2 * result.group()["mean"].size:
         log.warning(
             '%d latent values did not fit the packing and were clipped; precision="float32" '
             "keeps them.",

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
-
-import dask.array as da
-import xarray as xr
+from typing import TYPE_CHECKING, TypeAlias
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.cube.masking import leaves_open
 from terralatent.pipeline.cube.reading import Reading
-from terralatent.pipeline.cube.selected import selection_of
 from terralatent.pipeline.dates import When
-from terralatent.pipeline.mapping.given import plan_given
 from terralatent.pipeline.mapping.inference import InferenceJob
 from terralatent.pipeline.mapping.job import plan_job
 from terralatent.pipeline.pixels.model import ModelSource
 from terralatent.pipeline.store.repository import Store
 
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
+
 __all__ = ["CubeSource", "plan"]
 
-CubeSource: TypeAlias = str | Path | Store | xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset]
+CubeSource: TypeAlias = "str | Path | Store | xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset]"
 """Path or URL of a cube; one that :func:`~terralatent.pipeline.cube.opened.open_cube` opened, also
 after selections; or Datasets of sensors, one or by name, see
 :func:`~terralatent.pipeline.cube.as_sensor.as_sensor`."""
@@ -66,6 +65,10 @@ def plan(
             acquisitions_of=acquisitions_of, device=device, encoder=encoder,
         )  # fmt: skip
         return job, ()
+    # Whoever gives a path, as the command line does, does not wait for xarray.
+    from terralatent.pipeline.cube.selected import selection_of
+    from terralatent.pipeline.mapping.given import plan_given
+
     sensors = _by_sensor(cube)
     selection = selection_of(sensors)
     if selection is not None:
@@ -94,6 +97,8 @@ def plan(
 
 def _by_sensor(cube: xr.DataTree | xr.Dataset | Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """The Datasets of sensors, by name."""
+    import xarray as xr
+
     if isinstance(cube, xr.DataTree):
         nodes = {str(name): node.to_dataset() for name, node in cube.children.items()}
         found = {name: own for name, own in nodes.items() if "data" in own}

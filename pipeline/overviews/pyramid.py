@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from odc.geo.geobox import GeoBox
-from rasterio import Affine
+from odc.geo.geobox import Affine, GeoBox
 
 from terralatent.pipeline.region import Block, blocks
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -19,6 +18,9 @@ import pyarrow.parquet as pq
 
 from terralatent.catalogs.errors import InputError
 from terralatent.pipeline.tables.columns import Columns, TableColumns, find_columns, time_column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["ENDINGS", "Table", "TableSource", "is_table"]
 
@@ -166,6 +168,8 @@ def _read(source: TableSource, name: str, time: str) -> pq.ParquetFile | pa.Tabl
 
 def _dated(frame: pd.DataFrame, time: str, name: str) -> pd.DataFrame:
     """A frame with timestamps in UTC where it has text, as that of a CSV file is read."""
+    import pandas as pd
+
     if time not in frame or not pd.api.types.is_string_dtype(frame[time]):
         return frame
     try:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.xr import xr_coords
 from shapely.geometry import box
 
 from terralatent.catalogs.errors import InputError
@@ -88,3 +89,22 @@ def test_a_grid_read_back_is_the_grid_written(tmp_path: Path) -> None:
     read = grid_of(Store.of(tmp_path / "s").group())
 
     assert read == written
+
+
+@settings(max_examples=8, deadline=None)
+@given(place=places, resolution=st.sampled_from([10.0, 7.5]))
+def test_a_grid_is_kept_as_xarray_would_have_it(
+    place: tuple[float, float, float], resolution: float
+) -> None:
+    west, south, size = place
+    own = grid(box(west, south, west + size, south + size), resolution)
+
+    for array in grid_arrays(own):
+        wanted = xr_coords(own)[array.name]
+        assert array.data is not None
+        assert array.data.dtype == wanted.dtype
+        np.testing.assert_array_equal(array.data, wanted.values)
+        if array.name == "spatial_ref":
+            assert list(array.attrs.items()) == list(wanted.attrs.items())
+        else:
+            assert array.attrs["units"] == wanted.attrs["units"]

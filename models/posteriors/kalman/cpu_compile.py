@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import numba
 from numba import types
+from numba.core import event
 
 from terralatent.models.posteriors.kalman.cpu_loops import GIVEN, LOOPS
 from terralatent.models.posteriors.kalman.step import sweep_sources
@@ -30,6 +31,12 @@ Loop = Callable[..., None]
 
 SOURCES = tuple(inspect.getsource(loop) for loop in LOOPS)
 """Read at import: the files may change while a process lives."""
+
+KEPT, NOT_KEPT = (
+    "compiling the smoother for this machine, for some seconds: once, as it is kept",
+    "compiling the smoother, for some seconds: each time, as there is no folder to keep it in",
+)
+"""What is logged where code is not in the cache, and where there is no cache."""
 
 _logger = logging.getLogger(__name__)
 _compiling = Lock()
@@ -59,12 +66,12 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
                     break
                 if fresh:
                     _forget(loop, stem)
-                return _compiled(loop, signature)
+                return _compiled(loop, signature, kept=True)
             except Exception as error:
                 # Damage raises whatever it may, and is first compiled over; an error of our own
                 # comes again below.
                 _logger.warning("compiled code in %s cannot be used: %r", folder, error)
-        return _compiled(_loop(text, Path(f"<{stem}>"), name, kept=False), signature)
+        return _compiled(_loop(text, Path(f"<{stem}>"), name, kept=False), signature, kept=False)
 
 
 def module_text(states: int, dtype: str) -> str:
@@ -97,9 +104,25 @@ def _loop(text: str, path: Path, name: str, *, kept: bool) -> Any:
     return module.__dict__[name]
 
 
-def _compiled(loop: Any, signature: tuple[types.Type, ...]) -> Loop:
-    loop.compile(signature)
+def _compiled(loop: Any, signature: tuple[types.Type, ...], *, kept: bool) -> Loop:
+    with event.install_listener("numba:compile", _Notice(KEPT if kept else NOT_KEPT)):
+        loop.compile(signature)
     return cast(Loop, loop)
+
+
+class _Notice(event.Listener):
+    """Says that code is compiled, which numba begins where its cache has none."""
+
+    def __init__(self, text: str) -> None:
+        self._text: str | None = text
+
+    def on_start(self, event: Any) -> None:
+        if self._text is not None:  # what a loop calls is compiled too
+            _logger.info(self._text)
+            self._text = None
+
+    def on_end(self, event: Any) -> None:
+        pass
 
 
 def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:

@@ -49,6 +49,7 @@ def changes(
     clear: groups.ClearSky,
 ) -> None:
     """Map where latents or an index moved beyond chance, between dates or between runs."""
+    cluster.begin("terralatent.pipeline.changes.changes")
     from terralatent.pipeline.changes.changes import changes
 
     report = changes(

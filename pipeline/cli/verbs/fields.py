@@ -45,6 +45,7 @@ def fields(
     clear: groups.ClearSky,
 ) -> None:
     """Predict means of fields at any dates, with an uncertainty that knows what pixels share."""
+    cluster.begin("terralatent.pipeline.fields.means")
     from terralatent.pipeline.fields.means import FieldReport, field_means
 
     means = field_means(

@@ -122,6 +122,7 @@ def classify(
     maps: FleetMaps,
 ) -> None:
     """Map the classes of a few labels, with probabilities, scores and areas."""
+    cluster.begin("terralatent.pipeline.landcover.classify")
     from terralatent.pipeline.cli.pages.landcover import landcover_page, parse_colours
     from terralatent.pipeline.landcover.classify import classify
 
@@ -179,6 +180,7 @@ def regress(
     cluster: Cluster,
 ) -> None:
     """Map a number of a few labels, with its error."""
+    cluster.begin("terralatent.pipeline.landcover.regress")
     from terralatent.pipeline.cli.pages.landcover import landcover_page
     from terralatent.pipeline.landcover.regress import regress
 

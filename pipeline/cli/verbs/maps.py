@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["annual", "decode", "embed", "map_region"]
 
+SMOOTHER = ("terralatent.models.posteriors.kalman.cpu",)
+"""What workers compute with; numba takes a second to import."""
+
 
 @groups.grouped
 def map_region(
@@ -92,6 +95,7 @@ def embed(
     tiles: FleetChoice,
 ) -> None:
     """Infer each pixel's latent series, mean and standard deviation, at any dates."""
+    cluster.begin("terralatent.pipeline.mapping.embed", *SMOOTHER)
     from terralatent.pipeline.mapping.embed import embed
 
     fleet, model = _fleet_of(tiles, "embed", cube, model, out, how)
@@ -135,6 +139,7 @@ def decode(
     clear: groups.ClearSky,
 ) -> None:
     """Predict a sensor's bands at any dates: surface, uncertainty, and a new observation."""
+    cluster.begin("terralatent.pipeline.mapping.decode", *SMOOTHER)
     from terralatent.pipeline.mapping.decode import decode
 
     known = season.keywords(how)
@@ -178,6 +183,7 @@ def annual(
     tiles: FleetChoice,
 ) -> None:
     """Reduce a year of each pixel to one vector, with the standard deviation of each number."""
+    cluster.begin("terralatent.pipeline.embeddings.annual", *SMOOTHER)
     from terralatent.pipeline.embeddings.annual import COMPONENTS, annual
 
     fleet, model = _fleet_of(tiles, "annual", cube, model, out, how)

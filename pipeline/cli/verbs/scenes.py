@@ -93,6 +93,8 @@ def build(
     tiles: FleetChoice,
 ) -> None:
     """Read the scenes into a cube that keeps each sensor on its own dates."""
+    if not dry_run:
+        cluster.begin("terralatent.pipeline.ingest.build")
     from terralatent.pipeline.cli.pages.plan import plan_page
     from terralatent.pipeline.cli.scenes import choose_scenes
     from terralatent.pipeline.ingest.build import build_cube

@@ -43,8 +43,12 @@ def show(
     at: opt.At = None,
 ) -> None:
     """Draw a picture of a store, of the series of one of its pixels, or of its season."""
+    import dask
+    from dask.threaded import get
+
     from terralatent.pipeline.pictures.show import show
 
+    dask.config.set(scheduler=get)  # a name alone makes Dask import distributed
     chosen = {"sensor": sensor, "variable": variable, "date": date, "pixel": pixel}
     show(store, out, **chosen, level=level, at=at)
     terminal.say(f"-> {out}")
@@ -57,6 +61,7 @@ def overviews(
     cluster: Cluster,
 ) -> None:
     """Make the overviews that a store lacks, for pictures of large regions."""
+    cluster.begin("terralatent.pipeline.overviews.make")
     from terralatent.pipeline.overviews.make import make_overviews
 
     terminal.finish(make_overviews(store, **cluster.keywords(), progress=terminal.bar()), store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import odc.geo.xr  # noqa: F401  (gives xarray objects .odc)
-import rioxarray  # noqa: F401  (gives xarray objects .rio)
 import zarr
 from distributed import Client
 from numpy.typing import NDArray
@@ -139,9 +138,12 @@ def fill_blocks(
         translated_scheduler_loss(),
         ExitStack() as stack,
     ):
+
+        def join(tasks: int) -> Client | None:
+            return stack.enter_context(_joining(origin, out, workers, tasks))
+
         # A new store is laid out only once there is somebody to fill it.
-        joining = _joining(origin, out, workers)
-        joined = None if out.exists() else stack.enter_context(joining)
+        joined = None if out.exists() else join(_blocks_of(layout))
         if lasting:
             follow(out, layout, origin)
         lay_out(out, noted(layout, {MADE_FROM: place_beside(out, origin.store.address)}))
@@ -154,7 +156,7 @@ def fill_blocks(
         every = blocks((shape[0], shape[1]), layout.identity["block"])
         tasks = [block for block in every if (state[..., *block.index] == PENDING).any()]
         if tasks:
-            joined = joined or stack.enter_context(joining)
+            joined = joined or join(len(tasks))
             partial_input = origin.unfinished()
             origin.prepare(out)
             work = Work(
@@ -175,7 +177,7 @@ def fill_blocks(
             keep_alone_for(out.address, origin.store, {origin.snapshot, *_made_from(root)})
         if overviews and not failures and (left := open_tasks(out)):
             assert workers is not None, "overviews are made by workers"
-            joined = joined or stack.enter_context(joining)
+            joined = joined or join(len(left))
             assert joined is not None
             lost_overviews = fill_overviews(
                 joined, out, left, memory=workers.memory_bytes(), progress=lock.tee(progress)
@@ -221,10 +223,17 @@ def _folder_beside(out: Store, model: str) -> str:
     return place_beside(out, model) if Path(model).is_absolute() else ""
 
 
+def _blocks_of(layout: Layout) -> int:
+    """How many blocks a store will have."""
+    state = next(array for array in layout.groups[0].arrays if array.name == "state")
+    return math.prod(state.shape[-2:])
+
+
 def _joining(
-    origin: Origin, out: Store, workers: Workers | None
+    origin: Origin, out: Store, workers: Workers | None, tasks: int
 ) -> AbstractContextManager[Client | None]:
-    """Who works, on several blocks at a time where a core would wait for a network or a GPU."""
+    """Who works on so many tasks: no more processes of this machine than there are of them, each at
+    several at a time where a core would wait for a network or a GPU."""
     gpu = on_gpu(origin.device)
     if gpu:
         warn_of_gpu()
@@ -235,7 +244,7 @@ def _joining(
     room = (workers.memory_bytes() - PROCESS) // TASK
     if gpu and workers.client in (None, "local"):
         workers = replace(workers, count=workers.count or 1)  # it has the whole GPU
-    return workers.join(max(1, min(threads, room)))
+    return workers.at_most(tasks).join(max(1, min(threads, room)))
 
 
 def _smaller(run: Run[Block]) -> Run[Block]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from gpytorch.constraints import Interval
+from gpytorch.kernels import MaternKernel
 
 from terralatent.models.kernels import (
     Constant,
@@ -18,6 +20,7 @@ from terralatent.models.kernels import (
     White,
     make_kernel,
 )
+from terralatent.models.kernels.lengthscales import LONGEST, SHORTEST
 from tests.made.kernels import KERNELS, LAGS, LENGTHSCALES, SPAN, calendar, level_and_matern32
 
 
@@ -45,6 +48,24 @@ def test_lengthscales_are_kept_and_bounded(kind: type[Matern32] | type[Periodic]
             kernel.set_lengthscale(bad)
     with pytest.raises(ValueError, match=r"3 latents cannot have shape \(2,\)"):
         kernel.set_lengthscale(torch.tensor([20.0, 30.0]))
+
+
+@pytest.mark.parametrize("kind", [Matern12, Matern32, Matern52])
+def test_a_lengthscale_is_kept_as_gpytorch_keeps_it(kind: type[Matern32]) -> None:
+    ours = kind(3)
+    theirs = MaternKernel(
+        nu=ours.smoothness,
+        batch_shape=torch.Size([3]),
+        lengthscale_constraint=Interval(SHORTEST, LONGEST),
+    )
+
+    for days in (torch.full((3,), 60.0), LENGTHSCALES):
+        ours.set_lengthscale(days)
+        theirs.lengthscale = days[:, None, None]
+        kept, wanted = ours.gpytorch.state_dict(), theirs.state_dict()
+        assert list(kept) == list(wanted)
+        assert all(torch.equal(kept[name], wanted[name]) for name in kept)
+        assert torch.equal(ours.lengthscale, theirs.lengthscale.flatten())
 
 
 def test_weights_stay_on_the_simplex() -> None:

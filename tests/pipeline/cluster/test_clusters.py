@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 import tomllib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
@@ -20,10 +21,15 @@ from distributed import Client
 from packaging.requirements import Requirement
 
 from terralatent.catalogs.errors import InputError
+from terralatent.models.posteriors.kalman import cpu_compile
+from terralatent.pipeline import embed
+from terralatent.pipeline.cluster import client as clients
 from terralatent.pipeline.cluster import kinds
-from terralatent.pipeline.cluster.client import client_for, workers_of
+from terralatent.pipeline.cluster.client import Workers, client_for, workers_of
 from terralatent.pipeline.cluster.kinds import KINDS
 from terralatent.pipeline.cluster.local import Size
+from terralatent.pipeline.cluster.workers import COMPILING
+from tests.made.opened import Stores
 from tests.waiting import WITHIN_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,6 +60,57 @@ def test_local_workers_are_processes_with_one_thread_for_each_task() -> None:
         with Client(here, security=client.security) as own, client_for(own) as other:
             assert other.submit(os.getpid).result() == process
         assert client.submit(abs, -1).result() == 1, "a cluster that was joined lives on"
+
+
+NOTICES = """
+import logging, sys, time
+from terralatent.pipeline.cluster.client import client_for
+from terralatent.pipeline.cluster.workers import COMPILING
+
+def compile_something():
+    logging.getLogger(COMPILING).info("compiling")
+
+if __name__ == "__main__":
+    said = []
+    logging.getLogger(COMPILING).addHandler(logging.StreamHandler(sys.stdout))
+    logging.getLogger(COMPILING).addFilter(lambda record: said.append(record) or True)
+    logging.getLogger(COMPILING).setLevel(logging.INFO)
+    with client_for("local", workers=2, memory="1GB") as client:
+        for _ in range(2):
+            client.run(compile_something)
+        while not said:
+            time.sleep(0.05)
+"""
+
+
+def test_what_workers_say_of_their_compiling_is_logged_here_once_for_all(tmp_path: Path) -> None:
+    assert cpu_compile.__name__ == COMPILING
+    script = tmp_path / "script.py"
+    script.write_text(NOTICES)
+
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=WITHIN_S
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "compiling\n"
+
+
+def test_no_more_processes_are_started_than_there_are_blocks(
+    stores: Stores, workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def start(*_: Any, **size: Any) -> Any:
+        started.append(size["workers"])
+        return nullcontext(workers)
+
+    monkeypatch.setattr(clients, "client_for", start)
+    for count in (64, 3):
+        embed(stores["cube"], stores["model"], tmp_path / str(count), workers=count)
+
+    assert started == [4, 3], "the cube has 4 blocks"
+    assert Workers("slurm", 64).at_most(4).count == 64, "a cluster may grow and shrink"
 
 
 def test_a_script_that_does_not_say_that_it_is_the_main_one_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Compiled code is kept between processes, in a folder of the user's own, and never in the way."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -136,9 +137,26 @@ def test_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert cache_folder() != tmp_path / "terralatent"
 
 
-def test_without_any_folder_code_is_compiled_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiling_is_reported_and_that_it_happens_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    caplog.set_level(logging.INFO, cpu_compile.__name__)
+
+    for _ in range(2):  # as two processes do, but for what they import
+        cpu_compile.compiled_loop.__wrapped__("begin_at", 1, "float32")
+
+    assert caplog.messages == [cpu_compile.KEPT]
+
+
+def test_without_any_folder_code_is_compiled_in_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(cpu_compile, "cache_folder", lambda: None)
+    caplog.set_level(logging.INFO, cpu_compile.__name__)
     loop = cpu_compile.compiled_loop.__wrapped__("begin_at", 2, "float64")
+    assert caplog.messages == [cpu_compile.NOT_KEPT]
     rows = np.arange(80, dtype=np.float64).reshape(5, 16)
     compiled, plain = np.zeros(320), np.zeros(320)
 
