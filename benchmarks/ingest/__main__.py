@@ -2,10 +2,11 @@
 
     python -m benchmarks.ingest [SCENES] [--quick] [--rounds 3] [--only PART ...]
 
-Made-up scenes come over HTTP, each answer 20 ms late: tiles of 1,024 pixels, bands of 20 m beside
-those of 10 m, the first pixel of each file 300 pixels off the region's. Both `build` and
-`odc.stac.load(...).to_zarr(...)` read the same items on the same two worker processes, and write
-the same integers with the same compression; starting the workers is not counted. SCENES is a folder
+Made-up scenes come over HTTP, each answer 20 ms late, and for the speed 100 ms as well: tiles of
+1,024 pixels, bands of 20 m beside those of 10 m, the first pixel of each file 300 pixels off the
+region's. Both `build` and `odc.stac.load(...).to_zarr(...)` read the same items on the same two
+worker processes, and write the same integers with the same compression; starting the workers is not
+counted. So does lazycogs on two threads, where it is installed. SCENES is a folder
 with a static catalogue and a region.geojson, ../shared/scenes by default, for the same comparison
 on real scenes. One line for each figure, with what was wanted of it.
 """
@@ -30,6 +31,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import mapping
 
 from benchmarks.ingest.file_server import Counted, counted
+from benchmarks.ingest.lazy_cogs import IS_INSTALLED, lazily_to_zarr
 from benchmarks.ingest.odc_stac import CHUNKINGS, computing, to_zarr
 from benchmarks.ingest.scenes import CRS, Made, make_scenes
 from terralatent.catalogs.documents.serve import serving
@@ -44,6 +46,9 @@ from terralatent.pipeline.ingest.windows import plan_windows
 from terralatent.pipeline.region import grid
 
 LATENCY = 0.02
+WANTED = {LATENCY: 0.8, 0.1: 0.6}
+"""Of the time of the fastest other way, by seconds that each answer is late."""
+
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"
 PARTS = ("speed", "bytes", "memory", "append", "real")
 
@@ -74,20 +79,23 @@ def main() -> int:
 
 
 def _speed(folder: Path, rounds: int, side: int, dates: int) -> None:
-    """Time beside odc-stac, and the bytes of a read window that holds the whole region."""
+    """Time beside odc-stac and lazycogs, and the bytes of a read window of the whole region."""
     print(f"# {side} x {side} pixels, {dates} dates, 10 bands and a mask")
     made = make_scenes(folder / "speed", side=side, dates={S2: dates}, copies=64)
-    with (
-        counted(made.folder, folder / "speed.log", latency=LATENCY) as server,
-        client_for("local", workers=2) as client,
-    ):
-        client.run(_warm_up)
-        scenes = made.scenes(server.url)
-        best = _race(scenes, made, client, folder / "out", rounds)
-        _print_times(best, 1.1)
-        server.forget()
-        build_cube(scenes, made.region(), folder / "counted", client=client)
-        _print_bytes(server, made, side, "one read window", 1.3)
+    for latency, wanted in WANTED.items():
+        print(f"# answers {1000 * latency:.0f} ms late")
+        with (
+            counted(made.folder, folder / "speed.log", latency=latency) as server,
+            client_for("local", workers=2) as client,
+        ):
+            client.run(_warm_up)
+            scenes = made.scenes(server.url)
+            best = _race(scenes, made, client, folder / f"out {latency}", rounds)
+            _print_times(best, wanted)
+            if latency == LATENCY:
+                server.forget()
+                build_cube(scenes, made.region(), folder / "counted", client=client)
+                _print_bytes(server, made, side, "one read window", 1.3)
 
 
 def _race(
@@ -101,6 +109,8 @@ def _race(
     }
     for name, chunks in CHUNKINGS.items():
         ways[f"odc-stac, {name} a chunk"] = to_zarr(scenes, window, chunks)
+        if IS_INSTALLED:
+            ways[f"lazycogs, {name} a chunk"] = lazily_to_zarr(scenes, window, chunks)
     ways["odc-stac, bare .compute()"] = computing(scenes, window, CHUNKINGS["1 date"])
     best = dict.fromkeys(ways, float("inf"))
     for turn in range(rounds):
@@ -118,9 +128,9 @@ def _print_times(best: dict[str, float], wanted: float) -> None:
         print(f"{name}: {seconds:.2f} s")
     fastest = min(seconds for name, seconds in best.items() if "chunk" in name)
     bare = best["odc-stac, bare .compute()"]
-    print(
-        f"build to the best of odc-stac: {best['build'] / fastest:.2f} (wanted: at most {wanted})"
-    )
+    if not IS_INSTALLED:
+        print("NOT MEASURED: lazycogs is not installed")
+    print(f"build to the best of these: {best['build'] / fastest:.2f} (wanted: at most {wanted})")
     print(f"build to bare .compute(): {best['build'] / bare:.2f}")
 
 
@@ -246,7 +256,7 @@ def _real(folder: Path, place: Path, quick: bool, rounds: int) -> None:
         client.run(_warm_up)
         scenes = search_scenes(url, region, "2017-08-01", "2017-11-01" if quick else "2018-11-30")
         print(f"# real scenes: {scenes.summary()}")
-        _print_times(_race(scenes, region, client, folder / "real", rounds), 1.1)
+        _print_times(_race(scenes, region, client, folder / "real", rounds), 0.8)
 
 
 def _files(folder: Path) -> dict[str, int]:
