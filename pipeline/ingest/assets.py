@@ -212,7 +212,7 @@ class _Reader:
     """So many files may hold pixels at the same time; of an open one, only its header is here."""
 
     def read(self, source: Source, band: Band) -> np.ndarray:
-        """Read one file; what is absent or fails is no data, and a failure is told."""
+        """Read one file; what is absent or fails is no data, and a failure is noted."""
         href = source.hrefs.get(band.name)
         if href is not None:
             host = host_of(href, self.at_once)
@@ -235,15 +235,12 @@ class _Reader:
     def _read(
         self, now: Readable, source: Source, band: Band, requests: AbstractContextManager[Any]
     ) -> np.ndarray:
-        misplaced: Misplaced | None = None
-        if (told := self.misplaced) is not None:
-            misplaced = lambda reason: told(Unread(source.id, band.name, reason))  # noqa: E731
         reopen = partial(
             open_raster,
             _named_anew(now.href),
             band.dtype,
             source.placements.get(band.name, Georeference()),
-            misplaced=misplaced,
+            misplaced=self._misplaced(source, band),
         )
         begun = monotonic()
         try:
@@ -256,6 +253,11 @@ class _Reader:
             if refused := refused_since(begun, self.access, gdal=True):
                 raise refused from error  # a redirect: it is no fault that may pass
             raise
+
+    def _misplaced(self, source: Source, band: Band) -> Misplaced | None:
+        """Whom to tell why a file is read where it lies."""
+        note = self.misplaced
+        return note and (lambda reason: note(Unread(source.id, band.name, reason)))
 
 
 def _reached(now: Readable, access: Access) -> Readable:

@@ -214,18 +214,19 @@ def _valid_pixels(
     the tag (3.10).
     """
     values = file.read(1, window=part)
-    missing = _equals(values, fill)
-    if file.nodata is not None:
-        missing |= _equals(values, file.nodata)
+    missing: list[np.ndarray] = []
+    if file.nodata is not None and file.nodata != fill:
+        missing.append(_equals(values, file.nodata))
     if values.dtype.kind == "f":
-        missing |= np.isnan(values)
+        missing.append(np.isnan(values))
     flags = file.mask_flag_enums[0]
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
-        missing |= file.read_masks(1, window=part) == 0
+        missing.append(file.read_masks(1, window=part) == 0)
     if file.count > 1:  # alpha, which does not count for GDAL where there is a tag
-        missing |= file.read(2, window=part) == 0
+        missing.append(file.read(2, window=part) == 0)
     pixels: np.ndarray = values.astype(how.dtype, copy=False)
-    pixels[missing] = fill
+    for each in missing:
+        pixels[each] = fill
     return pixels
 
 
