@@ -255,7 +255,7 @@ class _Reader:
             raise
 
     def _misplaced(self, source: Source, band: Band) -> Misplaced | None:
-        """Whom to tell why a file is read where it lies."""
+        """Takes note of why a file is read where it lies; None: it is not read then."""
         note = self.misplaced
         return note and (lambda reason: note(Unread(source.id, band.name, reason)))
 
