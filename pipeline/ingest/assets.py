@@ -44,7 +44,7 @@ LONGEST = 500
 
 AHEAD = 3
 """Files that are open for each that is decoded: to open one takes two answers of its host, its
-pixels one. Measured with answers 100 ms late: so the decoding never waits for them."""
+pixels one."""
 
 _ANEW = "#read-"
 """What begins the part of a name that is new at each reading."""
