@@ -1,29 +1,29 @@
-"""Files of STAC items to arrays on one grid, by odc-stac, with every failure named."""
+"""Files of STAC items to arrays on one grid, many at a time, with every failure named."""
 
 from __future__ import annotations
 
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from email.utils import formatdate
 from functools import partial
+from itertools import islice
+from threading import BoundedSemaphore
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import odc.stac
-import pystac
 import rasterio
 import rasterio.errors
 from odc.geo.geobox import GeoBox
-from odc.loader import RioDriver
+from odc.loader.types import RasterLoadParams
 from rasterio.session import Session
-from shapely.geometry import mapping
 
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.documents.proxy import gdal_settings, refused_since
@@ -41,6 +41,10 @@ __all__ = ["Band", "Source", "Unread", "opening", "read_sources", "reason_of"]
 
 LONGEST = 500
 """Characters of a reason."""
+
+AHEAD = 3
+"""Files that are open for each that is decoded: to open one takes two answers of its host, its
+pixels one."""
 
 _ANEW = "#read-"
 """What begins the part of a name that is new at each reading."""
@@ -68,6 +72,16 @@ class Band:
     def __post_init__(self) -> None:
         if self.nodata is None and np.dtype(self.dtype).kind != "f":
             raise ValueError(f"{self.name}: integers ({self.dtype}) need a no data value.")
+
+    @property
+    def loading(self) -> RasterLoadParams:
+        """The same as odc-loader says it."""
+        return RasterLoadParams(
+            dtype=self.dtype,
+            fill_value=self.nodata,
+            resampling=self.resampling,
+            use_overviews=not self.classes,
+        )
 
 
 @dataclass(frozen=True)
@@ -108,48 +122,56 @@ def read_sources(
     threads: int,
     at_once: int | None = None,
     memory: int = MOST_BYTES,
+    together: int | None = None,
+    unread: Callable[[Unread], None],
     misplaced: Callable[[Unread], None] | None = None,
-) -> tuple[dict[str, np.ndarray], list[Unread]]:
-    """Read every band of every source on the grid of ``window``. Computes.
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Read every band of every source on the grid of ``window``, one source after the other.
+
+    While what came is used, threads read what comes next.
 
     Args:
         sources: Items whose bands are read alike.
         bands: What to read of each.
         window: The grid.
         access: What files may be read; checked right before each is opened.
-        threads: Files read at the same time.
+        threads: Files of which pixels are read at the same time; more are opened meanwhile where
+            ``at_once`` lets them.
         opened: Given the href of a file just before it is read, says how to open it.
         at_once: Requests to each host at the same time, of all calls in this process that give
             the same number; None: as many as there are threads. Files of this machine do not count.
         memory: Bytes that may be decoded at the same time, of all calls in this process that give
             the same number.
+        together: Sources in memory at the same time, at least one; None: all of them.
+        unread: Told of each file that failed; it is no data from edge to edge.
         misplaced: Told of each file that is read where it lies, though its item places it elsewhere
             (see :func:`~terralatent.pipeline.ingest.raster.open_raster`); None: it is not read.
 
-    Returns:
-        For each band, pixels as the files hold them, (source, y, x), no data outside of them; and
-        the files that failed, which are no data from edge to edge.
+    Yields:
+        The place of each source in turn, and the pixels of each band as its file holds them,
+        (y, x), no data outside of it.
     """
-    files = {
-        _name(n, band): _File(source, band)
-        for n, source in enumerate(sources)
-        for band in source.hrefs
-    }
-    classes = frozenset(band.name for band in bands if band.classes)
-    driver = _NamingDriver(
-        access, opened, files, classes, at_once, decoding_memory(memory), misplaced
-    )
-    with rasterio.Env(**GDAL_OPTIONS), _not_warning():
-        loaded = odc.stac.load(
-            [_item(n, source, bands, window) for n, source in enumerate(sources)],
-            bands=[band.name for band in bands],
-            groupby="id",
-            geobox=window,
-            resampling={band.name: band.resampling for band in bands},
-            pool=threads,
-            driver=driver,
+    reader = _Reader(
+        window, access, opened, at_once, decoding_memory(memory), unread, misplaced,
+        decoding=BoundedSemaphore(threads),
+    )  # fmt: skip
+    ahead = threads if at_once is None else max(threads, min(at_once, AHEAD * threads))
+    with _not_warning(), ThreadPoolExecutor(ahead, "read") as pool:
+        waiting = (
+            {band.name: pool.submit(reader.read, source, band) for band in bands}
+            for source in sources
         )
-    return {band.name: loaded[band.name].values for band in bands}, driver.unread
+        coming = deque(islice(waiting, together))
+        try:
+            for place in range(len(sources)):
+                yield place, _results(coming.popleft())
+                coming.extend(islice(waiting, 1))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results(files: Mapping[str, Future[np.ndarray]]) -> dict[str, np.ndarray]:
+    return {band: file.result() for band, file in files.items()}
 
 
 @contextmanager
@@ -175,110 +197,67 @@ def opening(
         yield partial(open_raster, _named_anew(now.href), dtype, placement, misplaced=misplaced)
 
 
-@dataclass(frozen=True)
-class _File:
-    """One band of one source."""
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Reads any band of any source on one grid."""
 
-    source: Source
-    band: str
+    window: GeoBox
+    access: Access
+    opened: Callable[[str], Readable]
+    at_once: int | None
+    memory: DecodingMemory
+    unread: Callable[[Unread], None]
+    misplaced: Callable[[Unread], None] | None
+    decoding: AbstractContextManager[Any]
+    """So many files may hold pixels at the same time; of an open one, only its header is here."""
 
-    @property
-    def href(self) -> str:
-        return self.source.hrefs[self.band]
-
-    @property
-    def placement(self) -> Georeference:
-        return self.source.placements.get(self.band, Georeference())
-
-
-def _name(source: int, band: str) -> str:
-    """What odc-loader knows a file by: two items may say different things of one href."""
-    return f"file://{source}/{band}"
-
-
-class _NamingDriver(RioDriver):
-    """Reads as odc-loader does; a file that fails reads as no data and is written down."""
-
-    def __init__(
-        self,
-        access: Access,
-        opened: Callable[[str], Readable],
-        files: Mapping[str, _File],
-        classes: Collection[str],
-        at_once: int | None,
-        memory: DecodingMemory,
-        misplaced: Callable[[Unread], None] | None,
-    ) -> None:
-        super().__init__()
-        self.misplaced = misplaced
-        self.classes = classes
-        self.memory = memory
-        self.at_once = at_once
-        self.access = access
-        self.opened = opened
-        self.files = files
-        self.unread: list[Unread] = []
-
-    def open(self, src: Any, ctx: Any) -> Any:
-        return _NamingReader(self.files[src.uri], self)
-
-
-class _NamingReader:
-    """One file; what odc-loader calls a raster reader."""
-
-    def __init__(self, file: _File, driver: _NamingDriver) -> None:
-        self._file = file
-        self._driver = driver
-
-    def read(
-        self, cfg: Any, dst_geobox: GeoBox, *, dst: Any = None, selection: Any = None
-    ) -> tuple[Any, np.ndarray]:
-        href = self._file.href
-        host = host_of(href, self._driver.at_once)
-        try:
-            return persist(
-                host,
-                href,
-                self._open_now,
-                lambda now, first: self._read(
-                    now, cfg, dst_geobox, _requests(host, unchanged=first)
-                ),
-            )
-        except MemoryError:  # ours, not the file's: the task fails, and is tried again
-            raise
-        except Exception as error:  # no file may take those of its window with it
-            file = self._file
-            self._driver.unread.append(Unread(file.source.id, file.band, reason_of(error)))
-            return np.s_[0:0, 0:0], np.ndarray((0, 0), dtype=cfg.dtype)
-
-    def _tell_misplaced(self, reason: str) -> None:
-        assert self._driver.misplaced is not None
-        self._driver.misplaced(Unread(self._file.source.id, self._file.band, reason))
-
-    def _open_now(self) -> Readable:
-        access = self._driver.access
-        return _reached(self._driver.opened(access.check_now(self._file.href)), access)
+    def read(self, source: Source, band: Band) -> np.ndarray:
+        """Read one file; what is absent or fails is no data, and a failure is noted."""
+        href = source.hrefs.get(band.name)
+        if href is not None:
+            host = host_of(href, self.at_once)
+            try:
+                return persist(
+                    host,
+                    href,
+                    lambda: _reached(self.opened(self.access.check_now(href)), self.access),
+                    lambda now, first: self._read(
+                        now, source, band, _requests(host, unchanged=first)
+                    ),
+                )
+            except MemoryError:  # ours, not the file's: the task fails, and is tried again
+                raise
+            except Exception as error:  # no file may take those of its window with it
+                self.unread(Unread(source.id, band.name, reason_of(error)))
+        fill = np.nan if band.nodata is None else band.nodata
+        return np.full(self.window.shape, fill, dtype=band.dtype)
 
     def _read(
-        self, now: Readable, cfg: Any, window: GeoBox, requests: AbstractContextManager[Any]
-    ) -> tuple[Any, np.ndarray]:
+        self, now: Readable, source: Source, band: Band, requests: AbstractContextManager[Any]
+    ) -> np.ndarray:
         reopen = partial(
             open_raster,
             _named_anew(now.href),
-            cfg.dtype,
-            self._file.placement,
-            misplaced=None if self._driver.misplaced is None else self._tell_misplaced,
+            band.dtype,
+            source.placements.get(band.name, Georeference()),
+            misplaced=self._misplaced(source, band),
         )
-        how = cfg.patch(use_overviews=self._file.band not in self._driver.classes)
         begun = monotonic()
         try:
-            with requests, _settings(now.options), reopen() as file:
-                pixels = read_on_grid(file, reopen, how, window, self._driver.memory)
+            with (
+                rasterio.Env(**GDAL_OPTIONS), requests, _settings(now.options), reopen() as file,
+                self.decoding,
+            ):  # fmt: skip
+                return read_on_grid(file, reopen, band.loading, self.window, self.memory)
         except FAULTS as error:
-            if refused := refused_since(begun, self._driver.access, gdal=True):
+            if refused := refused_since(begun, self.access, gdal=True):
                 raise refused from error  # a redirect: it is no fault that may pass
             raise
-        return np.s_[0 : window.shape[0], 0 : window.shape[1]], pixels
+
+    def _misplaced(self, source: Source, band: Band) -> Misplaced | None:
+        """Takes note of why a file is read where it lies; None: it is not read then."""
+        note = self.misplaced
+        return note and (lambda reason: note(Unread(source.id, band.name, reason)))
 
 
 def _reached(now: Readable, access: Access) -> Readable:
@@ -355,37 +334,6 @@ def reason_of(error: BaseException) -> str:
     text = re.sub(rf"{_ANEW}\w+", "", text)
     text = without_secrets(printable(" ".join(text.split()))) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-
-
-def _item(place: int, source: Source, bands: Sequence[Band], window: GeoBox) -> pystac.Item:
-    """Describe a source anew, so that odc-stac has nothing to guess.
-
-    Its footprint is the window itself: which pixels a window gets is left to the files, because
-    footprints in catalogues are coarse, and tilings would differ at their edges.
-    """
-    extent = window.extent.to_crs("EPSG:4326").geom
-    item = pystac.Item(
-        id=f"{place:09d}",  # its own may be that of another one, too
-        geometry=mapping(extent),
-        bbox=list(extent.bounds),
-        datetime=datetime(1970, 1, 1),
-        properties={},
-        collection="scenes",
-    )
-    for band in bands:
-        if band.name in source.hrefs:
-            properties = {
-                "data_type": band.dtype,
-                "nodata": "nan" if band.nodata is None else band.nodata,
-            }
-            asset = pystac.Asset(
-                href=_name(place, band.name),
-                media_type="image/tiff",
-                roles=["data"],
-                extra_fields={"raster:bands": [properties]},
-            )
-            item.add_asset(band.name, asset)
-    return item
 
 
 @contextmanager

@@ -87,9 +87,10 @@ def contradiction(pixels: npt.NDArray[np.generic], scaling: Scaling, sensor: Sen
                 f"most of its values are no reflectance (median {np.median(values):.3g} by its "
                 f"scale of {scaling.scale:g}); {_MEND_SCALE}"
             )
-        middle = float(np.median(sample.astype(np.float64))) if sample.size else 0.0
-        fractions = (np.abs(sample) < 2.0) & (sample != np.rint(sample))
-        if scaling.scale < 0.01 and _most(fractions):
+        # Integers are no fractions; a median of each band would take longer than packing it.
+        fractional = scaling.scale < 0.01 and sample.dtype.kind == "f"
+        if fractional and _most((np.abs(sample) < 2.0) & (sample != np.rint(sample))):
+            middle = float(np.median(sample.astype(np.float64)))
             return (
                 f"most of its digital numbers are fractions (median {middle:.3g}), "
                 f"which its scale of {scaling.scale:g} makes almost zero; {_MEND_SCALE}"

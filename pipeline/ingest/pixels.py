@@ -161,17 +161,17 @@ def read_pixels(
     if mask is not None and quality is not None:
         quality[places] = mask.fill_value
     losses: list[Loss] = []
+    unread: list[Unread] = []
     misplaced: list[Unread] = []
-
     grid = window if grid is None else grid
-    for bands, parts in _read_alike(
+    for bands, parts, most in _read_alike(
         _near(acquisitions, window), sensor, window, grid, together or len(acquisitions)
     ):
         there = [band.name for band in bands]
         if mask is not None:
             bands = [*bands, Band(mask.asset, mask.dtype, mask.fill_value, classes=True)]
         halo = parts[0].halo
-        pixels, unread = read_sources(
+        sources = read_sources(
             [_files(part.item) for part in parts],
             bands,
             window.pad(halo),
@@ -180,12 +180,14 @@ def read_pixels(
             threads=threads,
             at_once=at_once,
             memory=memory,
+            together=most,
+            unread=unread.append,
             misplaced=None if strict_placement else misplaced.append,
         )
-        losses += _of(sensor, unread)
         inner = np.s_[halo : halo + window.shape[0], halo : halo + window.shape[1]]
-        for index, part in enumerate(parts):
-            read = [pixels[band][index] for band in there]
+        for place, pixels in sources:
+            part = parts[place]
+            read = [pixels[band] for band in there]
             contradicted = list(_contradicted(part, sensor, there, [band[inner] for band in read]))
             losses += contradicted
             if contradicted:  # its scale is that of all its bands
@@ -206,9 +208,10 @@ def read_pixels(
                 for band, values in zip(there, packed, strict=True):
                     np.copyto(here[sensor.bands.index(band)], values, where=fresh)
                 if mask is not None and quality is not None:
-                    classes = pixels[mask.asset][index][inner][rows]
+                    classes = pixels[mask.asset][inner][rows]
                     np.copyto(quality[places[part.place], rows], classes, where=fresh)
-        del pixels, read  # before the next are read
+            del pixels, read  # before the next are waited for
+    losses += _of(sensor, unread)
     return TaskPixels(data, quality, _in_order(losses), _in_order(_of(sensor, misplaced)))
 
 
@@ -256,12 +259,12 @@ def is_near(item: Mapping[str, Any], extent: BaseGeometry) -> bool:
 
 def _read_alike(
     parts: Sequence[_Part], sensor: Sensor, window: GeoBox, grid: GeoBox, together: int
-) -> Iterator[tuple[list[Band], list[_Part]]]:
+) -> Iterator[tuple[list[Band], list[_Part], int]]:
     """Group parts that one call can read: of the same bands, dtype and no data, and of one rank in
-    merging.
+    merging; and say how many of them memory holds.
 
     Ranks come in order, so that first items are merged before second ones; at most ``together``
-    parts at once, and of those that are read with a halo only so many as memory holds.
+    parts at once, and of those that are read with a halo fewer.
     """
     groups: dict[tuple[Any, ...], list[_Part]] = defaultdict(list)
     rank: dict[int, int] = defaultdict(int)
@@ -278,8 +281,7 @@ def _read_alike(
         bands = [Band(band, dtype, nodata, sensor.resampling) for band in there]
         rows, columns = (size + 2 * halo for size in window.shape)
         most = max(1, min(together, HALO_PIXELS // (rows * columns))) if halo else together
-        for first in range(0, len(alike), most):
-            yield bands, alike[first : first + most]
+        yield bands, alike, most
 
 
 def read_dtype(item: Mapping[str, Any], sensor: Sensor, scaling: Scaling) -> str:

@@ -36,6 +36,10 @@ AT_ONCE = 64_000_000
 more only where one tile is made from more."""
 
 
+NEAR_AN_EDGE = 1e-3
+"""Pixels from the edge of one, within which the nearest neighbour is left to GDAL."""
+
+
 class Reopen(Protocol):
     """Opens the file that is read once more."""
 
@@ -147,7 +151,7 @@ class _Part:
             target = tile.window[tile.needed.roi_dst]
             if tile.pasted:
                 here = pixels[_from(tile.needed.roi_src, first)]
-            else:
+            elif (here := self._picked(pixels, window, target, fill)) is None:
                 here = np.full(target.shape, fill, dtype=how.dtype)
                 reproject(
                     pixels, here, src_crs=self.level.crs, src_nodata=fill,
@@ -155,6 +159,7 @@ class _Part:
                     dst_crs=str(target.crs), dst_transform=target.transform,
                     resampling=resampling_s2rio(how.resampling),
                 )  # fmt: skip
+            assert here is not None
             (y, x), (rows, columns) = tile.place, tile.needed.roi_dst
             top, left = max(-y - rows.start, 0), max(-x - columns.start, 0)
             into = whole[
@@ -162,6 +167,36 @@ class _Part:
                 max(x + columns.start, 0) : max(x + columns.stop, 0),
             ]
             into[...] = here[top:, left:][: into.shape[0], : into.shape[1]]
+
+    def _picked(
+        self, pixels: np.ndarray, window: Window, target: GeoBox, fill: float
+    ) -> np.ndarray | None:
+        """The nearest neighbours on one CRS, as GDAL finds them in seven times the time.
+
+        None where it takes a warp: the grids are turned against each other, or a centre falls so
+        near an edge that rounding would decide.
+        """
+        there, here = self.level.window_transform(window), target.transform
+        if not self.same or any((there.b, there.d, here.b, here.d)):
+            return None
+        sides = []
+        for length, size, first, step, origin, pixel in (
+            (target.shape[0], pixels.shape[0], here.f, here.e, there.f, there.e),
+            (target.shape[1], pixels.shape[1], here.c, here.a, there.c, there.a),
+        ):
+            centres = (first + (np.arange(length) + 0.5) * step - origin) / pixel
+            if (np.abs(centres - np.rint(centres)) < NEAR_AN_EDGE).any():
+                return None
+            index = np.floor(centres).astype(np.intp)
+            within = np.flatnonzero((index >= 0) & (index < size))
+            sides.append((index[within], within))
+        (rows, into_rows), (columns, into_columns) = sides
+        picked = pixels[rows][:, columns]
+        if picked.shape == target.shape:
+            return picked
+        whole = np.full(target.shape, fill, dtype=pixels.dtype)
+        whole[np.ix_(into_rows, into_columns)] = picked
+        return whole
 
 
 def _source(
@@ -179,18 +214,19 @@ def _valid_pixels(
     the tag (3.10).
     """
     values = file.read(1, window=part)
-    missing = _equals(values, fill)
-    if file.nodata is not None:
-        missing |= _equals(values, file.nodata)
+    missing: list[np.ndarray] = []
+    if file.nodata is not None and file.nodata != fill:
+        missing.append(_equals(values, file.nodata))
     if values.dtype.kind == "f":
-        missing |= np.isnan(values)
+        missing.append(np.isnan(values))
     flags = file.mask_flag_enums[0]
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
-        missing |= file.read_masks(1, window=part) == 0
+        missing.append(file.read_masks(1, window=part) == 0)
     if file.count > 1:  # alpha, which does not count for GDAL where there is a tag
-        missing |= file.read(2, window=part) == 0
+        missing.append(file.read(2, window=part) == 0)
     pixels: np.ndarray = values.astype(how.dtype, copy=False)
-    pixels[missing] = fill
+    for each in missing:
+        pixels[each] = fill
     return pixels
 
 

@@ -93,7 +93,6 @@ def plan_windows(
             f"A block of {block} pixels of {sensor.name} takes {2 * need / 1e6:.0f} MB a worker; "
             "give more memory= or a smaller block=."
         )
-    # odc-stac would read a file in several windows where one is wider than this.
     widest = WIDEST - 2 * halo
     windows = cut_windows(
         grid, block, room // (kept + reading), tile_edges(acquisitions, grid), widest

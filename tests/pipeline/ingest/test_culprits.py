@@ -31,7 +31,7 @@ from terralatent.catalogs.sources.sensors import SENSORS
 from terralatent.pipeline.cluster.local import process_settings
 from terralatent.pipeline.cluster.stream import Failure
 from terralatent.pipeline.cube.losses import Loss
-from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
+from terralatent.pipeline.ingest.assets import Band, Source, Unread
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.ingest.culprits import read_by_halves
 from terralatent.pipeline.ingest.decoding import DecodingMemory, RasterError
@@ -40,6 +40,7 @@ from terralatent.pipeline.ingest.read_tasks import ReadTask
 from terralatent.pipeline.region import Block
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import CRS, LEFT, TOP, add_sentinel_1, region
+from tests.pipeline.ingest.reading import read_all
 from tests.waiting import WITHIN_S
 
 GROUP = "sentinel-1-asc"
@@ -67,7 +68,7 @@ def claims(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path, memory: int, *names: str) -> tuple[list[np.ndarray], list[Unread]]:
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         [Source(name, {"band": str(folder / name)}) for name in names],
         [Band("band", "uint16", 0)],
         GeoBox((64, 64), Affine(10, 0, LEFT, 0, -10, TOP), CRS),

@@ -23,12 +23,13 @@ from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.sources.sensors import pick_sensors
 from terralatent.catalogs.sources.sources import SOURCES
 from terralatent.pipeline.ingest import raster, retry
-from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
+from terralatent.pipeline.ingest.assets import Band, Source, Unread
 from terralatent.pipeline.ingest.build import BuildReport, build_cube
 from terralatent.pipeline.store.repository import Store
 from tests.commands.processes import Launcher
 from tests.made.catalogue import COARSE, CRS, FINE, LEFT, TOP
 from tests.made.recorded import PC, moved
+from tests.pipeline.ingest.reading import read_all
 from tests.servers.file_server import (
     IMPATIENT,
     QUICK,
@@ -260,7 +261,7 @@ SMALL = GeoBox((64, 64), GRID, CRS)
 
 
 def read(host: FileServer, name: str, window: GeoBox = SMALL) -> tuple[np.ndarray, list[Unread]]:
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         [Source("one", {"band": f"{host.url}/{name}"})],
         [Band("band", "uint16", 0)],
         window,

@@ -20,8 +20,9 @@ from rasterio import Affine
 
 from terralatent.catalogs.documents.access import Access
 from terralatent.pipeline.ingest import assets, raster, retry
-from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
+from terralatent.pipeline.ingest.assets import Band, Source, Unread
 from tests.made.catalogue import CRS, LEFT, TOP
+from tests.pipeline.ingest.reading import read_all
 
 SIDE = 256
 GRID = Affine(10.0, 0.0, LEFT, 0.0, -10.0, TOP)
@@ -60,7 +61,7 @@ class Host(ThreadingHTTPServer):
 
     def read(self, *names: str) -> tuple[list[np.ndarray], list[Unread]]:
         url = f"http://127.0.0.1:{self.server_port}"
-        pixels, unread = read_sources(
+        pixels, unread = read_all(
             [Source(name, {"band": f"{url}/{name}.tif"}) for name in names],
             [Band("band", "uint16", 0)], WINDOW, access=Access.of(url), threads=4, at_once=4,
         )  # fmt: skip

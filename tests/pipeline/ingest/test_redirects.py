@@ -17,7 +17,8 @@ from rasterio.transform import from_origin
 
 from terralatent.catalogs.documents.access import Access
 from terralatent.pipeline.ingest import raster, retry
-from terralatent.pipeline.ingest.assets import Band, Source, read_sources
+from terralatent.pipeline.ingest.assets import Band, Source
+from tests.pipeline.ingest.reading import read_all
 from tests.servers.file_server import QUICK, QUICK_WAIT_S, FileServer, Trouble, serving_files
 from tests.servers.names import PUBLIC, leading
 
@@ -58,7 +59,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(url: str, access: Access) -> tuple[int, str]:
     """Read a window of a file; gives how many of its pixels came, and why the others did not."""
     band = Band("B02", "uint16", 0.0)
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         [Source("item", {"B02": url})], [band], WINDOW, access=access, threads=1
     )
     return int(np.count_nonzero(pixels["B02"])), "".join(each.reason for each in unread)

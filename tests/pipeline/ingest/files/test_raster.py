@@ -19,7 +19,8 @@ from terralatent.catalogs.items.georeference import (
     GeoreferenceError,
     read_georeference,
 )
-from terralatent.pipeline.ingest.assets import Band, Source, Unread, read_sources
+from terralatent.pipeline.ingest.assets import Band, Source, Unread
+from tests.pipeline.ingest.reading import read_all
 from tests.servers.scripted import LOG_IN
 
 SIDE = 40
@@ -50,7 +51,7 @@ def read(
     """The file's pixels in the window, and what failed."""
     source = Source("one", {"band": str(path)}, {"band": placement})
     band = Band("band", dtype, 0 if dtype != "float32" else None)
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         [source], [band], window, access=Access.of(str(path.parent)), threads=1
     )
     return pixels["band"][0], unread
@@ -287,7 +288,7 @@ def test_a_file_of_no_data_alone_is_no_data_and_no_failure(folder: Path) -> None
 def test_two_items_of_one_id_stay_two(folder: Path) -> None:
     paths = [write(folder / f"{n}.tif", np.full((SIDE, SIDE), n, np.uint16)) for n in (3, 1, 2)]
     sources = [Source("same", {"band": str(path)}) for path in paths]
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         sources, [Band("band", "uint16", 0)], WINDOW, access=Access(str(folder)), threads=2
     )
     assert unread == []
@@ -298,7 +299,7 @@ def test_what_one_item_says_of_a_file_is_not_held_against_another(folder: Path) 
     href = {"band": str(write(folder / "a.tif"))}
     places = [STATED, Georeference("EPSG:32632"), Georeference()]
     sources = [Source(str(n), href, {"band": place}) for n, place in enumerate(places)]
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         sources, [Band("band", "uint16", 0)], WINDOW, access=Access(str(folder)), threads=2
     )
     assert [failure.source for failure in unread] == ["1"]

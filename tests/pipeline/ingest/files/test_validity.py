@@ -21,10 +21,11 @@ from rasterio.warp import transform
 from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import Resampling
-from terralatent.pipeline.ingest.assets import Band, Source, read_sources
+from terralatent.pipeline.ingest.assets import Band, Source
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import add_sentinel_2, optical, region
+from tests.pipeline.ingest.reading import read_all
 
 SIDE = 96
 GRID = Affine(20.0, 0.0, 300_000.0, 0.0, -20.0, 5_600_000.0)
@@ -52,7 +53,7 @@ def window(size: float, crs: str = ZONE) -> GeoBox:
 
 
 def read(path: Path, band: Band, box: GeoBox) -> np.ndarray:
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         [Source("one", {band.name: str(path)})], [band], box, access=Access(str(path.parent)),
         threads=1,
     )  # fmt: skip

@@ -21,18 +21,19 @@ from terralatent.catalogs.documents.access import Access
 from terralatent.catalogs.scenes.scenes import Scenes
 from terralatent.catalogs.scenes.search import search_scenes
 from terralatent.catalogs.sources.sensors import Resampling
-from terralatent.pipeline.ingest.assets import Band, Source, read_sources
+from terralatent.pipeline.ingest.assets import Band, Source
 from terralatent.pipeline.ingest.build import build_cube
 from terralatent.pipeline.store.repository import Store
 from tests.made.catalogue import add_sentinel_2, optical, region
 from tests.made.recorded import PC, moved, write_bands, write_items
+from tests.pipeline.ingest.reading import read_all
 
 KERNELS: tuple[Resampling, ...] = ("nearest", "bilinear", "cubic", "average")
 MAY = ("2018-05-01", "2018-05-31")
 
 
 def read(path: Path, window: GeoBox, how: Resampling, nodata: float = 0) -> np.ndarray:
-    pixels, unread = read_sources(
+    pixels, unread = read_all(
         [Source("one", {"B02": str(path)})],
         [Band("B02", "uint16", nodata, how)],
         window,
