@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, PackedObservations
 from terralatent.models.sensor.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.sensor.networks import Decoder, Encoder, acquisition_context, season
 from terralatent.models.sensor.predictive import hadamard_nodes, quantile_table, upper_quantile
@@ -116,13 +116,13 @@ class SensorModel(nn.Module):
         self.register_buffer("local_signal", torch.ones(bands), persistent=local)
         self.register_buffer("local_power", torch.zeros(()), persistent=local)
 
-    def check(self, observations: Observations) -> None:
+    def check(self, observations: Observations | PackedObservations) -> None:
         """Refuse observations with another number of bands.
 
         Raises:
             ValueError: If the number of bands differs.
         """
-        count, wanted = observations.values.shape[-1], len(self.config.bands)
+        count, wanted = observations.band_count, len(self.config.bands)
         if count != wanted:
             raise ValueError(
                 f"{self.config.name}: observations have {count} bands, the model wants {wanted}: "
@@ -151,7 +151,7 @@ class SensorModel(nn.Module):
         context, distance = self.context(observations)[date], observations.distance[pixel, date]
         return cast(tuple[Tensor, Tensor], self.encoder(values, valid, context, distance))
 
-    def context(self, observations: Observations) -> Tensor:
+    def context(self, observations: Observations | PackedObservations) -> Tensor:
         """Describe acquisitions, shape (T, 4), see :func:`acquisition_context`; a model without
         seasons never gets them, nor an optical sensor the angle: of one and the same scene some
         catalogues state it and others do not, and latents must not depend on who delivered it."""

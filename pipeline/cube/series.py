@@ -6,7 +6,7 @@ Straight from Zarr, without dask: workers and the training sampler read one wind
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,12 @@ from scipy.ndimage import distance_transform_edt
 
 from terralatent.catalogs.errors import InputError
 from terralatent.catalogs.sources.clear import ClearRule
-from terralatent.models.observations import DISTANCE_CAP, Observations
+from terralatent.models.observations import (
+    DISTANCE_CAP,
+    AnyObservations,
+    Observations,
+    PackedObservations,
+)
 from terralatent.pipeline.cube.coarse_grid import CoarseWindow
 from terralatent.pipeline.cube.masking import AS_STORED, Masking, Masks, clear_sky
 from terralatent.pipeline.cube.outliers import find_outliers
@@ -111,28 +116,27 @@ class SensorSeries:
         They are laid on the wanted bands here, for no more pixels than these, and unpacked on
         ``device``.
         """
-        packed = _on(device, self._laid(self.packed[pixels]))
-        values = packed.to(torch.float32)
-        valid = (values != self.fill_value) & _on(device, self.clear[pixels]).unsqueeze(-1)
-        values.mul_(self.scale_factor).add_(self.add_offset)
-        if self.errors is not None:
-            values.sub_(_on(device, self.errors.at(pixels)))
-        return Observations(
-            days=_on(device, self.days),
-            values=torch.where(valid, values, 0.0),
-            valid=valid,
-            distance=_on(device, self.distance[pixels]),
-            incidence=_on(device, self.incidence),
-        )
+        seen = self.packed_observations(pixels).unpacked(device)
+        if self.errors is None:
+            return seen
+        values = seen.values - torch.from_numpy(self.errors.at(pixels)).to(device)
+        return replace(seen, values=torch.where(seen.valid, values, 0.0))
 
-    def _laid(self, packed: npt.NDArray[np.number]) -> npt.NDArray[np.number]:
-        """Packed values (n, T, B) on the wanted bands; no data in those that were not read."""
-        if self.places is None:
-            return packed
-        assert self.wanted is not None
-        laid = np.full((*packed.shape[:2], len(self.wanted)), self.fill_value, packed.dtype)
-        laid[..., self.places] = packed
-        return laid
+    def packed_observations(self, pixels: npt.NDArray[np.integer] | slice) -> PackedObservations:
+        """Some pixels as they are, for a model that takes them so; errors are not taken off."""
+        wanted = self.bands if self.wanted is None else self.wanted
+        some = np.arange(len(self.packed))[pixels] if isinstance(pixels, slice) else pixels
+        return PackedObservations(
+            days=torch.from_numpy(self.days),
+            incidence=torch.from_numpy(self.incidence),
+            packed=self.packed,
+            clear=self.clear,
+            distance=self.distance,
+            pixels=some.astype(np.int64, copy=False),
+            bands=np.array([wanted.index(band) for band in self.bands], np.int64),
+            band_count=len(wanted),
+            numbers=(self.fill_value, self.scale_factor, self.add_offset),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +242,16 @@ class SeriesBlock:
             name: sensor.observations(chosen, device) for name, sensor in self.by_sensor.items()
         }
 
+    def packed(
+        self, pixels: npt.NDArray[np.integer] | slice, device: torch.device = CPU
+    ) -> Mapping[str, AnyObservations]:
+        """Observations of some pixels for a model that lies on a device: nothing is unpacked yet,
+        unless errors are to be taken off."""
+        sensors = self.by_sensor.items()
+        if any(own.errors is not None for _, own in sensors):
+            return self.series(pixels, device)
+        return {name: own.packed_observations(pixels) for name, own in sensors}
+
 
 def read_series(
     cube: zarr.Group,
@@ -294,14 +308,6 @@ def _next(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
     dates = clear.shape[1]
     places = np.where(clear, np.arange(dates, dtype=np.int32), np.int32(dates))
     return np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
-
-
-def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
-    """An array on a device; through pinned memory to a GPU, which nobody waits for."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def _sensor_group(cube: zarr.Group, name: str) -> zarr.Group:
