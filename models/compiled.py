@@ -27,7 +27,7 @@ from numba import types
 
 __all__ = ["Loop", "cache_folder", "compiled", "is_ours", "keep_text", "source_of"]
 
-Loop = Callable[..., None]
+Loop = Callable[..., Any]
 
 IMPORTS = "from __future__ import annotations\n\nimport math\n\nimport numpy as np\n"
 """Before every text: all that loops use but for what the text itself defines."""

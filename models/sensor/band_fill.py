@@ -62,4 +62,5 @@ class BandFill(nn.Module):
         scatter = self.scatter.double()
         # Bands that are missing become independent of all others, which leaves them out.
         known = there[:, :, None] * scatter * there[:, None, :] + torch.diag_embed(1.0 - there)
-        return torch.linalg.solve(known, there[:, :, None] * scatter)
+        slopes: Tensor = torch.linalg.solve(known, there[:, :, None] * scatter)
+        return slopes
