@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -238,7 +239,8 @@ class _Lines(logging.Handler):
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._terminal.log(record)
+        if not sys.is_finalizing():  # what a loop says as it is taken down is of no use
+            self._terminal.log(record)
 
 
 def _clean(line: str) -> str:

@@ -65,6 +65,7 @@ def test_mistakes_are_named(grown: Grown, tmp_path: Path) -> None:
         run("changes", grown.newer, "--between", "then", "now", "--out", tmp_path / "out")
 
 
+@pytest.mark.soak  # `embed` is killed in every run, by the same code
 @some_and_all(
     (
         (Mishap("before commit", "kill", nth=2), 0),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -17,6 +19,7 @@ from terralatent.pipeline.cli.events import Events
 from terralatent.pipeline.cli.terminal import Terminal
 from terralatent.pipeline.mapping.results.report import LostBlock
 from terralatent.pipeline.progress import Progress, Rate, Silent
+from tests.waiting import WITHIN_S
 
 
 @pytest.fixture
@@ -158,3 +161,29 @@ def test_what_is_shown_chooses_the_progress() -> None:
     ):
         terminal.settle(**settings)
         assert type(terminal.bar()) is kind
+
+
+LATE = """
+import logging
+from terralatent.pipeline.cli.terminal import terminal
+
+
+class Loop:
+    def __del__(self, log=logging.getLogger("asyncio")):
+        log.error("a task of https://host/a?sig=b was lost")
+
+
+terminal.listen()
+logging.getLogger("asyncio").error("said in time")
+loop = Loop()
+loop.own = loop  # outlives what modules need to import
+"""
+
+
+def test_what_is_said_as_the_process_ends_makes_no_noise() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=WITHIN_S
+    )
+
+    assert ended.returncode == 0
+    assert ended.stderr.splitlines() == ["error: said in time"]

@@ -30,6 +30,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.soak
 def test_killed_cogs_go_on_file_by_file_and_end_with_the_same_bytes(
     latents: Path, launcher: Launcher, tmp_path: Path
 ) -> None:

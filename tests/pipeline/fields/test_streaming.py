@@ -115,6 +115,7 @@ def test_what_is_kept_is_read_again_and_nothing_else_takes_its_place(
     assert out.read_bytes() == before
 
 
+@pytest.mark.soak  # `embed` is killed in every run, by the same code
 def test_a_run_that_was_killed_goes_on_where_it_stopped(
     cube: Path,
     model: Path,

@@ -82,6 +82,7 @@ def test_a_fleet_killed_again_and_again_ends_with_the_same_bytes(
     assert "4 done before" in again.output
 
 
+@pytest.mark.soak  # one command is interrupted in every run
 @pytest.mark.parametrize("what", ["interrupt", pytest.param("terminate", marks=pytest.mark.soak)])
 def test_ctrl_c_keeps_what_the_tiles_in_flight_have_done(
     launcher: Launcher, scenes_file: Path, whole: Whole, tmp_path: Path, what: str

@@ -89,6 +89,7 @@ def test_other_labels_are_refused_and_have_maps_of_their_own(copy: Fleet, worker
     assert copy.tiles[0].store("farms").exists()
 
 
+@pytest.mark.soak
 def test_squares_and_groups_part_labels_alike_in_all_tiles(copy: Fleet, workers: Client) -> None:
     labels = labels_of_squares()
     grouped = copy.classify(labels, "crop", group="farm", name="grouped", client=workers)

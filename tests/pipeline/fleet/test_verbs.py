@@ -95,6 +95,7 @@ def test_from_plan_to_status_by_commands(
     assert "not begun" in page
 
 
+@pytest.mark.soak  # what the commands call is tried in every run
 def test_latents_and_maps_by_commands(
     workers: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,7 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 """
 
 
+@pytest.mark.soak  # a file that claims too much is tried in every run
 def test_files_together_take_no_more_than_there_is(claims: Path) -> None:
     """One after the other, if there is room for one."""
     ended = subprocess.run(

@@ -158,6 +158,7 @@ def test_a_cube_that_grew_is_the_cube_that_was_built_at_once(
     assert not Store.of(tmp_path / "cube").is_growing()
 
 
+@pytest.mark.soak
 def test_the_period_is_that_of_all_searches(
     archive: Path, whole: Path, build: Any, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_plan_tells_the_bytes_that_a_build_fetches_and_stores(
     assert plan.workers == 2
 
 
+@pytest.mark.soak
 def test_a_plan_counts_what_is_not_done(made_up: Scenes, workers: Client, tmp_path: Path) -> None:
     out = tmp_path / "cube"
     how = {"block": 16, "client": workers}

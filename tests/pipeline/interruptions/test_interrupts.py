@@ -46,6 +46,7 @@ BUILD = (
 )
 
 
+@pytest.mark.soak  # `embed` is interrupted in every run, builds are killed
 @some_and_all(BUILD, slice(1, 3))
 def test_an_interrupted_build_keeps_what_is_done_and_ends_with_the_same_bytes(
     radar_plan: Plan, filling: Callable[[Plan], FilledStore], points: tuple[tuple[Mishap, int], ...]

@@ -231,6 +231,7 @@ TRAIN = (
 )
 
 
+@pytest.mark.soak  # it is interrupted in every run
 @some_and_all(TRAIN, slice(0, 2))
 def test_a_training_killed_again_and_again_ends_with_the_same_bytes(
     trained: Training, training: Training, points: tuple[tuple[Mishap, int | None], ...]

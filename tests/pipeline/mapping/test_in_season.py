@@ -160,7 +160,11 @@ def test_which_dates_were_there(cubes: dict[str, Path], model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "masking", [None, Masking(dilate=2, outliers=True)], ids=["as trained", "outliers"]
+    "masking",
+    [
+        pytest.param(None, id="as trained"),
+        pytest.param(Masking(dilate=2, outliers=True), id="outliers", marks=pytest.mark.soak),
+    ],
 )
 def test_latents_are_those_of_a_cube_of_what_was_there(
     masking: Masking | None, cubes: dict[str, Path], model: Path, workers: Client, tmp_path: Path
@@ -230,6 +234,7 @@ def test_a_sensor_of_which_nothing_was_there_is_not_read(
     assert job.attributes()["delays"] == {S2: 1.0}
 
 
+@pytest.mark.soak
 def test_scene_errors_are_those_of_what_was_there(
     cubes: dict[str, Path], model: Path, workers: Client, tmp_path: Path
 ) -> None:

@@ -170,6 +170,7 @@ def killed_again_and_again(
     same(contents(path), contents(whole))
 
 
+@pytest.mark.soak  # `embed` is killed in every run, by the same code
 @pytest.mark.parametrize(
     "points",
     [

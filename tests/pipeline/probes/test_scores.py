@@ -69,6 +69,7 @@ def test_an_interval_is_wider_where_labels_come_in_groups() -> None:
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
 
 
+@pytest.mark.soak  # statistics of many draws
 def test_probabilities_that_hold_are_called_calibrated_and_others_are_not() -> None:
     random = np.random.default_rng(2)
     of_b = random.random(20_000)

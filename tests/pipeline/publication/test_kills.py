@@ -81,6 +81,7 @@ def test_a_first_publication_is_there_whole_or_not_at_all(
     assert content(out) == content(whole)
 
 
+@pytest.mark.soak  # the first publication is killed in every run
 @pytest.mark.parametrize("after", [1, *(pytest.param(n, marks=pytest.mark.soak) for n in (0, 2))])
 def test_a_publication_that_grows_is_whole_at_any_moment(
     after: int, latents: Path, cube: Path, model: Path, tmp_path: Path

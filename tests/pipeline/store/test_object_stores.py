@@ -202,6 +202,7 @@ def test_results_are_those_that_folders_would_hold(
     xr.testing.assert_equal(*fields)
 
 
+@pytest.mark.soak
 def test_a_model_is_the_one_of_a_local_cube(
     server: S3Server, run: Run, trained: Training, launcher: Launcher, tmp_path: Path
 ) -> None:

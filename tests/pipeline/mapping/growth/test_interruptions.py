@@ -33,7 +33,13 @@ MOMENTS = (
 )
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["whole blocks", "live"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(False, id="whole blocks", marks=pytest.mark.soak),  # `embed` itself is killed
+        pytest.param(True, id="live"),
+    ],
+)
 def behind(
     request: pytest.FixtureRequest,
     every: Scenes,
