@@ -18,7 +18,9 @@ from torch import Tensor
 
 from terralatent.models.compiled import Loop, compiled, source_of
 from terralatent.models.observations import PackedObservations
-from terralatent.models.sensor.encoding_loops import GIVEN, LANES, LOOPS, TILE
+from terralatent.models.sensor import lanes
+from terralatent.models.sensor.encoding_loops import GIVEN, LOOPS
+from terralatent.models.sensor.lanes import LANES, padded
 from terralatent.models.sensor.model import SensorModel
 
 __all__ = ["encode_packed", "is_compiled"]
@@ -28,7 +30,8 @@ Array = npt.NDArray[Any]
 MOST_BANDS = 63
 """Of a sensor: which of them are valid is one number of 64 bits."""
 
-TEXT = "\n\n".join([*(f"{name} = {value}" for name, value in GIVEN.items()), source_of(LOOPS)])
+NAMES = "\n".join(f"{name} = {value}" for name, value in GIVEN.items())
+TEXT = "\n\n".join([NAMES, lanes.TEXT, source_of(LOOPS)])
 
 
 def is_compiled(sensor: SensorModel) -> bool:
@@ -98,24 +101,15 @@ def _layers(sensor: SensorModel, latents: int) -> list[Array]:
     )
     logits = encoder.log_precision.numpy()
     halves = [
-        _padded(third[0][:latents], third[1][:latents]),
-        _padded(third[0][latents:], third[1][latents:] + logits),
+        padded(third[0][:latents], third[1][:latents]),
+        padded(third[0][latents:], third[1][latents:] + logits),
     ]
     return [
-        _padded(encoder.linear.numpy(), encoder.bias.numpy()),
-        _padded(*first),
-        _padded(*second),
+        padded(encoder.linear.numpy(), encoder.bias.numpy()),
+        padded(*first),
+        padded(*second),
         np.concatenate(halves),
     ]
-
-
-def _padded(weights: Array, constants: Array) -> Array:
-    """Weights (J, K) and constants (J,) as (J', K' + 1), to multiples of :data:`TILE`."""
-    rows, columns = (-(-size // TILE) * TILE for size in weights.shape)
-    padded = np.zeros((rows, columns + 1), np.float32)
-    padded[: len(weights), : weights.shape[1]] = weights
-    padded[: len(weights), -1] = constants
-    return padded
 
 
 def _pattern_at(observations: PackedObservations, place: int) -> list[int]:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.observations import Observations, PackedObservations
+from terralatent.models.sensor.decoding import decode_moments
 from terralatent.models.sensor.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.sensor.networks import Decoder, Encoder, acquisition_context, season
 from terralatent.models.sensor.predictive import hadamard_nodes, quantile_table, upper_quantile
@@ -227,7 +228,8 @@ class SensorModel(nn.Module):
     ) -> Moments:
         """Average the decoder over independent Gaussian latents, by deterministic nodes.
 
-        Exact in mean and covariance where the decoder is linear.
+        Exact in mean and covariance where the decoder is linear. On the CPU and without gradients
+        compiled, see :mod:`~terralatent.models.sensor.decoding`.
 
         Args:
             mean: shape (M, L).
@@ -235,6 +237,10 @@ class SensorModel(nn.Module):
             seasons: shape (M, 2).
             full: Whether the covariance is wanted between bands.
         """
+        if not full and mean.device.type == "cpu" and not torch.is_grad_enabled():
+            known = seasons.new_full((len(seasons), 1), float(self.season))
+            given = torch.cat([seasons * known, known], dim=-1)
+            return Moments(*decode_moments(self.decoder, mean, variance, given, self.nodes))
         centre, _ = self._decode(mean, seasons)
         spread = variance.clamp_min(0.0).sqrt()
         first = torch.zeros_like(centre)
