@@ -28,7 +28,7 @@ from torch import Tensor
 from terralatent.models.checkpoint import CheckpointError
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
-from terralatent.models.observations import Observations
+from terralatent.models.observations import AnyObservations
 from terralatent.models.posteriors.contract import mapped_moments
 
 __all__ = [
@@ -143,7 +143,7 @@ class AnnualMap:
 def annual_vectors(
     model: GPVAE,
     mapped: AnnualMap,
-    observations: Mapping[str, Observations],
+    observations: Mapping[str, AnyObservations],
     years: Sequence[Tensor],
 ) -> list[tuple[Tensor, Tensor]]:
     """Return mean and variance of the components of some years, (N, K) each, float32.

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from terralatent.models.gpvae import GPVAE
-from terralatent.models.observations import Observations
+from terralatent.models.observations import AnyObservations
 from terralatent.models.sensor.model import ROWS
 from terralatent.models.sensor.networks import season
 from terralatent.models.sensor.predictive import hadamard_nodes
@@ -60,7 +60,7 @@ class Differences(NamedTuple):
 
 @torch.no_grad()
 def latents_at_two(
-    model: GPVAE, observations: Mapping[str, Observations], days: Tensor
+    model: GPVAE, observations: Mapping[str, AnyObservations], days: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return mean (N, 2, L) and covariance (N, L, 2, 2) of the latents on two days, float64.
 

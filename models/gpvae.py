@@ -11,9 +11,17 @@ from torch import Tensor, nn
 from terralatent.models.config import ModelConfig, SensorConfig
 from terralatent.models.kernels import make_kernel
 from terralatent.models.latent_model import Elbo, HeldOut, LatentModel, Marginals, initial_sensor
-from terralatent.models.observations import Observations, Sites, merge_calendars
+from terralatent.models.observations import (
+    AnyObservations,
+    Observations,
+    PackedObservations,
+    Sites,
+    merge_calendars,
+    unpacked,
+)
 from terralatent.models.posteriors import Posterior, make_posterior
 from terralatent.models.refinement import refine
+from terralatent.models.sensor.encoding import encode_packed, is_compiled
 from terralatent.models.sensor.model import Prediction
 
 __all__ = ["GPVAE", "Elbo", "HeldOut", "ModelConfig", "Prediction", "SensorConfig", "Sites"]
@@ -101,10 +109,12 @@ class GPVAE(LatentModel):
 
     def encode(
         self,
-        observations: Mapping[str, Observations],
+        observations: Mapping[str, AnyObservations],
         calendars: Mapping[str, Tensor] | None = None,
     ) -> Sites:
         """Encode every observation alone, and lay all on the union of the sensors' days.
+
+        Packed ones are encoded in one pass, without gradients and equal but for rounding.
 
         Args:
             observations: By sensor name, one or more, all of the same N pixels.
@@ -116,15 +126,20 @@ class GPVAE(LatentModel):
         pixels = self.check(observations)
         calendar = {name: series.days for name, series in observations.items()}
         days, places = merge_calendars({**(calendars or {}), **calendar})
+        shape = (pixels, len(days), self.config.latents)
+        if packed := self._packed(observations):
+            w, eta = torch.zeros(shape), torch.zeros(shape)
+            for name, own in packed.items():
+                encode_packed(self.sensor(name), own, places[name], w, eta)
+            return Sites(days, w, eta, places)
         rows, precisions, informations = [], [], []
-        for name in sorted(observations):
-            pixel, date = observations[name].observed.nonzero(as_tuple=True)
-            w, eta = self.sensor(name).encode(observations[name], pixel, date)
+        for name, series in sorted(unpacked(observations, self.device).items()):
+            pixel, date = series.observed.nonzero(as_tuple=True)
+            w, eta = self.sensor(name).encode(series, pixel, date)
             rows.append(pixel * len(days) + places[name][date])
             precisions.append(w)
             informations.append(eta)
         row = torch.cat(rows)
-        shape = (pixels, len(days), self.config.latents)
         w, eta = torch.cat(precisions), torch.cat(informations)
         blank = w.new_zeros(pixels * len(days), self.config.latents)
         return Sites(
@@ -136,7 +151,7 @@ class GPVAE(LatentModel):
 
     def sites(
         self,
-        observations: Mapping[str, Observations],
+        observations: Mapping[str, AnyObservations],
         calendars: Mapping[str, Tensor] | None = None,
     ) -> Sites:
         """Encode as :meth:`encode` does, then refine, see :mod:`~terralatent.models.refinement`.
@@ -148,17 +163,20 @@ class GPVAE(LatentModel):
         Raises:
             ValueError: As :meth:`encode`.
         """
+        if not self.config.refinements:
+            return self.encode(observations, calendars)
+        series = unpacked(observations, self.device)
         return refine(
-            self.encode(observations, calendars),
+            self.encode(series, calendars),
             self.inference,
             self.kernel,
-            observations,
+            series,
             {name: self.sensor(name) for name in observations},
             self.config.refinements,
         )
 
     def posterior(
-        self, observations: Mapping[str, Observations], query_days: Tensor | None = None
+        self, observations: Mapping[str, AnyObservations], query_days: Tensor | None = None
     ) -> Posterior:
         """Return q(z) on all days of the sensors, and on ``query_days`` if given.
 
@@ -190,7 +208,7 @@ class GPVAE(LatentModel):
 
     @torch.no_grad()
     def infer(
-        self, observations: Mapping[str, Observations], query_days: Tensor
+        self, observations: Mapping[str, AnyObservations], query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`LatentModel.infer`."""
         sites = self.sites(observations)
@@ -198,7 +216,7 @@ class GPVAE(LatentModel):
 
     @torch.no_grad()
     def joint(
-        self, observations: Mapping[str, Observations], query_days: Tensor
+        self, observations: Mapping[str, AnyObservations], query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return mean (N, Q, L) and covariance (N, L, Q, Q) of the latents over a few days.
 
@@ -219,7 +237,7 @@ class GPVAE(LatentModel):
         return bool(self._constant_parts())
 
     @torch.no_grad()
-    def static(self, observations: Mapping[str, Observations]) -> tuple[Tensor, Tensor] | None:
+    def static(self, observations: Mapping[str, AnyObservations]) -> tuple[Tensor, Tensor] | None:
         """Return mean and variance of what never changes of each latent, shape (N, L), float32.
 
         That is the constant term of the kernel, and None where it has none. What a latent has
@@ -235,6 +253,17 @@ class GPVAE(LatentModel):
         anywhen = sites.days[:1] if len(sites.days) else sites.days.new_zeros(1)
         mean, var = self.inference.components(self.kernel, sites.days, sites.w, sites.eta, anywhen)
         return mean[:, 0, :, constant[0]], var[:, 0, :, constant[0]]
+
+    def _packed(
+        self, observations: Mapping[str, AnyObservations]
+    ) -> dict[str, PackedObservations] | None:
+        """The observations, if all of them are packed and can be encoded so."""
+        packed = {
+            name: own
+            for name, own in observations.items()
+            if isinstance(own, PackedObservations) and is_compiled(self.sensor(name))
+        }
+        return packed if len(packed) == len(observations) else None
 
     def _constant_parts(self) -> list[int]:
         """Places of the kernel's terms that are constant."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.observations import Observations, merge_calendars
+from terralatent.models.observations import AnyObservations, Observations, merge_calendars
 from terralatent.models.sensor.model import Prediction, SensorModel
 from terralatent.models.sensor.networks import season
 from terralatent.models.sensor.predictive import predictive_log_density
@@ -181,7 +181,7 @@ class LatentModel(nn.Module, ABC):
 
     @abstractmethod
     def infer(
-        self, observations: Mapping[str, Observations], query_days: Tensor
+        self, observations: Mapping[str, AnyObservations], query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return marginal mean and variance of the latents, each shape (N, Q, L), float32.
 
@@ -338,7 +338,7 @@ class LatentModel(nn.Module, ABC):
             for name, series in dated.items()
         }
 
-    def check(self, observations: Mapping[str, Observations]) -> int:
+    def check(self, observations: Mapping[str, AnyObservations]) -> int:
         """Refuse what does not fit this model; return the number of pixels N.
 
         Raises:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -79,6 +82,11 @@ class Observations:
         return int(self.values.shape[0])
 
     @property
+    def band_count(self) -> int:
+        """How many bands B the sensor has."""
+        return int(self.values.shape[-1])
+
+    @property
     def observed(self) -> Tensor:
         """True where any band of a date is valid, shape (N, T), bool."""
         return self.valid.any(dim=-1)
@@ -145,6 +153,87 @@ class Observations:
             distance=torch.cat([part.distance for part in parts]),
             incidence=first.incidence,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedObservations:
+    """Observations of N pixels by one sensor as a store has them: its integers, of P pixels.
+
+    They lie on the CPU. Nothing of shape (pixel, time, band) is made before :meth:`unpacked`.
+    """
+
+    days: Tensor
+    """Days since 1970-01-01 UTC, ascending, shape (T,), float64."""
+
+    incidence: Tensor
+    """Incidence angle in degrees, NaN where unknown, shape (T,), float32."""
+
+    packed: npt.NDArray[np.number]
+    """Integers, or floats, of the C bands that there are, shape (P, T, C)."""
+
+    clear: npt.NDArray[np.bool_]
+    """Where the ground was seen, shape (P, T)."""
+
+    distance: npt.NDArray[np.float32]
+    """Pixels to the nearest masked pixel, at most DISTANCE_CAP, shape (P, T)."""
+
+    pixels: npt.NDArray[np.int64]
+    """Which of the P pixels, shape (N,)."""
+
+    bands: npt.NDArray[np.int64]
+    """Which of the sensor's bands the C are, shape (C,); the others are never valid."""
+
+    band_count: int
+    """How many bands B the sensor has."""
+
+    numbers: tuple[float, float, float]
+    """The fill value, of what is not there; scale and offset: value = packed * scale + offset."""
+
+    def __len__(self) -> int:
+        """The number of pixels N."""
+        return len(self.pixels)
+
+    def unpacked(self, device: torch.device | str = "cpu") -> Observations:
+        """Values in physical units, valid where there is clear data; unpacked on ``device``."""
+        device = torch.device(device)
+        fill, scale, offset = self.numbers
+        packed = self.packed[self.pixels]
+        if not np.array_equal(self.bands, np.arange(self.band_count)):
+            laid = np.full((*packed.shape[:2], self.band_count), fill, packed.dtype)
+            laid[..., self.bands] = packed
+            packed = laid
+        values = _on(device, packed).to(torch.float32)
+        valid = (values != fill) & _on(device, self.clear[self.pixels]).unsqueeze(-1)
+        values.mul_(scale).add_(offset)
+        return Observations(
+            days=self.days.to(device),
+            values=torch.where(valid, values, 0.0),
+            valid=valid,
+            distance=_on(device, self.distance[self.pixels]),
+            incidence=self.incidence.to(device),
+        )
+
+
+AnyObservations: TypeAlias = Observations | PackedObservations
+"""Of one sensor, either way."""
+
+
+def unpacked(
+    observations: Mapping[str, AnyObservations], device: torch.device | str
+) -> dict[str, Observations]:
+    """Observations by sensor name; those that are packed are unpacked on ``device``."""
+    return {
+        name: own.unpacked(device) if isinstance(own, PackedObservations) else own
+        for name, own in observations.items()
+    }
+
+
+def _on(device: torch.device, values: npt.NDArray[Any]) -> Tensor:
+    """An array on a device; through pinned memory to a GPU, which nobody waits for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def clear_dates(observed: Tensor) -> Tensor:

@@ -44,14 +44,23 @@ class BandFill(nn.Module):
         if not len(partly):
             return values
         patterns, which = torch.unique(valid[partly], dim=0, return_inverse=True)
-        there = patterns.double()
-        scatter = self.scatter.double()
-        # Bands that are missing become independent of all others, which leaves them out.
-        known = there[:, :, None] * scatter * there[:, None, :] + torch.diag_embed(1.0 - there)
-        slopes = torch.linalg.solve(known, there[:, :, None] * scatter).to(values.dtype)
+        slopes = self.slopes(patterns).to(values.dtype)
         filled = values.clone()
         for number, pattern in enumerate(patterns):
             rows = partly[which == number]
             guess = self.location + (values[rows] - self.location) * pattern @ slopes[number]
             filled[rows] = torch.where(pattern, values[rows], guess)
         return filled
+
+    def slopes(self, patterns: Tensor) -> Tensor:
+        """Return by how much bands that are there move the expectation of all, (G, B, B), float64.
+
+        Args:
+            patterns: Which bands are there, (G, B), bool.
+        """
+        there = patterns.double()
+        scatter = self.scatter.double()
+        # Bands that are missing become independent of all others, which leaves them out.
+        known = there[:, :, None] * scatter * there[:, None, :] + torch.diag_embed(1.0 - there)
+        slopes: Tensor = torch.linalg.solve(known, there[:, :, None] * scatter)
+        return slopes

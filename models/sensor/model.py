@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from terralatent.models.config import ModelConfig, SensorConfig
-from terralatent.models.observations import Observations
+from terralatent.models.observations import Observations, PackedObservations
+from terralatent.models.sensor.decoding import decode_moments
 from terralatent.models.sensor.likelihoods import Gaussian, StudentT, likelihood, quadratic
 from terralatent.models.sensor.networks import Decoder, Encoder, acquisition_context, season
 from terralatent.models.sensor.predictive import hadamard_nodes, quantile_table, upper_quantile
@@ -116,13 +117,13 @@ class SensorModel(nn.Module):
         self.register_buffer("local_signal", torch.ones(bands), persistent=local)
         self.register_buffer("local_power", torch.zeros(()), persistent=local)
 
-    def check(self, observations: Observations) -> None:
+    def check(self, observations: Observations | PackedObservations) -> None:
         """Refuse observations with another number of bands.
 
         Raises:
             ValueError: If the number of bands differs.
         """
-        count, wanted = observations.values.shape[-1], len(self.config.bands)
+        count, wanted = observations.band_count, len(self.config.bands)
         if count != wanted:
             raise ValueError(
                 f"{self.config.name}: observations have {count} bands, the model wants {wanted}: "
@@ -151,7 +152,7 @@ class SensorModel(nn.Module):
         context, distance = self.context(observations)[date], observations.distance[pixel, date]
         return cast(tuple[Tensor, Tensor], self.encoder(values, valid, context, distance))
 
-    def context(self, observations: Observations) -> Tensor:
+    def context(self, observations: Observations | PackedObservations) -> Tensor:
         """Describe acquisitions, shape (T, 4), see :func:`acquisition_context`; a model without
         seasons never gets them, nor an optical sensor the angle: of one and the same scene some
         catalogues state it and others do not, and latents must not depend on who delivered it."""
@@ -227,7 +228,8 @@ class SensorModel(nn.Module):
     ) -> Moments:
         """Average the decoder over independent Gaussian latents, by deterministic nodes.
 
-        Exact in mean and covariance where the decoder is linear.
+        Exact in mean and covariance where the decoder is linear. On the CPU and without gradients
+        compiled, see :mod:`~terralatent.models.sensor.decoding`.
 
         Args:
             mean: shape (M, L).
@@ -235,6 +237,10 @@ class SensorModel(nn.Module):
             seasons: shape (M, 2).
             full: Whether the covariance is wanted between bands.
         """
+        if not full and mean.device.type == "cpu" and not torch.is_grad_enabled():
+            known = seasons.new_full((len(seasons), 1), float(self.season))
+            given = torch.cat([seasons * known, known], dim=-1)
+            return Moments(*decode_moments(self.decoder, mean, variance, given, self.nodes))
         centre, _ = self._decode(mean, seasons)
         spread = variance.clamp_min(0.0).sqrt()
         first = torch.zeros_like(centre)

@@ -162,10 +162,7 @@ class Encoder(nn.Module):
             x = self.fill(x, valid)
         near = (distance.clamp(0.0, DISTANCE_CAP) / DISTANCE_CAP).unsqueeze(-1)
         inputs = torch.cat([x.clamp(-INPUT_LIMIT, INPUT_LIMIT), flags, context, near], dim=-1)
-        coarse = self.network_dtype == torch.bfloat16
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=coarse):
-            outputs = cast(Tensor, self.network(inputs)).float()
-        shift, gain = outputs.chunk(2, dim=-1)
+        shift, gain = self.outputs(inputs).chunk(2, dim=-1)
         share = functional.linear(flags, self.share)
         some = share > 0.0
         y = functional.linear(x, self.linear)
@@ -174,6 +171,16 @@ class Encoder(nn.Module):
         y = y + self.bias + shift
         w = self.precision_cap * torch.sigmoid(self.log_precision + gain) * share.clamp_max(1.0)
         return w, w * y
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Return what the networks h and g say of rows of inputs, (M, 2 L), float32.
+
+        Args:
+            inputs: Bands, their flags, context and distance, shape (M, 2 B + CONTEXT), float32.
+        """
+        coarse = self.network_dtype == torch.bfloat16
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=coarse):
+            return cast(Tensor, self.network(inputs)).float()
 
 
 class Decoder(nn.Module):

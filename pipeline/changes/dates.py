@@ -16,7 +16,7 @@ from terralatent.models.differences import (
     surfaces_at_two,
 )
 from terralatent.models.gpvae import GPVAE
-from terralatent.models.observations import Observations
+from terralatent.models.observations import AnyObservations
 from terralatent.pipeline.changes.arrays import EXPECTED, KIND, ChangeArrays, Moved
 from terralatent.pipeline.changes.index import SurfaceIndex
 from terralatent.pipeline.dates import days_since_1970
@@ -119,7 +119,7 @@ class DateChanges:
     def _moved(
         self,
         model: GPVAE,
-        observations: Mapping[str, Observations],
+        observations: Mapping[str, AnyObservations],
         days: torch.Tensor,
         prior: NDArray[np.float64],
     ) -> Moved:

@@ -30,7 +30,7 @@ __all__ = [
 PACKAGES = ("terralatent", "icechunk", "zarr")
 """Their objects are pickled here and unpickled on workers, or the other way round."""
 
-COMPILING = "terralatent.models.posteriors.kalman.cpu_compile"
+COMPILING = "terralatent.models.compiled"
 """The logger of what takes a worker seconds before its first block, where it has not been kept."""
 
 MOST_NAMED = 3

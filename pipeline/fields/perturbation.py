@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from terralatent.models.latent_model import LatentModel
-from terralatent.models.observations import Observations
+from terralatent.models.observations import AnyObservations, Observations, unpacked
 from terralatent.models.sensor.networks import season
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.fields.shared_errors import SharedErrors
@@ -64,8 +64,8 @@ class Perturbation:
         every = 1 + self.draws
         seen = sum(len(sensor.days) for sensor in series.by_sensor.values())
 
-        def infer(observations: Mapping[str, Observations]) -> Tensor:
-            return self._move(observations, drawn, every, days)
+        def infer(observations: Mapping[str, AnyObservations]) -> Tensor:
+            return self._move(unpacked(observations, self.model.device), drawn, every, days)
 
         # Of a pixel all that it sees is there once for each draw.
         dates = every * (seen + len(days)) - seen

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel
-from terralatent.models.observations import Observations
+from terralatent.models.observations import AnyObservations
 from terralatent.pipeline.cube.series import CPU, SeriesBlock
 
 __all__ = ["BATCH_OBSERVATIONS", "batch_bytes", "infer_batches", "infer_batches_by"]
@@ -80,7 +80,7 @@ def infer_batches(
     """
     query = days.to(model.device)
 
-    def infer(observations: Mapping[str, Observations]) -> tuple[Tensor, Tensor]:
+    def infer(observations: Mapping[str, AnyObservations]) -> tuple[Tensor, Tensor]:
         mean, var = model.infer(observations, query)
         if not bool(torch.isfinite(mean.sum() + var.sum())):
             raise ArithmeticError("the model gave a latent that is not finite")
@@ -92,7 +92,7 @@ def infer_batches(
 
 def infer_batches_by(
     model: LatentModel,
-    infer: Callable[[Mapping[str, Observations]], T],
+    infer: Callable[[Mapping[str, AnyObservations]], T],
     series: SeriesBlock,
     pixels: NDArray[np.intp],
     dates: int,
@@ -123,7 +123,7 @@ def infer_batches_by(
         while start < len(pixels):
             some = pixels[start : start + max(1, size // dates)]
             try:
-                found = infer(series.series(some, model.device))
+                found = infer(series.packed(some, model.device))
             except (MemoryError, RuntimeError) as error:
                 if not _is_full(error) or len(some) == 1:
                     raise

@@ -245,7 +245,7 @@ def harmonics(mean: NDArray[np.float32], days: NDArray[np.float64]) -> NDArray[n
 
 def _static(model: LatentModel, some: Inferred) -> NDArray[np.float32]:
     assert isinstance(model, GPVAE)
-    static = model.static(some.block.series(some.rows, model.device))
+    static = model.static(some.block.packed(some.rows, model.device))
     assert static is not None
     mean, var = static
     return torch.cat([mean, var.clamp_min(0.0).sqrt()], dim=1).cpu().numpy()
@@ -262,7 +262,7 @@ def _covariance(
     parts = []
     for start in range(0, len(some.rows), step):
         rows = some.rows[start : start + step]
-        _, cov = model.joint(some.block.series(rows, model.device), query)
+        _, cov = model.joint(some.block.packed(rows, model.device), query)
         parts.append(model.latent_covariance(cov).cpu().numpy())
     return np.concatenate(parts)
 

@@ -14,7 +14,7 @@ from terralatent.models.baselines.learned.decoder_start import start_decoders
 from terralatent.models.baselines.learned.reading import Reader
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations, merge_calendars
+from terralatent.models.observations import AnyObservations, Observations, merge_calendars, unpacked
 from terralatent.models.sensor.model import SensorModel
 
 __all__ = ["LatentsAt", "LearnedBaseline", "gaussian_kl", "pass_on", "silence"]
@@ -94,11 +94,12 @@ class LearnedBaseline(LatentModel):
 
     @torch.no_grad()
     def infer(
-        self, observations: Mapping[str, Observations], query_days: Tensor
+        self, observations: Mapping[str, AnyObservations], query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`LatentModel.infer`."""
-        self.check(observations)
-        mean, var, _ = self.latents_at(observations, query_days)
+        series = unpacked(observations, self.device)
+        self.check(series)
+        mean, var, _ = self.latents_at(series, query_days)
         return mean, var
 
 

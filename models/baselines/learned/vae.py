@@ -23,7 +23,7 @@ from torch import Tensor
 from terralatent.models.baselines.learned.decoder_start import posterior_of_one, start_decoders
 from terralatent.models.baselines.learned.model import LatentsAt, gaussian_kl
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations, merge_calendars
+from terralatent.models.observations import AnyObservations, Observations, merge_calendars, unpacked
 
 __all__ = ["VAE"]
 
@@ -57,10 +57,11 @@ class VAE(LatentModel):
 
     @torch.no_grad()
     def infer(
-        self, observations: Mapping[str, Observations], query_days: Tensor
+        self, observations: Mapping[str, AnyObservations], query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`LatentModel.infer`."""
-        mean, var, _ = self._latents_at(observations, query_days)
+        series = unpacked(observations, self.device)
+        mean, var, _ = self._latents_at(series, query_days)
         return mean, var
 
     def _latents_at(self, seen: Mapping[str, Observations], days: Tensor) -> LatentsAt:

@@ -15,7 +15,7 @@ from terralatent.models.baselines.unlearned.band_series import BandSeries
 from terralatent.models.baselines.unlearned.hidden import Fold, hide_acquisitions
 from terralatent.models.config import ModelConfig
 from terralatent.models.latent_model import LatentModel, Marginals
-from terralatent.models.observations import Observations, merge_calendars
+from terralatent.models.observations import AnyObservations, Observations, merge_calendars, unpacked
 from terralatent.models.sensor.predictive import quantile_table, upper_quantile
 from terralatent.models.start.covariances import (
     TooFewObservationsError,
@@ -145,19 +145,17 @@ class FilledBands(LatentModel, ABC):
 
     @torch.no_grad()
     def infer(
-        self, observations: Mapping[str, Observations], query_days: Tensor
+        self, observations: Mapping[str, AnyObservations], query_days: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`LatentModel.infer`."""
-        pixels = self.check(observations)
+        series = unpacked(observations, self.device)
+        pixels = self.check(series)
         shape = (pixels, len(query_days), self.config.latents)
         mean, var = (self.level.new_zeros(shape) for _ in range(2))
         for start in range(0, pixels, CHUNK):
             rows = slice(start, min(start + CHUNK, pixels))
-            series = {
-                name: self.normalised(name, seen.select(rows))
-                for name, seen in observations.items()
-            }
-            mean[rows], var[rows] = self.fill(series, query_days)
+            some = {name: self.normalised(name, seen.select(rows)) for name, seen in series.items()}
+            mean[rows], var[rows] = self.fill(some, query_days)
         return mean, var
 
     def marginals(

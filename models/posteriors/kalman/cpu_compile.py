@@ -1,45 +1,15 @@
-"""Compiled loops for a number of states and a dtype, kept on disk for the next process.
+"""The compiled loops of a number of states and a dtype, see :mod:`terralatent.models.compiled`."""
 
-The whole module that numba compiles, walks and loops, is one text, which names its place in the
-cache by its hash. What lies there is executed, so a folder that another user owns or may write to
-is refused: for the text that is compiled, and for the native code that numba keeps of it, in a
-folder beside or elsewhere. A cache that cannot be used costs the seconds to compile, never the run.
-"""
-
-import hashlib
 import inspect
-import logging
-import os
-import stat
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
-from threading import Lock
-from types import FunctionType, ModuleType
-from typing import Any, cast
 
-import numba
 from numba import types
-from numba.core import event
 
+from terralatent.models.compiled import Loop, compiled, source_of
 from terralatent.models.posteriors.kalman.cpu_loops import GIVEN, LOOPS
 from terralatent.models.posteriors.kalman.step import sweep_sources
 
-Loop = Callable[..., None]
-
-SOURCES = tuple(inspect.getsource(loop) for loop in LOOPS)
-"""Read at import: the files may change while a process lives."""
-
-KEPT, NOT_KEPT = (
-    "compiling the smoother for this machine, for some seconds: once, as it is kept",
-    "compiling the smoother, for some seconds: each time, as there is no folder to keep it in",
-)
-"""What is logged where code is not in the cache, and where there is no cache."""
-
-_logger = logging.getLogger(__name__)
-_compiling = Lock()
+SOURCES = source_of(LOOPS)
 
 
 @cache
@@ -52,26 +22,7 @@ def compiled_loop(name: str, states: int, dtype: str) -> Loop:
         dtype: ``float32`` or ``float64``.
     """
     text = module_text(states, dtype)
-    stem = f"recursion_{states}_{dtype}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    signature = _signature(name, dtype)
-    # Two threads must not compile at once, nor one meet what another has half done.
-    with _compiling:
-        folder = cache_folder()
-        for fresh in (False, True):
-            if folder is None:
-                break
-            try:
-                loop = _loop(text, keep_text(folder / f"{stem}.py", text), name, kept=True)
-                if not is_ours(Path(loop.stats.cache_path)):  # which numba chooses
-                    break
-                if fresh:
-                    _forget(loop, stem)
-                return _compiled(loop, signature, kept=True)
-            except Exception as error:
-                # Damage raises whatever it may, and is first compiled over; an error of our own
-                # comes again below.
-                _logger.warning("compiled code in %s cannot be used: %r", folder, error)
-        return _compiled(_loop(text, Path(f"<{stem}>"), name, kept=False), signature, kept=False)
+    return compiled(text, name, _signature(name, dtype), f"recursion_{states}_{dtype}")
 
 
 def module_text(states: int, dtype: str) -> str:
@@ -79,50 +30,11 @@ def module_text(states: int, dtype: str) -> str:
     names = {**GIVEN, "STATES": states, "zero": f"np.{dtype}(0)", "one": f"np.{dtype}(1)"}
     return "\n\n".join(
         [
-            "from __future__ import annotations\n\nimport math\n\nimport numpy as np\n",
             "\n".join(f"{name} = {value}" for name, value in names.items()),
             *sweep_sources(states).values(),
-            *SOURCES,
+            SOURCES,
         ]
     )
-
-
-def _loop(text: str, path: Path, name: str, *, kept: bool) -> Any:
-    """Return the dispatcher of a loop; nothing is compiled yet."""
-    module = ModuleType(path.stem)
-    sys.modules[module.__name__] = module  # where numba looks when it loads what it kept
-    exec(compile(text, path, "exec"), module.__dict__)
-    for attribute, function in list(module.__dict__.items()):
-        if isinstance(function, FunctionType):
-            # The loop holds the code of all it calls, so that it alone is kept.
-            module.__dict__[attribute] = numba.njit(
-                nogil=True,
-                error_model="numpy",
-                fastmath={"contract"},
-                cache=kept and attribute == name,
-            )(function)
-    return module.__dict__[name]
-
-
-def _compiled(loop: Any, signature: tuple[types.Type, ...], *, kept: bool) -> Loop:
-    with event.install_listener("numba:compile", _Notice(KEPT if kept else NOT_KEPT)):
-        loop.compile(signature)
-    return cast(Loop, loop)
-
-
-class _Notice(event.Listener):
-    """Says that code is compiled, which numba begins where its cache has none."""
-
-    def __init__(self, text: str) -> None:
-        self._text: str | None = text
-
-    def on_start(self, event: Any) -> None:
-        if self._text is not None:  # what a loop calls is compiled too
-            _logger.info(self._text)
-            self._text = None
-
-    def on_end(self, event: Any) -> None:
-        pass
 
 
 def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:
@@ -147,63 +59,3 @@ def _signature(name: str, dtype: str) -> tuple[types.Type, ...]:
         kinds["start"] = of_series
     loop = next(loop for loop in LOOPS if loop.__name__ == name)
     return tuple(kinds.get(argument, of_series) for argument in inspect.signature(loop).parameters)
-
-
-def _forget(loop: Any, stem: str) -> None:
-    """Remove what numba kept of a module."""
-    for path in Path(loop.stats.cache_path).glob(f"{stem}.*.nb[ic]"):
-        path.unlink(missing_ok=True)
-
-
-def cache_folder() -> Path | None:
-    """Return the first folder that can be used, made where it is missing; None if there is none.
-
-    The first of: ``NUMBA_CACHE_DIR``, ``XDG_CACHE_HOME``, the home's ``.cache``, and, where they
-    are read-only as on many clusters, a private folder among the temporary files.
-    """
-    return next((folder for folder in _candidates() if is_ours(folder)), None)
-
-
-def keep_text(path: Path, text: str) -> Path:
-    """Have ``text`` at ``path``, whole whenever it is there; many processes may do so at once."""
-    try:
-        if path.read_text() == text:
-            return path
-    except (OSError, UnicodeDecodeError):
-        pass
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        # Some versions of numba take a file for another when its time is: give all one time.
-        os.utime(temporary, (0, 0))
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path
-
-
-def _candidates() -> Iterator[Path]:
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        yield Path(os.environ["NUMBA_CACHE_DIR"], "terralatent")
-    if os.environ.get("XDG_CACHE_HOME"):
-        yield Path(os.environ["XDG_CACHE_HOME"], "terralatent", "compiled")
-    yield Path(os.path.expanduser("~"), ".cache", "terralatent", "compiled")
-    yield Path(tempfile.gettempdir(), f"terralatent-{os.getuid()}")
-
-
-def is_ours(folder: Path) -> bool:
-    """Whether only this user can write to a folder; makes it."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        about = folder.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
-            return False
-        if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return False
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        return False
-    return True

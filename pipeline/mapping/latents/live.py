@@ -111,7 +111,7 @@ class LiveLatents(Latents):
                 for some in _batches(inside):
                     start, sites = (
                         states.start(some),
-                        model.sites(series.series(some, model.device)),
+                        model.sites(series.packed(some, model.device)),
                     )
                     made = states_along(model, start, sites, step.stops) if changed else {}
                     states.keep(some, made)
@@ -201,7 +201,7 @@ def _move(work: BlockWork, job: MappingJob, walk: Walk) -> None:
         )
         with work.clock.time("infer"):
             for some in _batches(states.inside | series.seen):
-                sites = model.sites(series.series(some, model.device))
+                sites = model.sites(series.packed(some, model.device))
                 states.keep(some, states_along(model, states.start(some), sites, walk.stops))
         with work.clock.time("write"):
             states.write(series)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from terralatent.models.gpvae import GPVAE
 from terralatent.models.latent_model import LatentModel
-from terralatent.models.observations import Observations, Sites
+from terralatent.models.observations import AnyObservations, Sites
 from terralatent.models.posteriors.streaming import FilterState, forecast, marginals, prior_state
 from terralatent.pipeline.cube.series import SeriesBlock
 from terralatent.pipeline.mapping.latents.states import LIVE, Stops, states_along
@@ -82,7 +82,7 @@ class StripStates:
 
     @torch.no_grad()
     def infer(
-        self, observations: Mapping[str, Observations], days: Tensor
+        self, observations: Mapping[str, AnyObservations], days: Tensor
     ) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         """Mean and variance (N, Q, L) of some pixels given all their series, and states."""
         model = self._model

@@ -21,7 +21,7 @@ from distributed import Client
 from packaging.requirements import Requirement
 
 from terralatent.catalogs.errors import InputError
-from terralatent.models.posteriors.kalman import cpu_compile
+from terralatent.models import compiled
 from terralatent.pipeline import embed
 from terralatent.pipeline.cluster import client as clients
 from terralatent.pipeline.cluster import kinds
@@ -84,7 +84,7 @@ if __name__ == "__main__":
 
 
 def test_what_workers_say_of_their_compiling_is_logged_here_once_for_all(tmp_path: Path) -> None:
-    assert cpu_compile.__name__ == COMPILING
+    assert compiled.__name__ == COMPILING
     script = tmp_path / "script.py"
     script.write_text(NOTICES)
 

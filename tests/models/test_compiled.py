@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import types
 
-from terralatent.models.posteriors.kalman import cpu_compile, cpu_loops
-from terralatent.models.posteriors.kalman.cpu_compile import cache_folder, keep_text
+from terralatent.models import compiled
+from terralatent.models.compiled import cache_folder, keep_text
 from tests.waiting import WITHIN_S
 
 # The smallest of the loops stands for all.
@@ -46,6 +47,18 @@ def run(cache: dict[str, str]) -> tuple[bool, Path, str]:
     assert process.returncode == 0, error
     hits, _, path = out.strip().partition(" ")
     return hits == "1", Path(path), error
+
+
+def add_one(row: np.ndarray) -> None:
+    for k in range(len(row)):
+        row[k] += 1.0
+
+
+def compile_anew() -> compiled.Loop:
+    """As another process does, but for what it imports."""
+    signature = (types.float64[::1],)
+    anew = compiled.compiled.__wrapped__
+    return anew(compiled.source_of([add_one]), "add_one", signature, "test")
 
 
 @pytest.fixture(scope="module")
@@ -142,28 +155,26 @@ def test_a_compiling_is_reported_and_that_it_happens_once(
 ) -> None:
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    caplog.set_level(logging.INFO, cpu_compile.__name__)
+    caplog.set_level(logging.INFO, compiled.__name__)
 
-    for _ in range(2):  # as two processes do, but for what they import
-        cpu_compile.compiled_loop.__wrapped__("begin_at", 1, "float32")
+    for _ in range(2):
+        compile_anew()
 
-    assert caplog.messages == [cpu_compile.KEPT]
+    assert caplog.messages == [compiled.KEPT]
 
 
 def test_without_any_folder_code_is_compiled_in_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cpu_compile, "cache_folder", lambda: None)
-    caplog.set_level(logging.INFO, cpu_compile.__name__)
-    loop = cpu_compile.compiled_loop.__wrapped__("begin_at", 2, "float64")
-    assert caplog.messages == [cpu_compile.NOT_KEPT]
-    rows = np.arange(80, dtype=np.float64).reshape(5, 16)
-    compiled, plain = np.zeros(320), np.zeros(320)
+    monkeypatch.setattr(compiled, "cache_folder", lambda: None)
+    caplog.set_level(logging.INFO, compiled.__name__)
+    loop = compile_anew()
+    assert caplog.messages == [compiled.NOT_KEPT]
+    row = np.arange(80, dtype=np.float64)
 
-    loop(rows, compiled)
-    cpu_loops.begin_at(rows, plain)
+    loop(row)
 
-    np.testing.assert_array_equal(compiled, plain)
+    np.testing.assert_array_equal(row, np.arange(1.0, 81.0))
 
 
 def test_a_text_that_is_there_is_left_alone(tmp_path: Path) -> None:
