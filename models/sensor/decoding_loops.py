@@ -133,7 +133,7 @@ def take(
             given[k, m] = clip(level[k, m])
 
 
-def clip(value: float) -> float:
+def clip(value: Any) -> Any:
     """A latent as a network sees it."""
     return min(max(value, -np.float32(INPUT_LIMIT)), np.float32(INPUT_LIMIT))
 
@@ -145,7 +145,7 @@ def activate(hidden: Array) -> None:
             hidden[h, m] *= logistic(hidden[h, m])
 
 
-def add(sign: float, made: Array, away: Array, plain: Array, sums: Array) -> None:
+def add(sign: Any, made: Array, away: Array, plain: Array, sums: Array) -> None:
     """Add what is decoded at a node to the sums of offsets, their squares, and diagonals."""
     half = len(plain)
     for b in range(half):
