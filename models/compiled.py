@@ -20,11 +20,10 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 from types import FunctionType, ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numba
-from numba import types
-from numba.core import event
+if TYPE_CHECKING:  # it takes a second to import, which who coordinates others need not wait for
+    from numba import types
 
 __all__ = ["Loop", "cache_folder", "compiled", "is_ours", "keep_text", "source_of"]
 
@@ -85,6 +84,8 @@ def compiled(text: str, name: str, signature: tuple[types.Type, ...], stem: str)
 
 def _loop(text: str, path: Path, name: str, *, kept: bool) -> Any:
     """Return the dispatcher of a loop; nothing is compiled yet."""
+    import numba
+
     module = ModuleType(path.stem)
     sys.modules[module.__name__] = module  # where numba looks when it loads what it kept
     exec(compile(text, path, "exec"), module.__dict__)
@@ -101,24 +102,24 @@ def _loop(text: str, path: Path, name: str, *, kept: bool) -> Any:
 
 
 def _compiled(loop: Any, signature: tuple[types.Type, ...], *, kept: bool) -> Loop:
-    with event.install_listener("numba:compile", _Notice(KEPT if kept else NOT_KEPT)):
+    from numba.core import event
+
+    class Notice(event.Listener):
+        """Says that code is compiled, which numba begins where its cache has none."""
+
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.said:  # what a loop calls is compiled too
+                _logger.info(KEPT if kept else NOT_KEPT)
+                self.said = True
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Notice()):
         loop.compile(signature)
     return cast(Loop, loop)
-
-
-class _Notice(event.Listener):
-    """Says that code is compiled, which numba begins where its cache has none."""
-
-    def __init__(self, text: str) -> None:
-        self._text: str | None = text
-
-    def on_start(self, event: Any) -> None:
-        if self._text is not None:  # what a loop calls is compiled too
-            _logger.info(self._text)
-            self._text = None
-
-    def on_end(self, event: Any) -> None:
-        pass
 
 
 def _forget(loop: Any, stem: str) -> None:

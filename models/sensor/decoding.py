@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import types
 from torch import Tensor
 
 from terralatent.models.compiled import Loop, compiled, source_of
@@ -67,5 +66,7 @@ def decode_moments(
 @cache
 def _loop() -> Loop:
     """The compiled pass."""
+    from numba import types
+
     rows = types.float32[:, ::1]
     return compiled(TEXT, "decode_all", (rows,) * 10, "decoder")

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import types
 from torch import Tensor
 
 from terralatent.models.compiled import Loop, compiled, source_of
@@ -134,6 +133,8 @@ def _guess(sensor: SensorModel, pattern: Sequence[int]) -> Array:
 @cache
 def _loop(dtype: str) -> Loop:
     """The compiled pass over integers or floats of a store."""
+    from numba import types
+
     number, whole = types.float32, types.int64
     rows, row = number[:, ::1], whole[::1]
     signature = (

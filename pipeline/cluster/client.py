@@ -42,6 +42,9 @@ to those that join later by itself."""
 LEAVE_WITHIN_S = 5
 """How long a cluster that lives on has to forget the pinning of threads."""
 
+_said: set[str] = set()
+"""What workers were reported to compile, since the last client of them."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -209,10 +212,9 @@ def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
     name = f"{PIN_THREADS}-{uuid4().hex}"  # others may work on the same cluster
     _pin_threads(client, name, notices=not lives_on)
     try:
-        with ExitStack() as stack:
-            if not lives_on:
-                stack.enter_context(_notices(client))
-            yield
+        if not lives_on:
+            _notice(client)
+        yield
     finally:
         if lives_on and client.status == "running":  # who joins it later is none of our business
             with suppress(Exception):
@@ -223,24 +225,20 @@ def _ready(client: Client, *, lives_on: bool) -> Iterator[None]:
                 )
 
 
-@contextmanager
-def _notices(client: Client) -> Iterator[None]:
+def _notice(client: Client) -> None:
     """Have what workers say of their compiling logged here, each line once for all of them."""
-    said: set[str] = set()
-
-    def first(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        new = text not in said
-        said.add(text)
-        return new
-
     logger = logging.getLogger(COMPILING)
-    logger.addFilter(first)
-    try:
-        client.forward_logging(COMPILING, logging.INFO)
-        yield
-    finally:
-        logger.removeFilter(first)
+    _said.clear()
+    logger.addFilter(_first)  # for good: what is on its way arrives after the block, too
+    client.forward_logging(COMPILING, logging.INFO)
+
+
+def _first(record: logging.LogRecord) -> bool:
+    """Whether a record says what none said before."""
+    text = record.getMessage()
+    new = text not in _said
+    _said.add(text)
+    return new
 
 
 def _pin_threads(client: Client, name: str, *, notices: bool) -> None:

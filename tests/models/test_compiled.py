@@ -54,6 +54,12 @@ def add_one(row: np.ndarray) -> None:
         row[k] += 1.0
 
 
+def hear(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Log all, also what a cluster of this process was said to compile before."""
+    monkeypatch.setattr(logging.getLogger(compiled.__name__), "filters", [])
+    caplog.set_level(logging.INFO, compiled.__name__)
+
+
 def compile_anew() -> compiled.Loop:
     """As another process does, but for what it imports."""
     signature = (types.float64[::1],)
@@ -155,7 +161,7 @@ def test_a_compiling_is_reported_and_that_it_happens_once(
 ) -> None:
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    caplog.set_level(logging.INFO, compiled.__name__)
+    hear(monkeypatch, caplog)
 
     for _ in range(2):
         compile_anew()
@@ -167,7 +173,7 @@ def test_without_any_folder_code_is_compiled_in_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(compiled, "cache_folder", lambda: None)
-    caplog.set_level(logging.INFO, compiled.__name__)
+    hear(monkeypatch, caplog)
     loop = compile_anew()
     assert caplog.messages == [compiled.NOT_KEPT]
     row = np.arange(80, dtype=np.float64)

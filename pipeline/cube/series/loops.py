@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
 from terralatent.models.compiled import Loop, compiled, source_of
 
@@ -100,6 +99,8 @@ TEXT = f"TILE = {TILE}\n\n" + source_of((turn, mark, near))
 @cache
 def _loop(name: str, dtype: str) -> Loop:
     """One of the passes, over values of a dtype."""
+    from numba import types
+
     value = getattr(types, dtype)
     flags = types.uint8[:, ::1]
     signatures = {

@@ -79,7 +79,7 @@ def test_a_worker_that_dies_as_it_joins_is_not_taken_for_the_scheduler(
                 died.touch(exist_ok=False)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(clusters, "pin_threads", Deadly)
+    monkeypatch.setattr(clusters, "pin_threads", lambda **_: Deadly())
     with worker_of(launcher, empty), worker_of(launcher, empty):
         with client_for(empty.scheduler.address) as client:
             assert client.submit(abs, -1).result(timeout=WITHIN_S) == 1
