@@ -60,6 +60,7 @@ def drawn_sensors(world: World) -> set[str]:
     return names | {f"sentinel-1-{direction.removesuffix('ending')}" for direction in directions}
 
 
+@pytest.mark.soak  # the default world is built in every run
 def test_a_drawn_world_builds_into_a_cube_with_every_sensor_that_it_has(
     region: Path, world: World, cube: xr.DataTree
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_drawn_world_builds_into_a_cube_with_every_sensor_that_it_has(
         assert 0.1 < clear.mean() < 0.95
 
 
+@pytest.mark.soak
 def test_landsat_sees_the_same_surface_as_the_truth(region: Path, cube: xr.DataTree) -> None:
     """On clear dates, by its own bands: nearly those of Sentinel-2 in the red and infrared."""
     truth, landsat = open_truth(region), cube["landsat-c2-l2"]
@@ -94,6 +96,7 @@ def test_landsat_sees_the_same_surface_as_the_truth(region: Path, cube: xr.DataT
     assert abs(np.median(left)) < 0.05
 
 
+@pytest.mark.soak
 def test_an_orbit_at_the_edge_of_its_swath_sees_its_part_and_no_more(
     world: World, cube: xr.DataTree
 ) -> None:

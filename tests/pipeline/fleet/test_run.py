@@ -78,6 +78,7 @@ def test_each_tile_searches_for_itself_and_again_when_that_is_long_ago(
     assert (later.done, later.before) == (4, 0)
 
 
+@pytest.mark.soak  # by the command in every run
 def test_a_tile_that_fails_is_named_and_passed_over(
     scenes_file: Path, workers: Client, tmp_path: Path
 ) -> None:

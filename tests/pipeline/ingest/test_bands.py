@@ -77,6 +77,7 @@ def test_requested_bands_are_those_of_the_whole_cube(
         build(catalogue, tmp_path / "c", workers, ["B02"])
 
 
+@pytest.mark.soak
 def test_a_cube_that_grows_keeps_its_bands(
     catalogue: Path, cube: Path, tmp_path: Path, workers: Client
 ) -> None:

@@ -153,6 +153,7 @@ def test_an_item_that_cannot_be_used_any_more_stays_and_is_named(
     assert fate(tmp_path / "cube", "S2A_1") == "used"
 
 
+@pytest.mark.soak
 def test_a_change_while_the_cube_is_being_filled_blocks_nothing(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_change_while_the_cube_is_being_filled_blocks_nothing(
     assert reflectance(tmp_path / "cube") == {"2024-06-01": 0.3, "2024-06-06": 0.2}
 
 
+@pytest.mark.soak
 def test_a_cube_of_an_older_version_goes_on_and_notes_what_it_lacked(
     build: Build, tmp_path: Path
 ) -> None:

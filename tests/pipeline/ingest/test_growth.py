@@ -134,7 +134,10 @@ STEPS: dict[str, list[Callable[[str], bool]]] = {
 }
 
 
-SAME = ("two dates at the end", "the first of all, last", "the first tile of a pass")
+SAME = (
+    *("two dates at the end", "late arrivals", "the first of all, last"),
+    *("a second tile of a pass", "the first tile of a pass"),
+)
 """Of which other steps and tests have the like."""
 
 
@@ -308,6 +311,7 @@ def test_readers_see_nothing_of_a_cube_that_grows_before_it_is_whole(
     same(contents(tmp_path / "cube"), contents(whole))
 
 
+@pytest.mark.soak
 def test_what_began_to_grow_for_scenes_that_are_gone_is_begun_anew(
     every: Scenes, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

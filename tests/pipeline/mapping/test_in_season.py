@@ -200,6 +200,7 @@ def test_bands_and_years_are_those_of_a_cube_of_what_was_there(
                 np.testing.assert_array_equal(values, there[array], err_msg=array, strict=True)
 
 
+@pytest.mark.soak
 def test_lazily_and_of_a_part_it_is_the_same(
     cubes: dict[str, Path], model: Path, workers: Client, tmp_path: Path
 ) -> None:

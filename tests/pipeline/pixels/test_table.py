@@ -165,6 +165,7 @@ def test_the_same_again_does_nothing_and_another_is_refused(
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.soak
 def test_a_killed_run_leaves_nothing_that_the_next_does_not_take_away(
     rows: pd.DataFrame, model: Path, tmp_path: Path
 ) -> None:
