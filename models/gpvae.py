@@ -100,7 +100,8 @@ class GPVAE(LatentModel):
     def encode_in(self, dtype: torch.dtype) -> None:
         """See :meth:`LatentModel.encode_in`.
 
-        A model is made in float32; bfloat16 is faster where a device has units for it.
+        A model is made in float32, which is compiled on a CPU, and faster there; bfloat16 is for
+        GPUs.
         """
         super().encode_in(dtype)
         self.encoder_dtype = dtype

@@ -148,7 +148,9 @@ Overviews = Annotated[
         "--overviews/--no-overviews", help="Make overviews of a large result, for its pictures."
     ),
 ]
-Encoder = Annotated[str, typer.Option(help="float32, or bfloat16: faster, nearly the same.")]
+Encoder = Annotated[
+    str, typer.Option(help="float32, or bfloat16: faster on a GPU, nearly the same.")
+]
 Reopen = Annotated[
     bool, typer.Option("--reopen", help="Let damaged chunks of pixels be made again.")
 ]

@@ -128,7 +128,7 @@ def embed(
         precision: ``packed`` keeps means as int16 in steps of 2.5e-4 and standard deviations as
             uint16 in steps of 2e-5; ``float32`` keeps both as they are.
         encoder: In what the encoders' networks compute: ``float32`` or ``bfloat16``, which is
-            faster and changes the latents by a small part of their standard deviations.
+            faster on a GPU and changes the latents by a small part of their standard deviations.
         device: Where a worker runs the model: ``auto``, ``cpu``, ``cuda``, ...
         masking: How the sensors are masked; as the model was trained, where it leaves that open.
         at: An earlier snapshot of the cube, see
