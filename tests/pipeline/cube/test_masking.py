@@ -460,6 +460,7 @@ def test_another_masking_is_refused_by_its_name(
             embed(cube, model, out, dates=DATES, masking=other, client=workers)
 
 
+@pytest.mark.soak
 def test_what_is_masked_by_dilation_changes_nothing_in_latents_and_fields(
     made_up: Scenes, workers: Client, tmp_path: Path
 ) -> None:

@@ -169,6 +169,7 @@ def test_a_group_is_the_multipolygon_of_its_parts(
         np.testing.assert_array_equal(groups[name], wanted[name])
 
 
+@pytest.mark.soak
 def test_a_field_in_a_block_that_is_lost_has_no_mean(
     cube: Path,
     model: Path,

@@ -65,6 +65,7 @@ def test_what_is_done_is_not_begun_again(
         fleet.build(scenes=scenes_file, block=8, client="tcp://127.0.0.1:9")
 
 
+@pytest.mark.soak
 def test_each_tile_searches_for_itself_and_again_when_that_is_long_ago(
     catalogue: Path, workers: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_what_is_wrong_for_all_tiles_is_refused_before_any_is_begun(
     assert not list((tmp_path / "fleet").rglob(".fleet"))
 
 
+@pytest.mark.soak
 def test_a_result_of_an_earlier_cube_is_brought_up_to_date(workers: Client, tmp_path: Path) -> None:
     fleet, model = fleet_of_cubes(tmp_path / "fleet")
     fleet.embed(str(model), dates=DATES, client=workers)

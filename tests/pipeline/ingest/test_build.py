@@ -351,6 +351,7 @@ def test_the_real_scenes_have_their_dates(scenes: Path) -> None:
     assert dates == {"sentinel-2-l2a": 118, "sentinel-1-asc": 159, "landsat-c2-l2": 24}
 
 
+@pytest.mark.soak
 def test_real_reprocessed_scenes_give_the_same_reflectance(
     scenes: Path, workers: Client, tmp_path: Path
 ) -> None:

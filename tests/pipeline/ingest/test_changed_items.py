@@ -247,6 +247,7 @@ def test_dates_of_many_years_are_compared_with_their_neighbours_alone(
     assert len(compared) <= 3 * len(stored)
 
 
+@pytest.mark.soak
 def test_platforms_at_one_instant_keep_their_own_dates_as_a_cube_grows(
     build: Build, tmp_path: Path
 ) -> None:

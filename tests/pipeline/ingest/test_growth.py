@@ -212,6 +212,7 @@ def test_what_is_stored_is_not_replaced_by_less(
     assert fates[gone] in ("used", "merged")
 
 
+@pytest.mark.soak
 def test_dates_that_only_move_are_copied_and_not_read(
     every: Scenes, whole: Path, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from tests.made.catalogue import region
 S2, S1 = "sentinel-2-l2a", "sentinel-1-asc"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("memory", [pytest.param("4GB", marks=pytest.mark.soak), "40MB"])
 def test_a_plan_tells_the_bytes_that_a_build_fetches_and_stores(
     workers: Client, tmp_path: Path, memory: str

@@ -85,6 +85,7 @@ def test_a_build_that_read_nothing_does_not_say_that_nothing_is_left() -> None:
     assert "(nothing left to read)" in str(BuildReport("cube", "", {}, tasks=0, losses=()))
 
 
+@pytest.mark.soak
 def test_workers_that_are_killed_as_they_start_are_named_as_killed(
     radar_plan: Plan, filling: Callable[[Plan], FilledStore]
 ) -> None:

@@ -43,6 +43,7 @@ def test_the_map_is_the_truth_and_empty_outside_every_scene(fields: Fields, land
     assert int((~inside).sum()) == SIDE * OUTSIDE
 
 
+@pytest.mark.soak
 def test_a_lazy_map_is_the_one_that_is_kept(fields: Fields, land: Path) -> None:
     """Of a path or a Dataset, in memory or in any chunks, by whatever computes it."""
     kept, latents = open_landcover(land), open_latents(fields.latents)

@@ -335,6 +335,7 @@ def test_datasets_and_tables_have_no_items(cubes: dict[str, Path], model: Path) 
         embed("series.parquet", model, "out.parquet", until=UNTIL)
 
 
+@pytest.mark.soak
 def test_a_cube_of_an_older_version_goes_by_the_delay(
     scenes: Scenes, model: Path, workers: Client, tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_lazy_latents_are_those_of_a_store(
     same(open_latents(tmp_path / "packed"), latents, tolerance=2.6e-4 / 2)
 
 
+@pytest.mark.soak
 def test_lazy_bands_and_annual_vectors_are_those_of_a_store(
     cube: Path, model: Path, annual_model: Path, workers: Client, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def blue(folder: Path, region: Any, workers: Client) -> np.ndarray:
     return values
 
 
+@pytest.mark.soak
 def test_one_pass_over_the_meridian_is_one_date(tmp_path: Path, workers: Client) -> None:
     for name, crs, longitude, numbers in (
         ("west", FIJI, 179.9985, 2000),
