@@ -12,7 +12,7 @@ import torch
 
 from terralatent.models.observations import AnyObservations, Observations, PackedObservations
 from terralatent.pipeline.cube.coarse_grid import CoarseWindow
-from terralatent.pipeline.cube.series.loops import find_data, nearer_days
+from terralatent.pipeline.cube.series.loops import find_data, nearer_days, plain
 
 __all__ = ["CPU", "NEVER", "SensorSeries", "SeriesBlock"]
 
@@ -107,9 +107,9 @@ class SensorSeries:
         return PackedObservations(
             days=torch.from_numpy(self.days),
             incidence=torch.from_numpy(self.incidence),
-            packed=self.packed,
-            clear=self.clear,
-            distance=self.distance,
+            packed=plain(self.packed),
+            clear=plain(self.clear),
+            distance=plain(self.distance),
             pixels=some.astype(np.int64, copy=False),
             bands=np.array([wanted.index(band) for band in self.bands], np.int64),
             band_count=len(wanted),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from terralatent.models.compiled import Loop, compiled, source_of
 
-__all__ = ["find_data", "nearer_days", "turned"]
+__all__ = ["find_data", "nearer_days", "plain", "turned"]
 
 Array = npt.NDArray[Any]
 
@@ -20,18 +20,25 @@ TILE = 64
 
 def turned(stored: Array) -> Array:
     """Values as they are stored, (T, B, N), in the order of series, (N, T, B)."""
-    stored = np.ascontiguousarray(stored)
+    stored = plain(stored)
     dates, bands, pixels = stored.shape
     series = np.empty((pixels, dates, bands), stored.dtype)
     _loop("turn", str(stored.dtype))(stored, series)
     return series
 
 
+def plain(values: Array) -> Array:
+    """Values as compiled code takes them, copied where they are not so: of this machine's byte
+    order, one after the other, and writable, though nothing is written."""
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return np.require(native, requirements=["C", "W"])
+
+
 def find_data(packed: Array, fill_value: float) -> npt.NDArray[np.bool_]:
     """Where any band of (N, T, B) is not the fill value, (N, T)."""
+    packed = plain(packed)
     there = np.zeros(packed.shape[:2], np.bool_)
     nothing = np.array([fill_value]).astype(packed.dtype)
-    packed = np.ascontiguousarray(packed)
     _loop("mark", str(packed.dtype))(packed, nothing, there.view(np.uint8))
     return there
 
